@@ -1,0 +1,18 @@
+import { ErrorCode } from './gen/weir/v1/error_pb.js';
+
+/** An error of the closed set, thrown by whoever serves a method and met by whoever called it. */
+export class WeirError extends Error {
+  override readonly name = 'WeirError';
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly fields: Readonly<Record<string, string>> = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+export const isWeirError = (error: unknown, code?: ErrorCode): error is WeirError =>
+  error instanceof WeirError && (code === undefined || error.code === code);

@@ -1,0 +1,14 @@
+import { defaultServerConditions } from 'vite';
+import { defineConfig } from 'vitest/config';
+
+/**
+ * Tests run the workspace's TypeScript sources (condition "@weir/source"); packages from node_modules are left to Node.
+ * Vite's own compiler emits the decorator metadata that Nest needs.
+ */
+export const nodeTest = (root: string, name: string) =>
+  defineConfig({
+    root,
+    cacheDir: `${import.meta.dirname}/node_modules/.vite/${name}`,
+    ssr: { resolve: { conditions: ['@weir/source', ...defaultServerConditions] } },
+    test: { name, watch: false, environment: 'node', include: ['src/**/*.spec.ts'], reporters: ['default'] },
+  });
