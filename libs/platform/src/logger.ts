@@ -1,0 +1,52 @@
+import type { LoggerService } from '@nestjs/common';
+import { trace } from '@opentelemetry/api';
+import { pino, type Logger, type DestinationStream } from 'pino';
+
+export type { Logger } from 'pino';
+
+/** Fields that never reach a log, however deep (up to three levels) they stand in what is logged. */
+const SECRET_FIELDS = [
+  'password',
+  'secret',
+  'token',
+  'authToken',
+  'authorization',
+  'cookie',
+  'key',
+  'hookSecret',
+  'custom',
+  'offerSdp',
+  'answerSdp',
+  'sdp',
+];
+
+const redactedPaths = SECRET_FIELDS.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]);
+
+/**
+ * Structured logs: one JSON object a line with a constant message, fields, and the trace that the line belongs to.
+ */
+export const createLogger = (service: string, instanceId: string, level: string, to?: DestinationStream): Logger =>
+  pino(
+    {
+      level,
+      base: { service, instanceId },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: redactedPaths, censor: '[redacted]' },
+      mixin: () => {
+        const span = trace.getActiveSpan()?.spanContext();
+        return span === undefined ? {} : { traceId: span.traceId, spanId: span.spanId };
+      },
+    },
+    to ?? pino.destination({ dest: 1, sync: true }),
+  );
+
+/** Nest's own messages in the service's log. Which routes and modules exist is said at `debug` only. */
+export const nestLogger = (log: Logger): LoggerService => ({
+  log: (message: unknown, ...rest: unknown[]) => log.debug({ nest: rest }, String(message)),
+  debug: (message: unknown, ...rest: unknown[]) => log.trace({ nest: rest }, String(message)),
+  verbose: (message: unknown, ...rest: unknown[]) => log.trace({ nest: rest }, String(message)),
+  warn: (message: unknown, ...rest: unknown[]) => log.warn({ nest: rest }, String(message)),
+  error: (message: unknown, ...rest: unknown[]) => log.error({ nest: rest }, String(message)),
+  fatal: (message: unknown, ...rest: unknown[]) => log.fatal({ nest: rest }, String(message)),
+});

@@ -1,0 +1,27 @@
+import { Redis } from 'ioredis';
+import type { Logger } from './logger.js';
+
+const COMMAND_TIMEOUT_MS = 2_000;
+const RECONNECT_MAX_MS = 2_000;
+
+/**
+ * The service's connection to Redis. It reconnects for ever; while it can't, a command fails within two seconds
+ * instead of waiting.
+ */
+export function connectRedis(url: string, log: Logger): Redis {
+  const redis = new Redis(url, {
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: COMMAND_TIMEOUT_MS,
+    maxRetriesPerRequest: 1,
+    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
+  });
+  let lastMessage = '';
+  redis.on('error', (error: Error) => {
+    if (error.message !== lastMessage) log.warn({ error: error.message }, 'redis connection failed');
+    lastMessage = error.message;
+  });
+  redis.on('ready', () => {
+    lastMessage = '';
+  });
+  return redis;
+}

@@ -1,0 +1,181 @@
+import { randomBytes } from 'node:crypto';
+import { Controller, Get, Inject, Module, Res, type DynamicModule, type WebSocketAdapter } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Bus } from '@weir/bus';
+import { InstanceEvents } from '@weir/contracts';
+import type { FastifyReply } from 'fastify';
+import type { Redis } from 'ioredis';
+import { Health } from './health.js';
+import { createLogger, nestLogger, type Logger } from './logger.js';
+import { connectRedis } from './redis.js';
+import {
+  parseSettings,
+  platformSettings,
+  SettingsError,
+  type PlatformSettings,
+  type Settings,
+  type SettingsShape,
+} from './settings.js';
+import { shutdownTelemetry } from './telemetry.js';
+
+const ALIVE_INTERVAL_MS = 1_000;
+
+/** What a service is given to run with. The platform made it and the platform closes it. */
+export interface ServiceContext<Shape extends SettingsShape = SettingsShape> {
+  service: string;
+  /** Fresh for every start of a process. */
+  instanceId: string;
+  config: PlatformSettings & Settings<Shape>;
+  log: Logger;
+  bus: Bus;
+  redis: Redis;
+  health: Health;
+}
+
+export interface RunningService {
+  /** Ends work in progress; nothing new arrives any more. */
+  drain?(): Promise<void>;
+  /** Lets go of everything the service owns. */
+  close(): Promise<void>;
+}
+
+export interface ServiceDefinition<Shape extends SettingsShape> {
+  /** As in `services/<name>`. */
+  service: string;
+  settings: Shape;
+  /** The service's one Nest module, for its HTTP and WebSocket edges. */
+  module?(context: ServiceContext<Shape>): DynamicModule;
+  adapter?(context: ServiceContext<Shape>): FastifyAdapter;
+  webSocketAdapter?(app: NestFastifyApplication, context: ServiceContext<Shape>): WebSocketAdapter;
+  /** Called before the HTTP port opens. */
+  start(context: ServiceContext<Shape>, app: NestFastifyApplication): Promise<RunningService>;
+}
+
+/**
+ * Runs a service until SIGTERM or SIGINT. The close order: the health report says draining, work in progress ends,
+ * HTTP and WebSocket close, the service lets go of what it owns, the bus drains, Redis closes, telemetry is flushed.
+ */
+export async function runService<Shape extends SettingsShape>(definition: ServiceDefinition<Shape>): Promise<void> {
+  const { service } = definition;
+  const config = readSettings(service, { ...platformSettings, ...definition.settings }) as PlatformSettings &
+    Settings<Shape>;
+  const instanceId = `${service}-${randomBytes(6).toString('hex')}`;
+  const log = createLogger(service, instanceId, config.LOG_LEVEL);
+  endOnUnexpectedErrors(log);
+
+  const startedAtMs = Date.now();
+  const bus = await Bus.connect({ url: config.NATS_URL, service, instanceId, log });
+  const redis = connectRedis(config.REDIS_URL, log);
+  const health = new Health();
+  health.check('nats', () => {
+    if (!bus.connected) throw new Error('no connection to NATS; see NATS_URL');
+  });
+  health.check('redis', async () => {
+    await redis.ping();
+  });
+  const context: ServiceContext<Shape> = { service, instanceId, config, log, bus, redis, health };
+
+  const app = await NestFactory.create<NestFastifyApplication>(
+    appModule(health, definition.module?.(context)),
+    definition.adapter?.(context) ?? new FastifyAdapter(),
+    { logger: nestLogger(log), abortOnError: false },
+  );
+  const webSocketAdapter = definition.webSocketAdapter?.(app, context);
+  if (webSocketAdapter !== undefined) app.useWebSocketAdapter(webSocketAdapter);
+  const running = await definition.start(context, app);
+  await app.listen(config.WEIR_LISTEN_PORT, config.WEIR_LISTEN_HOST);
+
+  let draining = false;
+  const sayAlive = (gone = false) =>
+    bus.publish(InstanceEvents.method.alive, {
+      service,
+      instanceId,
+      startedAtMs: BigInt(startedAtMs),
+      draining,
+      gone,
+    });
+  sayAlive();
+  const aliveTimer = setInterval(sayAlive, ALIVE_INTERVAL_MS, false);
+  log.info({ url: await app.getUrl(), startMs: Math.round(process.uptime() * 1_000) }, 'service started');
+
+  const stop = async (signal: string) => {
+    if (draining) return;
+    draining = true;
+    log.info({ signal }, 'service stopping');
+    health.drain('the service is stopping');
+    sayAlive();
+    setTimeout(() => {
+      log.error('service did not stop in time');
+      process.exit(1);
+    }, config.WEIR_DRAIN_TIMEOUT_MS + 5_000).unref();
+    await withTimeout(running.drain?.() ?? Promise.resolve(), config.WEIR_DRAIN_TIMEOUT_MS);
+    await app.close();
+    await running.close();
+    clearInterval(aliveTimer);
+    sayAlive(true);
+    await bus.drain();
+    redis.disconnect();
+    await shutdownTelemetry();
+    log.info('service stopped');
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      stop(signal).catch((error: unknown) => {
+        log.fatal({ err: error }, 'service could not stop in order');
+        process.exit(1);
+      });
+    });
+}
+
+function readSettings<Shape extends SettingsShape>(service: string, shape: Shape): Settings<Shape> {
+  try {
+    return parseSettings(shape, process.env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    process.stderr.write(`${service}: ${error.message}\n`);
+    process.exit(78); // EX_CONFIG of sysexits.h
+  }
+}
+
+function endOnUnexpectedErrors(log: Logger): void {
+  const end = (error: unknown) => {
+    log.fatal({ err: error }, 'unexpected error, the process ends');
+    process.exit(1);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+}
+
+async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([
+    work,
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs);
+    }),
+  ]);
+  clearTimeout(timer);
+}
+
+@Controller()
+class HealthController {
+  constructor(@Inject(Health) private readonly health: Health) {}
+
+  @Get('healthz')
+  async healthz(@Res() reply: FastifyReply): Promise<void> {
+    const report = await this.health.report();
+    await reply.code(report.status === 'ok' ? 200 : 503).send(report);
+  }
+}
+
+@Module({})
+class PlatformModule {}
+
+const appModule = (health: Health, service: DynamicModule | undefined): DynamicModule => ({
+  module: PlatformModule,
+  imports: service === undefined ? [] : [service],
+  controllers: [HealthController],
+  providers: [{ provide: Health, useValue: health }],
+});
