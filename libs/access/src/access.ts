@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import { Auth, ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { errors, jwtVerify } from 'jose';
+import { z } from 'zod';
+import { ExpiringMap } from './expiring-map.js';
+import { knownGrants } from './grants.js';
+import type { Principal } from './principal.js';
+import { Revocations, type RevocationReader } from './revocations.js';
+import { TokenKeys, type AccessLog, type BusCaller } from './token-keys.js';
+
+export const TOKEN_ISSUER = 'weir';
+export const TOKEN_AUDIENCE = 'weir';
+const CLOCK_TOLERANCE_S = 5;
+/** A token or key longer than this is refused unread. */
+export const MAX_CREDENTIAL_LENGTH = 8192;
+
+/** How long a key that was just verified isn't asked about again: the most that its removal can be late by. */
+const KEY_CACHE_MS = 1_000;
+const MAX_CACHED_KEYS = 10_000;
+
+/** An API key is `weir_<id>_<secret>`; the id is no secret and names the key in lists and logs. */
+export const API_KEY_PATTERN = /^weir_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/;
+
+const claimsSchema = z.object({
+  sub: z.string().min(1),
+  jti: z.string().min(1).max(128),
+  exp: z.number(),
+  tenant: z.string().min(1),
+  grants: z.array(z.object({ verb: z.string(), object: z.string() })),
+});
+
+export interface AccessPorts {
+  readonly bus: BusCaller;
+  readonly redis: RevocationReader;
+  readonly log: AccessLog;
+  readonly nowMs?: () => number;
+}
+
+export interface AccessOptions {
+  readonly issuer?: string;
+  readonly audience?: string;
+}
+
+const unauthenticated = (cause?: unknown): WeirError =>
+  new WeirError(ErrorCode.UNAUTHENTICATED, 'The credential is not valid', {}, { cause });
+
+/** Tells who the holder of a token or an API key is. One object serves a whole process. */
+export class Access {
+  readonly #keys: TokenKeys;
+  readonly #revocations: Revocations;
+  readonly #apiKeys: ExpiringMap<Principal>;
+  readonly #nowMs: () => number;
+
+  constructor(
+    private readonly ports: AccessPorts,
+    private readonly options: AccessOptions = {},
+  ) {
+    this.#nowMs = ports.nowMs ?? Date.now;
+    this.#keys = new TokenKeys({ bus: ports.bus, log: ports.log, nowMs: this.#nowMs });
+    this.#revocations = new Revocations(ports.redis, this.#nowMs);
+    this.#apiKeys = new ExpiringMap(MAX_CACHED_KEYS, this.#nowMs);
+  }
+
+  /**
+   * Takes a token or an API key, with `Bearer ` before it or without.
+   * Throws UNAUTHENTICATED for everything that isn't valid now, UNAVAILABLE when that can't be found out.
+   */
+  async authenticate(credential: string): Promise<Principal> {
+    const bare = credential.replace(/^Bearer +/i, '');
+    if (bare.length > MAX_CREDENTIAL_LENGTH) throw unauthenticated();
+    return API_KEY_PATTERN.test(bare) ? this.verifyApiKey(bare) : this.verifyToken(bare);
+  }
+
+  /** Throws as `authenticate` does. */
+  async verifyToken(token: string): Promise<Principal> {
+    const claims = await this.#verifiedClaims(token);
+    if (await this.#revocations.isRevoked(claims.jti)) throw unauthenticated();
+    return {
+      subject: claims.sub,
+      tenant: claims.tenant,
+      grants: knownGrants(claims.grants),
+      credential: { kind: 'token', tokenId: claims.jti, expiresAtMs: claims.exp * 1000 },
+    };
+  }
+
+  /** Throws as `authenticate` does. */
+  async verifyApiKey(key: string): Promise<Principal> {
+    if (!API_KEY_PATTERN.test(key)) throw unauthenticated();
+    const digest = createHash('sha256').update(key).digest('base64');
+    const cached = this.#apiKeys.get(digest);
+    if (cached !== undefined) return cached;
+    const { subject, tenant, grants } = await this.ports.bus.call(Auth.method.verifyApiKey, { key });
+    const principal: Principal = { subject, tenant, grants: knownGrants(grants), credential: { kind: 'key' } };
+    this.#apiKeys.set(digest, principal, KEY_CACHE_MS);
+    return principal;
+  }
+
+  async #verifiedClaims(token: string): Promise<z.infer<typeof claimsSchema>> {
+    try {
+      const { payload } = await jwtVerify(token, this.#keys.find, {
+        issuer: this.options.issuer ?? TOKEN_ISSUER,
+        audience: this.options.audience ?? TOKEN_AUDIENCE,
+        algorithms: ['EdDSA'],
+        requiredClaims: ['exp', 'iat', 'jti', 'sub'],
+        clockTolerance: CLOCK_TOLERANCE_S,
+        currentDate: new Date(this.#nowMs()),
+      });
+      return claimsSchema.parse(payload);
+    } catch (error) {
+      if (isWeirError(error)) throw error;
+      if (error instanceof errors.JOSEError || error instanceof z.ZodError) throw unauthenticated(error);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import {
+  createParamDecorator,
+  HttpException,
+  Inject,
+  Injectable,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+  type Type,
+} from '@nestjs/common';
+import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { Access } from './access.js';
+import { credentialOf, type CredentialCarrier, type CredentialSource } from './credential.js';
+import { httpStatusOf } from './http-status.js';
+import type { Principal } from './principal.js';
+
+/** Requests are let go with their answers; a principal lives no longer than its request. */
+const principals = new WeakMap<object, Principal>();
+
+/** The JSON answer that stands for an error of the closed set; errors that aren't of the set are handed back. */
+export const toHttpException = (error: unknown): unknown =>
+  isWeirError(error)
+    ? new HttpException(
+        { error: { code: ErrorCode[error.code], message: error.message, fields: error.fields } },
+        httpStatusOf(error),
+        { cause: error },
+      )
+    : error;
+
+const guardFor = (sources: readonly CredentialSource[] | undefined): Type<CanActivate> => {
+  @Injectable()
+  class AccessGuard implements CanActivate {
+    constructor(@Inject(Access) private readonly access: Pick<Access, 'authenticate'>) {}
+
+    async canActivate(context: ExecutionContext): Promise<boolean> {
+      const request = context.switchToHttp().getRequest<CredentialCarrier & object>();
+      try {
+        const credential = credentialOf(request, sources);
+        if (credential === undefined) {
+          throw new WeirError(
+            ErrorCode.UNAUTHENTICATED,
+            'A token or key is needed: Authorization: Bearer <token or key>',
+          );
+        }
+        principals.set(request, await this.access.authenticate(credential));
+        return true;
+      } catch (error) {
+        throw toHttpException(error);
+      }
+    }
+  }
+  return AccessGuard;
+};
+
+/**
+ * Lets a controller or a handler be reached only with a valid credential; the module provides `Access`.
+ * Without sources: header, query and cookie. What changes things for an operator takes 'header' alone, because a
+ * browser sends cookies unasked and addresses end up in logs.
+ */
+export const Authenticated = (...sources: CredentialSource[]): ClassDecorator & MethodDecorator =>
+  UseGuards(guardFor(sources.length === 0 ? undefined : sources));
+
+/** The parameter that holds the Principal of an `@Authenticated()` handler. */
+export const CurrentPrincipal = createParamDecorator((_data: undefined, context: ExecutionContext): Principal => {
+  const principal = principals.get(context.switchToHttp().getRequest<object>());
+  if (principal === undefined) throw new Error('@CurrentPrincipal() needs @Authenticated()');
+  return principal;
+});

@@ -1,0 +1,82 @@
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { Auth, ErrorCode, WeirError } from '@weir/contracts';
+import { createLocalJWKSet, errors, type FlattenedJWSInput, type JSONWebKeySet, type JWSHeaderParameters } from 'jose';
+import { z } from 'zod';
+
+/** The part of the bus that this library needs. */
+export interface BusCaller {
+  call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options?: { readonly deadlineMs?: number },
+  ): Promise<MessageShape<O>>;
+}
+
+export interface AccessLog {
+  warn(fields: object, message: string): void;
+}
+
+type KeyLookup = ReturnType<typeof createLocalJWKSet>;
+type TokenKey = Awaited<ReturnType<KeyLookup>>;
+
+/** After this long the set is asked for again, so that a key that was taken out stops verifying. */
+const MAX_AGE_MS = 60_000;
+/** However many tokens name unknown keys, the set is asked for at most this often. */
+const MIN_REFETCH_INTERVAL_MS = 3_000;
+
+const keySetSchema = z.object({
+  keys: z.array(z.looseObject({ kty: z.literal('OKP'), crv: z.literal('Ed25519'), kid: z.string(), x: z.string() })),
+});
+
+const parseKeySet = (json: string): JSONWebKeySet => keySetSchema.parse(JSON.parse(json));
+
+/** The public keys that verify tokens, asked of the auth service over the bus and kept while it is away. */
+export class TokenKeys {
+  #lookup: KeyLookup | undefined;
+  #fetchedAtMs = Number.NEGATIVE_INFINITY;
+  #attemptedAtMs = Number.NEGATIVE_INFINITY;
+  #fetching: Promise<void> | undefined;
+
+  constructor(private readonly ports: { bus: BusCaller; log: AccessLog; nowMs: () => number }) {}
+
+  /** Throws UNAVAILABLE when no set was ever had, jose's JWKSNoMatchingKey when the key isn't in the set. */
+  readonly find = async (header: JWSHeaderParameters, token: FlattenedJWSInput): Promise<TokenKey> => {
+    if (this.#lookup === undefined) await this.#fetch();
+    const lookup = this.#lookup;
+    if (lookup === undefined) {
+      throw new WeirError(ErrorCode.UNAVAILABLE, "The keys that verify tokens can't be had just now");
+    }
+    if (this.ports.nowMs() - this.#fetchedAtMs > MAX_AGE_MS && this.#mayFetch()) void this.#fetch();
+    try {
+      return await lookup(header, token);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey) || !(this.#fetching !== undefined || this.#mayFetch()))
+        throw error;
+      await this.#fetch();
+      return await (this.#lookup ?? lookup)(header, token);
+    }
+  };
+
+  #mayFetch(): boolean {
+    return this.ports.nowMs() - this.#attemptedAtMs >= MIN_REFETCH_INTERVAL_MS;
+  }
+
+  /** Never rejects: without an answer the last good set stays. */
+  #fetch(): Promise<void> {
+    this.#fetching ??= this.#fetchOnce().finally(() => {
+      this.#fetching = undefined;
+    });
+    return this.#fetching;
+  }
+
+  async #fetchOnce(): Promise<void> {
+    this.#attemptedAtMs = this.ports.nowMs();
+    try {
+      const { json } = await this.ports.bus.call(Auth.method.getJwks, {});
+      this.#lookup = createLocalJWKSet(parseKeySet(json));
+      this.#fetchedAtMs = this.ports.nowMs();
+    } catch (error) {
+      this.ports.log.warn({ err: error }, 'the keys that verify tokens could not be fetched');
+    }
+  }
+}
