@@ -33,7 +33,12 @@ const depConstraints = [
   { sourceTag: 'type:e2e', onlyDependOnLibsWithTags: ['type:testing', 'type:pure'] },
 ];
 
-const pureFiles = ['libs/media-core/src/**/*.ts', 'libs/protocols/*/src/**/*.ts'];
+const pureFiles = [
+  'libs/media-core/src/**/*.ts',
+  'libs/protocols/*/src/**/*.ts',
+  'libs/frames/src/**/*.ts',
+  'libs/hls/src/**/*.ts',
+];
 
 export default tseslint.config(
   ...nx.configs['flat/base'],
