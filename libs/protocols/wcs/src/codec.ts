@@ -1,0 +1,130 @@
+import { clientSchemas, LENGTHS, type ClientMessage, type ClientMessageName, type ServerMessage } from './messages.js';
+
+/** Why a frame is no message. What could still be read is kept, so that whoever waits for an answer gets one. */
+export type DecodeError =
+  | { readonly kind: 'too-long'; readonly length: number }
+  | { readonly kind: 'not-json' }
+  /** JSON, but not `{"message": string, "data": array}`. */
+  | { readonly kind: 'not-a-frame' }
+  | { readonly kind: 'unknown-message'; readonly message: string }
+  | {
+      readonly kind: 'invalid';
+      readonly message: ClientMessageName;
+      /** The first field that doesn't fit, and whether it is there at all. */
+      readonly field: string;
+      readonly missing: boolean;
+      readonly mediaSessionId: string | null;
+      readonly operationId: string | null;
+      readonly callId: string | null;
+    };
+
+export type Decoded =
+  | { readonly ok: true; readonly message: ClientMessage }
+  | { readonly ok: false; readonly error: DecodeError };
+
+const refused = (error: DecodeError): Decoded => ({ ok: false, error });
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const isMessageName = (name: string): name is ClientMessageName => Object.hasOwn(clientSchemas, name);
+
+const idIn = (body: unknown, field: string, maxLength: number): string | null => {
+  const value = isRecord(body) ? body[field] : undefined;
+  return typeof value === 'string' && value.length > 0 && value.length <= maxLength ? value : null;
+};
+
+const parseJson = (text: string): { readonly value: unknown } | undefined => {
+  try {
+    return { value: JSON.parse(text) };
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+};
+
+/** `data` may be missing, empty or the bare object: old clients do each of that. */
+const bodyOf = (data: unknown): unknown => (Array.isArray(data) ? data[0] : data);
+
+const invalid = (message: ClientMessageName, body: unknown, field: string): Decoded => {
+  const value = isRecord(body) ? body[field] : undefined;
+  return refused({
+    kind: 'invalid',
+    message,
+    field,
+    missing: value === undefined || value === null || value === '',
+    mediaSessionId: idIn(body, 'mediaSessionId', LENGTHS.mediaSessionId),
+    operationId: idIn(body, 'operationId', LENGTHS.operationId),
+    callId: idIn(body, 'callId', LENGTHS.mediaSessionId),
+  });
+};
+
+export const decode = (text: string): Decoded => {
+  if (text.length > LENGTHS.frame) return refused({ kind: 'too-long', length: text.length });
+  const json = parseJson(text);
+  if (json === undefined) return refused({ kind: 'not-json' });
+  const frame = json.value;
+  if (!isRecord(frame) || typeof frame['message'] !== 'string') return refused({ kind: 'not-a-frame' });
+  const name = frame['message'];
+  if (!isMessageName(name)) return refused({ kind: 'unknown-message', message: name.slice(0, 64) });
+  const body = bodyOf(frame['data']);
+  switch (name) {
+    // One line a message keeps the compiler's knowledge of which schema belongs to which name.
+    case 'connection':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'publishStream':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'playStream':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'unPublishStream':
+    case 'stopStream':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'availableStream':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'snapshot':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'sendStreamEvent':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'sendData':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'sessionDebug':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'call':
+    case 'answer':
+      return typed(name, body, clientSchemas[name].safeParse(body));
+    case 'ping':
+    case 'pong':
+    case 'pushLogs':
+    case 'submitBugReport':
+    case 'webRTCMetricsClientDescription':
+    case 'webRTCMetricsBatch':
+    case 'connectMediaTransport':
+    case 'hangup':
+    case 'hold':
+    case 'unhold':
+    case 'sendDtmf':
+    case 'transfer':
+      return { ok: true, message: { message: name } };
+    default:
+      return name satisfies never;
+  }
+};
+
+type Parsed<Body> =
+  | { readonly success: true; readonly data: Body }
+  | {
+      readonly success: false;
+      readonly error: { readonly issues: readonly { readonly path: readonly PropertyKey[] }[] };
+    };
+
+function typed<Name extends ClientMessageName, Body>(
+  name: Name,
+  body: unknown,
+  parsed: Parsed<Body>,
+): { ok: true; message: { message: Name } & Body } | Extract<Decoded, { ok: false }>;
+function typed<Name extends ClientMessageName, Body>(name: Name, body: unknown, parsed: Parsed<Body>) {
+  if (!parsed.success) return invalid(name, body, String(parsed.error.issues[0]?.path[0] ?? 'data'));
+  return { ok: true, message: { message: name, ...parsed.data } };
+}
+
+export const encode = (message: ServerMessage): string => JSON.stringify(message);

@@ -1,0 +1,312 @@
+import { z } from 'zod';
+
+/** The client's own name of a stream object; unique only among the live streams of one session. */
+export type MediaSessionId = string & z.BRAND<'MediaSessionId'>;
+
+/** Lengths in UTF-16 code units, as a frame is measured before it is parsed. */
+export const LENGTHS = {
+  frame: 256 * 1024,
+  mediaSessionId: 128,
+  streamName: 256,
+  appKey: 256,
+  sdp: 64 * 1024,
+  custom: 16 * 1024,
+  payload: 64 * 1024,
+  operationId: 128,
+  authToken: 8 * 1024,
+  label: 512,
+} as const;
+
+const MAX_JSON_DEPTH = 32;
+
+const isShallow = (value: unknown, depth: number): boolean => {
+  if (typeof value !== 'object' || value === null) return true;
+  return depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1));
+};
+
+/** JSON of the application's own: bounded in depth before it is measured, so that no serialiser meets its own limit. */
+const applicationJson = (maxLength: number) =>
+  z
+    .unknown()
+    .refine((value) => isShallow(value, MAX_JSON_DEPTH) && (JSON.stringify(value) ?? '').length <= maxLength)
+    .transform((value) => (value === null ? undefined : value));
+
+/** An attribute that decides nothing: what doesn't fit is dropped, never refused. */
+const label = z.string().max(LENGTHS.label).catch('');
+const flag = (otherwise: boolean) => z.boolean().catch(otherwise);
+/** kbit/s; 0 is unset. */
+const kilobits = z.number().min(0).max(1_000_000).catch(0);
+const count = (max: number) => z.number().int().min(0).max(max).catch(0);
+
+// eslint-disable-next-line no-control-regex -- control characters are just what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f]|\p{Surrogate}/u;
+
+const mediaSessionId = z.string().min(1).max(LENGTHS.mediaSessionId).brand<'MediaSessionId'>();
+const streamName = z
+  .string()
+  .min(1)
+  .max(LENGTHS.streamName)
+  .refine((name) => !UNPRINTABLE.test(name));
+
+const connection = z.object({
+  appKey: z
+    .string()
+    .max(LENGTHS.appKey)
+    .nullish()
+    .transform((appKey) => appKey || 'defaultApp'),
+  authToken: z.string().max(LENGTHS.authToken).optional().catch(undefined),
+  custom: applicationJson(LENGTHS.custom),
+  mediaProviders: z.array(z.string().max(32)).max(16).catch([]),
+  clientVersion: label,
+  clientOSVersion: label,
+  clientBrowserVersion: label,
+  msePacketizationVersion: z.number().int().min(0).max(100).optional().catch(undefined),
+  keepAlive: flag(false),
+});
+
+const offer = {
+  mediaSessionId,
+  name: streamName,
+  hasVideo: flag(true),
+  hasAudio: flag(true),
+  record: flag(false),
+  mediaProvider: z.string().max(64).catch('WebRTC'),
+  sdp: z.string().min(1).max(LENGTHS.sdp),
+  bitrate: kilobits,
+  minBitrate: kilobits,
+  maxBitrate: kilobits,
+  transport: z.enum(['UDP', 'TCP']).catch('UDP'),
+  custom: applicationJson(LENGTHS.custom),
+};
+
+const publishStream = z.object({
+  ...offer,
+  rtmpUrl: z.string().max(2048).optional().catch(undefined),
+});
+
+const playStream = z.object({
+  ...offer,
+  width: count(16_384),
+  height: count(16_384),
+  quality: count(100),
+});
+
+const stop = z.object({ mediaSessionId });
+
+const availableStream = z.object({ mediaSessionId, name: streamName, custom: applicationJson(LENGTHS.custom) });
+
+const snapshot = z.object({ mediaSessionId, name: streamName, custom: applicationJson(LENGTHS.custom) });
+
+const sendStreamEvent = z.object({
+  mediaSessionId,
+  type: z.enum(['audioMuted', 'audioUnmuted', 'videoMuted', 'videoUnmuted', 'data']),
+  payload: applicationJson(LENGTHS.payload),
+});
+
+const sendData = z.object({
+  operationId: z.string().min(1).max(LENGTHS.operationId),
+  payload: applicationJson(LENGTHS.payload),
+});
+
+const sessionDebug = z.object({ command: z.enum(['start', 'stop']) });
+
+const call = z.object({ callId: z.string().min(1).max(LENGTHS.mediaSessionId) });
+
+/** Read for nothing but its name. */
+const nameOnly = z.unknown().transform(() => ({}));
+
+/** The runtime schema of `data[0]` of every message a client may send. Unknown fields are dropped. */
+export const clientSchemas = {
+  connection,
+  ping: nameOnly,
+  pong: nameOnly,
+  publishStream,
+  unPublishStream: stop,
+  playStream,
+  stopStream: stop,
+  availableStream,
+  snapshot,
+  sendStreamEvent,
+  sendData,
+  pushLogs: nameOnly,
+  submitBugReport: nameOnly,
+  sessionDebug,
+  webRTCMetricsClientDescription: nameOnly,
+  webRTCMetricsBatch: nameOnly,
+  connectMediaTransport: nameOnly,
+  call,
+  answer: call,
+  hangup: nameOnly,
+  hold: nameOnly,
+  unhold: nameOnly,
+  sendDtmf: nameOnly,
+  transfer: nameOnly,
+} as const;
+
+export type ClientMessageName = keyof typeof clientSchemas;
+
+export type ClientMessage = {
+  [Name in ClientMessageName]: { readonly message: Name } & Readonly<z.output<(typeof clientSchemas)[Name]>>;
+}[ClientMessageName];
+
+export type ClientMessageOf<Name extends ClientMessageName> = Extract<ClientMessage, { message: Name }>;
+
+export type ConnectionMessage = ClientMessageOf<'connection'>;
+export type PublishMessage = ClientMessageOf<'publishStream'>;
+export type PlayMessage = ClientMessageOf<'playStream'>;
+
+export type StreamStatusName = 'PUBLISHING' | 'PLAYING' | 'UNPUBLISHED' | 'STOPPED' | 'FAILED';
+
+/** The full object of the original server: fields it doesn't know are null, as there. */
+export interface StreamStatus {
+  readonly mediaSessionId: string | null;
+  readonly name: string | null;
+  readonly published: boolean;
+  readonly hasVideo: boolean;
+  readonly hasAudio: boolean;
+  readonly status: StreamStatusName;
+  readonly audioCodec: string | null;
+  readonly videoCodec: string | null;
+  readonly info?: string;
+  readonly record: boolean;
+  readonly width: number;
+  readonly height: number;
+  /** kbit/s */
+  readonly bitrate: number;
+  readonly minBitrate: number;
+  readonly maxBitrate: number;
+  readonly quality: number;
+  /** Milliseconds since 1970. */
+  readonly createDate: number;
+  readonly streamInfo: StreamOrigin;
+  readonly mediaProvider: string;
+  readonly mediaType: 'publish' | 'play';
+  readonly audioState?: { readonly muted: boolean };
+  readonly videoState?: { readonly muted: boolean };
+}
+
+export interface StreamOrigin {
+  readonly nodeId: null;
+  readonly appKey: null;
+  readonly sessionId: null;
+  readonly mediaSessionId: string | null;
+  readonly name: string | null;
+  readonly samplingTime: null;
+  readonly recordTimestamp: null;
+  readonly recordStarted: boolean;
+}
+
+export interface UserData {
+  readonly useWsTunnel: false;
+  readonly useWsTunnelPacketization2: false;
+  readonly useBase64BinaryEncoding: false;
+  readonly appKey: string;
+  readonly mediaProviders: readonly string[];
+  readonly authToken: string;
+  readonly status: 'ESTABLISHED';
+  readonly clientVersion: string;
+  readonly clientOSVersion: string;
+  readonly clientBrowserVersion: string;
+  readonly msePacketizationVersion?: number;
+  readonly forceLogger: false;
+  readonly keepAlive: boolean;
+}
+
+export type StreamEvent =
+  | {
+      readonly mediaSessionId: string;
+      readonly type: 'resize';
+      readonly payload: { readonly streamerVideoWidth: number; readonly streamerVideoHeight: number };
+    }
+  | {
+      readonly mediaSessionId: string;
+      readonly type: 'notEnoughBandwidth';
+      /** "needed/available" in bit/s: the SDK splits it on the slash. */
+      readonly payload: { readonly info: string };
+    }
+  | {
+      readonly mediaSessionId: string;
+      readonly type: 'audioMuted' | 'audioUnmuted' | 'videoMuted' | 'videoUnmuted';
+    }
+  | { readonly mediaSessionId: string; readonly type: 'data'; readonly payload: unknown }
+  | {
+      readonly mediaSessionId: string;
+      readonly type: 'snapshotCompleted';
+      /** Base64 of a PNG. */
+      readonly payload: { readonly snapshot: string };
+    }
+  | {
+      readonly mediaSessionId: string;
+      readonly type: 'snapshotFailed';
+      readonly payload: { readonly info: string };
+    };
+
+/** What clients before 2.0 understand in the place of some `notifyStreamEvent`. */
+export interface LegacyStreamStatus {
+  readonly mediaSessionId: string;
+  readonly status: 'SNAPSHOT_COMPLETE' | 'NOT_ENOUGH_BANDWIDTH';
+  readonly info: string;
+}
+
+export interface VideoFormat {
+  readonly mediaSessionId: string;
+  readonly status: 'RESIZE';
+  readonly streamerVideoWidth: number;
+  readonly streamerVideoHeight: number;
+}
+
+export interface VideoRate {
+  readonly mediaSessionId: string;
+  /** bit/s over the last interval */
+  readonly videoRate: number;
+  readonly fps: number;
+  readonly nack: number;
+  readonly pli: number;
+  readonly lostPackets: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** With `apiMethod` "StreamStatusEvent" it ends the stream `id`; any other only fires the session's WARN event. */
+export interface Failure {
+  readonly apiMethod: string;
+  readonly id: string | null;
+  readonly status: 'FAILED';
+  readonly info: string;
+}
+
+export type ServerMessage =
+  | { readonly message: 'getUserData'; readonly data: readonly [UserData] }
+  | { readonly message: 'getVersion'; readonly data: readonly [string] }
+  | { readonly message: 'ping' | 'pong'; readonly data: readonly [] }
+  | {
+      readonly message: 'setRemoteSDP';
+      readonly data: readonly [mediaSessionId: string, sdp: string, isAnswer: boolean];
+    }
+  | { readonly message: 'notifyStreamStatusEvent'; readonly data: readonly [StreamStatus | LegacyStreamStatus] }
+  | { readonly message: 'notifyVideoFormat'; readonly data: readonly [VideoFormat] }
+  | {
+      readonly message: 'notifyAudioCodec';
+      readonly data: readonly [mediaSessionId: string, codec: { readonly name: string }];
+    }
+  | { readonly message: 'notifyStreamEvent'; readonly data: readonly [StreamEvent] }
+  | {
+      readonly message: 'availableStream';
+      readonly data: readonly [
+        /** Strings: the SDK rejects a boolean `true`. */
+        { readonly id: string; readonly status: 'true' | 'false'; readonly info?: string },
+      ];
+    }
+  | {
+      readonly message: 'DataStatusEvent';
+      readonly data: readonly [
+        { readonly operationId: string; readonly status: 'ACCEPTED' | 'FAILED'; readonly info?: string },
+      ];
+    }
+  | { readonly message: 'inboundVideoRate' | 'outboundVideoRate'; readonly data: readonly [VideoRate] }
+  | { readonly message: 'notifySessionDebugEvent'; readonly data: readonly [{ readonly status: string }] }
+  | {
+      readonly message: 'finish';
+      readonly data: readonly [{ readonly callId: string; readonly status: 'FAILED'; readonly info: string }];
+    }
+  | { readonly message: 'fail'; readonly data: readonly [Failure] };
