@@ -1,0 +1,173 @@
+import { lookup as resolveByDns } from 'node:dns/promises';
+import type { LookupAddress } from 'node:dns';
+import type { LookupFunction } from 'node:net';
+import { isPublic, parseAddress, type Address } from './address-range.js';
+import { allowsAddress, allowsHost, allowsPort, type AllowList } from './allow-list.js';
+import { guardedFetch, type OutboundRequest, type OutboundResponse } from './guarded-fetch.js';
+import { OutboundFailed, OutboundRefused } from './outbound-error.js';
+import { endpointOf } from './outbound-url.js';
+
+/** Ports as single numbers and as ranges `[first, last]`. */
+export type PortRule = number | readonly [first: number, last: number];
+
+export interface OutboundPolicy {
+  /** Schemes without the colon, as `https`. */
+  readonly schemes: readonly string[];
+  /** Default: the scheme's own port, and 1024 to 65535. */
+  readonly ports?: readonly PortRule[];
+  /** `user:password@` in the URL: refused unless said otherwise (cameras' rtsp URLs have it). */
+  readonly credentials?: 'refuse' | 'allow';
+  readonly signal?: AbortSignal;
+}
+
+/** A destination that has passed. Connect with `lookup` (net, tls, http, ws and undici take it) or to `addresses`. */
+export interface OutboundTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly addresses: readonly LookupAddress[];
+  /** Answers with the checked addresses and for this host only: the name isn't resolved a second time. */
+  readonly lookup: LookupFunction;
+}
+
+export type Resolve = (host: string) => Promise<readonly LookupAddress[]>;
+
+export interface OutboundGuardOptions {
+  readonly allow?: AllowList;
+  readonly resolve?: Resolve;
+  readonly resolveTimeoutMs?: number;
+}
+
+const RESOLVE_TIMEOUT_MS = 5_000;
+const UNPRIVILEGED: PortRule = [1024, 65_535];
+const SCHEME_PORTS: Readonly<Record<string, number>> = {
+  http: 80,
+  https: 443,
+  ws: 80,
+  wss: 443,
+  rtsp: 554,
+  rtsps: 322,
+};
+
+const systemResolve: Resolve = (host) => resolveByDns(host, { all: true, order: 'verbatim' });
+
+const isWithin = (rules: readonly PortRule[], port: number): boolean =>
+  rules.some((rule) => (typeof rule === 'number' ? rule === port : port >= rule[0] && port <= rule[1]));
+
+const pinnedLookup =
+  (host: string, addresses: readonly LookupAddress[]): LookupFunction =>
+  (hostname, options, callback) => {
+    const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0);
+    const fitting = addresses.filter((address) => family === 0 || address.family === family);
+    const first = fitting[0];
+    if (hostname.toLowerCase() !== host.toLowerCase() || first === undefined) {
+      callback(new OutboundRefused('address', hostname), []);
+    } else if (options.all === true) {
+      callback(null, fitting);
+    } else {
+      callback(null, first.address, first.family);
+    }
+  };
+
+/** Waits for the work, but no longer than the time-out and the signal allow. */
+const bounded = async <T>(work: Promise<T>, host: string, timeoutMs: number, signal?: AbortSignal): Promise<T> => {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const ended = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
+  let stop: () => void = () => undefined;
+  const over = new Promise<never>((_resolve, reject) => {
+    stop = () => reject(new OutboundFailed(timeout.aborted ? 'timeout' : 'aborted', host, { cause: ended.reason }));
+    if (ended.aborted) stop();
+    else ended.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, over]);
+  } finally {
+    ended.removeEventListener('abort', stop);
+  }
+};
+
+/**
+ * The one gate for destinations that users name: relays, cameras, webhooks, uploads. Only the public internet may be
+ * spoken to, save for what the operator's allow list opens. A name is resolved once; the connection goes to the
+ * addresses that were checked, so a second answer of the name server changes nothing.
+ */
+export class OutboundGuard {
+  readonly #allow: AllowList;
+  readonly #resolve: Resolve;
+  readonly #resolveTimeoutMs: number;
+
+  constructor(options: OutboundGuardOptions = {}) {
+    this.#allow = options.allow ?? [];
+    this.#resolve = options.resolve ?? systemResolve;
+    this.#resolveTimeoutMs = options.resolveTimeoutMs ?? RESOLVE_TIMEOUT_MS;
+  }
+
+  /** Throws OutboundRefused, or OutboundFailed when the name can't be resolved. */
+  async check(url: string | URL, policy: OutboundPolicy): Promise<OutboundTarget> {
+    const { scheme, host, port, hasCredentials } = endpointOf(url);
+    if (!policy.schemes.includes(scheme)) throw new OutboundRefused('scheme', scheme);
+    if (hasCredentials && policy.credentials !== 'allow') throw new OutboundRefused('credentials', host);
+    const schemePort = SCHEME_PORTS[scheme];
+    const targetPort = port ?? schemePort;
+    if (targetPort === undefined) throw new OutboundRefused('port', 'none');
+    const ports = policy.ports ?? [...(schemePort === undefined ? [] : [schemePort]), UNPRIVILEGED];
+    return this.#checkEndpoint(host, targetPort, ports, policy.signal);
+  }
+
+  /** The same for a host and port that didn't come as a URL. An IPv6 address stands without brackets. */
+  async checkHost(
+    host: string,
+    port: number,
+    policy: Pick<OutboundPolicy, 'ports' | 'signal'> = {},
+  ): Promise<OutboundTarget> {
+    return this.#checkEndpoint(host, port, policy.ports ?? [UNPRIVILEGED], policy.signal);
+  }
+
+  /** An HTTP request under the same rules, its redirects included. See OutboundRequest for the limits. */
+  fetch(url: string | URL, request: OutboundRequest = {}): Promise<OutboundResponse> {
+    return guardedFetch(this, url, request);
+  }
+
+  async #checkEndpoint(
+    host: string,
+    port: number,
+    ports: readonly PortRule[],
+    signal: AbortSignal | undefined,
+  ): Promise<OutboundTarget> {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new OutboundRefused('port', String(port));
+    const addresses = await this.#addressesOf(host, signal);
+    const parsed = addresses.map(({ address }) => this.#parsed(address));
+    if (!isWithin(ports, port) && !allowsPort(this.#allow, host, parsed, port)) {
+      throw new OutboundRefused('port', String(port));
+    }
+    if (!allowsHost(this.#allow, host, port)) this.#demandOpen(parsed, port);
+    return { host, port, addresses, lookup: pinnedLookup(host, addresses) };
+  }
+
+  /** One forbidden address among several is enough: which of them a client would use can't be known. */
+  #demandOpen(addresses: readonly Address[], port: number): void {
+    const closed = addresses.find((address) => !isPublic(address) && !allowsAddress(this.#allow, address, port));
+    if (closed !== undefined) throw new OutboundRefused('address', closed.toString());
+  }
+
+  #parsed(text: string): Address {
+    const address = parseAddress(text);
+    if (address === undefined) throw new OutboundRefused('address', text);
+    return address;
+  }
+
+  async #addressesOf(host: string, signal: AbortSignal | undefined): Promise<readonly LookupAddress[]> {
+    const literal = parseAddress(host);
+    if (literal !== undefined) return [{ address: host, family: host.includes(':') ? 6 : 4 }];
+    const addresses = await bounded(this.#resolved(host), host, this.#resolveTimeoutMs, signal);
+    if (addresses.length === 0) throw new OutboundFailed('unresolved', host);
+    return addresses;
+  }
+
+  async #resolved(host: string): Promise<readonly LookupAddress[]> {
+    try {
+      return await this.#resolve(host);
+    } catch (cause) {
+      throw new OutboundFailed('unresolved', host, { cause });
+    }
+  }
+}
