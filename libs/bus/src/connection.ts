@@ -1,0 +1,268 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  AuthorizationError,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+  RequestError,
+  type Status,
+  type Subscription,
+  TimeoutError,
+  connect,
+} from '@nats-io/transport-node';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import type { BusLog } from './log.js';
+
+export interface ConnectionOptions {
+  readonly url: string;
+  readonly name: string;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  readonly pingIntervalMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly log: BusLog;
+}
+
+const RECONNECT_MIN_MS = 100;
+const RECONNECT_MAX_MS = 1_000;
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+
+const reconnectDelayMs = (): number => RECONNECT_MIN_MS + Math.random() * (RECONNECT_MAX_MS - RECONNECT_MIN_MS);
+
+/** The one connection to NATS: what is sent while it is down fails at once instead of waiting in a buffer. */
+export class Connection {
+  readonly nats: NatsConnection;
+  readonly #log: BusLog;
+  readonly #listeners = new Set<(connected: boolean) => void>();
+  /** How to fail each request that waits for its reply. */
+  readonly #waiting = new Set<(error: WeirError) => void>();
+  #connected = true;
+  #closing = false;
+
+  private constructor(nats: NatsConnection, log: BusLog) {
+    this.nats = nats;
+    this.#log = log;
+    void this.#follow(nats.status());
+    void nats.closed().then((error) => this.#closed(error));
+  }
+
+  static async open(options: ConnectionOptions): Promise<Connection> {
+    const { servers, user, password } = readUrl(options.url);
+    for (let attempt = 1; ; attempt++) {
+      options.signal?.throwIfAborted();
+      try {
+        const nats = await connect({
+          servers,
+          name: options.name,
+          user: options.user ?? user,
+          pass: options.password ?? password,
+          timeout: HANDSHAKE_TIMEOUT_MS,
+          maxReconnectAttempts: -1,
+          // A server that is restarted may refuse everybody for a moment; the default would give up for good.
+          ignoreAuthErrorAbort: true,
+          reconnectDelayHandler: reconnectDelayMs,
+          pingInterval: options.pingIntervalMs,
+          maxPingOut: 2,
+          noAsyncTraces: true,
+        });
+        return new Connection(nats, options.log);
+      } catch (error) {
+        if (error instanceof AuthorizationError && !/timeout/i.test(error.message)) {
+          throw new WeirError(ErrorCode.UNAUTHENTICATED, 'NATS refuses the credentials', {}, { cause: error });
+        }
+        options.log.warn({ attempt, servers, error }, 'no connection to NATS yet');
+        await sleep(reconnectDelayMs(), undefined, { signal: options.signal });
+      }
+    }
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  onChange(listener: (connected: boolean) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** @throws WeirError UNAVAILABLE (fields.reason tells why), DEADLINE, or INVALID if the message is too large */
+  async request(subject: string, data: Uint8Array, headers: MsgHdrs, timeoutMs: number, what: string): Promise<Msg> {
+    const timeout = Math.max(1, Math.ceil(timeoutMs));
+    return this.whileConnected(what, () => {
+      this.checkSize(data, headers, what);
+      return this.nats.request(subject, data, { timeout, headers });
+    });
+  }
+
+  /** Does something over the network and fails as soon as the connection is lost, or at once if there is none. */
+  async whileConnected<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
+    if (!this.#connected) throw notConnected(what);
+    let fail: (error: WeirError) => void = () => undefined;
+    const lost = new Promise<never>((_resolve, reject) => {
+      fail = reject;
+    });
+    this.#waiting.add(fail);
+    try {
+      return await Promise.race([work(), lost]);
+    } catch (error) {
+      throw requestFailure(error, what);
+    } finally {
+      this.#waiting.delete(fail);
+    }
+  }
+
+  /** @returns false if there is no connection: nothing was sent. */
+  send(subject: string, data: Uint8Array, headers: MsgHdrs, what: string): boolean {
+    this.checkSize(data, headers, what);
+    if (!this.#connected) return false;
+    this.nats.publish(subject, data, { headers });
+    return true;
+  }
+
+  subscribe(subject: string, queue: string | undefined, onMessage: (message: Msg) => void): Subscription {
+    return this.nats.subscribe(subject, {
+      ...(queue === undefined ? {} : { queue }),
+      callback: (error, message) => {
+        if (error === null) onMessage(message);
+        else this.#log.error({ subject, error }, 'NATS ended a subscription');
+      },
+    });
+  }
+
+  /** @throws WeirError INVALID if the message is larger than the server takes. */
+  checkSize(data: Uint8Array, headers: MsgHdrs, what: string): void {
+    const limitBytes = this.nats.info?.max_payload;
+    if (limitBytes === undefined || data.length + HEADER_ROOM_BYTES <= limitBytes) return;
+    const sizeBytes = data.length + encodedLength(headers);
+    if (sizeBytes <= limitBytes) return;
+    throw new WeirError(
+      ErrorCode.INVALID,
+      `${what}: ${sizeBytes} bytes are more than the bus carries (${limitBytes})`,
+      {
+        size_bytes: String(sizeBytes),
+        limit_bytes: String(limitBytes),
+      },
+    );
+  }
+
+  async flush(): Promise<void> {
+    if (!this.#connected) throw notConnected('flush');
+    await this.nats.flush();
+  }
+
+  /** Closes when the work has ended or graceMs are over. */
+  async closeAfter(work: Promise<unknown>, graceMs: number): Promise<void> {
+    const grace = new AbortController();
+    const tooLong = sleep(graceMs, true, { signal: grace.signal }).catch(() => false);
+    const timedOut = await Promise.race([work.then(() => false), tooLong]);
+    grace.abort();
+    if (timedOut) this.#log.warn({ graceMs }, 'the bus closes before everything that runs has ended');
+    this.#closing = true;
+    if (this.nats.isClosed()) return;
+    // Without a connection a drain would wait for one.
+    if (this.#connected) await this.nats.drain();
+    else await this.nats.close();
+  }
+
+  async #follow(statuses: AsyncIterable<Status>): Promise<void> {
+    for await (const status of statuses) {
+      switch (status.type) {
+        case 'disconnect':
+          this.#change(false);
+          break;
+        case 'reconnect':
+          this.#change(true);
+          break;
+        case 'error':
+          this.#log.warn({ error: status.error }, 'NATS reports an error');
+          break;
+        case 'ldm':
+          this.#log.info({ server: status.server }, 'the NATS server is going down in order');
+          break;
+        case 'slowConsumer':
+        case 'staleConnection':
+        case 'forceReconnect':
+        case 'reconnecting':
+        case 'update':
+        case 'ping':
+        case 'close':
+          break;
+        default:
+          status satisfies never;
+      }
+    }
+  }
+
+  #change(connected: boolean): void {
+    if (this.#connected === connected) return;
+    this.#connected = connected;
+    if (connected) this.#log.info({}, 'connected to NATS again');
+    else if (!this.#closing) this.#log.warn({}, 'the connection to NATS is lost');
+    if (!connected) this.#failWaiting();
+    for (const listener of this.#listeners) {
+      try {
+        listener(connected);
+      } catch (error) {
+        this.#log.error({ error }, 'a listener of the connection failed');
+      }
+    }
+  }
+
+  #failWaiting(): void {
+    for (const fail of this.#waiting) fail(connectionLost());
+    this.#waiting.clear();
+  }
+
+  #closed(error: void | Error): void {
+    if (!this.#closing) this.#log.error({ error }, 'the connection to NATS has ended for good');
+    this.#closing = true;
+    this.#change(false);
+  }
+}
+
+/** More than any headers of the bus take: below it the exact size needn't be known. */
+const HEADER_ROOM_BYTES = 4_096;
+
+function encodedLength(headers: MsgHdrs): number {
+  let length = 'NATS/1.0\r\n\r\n'.length;
+  for (const [key, values] of headers) {
+    for (const value of values) length += Buffer.byteLength(`${key}: ${value}\r\n`);
+  }
+  return length;
+}
+
+function readUrl(url: string): { servers: string[]; user: string | undefined; password: string | undefined } {
+  const urls = url.split(',').map((one) => {
+    const text = one.trim();
+    return new URL(text.includes('://') ? text : `nats://${text}`);
+  });
+  const withUser = urls.find(({ username }) => username !== '');
+  return {
+    servers: urls.map(({ protocol, host }) => `${protocol}//${host}`),
+    user: withUser === undefined ? undefined : decodeURIComponent(withUser.username),
+    password: withUser === undefined ? undefined : decodeURIComponent(withUser.password),
+  };
+}
+
+/** WeirError's fields.reason when nobody listens to the subject. */
+export const NO_RESPONDERS = 'no_responders';
+
+const notConnected = (what: string): WeirError =>
+  new WeirError(ErrorCode.UNAVAILABLE, `${what}: there is no connection to NATS`, { reason: 'disconnected' });
+
+const connectionLost = (): WeirError =>
+  new WeirError(ErrorCode.UNAVAILABLE, 'the connection to NATS was lost before the reply came', {
+    reason: 'connection_lost',
+  });
+
+function requestFailure(error: unknown, what: string): WeirError {
+  if (error instanceof WeirError) return error;
+  if (error instanceof TimeoutError) {
+    return new WeirError(ErrorCode.DEADLINE, `${what}: no reply within the deadline`, {}, { cause: error });
+  }
+  const refused = error instanceof RequestError ? error : error instanceof Error ? error.cause : undefined;
+  if (refused instanceof RequestError && refused.isNoResponders()) {
+    return new WeirError(ErrorCode.UNAVAILABLE, `nobody serves ${what}`, { reason: NO_RESPONDERS }, { cause: error });
+  }
+  return new WeirError(ErrorCode.UNAVAILABLE, `${what}: NATS can't do it`, { reason: 'nats' }, { cause: error });
+}

@@ -1,0 +1,121 @@
+import {
+  AckPolicy,
+  type Consumer,
+  JetStreamApiError,
+  type JetStreamClient,
+  type JetStreamManager,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  jetstream,
+  jetstreamManager,
+} from '@nats-io/jetstream';
+import { nanos } from '@nats-io/transport-node';
+import type { Connection } from './connection.js';
+import type { JobRoute } from './route.js';
+
+const STREAM_NAME_IN_USE = 10058;
+const DUPLICATE_WINDOW_MS = 10 * 60_000;
+const DEAD_KEPT_MS = 30 * 24 * 3_600_000;
+const DEAD_KEPT_MAX = 100_000;
+/** An attempt that ends just in time can still say so before the job is given to somebody else. */
+const ACK_MARGIN_MS = 1_000;
+const MAX_ACK_PENDING = 1_000;
+
+/**
+ * Where jobs are kept: one stream for each service that has jobs, a second one for its dead jobs, and one consumer for
+ * each method. Made when first needed, changed when the contract has changed, and made again after NATS lost its data.
+ */
+export class JobStreams {
+  readonly #connection: Connection;
+  #jetStream: JetStreamClient | undefined;
+  readonly #made = new Map<string, Promise<unknown>>();
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  get jetStream(): JetStreamClient {
+    this.#jetStream ??= jetstream(this.#connection.nats);
+    return this.#jetStream;
+  }
+
+  /** The stream that keeps the service's jobs. */
+  async makeJobs(route: JobRoute): Promise<void> {
+    await this.#once(`job ${route.service}`, async () => {
+      await makeStream(await this.#manager(), {
+        name: streamName('job', route),
+        subjects: [`job.${route.service}.*`],
+        retention: RetentionPolicy.Workqueue,
+        storage: StorageType.File,
+        duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+      });
+    });
+  }
+
+  /** Everything that a worker of the method needs. */
+  async makeConsumer(route: JobRoute): Promise<Consumer> {
+    await this.makeJobs(route);
+    await this.#once(`dead ${route.service}`, async () => {
+      await makeStream(await this.#manager(), {
+        name: streamName('dead', route),
+        subjects: [`dead.${route.service}.*`],
+        retention: RetentionPolicy.Limits,
+        storage: StorageType.File,
+        max_age: nanos(DEAD_KEPT_MS),
+        max_msgs: DEAD_KEPT_MAX,
+        duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+      });
+    });
+    const stream = streamName('job', route);
+    const durable = route.name.slice(route.service.length + 1);
+    await this.#once(`consumer ${route.name}`, async () => {
+      const manager = await this.#manager();
+      await manager.consumers.add(stream, {
+        durable_name: durable,
+        filter_subject: `job.${route.name}`,
+        ack_policy: AckPolicy.Explicit,
+        ack_wait: nanos(route.deadlineMs + ACK_MARGIN_MS),
+        max_ack_pending: MAX_ACK_PENDING,
+        // The workers count: a job that kills its worker must get to the dead ones, too, not just stop being given.
+        max_deliver: -1,
+      });
+    });
+    return this.jetStream.consumers.get(stream, durable);
+  }
+
+  /** What was made may be gone. */
+  forget(): void {
+    this.#made.clear();
+  }
+
+  #manager(): Promise<JetStreamManager> {
+    return jetstreamManager(this.#connection.nats, { checkAPI: false });
+  }
+
+  async #once(key: string, make: () => Promise<void>): Promise<void> {
+    let made = this.#made.get(key);
+    if (made === undefined) {
+      made = make();
+      this.#made.set(key, made);
+    }
+    try {
+      await made;
+    } catch (error) {
+      this.#made.delete(key);
+      throw error;
+    }
+  }
+}
+
+/** Names in protobuf have no hyphen, so different services have different streams. */
+const streamName = (kind: 'job' | 'dead', route: JobRoute): string => `${kind}-${route.service.replaceAll('.', '-')}`;
+
+async function makeStream(manager: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<void> {
+  try {
+    await manager.streams.add(config);
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NAME_IN_USE) throw error;
+    await manager.streams.update(config.name, config);
+  }
+}

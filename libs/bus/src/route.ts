@@ -1,0 +1,172 @@
+import {
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+  create,
+  getOption,
+  hasOption,
+} from '@bufbuild/protobuf';
+import { type DescMethod, type DescField } from '@bufbuild/protobuf';
+import { reflect } from '@bufbuild/protobuf/reflect';
+import { Delivery, ErrorCode, WeirError, method as methodOptions } from '@weir/contracts';
+import { BusMisuseError } from './errors.js';
+
+/** A method of the contract, as found in a generated service descriptor: `Media.method.publish`. */
+export type Method<I extends DescMessage, O extends DescMessage> = DescMethodUnary<I, O>;
+
+/** How a method's messages travel: its options in the contract, checked. */
+export type Route = RequestRoute | EventRoute | JobRoute;
+
+export interface RequestRoute {
+  readonly kind: 'any' | 'owner';
+  /** Full name, as in `weir.v1.Media.Publish`. */
+  readonly name: string;
+  readonly deadlineMs: number;
+  readonly ownerField: DescField | undefined;
+}
+
+export interface EventRoute {
+  readonly kind: 'event';
+  readonly name: string;
+  readonly ownerField: DescField | undefined;
+}
+
+export interface JobRoute {
+  readonly kind: 'job';
+  readonly name: string;
+  /** Full name of the service, as in `weir.v1.Recording`. */
+  readonly service: string;
+  readonly deadlineMs: number;
+}
+
+const routes = new WeakMap<DescMethod, Route>();
+
+/** @throws BusMisuseError if the contract doesn't say how the method travels, or says it inconsistently. */
+export function routeOf(method: DescMethod): Route {
+  const known = routes.get(method);
+  if (known !== undefined) return known;
+  const route = readRoute(method);
+  routes.set(method, route);
+  return route;
+}
+
+function readRoute(method: DescMethod): Route {
+  const service = method.parent.typeName;
+  const name = `${service}.${method.name}`;
+  if (method.methodKind !== 'unary') throw new BusMisuseError(`${name} is a streaming method; the bus carries none`);
+  if (!hasOption(method, methodOptions)) throw new BusMisuseError(`${name} has no weir.options.v1.method option`);
+  const { delivery, deadlineMs, ownerField: ownerFieldName } = getOption(method, methodOptions);
+  const ownerField = ownerFieldName === '' ? undefined : findOwnerField(method, ownerFieldName, name);
+  const needsDeadline = (): number => {
+    if (deadlineMs === 0) throw new BusMisuseError(`${name} has no deadline_ms`);
+    return deadlineMs;
+  };
+  const refusesOwner = (): void => {
+    if (ownerField !== undefined)
+      throw new BusMisuseError(`${name} has an owner_field, but isn't delivered to an owner`);
+  };
+  switch (delivery) {
+    case Delivery.ANY:
+      refusesOwner();
+      return { kind: 'any', name, deadlineMs: needsDeadline(), ownerField: undefined };
+    case Delivery.OWNER:
+      if (ownerField === undefined) throw new BusMisuseError(`${name} is delivered to an owner and has no owner_field`);
+      return { kind: 'owner', name, deadlineMs: needsDeadline(), ownerField };
+    case Delivery.EVENT:
+      return { kind: 'event', name, ownerField };
+    case Delivery.JOB:
+      refusesOwner();
+      return { kind: 'job', name, service, deadlineMs: needsDeadline() };
+    case Delivery.UNSPECIFIED:
+      throw new BusMisuseError(`${name} has no delivery`);
+    default:
+      throw new BusMisuseError(
+        `${name} has the delivery ${String(delivery satisfies never)}, which this bus doesn't know`,
+      );
+  }
+}
+
+function findOwnerField(method: DescMethod, fieldName: string, name: string): DescField {
+  const field = method.input.fields.find((candidate) => candidate.name === fieldName);
+  if (field === undefined) {
+    throw new BusMisuseError(`${name}: owner_field ${fieldName} isn't a field of ${method.input.typeName}`);
+  }
+  if (field.fieldKind !== 'scalar' || field.oneof !== undefined) {
+    throw new BusMisuseError(`${name}: owner_field ${fieldName} isn't a plain string field`);
+  }
+  return field;
+}
+
+export function requestRoute(method: DescMethod, verb: string): RequestRoute {
+  const route = routeOf(method);
+  if (route.kind === 'any' || route.kind === 'owner') return route;
+  throw misuse(route, verb);
+}
+
+export function eventRoute(method: DescMethod, verb: string): EventRoute {
+  const route = routeOf(method);
+  if (route.kind === 'event') return route;
+  throw misuse(route, verb);
+}
+
+export function jobRoute(method: DescMethod, verb: string): JobRoute {
+  const route = routeOf(method);
+  if (route.kind === 'job') return route;
+  throw misuse(route, verb);
+}
+
+const RIGHT_VERBS = {
+  any: 'call and serve',
+  owner: 'call and serve',
+  event: 'publish and subscribe',
+  job: 'enqueue and work',
+} as const;
+
+const misuse = (route: Route, verb: string): BusMisuseError =>
+  new BusMisuseError(
+    `${verb} doesn't fit ${route.name}: it is ${DELIVERY_TEXT[route.kind]}, use ${RIGHT_VERBS[route.kind]}`,
+  );
+
+const DELIVERY_TEXT = { any: 'a request', owner: 'a request', event: 'an event', job: 'a job' } as const;
+
+/**
+ * The subject of a message. Every subject on the bus is born here:
+ * `<call|event|job|dead>.<service>.<Method>[.<owner>]`. The first token keeps a stream of jobs from swallowing requests
+ * and lets a NATS server grant rights by kind.
+ */
+export function subjectOf(route: Route, ownerId?: string): string {
+  const subject = `${PREFIX[route.kind]}.${route.name}`;
+  return ownerId === undefined ? subject : `${subject}.${ownerToken(ownerId)}`;
+}
+
+const PREFIX = { any: 'call', owner: 'call', event: 'event', job: 'job' } as const;
+
+/** Where a job goes after its last attempt. */
+export const deadSubjectOf = (route: JobRoute): string => `dead.${route.name}`;
+
+/** An id as one token of a subject; different ids give different tokens. */
+export function ownerToken(id: string): string {
+  let token = '';
+  for (const byte of new TextEncoder().encode(id)) {
+    const character = String.fromCharCode(byte);
+    token += /[A-Za-z0-9_-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  }
+  return token;
+}
+
+/** @throws WeirError INVALID if the message doesn't name its owner. */
+export function ownerOf<Desc extends DescMessage>(
+  route: RequestRoute | EventRoute,
+  schema: Desc,
+  message: MessageShape<Desc>,
+): string | undefined {
+  if (route.ownerField === undefined) return undefined;
+  const value: unknown = reflect(schema, message).get(route.ownerField);
+  if (typeof value === 'string' && value !== '') return value;
+  throw new WeirError(ErrorCode.INVALID, `${route.name}: ${route.ownerField.name} is empty`);
+}
+
+/** The message for an init, which may be a message already. */
+export const messageOf = <Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): MessageShape<Desc> =>
+  create(schema, init);

@@ -1,0 +1,53 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { TextMapGetter, TextMapSetter } from '@opentelemetry/api';
+import type { MsgHdrs } from '@nats-io/transport-node';
+import { ErrorCode, ErrorCodeSchema, ErrorSchema, WeirError } from '@weir/contracts';
+
+/** How long the caller still waits when it sends, in whole milliseconds. A duration, so clocks needn't agree. */
+export const DEADLINE_HEADER = 'Weir-Deadline-Ms';
+/** Marks a reply whose payload is a weir.v1.Error. */
+export const ERROR_HEADER = 'Weir-Error';
+/** The id under which a job was enqueued. */
+export const JOB_ID_HEADER = 'Weir-Job-Id';
+/** Why a job is dead. */
+export const DEAD_REASON_HEADER = 'Weir-Dead-Reason';
+
+export const headerSetter: TextMapSetter<MsgHdrs> = { set: (headers, key, value) => headers.set(key, value) };
+
+export const headerGetter: TextMapGetter<MsgHdrs | undefined> = {
+  keys: (headers) => headers?.keys() ?? [],
+  get: (headers, key) => (headers?.has(key) ? headers.get(key) : undefined),
+};
+
+/** A duration from a header; undefined when it is missing or nonsense. */
+export function deadlineFrom(headers: MsgHdrs | undefined): number | undefined {
+  const text = headers?.get(DEADLINE_HEADER) ?? '';
+  return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+}
+
+export const INTERNAL_MESSAGE = 'The service failed; its log tells why';
+
+/** What a caller may know of an error: a WeirError as it is, of anything else only that it happened. */
+export function encodeError(error: unknown): Uint8Array {
+  const told = error instanceof WeirError ? error : new WeirError(ErrorCode.INTERNAL, INTERNAL_MESSAGE);
+  return toBinary(
+    ErrorSchema,
+    create(ErrorSchema, { code: told.code, message: told.message, fields: { ...told.fields } }),
+  );
+}
+
+/** A code that this side doesn't know, and a payload that isn't an error, become INTERNAL. */
+export function decodeError(data: Uint8Array): WeirError {
+  try {
+    const { code, message, fields } = fromBinary(ErrorSchema, data);
+    const known = code !== ErrorCode.UNSPECIFIED && ErrorCodeSchema.value[code] !== undefined;
+    return known
+      ? new WeirError(code, message, fields)
+      : new WeirError(ErrorCode.INTERNAL, message, { ...fields, unknown_code: String(code) });
+  } catch (cause) {
+    return new WeirError(ErrorCode.INTERNAL, "The reply's error can't be read", {}, { cause });
+  }
+}
+
+/** `NOT_FOUND` for ErrorCode.NOT_FOUND. */
+export const codeName = (code: ErrorCode): string => ErrorCode[code] ?? String(code);
