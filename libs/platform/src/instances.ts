@@ -1,4 +1,4 @@
-import type { Bus } from '@weir/bus';
+import type { Bus, Registration } from '@weir/bus';
 import { InstanceEvents, type InstanceAlive } from '@weir/contracts';
 
 export interface Instance {
@@ -25,7 +25,7 @@ const CHECK_INTERVAL_MS = 500;
 export class Instances {
   private readonly lastSeenMs = new Map<string, number>();
   private readonly known = new Map<string, Instance>();
-  private readonly subscription: { close(): void };
+  private readonly subscription: Registration;
   private readonly timer: NodeJS.Timeout;
   private readonly stopWatchingConnection: () => void;
   private countFromMs = Date.now();
@@ -55,10 +55,10 @@ export class Instances {
     this.lastSeenMs.set(instanceId, Date.now());
   }
 
-  close(): void {
+  async close(): Promise<void> {
     clearInterval(this.timer);
     this.stopWatchingConnection();
-    this.subscription.close();
+    await this.subscription.close();
   }
 
   private onAlive({ service, instanceId, draining, gone }: InstanceAlive): void {

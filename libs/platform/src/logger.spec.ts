@@ -1,0 +1,36 @@
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { createLogger } from './logger.js';
+
+function capture() {
+  const lines: Record<string, unknown>[] = [];
+  const to = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      lines.push(JSON.parse(chunk.toString()) as Record<string, unknown>);
+      done();
+    },
+  });
+  return { log: createLogger('auth', 'auth-1', 'info', to), lines };
+}
+
+describe('the log', () => {
+  it('says which service and instance speaks, with the message apart from the fields', () => {
+    const { log, lines } = capture();
+    log.info({ streamName: 's' }, 'stream started');
+    expect(lines[0]).toMatchObject({
+      level: 'info',
+      service: 'auth',
+      instanceId: 'auth-1',
+      streamName: 's',
+      msg: 'stream started',
+    });
+  });
+
+  it('hides secrets, also inside of objects', () => {
+    const { log, lines } = capture();
+    log.info({ password: 'p4ss', request: { token: 't0k', headers: { authorization: 'Bearer x' } } }, 'log-in');
+    const text = JSON.stringify(lines[0]);
+    for (const secret of ['p4ss', 't0k', 'Bearer x']) expect(text).not.toContain(secret);
+    expect(text).toContain('[redacted]');
+  });
+});

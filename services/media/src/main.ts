@@ -1,0 +1,79 @@
+import 'reflect-metadata';
+import { hostname } from 'node:os';
+import { MediaEvents } from '@weir/contracts';
+import { Instances, runService } from '@weir/platform';
+import { MediaCore } from './core.js';
+import { observeLoad } from './metrics.js';
+import { SessionNotifier } from './notifier.js';
+import { StreamRegistry } from './registry.js';
+import { serveMedia } from './serve.js';
+import { mediaSettings } from './settings.js';
+import { WorkerPool } from './worker-pool.js';
+
+/** After this time every node that lives has been heard. */
+const NODES_KNOWN_AFTER_MS = 5_000;
+
+await runService({
+  service: 'media',
+  settings: mediaSettings,
+  start: async ({ config, bus, redis, log, health, instanceId }) => {
+    const workers = await WorkerPool.start({
+      workerCount: config.WEIR_MEDIA_WORKERS,
+      firstPort: config.WEIR_MEDIA_PORT,
+      host: config.WEIR_MEDIA_HOST,
+      announcedAddress: config.WEIR_ANNOUNCED_ADDRESS,
+      log,
+    });
+    health.check('workers', () => {
+      if (!workers.complete) throw new Error('a media worker has died and is being replaced');
+    });
+
+    // Only one node at a time can listen on a host's media port, so whoever held it before is gone.
+    const registry = new StreamRegistry(redis, `${hostname()}:${config.WEIR_MEDIA_PORT}`);
+    const startedMs = performance.now();
+    const nodes = new Instances({ bus, service: 'media' });
+    const owners = new Instances({
+      bus,
+      silentAfterMs: config.WEIR_MEDIA_OWNER_TIMEOUT_MS,
+      onLost: (ownerId) => core.closeSessionsOf(ownerId),
+    });
+    const core = new MediaCore({
+      nodeId: instanceId,
+      workers,
+      registry,
+      notifier: new SessionNotifier(bus),
+      surroundings: {
+        streamStarted: (stream) =>
+          bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'started', value: {} } }),
+        streamEnded: (stream, reason) =>
+          bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'ended', value: { reason } } }),
+        isNodeGone: (nodeId) =>
+          nodeId !== instanceId && !nodes.has(nodeId) && performance.now() - startedMs > NODES_KNOWN_AFTER_MS,
+        watchOwner: (ownerId) => owners.expect(ownerId),
+      },
+      log,
+      connectTimeoutMs: config.WEIR_MEDIA_ICE_TIMEOUT_MS,
+      consentTimeoutMs: config.WEIR_MEDIA_CONSENT_TIMEOUT_MS,
+      noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
+      maxBitrateBps: config.WEIR_MEDIA_MAX_BITRATE_BPS,
+      maxSessions: config.WEIR_MEDIA_MAX_SESSIONS,
+      ffmpegBin: config.FFMPEG_BIN,
+    });
+    observeLoad(workers, () => core.load);
+
+    const leftovers = await registry.removeLeftovers(instanceId).catch((error: unknown) => {
+      log.warn({ err: error }, 'streams of an earlier process not removed, their records will expire');
+      return [];
+    });
+    if (leftovers.length > 0) log.info({ streams: leftovers.length }, 'streams of an earlier process removed');
+    serveMedia(bus, instanceId, core);
+
+    return {
+      drain: () => core.drain(),
+      close: async () => {
+        await Promise.all([owners.close(), nodes.close()]);
+        core.close();
+      },
+    };
+  },
+});

@@ -1,0 +1,42 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Bus } from '@weir/bus';
+import { MediaEvents, type EndReason, type SessionChangedSchema, type StreamSignal } from '@weir/contracts';
+import type { SessionIdentity, SessionStatsInit } from './session.js';
+
+/** Tells a session's owner what becomes of it. */
+export class SessionNotifier {
+  constructor(private readonly bus: Bus) {}
+
+  connected(session: SessionIdentity): void {
+    this.send(session, { case: 'connected', value: {} });
+  }
+
+  ended(session: SessionIdentity, reason: EndReason): void {
+    this.send(session, { case: 'ended', value: { reason } });
+  }
+
+  videoSize(session: SessionIdentity, width: number, height: number): void {
+    this.send(session, { case: 'videoSize', value: { width, height } });
+  }
+
+  stats(session: SessionIdentity, stats: SessionStatsInit): void {
+    this.send(session, { case: 'stats', value: stats });
+  }
+
+  signal(session: SessionIdentity, signal: StreamSignal): void {
+    this.send(session, { case: 'signal', value: signal });
+  }
+
+  notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void {
+    this.send(session, {
+      case: 'notEnoughBandwidth',
+      value: { neededBps: BigInt(neededBps), availableBps: BigInt(availableBps) },
+    });
+  }
+
+  private send({ ownerId, sessionId }: SessionIdentity, change: SessionChange): void {
+    this.bus.publish(MediaEvents.method.sessionChanged, { ownerId, sessionId, change });
+  }
+}
+
+type SessionChange = NonNullable<MessageInitShape<typeof SessionChangedSchema>['change']>;

@@ -1,0 +1,32 @@
+import { countSetting, millisecondsSetting, portSetting, type SettingsShape } from '@weir/platform';
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+
+export const mediaSettings = {
+  WEIR_MEDIA_PORT: portSetting(40_000).describe(
+    'First UDP and TCP port of WebRTC media; worker i uses this port plus i.',
+  ),
+  WEIR_MEDIA_HOST: z.string().default('0.0.0.0').describe('Address that WebRTC media is received on.'),
+  WEIR_ANNOUNCED_ADDRESS: z
+    .string()
+    .default('127.0.0.1')
+    .describe('IP address or host name of this machine as WebRTC clients reach it.'),
+  WEIR_MEDIA_WORKERS: countSetting(availableParallelism(), 1).describe('Media workers; one per core by default.'),
+  WEIR_MEDIA_ICE_TIMEOUT_MS: millisecondsSetting(12_000, 100).describe(
+    'A WebRTC peer that has not connected within this time is given up.',
+  ),
+  WEIR_MEDIA_CONSENT_TIMEOUT_MS: millisecondsSetting(15_000, 1_000).describe(
+    'A connected WebRTC peer that has been silent for this long is given up.',
+  ),
+  WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS: millisecondsSetting(15_000, 1_000).describe(
+    'A connected publisher that sends no packet for this long is given up.',
+  ),
+  WEIR_MEDIA_OWNER_TIMEOUT_MS: millisecondsSetting(4_000, 2_000).describe(
+    'Sessions of a service instance that has been silent for this long are closed.',
+  ),
+  WEIR_MEDIA_MAX_BITRATE_BPS: countSetting(8_000_000, 100_000).describe(
+    'Bits per second that a publisher may send when it asks for no less.',
+  ),
+  WEIR_MEDIA_MAX_SESSIONS: countSetting(2_000, 1).describe('Publishers and players that one media node takes.'),
+  FFMPEG_BIN: z.string().default('ffmpeg').describe('The ffmpeg program.'),
+} as const satisfies SettingsShape;

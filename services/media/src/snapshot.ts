@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { createFrameAssembler, ivfFile, toAnnexB, type Frame } from '@weir/frames';
+import type { Stream } from './stream.js';
+
+const KEY_FRAME_TIMEOUT_MS = 6_000;
+const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
+const DECODE_TIMEOUT_MS = 5_000;
+const TO_PNG = ['-frames:v', '1', '-f', 'image2pipe', '-c:v', 'png', 'pipe:1'];
+const MAX_DECODERS = 4;
+const MAX_PNG_BYTES = 16 * 1024 * 1024;
+
+let decoders = 0;
+
+/**
+ * The stream's picture at this moment as a PNG: the source is asked for a key frame, and ffmpeg decodes that one.
+ * @throws WeirError UNAVAILABLE when there is no video, no key frame comes, or it can't be decoded; EXHAUSTED when too
+ * many snapshots are being taken
+ */
+export async function takeSnapshot(stream: Stream, ffmpegBin: string): Promise<Uint8Array> {
+  const video = stream.track('video');
+  if (video === undefined) throw new WeirError(ErrorCode.UNAVAILABLE, 'the stream has no video');
+  const codec = video.codec.mimeType.split('/')[1]?.toUpperCase() ?? '';
+  if (!isDecodable(codec)) throw new WeirError(ErrorCode.UNAVAILABLE, `a snapshot of ${codec} is not possible`);
+  if (decoders >= MAX_DECODERS)
+    throw new WeirError(ErrorCode.EXHAUSTED, 'too many snapshots are being taken at this moment');
+  decoders += 1;
+  try {
+    const frame = await nextKeyFrame(stream, codec);
+    return codec === 'H264'
+      ? await decode(ffmpegBin, 'h264', toAnnexB(frame.nalUnits))
+      : await decode(ffmpegBin, 'ivf', ivfFile(codec, stream.info.width, stream.info.height, [frame.data]));
+  } finally {
+    decoders -= 1;
+  }
+}
+
+const DECODABLE = ['H264', 'VP8', 'VP9'] as const;
+type Decodable = (typeof DECODABLE)[number];
+const isDecodable = (codec: string): codec is Decodable => DECODABLE.some((known) => known === codec);
+
+/** The first whole key frame from now on. */
+function nextKeyFrame(stream: Stream, codec: Decodable): Promise<Frame> {
+  return new Promise((resolve, reject) => {
+    const assembler = createFrameAssembler({ codec, clockRate: 90_000 });
+    const finish = () => {
+      clearInterval(requests);
+      clearTimeout(timer);
+      stopListening();
+    };
+    const stopListening = stream.onVideoPackets((packet) => {
+      const frame = assembler.push(packet).find(({ isKeyFrame, complete }) => isKeyFrame && complete);
+      if (frame === undefined) return;
+      finish();
+      resolve(frame);
+    });
+    const timer = setTimeout(() => {
+      finish();
+      reject(new WeirError(ErrorCode.UNAVAILABLE, 'the publisher sent no key frame in time'));
+    }, KEY_FRAME_TIMEOUT_MS);
+    const request = () => {
+      stream.requestKeyFrame().catch((error: unknown) => {
+        finish();
+        reject(new WeirError(ErrorCode.UNAVAILABLE, 'the stream has ended', {}, { cause: error }));
+      });
+    };
+    const requests = setInterval(request, KEY_FRAME_REQUEST_INTERVAL_MS);
+    request();
+  });
+}
+
+/** One frame in, one PNG out, in a process of its own: a frame made to crash the decoder costs nobody else anything. */
+function decode(ffmpegBin: string, format: 'h264' | 'ivf', frame: Uint8Array): Promise<Uint8Array> {
+  const child = spawn(
+    ffmpegBin,
+    [
+      ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe'],
+      ...['-f', format, '-i', 'pipe:0'],
+      ...TO_PNG,
+    ],
+    { stdio: ['pipe', 'pipe', 'pipe'], timeout: DECODE_TIMEOUT_MS, killSignal: 'SIGKILL' },
+  );
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    let complaint = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > MAX_PNG_BYTES) child.kill('SIGKILL');
+      else chunks.push(chunk);
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      complaint = (complaint + chunk.toString()).slice(-500);
+    });
+    child.on('error', (error) =>
+      reject(
+        new WeirError(ErrorCode.UNAVAILABLE, `ffmpeg does not start; see FFMPEG_BIN`, { ffmpegBin }, { cause: error }),
+      ),
+    );
+    child.on('close', (exitCode) => {
+      if (exitCode === 0 && bytes > 0) resolve(Buffer.concat(chunks));
+      else reject(new WeirError(ErrorCode.UNAVAILABLE, 'the frame could not be decoded', { ffmpeg: complaint.trim() }));
+    });
+    child.stdin.on('error', () => child.kill('SIGKILL')); // its exit code says the rest
+    child.stdin.end(frame);
+  });
+}

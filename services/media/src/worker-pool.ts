@@ -1,0 +1,170 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '@weir/platform';
+import { createWorker, types as mediasoup } from 'mediasoup';
+
+export interface WorkerPoolOptions {
+  workerCount: number;
+  /** Worker i listens on this port plus i, with UDP and TCP. */
+  firstPort: number;
+  host: string;
+  announcedAddress: string;
+  log: Logger;
+}
+
+/** A router with the payload types of one dialect, lent out for as long as somebody needs it. */
+export interface RouterLease {
+  readonly worker: MediaWorker;
+  readonly router: mediasoup.Router;
+  release(): void;
+}
+
+const REPLACE_RETRY_MS = 200;
+
+/** One mediasoup worker: a process that forwards media on one core, behind one UDP and one TCP port. */
+export class MediaWorker {
+  private readonly routers = new Map<string, { router: Promise<mediasoup.Router>; leases: number }>();
+  /** WebRTC transports that stand on this worker. */
+  transportCount = 0;
+
+  constructor(
+    readonly index: number,
+    readonly worker: mediasoup.Worker,
+    readonly webRtcServer: mediasoup.WebRtcServer,
+  ) {}
+
+  /**
+   * A router whose payload types are those of `codecs`. mediasoup sends with the router's payload types and never
+   * rewrites them for a receiver, so clients that number their codecs differently need routers of their own.
+   * @param dialect equal for equal `codecs`
+   */
+  async leaseRouter(dialect: string, codecs: readonly mediasoup.RouterRtpCodecCapability[]): Promise<RouterLease> {
+    let entry = this.routers.get(dialect);
+    if (entry === undefined) {
+      entry = { router: this.worker.createRouter({ mediaCodecs: [...codecs] }), leases: 0 };
+      this.routers.set(dialect, entry);
+    }
+    const held = entry;
+    held.leases += 1;
+    let released = false;
+    const release = () => {
+      if (released) return;
+      released = true;
+      held.leases -= 1;
+      if (held.leases > 0) return;
+      if (this.routers.get(dialect) === held) this.routers.delete(dialect);
+      held.router.then(
+        (router) => router.close(),
+        () => undefined, // whoever asked for the router has met the error
+      );
+    };
+    try {
+      return { worker: this, router: await held.router, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  get routerCount(): number {
+    return this.routers.size;
+  }
+}
+
+/** The node's workers. One that dies is replaced; what stood on it is lost and `onDied` is told. */
+export class WorkerPool {
+  private readonly workers: (MediaWorker | undefined)[] = [];
+  private readonly deathListeners: ((worker: MediaWorker) => void)[] = [];
+  private closed = false;
+
+  private constructor(private readonly options: WorkerPoolOptions) {}
+
+  static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
+    const pool = new WorkerPool(options);
+    const indexes = Array.from({ length: options.workerCount }, (_unused, index) => index);
+    try {
+      await Promise.all(indexes.map((index) => pool.startWorker(index)));
+    } catch (error) {
+      pool.close();
+      throw error;
+    }
+    return pool;
+  }
+
+  onDied(listener: (worker: MediaWorker) => void): void {
+    this.deathListeners.push(listener);
+  }
+
+  /** All workers that live. */
+  list(): MediaWorker[] {
+    return this.workers.filter((worker) => worker !== undefined);
+  }
+
+  get complete(): boolean {
+    return this.list().length === this.options.workerCount;
+  }
+
+  /**
+   * The worker with the fewest transports, or `preferred` while that one isn't much fuller: a stream that stays on
+   * one worker needs no pipe.
+   */
+  pick(preferred?: MediaWorker): MediaWorker | undefined {
+    const living = this.list();
+    const idlest = living.reduce<MediaWorker | undefined>(
+      (best, worker) => (best === undefined || worker.transportCount < best.transportCount ? worker : best),
+      undefined,
+    );
+    if (preferred === undefined || idlest === undefined || !living.includes(preferred)) return idlest;
+    return preferred.transportCount <= idlest.transportCount + PIPE_WORTH_TRANSPORTS ? preferred : idlest;
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const worker of this.list()) worker.worker.close();
+    this.workers.length = 0;
+  }
+
+  private async startWorker(index: number): Promise<void> {
+    const { firstPort, host, announcedAddress, log } = this.options;
+    const worker = await createWorker({ logLevel: 'warn' });
+    const port = firstPort === 0 ? 0 : firstPort + index;
+    try {
+      const webRtcServer = await worker.createWebRtcServer({
+        listenInfos: (['udp', 'tcp'] as const).map((protocol) => ({ protocol, ip: host, announcedAddress, port })),
+      });
+      if (this.closed) {
+        worker.close();
+        return;
+      }
+      const mediaWorker = new MediaWorker(index, worker, webRtcServer);
+      this.workers[index] = mediaWorker;
+      worker.on('died', (error) => {
+        log.error({ error: error.message, worker: index, pid: worker.pid }, 'media worker died');
+        this.workers[index] = undefined;
+        for (const listener of this.deathListeners) listener(mediaWorker);
+        void this.replaceWorker(index);
+      });
+    } catch (error) {
+      worker.close();
+      throw new Error(
+        `media worker ${index} can't listen on port ${port} (UDP and TCP) of ${host}; is it taken? See WEIR_MEDIA_PORT`,
+        { cause: error },
+      );
+    }
+  }
+
+  private async replaceWorker(index: number): Promise<void> {
+    while (!this.closed) {
+      try {
+        await this.startWorker(index);
+        this.options.log.info({ worker: index }, 'media worker replaced');
+        return;
+      } catch (error) {
+        this.options.log.error({ err: error, worker: index }, 'media worker could not be replaced, trying again');
+        await sleep(REPLACE_RETRY_MS);
+      }
+    }
+  }
+}
+
+/** Sending a stream to another worker is worth its pipe when that saves at least this many transports of imbalance. */
+const PIPE_WORTH_TRANSPORTS = 25;
