@@ -1,4 +1,5 @@
-import type { OfferedCodec } from './offer.js';
+import { isCodecName } from './codec-match.js';
+import type { Offer, OfferedCodec, OfferedMedia } from './offer.js';
 import type {
   CodecParameters,
   MediaKind,
@@ -82,4 +83,27 @@ export function routerCodecs(sections: readonly (PublishSection | PlaySection)[]
     section.tag === 'receive' || section.tag === 'send' ? [section.routerCodec] : [],
   );
   return codecs.sort((a, b) => a.kind.localeCompare(b.kind));
+}
+
+/** Whether the section's RTCP comes on its RTP port: mediasoup has no other. BUNDLE implies it. */
+export function hasMuxedRtcp(offer: Offer, media: OfferedMedia): boolean {
+  return (
+    media.rtcpMux || (media.transportIndex !== undefined && offer.transports[media.transportIndex]?.bundled === true)
+  );
+}
+
+/**
+ * The answer to a section that carries nothing: inactive where its transport is there anyway, because some media
+ * section next to it is in use, else rejected.
+ */
+export function idleSection(
+  media: OfferedMedia,
+  used: readonly { transportIndex: number }[],
+  reason: string,
+): InactiveSection | RejectedSection {
+  const rejected: RejectedSection = { tag: 'rejected', mediaIndex: media.index, reason };
+  if (media.kind === 'other' || !used.some((section) => section.transportIndex === media.transportIndex))
+    return rejected;
+  const codec = media.codecs.find(({ name }) => isCodecName(name));
+  return codec ? { tag: 'inactive', mediaIndex: media.index, kind: media.kind, codec } : rejected;
 }

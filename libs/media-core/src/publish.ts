@@ -1,6 +1,22 @@
-import type { AudioCodecName, PublishSection, VideoCodecName } from './negotiation.js';
-import type { Offer } from './offer.js';
-import { NoCommonCodecsError } from './sdp-error.js';
+import { CODECS, commonFeedback, describeOffered, pickParameters, publishCandidates } from './codec-match.js';
+import {
+  type AudioCodecName,
+  type CodecName,
+  idleSection,
+  hasMuxedRtcp,
+  type PublishSection,
+  type ReceiveSection,
+  type RejectedSection,
+  type VideoCodecName,
+} from './negotiation.js';
+import type { Offer, OfferedCodec, OfferedMedia } from './offer.js';
+import type {
+  HeaderExtensionUri,
+  MediaKind,
+  RtpEncodingParameters,
+  RtpHeaderExtensionParameters,
+} from './rtp-parameters.js';
+import { NoCommonCodecsError, SdpError } from './sdp-error.js';
 
 export interface PublishPreferences {
   /** Best first. A codec that isn't named is not accepted. */
@@ -11,10 +27,178 @@ export interface PublishPreferences {
 export const DEFAULT_VIDEO_CODECS: readonly VideoCodecName[] = ['H264', 'VP8', 'VP9', 'AV1'];
 export const DEFAULT_AUDIO_CODECS: readonly AudioCodecName[] = ['opus', 'PCMU', 'PCMA', 'G722'];
 
+const TRANSPORT_CC = 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01';
+const ABS_SEND_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time';
+
+/**
+ * What is negotiated, and why nothing else is: without `video-orientation` a sender turns the picture itself, which
+ * every player, file and HLS segment can show; `abs-capture-time` makes mediasoup wait for what browsers never send;
+ * `rtp-stream-id` would open the door to simulcast, which one stream with one size for all outputs doesn't want.
+ */
+const HEADER_EXTENSIONS: Record<MediaKind, readonly HeaderExtensionUri[]> = {
+  audio: [
+    'urn:ietf:params:rtp-hdrext:sdes:mid',
+    ABS_SEND_TIME,
+    TRANSPORT_CC,
+    'urn:ietf:params:rtp-hdrext:ssrc-audio-level',
+  ],
+  video: ['urn:ietf:params:rtp-hdrext:sdes:mid', ABS_SEND_TIME, TRANSPORT_CC],
+};
+
+/** mediasoup finds AV1's key frames by it and forwards nothing to a new player without. */
+const AV1_DEPENDENCY_DESCRIPTOR: HeaderExtensionUri =
+  'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
+
 /**
  * One section per m-line, in order. At most one audio and one video section are received.
- * @throws NoCommonCodecsError when none can be.
+ * @throws NoCommonCodecsError when media is sent, but none of it in a codec of the preferences.
+ * @throws SdpError `unsupported` when nothing is sent, or only in a way that can't be received.
  */
-export function negotiatePublish(offer: Offer, _preferences: PublishPreferences = {}): { sections: PublishSection[] } {
-  throw new NoCommonCodecsError('media', [], [`${offer.media.length}`]);
+export function negotiatePublish(offer: Offer, preferences: PublishPreferences = {}): { sections: PublishSection[] } {
+  const preferred: Record<MediaKind, readonly CodecName[]> = {
+    audio: preferences.audioCodecs ?? DEFAULT_AUDIO_CODECS,
+    video: preferences.videoCodecs ?? DEFAULT_VIDEO_CODECS,
+  };
+  const received: ReceiveSection[] = [];
+  const refused: { media: OfferedMedia; kind: MediaKind }[] = [];
+  const reasons = new Map<number, string>();
+  for (const media of offer.media) {
+    const section = receive(offer, media, preferred, received);
+    if (section.tag === 'receive') received.push(section);
+    else reasons.set(media.index, section.reason);
+    if (section.tag === 'rejected' && section.reason === NO_COMMON_CODEC && media.kind !== 'other') {
+      refused.push({ media, kind: media.kind });
+    }
+  }
+  const [first] = refused;
+  if (received.length === 0 && first) {
+    const kinds = new Set(refused.map(({ kind }) => kind));
+    throw new NoCommonCodecsError(
+      kinds.size === 1 ? first.kind : 'media',
+      refused.flatMap(({ media }) => describeOffered(media)),
+      [...kinds].flatMap((kind) => [...preferred[kind]]),
+    );
+  }
+  if (received.length === 0) {
+    throw new SdpError('unsupported', `Nothing can be received: ${[...new Set(reasons.values())].join('; ')}`);
+  }
+  const sections = offer.media.map(
+    (media) =>
+      received.find((section) => section.mediaIndex === media.index) ??
+      idleSection(media, received, reasons.get(media.index) ?? ''),
+  );
+  return { sections };
+}
+
+const NO_COMMON_CODEC = 'no common codec';
+
+function receive(
+  offer: Offer,
+  media: OfferedMedia,
+  preferred: Record<MediaKind, readonly CodecName[]>,
+  received: readonly ReceiveSection[],
+): ReceiveSection | RejectedSection {
+  const reject = (reason: string): RejectedSection => ({ tag: 'rejected', mediaIndex: media.index, reason });
+  const { kind, transportIndex } = media;
+  if (kind === 'other') return reject('neither audio nor video');
+  if (transportIndex === undefined) return reject('switched off, or not RTP');
+  if (media.direction !== 'sendonly' && media.direction !== 'sendrecv') return reject('the client sends nothing');
+  if (!hasMuxedRtcp(offer, media)) return reject('no rtcp-mux');
+  if (received.some((section) => section.kind === kind)) return reject(`a second ${kind} section`);
+  if (media.mid === undefined && media.ssrcs.length === 0) return reject('neither mid nor SSRC');
+  const name = preferred[kind].find((candidate) => publishCandidates(media, candidate).length > 0);
+  const codec = name && publishCandidates(media, name)[0];
+  if (!name || !codec) return reject(NO_COMMON_CODEC);
+
+  const rtx = media.codecs.find((other) => other.name === 'rtx' && other.parameters['apt'] === codec.payloadType);
+  const headerExtensions = commonHeaderExtensions(media, kind, name);
+  const congestion = headerExtensions.some((extension) => extension.uri === TRANSPORT_CC)
+    ? ['transport-cc']
+    : headerExtensions.some((extension) => extension.uri === ABS_SEND_TIME)
+      ? ['goog-remb']
+      : [];
+  const facts = CODECS[name];
+  const mimeType = `${kind}/${name}`;
+  const channels = facts.channels === undefined ? {} : { channels: facts.channels };
+  const parameters = pickParameters(codec, facts.parameters);
+  const cname = media.ssrcs.find((ssrc) => ssrc.cname !== undefined)?.cname;
+  return {
+    tag: 'receive',
+    mediaIndex: media.index,
+    transportIndex,
+    kind,
+    codec,
+    ...(rtx ? { rtx } : {}),
+    rtpParameters: {
+      ...(media.mid === undefined ? {} : { mid: media.mid }),
+      codecs: [
+        {
+          mimeType,
+          payloadType: codec.payloadType,
+          clockRate: facts.clockRate,
+          ...channels,
+          parameters,
+          rtcpFeedback: commonFeedback(codec, kind, congestion),
+        },
+        ...(rtx ? [rtxParameters(rtx, codec, kind)] : []),
+      ],
+      headerExtensions,
+      encodings: [encodingOf(media, codec, rtx !== undefined)],
+      rtcp: { ...(cname === undefined ? {} : { cname }), reducedSize: true },
+    },
+    routerCodec: {
+      kind,
+      mimeType,
+      preferredPayloadType: freePayloadType(codec.payloadType, received),
+      clockRate: facts.clockRate,
+      ...channels,
+      parameters: pickParameters(codec, facts.variant),
+      rtcpFeedback: [],
+    },
+    streamCodec: { kind, mimeType, clockRate: facts.clockRate, ...channels, parameters },
+  };
+}
+
+function rtxParameters(rtx: OfferedCodec, codec: OfferedCodec, kind: MediaKind) {
+  return {
+    mimeType: `${kind}/rtx`,
+    payloadType: rtx.payloadType,
+    clockRate: codec.clockRate,
+    parameters: { apt: codec.payloadType },
+    rtcpFeedback: [],
+  };
+}
+
+/** Only ids of the one-byte form; an id or a URI that comes twice counts once. */
+function commonHeaderExtensions(media: OfferedMedia, kind: MediaKind, name: CodecName): RtpHeaderExtensionParameters[] {
+  const wanted = name === 'AV1' ? [...HEADER_EXTENSIONS[kind], AV1_DEPENDENCY_DESCRIPTOR] : HEADER_EXTENSIONS[kind];
+  const chosen: RtpHeaderExtensionParameters[] = [];
+  for (const { id, uri: offered } of media.headerExtensions) {
+    const uri = wanted.find((candidate) => candidate === offered);
+    if (uri === undefined || id < 1 || id > 14) continue;
+    if (chosen.some((extension) => extension.id === id || extension.uri === uri)) continue;
+    chosen.push({ uri, id });
+  }
+  return chosen;
+}
+
+/** The first SSRC: of legacy simulcast (ssrc-group SIM) the layer that is always sent. */
+function encodingOf(media: OfferedMedia, codec: OfferedCodec, hasRtx: boolean): RtpEncodingParameters {
+  const [first] = media.ssrcs;
+  return {
+    ...(first ? { ssrc: first.ssrc } : {}),
+    ...(first?.rtxSsrc !== undefined && hasRtx ? { rtx: { ssrc: first.rtxSsrc } } : {}),
+    ...(codec.parameters['usedtx'] === 1 ? { dtx: true } : {}),
+  };
+}
+
+/**
+ * The client's own payload type, unless the other medium's codec has it, as it may without BUNDLE. mediasoup maps a
+ * producer's payload types, so any other will do.
+ */
+function freePayloadType(wanted: number, received: readonly ReceiveSection[]): number {
+  const taken = new Set(received.map((section) => section.routerCodec.preferredPayloadType));
+  let payloadType = wanted;
+  while (taken.has(payloadType)) payloadType = payloadType >= 96 && payloadType < 127 ? payloadType + 1 : 96;
+  return payloadType;
 }

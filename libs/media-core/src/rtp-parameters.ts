@@ -47,6 +47,8 @@ export interface RtpHeaderExtensionParameters {
 export interface RtpEncodingParameters {
   ssrc?: number;
   rtx?: { ssrc: number };
+  /** Discontinuous transmission: silence is no sign of a dead sender. */
+  dtx?: boolean;
   maxBitrate?: number;
 }
 

@@ -1,0 +1,83 @@
+import { BitReader } from './bit-reader.js';
+import type { FrameHint, VideoDimensions } from './video-frame.js';
+
+const OBU_SEQUENCE_HEADER = 1;
+
+/**
+ * An RTP payload of AV1. A key frame is told by the aggregation header's N bit, which starts a coded video sequence;
+ * the size is that of the sequence header, i.e. the largest that a frame of it may have.
+ */
+export function readAv1(payload: Uint8Array): FrameHint {
+  const aggregation = payload[0] ?? 0;
+  const isKeyFrame = (aggregation & 0x08) !== 0 && (aggregation & 0x80) === 0;
+  if (!isKeyFrame) return { isKeyFrame };
+  const dimensions = readFirstObus(payload.subarray(1), (aggregation >> 4) & 0x03);
+  return dimensions ? { isKeyFrame, dimensions } : { isKeyFrame };
+}
+
+/** `count` is the number of OBU elements, the last of them without a length; 0 when all have one. */
+function readFirstObus(payload: Uint8Array, count: number): VideoDimensions | undefined {
+  let offset = 0;
+  for (let index = 0; offset < payload.length && index < 8; index++) {
+    let size = payload.length - offset;
+    if (count === 0 || index < count - 1) {
+      const length = readLeb128(payload, offset);
+      if (!length) return undefined;
+      offset = length.end;
+      size = length.value;
+    }
+    const obu = payload.subarray(offset, offset + size);
+    const header = obu[0] ?? 0;
+    if (((header >> 3) & 0x0f) === OBU_SEQUENCE_HEADER) {
+      const body = obu.subarray((header & 0x04) !== 0 ? 2 : 1);
+      const start = (header & 0x02) !== 0 ? readLeb128(body, 0)?.end : 0;
+      return start === undefined ? undefined : readSequenceHeader(body.subarray(start));
+    }
+    offset += size;
+  }
+  return undefined;
+}
+
+function readLeb128(bytes: Uint8Array, start: number): { value: number; end: number } | undefined {
+  let value = 0;
+  for (let index = 0; index < 4; index++) {
+    const byte = bytes[start + index];
+    if (byte === undefined) return undefined;
+    value += (byte & 0x7f) * 128 ** index;
+    if ((byte & 0x80) === 0) return { value, end: start + index + 1 };
+  }
+  return undefined;
+}
+
+/** AV1 specification, section 5.5.1, up to the frame size. */
+function readSequenceHeader(body: Uint8Array): VideoDimensions | undefined {
+  const bits = new BitReader(body);
+  bits.skip(4); // seq_profile, still_picture
+  if (bits.readFlag()) bits.skip(5);
+  else skipOperatingPoints(bits);
+  const widthBits = bits.read(4) + 1;
+  const heightBits = bits.read(4) + 1;
+  const width = bits.read(widthBits) + 1;
+  const height = bits.read(heightBits) + 1;
+  return bits.isExhausted ? undefined : { width, height };
+}
+
+function skipOperatingPoints(bits: BitReader): void {
+  let delayBits = 0;
+  if (bits.readFlag()) {
+    bits.skip(64); // num_units_in_display_tick, time_scale
+    if (bits.readFlag()) bits.readUnsignedGolomb(); // uvlc() is coded like ue(v)
+    if (bits.readFlag()) {
+      delayBits = bits.read(5) + 1;
+      bits.skip(42);
+    }
+  }
+  const hasInitialDelay = bits.readFlag();
+  const points = bits.read(5) + 1;
+  for (let point = 0; point < points; point++) {
+    bits.skip(12); // operating_point_idc
+    if (bits.read(5) > 7) bits.skip(1); // seq_tier
+    if (delayBits > 0 && bits.readFlag()) bits.skip(2 * delayBits + 1);
+    if (hasInitialDelay && bits.readFlag()) bits.skip(4);
+  }
+}
