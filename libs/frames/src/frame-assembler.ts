@@ -1,0 +1,123 @@
+import { AacDepacketizer, PacketAudioDepacketizer } from './audio-depacketizer.js';
+import type { Depacketizer, Frame, FrameCodec } from './frame.js';
+import { NalDepacketizer } from './nal-depacketizer.js';
+import { type OrderedPacket, ReorderBuffer } from './reorder-buffer.js';
+import { isRtcp, parseRtpPacket, type RtpPacket } from './rtp-packet.js';
+import { Unwrapper } from './unwrapper.js';
+import { VpxDepacketizer } from './vpx-depacketizer.js';
+
+export interface FrameAssemblerOptions {
+  codec: FrameCodec;
+  /** Of the RTP timestamps, in Hz. */
+  clockRate: number;
+  /** Of PCMU and PCMA. */
+  channels?: number;
+  /** The codec's fmtp parameters, names in lower case: sprop-parameter-sets, sprop-vps/sps/pps, config, sizelength … */
+  parameters?: Readonly<Record<string, unknown>>;
+  /** Packets of other payload types are ignored. Without it, all are taken. */
+  payloadType?: number;
+  /** Packets of other sources are ignored. Without it, the first source is taken, and a new one that goes on sending. */
+  ssrc?: number;
+  maxReorderPackets?: number;
+  /** How much media time is waited for a missing packet. */
+  maxReorderMs?: number;
+}
+
+/**
+ * Makes whole frames of one stream's RTP packets. Frames refer to the packets' memory, so a buffer that was pushed must
+ * not be written to again. Nothing that is pushed makes it throw.
+ */
+export class FrameAssembler {
+  readonly #options: FrameAssemblerOptions;
+  readonly #depacketizer: Depacketizer;
+  readonly #reorder: ReorderBuffer;
+  readonly #timestamps = new Unwrapper(32);
+  #ssrc: number | undefined;
+  #otherSource: { ssrc: number; nextSequenceNumber: number } | undefined;
+  #lostBefore = false;
+
+  constructor(options: FrameAssemblerOptions) {
+    this.#options = options;
+    this.#depacketizer = depacketizerOf(options);
+    this.#ssrc = options.ssrc;
+    const maxTicks = ((options.maxReorderMs ?? 250) * options.clockRate) / 1000;
+    this.#reorder = new ReorderBuffer({ maxPackets: options.maxReorderPackets ?? 64, maxTicks });
+  }
+
+  /** The source that frames are being made of, as soon as one is known. */
+  get ssrc(): number | undefined {
+    return this.#ssrc;
+  }
+
+  push(rtpPacket: Uint8Array): Frame[] {
+    const packet = isRtcp(rtpPacket) ? undefined : parseRtpPacket(rtpPacket);
+    if (packet === undefined || packet.payloadType !== (this.#options.payloadType ?? packet.payloadType)) return [];
+    const frames: Frame[] = [];
+    if (packet.ssrc !== this.#ssrc && !this.#isNewSource(packet, frames)) return [];
+    for (const ordered of this.#reorder.push(packet)) this.#take(ordered, frames);
+    return frames;
+  }
+
+  /** The stream ended: hands out what waited for a missing packet or for the beginning of the next frame. */
+  flush(): Frame[] {
+    const frames: Frame[] = [];
+    for (const ordered of this.#reorder.flush()) this.#take(ordered, frames);
+    frames.push(...this.#depacketizer.flush());
+    return frames;
+  }
+
+  #isNewSource(packet: RtpPacket, frames: Frame[]): boolean {
+    if (this.#ssrc === undefined) {
+      this.#ssrc = packet.ssrc;
+      return true;
+    }
+    if (this.#options.ssrc !== undefined || packet.payload.length === 0) return false;
+    const candidate = this.#otherSource;
+    this.#otherSource = { ssrc: packet.ssrc, nextSequenceNumber: (packet.sequenceNumber + 1) & 0xffff };
+    if (candidate?.ssrc !== packet.ssrc || candidate.nextSequenceNumber !== packet.sequenceNumber) return false;
+    frames.push(...this.flush());
+    this.#otherSource = undefined;
+    this.#ssrc = packet.ssrc;
+    this.#reorder.reset();
+    this.#timestamps.reset();
+    this.#lostBefore = true;
+    return true;
+  }
+
+  #take({ packet, lostBefore, restarted }: OrderedPacket, frames: Frame[]): void {
+    if (restarted) {
+      frames.push(...this.#depacketizer.flush());
+      this.#timestamps.reset();
+    }
+    this.#lostBefore ||= lostBefore;
+    // Bandwidth probes and padding take a sequence number but carry nothing.
+    if (packet.payload.length === 0) return;
+    const timestamp = this.#timestamps.unwrap(packet.timestamp);
+    const { payload, marker } = packet;
+    frames.push(...this.#depacketizer.push({ payload, marker, timestamp, lostBefore: this.#lostBefore }));
+    this.#lostBefore = false;
+  }
+}
+
+export function createFrameAssembler(options: FrameAssemblerOptions): FrameAssembler {
+  return new FrameAssembler(options);
+}
+
+function depacketizerOf({ codec, clockRate, channels = 1, parameters = {} }: FrameAssemblerOptions): Depacketizer {
+  switch (codec) {
+    case 'H264':
+    case 'H265':
+      return new NalDepacketizer(codec, parameters);
+    case 'VP8':
+    case 'VP9':
+      return new VpxDepacketizer(codec);
+    case 'opus':
+    case 'PCMU':
+    case 'PCMA':
+      return new PacketAudioDepacketizer(codec, channels);
+    case 'mpeg4-generic':
+      return new AacDepacketizer(parameters, clockRate);
+    default:
+      return codec satisfies never;
+  }
+}

@@ -1,0 +1,71 @@
+import type { NalCodec, ParameterSets } from './parameter-sets.js';
+
+export type VideoCodec = NalCodec | 'VP8' | 'VP9';
+export type AudioCodec = 'opus' | 'mpeg4-generic' | 'PCMU' | 'PCMA';
+export type FrameCodec = VideoCodec | AudioCodec;
+
+interface FrameBase {
+  /** In ticks of the RTP clock, unwrapped: starts with the first packet's raw timestamp and goes on beyond 32 bits. */
+  rtpTimestamp: number;
+  /** Packets were lost since the frame before this one. */
+  lost: boolean;
+  /** False for video that refers to something lost: such frames decode with errors until the next complete key frame. */
+  complete: boolean;
+  isKeyFrame: boolean;
+}
+
+/** One access unit. Parameter sets and delimiters are taken out of `nalUnits`; the muxer or sender puts them back. */
+export interface NalFrame extends FrameBase {
+  kind: 'video';
+  codec: NalCodec;
+  /** Without start codes and lengths, in decoding order. They refer to the memory of the packets pushed. */
+  nalUnits: readonly Uint8Array[];
+  /** Those of the last key frame; undefined as long as neither the SDP nor the stream has told them. */
+  parameterSets: ParameterSets | undefined;
+}
+
+export interface RawVideoFrame extends FrameBase {
+  kind: 'video';
+  codec: 'VP8' | 'VP9';
+  data: Uint8Array;
+}
+
+/** An Opus packet, an AAC raw access unit, or the samples of one packet of G.711. */
+export interface AudioFrame extends FrameBase {
+  kind: 'audio';
+  codec: AudioCodec;
+  data: Uint8Array;
+  durationTicks: number;
+}
+
+export type VideoFrame = NalFrame | RawVideoFrame;
+export type Frame = VideoFrame | AudioFrame;
+
+export interface TimedPayload {
+  payload: Uint8Array;
+  marker: boolean;
+  /** Unwrapped. */
+  timestamp: number;
+  lostBefore: boolean;
+}
+
+/** Turns the payloads of one stream, in order, into frames. */
+export interface Depacketizer {
+  push(input: TimedPayload): Frame[];
+  /** The stream ended or begins anew: hands out what needs no further packet and forgets the rest. */
+  flush(): Frame[];
+}
+
+/** More than any level of H.265 allows in a picture that a robot would send: a bound for hostile input. */
+export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
+
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    bytes.set(part, offset);
+    offset += part.length;
+  }
+  return bytes;
+}

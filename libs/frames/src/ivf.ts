@@ -1,0 +1,37 @@
+import { concatBytes, type RawVideoFrame } from './frame.js';
+
+/** Width and height in a VP8 key frame's header (RFC 6386 §9.1). */
+export function vp8Dimensions(keyFrame: Uint8Array): { width: number; height: number } | undefined {
+  if (keyFrame.length < 10 || keyFrame[0]! & 1) return undefined;
+  if (keyFrame[3] !== 0x9d || keyFrame[4] !== 0x01 || keyFrame[5] !== 0x2a) return undefined;
+  const width = (keyFrame[6]! | (keyFrame[7]! << 8)) & 0x3fff;
+  const height = (keyFrame[8]! | (keyFrame[9]! << 8)) & 0x3fff;
+  return { width, height };
+}
+
+/** Frames as an IVF file, which `ffmpeg -f ivf` reads; times count in 1/90000 s from the first frame. */
+export function writeIvf(frames: readonly RawVideoFrame[]): Uint8Array {
+  const first = frames[0];
+  const { width = 0, height = 0 } = (first?.codec === 'VP8' && vp8Dimensions(first.data)) || {};
+  const header = new Uint8Array(32);
+  const view = new DataView(header.buffer);
+  header.set(ascii('DKIF'), 0);
+  view.setUint16(6, 32, true);
+  header.set(ascii(first?.codec === 'VP9' ? 'VP90' : 'VP80'), 8);
+  view.setUint16(12, width, true);
+  view.setUint16(14, height, true);
+  view.setUint32(16, 90_000, true);
+  view.setUint32(20, 1, true);
+  view.setUint32(24, frames.length, true);
+  return concatBytes([header, ...frames.flatMap((frame) => [ivfFrameHeader(frame, first!), frame.data])]);
+}
+
+function ivfFrameHeader(frame: RawVideoFrame, first: RawVideoFrame): Uint8Array {
+  const header = new Uint8Array(12);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, frame.data.length, true);
+  view.setBigUint64(4, BigInt(Math.max(0, frame.rtpTimestamp - first.rtpTimestamp)), true);
+  return header;
+}
+
+const ascii = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));

@@ -1,0 +1,27 @@
+/** Turns a counter that wraps (16 or 32 bits) into one that doesn't, by the shortest way from the value before. */
+export class Unwrapper {
+  readonly #range: number;
+  #last: number | undefined;
+
+  constructor(bits: 16 | 32) {
+    this.#range = 2 ** bits;
+  }
+
+  /** Starts with the first raw value itself. Steps backwards are followed, so the result can be below the one before. */
+  unwrap(raw: number): number {
+    if (this.#last === undefined) {
+      this.#last = raw;
+      return raw;
+    }
+    const lastRaw = ((this.#last % this.#range) + this.#range) % this.#range;
+    let step = raw - lastRaw;
+    if (step > this.#range / 2) step -= this.#range;
+    else if (step < -this.#range / 2) step += this.#range;
+    this.#last += step;
+    return this.#last;
+  }
+
+  reset(): void {
+    this.#last = undefined;
+  }
+}
