@@ -103,6 +103,11 @@ export class MediaCore {
     };
   }
 
+  /** Pipes between routers at this moment: one per track and dialect or worker. */
+  get pipeCount(): number {
+    return [...this.streams.values()].reduce((count, stream) => count + stream.pipeCount, 0);
+  }
+
   /** Receives a stream from a WebRTC client. Its name is claimed before any media is touched. */
   async publish(request: PublishRequest): Promise<Answer> {
     this.assertRoom();

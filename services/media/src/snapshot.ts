@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { createFrameAssembler, ivfFile, toAnnexB, type Frame } from '@weir/frames';
+import { createFrameAssembler, frameToAnnexB, writeIvf, type VideoFrame } from '@weir/frames';
 import type { Stream } from './stream.js';
 
 const KEY_FRAME_TIMEOUT_MS = 6_000;
@@ -27,9 +27,9 @@ export async function takeSnapshot(stream: Stream, ffmpegBin: string): Promise<U
   decoders += 1;
   try {
     const frame = await nextKeyFrame(stream, codec);
-    return codec === 'H264'
-      ? await decode(ffmpegBin, 'h264', toAnnexB(frame.nalUnits))
-      : await decode(ffmpegBin, 'ivf', ivfFile(codec, stream.info.width, stream.info.height, [frame.data]));
+    return 'nalUnits' in frame
+      ? await decode(ffmpegBin, 'h264', frameToAnnexB(frame))
+      : await decode(ffmpegBin, 'ivf', writeIvf([frame]));
   } finally {
     decoders -= 1;
   }
@@ -40,7 +40,7 @@ type Decodable = (typeof DECODABLE)[number];
 const isDecodable = (codec: string): codec is Decodable => DECODABLE.some((known) => known === codec);
 
 /** The first whole key frame from now on. */
-function nextKeyFrame(stream: Stream, codec: Decodable): Promise<Frame> {
+function nextKeyFrame(stream: Stream, codec: Decodable): Promise<VideoFrame> {
   return new Promise((resolve, reject) => {
     const assembler = createFrameAssembler({ codec, clockRate: 90_000 });
     const finish = () => {
@@ -50,7 +50,7 @@ function nextKeyFrame(stream: Stream, codec: Decodable): Promise<Frame> {
     };
     const stopListening = stream.onVideoPackets((packet) => {
       const frame = assembler.push(packet).find(({ isKeyFrame, complete }) => isKeyFrame && complete);
-      if (frame === undefined) return;
+      if (frame?.kind !== 'video') return;
       finish();
       resolve(frame);
     });

@@ -1,0 +1,299 @@
+import { existsSync } from 'node:fs';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { EndReason, ErrorCode, PlayRequestSchema, PublishRequestSchema, type StreamInfo } from '@weir/contracts';
+import { createLogger } from '@weir/platform';
+import { startRedis, waitFor, type TestServer } from '@weir/testing';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { MediaCore, type MediaCoreOptions } from './core.js';
+import type { SessionNotifier } from './notifier.js';
+import { StreamRegistry } from './registry.js';
+import { WorkerPool } from './worker-pool.js';
+
+const log = createLogger('media', 'node-1', 'silent');
+const FIRST_PORT = 41_900 + Math.floor(Math.random() * 500) * 4;
+
+let redisServer: TestServer;
+let redis: Redis;
+let workers: WorkerPool;
+let core: MediaCore;
+let told: { sessionId: string; what: string; reason?: EndReason }[];
+let streamEvents: { name: string; what: string; reason?: EndReason }[];
+let goneNodes: Set<string>;
+
+const ended = (sessionId: string) => told.find((event) => event.sessionId === sessionId && event.what === 'ended');
+
+function startCore(overrides: Partial<MediaCoreOptions> = {}): MediaCore {
+  const notifier = {
+    connected: ({ sessionId }) => told.push({ sessionId, what: 'connected' }),
+    ended: ({ sessionId }, reason) => told.push({ sessionId, what: 'ended', reason }),
+    videoSize: ({ sessionId }) => told.push({ sessionId, what: 'video-size' }),
+    stats: ({ sessionId }) => told.push({ sessionId, what: 'stats' }),
+    signal: ({ sessionId }) => told.push({ sessionId, what: 'signal' }),
+    notEnoughBandwidth: ({ sessionId }) => told.push({ sessionId, what: 'bandwidth' }),
+  } satisfies Pick<SessionNotifier, keyof SessionNotifier>;
+  return new MediaCore({
+    nodeId: 'node-1',
+    workers,
+    registry: new StreamRegistry(redis, 'host:1'),
+    notifier: notifier as SessionNotifier,
+    surroundings: {
+      streamStarted: ({ streamName }) => streamEvents.push({ name: streamName, what: 'started' }),
+      streamEnded: ({ streamName }, reason) => streamEvents.push({ name: streamName, what: 'ended', reason }),
+      isNodeGone: (nodeId) => goneNodes.has(nodeId),
+      watchOwner: () => undefined,
+    },
+    log,
+    connectTimeoutMs: 60_000,
+    consentTimeoutMs: 15_000,
+    noMediaTimeoutMs: 15_000,
+    maxBitrateBps: 5_000_000,
+    maxSessions: 8,
+    ffmpegBin: 'ffmpeg',
+    ...overrides,
+  });
+}
+
+beforeAll(async () => {
+  const bin = process.env['MEDIASOUP_WORKER_BIN'];
+  if (bin === undefined || !existsSync(bin)) throw new Error('MEDIASOUP_WORKER_BIN must name the media worker');
+  redisServer = await startRedis();
+  redis = new Redis(redisServer.url);
+});
+beforeEach(async () => {
+  await redis.flushall();
+  told = [];
+  streamEvents = [];
+  goneNodes = new Set();
+  workers = await WorkerPool.start({
+    workerCount: 2,
+    firstPort: FIRST_PORT,
+    host: '127.0.0.1',
+    announcedAddress: '127.0.0.1',
+    log,
+  });
+  core = startCore();
+});
+afterEach(() => core.close());
+afterAll(async () => {
+  redis.disconnect();
+  await redisServer.stop();
+});
+
+/** An offer in a browser's shape. Payload types are inputs because players number their codecs as they like. */
+const offer = ({ direction = 'sendonly', h264 = 102, opus = 111, video = true } = {}) =>
+  [
+    ...['v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', `a=group:BUNDLE 0${video ? ' 1' : ''}`],
+    ...mediaLines('audio', opus, direction, '0'),
+    ...[`a=rtpmap:${opus} opus/48000/2`, `a=fmtp:${opus} minptime=10;useinbandfec=1`],
+    ...(direction === 'sendonly' ? ['a=ssrc:1111 cname:me'] : []),
+    ...(video ? [...mediaLines('video', h264, direction, '1'), `a=rtpmap:${h264} H264/90000`] : []),
+    ...(video
+      ? [
+          `a=fmtp:${h264} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f`,
+          `a=rtcp-fb:${h264} nack`,
+          `a=rtcp-fb:${h264} nack pli`,
+        ]
+      : []),
+    ...(video && direction === 'sendonly' ? ['a=ssrc:2222 cname:me'] : []),
+    '',
+  ].join('\r\n');
+
+const FINGERPRINT = Array.from({ length: 32 }, (_unused, index) => (index + 16).toString(16).toUpperCase()).join(':');
+
+const mediaLines = (kind: string, payloadType: number, direction: string, mid: string) => [
+  `m=${kind} 9 UDP/TLS/RTP/SAVPF ${payloadType}`,
+  ...['c=IN IP4 0.0.0.0', 'a=ice-ufrag:abcd', 'a=ice-pwd:abcdefghijklmnopqrstuvwx', 'a=ice-options:trickle'],
+  ...[`a=fingerprint:sha-256 ${FINGERPRINT}`, 'a=setup:actpass', `a=mid:${mid}`, `a=${direction}`, 'a=rtcp-mux'],
+];
+
+const publish = (
+  sessionId: string,
+  streamName = 'cam',
+  overrides: Partial<MessageInitShape<typeof PublishRequestSchema>> = {},
+) =>
+  core.publish(
+    create(PublishRequestSchema, {
+      tenant: 'demo',
+      streamName,
+      sessionId,
+      ownerId: 'owner-1',
+      offerSdp: offer(),
+      ...overrides,
+    } as MessageInitShape<typeof PublishRequestSchema>),
+  );
+
+const play = (sessionId: string, offerSdp = offer({ direction: 'recvonly' }), streamName = 'cam') =>
+  core.play(create(PlayRequestSchema, { tenant: 'demo', streamName, sessionId, ownerId: 'owner-1', offerSdp }));
+
+const foundNames = async () => (await core.findStreams('demo', '')).map((info: StreamInfo) => info.streamName);
+
+describe('the media core', () => {
+  it('answers a publisher and lists its stream', async () => {
+    const { answerSdp, codecs } = await publish('p1');
+    expect(codecs).toEqual({ audio: 'opus', video: 'H264' });
+    expect(answerSdp).toContain('a=ice-lite');
+    expect(answerSdp).toContain(`127.0.0.1 ${FIRST_PORT}`);
+    expect(await foundNames()).toEqual(['cam']);
+    expect(streamEvents).toEqual([{ name: 'cam', what: 'started' }]);
+  });
+
+  it('refuses a second publisher of the same stream', async () => {
+    await publish('p1');
+    await expect(publish('p2')).rejects.toMatchObject({ code: ErrorCode.ALREADY_EXISTS });
+    expect(core.load.publishers).toBe(1);
+  });
+
+  it('gives a name away that comes free while its next publisher waits', async () => {
+    await publish('p1');
+    const second = publish('p2');
+    setTimeout(() => core.closeSession('p1', EndReason.DISCONNECTED), 100);
+    await second;
+    expect(ended('p1')).toMatchObject({ reason: EndReason.DISCONNECTED });
+    expect((await core.findStreams('demo', 'cam'))[0]?.publisherSessionId).toBe('p2');
+  });
+
+  it('takes the name of a node that is gone', async () => {
+    const elsewhere = new StreamRegistry(redis, 'host:2');
+    await elsewhere.claim({ tenant: 'demo', streamName: 'cam', nodeId: 'node-2' });
+    await expect(publish('p1')).rejects.toMatchObject({ code: ErrorCode.ALREADY_EXISTS });
+    goneNodes.add('node-2');
+    expect(await foundNames()).toEqual([]);
+    await publish('p2');
+    expect(await foundNames()).toEqual(['cam']);
+  });
+
+  it('refuses a player of a stream that is not there', async () => {
+    await expect(play('v1')).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
+  });
+
+  it('sends with the payload types of each player, on one pipe per dialect', async () => {
+    await publish('p1');
+    for (const [index, h264] of [102, 108, 108, 126].entries()) {
+      const { answerSdp } = await play(`v${index}`, offer({ direction: 'recvonly', h264 }));
+      expect(answerSdp).toContain(`a=rtpmap:${h264} H264/90000`);
+      expect(answerSdp).toContain('a=sendonly');
+    }
+    expect(core.load.players).toBe(4);
+    // Audio and video each for 108 and 126; 102 is the publisher's own numbering.
+    expect(core.pipeCount).toBe(4);
+    for (const index of [0, 1, 2, 3]) core.closeSession(`v${index}`, EndReason.CLIENT);
+    expect(core.pipeCount).toBe(0);
+  });
+
+  it('answers a player of a stream without video inactive, so that its sound starts', async () => {
+    await publish('p1', 'cam', { offerSdp: offer({ video: false }) });
+    const { answerSdp, codecs } = await play('v1');
+    expect(codecs).toEqual({ audio: 'opus', video: '' });
+    expect(answerSdp).toMatch(/m=video [^]*a=inactive/);
+  });
+
+  it('refuses a player that has no codec in common with the stream', async () => {
+    await publish('p1');
+    const vp8 = offer({ direction: 'recvonly' })
+      .replaceAll('H264', 'VP8')
+      .replace(/a=fmtp:102.*\r\n/, '');
+    await expect(play('v1', vp8)).rejects.toMatchObject({ code: ErrorCode.NO_COMMON_CODECS });
+    expect(core.load.players).toBe(0);
+  });
+
+  it('refuses an offer that is no SDP and leaves the name free', async () => {
+    await expect(publish('p1', 'cam', { offerSdp: 'nonsense' })).rejects.toMatchObject({ code: ErrorCode.INVALID });
+    await publish('p2');
+    expect(core.load).toEqual({ streams: 1, publishers: 1, players: 0 });
+  });
+
+  it.each(['', 'x'.repeat(257)])('refuses the stream name %j', async (name) => {
+    await expect(publish('p1', name)).rejects.toMatchObject({ code: ErrorCode.INVALID });
+  });
+
+  it('refuses more sessions than the node may have', async () => {
+    await publish('p0');
+    for (let index = 1; index < 8; index += 1) await play(`v${index}`);
+    await expect(play('v8')).rejects.toMatchObject({ code: ErrorCode.EXHAUSTED });
+  });
+
+  it('ends the players with the stream, each told once', async () => {
+    await publish('p1');
+    await play('v1');
+    await play('v2');
+    core.closeSession('p1', EndReason.CLIENT);
+    core.closeSession('p1', EndReason.CLIENT);
+    expect(told.filter(({ what }) => what === 'ended')).toEqual([
+      { sessionId: 'p1', what: 'ended', reason: EndReason.CLIENT },
+      { sessionId: 'v1', what: 'ended', reason: EndReason.STREAM_ENDED },
+      { sessionId: 'v2', what: 'ended', reason: EndReason.STREAM_ENDED },
+    ]);
+    expect(core.load).toEqual({ streams: 0, publishers: 0, players: 0 });
+    await waitFor(async () => (await foundNames()).length === 0);
+    expect(workers.list().map(({ transportCount }) => transportCount)).toEqual([0, 0]);
+  });
+
+  it('closes the sessions of an owner that is gone', async () => {
+    await publish('p1');
+    await publish('p2', 'other', { ownerId: 'owner-2' });
+    core.closeSessionsOf('owner-1');
+    expect(ended('p1')).toMatchObject({ reason: EndReason.OWNER_LOST });
+    expect(ended('p2')).toBeUndefined();
+  });
+
+  it('gives up a publisher whose ICE never comes', async () => {
+    core.close();
+    workers = await WorkerPool.start({
+      workerCount: 1,
+      firstPort: FIRST_PORT,
+      host: '127.0.0.1',
+      announcedAddress: '127.0.0.1',
+      log,
+    });
+    core = startCore({ connectTimeoutMs: 100 });
+    await publish('p1');
+    await waitFor(() => ended('p1') !== undefined);
+    expect(ended('p1')).toMatchObject({ reason: EndReason.ICE_TIMEOUT });
+    expect(core.load.streams).toBe(0);
+  });
+
+  it('keeps the mute state for late joiners and hands signals to the players', async () => {
+    await publish('p1');
+    await play('v1');
+    core.signal('demo', 'cam', 'p1', { kind: { case: 'audioMuted', value: true } } as never);
+    expect(told).toContainEqual({ sessionId: 'v1', what: 'signal' });
+    expect((await play('v2')).stream.audioMuted).toBe(true);
+  });
+
+  it('lets nobody but the publisher speak for a stream', async () => {
+    await publish('p1');
+    await play('v1');
+    const speak = () => core.signal('demo', 'cam', 'v1', { kind: { case: 'dataJson', value: '{}' } } as never);
+    expect(speak).toThrow(expect.objectContaining({ code: ErrorCode.FORBIDDEN }) as Error);
+  });
+
+  it('ends the streams of a worker that is killed, keeps the others and replaces the worker', async () => {
+    await publish('p1', 'one');
+    await publish('p2', 'two');
+    const [first] = workers.list();
+    process.kill(first?.worker.pid ?? -1, 'SIGKILL');
+    await waitFor(() => told.some(({ what }) => what === 'ended'));
+    const lost = told.filter(({ what }) => what === 'ended');
+    expect(lost).toHaveLength(1);
+    expect(lost[0]?.reason).toBe(EndReason.NODE_LOST);
+    expect(core.load.streams).toBe(1);
+    await waitFor(() => workers.complete);
+    await publish('p3', 'three');
+    await publish('p4', lost[0]?.sessionId === 'p1' ? 'one' : 'two');
+    expect(core.load.streams).toBe(3);
+  });
+
+  it('ends everything when it drains', async () => {
+    await publish('p1');
+    await core.drain();
+    expect(ended('p1')).toMatchObject({ reason: EndReason.NODE_SHUTDOWN });
+    await expect(publish('p2')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
+    expect(await redis.exists('weir:stream:demo:cam')).toBe(0);
+  });
+
+  it('says that a snapshot is not possible without video', async () => {
+    await publish('p1', 'cam', { offerSdp: offer({ video: false }) });
+    await expect(core.snapshot('demo', 'cam')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
+  });
+});
