@@ -1,0 +1,79 @@
+// Makes a fresh clone ready to run: node deploy/single-machine/setup.mjs [--test]
+// Depends on nothing but Node, because it runs before anything is installed.
+import './setup/node-version.mjs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildMediasoupWorker, missingBuildPackages, obtainMediasoupWorker } from '../mediasoup-worker/worker.mjs';
+import { ensureBuild } from './setup/build.mjs';
+import { checkout } from './setup/checkout.mjs';
+import { SetupError } from './setup/command.mjs';
+import { waitForLock } from './setup/file-lock.mjs';
+import { ensureNodePackages } from './setup/node-packages.mjs';
+import { CHROMIUM, FFMPEG, installSystemPackages, isInstalled, NATS, REDIS } from './setup/system-packages.mjs';
+
+/**
+ * Installs, downloads, generates and builds what is missing, and nothing when all is there.
+ *
+ * @param {{ purpose: 'start' | 'test', log: import('./setup/command.mjs').Log }} options a test needs every server
+ *   and a browser; a start only the servers that its settings don't name elsewhere
+ * @returns {Promise<{ mediasoupWorker: string }>} the path of the media worker
+ */
+export async function setUp({ purpose, log }) {
+  const lock = await waitForLock(join(checkout, '.nx/weir-setup.lock'), {
+    onWait: ({ pid }) => log(`process ${pid} is setting up this checkout, waiting ...`),
+  });
+  try {
+    const missing = neededPackages(purpose).filter((systemPackage) => !isInstalled(systemPackage));
+    const obtainedWorker = await obtainMediasoupWorker({ log });
+    const buildPackages = obtainedWorker === undefined ? missingBuildPackages() : [];
+    const packages = [...missing.map(({ debian }) => debian), ...buildPackages];
+    if (packages.length > 0)
+      await installSystemPackages(packages, {
+        log,
+        elsewhere: [
+          ...missing.map(({ elsewhere }) => elsewhere),
+          ...(buildPackages.length > 0
+            ? [
+                'a mediasoup worker to name by MEDIASOUP_WORKER_BIN, or what builds it: C++ compiler, binutils, ' +
+                  'meson, ninja, pkg-config, flatc and the development files of libuv, OpenSSL 3, libsrtp 2, ' +
+                  'abseil and flatbuffers',
+              ]
+            : []),
+        ],
+      });
+    await ensureNodePackages({ log });
+    const mediasoupWorker = obtainedWorker ?? (await buildMediasoupWorker({ log }));
+    await ensureBuild({ log });
+    return { mediasoupWorker };
+  } finally {
+    lock.release();
+  }
+}
+
+/** @param {'start' | 'test'} purpose */
+function neededPackages(purpose) {
+  if (purpose === 'test') return [FFMPEG, NATS, REDIS, CHROMIUM];
+  return [
+    ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),
+    ...(process.env['NATS_URL'] ? [] : [NATS]),
+    ...(process.env['REDIS_URL'] ? [] : [REDIS]),
+  ];
+}
+
+/** A log of lines that begin with the time since the start. */
+export function timedLog() {
+  const startedAtMs = Date.now();
+  return (/** @type {string} */ line) => {
+    console.log(`[${((Date.now() - startedAtMs) / 1_000).toFixed(1).padStart(6)} s] ${line}`);
+  };
+}
+
+if (process.argv[1] !== undefined && fileURLToPath(import.meta.url) === resolve(process.argv[1])) {
+  try {
+    await setUp({ purpose: process.argv.includes('--test') ? 'test' : 'start', log: timedLog() });
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`\n${error.message}`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { checkout } from './checkout.mjs';
+import { run } from './command.mjs';
+
+const SOURCE_FOLDERS = ['services', 'libs', 'proto', 'deploy/single-machine/src'];
+const SOURCE_FILES = [
+  'package-lock.json',
+  'nx.json',
+  'tsconfig.base.json',
+  'deploy/single-machine/package.json',
+  'deploy/single-machine/tsconfig.lib.json',
+];
+const NOT_SOURCES = new Set(['node_modules', 'dist', 'out-tsc', 'gen', 'generated', 'test-output', '.nx']);
+
+/** Nx works without its daemon, which would outlive us, and without its screen. */
+export const nxEnvironment = { ...process.env, NX_DAEMON: 'false', NX_TUI: 'false' };
+export const nxProgram = join(checkout, 'node_modules/.bin/nx');
+
+/**
+ * Generates code and compiles everything that the single machine runs. Does nothing, and starts nothing, if neither
+ * the sources nor the results have changed since the last time.
+ *
+ * @param {{ log: import('./command.mjs').Log }} options
+ */
+export async function ensureBuild({ log }) {
+  const stampFile = join(checkout, 'node_modules/.cache/weir/build.json');
+  const before = existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
+  const sources = sourcesHash();
+  if (before === stamp(sources)) return;
+  await run(
+    'building',
+    [
+      process.execPath,
+      nxProgram,
+      'run-many',
+      '-t',
+      'build',
+      '-p',
+      'tag:type:service,tag:type:deploy',
+      '--parallel=2',
+      '--outputStyle=static',
+    ],
+    { log, cwd: checkout, env: nxEnvironment },
+  );
+  mkdirSync(dirname(stampFile), { recursive: true });
+  writeFileSync(stampFile, stamp(sources));
+}
+
+/** @param {string} sources */
+const stamp = (sources) => JSON.stringify({ node: process.version, sources, outputs: outputTimes() });
+
+function sourcesHash() {
+  const hash = createHash('sha256');
+  const files = SOURCE_FOLDERS.flatMap((folder) => [...filesIn(folder)]).concat(SOURCE_FILES);
+  for (const file of files.filter((name) => !name.endsWith('.spec.ts')).sort())
+    hash
+      .update(file)
+      .update('\0')
+      .update(readFileSync(join(checkout, file)))
+      .update('\0');
+  return hash.digest('hex');
+}
+
+/** When each project was compiled, by whomever: null if it isn't. */
+function outputTimes() {
+  const projects = SOURCE_FOLDERS.flatMap((folder) => [...filesIn(folder)])
+    .filter((file) => file.endsWith('/tsconfig.lib.json'))
+    .map(dirname);
+  return Object.fromEntries(
+    [...projects, 'deploy/single-machine']
+      .sort()
+      .map((project) => [project, timeOf(join(checkout, project, 'dist/tsconfig.lib.tsbuildinfo'))]),
+  );
+}
+
+/** @param {string} path */
+const timeOf = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? null;
+
+/** @param {string} folder @returns {Generator<string>} paths relative to the checkout */
+function* filesIn(folder) {
+  for (const entry of readdirSync(join(checkout, folder), { withFileTypes: true })) {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory()) {
+      if (!NOT_SOURCES.has(entry.name)) yield* filesIn(path);
+    } else if (entry.isFile()) yield path;
+  }
+}

@@ -1,0 +1,102 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { findProgram, run, SetupError, succeeds } from './command.mjs';
+
+/**
+ * What has to be installed on the system, by the name of Debian's package. `programs`: any of them will do.
+ *
+ * @typedef {{ debian: string, programs: readonly string[], elsewhere: string }} SystemPackage
+ */
+
+/** @type {SystemPackage} */
+export const FFMPEG = { debian: 'ffmpeg', programs: ['ffmpeg'], elsewhere: 'ffmpeg 5 or newer' };
+/** @type {SystemPackage} */
+export const NATS = { debian: 'nats-server', programs: ['nats-server'], elsewhere: 'nats-server 2.9 or newer' };
+/** @type {SystemPackage} */
+export const REDIS = { debian: 'redis-server', programs: ['redis-server'], elsewhere: 'redis-server 7 or newer' };
+/** @type {SystemPackage} */
+export const CHROMIUM = {
+  debian: 'chromium',
+  programs: ['chromium', 'chromium-browser', 'google-chrome'],
+  elsewhere: 'Chromium',
+};
+
+/** @param {SystemPackage} systemPackage */
+export const isInstalled = ({ programs }) => programs.some((program) => findProgram(program) !== undefined);
+
+/**
+ * Installs Debian packages, as root or through sudo. They are installed for their programs: system services that they
+ * bring along are neither started nor left enabled.
+ *
+ * @param {readonly string[]} packages
+ * @param {{ log: import('./command.mjs').Log, elsewhere: readonly string[] }} options `elsewhere` names what is
+ *   missing for people whose system has no apt
+ */
+export async function installSystemPackages(packages, { log, elsewhere }) {
+  if (findProgram('apt-get') === undefined)
+    throw new SetupError(
+      'weir needs programs that this system lacks, and there is no apt-get to install them with.\n' +
+        `Install these and make sure that they are in PATH:\n${elsewhere.map((name) => `  - ${name}`).join('\n')}`,
+    );
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot && !succeeds('sudo', '-n', 'true')) throw new SetupError(commandForRoot(packages));
+  let step = '';
+  await run(
+    `installing ${packages.join(' ')}`,
+    isRoot
+      ? ['sh', '-c', INSTALL_SCRIPT, 'sh', ...packages]
+      : ['sudo', '-n', 'sh', '-c', INSTALL_SCRIPT, 'sh', ...packages],
+    {
+      log,
+      progress: () => step,
+      onLine: (line) => {
+        step = /^(Get:\d+|Unpacking \S+|Setting up \S+)/.exec(line)?.[0] ?? step;
+      },
+    },
+  );
+}
+
+const hasSystemd = () => existsSync('/run/systemd/system');
+const services = (/** @type {readonly string[]} */ packages) =>
+  packages.filter((name) => name === NATS.debian || name === REDIS.debian);
+
+/** @param {readonly string[]} packages */
+function commandForRoot(packages) {
+  const started = services(packages);
+  const steps = [
+    'sudo apt-get update',
+    `sudo apt-get install -y --no-install-recommends ${packages.join(' ')}`,
+    ...(hasSystemd() && started.length > 0 ? [`sudo systemctl disable --now ${started.join(' ')}`] : []),
+  ];
+  return `weir needs programs that this system lacks. Install them with this command and try again:\n\n  ${steps.join(' && ')}\n`;
+}
+
+const INSTALL_SCRIPT = `
+set -e
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  trap 'exit 1' HUP INT TERM
+  printf '#!/bin/sh\\nexit 101\\n' >$policy
+  chmod 755 $policy
+fi
+install() { apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@"; }
+update() { apt-get -o DPkg::Lock::Timeout=600 update; }
+${hasPackageLists() ? '' : 'update'}
+install "$@" || { update; install "$@"; }
+if [ -d /run/systemd/system ]; then
+  for package in "$@"; do
+    case $package in nats-server | redis-server) systemctl disable --now $package ;; esac
+  done
+fi
+`;
+
+function hasPackageLists() {
+  try {
+    return readdirSync('/var/lib/apt/lists').some(
+      (name) => name.endsWith('_Packages') || name.endsWith('_Packages.lz4'),
+    );
+  } catch {
+    return false; // no apt, or none of our business
+  }
+}

@@ -1,0 +1,97 @@
+import { join } from 'node:path';
+import type { ProcessDefinition } from './supervised-process.js';
+import type { SingleMachineSettings } from './settings.js';
+
+/** In the order in which they stop: what clients are connected to first, what the others need last. */
+export const SERVICES_IN_STOP_ORDER = ['gateway', 'wcs-signalling', 'media', 'auth'] as const;
+export type ServiceName = (typeof SERVICES_IN_STOP_ORDER)[number];
+
+/** How long a service's work in progress may take when everything stops. */
+const DRAIN_TIMEOUT_MS = 5_000;
+/** A service gives up by itself five seconds after its drain time-out. */
+const STOP_TIMEOUT_MS = DRAIN_TIMEOUT_MS + 7_000;
+const PROMETHEUS_PORT = 9_464;
+
+export interface ServicesOptions {
+  checkout: string;
+  dataDir: string;
+  settings: SingleMachineSettings;
+  /** The environment that all services get; the settings of the deployment are in it. */
+  env: NodeJS.ProcessEnv;
+  urls: { nats: string; redis: string; database: string };
+  /** Each service's own port on loopback. */
+  ports: Readonly<Record<ServiceName, number>>;
+}
+
+export interface CredentialFiles {
+  credentials: string;
+  signingKey: string;
+}
+
+export const credentialFiles = (dataDir: string): CredentialFiles => ({
+  credentials: join(dataDir, 'credentials.json'),
+  signingKey: join(dataDir, 'auth-signing-key.pem'),
+});
+
+export function serviceProcess(name: ServiceName, options: ServicesOptions): ProcessDefinition {
+  const { checkout } = options;
+  return {
+    name,
+    command: [
+      process.execPath,
+      '--import',
+      '@weir/platform/register',
+      join(checkout, 'services', name, 'dist/main.js'),
+    ],
+    cwd: checkout,
+    env: { ...commonEnvironment(name, options), ...ownEnvironment(name, options) },
+    stopSignal: 'SIGTERM',
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+  };
+}
+
+function commonEnvironment(name: ServiceName, { env, urls, ports, dataDir }: ServicesOptions): NodeJS.ProcessEnv {
+  // The port of the metrics is one process's: each service gets the next one.
+  const firstMetricsPort = Number(env['OTEL_EXPORTER_PROMETHEUS_PORT'] || PROMETHEUS_PORT);
+  return {
+    WEIR_DRAIN_TIMEOUT_MS: String(DRAIN_TIMEOUT_MS),
+    ...env,
+    NATS_URL: urls.nats,
+    REDIS_URL: urls.redis,
+    DATABASE_URL: urls.database,
+    OTEL_SERVICE_NAME: `weir-${name}`,
+    OTEL_EXPORTER_PROMETHEUS_PORT: String(firstMetricsPort + SERVICES_IN_STOP_ORDER.indexOf(name)),
+    WEIR_SINGLE_MACHINE: '1',
+    WEIR_DATA_DIR: dataDir,
+    WEIR_LISTEN_HOST: '127.0.0.1',
+    WEIR_LISTEN_PORT: String(ports[name]),
+  };
+}
+
+function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: ServicesOptions): NodeJS.ProcessEnv {
+  const upstream = (service: ServiceName) => `http://127.0.0.1:${ports[service]}`;
+  switch (name) {
+    case 'gateway':
+      return {
+        WEIR_HTTP_PORT: String(settings.WEIR_HTTP_PORT),
+        WEIR_HTTPS_PORT: String(settings.WEIR_HTTPS_PORT),
+        WEIR_UPSTREAM_AUTH: upstream('auth'),
+        WEIR_UPSTREAM_WCS_SIGNALLING: upstream('wcs-signalling'),
+        WEIR_UPSTREAM_MEDIA: upstream('media'),
+      };
+    case 'auth': {
+      const { credentials, signingKey } = credentialFiles(dataDir);
+      return { WEIR_CREDENTIALS_FILE: credentials, WEIR_AUTH_SIGNING_KEYS_FILE: signingKey };
+    }
+    case 'media':
+      return {
+        WEIR_MEDIA_PORT: String(settings.WEIR_MEDIA_PORT),
+        WEIR_RTSP_PORT: String(settings.WEIR_RTSP_PORT),
+        WEIR_ANNOUNCED_ADDRESS: settings.WEIR_ANNOUNCED_ADDRESS,
+      };
+    case 'wcs-signalling':
+      return {};
+    default:
+      return name satisfies never;
+  }
+}

@@ -1,0 +1,17 @@
+// npm start: sets up what is missing, then runs weir on this machine until Ctrl-C.
+import './setup/node-version.mjs';
+import { timedLog, setUp } from './setup.mjs';
+import { SetupError } from './setup/command.mjs';
+
+const log = timedLog();
+try {
+  const { mediasoupWorker } = await setUp({ purpose: 'start', log });
+  process.env['MEDIASOUP_WORKER_BIN'] = mediasoupWorker;
+  // Compiled by the set-up, and using packages that it has installed.
+  const { runSingleMachine } = await import(new URL('./dist/main.js', import.meta.url).href);
+  await runSingleMachine(log);
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.error(`\n${error.message}`);
+  process.exitCode = 1;
+}
