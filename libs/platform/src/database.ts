@@ -1,0 +1,230 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PrismaPg } from '@prisma/adapter-pg';
+import {
+  bindMigrationAwareSqlAdapterFactory,
+  isDriverAdapterError,
+  type SqlDriverAdapter,
+  type SqlMigrationAwareDriverAdapterFactory,
+  type SqlQuery,
+} from '@prisma/driver-adapter-utils';
+
+/** A service's own corner of the database that several services share: one PostgreSQL schema. */
+export interface ServiceDatabase {
+  /** `postgresql://user:password@host:port/database`; a `schema` parameter in it doesn't count. */
+  readonly url: string;
+  /** Lower-case letters, digits and `_`. Its tables belong to one service alone. */
+  readonly schema: string;
+}
+
+export interface MigrationOptions {
+  /** How long to wait for a database that can't be reached yet. Default 60 s. */
+  readonly waitMs?: number;
+  readonly onWait?: (error: unknown, nextTryMs: number) => void;
+}
+
+const WAIT_MS = 60_000;
+const FIRST_RETRY_MS = 100;
+const MAX_RETRY_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** How long another process's migrations may take before this one gives up waiting for them. */
+const LOCK_TIMEOUT_MS = 120_000;
+/** Any number, the same for every service: migrations of one database happen one after the other. */
+const LOCK_ID = 7_741_001;
+const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
+const NO_FILTERS = { externalTables: [], externalEnums: [] };
+
+/** Networks that aren't up yet; Prisma's adapter has no kind for them. */
+const TRANSIENT_CODES = new Set(['EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EPIPE', 'ETIMEDOUT']);
+const TRANSIENT_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
+/** PostgreSQL: cannot_connect_now, admin_shutdown, crash_shutdown. */
+const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
+
+/**
+ * What a Prisma client is made with: `new PrismaClient({ adapter: databaseAdapter({ url, schema: 'auth' }) })`.
+ * Connections are made when they are needed and replaced when they break.
+ */
+export const databaseAdapter = (
+  { url, schema }: ServiceDatabase,
+  options: { readonly maxConnections?: number } = {},
+): PrismaPg => {
+  if (!SCHEMA_NAME.test(schema)) throw new RangeError(`Not a usable schema name: ${schema}`);
+  return new PrismaPg(
+    {
+      connectionString: url,
+      options: `-c search_path=${schema}`,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      max: options.maxConnections ?? 10,
+    },
+    { schema },
+  );
+};
+
+/**
+ * Brings the service's schema up to date by Prisma's own schema engine and returns the names of the migrations it
+ * applied. Processes that start together take turns; whoever comes second finds nothing left to do.
+ * Waits for a database that can't be reached; wrong credentials and failing migrations throw at once.
+ */
+export const migrateDatabase = async (
+  database: ServiceDatabase,
+  migrationsDir: string,
+  options: MigrationOptions = {},
+): Promise<readonly string[]> => {
+  // One connection that is never let go while idle: the lock belongs to it.
+  const turn = await new PrismaPg({
+    connectionString: database.url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    idleTimeoutMillis: 0,
+    max: 1,
+  }).connect();
+  try {
+    await whenReachable(() => turn.queryRaw(statement('SELECT 1')), options);
+    await turn.executeRaw(statement(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`));
+    await turn.executeRaw(statement(`SELECT pg_advisory_lock(${LOCK_ID})::text`));
+    await turn.executeRaw(statement(`CREATE SCHEMA IF NOT EXISTS "${database.schema}"`));
+    return await applyMigrations(databaseAdapter(database, { maxConnections: 1 }), migrationsDir);
+  } finally {
+    await turn.dispose();
+  }
+};
+
+const statement = (sql: string): SqlQuery => ({ sql, args: [], argTypes: [] });
+
+async function whenReachable<T>(attempt: () => Promise<T>, options: MigrationOptions): Promise<T> {
+  const giveUpAtMs = performance.now() + (options.waitMs ?? WAIT_MS);
+  for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(retryMs * 2, MAX_RETRY_MS)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!isTransient(error) || performance.now() + retryMs > giveUpAtMs) throw error;
+      options.onWait?.(error, retryMs);
+      await sleep(retryMs);
+    }
+  }
+}
+
+function isTransient(error: unknown): boolean {
+  if (isDriverAdapterError(error)) {
+    const { cause } = error;
+    return TRANSIENT_KINDS.has(cause.kind) || TRANSIENT_STATES.has(cause.originalCode ?? '');
+  }
+  return error instanceof Error && 'code' in error && TRANSIENT_CODES.has(String(error.code));
+}
+
+async function applyMigrations(adapter: PrismaPg, migrationsDir: string): Promise<readonly string[]> {
+  const migrationsList = await readMigrations(migrationsDir);
+  return withSchemaEngine(adapter, EMPTY_SCHEMA, async (engine) => {
+    const { appliedMigrationNames } = await engine.applyMigrations({ migrationsList, filters: NO_FILTERS });
+    return appliedMigrationNames;
+  });
+}
+
+/**
+ * The SQL that leads from one Prisma schema's tables to another's: the text of a new migration. Without `from`, all of
+ * it. For developers and tests. The engine wants a database to talk to, and changes nothing in it.
+ */
+export const schemaDifference = async (url: string, from: string | undefined, to: string): Promise<string> => {
+  const target = (content: string) => ({
+    tag: 'schemaDatamodel' as const,
+    files: [{ path: 'schema.prisma', content }],
+  });
+  return withSchemaEngine(new PrismaPg(url), EMPTY_SCHEMA, async (engine) => {
+    const { stdout } = await engine.diff({
+      from: from === undefined ? { tag: 'empty' } : target(from),
+      to: target(to),
+      script: true,
+      exitCode: null,
+      filters: NO_FILTERS,
+    });
+    return stdout ?? '';
+  });
+};
+
+const EMPTY_SCHEMA = { path: 'schema.prisma', content: 'datasource db {\n  provider = "postgresql"\n}\n' };
+
+type SchemaEngine = Awaited<ReturnType<Awaited<ReturnType<typeof loadSchemaEngine>>['new']>>;
+
+async function withSchemaEngine<T>(
+  adapter: PrismaPg,
+  schema: { readonly path: string; readonly content: string },
+  work: (engine: SchemaEngine) => Promise<T>,
+): Promise<T> {
+  const SchemaEngine = await (schemaEngine ??= loadSchemaEngine());
+  const sessions: SqlDriverAdapter[] = [];
+  const factory: SqlMigrationAwareDriverAdapterFactory = {
+    provider: adapter.provider,
+    adapterName: adapter.adapterName,
+    connect: () => recorded(adapter.connect(), sessions),
+    connectToShadowDb: () => recorded(adapter.connectToShadowDb(), sessions),
+  };
+  const engine = await SchemaEngine.new(
+    { datamodels: [[schema.path, schema.content]] },
+    () => undefined,
+    bindMigrationAwareSqlAdapterFactory(factory),
+  );
+  try {
+    return await work(engine);
+  } finally {
+    engine.free();
+    // The engine leaves its connections open, and with them the lock that it took for the whole database.
+    await Promise.all(sessions.map((session) => session.dispose()));
+  }
+}
+
+async function recorded(
+  connecting: Promise<SqlDriverAdapter>,
+  connected: SqlDriverAdapter[],
+): Promise<SqlDriverAdapter> {
+  const connection = await connecting;
+  connected.push(connection);
+  return connection;
+}
+
+async function readMigrations(migrationsDir: string) {
+  const baseDir = path.resolve(migrationsDir);
+  const entries = await readdir(baseDir, { withFileTypes: true });
+  const names = entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
+  const migrationDirectories = await Promise.all(
+    names.map(async (name) => {
+      const value = await readFile(path.join(baseDir, name, 'migration.sql'), 'utf8');
+      return { path: name, migrationFile: { path: 'migration.sql', content: { tag: 'ok' as const, value } } };
+    }),
+  );
+  const lockfile = { path: 'migration_lock.toml', content: 'provider = "postgresql"\n' };
+  return { baseDir, lockfile, shadowDbInitScript: '', migrationDirectories };
+}
+
+/** What of the global is used here; Node's types leave it to the DOM's. */
+declare const WebAssembly: {
+  instantiate(bytes: Uint8Array, imports: object): Promise<{ instance: { exports: Record<string, unknown> } }>;
+};
+
+const ENGINE_MODULE = '@prisma/schema-engine-wasm/schema_engine_bg';
+
+let schemaEngine: ReturnType<typeof loadSchemaEngine> | undefined;
+
+/**
+ * The package's own entry imports its .wasm file as a module, which Node doesn't do unasked: the same steps by hand.
+ * Loaded only by who migrates; it takes some megabytes.
+ */
+async function loadSchemaEngine() {
+  const glue = await import('@prisma/schema-engine-wasm/schema_engine_bg');
+  const glueFile = createRequire(import.meta.url).resolve(ENGINE_MODULE);
+  const bytes = await readFile(path.join(path.dirname(glueFile), 'schema_engine_bg.wasm'));
+  Object.assign(globalThis, { PRISMA_WASM_PANIC_REGISTRY: { set_message: reportPanic } });
+  const { instance } = await WebAssembly.instantiate(bytes, { './schema_engine_bg.js': glue });
+  const start = instance.exports['__wbindgen_start'];
+  if (typeof start !== 'function') throw new Error(`${ENGINE_MODULE} isn't the module it used to be`);
+  glue.__wbg_set_wasm(instance.exports);
+  start();
+  return glue.SchemaEngine;
+}
+
+function reportPanic(message: string): void {
+  process.stderr.write(`prisma schema engine: ${message}\n`);
+}
