@@ -19,8 +19,7 @@ export type DecodeError =
     };
 
 export type Decoded =
-  | { readonly ok: true; readonly message: ClientMessage }
-  | { readonly ok: false; readonly error: DecodeError };
+  { readonly ok: true; readonly message: ClientMessage } | { readonly ok: false; readonly error: DecodeError };
 
 const refused = (error: DecodeError): Decoded => ({ ok: false, error });
 
@@ -71,7 +70,7 @@ export const decode = (text: string): Decoded => {
   switch (name) {
     // One line a message keeps the compiler's knowledge of which schema belongs to which name.
     case 'connection':
-      return typed(name, body, clientSchemas[name].safeParse(body));
+      return typed(name, body, clientSchemas[name].safeParse(body ?? {}));
     case 'publishStream':
       return typed(name, body, clientSchemas[name].safeParse(body));
     case 'playStream':

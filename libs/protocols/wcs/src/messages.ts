@@ -29,7 +29,8 @@ const applicationJson = (maxLength: number) =>
   z
     .unknown()
     .refine((value) => isShallow(value, MAX_JSON_DEPTH) && (JSON.stringify(value) ?? '').length <= maxLength)
-    .transform((value) => (value === null ? undefined : value));
+    .transform((value) => (value === null ? undefined : value))
+    .optional();
 
 /** An attribute that decides nothing: what doesn't fit is dropped, never refused. */
 const label = z.string().max(LENGTHS.label).catch('');

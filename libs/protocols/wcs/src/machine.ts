@@ -1,0 +1,542 @@
+import { decode, type DecodeError } from './codec.js';
+import { infoOf, problem, refusal, type Cause, type Problem } from './info.js';
+import type { ClientMessage, ClientMessageOf, ConnectionMessage, ServerMessage, UserData } from './messages.js';
+import * as queries from './queries.js';
+import { CLOSE, LENGTH_PER_FRAME_COST, LOG_FRAME_COST, type CloseCode, type SessionSettings } from './settings.js';
+import type {
+  Address,
+  EstablishedState,
+  Input,
+  Link,
+  Peer,
+  PeerId,
+  QueryId,
+  SessionState,
+  Step,
+  StreamSignal,
+} from './state.js';
+import { failure, statusMessage, stillbornStatus } from './status.js';
+import * as streams from './streams.js';
+import { Turn } from './turn.js';
+
+type OpenState = Extract<SessionState, { link: Link }>;
+type ConnectingState = Extract<SessionState, { tag: 'connecting' }>;
+type AuthorisingState = Extract<SessionState, { tag: 'authorising' }>;
+
+/** @param key unique for ever: ids of everything that the session makes begin with it. */
+export const newSession = (settings: SessionSettings, key: string): SessionState => ({ tag: 'new', settings, key });
+
+/**
+ * One session of a client, from its socket's opening to its end. Inputs go in with the time they came at, effects
+ * come out in the order in which they must happen. Total: no input in any state throws.
+ */
+export const step = (state: SessionState, input: Input, nowMs: number): Step => {
+  const turn = new Turn(nowMs);
+  return { state: next(state, input, turn), effects: turn.effects };
+};
+
+/** When the session wants its next `tick`; Infinity when it wants none. */
+export const nextDeadlineMs = (state: SessionState): number => {
+  switch (state.tag) {
+    case 'new':
+    case 'closed':
+      return Infinity;
+    case 'connecting':
+      return state.deadlineMs;
+    case 'authorising':
+      return Math.min(state.deadlineMs, state.link.nextPingMs);
+    case 'established': {
+      let earliestMs = state.link.nextPingMs;
+      for (const stream of state.streams.values()) earliestMs = Math.min(earliestMs, streams.deadlineOf(stream));
+      for (const query of state.queries.values()) earliestMs = Math.min(earliestMs, query.deadlineMs);
+      return earliestMs;
+    }
+    default:
+      return state satisfies never;
+  }
+};
+
+const next = (state: SessionState, input: Input, turn: Turn): SessionState => {
+  switch (state.tag) {
+    case 'new':
+      return input.type === 'opened' ? opened(state, input, turn) : state;
+    case 'connecting':
+    case 'authorising':
+    case 'established':
+      return open(state, input, turn);
+    case 'closed':
+      if (input.type === 'answered') streams.abandon(input, 'disconnected', turn);
+      return state;
+    default:
+      return state satisfies never;
+  }
+};
+
+const opened = ({ settings, key }: SessionState, peer: Peer, { nowMs }: Turn): SessionState => ({
+  tag: 'connecting',
+  settings,
+  key,
+  peer: { remote: peer.remote, local: peer.local },
+  deadlineMs: nowMs + settings.connectionDeadlineMs,
+  link: {
+    tokens: settings.frameBurst,
+    refilledAtMs: nowMs,
+    malformed: 0,
+    nextPingMs: nowMs + settings.pingIntervalMs,
+    unansweredPings: 0,
+  },
+});
+
+const released = (state: OpenState, turn: Turn): SessionState => {
+  if (state.tag === 'established') streams.releaseAll(state, turn);
+  return { tag: 'closed', settings: state.settings, key: state.key };
+};
+
+const close = (state: OpenState, code: CloseCode, reason: string, turn: Turn): SessionState => {
+  turn.refuse('session', reason);
+  turn.do({ type: 'close', code, reason });
+  return released(state, turn);
+};
+
+/** `fail` first: a browser shows an application no close code. */
+const closeWithWord = (state: OpenState, code: CloseCode, info: string, turn: Turn): SessionState => {
+  turn.send(failure('connect', null, info));
+  return close(state, code, info, turn);
+};
+
+const open = (state: OpenState, input: Input, turn: Turn): SessionState => {
+  switch (input.type) {
+    case 'opened':
+      return state;
+    case 'frame':
+      return frame(state, input.text, turn);
+    case 'binary-frame':
+      return charged(state, 1 + input.byteLength / LENGTH_PER_FRAME_COST, turn, (paid) =>
+        malformed(paid, 'Binary frames are not supported', turn),
+      );
+    case 'socket-closed':
+      return released(state, turn);
+    case 'tick':
+      return tick(state, turn);
+    case 'terminate':
+      return closeWithWord(state, input.code, input.info, turn);
+    case 'connection-decided':
+      if (state.tag !== 'authorising') return state;
+      return input.decision.allowed
+        ? established(state, turn)
+        : closeWithWord(state, input.decision.code, input.decision.info, turn);
+    case 'decided':
+    case 'found':
+    case 'answered':
+    case 'snapshot-taken':
+    case 'refused':
+    case 'media':
+    case 'node-lost':
+    case 'terminate-stream':
+      if (state.tag === 'established') return result(state, input, turn);
+      if (input.type === 'answered') streams.abandon(input, 'disconnected', turn);
+      return state;
+    default:
+      return input satisfies never;
+  }
+};
+
+const isQuery = (state: EstablishedState, ref: PeerId | QueryId): ref is QueryId => state.queries.has(ref as QueryId);
+
+type ResultInput = Extract<
+  Input,
+  {
+    type: 'decided' | 'found' | 'answered' | 'snapshot-taken' | 'refused' | 'media' | 'node-lost' | 'terminate-stream';
+  }
+>;
+
+const result = (state: EstablishedState, input: ResultInput, turn: Turn): SessionState => {
+  switch (input.type) {
+    case 'decided':
+      return isQuery(state, input.ref)
+        ? queries.decided(state, input.ref, input.decision, turn)
+        : streams.decided(state, input.ref, input.decision, turn);
+    case 'found':
+      return isQuery(state, input.ref)
+        ? queries.found(state, input.ref, input.stream, turn)
+        : streams.found(state, input.ref, input.stream, turn);
+    case 'refused':
+      return isQuery(state, input.ref)
+        ? queries.refused(state, input.ref, refusal(input.code), turn)
+        : streams.refused(state, input.ref, refusal(input.code), turn);
+    case 'answered':
+      return streams.answered(state, input, turn);
+    case 'snapshot-taken':
+      return queries.snapshotTaken(state, input.queryId, input.pngBase64, turn);
+    case 'media':
+      return streams.media(state, input.peerId, input.event, turn);
+    case 'node-lost':
+      return streams.nodeLost(state, input.nodeId, turn);
+    case 'terminate-stream':
+      return streams.terminate(state, input.peerId, turn);
+    default:
+      return input satisfies never;
+  }
+};
+
+const tick = (state: OpenState, turn: Turn): SessionState => {
+  if (state.tag === 'connecting')
+    return state.deadlineMs <= turn.nowMs
+      ? closeWithWord(state, CLOSE.timeout, 'No connection message came in time', turn)
+      : state;
+  if (state.tag === 'authorising' && state.deadlineMs <= turn.nowMs)
+    return closeWithWord(state, CLOSE.unavailable, 'Access could not be decided in time', turn);
+  const { settings, link } = state;
+  if (link.nextPingMs <= turn.nowMs && link.unansweredPings >= settings.pingProbes)
+    return close(state, CLOSE.timeout, 'Pings were not answered', turn);
+  const pinged = ping(state, turn);
+  return pinged.tag === 'established' ? queries.expire(streams.expire(pinged, turn), turn) : pinged;
+};
+
+const ping = <State extends AuthorisingState | EstablishedState>(state: State, turn: Turn): State => {
+  const { settings, link } = state;
+  if (link.nextPingMs > turn.nowMs) return state;
+  turn.send({ message: 'ping', data: [] });
+  return {
+    ...state,
+    link: { ...link, nextPingMs: turn.nowMs + settings.pingIntervalMs, unansweredPings: link.unansweredPings + 1 },
+  };
+};
+
+/** Takes the frame's cost from the session's tokens, or ends the session that has none left. */
+const charged = (state: OpenState, cost: number, turn: Turn, then: (paid: OpenState) => SessionState): SessionState => {
+  const { settings, link } = state;
+  const elapsedMs = Math.max(0, turn.nowMs - link.refilledAtMs);
+  const refilled = Math.min(settings.frameBurst, link.tokens + (elapsedMs * settings.framesPerSecond) / 1000);
+  if (refilled < cost) return closeWithWord(state, CLOSE.flood, 'Too many frames', turn);
+  return then({
+    ...state,
+    link: { ...link, tokens: refilled - cost, refilledAtMs: turn.nowMs, unansweredPings: 0 },
+  });
+};
+
+const costOf = (text: string): number =>
+  (text.startsWith('{"message":"pushLogs"') ? LOG_FRAME_COST : 1) + text.length / LENGTH_PER_FRAME_COST;
+
+const frame = (state: OpenState, text: string, turn: Turn): SessionState =>
+  charged(state, costOf(text), turn, (paid) => {
+    const decoded = decode(text);
+    return decoded.ok ? received(paid, decoded.message, turn) : unreadable(paid, decoded.error, turn);
+  });
+
+const malformed = (state: OpenState, info: string, turn: Turn): SessionState => {
+  turn.refuse('frame', info);
+  turn.send(failure('frame', null, info));
+  const link = { ...state.link, malformed: state.link.malformed + 1 };
+  const counted: OpenState = { ...state, link };
+  return link.malformed >= state.settings.maxMalformed
+    ? close(counted, CLOSE.protocolError, 'Too many malformed frames', turn)
+    : counted;
+};
+
+const unreadable = (state: OpenState, error: DecodeError, turn: Turn): SessionState => {
+  switch (error.kind) {
+    case 'too-long':
+      return malformed(state, 'Frame is too long', turn);
+    case 'not-json':
+      return malformed(state, 'Frame is not JSON', turn);
+    case 'not-a-frame':
+      return malformed(state, 'Frame is not a message', turn);
+    case 'unknown-message':
+      turn.refuse('frame', 'unknown message');
+      turn.send(failure(error.message, null, 'Unknown message'));
+      return state.tag === 'connecting' ? tooEarly(state, turn) : state;
+    case 'invalid':
+      turn.refuse('frame', 'invalid message');
+      turn.send(answerToInvalid(error, turn.nowMs));
+      return state.tag === 'connecting' ? tooEarly(state, turn) : state;
+    default:
+      return error satisfies never;
+  }
+};
+
+const problemOf = ({ field, missing }: Extract<DecodeError, { kind: 'invalid' }>): Problem => {
+  switch (field) {
+    case 'mediaSessionId':
+      return 'media-session-id-missing';
+    case 'name':
+      return missing ? 'name-missing' : 'name-not-valid';
+    case 'sdp':
+      return 'sdp-not-valid';
+    case 'custom':
+      return 'custom-not-valid';
+    default:
+      return 'field-not-valid';
+  }
+};
+
+/** Whoever waits for an answer to an unusable message gets the same "no" as to a usable one. */
+const answerToInvalid = (error: Extract<DecodeError, { kind: 'invalid' }>, nowMs: number): ServerMessage => {
+  const { message, mediaSessionId, operationId, callId } = error;
+  const info = infoOf(problem(problemOf(error)), 'publish');
+  switch (message) {
+    case 'publishStream':
+    case 'playStream':
+      return statusMessage(
+        stillbornStatus({ mediaSessionId, direction: message === 'publishStream' ? 'publish' : 'play', info, nowMs }),
+      );
+    case 'availableStream':
+      if (mediaSessionId !== null) return queries.unavailable(mediaSessionId, info);
+      break;
+    case 'snapshot':
+      if (mediaSessionId !== null) return queries.snapshotFailed(mediaSessionId, info);
+      break;
+    case 'sendData':
+      if (operationId !== null) return queries.dataRefused(operationId, info);
+      break;
+    case 'call':
+    case 'answer':
+      if (callId !== null) return callRefused(callId);
+      break;
+    case 'connection':
+    case 'ping':
+    case 'pong':
+    case 'unPublishStream':
+    case 'stopStream':
+    case 'sendStreamEvent':
+    case 'pushLogs':
+    case 'submitBugReport':
+    case 'sessionDebug':
+    case 'webRTCMetricsClientDescription':
+    case 'webRTCMetricsBatch':
+    case 'connectMediaTransport':
+    case 'hangup':
+    case 'hold':
+    case 'unhold':
+    case 'sendDtmf':
+    case 'transfer':
+      break;
+    default:
+      message satisfies never;
+  }
+  return failure(message, mediaSessionId, info);
+};
+
+const received = (state: OpenState, message: ClientMessage, turn: Turn): SessionState => {
+  switch (message.message) {
+    case 'ping':
+      turn.send({ message: 'pong', data: [] });
+      return state;
+    case 'pong':
+    case 'pushLogs':
+    case 'submitBugReport':
+    case 'webRTCMetricsClientDescription':
+    case 'webRTCMetricsBatch':
+      return state;
+    case 'connection':
+      return connection(state, message, turn);
+    case 'connectMediaTransport':
+      return closeWithWord(state, CLOSE.unsupported, 'Media over WebSocket is not supported', turn);
+    case 'publishStream':
+    case 'playStream':
+    case 'unPublishStream':
+    case 'stopStream':
+    case 'availableStream':
+    case 'snapshot':
+    case 'sendStreamEvent':
+    case 'sendData':
+    case 'sessionDebug':
+    case 'call':
+    case 'answer':
+    case 'hangup':
+    case 'hold':
+    case 'unhold':
+    case 'sendDtmf':
+    case 'transfer':
+      break;
+    default:
+      return message satisfies never;
+  }
+  switch (state.tag) {
+    case 'connecting':
+      turn.send(answerWithoutSession(message, problem('session-missing'), turn.nowMs));
+      return tooEarly(state, turn);
+    case 'authorising':
+      turn.send(answerWithoutSession(message, problem('session-not-ready'), turn.nowMs));
+      turn.refuse('frame', 'session not ready');
+      return state;
+    case 'established':
+      return command(state, message, turn);
+    default:
+      return state satisfies never;
+  }
+};
+
+const tooEarly = (state: OpenState, turn: Turn): SessionState =>
+  close(state, CLOSE.protocolError, 'The first message must be connection', turn);
+
+type Command = ClientMessageOf<
+  | 'publishStream'
+  | 'playStream'
+  | 'unPublishStream'
+  | 'stopStream'
+  | 'availableStream'
+  | 'snapshot'
+  | 'sendStreamEvent'
+  | 'sendData'
+  | 'sessionDebug'
+  | 'call'
+  | 'answer'
+  | 'hangup'
+  | 'hold'
+  | 'unhold'
+  | 'sendDtmf'
+  | 'transfer'
+>;
+
+const answerWithoutSession = (message: Command, cause: Cause, nowMs: number): ServerMessage => {
+  const info = infoOf(cause, 'publish');
+  switch (message.message) {
+    case 'publishStream':
+    case 'playStream': {
+      const direction = message.message === 'publishStream' ? 'publish' : 'play';
+      const { mediaSessionId, name } = message;
+      return statusMessage(stillbornStatus({ mediaSessionId, name, direction, info, nowMs }));
+    }
+    case 'availableStream':
+    case 'snapshot':
+    case 'sendData':
+      return queries.refusalOf(message, cause);
+    case 'call':
+    case 'answer':
+      return callRefused(message.callId);
+    case 'unPublishStream':
+    case 'stopStream':
+    case 'sendStreamEvent':
+    case 'sessionDebug':
+    case 'hangup':
+    case 'hold':
+    case 'unhold':
+    case 'sendDtmf':
+    case 'transfer':
+      return failure(message.message, null, info);
+    default:
+      return message satisfies never;
+  }
+};
+
+const callRefused = (callId: string): ServerMessage => ({
+  message: 'finish',
+  data: [{ callId, status: 'FAILED', info: 'Calls are not supported' }],
+});
+
+const connection = (state: OpenState, message: ConnectionMessage, turn: Turn): SessionState => {
+  if (state.tag !== 'connecting') {
+    turn.refuse('frame', 'second connection');
+    turn.send(failure('connect', null, 'Session is already connected'));
+    return state;
+  }
+  turn.do({ type: 'authorise-connection', connection: message });
+  return authorising(state, message, turn.nowMs);
+};
+
+const authorising = (
+  { settings, key, link, peer }: ConnectingState,
+  message: ConnectionMessage,
+  nowMs: number,
+): AuthorisingState => ({
+  tag: 'authorising',
+  settings,
+  key,
+  link,
+  peer,
+  connection: message,
+  deadlineMs: nowMs + settings.decisionDeadlineMs,
+});
+
+const addressText = ({ address, port }: Address): string => `/${address}:${port}`;
+
+/** The original server's id of a session, which is also the token of its media sockets. */
+export const wireSessionId = ({ remote, local }: Peer): string => addressText(remote) + addressText(local);
+
+const isLegacy = (clientVersion: string): boolean => /^[01]\./.test(clientVersion);
+
+const established = ({ settings, key, link, peer, connection: told }: AuthorisingState, turn: Turn): SessionState => {
+  const userData: UserData = {
+    useWsTunnel: false,
+    useWsTunnelPacketization2: false,
+    useBase64BinaryEncoding: false,
+    appKey: told.appKey,
+    mediaProviders: told.mediaProviders,
+    authToken: wireSessionId(peer),
+    status: 'ESTABLISHED',
+    clientVersion: told.clientVersion,
+    clientOSVersion: told.clientOSVersion,
+    clientBrowserVersion: told.clientBrowserVersion,
+    ...(told.msePacketizationVersion === undefined ? {} : { msePacketizationVersion: told.msePacketizationVersion }),
+    forceLogger: false,
+    keepAlive: told.keepAlive,
+  };
+  turn.send({ message: 'getUserData', data: [userData] });
+  turn.send({ message: 'getVersion', data: [settings.version] });
+  turn.do({ type: 'established' });
+  return {
+    tag: 'established',
+    settings,
+    key,
+    link,
+    legacy: isLegacy(told.clientVersion),
+    streams: NO_STREAMS,
+    queries: NO_QUERIES,
+    nextNumber: 1,
+  };
+};
+
+/** Idle sessions share them. */
+const NO_STREAMS: EstablishedState['streams'] = new Map();
+const NO_QUERIES: EstablishedState['queries'] = new Map();
+
+const command = (state: EstablishedState, message: Command, turn: Turn): SessionState => {
+  switch (message.message) {
+    case 'publishStream':
+    case 'playStream':
+      return streams.request(state, message, turn);
+    case 'unPublishStream':
+    case 'stopStream':
+      return streams.stop(state, message.message, message.mediaSessionId, turn);
+    case 'sendStreamEvent':
+      return streams.signal(state, message.mediaSessionId, signalOf(message), turn);
+    case 'availableStream':
+    case 'snapshot':
+    case 'sendData':
+      return queries.ask(state, message, turn);
+    case 'sessionDebug':
+      turn.send({ message: 'notifySessionDebugEvent', data: [{ status: message.command }] });
+      return state;
+    case 'call':
+    case 'answer':
+      turn.refuse('frame', 'calls are not supported');
+      turn.send(callRefused(message.callId));
+      return state;
+    case 'hangup':
+    case 'hold':
+    case 'unhold':
+    case 'sendDtmf':
+    case 'transfer':
+      turn.refuse('frame', 'calls are not supported');
+      turn.send(failure(message.message, null, 'Calls are not supported'));
+      return state;
+    default:
+      return message satisfies never;
+  }
+};
+
+const signalOf = (message: ClientMessageOf<'sendStreamEvent'>): StreamSignal => {
+  switch (message.type) {
+    case 'audioMuted':
+    case 'audioUnmuted':
+      return { kind: 'audio-muted', muted: message.type === 'audioMuted' };
+    case 'videoMuted':
+    case 'videoUnmuted':
+      return { kind: 'video-muted', muted: message.type === 'videoMuted' };
+    case 'data':
+      return { kind: 'data', json: JSON.stringify(message.payload ?? null) };
+    default:
+      return message.type satisfies never;
+  }
+};

@@ -1,0 +1,245 @@
+import type { Cause, Direction, EndReason, RefusalCode } from './info.js';
+import type {
+  ClientMessageOf,
+  ConnectionMessage,
+  MediaSessionId,
+  PlayMessage,
+  PublishMessage,
+  ServerMessage,
+  StreamStatus,
+} from './messages.js';
+import type { CloseCode, SessionSettings } from './settings.js';
+
+declare const peerIdBrand: unique symbol;
+declare const queryIdBrand: unique symbol;
+/** One publication or one playing of one client: unique for ever. What the media core calls a session id. */
+export type PeerId = string & { readonly [peerIdBrand]: true };
+/** One request of a client that gets one answer. */
+export type QueryId = string & { readonly [queryIdBrand]: true };
+
+export interface Address {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface Codecs {
+  /** As in SDP's rtpmap; empty where the stream has no such medium. */
+  readonly audio: string;
+  readonly video: string;
+}
+
+/** What keeps the socket honest in every state. */
+export interface Link {
+  readonly tokens: number;
+  readonly refilledAtMs: number;
+  readonly malformed: number;
+  readonly nextPingMs: number;
+  readonly unansweredPings: number;
+}
+
+export interface Offer {
+  readonly sdp: string;
+  readonly tcpOnly: boolean;
+}
+
+export type StreamPhase =
+  /** Whether the client may is being decided. */
+  | { readonly tag: 'deciding'; readonly offer: Offer; readonly deadlineMs: number }
+  /** The node that has the stream is looked up; players only. */
+  | { readonly tag: 'finding'; readonly offer: Offer; readonly deadlineMs: number }
+  /** The media core has the offer. A publisher's node is known only from its answer. */
+  | { readonly tag: 'offering'; readonly nodeId: string | undefined; readonly deadlineMs: number }
+  /** The client has the answer; ICE and DTLS come up. */
+  | { readonly tag: 'connecting'; readonly nodeId: string; readonly codecs: Codecs; readonly deadlineMs: number }
+  | { readonly tag: 'live'; readonly nodeId: string; readonly codecs: Codecs };
+
+export interface Stream {
+  readonly mediaSessionId: MediaSessionId;
+  readonly peerId: PeerId;
+  readonly direction: Direction;
+  /** The name that the client knows. */
+  readonly name: string;
+  /** The name in the tenant's namespace: a hook may have renamed it. */
+  readonly streamName: string;
+  readonly hasVideo: boolean;
+  readonly hasAudio: boolean;
+  /** kbit/s, as in the messages. */
+  readonly bitrate: number;
+  readonly minBitrate: number;
+  readonly maxBitrate: number;
+  readonly quality: number;
+  readonly width: number;
+  readonly height: number;
+  readonly createdMs: number;
+  readonly audioMuted: boolean;
+  readonly videoMuted: boolean;
+  readonly phase: StreamPhase;
+}
+
+export type Query =
+  | {
+      readonly kind: 'available' | 'snapshot';
+      readonly mediaSessionId: MediaSessionId;
+      readonly streamName: string;
+      readonly deadlineMs: number;
+    }
+  | { readonly kind: 'data'; readonly operationId: string; readonly deadlineMs: number };
+
+export interface Peer {
+  readonly remote: Address;
+  readonly local: Address;
+}
+
+interface Common {
+  readonly settings: SessionSettings;
+  /** Unique for ever; the stem of all ids that the session makes. */
+  readonly key: string;
+}
+
+export type SessionState =
+  | (Common & { readonly tag: 'new' })
+  /** The socket is open, `connection` hasn't come. */
+  | (Common & { readonly tag: 'connecting'; readonly link: Link; readonly peer: Peer; readonly deadlineMs: number })
+  /** Whether the client may connect is being decided. */
+  | (Common & {
+      readonly tag: 'authorising';
+      readonly link: Link;
+      readonly peer: Peer;
+      readonly connection: ConnectionMessage;
+      readonly deadlineMs: number;
+    })
+  | EstablishedState
+  | (Common & { readonly tag: 'closed' });
+
+export type EstablishedState = Common & {
+  readonly tag: 'established';
+  readonly link: Link;
+  /** The client is older than 2.0 and knows no `notifyStreamEvent`. */
+  readonly legacy: boolean;
+  readonly streams: ReadonlyMap<MediaSessionId, Stream>;
+  readonly queries: ReadonlyMap<QueryId, Query>;
+  /** Of the next PeerId or QueryId. */
+  readonly nextNumber: number;
+};
+
+export type ConnectionDecision =
+  { readonly allowed: true } | { readonly allowed: false; readonly code: CloseCode; readonly info: string };
+
+export type Decision =
+  /** `streamName`: under which name the stream is kept, when not the client's. */
+  | { readonly allowed: true; readonly streamName?: string | undefined }
+  /** A hook's refusal also fires the SDK's WARN event. */
+  | { readonly allowed: false; readonly by: 'access' | 'hook'; readonly cause: Cause };
+
+export type StreamSignal =
+  | { readonly kind: 'audio-muted'; readonly muted: boolean }
+  | { readonly kind: 'video-muted'; readonly muted: boolean }
+  | { readonly kind: 'data'; readonly json: string };
+
+export type MediaEvent =
+  | { readonly kind: 'connected' }
+  | { readonly kind: 'ended'; readonly reason: EndReason }
+  | { readonly kind: 'video-size'; readonly width: number; readonly height: number }
+  | {
+      readonly kind: 'stats';
+      readonly videoBps: number;
+      readonly videoFps: number;
+      readonly nackCount: number;
+      readonly pliCount: number;
+      readonly lostPackets: number;
+      readonly width: number;
+      readonly height: number;
+    }
+  | { readonly kind: 'signal'; readonly signal: StreamSignal }
+  | { readonly kind: 'not-enough-bandwidth'; readonly neededBps: number; readonly availableBps: number };
+
+export interface FoundStream {
+  readonly nodeId: string;
+  /** Media flows. */
+  readonly ready: boolean;
+}
+
+export type Input =
+  | { readonly type: 'opened'; readonly remote: Address; readonly local: Address }
+  | { readonly type: 'frame'; readonly text: string }
+  | { readonly type: 'binary-frame'; readonly byteLength: number }
+  | { readonly type: 'socket-closed' }
+  | { readonly type: 'tick' }
+  // Results of effects.
+  | { readonly type: 'connection-decided'; readonly decision: ConnectionDecision }
+  | { readonly type: 'decided'; readonly ref: PeerId | QueryId; readonly decision: Decision }
+  | { readonly type: 'found'; readonly ref: PeerId | QueryId; readonly stream: FoundStream | undefined }
+  | {
+      readonly type: 'answered';
+      readonly peerId: PeerId;
+      readonly nodeId: string;
+      readonly sdp: string;
+      readonly codecs: Codecs;
+      /** What a player must know of the stream it joins. */
+      readonly stream?: {
+        readonly audioMuted: boolean;
+        readonly videoMuted: boolean;
+        readonly width: number;
+        readonly height: number;
+      };
+    }
+  | { readonly type: 'snapshot-taken'; readonly queryId: QueryId; readonly pngBase64: string }
+  | { readonly type: 'refused'; readonly ref: PeerId | QueryId; readonly code: RefusalCode }
+  // From elsewhere.
+  | { readonly type: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
+  | { readonly type: 'node-lost'; readonly nodeId: string }
+  | { readonly type: 'terminate-stream'; readonly peerId: PeerId }
+  | { readonly type: 'terminate'; readonly code: CloseCode; readonly info: string };
+
+export type AuthorisedMessage = ClientMessageOf<
+  'publishStream' | 'playStream' | 'availableStream' | 'snapshot' | 'sendData'
+>;
+
+export type Effect =
+  | { readonly type: 'send'; readonly message: ServerMessage }
+  | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
+  | { readonly type: 'authorise-connection'; readonly connection: ConnectionMessage }
+  | { readonly type: 'authorise'; readonly ref: PeerId | QueryId; readonly message: AuthorisedMessage }
+  | { readonly type: 'find'; readonly ref: PeerId | QueryId; readonly streamName: string }
+  | ({ readonly type: 'publish'; readonly peerId: PeerId; readonly streamName: string } & MediaOffer)
+  | ({
+      readonly type: 'play';
+      readonly peerId: PeerId;
+      readonly nodeId: string;
+      readonly streamName: string;
+    } & MediaOffer)
+  | {
+      readonly type: 'close-session';
+      readonly peerId: PeerId;
+      readonly nodeId: string;
+      readonly reason: 'client' | 'disconnected' | 'terminated' | 'ice-timeout';
+    }
+  | {
+      readonly type: 'signal';
+      readonly peerId: PeerId;
+      readonly nodeId: string;
+      readonly streamName: string;
+      readonly signal: StreamSignal;
+    }
+  | { readonly type: 'snapshot'; readonly queryId: QueryId; readonly nodeId: string; readonly streamName: string }
+  // Facts, for hooks, metrics and logs. Nothing is waited for.
+  | { readonly type: 'established' }
+  | { readonly type: 'stopping'; readonly method: 'unPublishStream' | 'stopStream'; readonly stream: Stream }
+  | { readonly type: 'status-changed'; readonly status: StreamStatus }
+  | { readonly type: 'joined'; readonly direction: Direction; readonly elapsedMs: number }
+  | { readonly type: 'refusal'; readonly what: 'frame' | 'stream' | 'session'; readonly reason: string };
+
+export interface MediaOffer {
+  readonly offerSdp: string;
+  readonly tcpOnly: boolean;
+  /** 0 is unset. */
+  readonly minBps: number;
+  readonly maxBps: number;
+}
+
+export type OfferMessage = PublishMessage | PlayMessage;
+
+export interface Step {
+  readonly state: SessionState;
+  readonly effects: readonly Effect[];
+}

@@ -1,0 +1,417 @@
+import { ended, infoOf, problem, refusal, type Cause } from './info.js';
+import type { MediaSessionId } from './messages.js';
+import type {
+  Decision,
+  EstablishedState,
+  FoundStream,
+  Input,
+  MediaEvent,
+  MediaOffer,
+  Offer,
+  OfferMessage,
+  PeerId,
+  Stream,
+  StreamPhase,
+  StreamSignal,
+} from './state.js';
+import { eventMessage, failure, liveStatus, statusMessage, stillbornStatus, terminalStatusOf } from './status.js';
+import type { Turn } from './turn.js';
+
+const replace = (state: EstablishedState, stream: Stream): EstablishedState => ({
+  ...state,
+  streams: new Map(state.streams).set(stream.mediaSessionId, stream),
+});
+
+const remove = (state: EstablishedState, mediaSessionId: MediaSessionId): EstablishedState => {
+  const streams = new Map(state.streams);
+  streams.delete(mediaSessionId);
+  return { ...state, streams };
+};
+
+const find = (state: EstablishedState, peerId: PeerId): Stream | undefined => {
+  for (const stream of state.streams.values()) if (stream.peerId === peerId) return stream;
+  return undefined;
+};
+
+export const nodeOf = ({ phase }: Stream): string | undefined => {
+  switch (phase.tag) {
+    case 'deciding':
+    case 'finding':
+      return undefined;
+    case 'offering':
+    case 'connecting':
+    case 'live':
+      return phase.nodeId;
+    default:
+      return phase satisfies never;
+  }
+};
+
+export const deadlineOf = ({ phase }: Stream): number => (phase.tag === 'live' ? Infinity : phase.deadlineMs);
+
+const closeOnNode = (
+  stream: Stream,
+  reason: 'client' | 'disconnected' | 'terminated' | 'ice-timeout',
+  turn: Turn,
+): void => {
+  const nodeId = nodeOf(stream);
+  if (nodeId !== undefined) turn.do({ type: 'close-session', peerId: stream.peerId, nodeId, reason });
+};
+
+const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn): EstablishedState => {
+  const status = terminalStatusOf(stream, cause);
+  turn.send(statusMessage(status));
+  turn.do({ type: 'status-changed', status });
+  if (status.status === 'FAILED') turn.refuse('stream', infoOf(cause, stream.direction));
+  return remove(state, stream.mediaSessionId);
+};
+
+/** The client is gone: nothing is sent any more, and everything is let go. */
+export const releaseAll = (state: EstablishedState, turn: Turn): void => {
+  for (const stream of state.streams.values()) {
+    closeOnNode(stream, 'disconnected', turn);
+    turn.do({ type: 'status-changed', status: terminalStatusOf(stream, ended('disconnected')) });
+  }
+};
+
+const problemOf = (state: EstablishedState, message: OfferMessage): Cause | undefined => {
+  if (state.streams.has(message.mediaSessionId)) return problem('media-session-id-in-use');
+  if (state.streams.size >= state.settings.maxStreams) return problem('too-many-streams');
+  if (message.mediaProvider !== 'WebRTC') return { kind: 'media-provider', name: message.mediaProvider };
+  if (message.message === 'publishStream' && message.rtmpUrl) return problem('rtmp-not-supported');
+  return undefined;
+};
+
+export const peerIdOf = (state: EstablishedState): PeerId => `${state.key}.${state.nextNumber}` as PeerId;
+
+export const request = (state: EstablishedState, message: OfferMessage, turn: Turn): EstablishedState => {
+  const direction = message.message === 'publishStream' ? 'publish' : 'play';
+  const cause = problemOf(state, message);
+  if (cause !== undefined) {
+    const info = infoOf(cause, direction);
+    const { mediaSessionId, name } = message;
+    turn.send(statusMessage(stillbornStatus({ mediaSessionId, name, direction, info, nowMs: turn.nowMs })));
+    turn.refuse('stream', cause.kind === 'media-provider' ? 'Media provider is not supported' : info);
+    return state;
+  }
+  const peerId = peerIdOf(state);
+  turn.do({ type: 'authorise', ref: peerId, message });
+  const stream: Stream = {
+    mediaSessionId: message.mediaSessionId,
+    peerId,
+    direction,
+    name: message.name,
+    streamName: message.name,
+    hasVideo: message.hasVideo,
+    hasAudio: message.hasAudio,
+    bitrate: message.bitrate,
+    minBitrate: message.minBitrate,
+    maxBitrate: message.maxBitrate,
+    quality: message.message === 'playStream' ? message.quality : 0,
+    width: message.message === 'playStream' ? message.width : 0,
+    height: message.message === 'playStream' ? message.height : 0,
+    createdMs: turn.nowMs,
+    audioMuted: false,
+    videoMuted: false,
+    phase: {
+      tag: 'deciding',
+      offer: { sdp: message.sdp, tcpOnly: message.transport === 'TCP' },
+      deadlineMs: turn.nowMs + state.settings.decisionDeadlineMs,
+    },
+  };
+  return replace({ ...state, nextNumber: state.nextNumber + 1 }, stream);
+};
+
+const mediaOffer = (stream: Stream, offer: Offer): MediaOffer => ({
+  offerSdp: offer.sdp,
+  tcpOnly: offer.tcpOnly,
+  minBps: stream.minBitrate * 1000,
+  maxBps: (stream.maxBitrate || stream.bitrate) * 1000,
+});
+
+export const decided = (state: EstablishedState, peerId: PeerId, decision: Decision, turn: Turn): EstablishedState => {
+  const stream = find(state, peerId);
+  if (stream?.phase.tag !== 'deciding') return state;
+  if (!decision.allowed) return deny(state, stream, decision.by, decision.cause, turn);
+  const { offer } = stream.phase;
+  const deadlineMs = turn.nowMs + state.settings.mediaDeadlineMs;
+  const streamName = decision.streamName ?? stream.streamName;
+  if (stream.direction === 'play') {
+    turn.do({ type: 'find', ref: peerId, streamName });
+    return replace(state, { ...stream, streamName, phase: { tag: 'finding', offer, deadlineMs } });
+  }
+  turn.do({ type: 'publish', peerId, streamName, ...mediaOffer(stream, offer) });
+  return replace(state, { ...stream, streamName, phase: { tag: 'offering', nodeId: undefined, deadlineMs } });
+};
+
+const deny = (
+  state: EstablishedState,
+  stream: Stream,
+  by: 'access' | 'hook',
+  cause: Cause,
+  turn: Turn,
+): EstablishedState => {
+  if (by === 'access') return end(state, stream, cause, turn);
+  // `fail` ends the stream as a status does, and tells the application too.
+  const info = infoOf(cause, stream.direction);
+  turn.send(failure('StreamStatusEvent', stream.mediaSessionId, info));
+  turn.refuse('stream', 'hook');
+  turn.do({ type: 'status-changed', status: terminalStatusOf(stream, cause) });
+  return remove(state, stream.mediaSessionId);
+};
+
+export const found = (
+  state: EstablishedState,
+  peerId: PeerId,
+  where: FoundStream | undefined,
+  turn: Turn,
+): EstablishedState => {
+  const stream = find(state, peerId);
+  if (stream?.phase.tag !== 'finding') return state;
+  if (where === undefined) return end(state, stream, refusal('not-found'), turn);
+  const { offer, deadlineMs } = stream.phase;
+  const { streamName } = stream;
+  turn.do({ type: 'play', peerId, nodeId: where.nodeId, streamName, ...mediaOffer(stream, offer) });
+  return replace(state, { ...stream, phase: { tag: 'offering', nodeId: where.nodeId, deadlineMs } });
+};
+
+type Answer = Extract<Input, { type: 'answered' }>;
+
+export const answered = (state: EstablishedState, answer: Answer, turn: Turn): EstablishedState => {
+  const stream = find(state, answer.peerId);
+  if (stream?.phase.tag !== 'offering') {
+    // Stopped, or given up, while the media core was at work.
+    if (stream === undefined) abandon(answer, 'client', turn);
+    return state;
+  }
+  const { mediaSessionId } = stream;
+  if (stream.direction === 'play' && answer.codecs.audio !== '')
+    turn.send({ message: 'notifyAudioCodec', data: [mediaSessionId, { name: answer.codecs.audio }] });
+  turn.send({ message: 'setRemoteSDP', data: [mediaSessionId, answer.sdp, true] });
+  const phase: StreamPhase = {
+    tag: 'connecting',
+    nodeId: answer.nodeId,
+    codecs: answer.codecs,
+    deadlineMs: stream.phase.deadlineMs,
+  };
+  return replace(state, { ...stream, ...stateOfOrigin(stream, answer.stream), phase });
+};
+
+const stateOfOrigin = (stream: Stream, origin: Answer['stream']): Partial<Stream> => {
+  if (stream.direction === 'publish' || origin === undefined) return {};
+  const { audioMuted, videoMuted, width, height } = origin;
+  return { audioMuted, videoMuted, ...(width > 0 && height > 0 ? { width, height } : {}) };
+};
+
+export const abandon = (answer: Answer, reason: 'client' | 'disconnected', turn: Turn): void => {
+  turn.do({ type: 'close-session', peerId: answer.peerId, nodeId: answer.nodeId, reason });
+};
+
+export const refused = (state: EstablishedState, peerId: PeerId, cause: Cause, turn: Turn): EstablishedState => {
+  const stream = find(state, peerId);
+  if (stream?.phase.tag !== 'finding' && stream?.phase.tag !== 'offering') return state;
+  // The call may have been carried out although its reply was lost.
+  if (cause.kind === 'refused' && cause.code === 'deadline') closeOnNode(stream, 'client', turn);
+  return end(state, stream, cause, turn);
+};
+
+export const stop = (
+  state: EstablishedState,
+  method: 'unPublishStream' | 'stopStream',
+  mediaSessionId: MediaSessionId,
+  turn: Turn,
+): EstablishedState => {
+  const stream = state.streams.get(mediaSessionId);
+  if (stream === undefined) {
+    const direction = method === 'unPublishStream' ? 'publish' : 'play';
+    const status = direction === 'publish' ? 'UNPUBLISHED' : 'STOPPED';
+    const info = infoOf(refusal('not-found'), direction);
+    turn.send(statusMessage(stillbornStatus({ mediaSessionId, direction, status, info, nowMs: turn.nowMs })));
+    return state;
+  }
+  turn.do({
+    type: 'stopping',
+    method: stream.direction === 'publish' ? 'unPublishStream' : 'stopStream',
+    stream,
+  });
+  closeOnNode(stream, 'client', turn);
+  return end(state, stream, ended('client'), turn);
+};
+
+export const terminate = (state: EstablishedState, peerId: PeerId, turn: Turn): EstablishedState => {
+  const stream = find(state, peerId);
+  if (stream === undefined) return state;
+  closeOnNode(stream, 'terminated', turn);
+  return end(state, stream, ended('terminated'), turn);
+};
+
+export const nodeLost = (state: EstablishedState, nodeId: string, turn: Turn): EstablishedState =>
+  [...state.streams.values()]
+    .filter((stream) => nodeOf(stream) === nodeId)
+    .reduce((left, stream) => end(left, stream, ended('node-lost'), turn), state);
+
+export const expire = (state: EstablishedState, turn: Turn): EstablishedState =>
+  [...state.streams.values()]
+    .filter((stream) => deadlineOf(stream) <= turn.nowMs)
+    .reduce((left, stream) => {
+      closeOnNode(stream, 'ice-timeout', turn);
+      return end(left, stream, stream.phase.tag === 'connecting' ? ended('ice-timeout') : refusal('deadline'), turn);
+    }, state);
+
+/** A publisher speaks to its players. What it says of its mutes before it is live is kept and said then. */
+export const signal = (
+  state: EstablishedState,
+  mediaSessionId: MediaSessionId,
+  spoken: StreamSignal,
+  turn: Turn,
+): EstablishedState => {
+  const stream = state.streams.get(mediaSessionId);
+  if (stream?.direction !== 'publish') {
+    const info = infoOf(stream === undefined ? refusal('not-found') : refusal('forbidden'), 'publish');
+    turn.send(failure('sendStreamEvent', mediaSessionId, info));
+    return state;
+  }
+  if (stream.phase.tag === 'live') {
+    const { peerId, streamName } = stream;
+    turn.do({ type: 'signal', peerId, nodeId: stream.phase.nodeId, streamName, signal: spoken });
+  } else if (spoken.kind === 'data') {
+    turn.send(failure('sendStreamEvent', mediaSessionId, infoOf(problem('publisher-not-ready'), 'publish')));
+  }
+  return replace(state, heard(stream, spoken));
+};
+
+const heard = (stream: Stream, spoken: StreamSignal): Stream => {
+  switch (spoken.kind) {
+    case 'audio-muted':
+      return { ...stream, audioMuted: spoken.muted };
+    case 'video-muted':
+      return { ...stream, videoMuted: spoken.muted };
+    case 'data':
+      return stream;
+    default:
+      return spoken satisfies never;
+  }
+};
+
+export const media = (state: EstablishedState, peerId: PeerId, event: MediaEvent, turn: Turn): EstablishedState => {
+  const stream = find(state, peerId);
+  if (stream === undefined) return state;
+  switch (event.kind) {
+    case 'connected':
+      return connected(state, stream, turn);
+    case 'ended':
+      return end(state, stream, ended(event.reason), turn);
+    case 'video-size':
+      return resized(state, stream, event.width, event.height, turn);
+    case 'stats':
+      rate(stream, event, turn);
+      return state;
+    case 'signal':
+      return told(state, stream, event.signal, turn);
+    case 'not-enough-bandwidth':
+      starved(state, stream, `${event.neededBps}/${event.availableBps}`, turn);
+      return state;
+    default:
+      return event satisfies never;
+  }
+};
+
+const connected = (state: EstablishedState, stream: Stream, turn: Turn): EstablishedState => {
+  if (stream.phase.tag !== 'connecting') return state;
+  const { nodeId, codecs } = stream.phase;
+  const live: Stream = { ...stream, phase: { tag: 'live', nodeId, codecs } };
+  const status = liveStatus(live);
+  turn.send(statusMessage(status));
+  turn.do({ type: 'status-changed', status });
+  turn.do({ type: 'joined', direction: live.direction, elapsedMs: turn.nowMs - live.createdMs });
+  if (live.direction === 'publish') sayMutes(live, nodeId, turn);
+  else tellSize(live, turn);
+  return replace(state, live);
+};
+
+const sayMutes = ({ peerId, streamName, audioMuted, videoMuted }: Stream, nodeId: string, turn: Turn): void => {
+  const say = (spoken: StreamSignal) => turn.do({ type: 'signal', peerId, nodeId, streamName, signal: spoken });
+  if (audioMuted) say({ kind: 'audio-muted', muted: true });
+  if (videoMuted) say({ kind: 'video-muted', muted: true });
+};
+
+/** Both forms: old clients know the first, the SDK 2.0 fires a callback for each. */
+const tellSize = ({ mediaSessionId, width, height }: Stream, turn: Turn): void => {
+  if (width === 0 || height === 0) return;
+  const size = { streamerVideoWidth: width, streamerVideoHeight: height };
+  turn.send({ message: 'notifyVideoFormat', data: [{ mediaSessionId, status: 'RESIZE', ...size }] });
+  turn.send(eventMessage({ mediaSessionId, type: 'resize', payload: size }));
+};
+
+const resized = (
+  state: EstablishedState,
+  stream: Stream,
+  width: number,
+  height: number,
+  turn: Turn,
+): EstablishedState => {
+  const sized = { ...stream, width, height };
+  if (sized.direction === 'play' && sized.phase.tag === 'live') tellSize(sized, turn);
+  return replace(state, sized);
+};
+
+/** Earlier than PUBLISHING or PLAYING it would throw inside the SDK. */
+const rate = (stream: Stream, stats: Extract<MediaEvent, { kind: 'stats' }>, turn: Turn): void => {
+  if (stream.phase.tag !== 'live' || stream.phase.codecs.video === '') return;
+  turn.send({
+    message: stream.direction === 'publish' ? 'inboundVideoRate' : 'outboundVideoRate',
+    data: [
+      {
+        mediaSessionId: stream.mediaSessionId,
+        videoRate: stats.videoBps,
+        fps: Math.round(stats.videoFps),
+        nack: stats.nackCount,
+        pli: stats.pliCount,
+        lostPackets: stats.lostPackets,
+        width: stats.width,
+        height: stats.height,
+      },
+    ],
+  });
+};
+
+const told = (state: EstablishedState, stream: Stream, spoken: StreamSignal, turn: Turn): EstablishedState => {
+  if (stream.direction !== 'play') return state;
+  const { mediaSessionId } = stream;
+  if (stream.phase.tag === 'live') {
+    switch (spoken.kind) {
+      case 'audio-muted':
+        turn.send(eventMessage({ mediaSessionId, type: spoken.muted ? 'audioMuted' : 'audioUnmuted' }));
+        break;
+      case 'video-muted':
+        turn.send(eventMessage({ mediaSessionId, type: spoken.muted ? 'videoMuted' : 'videoUnmuted' }));
+        break;
+      case 'data':
+        turn.send(eventMessage({ mediaSessionId, type: 'data', payload: parsed(spoken.json) }));
+        break;
+      default:
+        spoken satisfies never;
+    }
+  }
+  return replace(state, heard(stream, spoken));
+};
+
+/** What isn't JSON was put there by another protocol's publisher, and is handed on as the text it is. */
+const parsed = (json: string): unknown => {
+  try {
+    return JSON.parse(json);
+  } catch (error) {
+    if (error instanceof SyntaxError) return json;
+    throw error;
+  }
+};
+
+const starved = (state: EstablishedState, stream: Stream, info: string, turn: Turn): void => {
+  if (stream.direction !== 'play' || stream.phase.tag !== 'live') return;
+  const { mediaSessionId } = stream;
+  turn.send(
+    state.legacy
+      ? { message: 'notifyStreamStatusEvent', data: [{ mediaSessionId, status: 'NOT_ENOUGH_BANDWIDTH', info }] }
+      : eventMessage({ mediaSessionId, type: 'notEnoughBandwidth', payload: { info } }),
+  );
+};
