@@ -10,5 +10,14 @@ export const nodeTest = (root: string, name: string) =>
     root,
     cacheDir: `${import.meta.dirname}/node_modules/.vite/${name}`,
     ssr: { resolve: { conditions: ['@weir/source', ...defaultServerConditions] } },
-    test: { name, watch: false, environment: 'node', include: ['src/**/*.spec.ts'], reporters: ['default'] },
+    test: {
+      name,
+      watch: false,
+      environment: 'node',
+      include: ['src/**/*.spec.ts'],
+      reporters: ['default'],
+      // Bounds for what hangs; no test measures time by them.
+      testTimeout: 30_000,
+      hookTimeout: 60_000,
+    },
   });
