@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CLOSE, LENGTHS, nextDeadlineMs, problem, refusal } from './index.js';
+import { CLOSE, ended, LENGTHS, nextDeadlineMs, problem, refusal } from './index.js';
 import { playing, publication, Transcript, type Phase } from './spec/transcript.js';
 
 const session = (settings = {}) => new Transcript(settings).connects();
@@ -625,7 +625,7 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
 
   it('fails with "Stopped by rest /terminate" when an operator ends it', () => {
     const client = inPhase(kind, phase);
-    client.given({ type: 'terminate-stream', peerId: client.peerId });
+    client.given({ type: 'terminate-stream', peerId: client.peerId, cause: ended('terminated') });
     expect(client.takes()).toEqual([
       ...(closing ? ['close-session node terminated'] : []),
       'S notifyStreamStatusEvent FAILED "Stopped by rest /terminate"',

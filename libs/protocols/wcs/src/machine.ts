@@ -173,7 +173,7 @@ const result = (state: EstablishedState, input: ResultInput, turn: Turn): Sessio
     case 'node-lost':
       return streams.nodeLost(state, input.nodeId, turn);
     case 'terminate-stream':
-      return streams.terminate(state, input.peerId, turn);
+      return streams.terminate(state, input.peerId, input.cause, turn);
     default:
       return input satisfies never;
   }

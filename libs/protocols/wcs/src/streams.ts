@@ -238,11 +238,16 @@ export const stop = (
   return end(state, stream, ended('client'), turn);
 };
 
-export const terminate = (state: EstablishedState, peerId: PeerId, turn: Turn): EstablishedState => {
+export const terminate = (
+  state: EstablishedState,
+  peerId: PeerId,
+  cause: Cause,
+  turn: Turn,
+): EstablishedState => {
   const stream = find(state, peerId);
   if (stream === undefined) return state;
   closeOnNode(stream, 'terminated', turn);
-  return end(state, stream, ended('terminated'), turn);
+  return end(state, stream, cause, turn);
 };
 
 export const nodeLost = (state: EstablishedState, nodeId: string, turn: Turn): EstablishedState =>
