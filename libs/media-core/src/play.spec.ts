@@ -1,0 +1,185 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+
+import { dialectKey } from './dialect.js';
+import { type PlaySection, routerCodecs, type SendSection, type StreamCodec } from './negotiation.js';
+import { parseOffer } from './offer.js';
+import { negotiatePlay, type PlayableStream } from './play.js';
+import { negotiatePublish } from './publish.js';
+import { NoCommonCodecsError } from './sdp-error.js';
+
+const fixture = (name: string) => readFileSync(new URL(`./fixtures/${name}.sdp`, import.meta.url), 'utf8');
+
+const OPUS: StreamCodec = {
+  kind: 'audio',
+  mimeType: 'audio/opus',
+  clockRate: 48000,
+  channels: 2,
+  parameters: { minptime: 10, useinbandfec: 1 },
+};
+const VP8: StreamCodec = { kind: 'video', mimeType: 'video/VP8', clockRate: 90000, parameters: {} };
+const h264 = (profile: string, mode = 1): StreamCodec => ({
+  kind: 'video',
+  mimeType: 'video/H264',
+  clockRate: 90000,
+  parameters: { 'packetization-mode': mode, 'profile-level-id': profile, 'level-asymmetry-allowed': 1 },
+});
+
+function play(name: string, stream: PlayableStream): PlaySection[] {
+  return negotiatePlay(parseOffer(fixture(name)), stream).sections;
+}
+
+function sentVideo(name: string, video: StreamCodec): SendSection | undefined {
+  return play(name, { video }).find((section) => section.tag === 'send');
+}
+
+describe('what a player is sent', () => {
+  it.each([
+    ['chromium-156-play', [111, 108]],
+    ['chromium-156-play-video-first-max-bundle', [108, 111]],
+    ['safari-16-play', [98, 111]],
+    ['chrome-71-play', [111, 127]],
+  ])("has the player's own payload types: %s", (name, payloadTypes) => {
+    const sections = play(name, { audio: OPUS, video: h264('42e01f') });
+    expect(sections.map((section) => (section.tag === 'send' ? section.codec.payloadType : section.tag))).toEqual(
+      payloadTypes,
+    );
+  });
+
+  it("is the stream's codec under the player's payload type, without header extensions and retransmission", () => {
+    const section = sentVideo('safari-16-play', h264('640c1f'));
+    expect(section?.routerCodec).toEqual({
+      kind: 'video',
+      mimeType: 'video/H264',
+      preferredPayloadType: 96,
+      clockRate: 90000,
+      parameters: { 'packetization-mode': 1, 'profile-level-id': '640c1f', 'level-asymmetry-allowed': 1 },
+      rtcpFeedback: [],
+    });
+    expect(section?.rtpCapabilities).toEqual({
+      codecs: [
+        {
+          ...section?.routerCodec,
+          rtcpFeedback: [{ type: 'nack' }, { type: 'nack', parameter: 'pli' }, { type: 'ccm', parameter: 'fir' }],
+        },
+      ],
+      headerExtensions: [],
+    });
+  });
+
+  it.each([
+    ['its own profile', '4d001f', 1],
+    ['its own profile and mode', '42e01f', 0],
+  ])('goes under %s where the player has it', (_what, profile, mode) => {
+    const codec = sentVideo('chromium-156-play', h264(profile, mode))?.codec;
+    expect(codec?.parameters).toMatchObject({ 'profile-level-id': profile, 'packetization-mode': mode });
+  });
+
+  it('goes under the next higher profile of the player, else the next lower', () => {
+    const profileFor = (profile: string) =>
+      sentVideo('safari-16-play', h264(profile))?.codec.parameters['profile-level-id'];
+    expect(profileFor('42001f')).toBe('640c1f');
+    expect(profileFor('64001f')).toBe('640c1f');
+    const profileIn71 = sentVideo('chrome-71-play', h264('64001f'))?.codec.parameters;
+    expect(profileIn71).toMatchObject({ 'profile-level-id': '42001f', 'packetization-mode': 1 });
+  });
+
+  it("keeps the stream's profile towards mediasoup whatever the player calls it", () => {
+    expect(sentVideo('chrome-71-play', h264('64001f'))?.routerCodec.parameters).toMatchObject({
+      'profile-level-id': '64001f',
+    });
+  });
+
+  it('plays a stream that the same browser published', () => {
+    for (const [publisher, player] of [
+      ['chromium-156-publish', 'chromium-156-play'],
+      ['firefox-153-publish', 'firefox-153-play'],
+      ['safari-13-publish', 'safari-16-play'],
+      ['chrome-71-publish', 'chrome-71-play'],
+      ['firefox-153-publish', 'safari-16-play'],
+      ['safari-13-publish', 'chrome-71-play'],
+    ] as const) {
+      const stream: PlayableStream = {};
+      for (const section of negotiatePublish(parseOffer(fixture(publisher))).sections) {
+        if (section.tag === 'receive') stream[section.kind] = section.streamCodec;
+      }
+      expect(play(player, stream).map(({ tag }) => tag)).toEqual(['send', 'send']);
+    }
+  });
+});
+
+describe('a medium that only one side has', () => {
+  it('leaves a video section inactive when the stream has no video', () => {
+    expect(play('chromium-156-play', { audio: OPUS }).map(({ tag }) => tag)).toEqual(['send', 'inactive']);
+  });
+
+  it('leaves an audio section inactive when the stream has no audio', () => {
+    expect(play('firefox-153-play', { video: VP8 }).map(({ tag }) => tag)).toEqual(['inactive', 'send']);
+  });
+
+  it('plays the audio alone to a player that offers no video', () => {
+    expect(play('chromium-156-play-audio-only', { audio: OPUS, video: VP8 }).map(({ tag }) => tag)).toEqual(['send']);
+  });
+
+  it('rejects the section where it would need a transport of its own', () => {
+    const unbundled = fixture('chromium-156-play').replace('a=group:BUNDLE 0 1\r\n', '');
+    const { sections } = negotiatePlay(parseOffer(unbundled), { audio: OPUS });
+    expect(sections.map(({ tag }) => tag)).toEqual(['send', 'rejected']);
+  });
+});
+
+describe('a player that cannot show the stream', () => {
+  it('is refused with the names of both sides', () => {
+    try {
+      play('firefox-153-play', { audio: OPUS, video: h264('42e01f') });
+      expect.unreachable();
+    } catch (error) {
+      if (!(error instanceof NoCommonCodecsError)) throw error;
+      expect(error).toMatchObject({ kind: 'video', offered: ['VP8', 'VP9', 'AV1'], wanted: ['H264/42e01f'] });
+    }
+  });
+
+  it('is refused when it offers only what the stream lacks', () => {
+    expect(() => play('chromium-156-play-audio-only', { video: VP8 })).toThrow(NoCommonCodecsError);
+  });
+
+  it('is refused when it offers to send', () => {
+    expect(() => play('chromium-156-publish', { video: VP8 })).toThrow(NoCommonCodecsError);
+  });
+
+  it('is refused a VP9 profile that it did not offer', () => {
+    const vp9 = (profile: number): StreamCodec => ({
+      ...VP8,
+      mimeType: 'video/VP9',
+      parameters: { 'profile-id': profile },
+    });
+    expect(sentVideo('safari-16-play', vp9(0))?.codec.payloadType).toBe(106);
+    expect(() => sentVideo('safari-16-play', vp9(2))).toThrow(NoCommonCodecsError);
+  });
+});
+
+describe('the dialect', () => {
+  const keyOf = (name: string, stream: PlayableStream) => dialectKey(routerCodecs(play(name, stream)));
+
+  it('is the same for offers that number the codecs alike, in whatever order their sections are', () => {
+    const stream = { audio: OPUS, video: h264('42e01f') };
+    expect(keyOf('chromium-156-play', stream)).toBe(keyOf('chromium-156-play-video-first-max-bundle', stream));
+    expect(keyOf('chromium-156-play', stream)).not.toBe(keyOf('safari-16-play', stream));
+  });
+
+  it('does not depend on parameters that do not reach the router', () => {
+    const plain: StreamCodec = { ...OPUS, parameters: {} };
+    expect(keyOf('chromium-156-play', { audio: OPUS })).toBe(keyOf('chromium-156-play', { audio: plain }));
+  });
+
+  it('tells profiles apart', () => {
+    expect(keyOf('chrome-71-play', { video: h264('64001f') })).not.toBe(
+      keyOf('chrome-71-play', { video: h264('42001f') }),
+    );
+  });
+
+  it('has audio first among the codecs of a router', () => {
+    const sections = play('safari-16-play', { audio: OPUS, video: VP8 });
+    expect(routerCodecs(sections).map(({ kind }) => kind)).toEqual(['audio', 'video']);
+  });
+});
