@@ -1,11 +1,11 @@
-import { type DescMessage, type MessageInitShape, type MessageShape, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { context as contexts, propagation } from '@opentelemetry/api';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Connection } from './connection.js';
 import { type Method, messageOf, ownerOf, requestRoute, subjectOf } from './route.js';
 import { type CallTimer, callTimer, inSpan, outcomeOf } from './telemetry.js';
-import { DEADLINE_HEADER, ERROR_HEADER, decodeError, headerSetter } from './wire.js';
+import { DEADLINE_HEADER, ERROR_HEADER, decodeError, headerSetter, decode } from './wire.js';
 
 export interface CallOptions {
   /** Shortens the method's deadline; it can't be made longer. */
@@ -65,7 +65,7 @@ export class Caller {
 
 function readReply<O extends DescMessage>(schema: O, data: Uint8Array, name: string): MessageShape<O> {
   try {
-    return fromBinary(schema, data);
+    return decode(schema, data);
   } catch (cause) {
     throw new WeirError(ErrorCode.INTERNAL, `${name}: the reply can't be read`, {}, { cause });
   }

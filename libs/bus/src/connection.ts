@@ -129,20 +129,16 @@ export class Connection {
     });
   }
 
-  /** @throws WeirError INVALID if the message is larger than the server takes. */
-  checkSize(data: Uint8Array, headers: MsgHdrs, what: string): void {
+  /** @throws WeirError with the code if the message is larger than the server takes. */
+  checkSize(data: Uint8Array, headers: MsgHdrs, what: string, code = ErrorCode.INVALID): void {
     const limitBytes = this.nats.info?.max_payload;
     if (limitBytes === undefined || data.length + HEADER_ROOM_BYTES <= limitBytes) return;
     const sizeBytes = data.length + encodedLength(headers);
     if (sizeBytes <= limitBytes) return;
-    throw new WeirError(
-      ErrorCode.INVALID,
-      `${what}: ${sizeBytes} bytes are more than the bus carries (${limitBytes})`,
-      {
-        size_bytes: String(sizeBytes),
-        limit_bytes: String(limitBytes),
-      },
-    );
+    throw new WeirError(code, `${what}: ${sizeBytes} bytes are more than the bus carries (${limitBytes})`, {
+      size_bytes: String(sizeBytes),
+      limit_bytes: String(limitBytes),
+    });
   }
 
   async flush(): Promise<void> {

@@ -1,4 +1,4 @@
-import { type DescMessage, type MessageInitShape, type MessageShape, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { ROOT_CONTEXT, context as contexts, propagation } from '@opentelemetry/api';
 import { type Msg, headers as natsHeaders } from '@nats-io/transport-node';
 import type { Registration } from './bus.js';
@@ -8,7 +8,7 @@ import { drained } from './request-server.js';
 import { type EventRoute, type Method, eventRoute, messageOf, ownerOf, subjectOf } from './route.js';
 import { Slots } from './slots.js';
 import { inSpan } from './telemetry.js';
-import { headerGetter, headerSetter } from './wire.js';
+import { headerGetter, headerSetter, decode } from './wire.js';
 
 export interface EventContext {
   /** Full name, as in `weir.v1.MediaEvents.StreamChanged`. */
@@ -89,7 +89,7 @@ export class EventHub {
     const parent = propagation.extract(ROOT_CONTEXT, message.headers, headerGetter);
     try {
       await inSpan(route.name, 'consumer', parent, async () => {
-        await handler(fromBinary(method.input, message.data), { method: route.name });
+        await handler(decode(method.input, message.data), { method: route.name });
       });
     } catch (error) {
       this.#log.error({ method: route.name, error }, 'a handler of events failed');

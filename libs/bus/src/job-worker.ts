@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type DescMessage, type MessageShape, fromBinary } from '@bufbuild/protobuf';
+import { type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import type { ConsumerMessages, JsMsg } from '@nats-io/jetstream';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { ROOT_CONTEXT, propagation } from '@opentelemetry/api';
@@ -11,7 +11,7 @@ import type { JobHandler, WorkOptions } from './jobs.js';
 import type { BusLog } from './log.js';
 import { type JobRoute, deadSubjectOf } from './route.js';
 import { inSpan } from './telemetry.js';
-import { DEAD_REASON_HEADER, JOB_ID_HEADER, headerGetter } from './wire.js';
+import { DEAD_REASON_HEADER, JOB_ID_HEADER, headerGetter, decode } from './wire.js';
 
 interface JobWorkerPorts<I extends DescMessage> {
   readonly connection: Connection;
@@ -98,7 +98,7 @@ export class JobWorker<I extends DescMessage> {
       if (attempt > maxAttempts) return await this.#bury(message, id, maxAttempts, 'its workers died');
       let job: MessageShape<I>;
       try {
-        job = fromBinary(this.#ports.schema, message.data);
+        job = decode(this.#ports.schema, message.data);
       } catch {
         return await this.#bury(message, id, attempt, "it can't be read");
       }
@@ -157,7 +157,7 @@ export class JobWorker<I extends DescMessage> {
     try {
       let job: MessageShape<I> | undefined;
       try {
-        job = fromBinary(schema, message.data);
+        job = decode(schema, message.data);
       } catch {
         job = undefined;
       }

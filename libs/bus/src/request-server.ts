@@ -1,4 +1,4 @@
-import { type DescMessage, type MessageInitShape, type MessageShape, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { ROOT_CONTEXT, propagation } from '@opentelemetry/api';
 import { type Msg, headers as natsHeaders } from '@nats-io/transport-node';
 import { ErrorCode, WeirError, isWeirError } from '@weir/contracts';
@@ -10,7 +10,7 @@ import type { BusLog } from './log.js';
 import { type Method, type RequestRoute, messageOf, requestRoute, subjectOf } from './route.js';
 import { Slots } from './slots.js';
 import { inSpan } from './telemetry.js';
-import { ERROR_HEADER, deadlineFrom, encodeError, headerGetter } from './wire.js';
+import { ERROR_HEADER, deadlineFrom, encodeError, headerGetter, decode } from './wire.js';
 
 export interface CallContext {
   /** Full name, as in `weir.v1.Media.Publish`. */
@@ -100,12 +100,13 @@ export class RequestServer {
         const request = readRequest(method.input, message.data, route.name);
         const reply = await handler(request, callContext(route, deadline));
         const bytes = toBinary(method.output, messageOf(method.output, reply));
-        this.#connection.checkSize(bytes, natsHeaders(), `${route.name}'s reply`);
+        this.#connection.checkSize(bytes, natsHeaders(), `${route.name}'s reply`, ErrorCode.INTERNAL);
         return bytes;
       });
       this.#respond(message, data, false, route);
     } catch (error) {
-      if (!isWeirError(error)) this.#log.error({ method: route.name, error }, 'a handler failed');
+      if (!isWeirError(error) || error.code === ErrorCode.INTERNAL)
+        this.#log.error({ method: route.name, error }, 'a handler failed');
       this.#respond(message, encodeError(error), true, route);
     }
   }
@@ -133,7 +134,7 @@ const callContext = (route: RequestRoute, deadline: Deadline): CallContext => ({
 
 function readRequest<I extends DescMessage>(schema: I, data: Uint8Array, name: string): MessageShape<I> {
   try {
-    return fromBinary(schema, data);
+    return decode(schema, data);
   } catch (cause) {
     throw new WeirError(ErrorCode.INVALID, `${name}: the request can't be read`, {}, { cause });
   }

@@ -3,6 +3,7 @@ import {
   type DescMethodUnary,
   type MessageInitShape,
   type MessageShape,
+  ScalarType,
   create,
   getOption,
   hasOption,
@@ -92,7 +93,7 @@ function findOwnerField(method: DescMethod, fieldName: string, name: string): De
   if (field === undefined) {
     throw new BusMisuseError(`${name}: owner_field ${fieldName} isn't a field of ${method.input.typeName}`);
   }
-  if (field.fieldKind !== 'scalar' || field.oneof !== undefined) {
+  if (field.fieldKind !== 'scalar' || field.scalar !== ScalarType.STRING || field.oneof !== undefined) {
     throw new BusMisuseError(`${name}: owner_field ${fieldName} isn't a plain string field`);
   }
   return field;

@@ -1,4 +1,4 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type DescMessage, type MessageShape, create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { TextMapGetter, TextMapSetter } from '@opentelemetry/api';
 import type { MsgHdrs } from '@nats-io/transport-node';
 import { ErrorCode, ErrorCodeSchema, ErrorSchema, WeirError } from '@weir/contracts';
@@ -18,6 +18,10 @@ export const headerGetter: TextMapGetter<MsgHdrs | undefined> = {
   keys: (headers) => headers?.keys() ?? [],
   get: (headers, key) => (headers?.has(key) ? headers.get(key) : undefined),
 };
+
+/** NATS hands over Node's Buffers; a message's `bytes` fields are to be what the contract's types say: Uint8Arrays. */
+export const decode = <Desc extends DescMessage>(schema: Desc, data: Uint8Array): MessageShape<Desc> =>
+  fromBinary(schema, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 
 /** A duration from a header; undefined when it is missing or nonsense. */
 export function deadlineFrom(headers: MsgHdrs | undefined): number | undefined {
@@ -39,7 +43,7 @@ export function encodeError(error: unknown): Uint8Array {
 /** A code that this side doesn't know, and a payload that isn't an error, become INTERNAL. */
 export function decodeError(data: Uint8Array): WeirError {
   try {
-    const { code, message, fields } = fromBinary(ErrorSchema, data);
+    const { code, message, fields } = decode(ErrorSchema, data);
     const known = code !== ErrorCode.UNSPECIFIED && ErrorCodeSchema.value[code] !== undefined;
     return known
       ? new WeirError(code, message, fields)
