@@ -1,0 +1,22 @@
+/** How many things each address holds at the moment. An address that holds nothing takes no memory. */
+export class AddressCounts {
+  private readonly counts = new Map<string, number>();
+
+  /** Takes one more for the address unless it holds `limit` already; 0 is no limit. */
+  take(address: string, limit: number): boolean {
+    const held = this.counts.get(address) ?? 0;
+    if (limit > 0 && held >= limit) return false;
+    this.counts.set(address, held + 1);
+    return true;
+  }
+
+  release(address: string): void {
+    const held = this.counts.get(address) ?? 0;
+    if (held > 1) this.counts.set(address, held - 1);
+    else this.counts.delete(address);
+  }
+
+  get addresses(): number {
+    return this.counts.size;
+  }
+}

@@ -1,0 +1,23 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import type { ServiceContext } from '@weir/platform';
+import { edgeConfig, type gatewaySettings } from './config.js';
+import { Edge } from './edge.js';
+
+/**
+ * The gateway's process. Nest's own HTTP port carries the process's health only; the public ports belong to the edge,
+ * which passes bodies and sockets through without Nest's parsers in between.
+ */
+@Module({})
+export class AppModule {
+  static with({ config, redis, log }: ServiceContext<typeof gatewaySettings>): DynamicModule {
+    return {
+      module: AppModule,
+      providers: [
+        {
+          provide: Edge,
+          useFactory: () => new Edge({ config: edgeConfig(config), redis, log, nowMs: Date.now }),
+        },
+      ],
+    };
+  }
+}

@@ -1,0 +1,99 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { TLSSocket } from 'node:tls';
+import ipaddr from 'ipaddr.js';
+
+type Address = ipaddr.IPv4 | ipaddr.IPv6;
+
+/** Who a request comes from and what it was addressed to, as far as that can be believed. */
+export interface Origin {
+  /** The client's IP address. */
+  address: string;
+  /** Value of X-Forwarded-For for the service: believed proxies' entries and the peer. */
+  forwardedFor: string;
+  proto: 'http' | 'https';
+  host: string | undefined;
+}
+
+/** The proxies in front of the gateway whose X-Forwarded-* headers are believed. */
+export class TrustedProxies {
+  private readonly ranges: readonly [Address, number][];
+
+  /** @param ranges addresses or CIDR ranges; throws on anything else */
+  constructor(ranges: readonly string[]) {
+    this.ranges = ranges.map((range) => {
+      if (range.includes('/')) return ipaddr.parseCIDR(range);
+      const address = ipaddr.process(range);
+      return [address, address.kind() === 'ipv4' ? 32 : 128];
+    });
+  }
+
+  includes(address: string): boolean {
+    if (!ipaddr.isValid(address)) return false;
+    const parsed = ipaddr.process(address);
+    return this.ranges.some(([range, bits]) => range.kind() === parsed.kind() && parsed.match(range, bits));
+  }
+}
+
+const HOST = /^[A-Za-z0-9._:[\]-]{1,255}$/;
+
+/** Headers by which a proxy tells of the client: never passed on as they came. */
+export const FORWARDING_HEADERS: ReadonlySet<string> = new Set([
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-server',
+  'x-real-ip',
+]);
+
+/**
+ * Reads X-Forwarded-For from its right end, where the nearest proxy wrote, for as long as the writer is believed. The
+ * first address that isn't a believed proxy is the client; what stands left of it is the client's own invention.
+ */
+export function originOf(request: IncomingMessage, trusted: TrustedProxies): Origin {
+  const peer = normalAddress(request.socket.remoteAddress ?? '') ?? 'unknown';
+  const direct = request.socket instanceof TLSSocket ? 'https' : 'http';
+  const { headers } = request;
+  if (!trusted.includes(peer)) return { address: peer, forwardedFor: peer, proto: direct, host: sane(headers.host) };
+
+  const chain = [peer];
+  for (const entry of list(headers, 'x-forwarded-for').reverse()) {
+    const address = normalAddress(entry);
+    if (address === undefined) break;
+    chain.unshift(address);
+    if (!trusted.includes(address)) break;
+  }
+  const proto = list(headers, 'x-forwarded-proto').at(-1)?.toLowerCase();
+  return {
+    address: chain[0] ?? peer,
+    forwardedFor: chain.join(', '),
+    proto: proto === 'http' || proto === 'https' ? proto : direct,
+    host: sane(list(headers, 'x-forwarded-host').at(-1)) ?? sane(headers.host),
+  };
+}
+
+/** One client's addresses under one name: an IPv6 client commands a whole /64. */
+export function rateKey(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  if (!(parsed instanceof ipaddr.IPv6)) return parsed.toString();
+  return `${new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0]).toString()}/64`;
+}
+
+const sane = (host: string | undefined): string | undefined =>
+  host !== undefined && HOST.test(host) ? host : undefined;
+
+function list(headers: IncomingHttpHeaders, name: string): string[] {
+  const value = headers[name];
+  return (Array.isArray(value) ? value.join(',') : (value ?? ''))
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
+}
+
+/** `::ffff:192.0.2.1` as `192.0.2.1`; an address with a port without it; undefined for what is no address. */
+function normalAddress(text: string): string | undefined {
+  const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
+  return ipaddr.isValid(bare) ? ipaddr.process(bare).toString() : undefined;
+}

@@ -1,0 +1,144 @@
+import {
+  countSetting,
+  flagSetting,
+  listSetting,
+  millisecondsSetting,
+  portSetting,
+  SettingsError,
+  type Settings,
+  type SettingsShape,
+} from '@weir/platform';
+import { z } from 'zod';
+import { TrustedProxies } from './client-address.js';
+import type { CompatPorts, PublicPorts } from './listening-ports.js';
+import type { RateClass, ServiceName } from './routes.js';
+
+const upstream = (service: ServiceName, what: string) =>
+  z
+    .url({ protocol: /^https?$/ })
+    .transform((url) => new URL(url))
+    .optional()
+    .describe(`Where ${service} is (\`http://host:port\`): ${what}. Not set: its paths answer 404.`);
+
+const perMinute = (defaultCount: number, what: string) =>
+  countSetting(defaultCount).describe(`${what} that one address may make in a minute; 0 is no limit.`);
+
+export const gatewaySettings = {
+  WEIR_HTTP_HOST: z.string().min(1).default('0.0.0.0').describe('Address on which the public ports listen.'),
+  WEIR_HTTP_PORT: portSetting(8080).describe('HTTP and WebSocket of everything.'),
+  WEIR_HTTPS_PORT: portSetting(8443).describe('The same over TLS, when WEIR_TLS_CERT and WEIR_TLS_KEY are given.'),
+  WEIR_TLS_CERT: z.string().optional().describe('PEM file with the certificate chain; read again when it changes.'),
+  WEIR_TLS_KEY: z.string().optional().describe("PEM file with the certificate's private key."),
+  WEIR_COMPAT_PORTS: flagSetting().describe('Listen also on the ports that WCS documents name.'),
+  WEIR_CORS_ORIGINS: listSetting(['*']).describe(
+    'Web origins whose pages may call the REST interfaces. `*`: all, without credentials; a list: those, with credentials.',
+  ),
+  WEIR_TRUSTED_PROXIES: listSetting().describe(
+    'Addresses or CIDR ranges of proxies in front of the gateway, whose X-Forwarded-* headers are believed.',
+  ),
+  WEIR_HEADERS_TIMEOUT_MS: millisecondsSetting(15_000, 1).describe('How long a client may take to send the headers.'),
+  WEIR_REQUEST_TIMEOUT_MS: millisecondsSetting(60_000, 1).describe('How long a client may take to send a request.'),
+  WEIR_UPSTREAM_TIMEOUT_MS: millisecondsSetting(30_000, 1).describe('How long a service may be silent in an answer.'),
+  WEIR_UPSTREAM_CONNECT_TIMEOUT_MS: millisecondsSetting(2_000, 1).describe(
+    'How long connecting to a service may take.',
+  ),
+  WEIR_UPSTREAM_MAX_IN_FLIGHT: countSetting(1_024, 1).describe('Requests to one service at a time; more get 503.'),
+  WEIR_HANDSHAKE_TIMEOUT_MS: millisecondsSetting(10_000, 1).describe('How long a WebSocket handshake may take.'),
+  WEIR_SOCKETS_PER_ADDRESS: countSetting(1_000).describe('WebSockets open at a time per address; 0 is no limit.'),
+  WEIR_UPGRADES_PER_MINUTE: perMinute(1_200, 'WebSocket handshakes'),
+  WEIR_AUTH_REQUESTS_PER_MINUTE: perMinute(120, 'Requests to `/auth*`'),
+  WEIR_REST_REQUESTS_PER_MINUTE: perMinute(1_200, 'Requests to the REST interfaces'),
+  WEIR_PAGE_REQUESTS_PER_MINUTE: perMinute(2_400, 'Requests for pages and video segments'),
+  WEIR_UPSTREAM_AUTH: upstream('auth', 'users, keys and tokens'),
+  WEIR_UPSTREAM_WCS_SIGNALLING: upstream('wcs-signalling', 'WCS sessions and every unclaimed WebSocket'),
+  WEIR_UPSTREAM_MEDIA: upstream('media', 'the media core, asked for its health only'),
+  WEIR_UPSTREAM_ROBOT_CHANNEL: upstream('robot-channel', 'robots and their apps'),
+  WEIR_UPSTREAM_RELAY_PUSH: upstream('relay-push', 'relays to and from other servers'),
+  WEIR_UPSTREAM_HLS_PACKAGER: upstream('hls-packager', 'HLS'),
+  WEIR_UPSTREAM_CALL_BROKER: upstream('call-broker', 'devices and calls'),
+  WEIR_UPSTREAM_RECORDING: upstream('recording', 'recording sessions'),
+} as const satisfies SettingsShape;
+
+export type GatewaySettings = Settings<typeof gatewaySettings>;
+
+export interface TlsFiles {
+  certFile: string;
+  keyFile: string;
+}
+
+/** What the gateway runs with: the settings, checked against each other. */
+export interface EdgeConfig {
+  host: string;
+  ports: PublicPorts;
+  compatPorts: CompatPorts;
+  tls: TlsFiles | undefined;
+  /** `*`, or the origins that are allowed. */
+  corsOrigins: '*' | readonly string[];
+  trustedProxies: TrustedProxies;
+  headersTimeoutMs: number;
+  requestTimeoutMs: number;
+  upstreamTimeoutMs: number;
+  upstreamConnectTimeoutMs: number;
+  upstreamMaxInFlight: number;
+  handshakeTimeoutMs: number;
+  /** 0 is no limit, here and in `perMinute`. */
+  socketsPerAddress: number;
+  perMinute: Readonly<Record<RateClass, number>>;
+  upstreams: ReadonlyMap<ServiceName, URL>;
+}
+
+/** @throws SettingsError when settings contradict each other */
+export function edgeConfig(settings: GatewaySettings): EdgeConfig {
+  const upstreams: Record<ServiceName, URL | undefined> = {
+    auth: settings.WEIR_UPSTREAM_AUTH,
+    'wcs-signalling': settings.WEIR_UPSTREAM_WCS_SIGNALLING,
+    media: settings.WEIR_UPSTREAM_MEDIA,
+    'robot-channel': settings.WEIR_UPSTREAM_ROBOT_CHANNEL,
+    'relay-push': settings.WEIR_UPSTREAM_RELAY_PUSH,
+    'hls-packager': settings.WEIR_UPSTREAM_HLS_PACKAGER,
+    'call-broker': settings.WEIR_UPSTREAM_CALL_BROKER,
+    recording: settings.WEIR_UPSTREAM_RECORDING,
+  };
+  return {
+    host: settings.WEIR_HTTP_HOST,
+    ports: { http: settings.WEIR_HTTP_PORT, https: settings.WEIR_HTTPS_PORT },
+    compatPorts: settings.WEIR_COMPAT_PORTS ? 'on' : 'off',
+    tls: tlsFiles(settings),
+    corsOrigins: settings.WEIR_CORS_ORIGINS.includes('*') ? '*' : settings.WEIR_CORS_ORIGINS,
+    trustedProxies: trustedProxies(settings.WEIR_TRUSTED_PROXIES),
+    headersTimeoutMs: Math.min(settings.WEIR_HEADERS_TIMEOUT_MS, settings.WEIR_REQUEST_TIMEOUT_MS),
+    requestTimeoutMs: settings.WEIR_REQUEST_TIMEOUT_MS,
+    upstreamTimeoutMs: settings.WEIR_UPSTREAM_TIMEOUT_MS,
+    upstreamConnectTimeoutMs: settings.WEIR_UPSTREAM_CONNECT_TIMEOUT_MS,
+    upstreamMaxInFlight: settings.WEIR_UPSTREAM_MAX_IN_FLIGHT,
+    handshakeTimeoutMs: settings.WEIR_HANDSHAKE_TIMEOUT_MS,
+    socketsPerAddress: settings.WEIR_SOCKETS_PER_ADDRESS,
+    perMinute: {
+      upgrade: settings.WEIR_UPGRADES_PER_MINUTE,
+      auth: settings.WEIR_AUTH_REQUESTS_PER_MINUTE,
+      rest: settings.WEIR_REST_REQUESTS_PER_MINUTE,
+      page: settings.WEIR_PAGE_REQUESTS_PER_MINUTE,
+    },
+    upstreams: new Map(
+      (Object.entries(upstreams) as [ServiceName, URL | undefined][]).flatMap(([service, url]) =>
+        url === undefined ? [] : [[service, url] as const],
+      ),
+    ),
+  };
+}
+
+function tlsFiles({ WEIR_TLS_CERT: certFile, WEIR_TLS_KEY: keyFile }: GatewaySettings): TlsFiles | undefined {
+  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile };
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  const missing = certFile === undefined ? 'WEIR_TLS_CERT' : 'WEIR_TLS_KEY';
+  throw new SettingsError(`${missing}: is not set; TLS needs both WEIR_TLS_CERT and WEIR_TLS_KEY`);
+}
+
+function trustedProxies(ranges: readonly string[]): TrustedProxies {
+  try {
+    return new TrustedProxies(ranges);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new SettingsError(`WEIR_TRUSTED_PROXIES: ${reason}`);
+  }
+}

@@ -1,0 +1,40 @@
+import type { Socket } from 'node:net';
+
+export interface Traffic {
+  receivedBytes: number;
+  sentBytes: number;
+}
+
+/** The clients' open connections and the bytes of all there ever were. */
+export class ConnectionBook {
+  private readonly open = new Set<Socket>();
+  private readonly closed: Traffic = { receivedBytes: 0, sentBytes: 0 };
+
+  enter(socket: Socket): void {
+    if (this.open.has(socket)) return;
+    this.open.add(socket);
+    socket.once('close', () => {
+      this.open.delete(socket);
+      this.closed.receivedBytes += socket.bytesRead;
+      this.closed.sentBytes += socket.bytesWritten;
+    });
+  }
+
+  /** Closes the connections on which nothing was ever sent, as browsers open them in advance. */
+  closeUnused(): void {
+    for (const socket of this.open) if (socket.bytesRead === 0) socket.destroy();
+  }
+
+  get size(): number {
+    return this.open.size;
+  }
+
+  get traffic(): Traffic {
+    let { receivedBytes, sentBytes } = this.closed;
+    for (const socket of this.open) {
+      receivedBytes += socket.bytesRead;
+      sentBytes += socket.bytesWritten;
+    }
+    return { receivedBytes, sentBytes };
+  }
+}

@@ -1,0 +1,7 @@
+/** Where the gateway's parts say what happened: a constant message and fields. */
+export interface EdgeLog {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}

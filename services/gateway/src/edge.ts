@@ -1,0 +1,141 @@
+import type { FastifyInstance } from 'fastify';
+import { ConnectionBook } from './connection-book.js';
+import type { EdgeConfig } from './config.js';
+import type { EdgeLog } from './edge-log.js';
+import { EdgeTelemetry } from './edge-telemetry.js';
+import { HealthReports } from './health-report.js';
+import { createHttpEdge } from './http-edge.js';
+import { listeningPorts } from './listening-ports.js';
+import { Listeners, type OpenListener } from './listeners.js';
+import { RateCounters, type CounterStore } from './rate-counters.js';
+import { CertificateWatch, readCertificate } from './tls-certificate.js';
+import { Upgrades } from './upgrades.js';
+import { reasonOf, Upstreams } from './upstreams.js';
+
+export interface EdgePorts {
+  config: EdgeConfig;
+  redis: CounterStore;
+  log: EdgeLog;
+  nowMs: () => number;
+}
+
+/**
+ * The public side of weir. Close order: no new connections and handshakes, open WebSockets ended, requests in work
+ * finished (`drain`); what is left cut off, connections to the services closed (`close`).
+ */
+export class Edge {
+  private readonly upstreams: Upstreams;
+  private readonly upgrades: Upgrades;
+  private readonly health: HealthReports;
+  private readonly counters: RateCounters;
+  private readonly telemetry = new EdgeTelemetry();
+  private readonly book = new ConnectionBook();
+  private app: FastifyInstance | undefined;
+  private listeners: Listeners | undefined;
+  private certificateWatch: CertificateWatch | undefined;
+  private draining = false;
+
+  constructor(private readonly ports: EdgePorts) {
+    const { config, redis, log, nowMs } = ports;
+    const { telemetry } = this;
+    this.upstreams = new Upstreams({
+      urls: config.upstreams,
+      timeoutMs: config.upstreamTimeoutMs,
+      connectTimeoutMs: config.upstreamConnectTimeoutMs,
+      maxInFlight: config.upstreamMaxInFlight,
+      log,
+    });
+    this.health = new HealthReports({ upstreams: this.upstreams, nowMs });
+    this.counters = new RateCounters({
+      redis,
+      nowMs,
+      onFallback: (error) => log.warn({ error: reasonOf(error) }, 'rate limits are counted without Redis'),
+    });
+    this.upgrades = new Upgrades({
+      upstreams: this.upstreams,
+      counters: this.counters,
+      telemetry,
+      trustedProxies: config.trustedProxies,
+      handshakeTimeoutMs: config.handshakeTimeoutMs,
+      socketsPerAddress: config.socketsPerAddress,
+      upgradesPerMinute: config.perMinute.upgrade,
+    });
+    telemetry.observe({
+      openSockets: () => this.upgrades.openSockets,
+      heldBytes: () => this.upgrades.heldBytes,
+      openConnections: () => this.book.size,
+      bytes: () => this.book.traffic,
+    });
+  }
+
+  get openSockets(): number {
+    return this.upgrades.openSockets;
+  }
+
+  /** Bytes in the gateway's memory on their way between two spliced sockets. */
+  get heldBytes(): number {
+    return this.upgrades.heldBytes;
+  }
+
+  /** Opens the public ports. @throws Error naming the setting that stands in the way */
+  async listen(): Promise<OpenListener[]> {
+    const { config, log } = this.ports;
+    const certificate = config.tls === undefined ? undefined : await readCertificate(config.tls);
+    const ports = listeningPorts(config.ports, config.compatPorts, certificate !== undefined);
+    if (config.compatPorts === 'on' && certificate === undefined)
+      log.warn({}, 'the compatible TLS ports stay closed: WEIR_TLS_CERT and WEIR_TLS_KEY are not set');
+
+    const app = await createHttpEdge({
+      upstreams: this.upstreams,
+      counters: this.counters,
+      health: this.health,
+      telemetry: this.telemetry,
+      log,
+      trustedProxies: config.trustedProxies,
+      corsOrigins: config.corsOrigins,
+      perMinute: config.perMinute,
+      isDraining: () => this.draining,
+    });
+    this.app = app;
+    const listeners = new Listeners({
+      host: config.host,
+      ports,
+      certificate,
+      headersTimeoutMs: config.headersTimeoutMs,
+      requestTimeoutMs: config.requestTimeoutMs,
+      book: this.book,
+      onRequest: (request, response) => app.routing(request, response),
+      onUpgrade: (server, request, socket, head) => this.upgrades.handle(server, request, socket, head),
+    });
+    const opened = await listeners.listen();
+    this.listeners = listeners;
+    if (config.tls !== undefined)
+      this.certificateWatch = new CertificateWatch({
+        files: config.tls,
+        use: (renewed) => listeners.useCertificate(renewed),
+        log,
+      });
+    return opened;
+  }
+
+  /** Reads the certificate again, if there is one. */
+  async reloadCertificate(): Promise<void> {
+    await this.certificateWatch?.reload();
+  }
+
+  /** Resolves when no connection is left; the caller limits the time. */
+  async drain(): Promise<void> {
+    this.draining = true;
+    this.health.drain();
+    this.upgrades.drain();
+    await this.listeners?.drain();
+  }
+
+  async close(): Promise<void> {
+    this.certificateWatch?.close();
+    this.upgrades.destroy();
+    await this.listeners?.close();
+    await this.app?.close();
+    await this.upstreams.close();
+  }
+}

@@ -1,0 +1,52 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
+import { FORWARDING_HEADERS, type Origin } from './client-address.js';
+
+/** Headers that belong to one connection (RFC 9110, 7.6.1) and `Expect`, which the gateway has answered itself. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'expect',
+]);
+
+/** A client's headers as a service gets them: no hop-by-hop headers, no claims about the client but the gateway's. */
+export function headersForService(
+  headers: IncomingHttpHeaders,
+  origin: Origin,
+  requestId: string,
+): IncomingHttpHeaders {
+  const named = connectionTokens(headers.connection);
+  const kept = Object.entries(headers).filter(
+    ([name]) => !HOP_BY_HOP.has(name) && !FORWARDING_HEADERS.has(name) && !named.has(name),
+  );
+  return {
+    ...Object.fromEntries(kept),
+    'x-request-id': requestId,
+    'x-forwarded-for': origin.forwardedFor,
+    'x-forwarded-proto': origin.proto,
+    ...(origin.host === undefined ? {} : { 'x-forwarded-host': origin.host }),
+  };
+}
+
+/** A service's headers as the client gets them. Request id and CORS are the gateway's own affair. */
+export function headersForClient<Headers extends IncomingHttpHeaders | OutgoingHttpHeaders>(headers: Headers): Headers {
+  const named = connectionTokens(headers['connection']);
+  const kept = Object.entries(headers).filter(
+    ([name]) =>
+      !HOP_BY_HOP.has(name) && !named.has(name) && !name.startsWith('access-control-') && name !== 'x-request-id',
+  );
+  return Object.fromEntries(kept) as Headers;
+}
+
+/** The lower-case tokens of a Connection header. */
+export function connectionTokens(connection: unknown): ReadonlySet<string> {
+  if (typeof connection !== 'string') return new Set();
+  return new Set(connection.split(',').map((token) => token.trim().toLowerCase()));
+}

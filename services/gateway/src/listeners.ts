@@ -1,0 +1,160 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { ConnectionBook } from './connection-book.js';
+import { errorBody, GatewayError, type ErrorCode } from './gateway-error.js';
+import type { ListeningPort } from './listening-ports.js';
+import type { Certificate } from './tls-certificate.js';
+
+const MAX_HEADER_BYTES = 16 * 1024;
+/** Longer than the 60 s after which usual load balancers drop an idle connection, so that they are the ones to close. */
+const KEEP_ALIVE_TIMEOUT_MS = 72_000;
+const IDLE_SWEEP_MS = 100;
+
+export interface ListenerPorts {
+  host: string;
+  ports: readonly ListeningPort[];
+  certificate: Certificate | undefined;
+  headersTimeoutMs: number;
+  requestTimeoutMs: number;
+  book: ConnectionBook;
+  onRequest: (request: IncomingMessage, response: ServerResponse) => void;
+  onUpgrade: (server: Server, request: IncomingMessage, socket: Socket, head: Buffer) => void;
+}
+
+export interface OpenListener extends ListeningPort {
+  /** The port really listened on, also when 0 was asked for. */
+  port: number;
+}
+
+/** The public ports; all of them serve the same. */
+export class Listeners {
+  private readonly servers: { entry: ListeningPort; server: Server }[];
+
+  constructor(private readonly options: ListenerPorts) {
+    this.servers = options.ports.map((entry) => ({ entry, server: this.serverFor(entry) }));
+  }
+
+  /** Opens every port or none. @throws Error naming the setting of the port that can't be had */
+  async listen(): Promise<OpenListener[]> {
+    try {
+      for (const { entry, server } of this.servers) await open(server, entry, this.options.host);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    return this.servers.map(({ entry, server }) => ({ ...entry, port: (server.address() as AddressInfo).port }));
+  }
+
+  useCertificate(certificate: Certificate): void {
+    for (const { server } of this.servers) if (server instanceof TlsServer) server.setSecureContext(certificate);
+  }
+
+  /** Accepts nothing more; resolves when the last connection has ended. */
+  async drain(): Promise<void> {
+    const closed = Promise.all(this.servers.map(({ server }) => closing(server)));
+    // A connection that was busy when the server closed is idle afterwards; one never used counts as busy for Node.
+    const sweep = setInterval(() => {
+      this.options.book.closeUnused();
+      for (const { server } of this.servers) server.closeIdleConnections();
+    }, IDLE_SWEEP_MS);
+    await closed;
+    clearInterval(sweep);
+  }
+
+  /** Closes the ports and every connection at once. */
+  async close(): Promise<void> {
+    const closed = this.servers.map(({ server }) => closing(server));
+    for (const { server } of this.servers) server.closeAllConnections();
+    await Promise.all(closed);
+  }
+
+  private serverFor({ scheme }: ListeningPort): Server {
+    const { certificate, headersTimeoutMs, requestTimeoutMs, book, onRequest, onUpgrade } = this.options;
+    const options = {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(1_000, headersTimeoutMs),
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      noDelay: true,
+    };
+    if (scheme === 'https' && certificate === undefined) throw new Error('a TLS port needs a certificate');
+    const server: Server =
+      scheme === 'https'
+        ? createTlsServer({ ...options, ...certificate, minVersion: 'TLSv1.2' })
+        : createServer(options);
+    server.on(scheme === 'https' ? 'secureConnection' : 'connection', (socket: Socket) => book.enter(socket));
+    server.on('request', onRequest);
+    server.on('upgrade', (request, socket: Socket, head) => onUpgrade(server, request, socket, head));
+    server.on('clientError', answerBrokenRequest);
+    return server;
+  }
+}
+
+function open(server: Server, entry: ListeningPort, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(new Error(whyNot(error, entry, host), { cause: error })),
+    );
+    server.listen(entry.port, host, resolve);
+  });
+}
+
+function whyNot(error: NodeJS.ErrnoException, { port, purpose, setting }: ListeningPort, host: string): string {
+  const advice =
+    setting === 'WEIR_COMPAT_PORTS'
+      ? 'stop what uses it, or start without WEIR_COMPAT_PORTS'
+      : `set ${setting} to another port`;
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `${setting}: port ${port} (${purpose}) is already in use on ${host}; ${advice}`;
+    case 'EACCES':
+      return `${setting}: port ${port} (${purpose}) needs more rights than this process has; ${advice}`;
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return `WEIR_HTTP_HOST: ${host} isn't an address of this machine`;
+    default:
+      return `${setting}: can't listen on port ${port} of ${host}: ${error.message}`;
+  }
+}
+
+const closing = (server: Server): Promise<void> =>
+  new Promise((resolve) => {
+    // The only error there is says that the server isn't listening, which is what was wanted.
+    server.close(() => resolve());
+  });
+
+/** Answers bytes that are no acceptable request; the connection ends with that. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [code, message] = brokenRequest(error.code);
+  const reason = new GatewayError(code, message);
+  const body = JSON.stringify(errorBody(reason, randomUUID()));
+  socket.end(
+    [
+      `HTTP/1.1 ${reason.statusCode} ${STATUS_CODES[reason.statusCode] ?? ''}`,
+      'Content-Type: application/json; charset=utf-8',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      'Connection: close',
+      '',
+      body,
+    ].join('\r\n'),
+    () => socket.destroySoon(),
+  );
+}
+
+function brokenRequest(code: string | undefined): [ErrorCode, string] {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return ['HEADERS_TOO_LARGE', `the headers are larger than ${MAX_HEADER_BYTES} bytes`];
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return ['REQUEST_TIMEOUT', 'the request came too slowly'];
+    default:
+      return ['BAD_REQUEST', 'this is not a valid HTTP request'];
+  }
+}

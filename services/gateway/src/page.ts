@@ -1,0 +1,38 @@
+import fastifyStatic from '@fastify/static';
+import type { FastifyInstance } from 'fastify';
+import { fileURLToPath } from 'node:url';
+
+/** Beside `src` and `dist` alike. */
+const FILES = fileURLToPath(new URL('../web/', import.meta.url));
+
+/** The page loads its own files only, runs no inline code, can't be framed, and alone may ask for the camera. */
+const PAGE_HEADERS = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data: blob:",
+    "media-src 'self' blob: mediastream:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; '),
+  'permissions-policy': 'camera=(self), microphone=(self), geolocation=()',
+  'cross-origin-opener-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+};
+
+/** Serves the files of the first page, each under its name and index.html at `/`; browsers ask by ETag for changes. */
+export async function servePage(scope: FastifyInstance): Promise<void> {
+  scope.addHook('onRequest', async (_request, reply) => {
+    reply.headers(PAGE_HEADERS);
+  });
+  await scope.register(fastifyStatic, {
+    root: FILES,
+    wildcard: false,
+    index: 'index.html',
+    cacheControl: true,
+    maxAge: 0,
+  });
+}
