@@ -1,0 +1,80 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePortRange, freePorts, startPlatform, type Platform, type ProcessName } from '@weir/single-machine';
+import type { TestProject } from 'vitest/node';
+import { startSite } from './site.js';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    platform: {
+      httpUrl: string;
+      dataDir: string;
+      username: string;
+      password: string;
+      operatorKey: string;
+      natsUrl: string;
+      redisUrl: string;
+      /** Tells the processes' ids, and kills one: `GET /pids`, `POST /kill/<process>`. */
+      controlUrl: string;
+      /** The WebSDK, its examples and a blank page that loads it. */
+      siteUrl: string;
+    };
+  }
+}
+
+/** Starts the one platform that all end-to-end tests share, as `npm start` does, on free ports with data of its own. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'weir-e2e-'));
+  const lines: string[] = [];
+  const [httpPort = 0] = await freePorts(1);
+  const platform = await startPlatform({
+    dataDir,
+    env: {
+      ...process.env,
+      WEIR_HTTP_PORT: String(httpPort),
+      WEIR_MEDIA_PORT: String(await freePortRange(8)),
+      // The application's hooks are served by the tests themselves.
+      WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
+      LOG_LEVEL: 'debug',
+    },
+    log: (line) => lines.push(line),
+  });
+  const site = await startSite();
+  const control = await startControl(platform);
+  const { user, operator } = platform.credentials as typeof platform.credentials & { operator: { key: string } };
+  project.provide('platform', {
+    httpUrl: platform.httpUrl,
+    dataDir,
+    ...user,
+    operatorKey: operator.key,
+    natsUrl: platform.urls.nats,
+    redisUrl: platform.urls.redis,
+    controlUrl: control.url,
+    siteUrl: site.url,
+  });
+  return async () => {
+    await site.close();
+    await control.close();
+    await platform.stop();
+    if (process.env['WEIR_E2E_KEEP'] === undefined) await rm(dataDir, { recursive: true, force: true });
+    else console.log(`data kept in ${dataDir}\n${lines.join('\n')}`);
+  };
+}
+
+async function startControl(platform: Platform): Promise<{ url: string; close(): Promise<void> }> {
+  const server = createServer((request, response) => {
+    const [, verb, name = ''] = (request.url ?? '').split('/');
+    if (request.method === 'POST' && verb === 'kill') platform.kill(name as ProcessName, 'SIGKILL');
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify(platform.pids()));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    close: () => new Promise((resolve) => void server.close(() => resolve())),
+  };
+}

@@ -1,0 +1,47 @@
+import { createReadStream, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { dirname, extname, join, normalize, sep } from 'node:path';
+
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.mp4': 'video/mp4',
+  '.png': 'image/png',
+};
+
+const BLANK_PAGE = `<!doctype html><meta charset="utf-8"><title>WebSDK</title>
+<body><div id="local" style="width:320px;height:240px"></div><div id="remote" style="width:320px;height:240px"></div>
+<script src="/websdk/flashphoner-webrtc-only.js"></script></body>`;
+
+/** Serves the unmodified WebSDK package below `/websdk/`, and at `/` a page that has loaded it and nothing else. */
+export async function startSite(): Promise<{ url: string; close(): Promise<void> }> {
+  const sdkDir = dirname(createRequire(import.meta.url).resolve('@flashphoner/websdk/package.json'));
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://site');
+    if (pathname === '/') {
+      response.setHeader('content-type', 'text/html; charset=utf-8');
+      response.end(BLANK_PAGE);
+      return;
+    }
+    const file = normalize(join(sdkDir, pathname.replace(/^\/websdk\//, '/')));
+    if (!file.startsWith(sdkDir + sep) || statSync(file, { throwIfNoEntry: false })?.isFile() !== true) {
+      response.statusCode = 404;
+      response.end();
+      return;
+    }
+    response.setHeader('content-type', CONTENT_TYPES[extname(file)] ?? 'application/octet-stream');
+    createReadStream(file).pipe(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
