@@ -25,11 +25,13 @@ export function readVp9(payload: Uint8Array): FrameHint {
       if (((payload[offset++] ?? 0) & 1) === 0) break;
     }
   }
-  const isKeyFrame = isPredicted === false && isFrameStart === true && spatialLayer === 0;
   const structure = hasStructure ? readStructure(payload, offset) : undefined;
   if (structure) offset = structure.end;
+  const frame = payload.subarray(offset);
+  // The header too: some packetizers never set the P bit.
+  const isKeyFrame = !isPredicted && isFrameStart === true && spatialLayer === 0 && startsKeyFrame(frame);
   if (!isKeyFrame) return { isKeyFrame };
-  const dimensions = structure?.dimensions ?? readFrameHeader(payload.subarray(offset));
+  const dimensions = structure?.dimensions ?? readFrameHeader(frame);
   return dimensions ? { isKeyFrame, dimensions } : { isKeyFrame };
 }
 
@@ -57,14 +59,25 @@ function readStructure(payload: Uint8Array, start: number): { end: number; dimen
 const SYNC_CODE = 0x498342;
 const SRGB = 7;
 
-/** The uncompressed header of a key frame (VP9 bitstream specification, section 6.2). */
-function readFrameHeader(frame: Uint8Array): VideoDimensions | undefined {
-  const bits = new BitReader(frame);
+/** The first bits of the uncompressed header (VP9 bitstream specification, section 6.2), or undefined for none. */
+function readFrameStart(bits: BitReader): { profile: number; isKeyFrame: boolean } | undefined {
   if (bits.read(2) !== 2) return undefined; // frame_marker
   const profile = bits.read(1) + 2 * bits.read(1);
   if (profile === 3) bits.skip(1);
-  if (bits.readFlag()) return undefined; // show_existing_frame
-  if (bits.readFlag()) return undefined; // not a key frame
+  const showsExistingFrame = bits.readFlag();
+  return { profile, isKeyFrame: !showsExistingFrame && !bits.readFlag() };
+}
+
+function startsKeyFrame(frame: Uint8Array): boolean {
+  return readFrameStart(new BitReader(frame))?.isKeyFrame === true;
+}
+
+/** The uncompressed header of a key frame. */
+function readFrameHeader(frame: Uint8Array): VideoDimensions | undefined {
+  const bits = new BitReader(frame);
+  const start = readFrameStart(bits);
+  if (!start?.isKeyFrame) return undefined;
+  const { profile } = start;
   bits.skip(2); // show_frame, error_resilient_mode
   if (bits.read(24) !== SYNC_CODE) return undefined;
   if (profile >= 2) bits.skip(1); // ten_or_twelve_bit
