@@ -1,0 +1,116 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { API_KEY_PATTERN, type Grant } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { isTaken, readGrants, writeGrants, type Database, type DatabaseTransaction } from './database.js';
+import type { ApiKey } from './generated/client.js';
+import type { Tokens } from './tokens.js';
+
+export interface ApiKeyRecord {
+  readonly keyId: string;
+  readonly label: string;
+  readonly grants: readonly Grant[];
+  readonly createdAt: Date;
+  readonly expiresAt: Date | undefined;
+}
+
+export interface NewApiKey {
+  readonly tenant: string;
+  readonly label: string;
+  readonly grants: readonly Grant[];
+  readonly expiresAt?: Date;
+}
+
+const ID_ALPHABET = 'abcdefghijklmnopqrstuvwxyz012345';
+
+const digestOf = (key: string): Buffer => createHash('sha256').update(key).digest();
+
+const recordOf = (row: ApiKey): ApiKeyRecord => ({
+  keyId: row.id,
+  label: row.label,
+  grants: readGrants(row.grants),
+  createdAt: row.createdAt,
+  expiresAt: row.expiresAt ?? undefined,
+});
+
+/** `weir_<id>_<secret>`: 60 random bits name it, 256 others prove it. */
+export const generateApiKey = (): string => {
+  const id = Array.from(randomBytes(12), (byte) => ID_ALPHABET[byte % ID_ALPHABET.length]).join('');
+  return `weir_${id}_${randomBytes(32).toString('base64url')}`;
+};
+
+const idOf = (key: string): string | undefined => API_KEY_PATTERN.exec(key)?.[1];
+
+const isLive = (row: ApiKey, key: string): boolean =>
+  timingSafeEqual(row.keyHash, digestOf(key)) && (row.expiresAt === null || row.expiresAt > new Date());
+
+/** The tenants' long-lived credentials for machines. Only their hashes are kept. */
+export class ApiKeys {
+  constructor(private readonly ports: { readonly database: Database; readonly tokens: Tokens }) {}
+
+  /** The key itself is in the answer and nowhere else. Throws ALREADY_EXISTS for a label that the tenant has. */
+  async create(request: NewApiKey): Promise<ApiKeyRecord & { readonly key: string }> {
+    const key = generateApiKey();
+    try {
+      return { ...recordOf(await insertApiKey(this.ports.database, key, request)), key };
+    } catch (error) {
+      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The label is taken', { label: request.label });
+      throw error;
+    }
+  }
+
+  /** Throws UNAUTHENTICATED. */
+  async verify(key: string): Promise<{ readonly subject: string; readonly tenant: string; readonly grants: Grant[] }> {
+    const id = idOf(key);
+    const row = id === undefined ? null : await this.ports.database.apiKey.findUnique({ where: { id } });
+    if (row === null || !isLive(row, key)) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The API key is not valid');
+    return { subject: `key:${row.id}`, tenant: row.tenantName, grants: readGrants(row.grants) };
+  }
+
+  async list(tenant: string, limit: number): Promise<ApiKeyRecord[]> {
+    const rows = await this.ports.database.apiKey.findMany({
+      where: { tenantName: tenant },
+      orderBy: { label: 'asc' },
+      take: limit,
+    });
+    return rows.map(recordOf);
+  }
+
+  /** Throws NOT_FOUND. */
+  async get(tenant: string, keyId: string): Promise<ApiKeyRecord> {
+    const row = await this.ports.database.apiKey.findFirst({ where: { id: keyId, tenantName: tenant } });
+    if (row === null) throw new WeirError(ErrorCode.NOT_FOUND, 'No such key', { keyId });
+    return recordOf(row);
+  }
+
+  /** Takes back the tokens made with it, too. Throws NOT_FOUND. */
+  async remove(tenant: string, keyId: string): Promise<void> {
+    await this.get(tenant, keyId);
+    // First the tokens: when that fails, the key is still there for another try.
+    await this.ports.tokens.revokeOfIssuer(`key:${keyId}`);
+    await this.ports.database.apiKey.deleteMany({ where: { id: keyId, tenantName: tenant } });
+    await this.ports.tokens.revokeOfIssuer(`key:${keyId}`);
+  }
+}
+
+export const insertApiKey = (
+  database: Database | DatabaseTransaction,
+  key: string,
+  { tenant, label, grants, expiresAt }: NewApiKey,
+  demo = false,
+): Promise<ApiKey> => {
+  const id = idOf(key);
+  if (id === undefined) throw new RangeError('Not an API key');
+  return database.apiKey.create({
+    data: {
+      id,
+      tenantName: tenant,
+      label,
+      keyHash: Uint8Array.from(digestOf(key)),
+      grants: writeGrants(grants),
+      expiresAt: expiresAt ?? null,
+      demo,
+    },
+  });
+};
+
+export const isSameKey = (row: ApiKey, key: string): boolean => row.id === idOf(key) && isLive(row, key);

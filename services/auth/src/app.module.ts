@@ -1,0 +1,66 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Access } from '@weir/access';
+import { ApiKeys } from './api-keys.js';
+import { Applications } from './applications.js';
+import { openAuth, type Auth } from './auth.js';
+import type { AuthContext } from './config.js';
+import { ErrorFilter } from './error-filter.js';
+import { ExpireZone, LoginController } from './login-http.js';
+import { Login } from './login.js';
+import { ApplicationsController, KeysController, UsersController } from './operator-http.js';
+import { SigningKeys } from './signing-keys.js';
+import { JwksController, TokenLifeLimit, TokensController } from './token-http.js';
+import { Tokens } from './tokens.js';
+import { Users } from './users.js';
+
+const MAX_BODY_BYTES = 32 * 1024;
+
+/** The token under which the module holds what `openAuth` made. */
+export const AUTH = Symbol('auth');
+
+const part = (token: object & { readonly name: string }, select: (auth: Auth) => unknown) => ({
+  provide: token,
+  useFactory: select,
+  inject: [AUTH],
+});
+
+@Module({})
+export class AppModule {
+  static with(context: AuthContext): DynamicModule {
+    const { config, bus, redis, log } = context;
+    return {
+      module: AppModule,
+      controllers: [
+        LoginController,
+        TokensController,
+        JwksController,
+        ApplicationsController,
+        UsersController,
+        KeysController,
+      ],
+      providers: [
+        { provide: AUTH, useFactory: () => openAuth(context) },
+        part(Login, (auth) => auth.login),
+        part(Tokens, (auth) => auth.tokens),
+        part(SigningKeys, (auth) => auth.keys),
+        part(Applications, (auth) => auth.applications),
+        part(Users, (auth) => auth.users),
+        part(ApiKeys, (auth) => auth.apiKeys),
+        { provide: Access, useValue: new Access({ bus, redis, log }) },
+        { provide: ExpireZone, useValue: new ExpireZone(config.WEIR_AUTH_EXPIRE_UTC_OFFSET_HOURS) },
+        { provide: TokenLifeLimit, useValue: new TokenLifeLimit(config.WEIR_AUTH_MAX_TOKEN_TTL_S) },
+        { provide: APP_FILTER, useValue: new ErrorFilter(log) },
+      ],
+    };
+  }
+}
+
+/** `/auth` and `/auth/` are one; the client's address is the one that the gateway tells. */
+export const httpAdapter = ({ config }: AuthContext): FastifyAdapter =>
+  new FastifyAdapter({
+    bodyLimit: MAX_BODY_BYTES,
+    routerOptions: { ignoreTrailingSlash: true },
+    trustProxy: config.WEIR_AUTH_TRUSTED_PROXIES,
+  });

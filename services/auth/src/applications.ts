@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import type { Bus } from '@weir/bus';
+import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
+import { isTaken, type Database } from './database.js';
+import type { Application } from './generated/client.js';
+
+/** What decides over an application's WCS clients. */
+export type Policy =
+  | { readonly policy: 'open' }
+  | { readonly policy: 'token' }
+  /** Without a secret one is made. */
+  | { readonly policy: 'hook'; readonly hookUrl: string; readonly hookSecret?: string | undefined };
+
+export type { Application } from './generated/client.js';
+
+const columnsOf = (policy: Policy): Pick<Application, 'policy' | 'hookUrl' | 'hookSecret'> => {
+  switch (policy.policy) {
+    case 'open':
+      return { policy: 'OPEN', hookUrl: null, hookSecret: null };
+    case 'token':
+      return { policy: 'TOKEN', hookUrl: null, hookSecret: null };
+    case 'hook':
+      return {
+        policy: 'HOOK',
+        hookUrl: policy.hookUrl,
+        hookSecret: policy.hookSecret ?? randomBytes(32).toString('base64url'),
+      };
+  }
+};
+
+/** What WCS clients name by their appKey. Whoever has one cached is told of every change. */
+export class Applications {
+  constructor(private readonly ports: { readonly database: Database; readonly bus: Pick<Bus, 'publish'> }) {}
+
+  /** Of any tenant. */
+  async find(appKey: string): Promise<Application | undefined> {
+    return (await this.ports.database.application.findUnique({ where: { appKey } })) ?? undefined;
+  }
+
+  list(tenant: string, limit: number): Promise<Application[]> {
+    return this.ports.database.application.findMany({
+      where: { tenantName: tenant },
+      orderBy: { appKey: 'asc' },
+      take: limit,
+    });
+  }
+
+  /** Throws ALREADY_EXISTS, also when the appKey is another tenant's. */
+  async create(tenant: string, appKey: string, policy: Policy): Promise<Application> {
+    try {
+      const made = await this.ports.database.application.create({
+        data: { appKey, tenantName: tenant, ...columnsOf(policy) },
+      });
+      this.#changed(appKey);
+      return made;
+    } catch (error) {
+      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The appKey is taken', { appKey });
+      throw error;
+    }
+  }
+
+  /** Throws NOT_FOUND, also when the appKey is another tenant's. A hook keeps its secret unless a new one is given. */
+  async change(tenant: string, appKey: string, policy: Policy): Promise<Application> {
+    const columns = columnsOf(policy);
+    const before = await this.ports.database.application.findFirst({ where: { appKey, tenantName: tenant } });
+    const keepsSecret = policy.policy === 'hook' && policy.hookSecret === undefined;
+    const hookSecret = (keepsSecret ? before?.hookSecret : undefined) ?? columns.hookSecret;
+    const [changed] = await this.ports.database.application.updateManyAndReturn({
+      where: { appKey, tenantName: tenant },
+      data: { ...columns, hookSecret },
+    });
+    if (changed === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'No such application', { appKey });
+    this.#changed(appKey);
+    return changed;
+  }
+
+  /** Throws NOT_FOUND. */
+  async remove(tenant: string, appKey: string): Promise<void> {
+    const { count } = await this.ports.database.application.deleteMany({ where: { appKey, tenantName: tenant } });
+    if (count === 0) throw new WeirError(ErrorCode.NOT_FOUND, 'No such application', { appKey });
+    this.#changed(appKey);
+  }
+
+  #changed(appKey: string): void {
+    this.ports.bus.publish(AuthEvents.method.applicationChanged, { appKey });
+  }
+}

@@ -1,0 +1,143 @@
+import { randomBytes } from 'node:crypto';
+import { chmod } from 'node:fs/promises';
+import { grantsOfRole } from '@weir/access';
+import type { Logger } from '@weir/platform';
+import { generateApiKey, insertApiKey, isSameKey } from './api-keys.js';
+import { readCredentials, writeCredentials, type DemoCredentials } from './credentials-file.js';
+import { writeGrants, type Database, type DatabaseTransaction } from './database.js';
+import type { Passwords } from './passwords.js';
+
+/** What the service makes for itself at its start. */
+export type BootstrapMode =
+  | { readonly tag: 'single-machine'; readonly credentialsFile: string }
+  | { readonly tag: 'cluster'; readonly tenant: string; readonly operatorKey: string | undefined };
+
+export interface BootstrapPorts {
+  readonly database: Database;
+  readonly passwords: Passwords;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+const DEMO_TENANT = 'demo';
+const DEMO_USERNAME = 'demo';
+const DEMO_KEY_LABEL = 'demo-operator';
+const BOOTSTRAP_KEY_LABEL = 'bootstrap-operator';
+export const DEFAULT_APP_KEY = 'defaultApp';
+
+/** Any number: instances that start together take turns. */
+const LOCK_ID = 7_741_002;
+const TRANSACTION_TIMEOUT_MS = 30_000;
+
+export const bootstrap = (ports: BootstrapPorts, mode: BootstrapMode): Promise<void> =>
+  ports.database.$transaction(
+    async (transaction) => {
+      await transaction.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK_ID})::text`;
+      switch (mode.tag) {
+        case 'single-machine':
+          return makeDemoTenant(ports, transaction, mode.credentialsFile);
+        case 'cluster':
+          await removeDemo(ports, transaction);
+          return makeFirstOperator(ports, transaction, mode.tenant, mode.operatorKey);
+      }
+    },
+    { timeout: TRANSACTION_TIMEOUT_MS, maxWait: TRANSACTION_TIMEOUT_MS },
+  );
+
+/** With its first application, unless another tenant has it. Whoever removes that later doesn't get it again. */
+const ensureTenant = async (
+  transaction: DatabaseTransaction,
+  name: string,
+  policy: 'OPEN' | 'TOKEN',
+  demo: boolean,
+): Promise<void> => {
+  const known = await transaction.tenant.findUnique({ where: { name } });
+  if (known !== null) return;
+  await transaction.tenant.create({ data: { name } });
+  await transaction.application.createMany({
+    data: [{ appKey: DEFAULT_APP_KEY, tenantName: name, policy, demo }],
+    skipDuplicates: true,
+  });
+};
+
+/**
+ * The credentials file decides: what it says is what the demo user and operator have, what it lacks is made anew.
+ * It is written before the database, so that a crash between the two is mended by the next start.
+ */
+const makeDemoTenant = async (
+  { passwords, log }: BootstrapPorts,
+  transaction: DatabaseTransaction,
+  file: string,
+): Promise<void> => {
+  await ensureTenant(transaction, DEMO_TENANT, 'OPEN', true);
+  const found = await readCredentials(file);
+  const username = found.user?.username === DEMO_USERNAME ? found.user : undefined;
+  const credentials: DemoCredentials = {
+    user: username ?? { username: DEMO_USERNAME, password: randomBytes(15).toString('base64url') },
+    operator: found.operator ?? { key: generateApiKey() },
+  };
+  if (found.operator === undefined || username === undefined) {
+    await writeCredentials(file, { ...found, ...credentials });
+    log.info({ file }, 'credentials of the demo tenant written');
+  } else {
+    await chmod(file, 0o600);
+  }
+  await setDemoUser(passwords, transaction, credentials.user.password);
+  await setOperatorKey(transaction, DEMO_TENANT, DEMO_KEY_LABEL, credentials.operator.key, true);
+};
+
+const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransaction, password: string): Promise<void> => {
+  const known = await transaction.user.findUnique({ where: { username: DEMO_USERNAME } });
+  if (known !== null && !known.demo) {
+    throw new Error(
+      `The single-machine mode needs the user name "${DEMO_USERNAME}", which this database has given away`,
+    );
+  }
+  if (known !== null && (await passwords.verify(known.passwordHash, password))) return;
+  const passwordHash = await passwords.hash(password);
+  await transaction.user.upsert({
+    where: { username: DEMO_USERNAME },
+    create: {
+      tenantName: DEMO_TENANT,
+      username: DEMO_USERNAME,
+      passwordHash,
+      grants: writeGrants(grantsOfRole('member')),
+      demo: true,
+    },
+    update: { passwordHash, locked: false },
+  });
+};
+
+const setOperatorKey = async (
+  transaction: DatabaseTransaction,
+  tenant: string,
+  label: string,
+  key: string,
+  demo: boolean,
+): Promise<void> => {
+  const known = await transaction.apiKey.findUnique({ where: { tenantName_label: { tenantName: tenant, label } } });
+  if (known !== null && isSameKey(known, key)) return;
+  await transaction.apiKey.deleteMany({ where: { tenantName: tenant, label } });
+  await insertApiKey(transaction, key, { tenant, label, grants: grantsOfRole('operator') }, demo);
+};
+
+/** A database that served a single machine before has a user and an open application that don't belong here. */
+const removeDemo = async ({ log }: BootstrapPorts, transaction: DatabaseTransaction): Promise<void> => {
+  const where = { demo: true };
+  const users = await transaction.user.deleteMany({ where });
+  const keys = await transaction.apiKey.deleteMany({ where });
+  const applications = await transaction.application.deleteMany({ where });
+  const count = users.count + keys.count + applications.count;
+  if (count > 0) log.warn({ count }, 'what the single-machine mode had made was removed');
+};
+
+const makeFirstOperator = async (
+  { log }: BootstrapPorts,
+  transaction: DatabaseTransaction,
+  tenant: string,
+  key: string | undefined,
+): Promise<void> => {
+  await ensureTenant(transaction, tenant, 'TOKEN', false);
+  if (key !== undefined) return setOperatorKey(transaction, tenant, BOOTSTRAP_KEY_LABEL, key, false);
+  if ((await transaction.apiKey.count()) + (await transaction.user.count()) > 0) return;
+  log.warn({ setting: 'WEIR_BOOTSTRAP_OPERATOR_KEY' }, 'there is no operator yet: nobody can administer');
+};

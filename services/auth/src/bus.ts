@@ -1,0 +1,58 @@
+import type { Bus, Registration } from '@weir/bus';
+import { ApplicationPolicy, Auth, ErrorCode, WeirError } from '@weir/contracts';
+import type { ApiKeys } from './api-keys.js';
+import type { Application, Applications } from './applications.js';
+import { asWeirError } from './database.js';
+import type { SigningKeys } from './signing-keys.js';
+
+export interface BusPorts {
+  readonly applications: Applications;
+  readonly apiKeys: ApiKeys;
+  readonly keys: SigningKeys;
+}
+
+const policyOf = (application: Application): ApplicationPolicy => {
+  switch (application.policy) {
+    case 'OPEN':
+      return ApplicationPolicy.OPEN;
+    case 'TOKEN':
+      return ApplicationPolicy.TOKEN;
+    case 'HOOK':
+      return ApplicationPolicy.HOOK;
+  }
+};
+
+const mapped = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work();
+  } catch (error) {
+    throw asWeirError(error);
+  }
+};
+
+/** What other services ask the auth service. */
+export const serveBus = (
+  bus: Pick<Bus, 'serve'>,
+  { applications, apiKeys, keys }: BusPorts,
+): readonly Registration[] => [
+  bus.serve(Auth.method.getJwks, () => ({ json: JSON.stringify(keys.jwks) })),
+  bus.serve(Auth.method.getApplication, ({ appKey }) =>
+    mapped(async () => {
+      const application = await applications.find(appKey);
+      if (application === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'No such application', { appKey });
+      return {
+        appKey,
+        tenant: application.tenantName,
+        policy: policyOf(application),
+        hookUrl: application.hookUrl ?? '',
+        hookSecret: application.hookSecret ?? '',
+      };
+    }),
+  ),
+  bus.serve(Auth.method.verifyApiKey, ({ key }) =>
+    mapped(async () => {
+      const { subject, tenant, grants } = await apiKeys.verify(key);
+      return { subject, tenant, grants: grants.map(({ verb, object }) => ({ verb, object })) };
+    }),
+  ),
+];

@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto';
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { API_KEY_PATTERN } from '@weir/access';
+import { z } from 'zod';
+
+/** What the single-machine mode tells its user. */
+export interface DemoCredentials {
+  readonly user: { readonly username: string; readonly password: string };
+  readonly operator: { readonly key: string };
+}
+
+/** Other parts of the platform keep keys of their own beside these. */
+const fileSchema = z.looseObject({
+  user: z
+    .looseObject({ username: z.string().min(1), password: z.string().min(1) })
+    .optional()
+    .catch(undefined),
+  operator: z
+    .looseObject({ key: z.string().regex(API_KEY_PATTERN) })
+    .optional()
+    .catch(undefined),
+});
+export type CredentialsFile = z.infer<typeof fileSchema>;
+
+const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+const parse = (file: string, text: string): CredentialsFile => {
+  try {
+    return fileSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new Error(`${file} isn't a JSON object; mend it, or remove it to have new credentials made`, { cause });
+  }
+};
+
+/** An empty object when there is no file. Throws when it holds something else than a JSON object. */
+export const readCredentials = async (file: string): Promise<CredentialsFile> => {
+  try {
+    return parse(file, await readFile(file, 'utf8'));
+  } catch (error) {
+    if (isMissing(error)) return {};
+    throw error;
+  }
+};
+
+/** Readers see the old file or the new one, never a part of it; only the owner may read it. */
+export const writeCredentials = async (file: string, credentials: CredentialsFile & DemoCredentials): Promise<void> => {
+  const draft = path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(6).toString('hex')}`);
+  try {
+    const handle = await open(draft, 'wx', 0o600);
+    try {
+      await handle.writeFile(`${JSON.stringify(credentials, undefined, 2)}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(draft, file);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+};

@@ -1,0 +1,45 @@
+import path from 'node:path';
+import { knownGrants, type Grant } from '@weir/access';
+import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { databaseAdapter, migrateDatabase, type Logger } from '@weir/platform';
+import { z } from 'zod';
+import { Prisma, PrismaClient } from './generated/client.js';
+
+export type Database = PrismaClient;
+export type DatabaseTransaction = Prisma.TransactionClient;
+
+const SCHEMA = 'auth';
+const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
+
+/** Waits for the database, brings its tables up to date and opens it. */
+export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
+  const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
+    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
+  });
+  if (applied.length > 0) log.info({ applied }, 'database migrated');
+  return new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) });
+};
+
+const storedGrants = z.array(z.object({ verb: z.string(), object: z.string() }));
+
+export const readGrants = (stored: Prisma.JsonValue): Grant[] => knownGrants(storedGrants.parse(stored));
+export const writeGrants = (grants: readonly Grant[]): Prisma.InputJsonValue =>
+  grants.map(({ verb, object }) => ({ verb, object }));
+
+export const isTaken = (error: unknown): boolean =>
+  error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002';
+
+const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EAI_AGAIN']);
+
+/** Prisma's P1xxx are about the connection, P2024 and P2037 about having none left; others are ours. */
+export const asWeirError = (error: unknown): unknown => {
+  if (isWeirError(error) || !(error instanceof Error)) return error;
+  const code = 'code' in error ? String(error.code) : '';
+  const unreachable =
+    error instanceof Prisma.PrismaClientInitializationError ||
+    /^P1\d{3}$|^P2024$|^P2037$/.test(code) ||
+    CONNECTION_CODES.has(code);
+  return unreachable
+    ? new WeirError(ErrorCode.UNAVAILABLE, "The database can't be reached just now", {}, { cause: error })
+    : error;
+};

@@ -1,0 +1,32 @@
+/** The answer of the robots' interface: specification 3.1. */
+export interface Envelope<T> {
+  readonly err: { readonly ec: number; readonly em: string };
+  readonly ret: T | null;
+  readonly ext: null;
+  readonly ebd: null;
+}
+
+/**
+ * Clients take 100 to 110 as final and try again after anything else, so what may pass has a number out of that range:
+ * that of its HTTP status.
+ */
+export const EC = { ok: 0, input: 103, forbidden: 105, logic: 106, limited: 429, unavailable: 503 } as const;
+
+export const success = <T>(ret: T): Envelope<T> => ({ err: { ec: EC.ok, em: 'ok' }, ret, ext: null, ebd: null });
+
+export const failure = (ec: number, em: string): Envelope<never> => ({
+  err: { ec, em },
+  ret: null,
+  ext: null,
+  ebd: null,
+});
+
+const HOUR_MS = 60 * 60 * 1000;
+const twoDigits = (value: number): string => String(Math.abs(value)).padStart(2, '0');
+
+/** `2020-05-09 14:35:41.748447+08`: local time of the zone, six digits of the second, the zone's whole hours. */
+export const expireText = (atMs: number, offsetHours: number): string => {
+  const local = new Date(atMs + offsetHours * HOUR_MS).toISOString();
+  const sign = offsetHours < 0 ? '-' : '+';
+  return `${local.slice(0, 10)} ${local.slice(11, 23)}000${sign}${twoDigits(offsetHours)}`;
+};

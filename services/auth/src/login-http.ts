@@ -1,0 +1,78 @@
+import { Body, Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
+import { TOKEN_COOKIE } from '@weir/access';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { EC, expireText, failure, success, type Envelope } from './envelope.js';
+import { Login } from './login.js';
+import { MAX_PASSWORD_LENGTH } from './passwords.js';
+
+const bodySchema = z.object({
+  username: z.string().trim().min(1).max(256),
+  password: z.string().min(1).max(MAX_PASSWORD_LENGTH),
+});
+
+/** In which zone `expire` is written. */
+export class ExpireZone {
+  constructor(readonly offsetHours: number) {}
+}
+
+interface LoginReply {
+  readonly token: string;
+  readonly expire: string;
+}
+
+/** The robots' interface's log-in, in its own envelope. */
+@Controller('auth')
+export class LoginController {
+  constructor(
+    @Inject(Login) private readonly login: Login,
+    @Inject(ExpireZone) private readonly zone: ExpireZone,
+  ) {}
+
+  @Post()
+  @HttpCode(200)
+  async post(
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Envelope<LoginReply>> {
+    reply.header('cache-control', 'no-store');
+    if (!/^application\/json *(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
+      reply.code(415);
+      return failure(EC.input, 'The body must be JSON, with content-type application/json.');
+    }
+    const parsed = bodySchema.safeParse(body);
+    if (!parsed.success) {
+      reply.code(400);
+      return failure(EC.input, 'The body must be {"username": "...", "password": "..."}.');
+    }
+    return this.#attempt(parsed.data, request, reply);
+  }
+
+  async #attempt(
+    credentials: z.infer<typeof bodySchema>,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<Envelope<LoginReply>> {
+    const outcome = await this.login.attempt({ ...credentials, address: request.ip });
+    switch (outcome.tag) {
+      case 'accepted': {
+        reply.header('set-cookie', cookieOf(outcome.token, outcome.expiresAtMs, request.protocol));
+        return success({ token: outcome.token, expire: expireText(outcome.expiresAtMs, this.zone.offsetHours) });
+      }
+      case 'refused':
+        reply.code(401);
+        return failure(EC.forbidden, 'The username or the password is wrong.');
+      case 'limited':
+        reply.code(429).header('retry-after', String(Math.ceil(outcome.retryAfterMs / 1000)));
+        return failure(EC.limited, 'Too many failed log-ins from this address; try again later.');
+    }
+  }
+}
+
+/** Some clients of the interface expect a session cookie. Strict: no other site can have a browser send it. */
+const cookieOf = (token: string, expiresAtMs: number, protocol: string): string => {
+  const lifeS = Math.max(Math.floor((expiresAtMs - Date.now()) / 1000), 0);
+  const secure = protocol === 'https' ? '; Secure' : '';
+  return `${TOKEN_COOKIE}=${token}; Path=/; Max-Age=${lifeS}; HttpOnly; SameSite=Strict${secure}`;
+};

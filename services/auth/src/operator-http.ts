@@ -1,0 +1,157 @@
+import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
+import { Authenticated, CurrentPrincipal, type Principal } from '@weir/access';
+import { ApiKeys, type ApiKeyRecord } from './api-keys.js';
+import { Applications, type Application, type Policy } from './applications.js';
+import {
+  grantsIn,
+  listQuery,
+  newApplicationBody,
+  newKeyBody,
+  newUserBody,
+  parsed,
+  policyBody,
+  userChangeBody,
+} from './operator-body.js';
+import { demandAdministration, demandCovered, RIGHTS_OF_AN_APPLICATION } from './rights.js';
+import { normalUsername, Users, type UserRecord } from './users.js';
+
+const applicationJson = ({ appKey, tenantName, policy, hookUrl }: Application) => ({
+  appKey,
+  tenant: tenantName,
+  policy: policy.toLowerCase(),
+  ...(hookUrl !== null && { hookUrl }),
+});
+
+const userJson = ({ userId, username, grants, locked, createdAt }: UserRecord) => ({
+  userId,
+  username,
+  grants,
+  locked,
+  createdAt,
+});
+
+const keyJson = ({ keyId, label, grants, createdAt, expiresAt }: ApiKeyRecord) => ({
+  keyId,
+  label,
+  grants,
+  createdAt,
+  ...(expiresAt !== undefined && { expiresAt }),
+});
+
+const demandPolicy = (principal: Principal, policy: Policy): void => {
+  if (policy.policy !== 'token') demandCovered(principal, RIGHTS_OF_AN_APPLICATION);
+};
+
+@Controller('auth/applications')
+@Authenticated('header')
+export class ApplicationsController {
+  constructor(@Inject(Applications) private readonly applications: Applications) {}
+
+  @Get()
+  async list(@CurrentPrincipal() principal: Principal, @Query() query: unknown) {
+    demandAdministration(principal, 'applications');
+    const applications = await this.applications.list(principal.tenant, parsed(listQuery, query).limit);
+    return { applications: applications.map(applicationJson) };
+  }
+
+  /** The hook's secret is told here and by PUT, and never again. */
+  @Post()
+  async create(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
+    const { appKey, ...rest } = parsed(newApplicationBody, body);
+    demandAdministration(principal, 'applications', appKey);
+    const policy = parsed(policyBody, rest);
+    demandPolicy(principal, policy);
+    const made = await this.applications.create(principal.tenant, appKey, policy);
+    return { ...applicationJson(made), ...(made.hookSecret !== null && { hookSecret: made.hookSecret }) };
+  }
+
+  @Put(':appKey')
+  async change(@CurrentPrincipal() principal: Principal, @Param('appKey') appKey: string, @Body() body: unknown) {
+    demandAdministration(principal, 'applications', appKey);
+    const policy = parsed(policyBody, body);
+    demandPolicy(principal, policy);
+    const changed = await this.applications.change(principal.tenant, appKey, policy);
+    return { ...applicationJson(changed), ...(changed.hookSecret !== null && { hookSecret: changed.hookSecret }) };
+  }
+
+  @Delete(':appKey')
+  @HttpCode(204)
+  async remove(@CurrentPrincipal() principal: Principal, @Param('appKey') appKey: string): Promise<void> {
+    demandAdministration(principal, 'applications', appKey);
+    await this.applications.remove(principal.tenant, appKey);
+  }
+}
+
+@Controller('auth/users')
+@Authenticated('header')
+export class UsersController {
+  constructor(@Inject(Users) private readonly users: Users) {}
+
+  @Get()
+  async list(@CurrentPrincipal() principal: Principal, @Query() query: unknown) {
+    demandAdministration(principal, 'users');
+    const users = await this.users.list(principal.tenant, parsed(listQuery, query).limit);
+    return { users: users.map(userJson) };
+  }
+
+  @Post()
+  async create(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
+    const { username, password, ...rights } = parsed(newUserBody, body);
+    demandAdministration(principal, 'users', normalUsername(username));
+    const grants = grantsIn(rights) ?? [];
+    demandCovered(principal, grants);
+    return userJson(await this.users.create(principal.tenant, username, password, grants));
+  }
+
+  /** Ends the user's tokens. */
+  @Put(':username')
+  async change(@CurrentPrincipal() principal: Principal, @Param('username') username: string, @Body() body: unknown) {
+    demandAdministration(principal, 'users', normalUsername(username));
+    const { password, locked, ...rights } = parsed(userChangeBody, body);
+    const grants = grantsIn(rights);
+    // Who sets a password can log in with it.
+    const before = await this.users.get(principal.tenant, username);
+    demandCovered(principal, [...before.grants, ...(grants ?? [])]);
+    return userJson(await this.users.change(principal.tenant, username, { password, locked, grants }));
+  }
+
+  @Delete(':username')
+  @HttpCode(204)
+  async remove(@CurrentPrincipal() principal: Principal, @Param('username') username: string): Promise<void> {
+    demandAdministration(principal, 'users', normalUsername(username));
+    await this.users.remove(principal.tenant, username);
+  }
+}
+
+@Controller('auth/keys')
+@Authenticated('header')
+export class KeysController {
+  constructor(@Inject(ApiKeys) private readonly apiKeys: ApiKeys) {}
+
+  @Get()
+  async list(@CurrentPrincipal() principal: Principal, @Query() query: unknown) {
+    demandAdministration(principal, 'keys');
+    const keys = await this.apiKeys.list(principal.tenant, parsed(listQuery, query).limit);
+    return { keys: keys.map(keyJson) };
+  }
+
+  /** The key is told here and never again. */
+  @Post()
+  async create(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
+    const { label, ttlS, ...rights } = parsed(newKeyBody, body);
+    demandAdministration(principal, 'keys', label);
+    const grants = grantsIn(rights) ?? [];
+    demandCovered(principal, grants);
+    const expiry = ttlS === undefined ? {} : { expiresAt: new Date(Date.now() + ttlS * 1000) };
+    const made = await this.apiKeys.create({ tenant: principal.tenant, label, grants, ...expiry });
+    return { ...keyJson(made), key: made.key };
+  }
+
+  @Delete(':keyId')
+  @HttpCode(204)
+  async remove(@CurrentPrincipal() principal: Principal, @Param('keyId') keyId: string): Promise<void> {
+    const { label } = await this.apiKeys.get(principal.tenant, keyId);
+    demandAdministration(principal, 'keys', label);
+    await this.apiKeys.remove(principal.tenant, keyId);
+  }
+}

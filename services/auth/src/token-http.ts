@@ -1,0 +1,89 @@
+import { Body, Controller, Get, Header, HttpCode, Inject, Post, Query } from '@nestjs/common';
+import { Authenticated, CurrentPrincipal, type Principal } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { grantsIn, listQuery, newTokenBody, parsed, revokeBody } from './operator-body.js';
+import { demandAdministration, demandCovered } from './rights.js';
+import { SigningKeys } from './signing-keys.js';
+import { Tokens, type TokenIssuer } from './tokens.js';
+
+/** The longest life of a token that is made on request. */
+export class TokenLifeLimit {
+  constructor(readonly maxTtlS: number) {}
+}
+
+const issuerOf = (principal: Principal): TokenIssuer =>
+  principal.credential.kind === 'token'
+    ? `token:${principal.credential.tokenId}`
+    : `key:${principal.subject.replace(/^key:/, '')}`;
+
+@Controller('auth')
+@Authenticated('header')
+export class TokensController {
+  constructor(
+    @Inject(Tokens) private readonly tokens: Tokens,
+    @Inject(TokenLifeLimit) private readonly limit: TokenLifeLimit,
+  ) {}
+
+  @Get('tokens')
+  async list(@CurrentPrincipal() principal: Principal, @Query() query: unknown) {
+    demandAdministration(principal, 'tokens');
+    const { subject, limit } = parsed(listQuery, query);
+    return { tokens: await this.tokens.list(principal.tenant, subject, limit) };
+  }
+
+  /** A token with some of the caller's own rights, for somebody else: a page that publishes one stream, say. */
+  @Post('tokens')
+  @Header('cache-control', 'no-store')
+  async mint(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
+    const { subject, ttlS, ...rights } = parsed(newTokenBody, body);
+    demandAdministration(principal, 'tokens', subject);
+    const grants = grantsIn(rights) ?? [];
+    demandCovered(principal, grants);
+    this.#demandLife(principal, ttlS);
+    const { token, tokenId, expiresAtMs } = await this.tokens.issue({
+      subject,
+      tenant: principal.tenant,
+      grants,
+      ttlS,
+      issuer: issuerOf(principal),
+    });
+    return { token, tokenId, expiresAt: new Date(expiresAtMs) };
+  }
+
+  /** Without a tokenId: the token that the request was made with. Everybody may give back his own. */
+  @Post('revoke')
+  @HttpCode(200)
+  async revoke(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
+    const own = principal.credential.kind === 'token' ? principal.credential.tokenId : undefined;
+    const tokenId = parsed(revokeBody, body ?? undefined)?.tokenId ?? own;
+    if (tokenId === undefined) throw new WeirError(ErrorCode.INVALID, 'Say which token: {"tokenId": "..."}');
+    if (tokenId !== own) await this.#demandAuthorityOver(principal, tokenId);
+    await this.tokens.revoke(tokenId);
+    return { tokenId };
+  }
+
+  async #demandAuthorityOver(principal: Principal, tokenId: string): Promise<void> {
+    const token = await this.tokens.find(principal.tenant, tokenId);
+    demandAdministration(principal, 'tokens', token?.subject);
+    if (token === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'No such token', { tokenId });
+  }
+
+  #demandLife({ credential }: Principal, ttlS: number): void {
+    const ownLifeS = credential.kind === 'token' ? Math.floor((credential.expiresAtMs - Date.now()) / 1000) : Infinity;
+    const longestS = Math.min(this.limit.maxTtlS, ownLifeS);
+    if (ttlS <= longestS) return;
+    throw new WeirError(ErrorCode.INVALID, 'The token would live too long', { ttlS: `at most ${longestS}` });
+  }
+}
+
+/** The public keys, for whoever verifies tokens himself. */
+@Controller()
+export class JwksController {
+  constructor(@Inject(SigningKeys) private readonly keys: SigningKeys) {}
+
+  @Get(['auth/jwks.json', '.well-known/jwks.json'])
+  @Header('cache-control', 'public, max-age=60')
+  jwks() {
+    return this.keys.jwks;
+  }
+}

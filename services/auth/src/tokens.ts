@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto';
+import { revocationKey, TOKEN_AUDIENCE, TOKEN_ISSUER, type Grant } from '@weir/access';
+import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
+import type { Bus } from '@weir/bus';
+import type { Redis } from 'ioredis';
+import { readGrants, writeGrants, type Database } from './database.js';
+import type { Token } from './generated/client.js';
+import type { SigningKeys } from './signing-keys.js';
+
+/** Who had the token made; whoever is revoked takes along what it issued. */
+export type TokenIssuer = 'login' | `key:${string}` | `token:${string}`;
+
+export interface TokenRequest {
+  readonly subject: string;
+  readonly tenant: string;
+  readonly grants: readonly Grant[];
+  readonly ttlS: number;
+  readonly issuer: TokenIssuer;
+}
+
+export interface IssuedToken {
+  readonly token: string;
+  readonly tokenId: string;
+  readonly expiresAtMs: number;
+}
+
+export interface TokenRecord {
+  readonly tokenId: string;
+  readonly subject: string;
+  readonly grants: readonly Grant[];
+  readonly issuedAt: Date;
+  readonly expiresAt: Date;
+}
+
+/** Verifiers' clocks may be behind: the revocation outlives the token by this. */
+const REVOCATION_MARGIN_MS = 60_000;
+/** An expired token's row is kept this long. */
+const KEEP_EXPIRED_MS = 60 * 60 * 1000;
+
+const recordOf = (row: Token): TokenRecord => ({
+  tokenId: row.id,
+  subject: row.subject,
+  grants: readGrants(row.grants),
+  issuedAt: row.issuedAt,
+  expiresAt: row.expiresAt,
+});
+
+export interface TokenPorts {
+  readonly database: Database;
+  readonly redis: Pick<Redis, 'set'>;
+  readonly bus: Pick<Bus, 'publish'>;
+  readonly keys: SigningKeys;
+}
+
+/** Issues tokens and takes them back. */
+export class Tokens {
+  constructor(private readonly ports: TokenPorts) {}
+
+  async issue({ subject, tenant, grants, ttlS, issuer }: TokenRequest): Promise<IssuedToken> {
+    const tokenId = randomBytes(16).toString('base64url');
+    const iat = Math.floor(Date.now() / 1000);
+    const exp = iat + ttlS;
+    const token = await this.ports.keys.sign({
+      iss: TOKEN_ISSUER,
+      aud: TOKEN_AUDIENCE,
+      sub: subject,
+      tenant,
+      jti: tokenId,
+      iat,
+      exp,
+      grants: writeGrants(grants),
+    });
+    await this.ports.database.token.create({
+      data: {
+        id: tokenId,
+        tenantName: tenant,
+        subject,
+        issuer,
+        grants: writeGrants(grants),
+        issuedAt: new Date(iat * 1000),
+        expiresAt: new Date(exp * 1000),
+      },
+    });
+    return { token, tokenId, expiresAtMs: exp * 1000 };
+  }
+
+  async find(tenant: string, tokenId: string): Promise<TokenRecord | undefined> {
+    const row = await this.ports.database.token.findFirst({ where: { id: tokenId, tenantName: tenant } });
+    return row === null ? undefined : recordOf(row);
+  }
+
+  /** Those that are valid now, newest first. */
+  async list(tenant: string, subject: string | undefined, limit: number): Promise<TokenRecord[]> {
+    const rows = await this.ports.database.token.findMany({
+      where: {
+        tenantName: tenant,
+        revokedAt: null,
+        expiresAt: { gt: new Date() },
+        ...(subject !== undefined && { subject }),
+      },
+      orderBy: [{ issuedAt: 'desc' }, { id: 'asc' }],
+      take: limit,
+    });
+    return rows.map(recordOf);
+  }
+
+  /** Takes the token back, and every token that was made with it. Idempotent. Throws UNAVAILABLE without Redis. */
+  revoke(tokenId: string): Promise<void> {
+    return this.#revokeAll({ id: tokenId });
+  }
+
+  revokeOfSubject(tenant: string, subject: string): Promise<void> {
+    return this.#revokeAll({ tenantName: tenant, subject });
+  }
+
+  revokeOfIssuer(issuer: TokenIssuer): Promise<void> {
+    return this.#revokeAll({ issuer });
+  }
+
+  /** Tells Redis again what was revoked: it may have lost it. */
+  async restoreRevocations(): Promise<number> {
+    const rows = await this.ports.database.token.findMany({
+      where: { revokedAt: { not: null }, expiresAt: { gt: new Date() } },
+    });
+    for (const row of rows) await this.#writeRevocation(row);
+    return rows.length;
+  }
+
+  async purge(): Promise<number> {
+    const before = new Date(Date.now() - KEEP_EXPIRED_MS);
+    const { count } = await this.ports.database.token.deleteMany({ where: { expiresAt: { lt: before } } });
+    return count;
+  }
+
+  async #revokeAll(
+    where: { id: string } | { tenantName: string; subject: string } | { issuer: string },
+  ): Promise<void> {
+    const rows = await this.ports.database.token.findMany({ where: { ...where, expiresAt: { gt: new Date() } } });
+    for (const row of rows) {
+      await this.#writeRevocation(row);
+      await this.ports.database.token.updateMany({
+        where: { id: row.id, revokedAt: null },
+        data: { revokedAt: new Date() },
+      });
+      this.ports.bus.publish(AuthEvents.method.tokenRevoked, { tokenId: row.id });
+    }
+    // A token lives no longer than the one it was made with, so the search for its descendants ends.
+    for (const row of rows) await this.#revokeAll({ issuer: `token:${row.id}` });
+  }
+
+  async #writeRevocation(row: Token): Promise<void> {
+    const lifeMs = Math.max(row.expiresAt.getTime() - Date.now(), 0) + REVOCATION_MARGIN_MS;
+    try {
+      await this.ports.redis.set(revocationKey(row.id), '1', 'PX', lifeMs);
+    } catch (cause) {
+      throw new WeirError(ErrorCode.UNAVAILABLE, "The token can't be revoked just now", {}, { cause });
+    }
+  }
+}

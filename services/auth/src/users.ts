@@ -1,0 +1,107 @@
+import type { Grant } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { isTaken, readGrants, writeGrants, type Database } from './database.js';
+import type { User } from './generated/client.js';
+import type { Passwords } from './passwords.js';
+import type { Tokens } from './tokens.js';
+
+export interface UserRecord {
+  readonly userId: string;
+  readonly username: string;
+  readonly grants: readonly Grant[];
+  readonly locked: boolean;
+  readonly createdAt: Date;
+}
+
+export interface UserChange {
+  readonly password?: string | undefined;
+  readonly grants?: readonly Grant[] | undefined;
+  readonly locked?: boolean | undefined;
+}
+
+/** What people type in different ways is one name. */
+export const normalUsername = (text: string): string => text.normalize('NFKC').trim().toLowerCase();
+
+export const subjectOfUser = (userId: string): string => `user:${userId}`;
+
+const recordOf = (row: User): UserRecord => ({
+  userId: row.id,
+  username: row.username,
+  grants: readGrants(row.grants),
+  locked: row.locked,
+  createdAt: row.createdAt,
+});
+
+export interface UserPorts {
+  readonly database: Database;
+  readonly passwords: Passwords;
+  readonly tokens: Tokens;
+}
+
+/** The people who log in. */
+export class Users {
+  constructor(private readonly ports: UserPorts) {}
+
+  /** Throws ALREADY_EXISTS, also when the name is in use in another tenant. */
+  async create(tenant: string, username: string, password: string, grants: readonly Grant[]): Promise<UserRecord> {
+    const passwordHash = await this.ports.passwords.hash(password);
+    try {
+      const row = await this.ports.database.user.create({
+        data: { tenantName: tenant, username: normalUsername(username), passwordHash, grants: writeGrants(grants) },
+      });
+      return recordOf(row);
+    } catch (error) {
+      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The username is taken', { username });
+      throw error;
+    }
+  }
+
+  /** Throws NOT_FOUND, also for another tenant's user. */
+  async get(tenant: string, username: string): Promise<UserRecord> {
+    const row = await this.ports.database.user.findFirst({
+      where: { tenantName: tenant, username: normalUsername(username) },
+    });
+    if (row === null) throw new WeirError(ErrorCode.NOT_FOUND, 'No such user', { username });
+    return recordOf(row);
+  }
+
+  async list(tenant: string, limit: number): Promise<UserRecord[]> {
+    const rows = await this.ports.database.user.findMany({
+      where: { tenantName: tenant },
+      orderBy: { username: 'asc' },
+      take: limit,
+    });
+    return rows.map(recordOf);
+  }
+
+  /** Ends the user's tokens, which may say more than the user may do now. Throws NOT_FOUND. */
+  async change(tenant: string, username: string, change: UserChange): Promise<UserRecord> {
+    const { userId } = await this.get(tenant, username);
+    const passwordHash = change.password === undefined ? undefined : await this.ports.passwords.hash(change.password);
+    const row = await this.#withoutTokens(tenant, userId, () =>
+      this.ports.database.user.update({
+        where: { id: userId },
+        data: {
+          ...(passwordHash !== undefined && { passwordHash }),
+          ...(change.grants !== undefined && { grants: writeGrants(change.grants) }),
+          ...(change.locked !== undefined && { locked: change.locked }),
+        },
+      }),
+    );
+    return recordOf(row);
+  }
+
+  /** Throws NOT_FOUND. */
+  async remove(tenant: string, username: string): Promise<void> {
+    const { userId } = await this.get(tenant, username);
+    await this.#withoutTokens(tenant, userId, () => this.ports.database.user.deleteMany({ where: { id: userId } }));
+  }
+
+  /** Revokes before, so that nothing is changed when it can't be done, and after, for log-ins in between. */
+  async #withoutTokens<T>(tenant: string, userId: string, work: () => Promise<T>): Promise<T> {
+    await this.ports.tokens.revokeOfSubject(tenant, subjectOfUser(userId));
+    const result = await work();
+    await this.ports.tokens.revokeOfSubject(tenant, subjectOfUser(userId));
+    return result;
+  }
+}
