@@ -1,27 +1,20 @@
 import { create } from '@bufbuild/protobuf';
 import { EndReason, IceTransport, PlayRequestSchema, PublishRequestSchema } from '@weir/contracts';
-import { createLogger } from '@weir/platform';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { MediaCore } from './core.js';
-import type { SessionNotifier } from './notifier.js';
-import { StreamRegistry } from './registry.js';
-import { WorkerPool } from './worker-pool.js';
-
-const log = createLogger('media', 'node-1', 'silent');
+import { RecordedCore } from '../testing/recorded-core.js';
+import type { MediaCore } from './core.js';
 
 let browser: Browser;
 let context: BrowserContext;
 let redisServer: TestServer;
 let redis: Redis;
-let workers: WorkerPool;
+let recorded: RecordedCore;
 let core: MediaCore;
-let told: { sessionId: string; what: string; reason?: EndReason; width?: number; height?: number }[];
 
-const has = (sessionId: string, what: string) =>
-  told.some((event) => event.sessionId === sessionId && event.what === what);
+const has = (...told: Parameters<RecordedCore['has']>) => recorded.has(...told);
 
 beforeAll(async () => {
   redisServer = await startRedis();
@@ -36,47 +29,13 @@ beforeAll(async () => {
   });
 });
 beforeEach(async () => {
-  await redis.flushall();
-  told = [];
-  workers = await WorkerPool.start({
-    workerCount: 2,
-    firstPort: 0,
-    host: '127.0.0.1',
-    announcedAddress: '127.0.0.1',
-    log,
-  });
-  const notifier = {
-    connected: ({ sessionId }) => told.push({ sessionId, what: 'connected' }),
-    ended: ({ sessionId }, reason) => told.push({ sessionId, what: 'ended', reason }),
-    videoSize: ({ sessionId }, width, height) => told.push({ sessionId, what: 'video-size', width, height }),
-    stats: ({ sessionId }) => told.push({ sessionId, what: 'stats' }),
-    signal: ({ sessionId }) => told.push({ sessionId, what: 'signal' }),
-    notEnoughBandwidth: ({ sessionId }) => told.push({ sessionId, what: 'bandwidth' }),
-  } satisfies Pick<SessionNotifier, keyof SessionNotifier>;
-  core = new MediaCore({
-    nodeId: 'node-1',
-    workers,
-    registry: new StreamRegistry(redis, 'host:1'),
-    notifier: notifier as SessionNotifier,
-    surroundings: {
-      streamStarted: () => undefined,
-      streamEnded: () => undefined,
-      isNodeGone: () => false,
-      watchOwner: () => undefined,
-    },
-    log,
-    connectTimeoutMs: 15_000,
-    consentTimeoutMs: 15_000,
-    noMediaTimeoutMs: 15_000,
-    maxBitrateBps: 5_000_000,
-    maxSessions: 100,
-    ffmpegBin: 'ffmpeg',
-  });
+  recorded = await RecordedCore.start(redis, { connectTimeoutMs: 15_000 });
+  core = recorded.core;
   context = await browser.newContext();
 });
 afterEach(async () => {
   await context.close();
-  core.close();
+  recorded.close();
 });
 afterAll(async () => {
   await browser.close();
@@ -266,7 +225,7 @@ describe('the media core with Chromium', () => {
     expect(seen.codec).toBe('video/H264');
     expect(seen.srtpCipher).toContain('AEAD_AES');
     await waitFor(() => has('v1', 'video-size'));
-    expect(told.find((event) => event.sessionId === 'v1' && event.what === 'video-size')).toMatchObject({
+    expect(recorded.find('v1', 'video-size')).toMatchObject({
       width: seen.width,
       height: seen.height,
     });
@@ -328,7 +287,7 @@ describe('the media core with Chromium', () => {
     await play('v1');
     await page.evaluate(() => (window as unknown as { pc: RTCPeerConnection }).pc.close());
     await waitFor(() => has('v1', 'ended'));
-    expect(told.find((event) => event.sessionId === 'p1' && event.what === 'ended')?.reason).toBe(EndReason.ICE_LOST);
+    expect(recorded.find('p1', 'ended')?.reason).toBe(EndReason.ICE_LOST);
   });
 
   it('lets a publisher take the name of one whose connection has just broken', async () => {

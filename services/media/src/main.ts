@@ -4,7 +4,7 @@ import { MediaEvents } from '@weir/contracts';
 import { Instances, runService } from '@weir/platform';
 import { MediaCore } from './core.js';
 import { observeLoad } from './metrics.js';
-import { SessionNotifier } from './notifier.js';
+import { BusNotifier } from './notifier.js';
 import { StreamRegistry } from './registry.js';
 import { serveMedia } from './serve.js';
 import { mediaSettings } from './settings.js';
@@ -41,7 +41,7 @@ await runService({
       nodeId: instanceId,
       workers,
       registry,
-      notifier: new SessionNotifier(bus),
+      notifier: new BusNotifier(bus),
       surroundings: {
         streamStarted: (stream) =>
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'started', value: {} } }),

@@ -4,7 +4,17 @@ import { MediaEvents, type EndReason, type SessionChangedSchema, type StreamSign
 import type { SessionIdentity, SessionStatsInit } from './session.js';
 
 /** Tells a session's owner what becomes of it. */
-export class SessionNotifier {
+export interface SessionNotifier {
+  connected(session: SessionIdentity): void;
+  ended(session: SessionIdentity, reason: EndReason): void;
+  videoSize(session: SessionIdentity, width: number, height: number): void;
+  stats(session: SessionIdentity, stats: SessionStatsInit): void;
+  signal(session: SessionIdentity, signal: StreamSignal): void;
+  notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void;
+}
+
+/** Tells it by `MediaEvents.SessionChanged`. */
+export class BusNotifier implements SessionNotifier {
   constructor(private readonly bus: Bus) {}
 
   connected(session: SessionIdentity): void {

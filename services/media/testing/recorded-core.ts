@@ -1,0 +1,81 @@
+import type { EndReason } from '@weir/contracts';
+import { createLogger } from '@weir/platform';
+import type { Redis } from 'ioredis';
+import { MediaCore, type MediaCoreOptions } from '../src/core.js';
+import { StreamRegistry } from '../src/registry.js';
+import { WorkerPool } from '../src/worker-pool.js';
+
+export interface Told {
+  sessionId: string;
+  what: 'connected' | 'ended' | 'video-size' | 'stats' | 'signal' | 'bandwidth';
+  reason?: EndReason;
+  width?: number;
+  height?: number;
+}
+
+/** A media core on real workers and a real Redis whose words to owners and to the other nodes are written down. */
+export class RecordedCore {
+  readonly told: Told[] = [];
+  readonly streamEvents: { name: string; what: 'started' | 'ended'; reason?: EndReason }[] = [];
+  readonly goneNodes = new Set<string>();
+  readonly core: MediaCore;
+
+  private constructor(
+    readonly workers: WorkerPool,
+    redis: Redis,
+    overrides: Partial<MediaCoreOptions>,
+  ) {
+    const { told, streamEvents } = this;
+    this.core = new MediaCore({
+      nodeId: 'node-1',
+      workers,
+      registry: new StreamRegistry(redis, 'host:1'),
+      notifier: {
+        connected: ({ sessionId }) => void told.push({ sessionId, what: 'connected' }),
+        ended: ({ sessionId }, reason) => void told.push({ sessionId, what: 'ended', reason }),
+        videoSize: ({ sessionId }, width, height) => void told.push({ sessionId, what: 'video-size', width, height }),
+        stats: ({ sessionId }) => void told.push({ sessionId, what: 'stats' }),
+        signal: ({ sessionId }) => void told.push({ sessionId, what: 'signal' }),
+        notEnoughBandwidth: ({ sessionId }) => void told.push({ sessionId, what: 'bandwidth' }),
+      },
+      surroundings: {
+        streamStarted: ({ streamName }) => void streamEvents.push({ name: streamName, what: 'started' }),
+        streamEnded: ({ streamName }, reason) => void streamEvents.push({ name: streamName, what: 'ended', reason }),
+        isNodeGone: (nodeId) => this.goneNodes.has(nodeId),
+        watchOwner: () => undefined,
+      },
+      log: createLogger('media', 'node-1', 'silent'),
+      connectTimeoutMs: 60_000,
+      consentTimeoutMs: 15_000,
+      noMediaTimeoutMs: 15_000,
+      maxBitrateBps: 5_000_000,
+      maxSessions: 8,
+      ffmpegBin: 'ffmpeg',
+      ...overrides,
+    });
+  }
+
+  static async start(redis: Redis, overrides: Partial<MediaCoreOptions> = {}): Promise<RecordedCore> {
+    await redis.flushall();
+    const workers = await WorkerPool.start({
+      workerCount: 2,
+      firstPort: 0,
+      host: '127.0.0.1',
+      announcedAddress: '127.0.0.1',
+      log: createLogger('media', 'node-1', 'silent'),
+    });
+    return new RecordedCore(workers, redis, overrides);
+  }
+
+  has(sessionId: string, what: Told['what']): boolean {
+    return this.find(sessionId, what) !== undefined;
+  }
+
+  find(sessionId: string, what: Told['what']): Told | undefined {
+    return this.told.find((each) => each.sessionId === sessionId && each.what === what);
+  }
+
+  close(): void {
+    this.core.close();
+  }
+}
