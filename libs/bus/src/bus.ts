@@ -4,6 +4,7 @@ import { Connection } from './connection.js';
 import { EventHub, type EventHandler, type SubscribeOptions } from './event-hub.js';
 import { Jobs, type EnqueueOptions, type Enqueued, type JobHandler, type WorkOptions } from './jobs.js';
 import { type BusLog, stderrLog } from './log.js';
+import type { Registration } from './registration.js';
 import type { Method } from './route.js';
 import { RequestServer, type RequestHandler, type ServeOptions } from './request-server.js';
 
@@ -22,12 +23,6 @@ export interface BusOptions {
   readonly signal?: AbortSignal;
   /** Between the pings that find a dead connection; two unanswered ones end it. Default 5000. */
   readonly pingIntervalMs?: number;
-}
-
-/** Something that was started on the bus. */
-export interface Registration {
-  /** Takes nothing new and resolves when what runs has ended. Idempotent. */
-  close(): Promise<void>;
 }
 
 /**

@@ -57,10 +57,17 @@ describe('a call', () => {
 
   it('is answered by one instance of those that serve the method, and all get some', async () => {
     const [client, ...servers] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
-    for (const server of servers) server.serve(lend, () => ({ lentBy: server.instanceId }));
+    let served = 0;
+    for (const server of servers) {
+      server.serve(lend, () => {
+        served++;
+        return { lentBy: server.instanceId };
+      });
+    }
     await Promise.all(servers.map((server) => server.flush()));
     const replies = await Promise.all(Array.from({ length: 60 }, () => client.call(lend, {})));
     expect(new Set(replies.map(({ lentBy }) => lentBy))).toEqual(new Set(servers.map(({ instanceId }) => instanceId)));
+    expect(served).toBe(60);
   });
 
   it('reaches the owner that the request names, and nobody else', async () => {

@@ -6,7 +6,6 @@ import {
   type NatsConnection,
   RequestError,
   type Status,
-  type Subscription,
   TimeoutError,
   connect,
 } from '@nats-io/transport-node';
@@ -26,6 +25,7 @@ export interface ConnectionOptions {
 const RECONNECT_MIN_MS = 100;
 const RECONNECT_MAX_MS = 1_000;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
+const FLUSH_TIMEOUT_MS = 3_000;
 
 const reconnectDelayMs = (): number => RECONNECT_MIN_MS + Math.random() * (RECONNECT_MAX_MS - RECONNECT_MIN_MS);
 
@@ -80,6 +80,11 @@ export class Connection {
     return this.#connected;
   }
 
+  /** In its last moments a connection sends only what it has. */
+  get #usable(): boolean {
+    return this.#connected && !this.nats.isDraining();
+  }
+
   onChange(listener: (connected: boolean) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -96,7 +101,7 @@ export class Connection {
 
   /** Does something over the network and fails as soon as the connection is lost, or at once if there is none. */
   async whileConnected<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
-    if (!this.#connected) throw notConnected(what);
+    if (!this.#usable) throw notConnected(what);
     let fail: (error: WeirError) => void = () => undefined;
     const lost = new Promise<never>((_resolve, reject) => {
       fail = reject;
@@ -114,19 +119,25 @@ export class Connection {
   /** @returns false if there is no connection: nothing was sent. */
   send(subject: string, data: Uint8Array, headers: MsgHdrs, what: string): boolean {
     this.checkSize(data, headers, what);
-    if (!this.#connected) return false;
+    if (!this.#usable) return false;
     this.nats.publish(subject, data, { headers });
     return true;
   }
 
-  subscribe(subject: string, queue: string | undefined, onMessage: (message: Msg) => void): Subscription {
-    return this.nats.subscribe(subject, {
+  /** Returns how to stop; what the server had sent before it knew is still handed over. */
+  subscribe(subject: string, queue: string | undefined, onMessage: (message: Msg) => void): () => Promise<void> {
+    const subscription = this.nats.subscribe(subject, {
       ...(queue === undefined ? {} : { queue }),
       callback: (error, message) => {
         if (error === null) onMessage(message);
         else this.#log.error({ subject, error }, 'NATS ended a subscription');
       },
     });
+    return async () => {
+      if (subscription.isClosed()) return;
+      if (this.#connected) await subscription.drain();
+      else subscription.unsubscribe();
+    };
   }
 
   /** @throws WeirError with the code if the message is larger than the server takes. */
@@ -141,23 +152,26 @@ export class Connection {
     });
   }
 
+  /** @throws WeirError UNAVAILABLE or DEADLINE */
   async flush(): Promise<void> {
-    if (!this.#connected) throw notConnected('flush');
-    await this.nats.flush();
+    await this.whileConnected('flush', () => withTimeout(this.nats.flush(), FLUSH_TIMEOUT_MS));
   }
 
-  /** Closes when the work has ended or graceMs are over. */
+  /** Closes when the work has ended or graceMs are over. Takes a little longer to send what waits to be sent. */
   async closeAfter(work: Promise<unknown>, graceMs: number): Promise<void> {
-    const grace = new AbortController();
-    const tooLong = sleep(graceMs, true, { signal: grace.signal }).catch(() => false);
-    const timedOut = await Promise.race([work.then(() => false), tooLong]);
-    grace.abort();
-    if (timedOut) this.#log.warn({ graceMs }, 'the bus closes before everything that runs has ended');
+    try {
+      await withTimeout(work, graceMs);
+    } catch (error) {
+      this.#log.warn({ graceMs, error }, 'the bus closes before everything that runs has ended');
+    }
     this.#closing = true;
-    if (this.nats.isClosed()) return;
-    // Without a connection a drain would wait for one.
-    if (this.#connected) await this.nats.drain();
-    else await this.nats.close();
+    try {
+      // Without a connection a drain would wait for one.
+      if (this.#connected) await withTimeout(this.nats.drain(), FLUSH_TIMEOUT_MS);
+    } catch (error) {
+      this.#log.warn({ error }, 'what waited to be sent is lost');
+    }
+    await this.nats.close();
   }
 
   async #follow(statuses: AsyncIterable<Status>): Promise<void> {
@@ -213,6 +227,19 @@ export class Connection {
     if (!this.#closing) this.#log.error({ error }, 'the connection to NATS has ended for good');
     this.#closing = true;
     this.#change(false);
+  }
+}
+
+/** @throws TimeoutError */
+async function withTimeout(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+  const done = new AbortController();
+  const timeout = sleep(timeoutMs, undefined, { signal: done.signal }).then(() => {
+    throw new TimeoutError();
+  });
+  try {
+    await Promise.race([work, timeout]);
+  } finally {
+    done.abort();
   }
 }
 

@@ -1,10 +1,9 @@
 import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { ROOT_CONTEXT, context as contexts, propagation } from '@opentelemetry/api';
 import { type Msg, headers as natsHeaders } from '@nats-io/transport-node';
-import type { Registration } from './bus.js';
 import type { Connection } from './connection.js';
 import type { BusLog } from './log.js';
-import { drained } from './request-server.js';
+import type { Registration } from './registration.js';
 import { type EventRoute, type Method, eventRoute, messageOf, ownerOf, subjectOf } from './route.js';
 import { Slots } from './slots.js';
 import { inSpan } from './telemetry.js';
@@ -57,14 +56,14 @@ export class EventHub {
     const route = eventRoute(method, 'subscribe');
     const subject = subjectOf(route, route.ownerField === undefined ? undefined : this.#instanceId);
     const slots = new Slots(options.sequential ? 1 : Number.POSITIVE_INFINITY);
-    const subscription = this.#connection.subscribe(subject, undefined, (message) => {
+    const stop = this.#connection.subscribe(subject, undefined, (message) => {
       void slots.run(() => this.#hand(method, route, handler, message));
     });
     let closed: Promise<void> | undefined;
     const registration: Registration = {
       close: () => {
         closed ??= (async () => {
-          await drained(subscription, this.#connection);
+          await stop();
           await slots.idle();
           this.#subscribed.delete(registration);
         })();

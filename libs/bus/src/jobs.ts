@@ -2,11 +2,11 @@ import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } 
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { context as contexts, propagation } from '@opentelemetry/api';
 import { ErrorCode, WeirError, isWeirError } from '@weir/contracts';
-import type { Registration } from './bus.js';
 import { type Connection, NO_RESPONDERS } from './connection.js';
 import { JobStreams } from './job-streams.js';
 import { JobWorker } from './job-worker.js';
 import type { BusLog } from './log.js';
+import type { Registration } from './registration.js';
 import { type JobRoute, type Method, jobRoute, messageOf, subjectOf } from './route.js';
 import { inSpan } from './telemetry.js';
 import { JOB_ID_HEADER, headerSetter } from './wire.js';

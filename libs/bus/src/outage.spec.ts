@@ -153,16 +153,6 @@ describe('a cut link', () => {
     expect(Math.max(...served.values())).toBe(1);
     await waitFor(() => works(client));
   });
-
-  it('does not keep the bus from ending', async () => {
-    const client = await farBus();
-    client.serve(lend, () => ({}));
-    link.refuse();
-    link.cut();
-    await waitFor(() => !client.connected);
-    await client.drain();
-    expect(client.connected).toBe(false);
-  });
 });
 
 describe('a silent link', () => {
@@ -178,6 +168,22 @@ describe('a silent link', () => {
     link.release();
     await waitFor(() => client.connected);
     await waitFor(() => works(client));
+  });
+});
+
+describe('the end of a bus', () => {
+  it.each(['cut', 'hold'] as const)('comes though its link is bad (%s)', async (fault) => {
+    const far = await farBus();
+    far.serve(lend, () => ({}));
+    far.subscribe(opened, () => undefined);
+    await far.flush();
+    link.refuse();
+    link[fault]();
+    if (fault === 'cut') await waitFor(() => !far.connected);
+    const call = outcome(far.call(lend, {}));
+    await far.drain({ graceMs: 20 });
+    expect(far.connected).toBe(false);
+    expect(await call).toBe('UNAVAILABLE');
   });
 });
 

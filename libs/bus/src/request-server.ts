@@ -2,11 +2,11 @@ import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } 
 import { ROOT_CONTEXT, propagation } from '@opentelemetry/api';
 import { type Msg, headers as natsHeaders } from '@nats-io/transport-node';
 import { ErrorCode, WeirError, isWeirError } from '@weir/contracts';
-import type { Registration } from './bus.js';
 import type { Connection } from './connection.js';
 import { Deadline } from './deadline.js';
 import { BusMisuseError } from './errors.js';
 import type { BusLog } from './log.js';
+import type { Registration } from './registration.js';
 import { type Method, type RequestRoute, messageOf, requestRoute, subjectOf } from './route.js';
 import { Slots } from './slots.js';
 import { inSpan } from './telemetry.js';
@@ -58,7 +58,7 @@ export class RequestServer {
     const subject = subjectOf(route, route.kind === 'owner' ? this.#instanceId : undefined);
     const queue = route.kind === 'any' ? route.name : undefined;
     const slots = new Slots(options.concurrency ?? Number.POSITIVE_INFINITY);
-    const subscription = this.#connection.subscribe(subject, queue, (message) => {
+    const stop = this.#connection.subscribe(subject, queue, (message) => {
       const deadline = new Deadline(Math.min(deadlineFrom(message.headers) ?? route.deadlineMs, MAX_DEADLINE_MS));
       void slots.run(() => this.#answer(method, route, handler, message, deadline)).finally(() => deadline.close());
     });
@@ -67,7 +67,7 @@ export class RequestServer {
       close: () => {
         closed ??= (async () => {
           // Those that have reached this process are still answered.
-          await drained(subscription, this.#connection);
+          await stop();
           await slots.idle();
           this.#served.delete(route.name);
         })();
@@ -138,14 +138,4 @@ function readRequest<I extends DescMessage>(schema: I, data: Uint8Array, name: s
   } catch (cause) {
     throw new WeirError(ErrorCode.INVALID, `${name}: the request can't be read`, {}, { cause });
   }
-}
-
-/** Stops a subscription and waits for what the server had sent before it knew. */
-export async function drained(
-  subscription: { drain(): Promise<void>; unsubscribe(): void; isClosed(): boolean },
-  connection: Connection,
-): Promise<void> {
-  if (subscription.isClosed()) return;
-  if (connection.connected) await subscription.drain();
-  else subscription.unsubscribe();
 }
