@@ -2,6 +2,8 @@ import { Unwrapper } from './unwrapper.js';
 
 /** How long a lowest delay counts: long enough to meet a packet without jitter, short enough to follow clock drift. */
 const WINDOW_MS = 10_000;
+/** No network delays packets so much: the clock was set, or the timestamps began anew. */
+const JUMP_MS = 5_000;
 
 /** The lowest of recent values, over one to two windows. */
 class RecentMinimum {
@@ -9,12 +11,20 @@ class RecentMinimum {
   #current = Number.POSITIVE_INFINITY;
   #previous = Number.POSITIVE_INFINITY;
 
-  add(value: number, nowMs: number): void {
+  /** Returns true when the value is so far from the ones before that they were forgotten. */
+  add(value: number, nowMs: number): boolean {
+    if (Number.isFinite(this.value) && Math.abs(value - this.value) > JUMP_MS) {
+      this.#windowStartMs = nowMs;
+      this.#current = value;
+      this.#previous = Number.POSITIVE_INFINITY;
+      return true;
+    }
     if (nowMs - this.#windowStartMs >= WINDOW_MS) {
       this.#windowStartMs = nowMs;
       this.#previous = this.#current;
       this.#current = value;
     } else if (value < this.#current) this.#current = value;
+    return false;
   }
 
   get value(): number {
@@ -50,7 +60,7 @@ export class SourceClock {
     return {
       arrived: (rtpTimestamp, nowMs) => {
         last = rtpTimestamp;
-        arrivals.add(nowMs - rtpTimestamp / ticksPerMs, nowMs);
+        if (arrivals.add(nowMs - rtpTimestamp / ticksPerMs, nowMs)) reference = undefined;
         const senderMs = ntpMs(rtpTimestamp);
         if (senderMs !== undefined) this.#ntpToLocalMs.add(nowMs - senderMs, nowMs);
       },

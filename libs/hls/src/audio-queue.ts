@@ -1,0 +1,129 @@
+import type { AudioFrame } from '@weir/frames';
+
+import type { Sample } from './media-fragment.js';
+import type { AudioTrack } from './media-track.js';
+import { type SilentFrame, silentFrame } from './silence.js';
+
+/** How far a frame's time may lie from the end of the one before and still follow it without a hole. */
+const TOLERANCE_MS = 60;
+/** How far audio may move against the wall clock, for how long, before its place in time is taken anew. */
+const MAX_SKEW_MS = 100;
+const SKEW_PATIENCE_MS = 1_500;
+/** A frame's time this far off tells that the sender's clock jumped, not that so much was lost. */
+const MAX_JUMP_MS = 5_000;
+const MAX_PATIENCE_MS = 3_000;
+
+/**
+ * Audio samples waiting for their part. They follow each other without a hole: players stop at holes, and media source
+ * buffers play no video where audio is missing. Lost, silent and late stretches become silence, overlaps are dropped.
+ */
+export class AudioQueue {
+  readonly track: AudioTrack;
+  readonly #silence: SilentFrame | undefined;
+  readonly #ticksPerMs: number;
+  readonly #toleranceTicks: number;
+  readonly #frameTicks: number;
+  #samples: Sample[] = [];
+  #startTicks = 0;
+  #endTicks = 0;
+  /** RTP timestamp to track time. */
+  #offsetTicks: number | undefined;
+  #skewSinceTicks: number | undefined;
+  #patienceMs: number;
+
+  constructor(track: AudioTrack, options: { aacFrameTicks: number; patienceMs: number }) {
+    this.track = track;
+    this.#ticksPerMs = track.timescale / 1000;
+    this.#silence = silentFrame(track, options.aacFrameTicks);
+    this.#frameTicks = track.codec === 'opus' ? 960 : options.aacFrameTicks;
+    this.#toleranceTicks = Math.max(TOLERANCE_MS * this.#ticksPerMs, 1.5 * this.#frameTicks);
+    this.#patienceMs = options.patienceMs;
+  }
+
+  get endMs(): number {
+    return this.#endTicks / this.#ticksPerMs;
+  }
+
+  get hasSamples(): boolean {
+    return this.#samples.length > 0;
+  }
+
+  /** A new stretch of time begins at this time at the earliest; what waits is dropped. */
+  restart(mediaMs: number): void {
+    this.#samples = [];
+    this.#startTicks = this.#endTicks = Math.max(this.#startTicks, Math.round(mediaMs * this.#ticksPerMs));
+    this.#offsetTicks = undefined;
+  }
+
+  /** `mediaMs`: where the wall clock places the frame; `edgeMs`: the end of the video so far. */
+  push(frame: AudioFrame, mediaMs: number, edgeMs: number): void {
+    const placed = Math.round(mediaMs * this.#ticksPerMs);
+    this.#offsetTicks ??= placed - frame.rtpTimestamp;
+    let ticks = frame.rtpTimestamp + this.#offsetTicks;
+    if (this.#isMisplaced(ticks, placed)) {
+      this.#offsetTicks = placed - frame.rtpTimestamp;
+      ticks = placed;
+    }
+    const gap = ticks - this.#endTicks;
+    if (gap < -this.#toleranceTicks) {
+      const lateMs = edgeMs - ticks / this.#ticksPerMs;
+      if (lateMs > this.#patienceMs) this.#patienceMs = Math.min(MAX_PATIENCE_MS, lateMs + 100);
+      return;
+    }
+    if (gap > this.#toleranceTicks) this.#fillTo(ticks);
+    this.#append(frame.data, frame.durationTicks);
+  }
+
+  /** Samples before `mediaMs`. Audio that lags behind by more than the patience is replaced by silence up to there. */
+  takeUntil(mediaMs: number): { decodeTimeTicks: number; samples: Sample[] } {
+    const untilTicks = mediaMs * this.#ticksPerMs;
+    if (mediaMs - this.endMs > this.#patienceMs) this.#fillTo(untilTicks);
+    const decodeTimeTicks = this.#startTicks;
+    let count = 0;
+    while (count < this.#samples.length && this.#startTicks < untilTicks) {
+      this.#startTicks += this.#samples[count++]!.durationTicks;
+    }
+    return { decodeTimeTicks, samples: this.#samples.splice(0, count) };
+  }
+
+  #isMisplaced(ticks: number, placed: number): boolean {
+    const skew = Math.abs(ticks - placed) / this.#ticksPerMs;
+    if (skew > MAX_JUMP_MS) return true;
+    if (skew <= MAX_SKEW_MS) {
+      this.#skewSinceTicks = undefined;
+      return false;
+    }
+    this.#skewSinceTicks ??= ticks;
+    if (Math.abs(ticks - this.#skewSinceTicks) < SKEW_PATIENCE_MS * this.#ticksPerMs) return false;
+    this.#skewSinceTicks = undefined;
+    return true;
+  }
+
+  #fillTo(ticks: number): void {
+    if (this.#silence === undefined) return this.#stretchTo(Math.round(ticks));
+    while (this.#endTicks + this.#silence.durationTicks <= ticks) {
+      this.#append(this.#silence.data, this.#silence.durationTicks);
+    }
+  }
+
+  /** Without a silent frame for the layout, the sample before the hole lasts longer. */
+  #stretchTo(ticks: number): void {
+    const last = this.#samples.at(-1);
+    if (ticks <= this.#endTicks) return;
+    if (last === undefined) this.#startTicks = ticks;
+    else last.durationTicks += ticks - this.#endTicks;
+    this.#endTicks = ticks;
+  }
+
+  #append(data: Uint8Array, durationTicks: number): void {
+    this.#endTicks += durationTicks;
+    this.#samples.push({
+      durationTicks,
+      compositionOffsetTicks: 0,
+      isSync: true,
+      bytes: data.length,
+      chunks: [data],
+      hasNalLengths: false,
+    });
+  }
+}

@@ -1,0 +1,274 @@
+import type { PartOutput, SegmentOutput } from './segment-output.js';
+
+export interface PlaylistOptions {
+  /** Upper bound of every segment in whole seconds; the segmenter's `maxSegmentMs` in seconds, rounded up. */
+  targetDurationS: number;
+  /** How much media stays in the playlist; RFC 8216 wants at least three target durations. */
+  windowMs?: number;
+  maxSegments?: number;
+  /** Of all parts in the playlist together. Three finished segments stay, whatever they weigh. */
+  maxBytes?: number;
+  /** Segments that left the playlist and can still be fetched by players that saw them. */
+  graceSegments?: number;
+  /** In multiples of the part target; RFC 8216bis wants at least 2 and recommends 3. */
+  partHoldBack?: number;
+}
+
+interface PlaylistPart {
+  durationMs: number;
+  isIndependent: boolean;
+}
+
+interface PlaylistSegment {
+  msn: number;
+  initId: number;
+  isDiscontinuity: boolean;
+  programDateTimeMs: number;
+  parts: PlaylistPart[];
+  bytes: number;
+  /** As soon as it is finished. */
+  durationMs: number | undefined;
+}
+
+export interface RenderOptions {
+  /** `_HLS_skip=YES`: leave out what the player knows already. */
+  skip?: boolean;
+  /** Query carried to every URI, without "?", such as `token=…`. Percent-encoded by the caller. */
+  query?: string;
+}
+
+/** What to do with a request for the playlist or for a part; `gone` also means that it never was. */
+export type ReloadDecision = 'now' | 'wait' | 'bad-request';
+export type PartDecision = 'now' | 'wait' | 'gone';
+
+/** The names of resources, relative to the playlist. */
+export const initName = (initId: number) => `init-${initId}.mp4`;
+export const segmentName = (msn: number) => `segment-${msn}.m4s`;
+export const partName = (msn: number, index: number) => `part-${msn}-${index}.m4s`;
+
+export type ResourceName =
+  { kind: 'init'; initId: number } | { kind: 'segment'; msn: number } | { kind: 'part'; msn: number; index: number };
+
+/** The inverse of the three above; undefined for any other name. */
+export function parseResourceName(name: string): ResourceName | undefined {
+  const match = /^(?:init-(\d{1,12})\.mp4|segment-(\d{1,12})\.m4s|part-(\d{1,12})-(\d{1,6})\.m4s)$/.exec(name);
+  if (match === null) return undefined;
+  if (match[1] !== undefined) return { kind: 'init', initId: Number(match[1]) };
+  if (match[2] !== undefined) return { kind: 'segment', msn: Number(match[2]) };
+  return { kind: 'part', msn: Number(match[3]), index: Number(match[4]) };
+}
+
+/** Parts are listed for the last three target durations only (RFC 8216bis §4.4.4.9). */
+const TARGET_DURATIONS_WITH_PARTS = 3;
+const TARGET_DURATIONS_BEFORE_SKIP = 6;
+const TARGET_DURATIONS_IN_WINDOW = 8;
+/** Three finished ones and the one being written. */
+const LEAST_SEGMENTS = 4;
+
+/** A Low-Latency HLS media playlist (RFC 8216bis) that grows with the segmenter's outputs. It knows names, not bytes. */
+export class LivePlaylist {
+  readonly #options: Required<PlaylistOptions>;
+  #segments: PlaylistSegment[] = [];
+  #partTargetMs = 0;
+  #discontinuitySequence = 0;
+  #nextMsn: number | undefined;
+  #hasEnded = false;
+
+  constructor(options: PlaylistOptions) {
+    const windowMs = TARGET_DURATIONS_IN_WINDOW * options.targetDurationS * 1000;
+    const bounds = { windowMs, maxSegments: 120, maxBytes: 64 * 1024 * 1024, graceSegments: 3 };
+    this.#options = { ...bounds, partHoldBack: 3, ...options };
+  }
+
+  /** Without a part there is nothing to tell yet: RFC 8216 wants no empty playlist. */
+  get isReady(): boolean {
+    return this.#segments.length > 0;
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** In bits per second: the highest and the mean of the segments in the playlist, for the multivariant playlist. */
+  get bandwidth(): { peakBps: number; averageBps: number } | undefined {
+    const finished = this.#segments.filter(({ durationMs }) => durationMs !== undefined && durationMs > 0);
+    if (finished.length === 0) return undefined;
+    const totalMs = finished.reduce((sum, segment) => sum + segment.durationMs!, 0);
+    const totalBytes = finished.reduce((sum, segment) => sum + segment.bytes, 0);
+    const peakBps = Math.max(...finished.map((segment) => (segment.bytes * 8000) / segment.durationMs!));
+    return { peakBps: Math.ceil(peakBps), averageBps: Math.ceil((totalBytes * 8000) / totalMs) };
+  }
+
+  add(output: SegmentOutput): void {
+    switch (output.kind) {
+      case 'init':
+        return;
+      case 'part':
+        this.#addPart(output);
+        return;
+      case 'segment-end': {
+        const segment = this.#segments.at(-1);
+        if (segment?.msn === output.msn) segment.durationMs = output.durationMs;
+        this.#nextMsn = output.msn + 1;
+        this.#shorten();
+        return;
+      }
+      case 'stream-end':
+        this.#hasEnded = true;
+        return;
+      default:
+        output satisfies never;
+    }
+  }
+
+  /** Everything of segments below this number may be forgotten, and initialisation segments below that id. */
+  get oldestKept(): { msn: number; initId: number } {
+    const first = this.#segments[0];
+    return {
+      msn: Math.max(0, (first?.msn ?? 0) - this.#options.graceSegments),
+      initId: Math.max(0, (first?.initId ?? 0) - 1),
+    };
+  }
+
+  /**
+   * RFC 8216bis §6.2.5.2, blocking playlist reload. `msn` and `part` are the texts of `_HLS_msn` and `_HLS_part`, where
+   * given. Nothing is answered before there is a part, and nobody waits for a playlist that has ended.
+   */
+  decideReload(msn: string | undefined, part: string | undefined): ReloadDecision {
+    if (msn === undefined && part !== undefined) return 'bad-request';
+    const last = this.#segments.at(-1);
+    if (last === undefined) return this.#hasEnded ? 'now' : 'wait';
+    if (msn === undefined) return 'now';
+    if (!/^\d{1,15}$/.test(msn) || (part !== undefined && !/^\d{1,9}$/.test(part))) return 'bad-request';
+    if (this.#hasEnded) return 'now';
+    const isOpen = last.durationMs === undefined;
+    const wantedMsn = Number(msn);
+    if (wantedMsn > last.msn + (isOpen ? 1 : 2)) return 'bad-request';
+    if (wantedMsn !== last.msn) return wantedMsn < last.msn ? 'now' : 'wait';
+    if (part === undefined) return isOpen ? 'wait' : 'now';
+    if (Number(part) < last.parts.length) return 'now';
+    // Beyond the last part of a finished segment, the number stands for the first part of the next one.
+    return isOpen && Number(part) >= last.parts.length + this.#advancePartLimit() ? 'bad-request' : 'wait';
+  }
+
+  #advancePartLimit(): number {
+    return this.#partTargetMs < 1000 ? Math.ceil(3000 / Math.max(1, this.#partTargetMs)) : 3;
+  }
+
+  /** Is that part there, hinted at or about to come, or not to be had? */
+  decidePart(msn: number, index: number): PartDecision {
+    const first = this.#segments[0];
+    const last = this.#segments.at(-1);
+    if (first === undefined || last === undefined) return 'gone';
+    if (msn < first.msn - this.#options.graceSegments) return 'gone';
+    if (msn < first.msn) return 'now';
+    const segment = this.#segments.find((candidate) => candidate.msn === msn);
+    if (segment !== undefined && index < segment.parts.length) return 'now';
+    if (this.#hasEnded) return 'gone';
+    const hinted = this.#hinted(last);
+    return msn === hinted.msn && index === hinted.index ? 'wait' : 'gone';
+  }
+
+  render({ skip = false, query }: RenderOptions = {}): string {
+    const suffix = query ? `?${query}` : '';
+    const first = this.#segments[0];
+    const { targetDurationS, partHoldBack } = this.#options;
+    const skipUntilMs = TARGET_DURATIONS_BEFORE_SKIP * targetDurationS * 1000;
+    const skipped = skip && !this.#hasEnded ? this.#countOlderThan(skipUntilMs) : 0;
+    const lines = [
+      '#EXTM3U',
+      '#EXT-X-VERSION:9',
+      `#EXT-X-TARGETDURATION:${targetDurationS}`,
+      '#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,' +
+        `CAN-SKIP-UNTIL=${seconds(skipUntilMs)},` +
+        `HOLD-BACK=${seconds(3 * targetDurationS * 1000)},` +
+        `PART-HOLD-BACK=${seconds(partHoldBack * this.#partTargetMs)}`,
+      `#EXT-X-PART-INF:PART-TARGET=${seconds(this.#partTargetMs)}`,
+      `#EXT-X-MEDIA-SEQUENCE:${first?.msn ?? 0}`,
+    ];
+    if (this.#discontinuitySequence > 0) lines.push(`#EXT-X-DISCONTINUITY-SEQUENCE:${this.#discontinuitySequence}`);
+    if (skipped > 0) lines.push(`#EXT-X-SKIP:SKIPPED-SEGMENTS=${skipped}`);
+    const firstWithParts = this.#countOlderThan(TARGET_DURATIONS_WITH_PARTS * targetDurationS * 1000);
+    this.#segments.forEach((segment, index) => {
+      if (index < skipped) return;
+      const before = index === 0 ? undefined : this.#segments[index - 1];
+      this.#renderSegment(lines, segment, before?.initId, index >= firstWithParts, suffix);
+    });
+    const last = this.#segments.at(-1);
+    if (this.#hasEnded) lines.push('#EXT-X-ENDLIST');
+    else if (last !== undefined) {
+      const { msn, index } = this.#hinted(last);
+      lines.push(`#EXT-X-PRELOAD-HINT:TYPE=PART,URI="${partName(msn, index)}${suffix}"`);
+    }
+    return `${lines.join('\n')}\n`;
+  }
+
+  #renderSegment(
+    lines: string[],
+    segment: PlaylistSegment,
+    initIdBefore: number | undefined,
+    withParts: boolean,
+    suffix: string,
+  ): void {
+    if (segment.isDiscontinuity) lines.push('#EXT-X-DISCONTINUITY');
+    if (segment.initId !== initIdBefore) lines.push(`#EXT-X-MAP:URI="${initName(segment.initId)}${suffix}"`);
+    lines.push(`#EXT-X-PROGRAM-DATE-TIME:${new Date(Math.round(segment.programDateTimeMs)).toISOString()}`);
+    if (withParts) {
+      segment.parts.forEach((part, index) => {
+        const independent = part.isIndependent ? ',INDEPENDENT=YES' : '';
+        const uri = `${partName(segment.msn, index)}${suffix}`;
+        lines.push(`#EXT-X-PART:DURATION=${seconds(part.durationMs)},URI="${uri}"${independent}`);
+      });
+    }
+    if (segment.durationMs === undefined) return;
+    lines.push(`#EXTINF:${seconds(segment.durationMs)},`, `${segmentName(segment.msn)}${suffix}`);
+  }
+
+  #addPart(part: PartOutput): void {
+    let segment = this.#segments.at(-1);
+    if (segment?.msn !== part.msn) {
+      const { msn, initId, isDiscontinuity, programDateTimeMs } = part;
+      segment = { msn, initId, isDiscontinuity, programDateTimeMs, parts: [], bytes: 0, durationMs: undefined };
+      this.#segments.push(segment);
+    }
+    segment.parts.push({ durationMs: part.durationMs, isIndependent: part.isIndependent });
+    segment.bytes += part.data.length;
+    this.#partTargetMs = Math.max(this.#partTargetMs, part.partTargetMs, Math.ceil(part.durationMs));
+    this.#shorten();
+  }
+
+  #hinted(last: PlaylistSegment): { msn: number; index: number } {
+    if (last.durationMs === undefined) return { msn: last.msn, index: last.parts.length };
+    return { msn: this.#nextMsn ?? last.msn + 1, index: 0 };
+  }
+
+  /** How many of the first segments end at least that long before the end of the playlist. */
+  #countOlderThan(ms: number): number {
+    let afterMs = 0;
+    for (let index = this.#segments.length - 1; index >= 0; index--) {
+      if (afterMs >= ms) return index + 1;
+      afterMs += durationOf(this.#segments[index]!);
+    }
+    return 0;
+  }
+
+  #shorten(): void {
+    const { windowMs, maxSegments, maxBytes } = this.#options;
+    let bytes = this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
+    let ms = this.#segments.reduce((sum, segment) => sum + durationOf(segment), 0);
+    while (this.#segments.length > LEAST_SEGMENTS) {
+      const first = this.#segments[0]!;
+      const isTooLong = ms - durationOf(first) >= windowMs || this.#segments.length > maxSegments;
+      if (!isTooLong && bytes <= maxBytes) return;
+      this.#segments.shift();
+      bytes -= first.bytes;
+      ms -= durationOf(first);
+      if (first.isDiscontinuity) this.#discontinuitySequence++;
+    }
+  }
+}
+
+const seconds = (ms: number) => (ms / 1000).toFixed(5).replace(/\.?0+$/, '');
+
+const durationOf = ({ durationMs, parts }: PlaylistSegment) =>
+  durationMs ?? parts.reduce((sum, part) => sum + part.durationMs, 0);

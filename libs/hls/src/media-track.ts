@@ -1,0 +1,70 @@
+import { type H264Sps, type H265Sps, parseAacConfig, type ParameterSets } from '@weir/frames';
+
+interface TrackBase {
+  trackId: number;
+  /** Ticks per second of every time of this track. */
+  timescale: number;
+}
+
+export interface H264Track extends TrackBase {
+  codec: 'H264';
+  parameterSets: ParameterSets;
+  sps: H264Sps;
+}
+
+export interface H265Track extends TrackBase {
+  codec: 'H265';
+  parameterSets: ParameterSets;
+  sps: H265Sps;
+}
+
+export interface AacTrack extends TrackBase {
+  codec: 'mpeg4-generic';
+  /** AudioSpecificConfig. */
+  config: Uint8Array;
+  channels: number;
+}
+
+export interface OpusTrack extends TrackBase {
+  codec: 'opus';
+  channels: number;
+}
+
+export type VideoTrack = H264Track | H265Track;
+export type AudioTrack = AacTrack | OpusTrack;
+export type MediaTrack = VideoTrack | AudioTrack;
+
+const hex = (value: number) => value.toString(16).padStart(2, '0');
+
+/** The track's name in a CODECS attribute (RFC 6381; ISO 14496-15 annex E for H.265). */
+export function codecString(track: MediaTrack): string {
+  switch (track.codec) {
+    case 'H264':
+      return `avc1.${hex(track.sps.profileIdc)}${hex(track.sps.constraintFlags)}${hex(track.sps.levelIdc)}`;
+    case 'H265':
+      return h265CodecString(track.sps);
+    case 'mpeg4-generic':
+      return `mp4a.40.${parseAacConfig(track.config)?.objectType ?? 2}`;
+    case 'opus':
+      return 'opus';
+    default:
+      return track satisfies never;
+  }
+}
+
+function h265CodecString(sps: H265Sps): string {
+  const space = ['', 'A', 'B', 'C'][sps.profileSpace] ?? '';
+  let compatibility = 0;
+  for (let bit = 0; bit < 32; bit++) {
+    if (Math.floor(sps.compatibilityFlags / 2 ** (31 - bit)) % 2 === 1) compatibility += 2 ** bit;
+  }
+  const constraints = [...sps.constraintFlags];
+  while (constraints.at(-1) === 0) constraints.pop();
+  const tier = sps.tierFlag ? 'H' : 'L';
+  return [
+    `hvc1.${space}${sps.profileIdc}`,
+    compatibility.toString(16).toUpperCase(),
+    `${tier}${sps.levelIdc}`,
+    ...constraints.map((byte) => byte.toString(16).toUpperCase()),
+  ].join('.');
+}

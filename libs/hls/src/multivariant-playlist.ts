@@ -1,0 +1,23 @@
+export interface Variant {
+  /** Of the media playlist, relative to this one. */
+  uri: string;
+  codecs: readonly string[];
+  video: { width: number; height: number } | undefined;
+  frameRate: number | undefined;
+  peakBps: number;
+  averageBps: number | undefined;
+}
+
+/** RFC 8216bis §4.4.6: the playlist that tells codecs, size and rate, so that players know whether they can play. */
+export function renderMultivariantPlaylist(variants: readonly Variant[], query?: string): string {
+  const lines = ['#EXTM3U', '#EXT-X-VERSION:9'];
+  for (const { uri, codecs, video, frameRate, peakBps, averageBps } of variants) {
+    const attributes = [`BANDWIDTH=${Math.max(1, Math.ceil(peakBps))}`];
+    if (averageBps !== undefined) attributes.push(`AVERAGE-BANDWIDTH=${Math.max(1, Math.ceil(averageBps))}`);
+    attributes.push(`CODECS="${codecs.join(',')}"`);
+    if (video !== undefined) attributes.push(`RESOLUTION=${video.width}x${video.height}`);
+    if (video !== undefined && frameRate !== undefined) attributes.push(`FRAME-RATE=${frameRate.toFixed(3)}`);
+    lines.push(`#EXT-X-STREAM-INF:${attributes.join(',')}`, query ? `${uri}?${query}` : uri);
+  }
+  return `${lines.join('\n')}\n`;
+}

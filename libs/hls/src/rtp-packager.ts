@@ -1,0 +1,120 @@
+import {
+  aacConfigBytes,
+  createFrameAssembler,
+  type Frame,
+  type FrameAssembler,
+  isRtcp,
+  parseAacConfig,
+  parseRtcp,
+  SourceClock,
+  type TrackClock,
+} from '@weir/frames';
+
+import type { SegmentOutput } from './segment-output.js';
+import { type AudioDescription, Segmenter, type SegmenterOptions } from './segmenter.js';
+
+export type PackagedCodec = 'H264' | 'H265' | 'opus' | 'mpeg4-generic';
+
+export interface RtpTrackDescription {
+  codec: PackagedCodec;
+  clockRate: number;
+  channels?: number;
+  /** fmtp, names in lower case. */
+  parameters?: Readonly<Record<string, unknown>>;
+  payloadType?: number;
+  ssrc?: number;
+}
+
+export interface RtpPackagerOptions extends Omit<SegmenterOptions, 'video' | 'audio'> {
+  video?: RtpTrackDescription & { codec: 'H264' | 'H265' };
+  audio?: RtpTrackDescription & { codec: 'opus' | 'mpeg4-generic' };
+}
+
+interface Track {
+  assembler: FrameAssembler;
+  clock: TrackClock;
+}
+
+/** RTP and RTCP of a stream's one or two tracks in, segments out: assemblers, clocks and segmenter put together. */
+export class RtpPackager {
+  readonly #options: RtpPackagerOptions;
+  readonly #segmenter: Segmenter;
+  #tracks!: { video: Track | undefined; audio: Track | undefined };
+  #framesLost = 0;
+
+  /** Throws a TypeError when there is no track, or an AAC track whose parameters lack a usable `config`. */
+  constructor(options: RtpPackagerOptions) {
+    this.#options = options;
+    const { video, audio, ...rest } = options;
+    this.#segmenter = new Segmenter({
+      ...rest,
+      ...(video && { video: { codec: video.codec, clockRate: video.clockRate } }),
+      ...(audio && { audio: audioDescriptionOf(audio) }),
+    });
+    this.#resetTracks();
+  }
+
+  /** How often data was lost before a frame; for metrics and for asking the source for a key frame. */
+  get framesLost(): number {
+    return this.#framesLost;
+  }
+
+  /** An RTP or an RTCP packet of that track. Its memory must stay unchanged afterwards. Garbage is ignored. */
+  push(kind: 'video' | 'audio', packet: Uint8Array, nowMs: number): SegmentOutput[] {
+    const track = this.#tracks[kind];
+    if (track === undefined) return [];
+    if (isRtcp(packet)) {
+      for (const message of parseRtcp(packet)) {
+        const isOurs = message.kind === 'sender-report' && message.ssrc === track.assembler.ssrc;
+        if (isOurs) track.clock.senderReport(message);
+      }
+      return [];
+    }
+    return this.#segment(track, track.assembler.push(packet), nowMs);
+  }
+
+  advance(nowMs: number): SegmentOutput[] {
+    return this.#segmenter.advance(nowMs);
+  }
+
+  /** The source has gone; when it comes back, its numbering and its clocks may be others. */
+  interrupt(nowMs: number): SegmentOutput[] {
+    const outputs = [...this.#drain(nowMs), ...this.#segmenter.interrupt()];
+    this.#resetTracks();
+    return outputs;
+  }
+
+  end(nowMs: number): SegmentOutput[] {
+    return [...this.#drain(nowMs), ...this.#segmenter.end()];
+  }
+
+  #drain(nowMs: number): SegmentOutput[] {
+    const { video, audio } = this.#tracks;
+    return [audio, video].flatMap((track) => (track ? this.#segment(track, track.assembler.flush(), nowMs) : []));
+  }
+
+  #segment({ clock }: Track, frames: readonly Frame[], nowMs: number): SegmentOutput[] {
+    return frames.flatMap((frame) => {
+      if (frame.lost) this.#framesLost++;
+      clock.arrived(frame.rtpTimestamp, nowMs);
+      return this.#segmenter.push(frame, { nowMs, wallClockMs: clock.wallClockMs(frame.rtpTimestamp) ?? nowMs });
+    });
+  }
+
+  #resetTracks(): void {
+    const source = new SourceClock();
+    const trackOf = (description: RtpTrackDescription | undefined): Track | undefined =>
+      description && { assembler: createFrameAssembler(description), clock: source.track(description.clockRate) };
+    this.#tracks = { video: trackOf(this.#options.video), audio: trackOf(this.#options.audio) };
+  }
+}
+
+function audioDescriptionOf(audio: RtpTrackDescription & { codec: 'opus' | 'mpeg4-generic' }): AudioDescription {
+  if (audio.codec === 'opus') return { codec: 'opus', channels: audio.channels ?? 2 };
+  const config = aacConfigBytes(audio.parameters ?? {});
+  const parsed = config && parseAacConfig(config);
+  if (config === undefined || parsed === undefined) throw new TypeError('AAC without a usable config parameter');
+  const { channels, frameSamples, sampleRate } = parsed;
+  const frameTicks = Math.round((frameSamples * audio.clockRate) / sampleRate);
+  return { codec: 'mpeg4-generic', clockRate: audio.clockRate, channels, config, frameTicks };
+}

@@ -1,0 +1,93 @@
+import type { Frame } from '@weir/frames';
+
+import { AudioOnlyTimeline } from './audio-only-timeline.js';
+import { AudioQueue } from './audio-queue.js';
+import type { AudioTrack } from './media-track.js';
+import { PartPacing } from './part-pacing.js';
+import type { SegmentOutput } from './segment-output.js';
+import { SegmentWriter } from './segment-writer.js';
+import type { FrameTime, TimelineContext } from './timeline.js';
+import { VideoTimeline } from './video-timeline.js';
+
+export type AudioDescription =
+  | { codec: 'mpeg4-generic'; clockRate: number; channels: number; config: Uint8Array; frameTicks?: number }
+  | { codec: 'opus'; channels: number };
+
+export interface SegmenterOptions {
+  video?: { codec: 'H264' | 'H265'; clockRate: number };
+  audio?: AudioDescription;
+  /** The wish; the stream's own frame duration decides. */
+  partMs?: number;
+  /** A segment ends with the first key frame after so much media … */
+  segmentMs?: number;
+  /** … and at the latest after this, key frame or not. Also how long a silent source is waited for. Whole seconds. */
+  maxSegmentMs?: number;
+  /** How far audio may lag behind the video before silence takes its place. */
+  audioPatienceMs?: number;
+  /** Where a packager that continues an earlier one's playlist goes on; its first segment is then a discontinuity. */
+  firstMsn?: number;
+  firstInitId?: number;
+}
+
+/**
+ * Frames in, fragmented MP4 out: parts of about a fifth of a second and segments that begin with key frames, audio and
+ * video in one rendition. One rendition, because a player then has one request in flight for each part and can't get
+ * out of step, and all of hls.js, Apple's players and ffmpeg take it.
+ */
+export class Segmenter {
+  readonly #writer: SegmentWriter;
+  readonly #timeline: VideoTimeline | AudioOnlyTimeline;
+
+  constructor(options: SegmenterOptions) {
+    const pacing = new PartPacing(options.partMs ?? 200);
+    const { firstMsn = 0, firstInitId = 0, maxSegmentMs = 4_000 } = options;
+    const continuesEarlier = firstMsn > 0 || firstInitId > 0;
+    this.#writer = new SegmentWriter({ pacing, firstMsn, firstInitId, continuesEarlier });
+    const context: TimelineContext = {
+      writer: this.#writer,
+      pacing,
+      segmentMs: options.segmentMs ?? 1_000,
+      maxSegmentMs,
+    };
+    const audio = options.audio && audioQueueOf(options.audio, options.audioPatienceMs ?? 500);
+    if (options.video !== undefined) this.#timeline = new VideoTimeline(context, options.video, audio);
+    else if (audio !== undefined) this.#timeline = new AudioOnlyTimeline(context, audio);
+    else throw new TypeError('A stream without audio and video has nothing to segment');
+  }
+
+  /** Frames of a track that wasn't announced, or of another codec, are ignored. */
+  push(frame: Frame, time: FrameTime): SegmentOutput[] {
+    if (frame.kind === 'video') this.#timeline.pushVideo(frame, time);
+    else this.#timeline.pushAudio(frame, time);
+    return this.#writer.take();
+  }
+
+  /** To be called now and then: a source that fell silent gets its last segment finished. */
+  advance(nowMs: number): SegmentOutput[] {
+    this.#timeline.advance(nowMs);
+    return this.#writer.take();
+  }
+
+  /** The source is known to have gone and may come back: the last segment ends, a discontinuity follows. */
+  interrupt(): SegmentOutput[] {
+    this.#timeline.interrupt();
+    return this.#writer.take();
+  }
+
+  /** The stream is over; nothing may be pushed afterwards. */
+  end(): SegmentOutput[] {
+    this.#timeline.interrupt();
+    this.#writer.endStream();
+    return this.#writer.take();
+  }
+}
+
+function audioQueueOf(audio: AudioDescription, patienceMs: number): AudioQueue {
+  const trackId = 2;
+  const track: AudioTrack =
+    audio.codec === 'opus'
+      ? { codec: 'opus', trackId, timescale: 48_000, channels: audio.channels }
+      : { codec: audio.codec, trackId, timescale: audio.clockRate, channels: audio.channels, config: audio.config };
+  const aacFrameTicks = audio.codec === 'opus' ? 0 : (audio.frameTicks ?? 1024);
+  return new AudioQueue(track, { aacFrameTicks, patienceMs });
+}
