@@ -1,4 +1,4 @@
-import { Module, type DynamicModule } from '@nestjs/common';
+import { Module, type DynamicModule, type InjectionToken } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
@@ -20,7 +20,7 @@ const MAX_BODY_BYTES = 32 * 1024;
 /** The token under which the module holds what `openAuth` made. */
 export const AUTH = Symbol('auth');
 
-const part = (token: object & { readonly name: string }, select: (auth: Auth) => unknown) => ({
+const part = (token: InjectionToken, select: (auth: Auth) => unknown) => ({
   provide: token,
   useFactory: select,
   inject: [AUTH],
