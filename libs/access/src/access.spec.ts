@@ -18,7 +18,7 @@ import { revocationKey } from './revocations.js';
 interface Key {
   readonly kid: string;
   readonly jwk: JWK;
-  readonly privateKey: CryptoKey;
+  readonly privateKey: Awaited<ReturnType<typeof generateKeyPair>>['privateKey'];
 }
 
 const newKey = async (): Promise<Key> => {
