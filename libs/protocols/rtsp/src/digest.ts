@@ -1,0 +1,17 @@
+// Hashing is arithmetic on its inputs: no I/O and no state, so it belongs in pure code.
+// eslint-disable-next-line no-restricted-imports
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import type { Buffer } from 'node:buffer';
+
+export function hashHex(algorithm: 'md5' | 'sha256', text: string): string {
+  return createHash(algorithm).update(text, 'utf8').digest('hex');
+}
+
+export function hmacSha256(key: Uint8Array, text: string): Buffer {
+  return createHmac('sha256', key).update(text, 'utf8').digest();
+}
+
+/** Takes the same time wherever two secrets of one length differ. */
+export function sameSecret(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && timingSafeEqual(one, other);
+}

@@ -1,0 +1,90 @@
+export interface SessionHeader {
+  readonly id: string;
+  readonly timeoutS: number | undefined;
+}
+
+/** RFC 2326, 12.37. The id is compared whole; blanks around it and unknown parameters are dropped. */
+export function parseSession(header: string): SessionHeader | undefined {
+  const [id = '', ...parameters] = header.split(';').map((part) => part.trim());
+  if (!/^[\x21-\x7e]{1,256}$/.test(id)) return undefined;
+  const timeout = parameters
+    .map((part) => /^timeout\s*=\s*(\d{1,6})/i.exec(part)?.[1])
+    .find((text) => text !== undefined);
+  return { id, timeoutS: timeout === undefined || Number(timeout) === 0 ? undefined : Number(timeout) };
+}
+
+export function formatSession(session: SessionHeader): string {
+  return session.timeoutS === undefined ? session.id : `${session.id};timeout=${session.timeoutS}`;
+}
+
+/** RFC 2326, 12.29. Seconds of normal play time; `now` for a live position; other units are left as they came. */
+export type RangeHeader =
+  | { readonly tag: 'npt'; readonly startS: number | 'now'; readonly endS: number | undefined }
+  | { readonly tag: 'other'; readonly text: string };
+
+export function parseRange(header: string): RangeHeader {
+  const match = /^npt\s*=\s*([0-9:.]+|now)?\s*-\s*([0-9:.]+)?/i.exec(header.trim());
+  if (!match) return { tag: 'other', text: header };
+  const startS = match[1]?.toLowerCase() === 'now' ? 'now' : nptSeconds(match[1] ?? '0');
+  const endS = match[2] === undefined ? undefined : nptSeconds(match[2]);
+  if (startS === undefined || (match[2] !== undefined && endS === undefined)) return { tag: 'other', text: header };
+  return { tag: 'npt', startS, endS };
+}
+
+/** `123.45` or `hh:mm:ss.fraction`. */
+function nptSeconds(text: string): number | undefined {
+  const match = /^(?:(\d{1,6}):(\d{1,2}):)?(\d{1,9}(?:\.\d{0,9})?)$/.exec(text);
+  if (!match) return undefined;
+  return Number(match[1] ?? 0) * 3600 + Number(match[2] ?? 0) * 60 + Number(match[3]);
+}
+
+export function formatRange(range: RangeHeader): string {
+  if (range.tag === 'other') return range.text;
+  const start = range.startS === 'now' ? 'now' : range.startS.toFixed(3);
+  return `npt=${start}-${range.endS?.toFixed(3) ?? ''}`;
+}
+
+/** Where a track's timeline begins: RFC 2326, 12.33. */
+export interface RtpInfo {
+  readonly url: string;
+  readonly sequence: number | undefined;
+  readonly timestamp: number | undefined;
+}
+
+/** Tolerates URLs with commas and semicolons: an entry begins at `url=`. */
+export function parseRtpInfo(header: string): RtpInfo[] {
+  return header
+    .split(/(?:^|[,;])\s*url\s*=\s*/i)
+    .slice(1)
+    .map((entry) => {
+      const parameters = /(?:\s*;\s*(?:seq|rtptime)\s*=\s*\d*\s*)+,?\s*$/i.exec(entry);
+      const url = (parameters ? entry.slice(0, parameters.index) : entry.replace(/[,;\s]+$/, '')).replace(/^"|"$/g, '');
+      const tail = parameters?.[0] ?? '';
+      return { url, sequence: numberIn(tail, 'seq', 0xffff), timestamp: numberIn(tail, 'rtptime', 0xffffffff) };
+    })
+    .filter((info) => info.url !== '');
+}
+
+function numberIn(text: string, name: string, highest: number): number | undefined {
+  const digits = new RegExp(`${name}\\s*=\\s*(\\d{1,10})`, 'i').exec(text)?.[1];
+  return digits !== undefined && Number(digits) <= highest ? Number(digits) : undefined;
+}
+
+export function formatRtpInfo(tracks: readonly RtpInfo[]): string {
+  return tracks
+    .map(({ url, sequence, timestamp }) => {
+      const seq = sequence === undefined ? '' : `;seq=${sequence}`;
+      return `url=${url}${seq}${timestamp === undefined ? '' : `;rtptime=${timestamp}`}`;
+    })
+    .join(',');
+}
+
+/** Public and Allow: RFC 2326, 12.28. */
+export function parseMethods(header: string): Set<string> {
+  return new Set(
+    header
+      .split(',')
+      .map((method) => method.trim().toUpperCase())
+      .filter((method) => method !== ''),
+  );
+}

@@ -1,0 +1,48 @@
+import type { ClientEndReason } from './client-state.js';
+
+interface Pace {
+  readonly firstMs: number;
+  readonly highestMs: number;
+}
+
+const FAULT: Pace = { firstMs: 500, highestMs: 30_000 };
+/** A camera that says no is asked once a minute: its operator may change the password or plug the lens in. */
+const REFUSAL: Pace = { firstMs: 60_000, highestMs: 60_000 };
+
+/**
+ * How long to wait before pulling again, or undefined when that can't help.
+ * @param attempt failures in a row, from 1
+ * @param jitter uniform in [0, 1): the delay is between half and the whole of the doubled step, so that many cameras
+ *   behind one broken switch don't come back at one moment
+ */
+export function retryDelayMs(reason: ClientEndReason, attempt: number, jitter: number): number | undefined {
+  const pace = paceOf(reason);
+  if (!pace) return undefined;
+  const doublings = Math.min(Math.max(attempt, 1) - 1, 16);
+  const stepMs = Math.min(pace.highestMs, pace.firstMs * 2 ** doublings);
+  return Math.round((stepMs / 2) * (1 + Math.min(Math.max(jitter, 0), 1)));
+}
+
+function paceOf(reason: ClientEndReason): Pace | undefined {
+  switch (reason.tag) {
+    case 'unreachable':
+    case 'closed-by-server':
+    case 'timed-out':
+    case 'media-silent':
+    case 'malformed':
+      return FAULT;
+    case 'unauthorised':
+    case 'refused':
+    case 'no-tracks':
+    case 'unsupported-transport':
+    case 'too-many-redirects':
+      return REFUSAL;
+    case 'guarded':
+    case 'stopped':
+      return undefined;
+    default: {
+      const never: never = reason;
+      return never;
+    }
+  }
+}

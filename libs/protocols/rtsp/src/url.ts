@@ -1,0 +1,158 @@
+/** An RTSP URL taken apart without changing a character of path and query, which devices compare byte for byte. */
+export interface RtspUrl {
+  readonly scheme: 'rtsp' | 'rtsps';
+  /** Lower case; IPv6 without its brackets. */
+  readonly host: string;
+  readonly port: number;
+  /** As sent: '' or with its leading slash, still percent-encoded. */
+  readonly path: string;
+  /** As sent, without the question mark; '' for none. */
+  readonly query: string;
+  readonly user: UrlUser | undefined;
+}
+
+export interface UrlUser {
+  readonly username: string;
+  readonly password: string;
+}
+
+export const DEFAULT_PORTS = { rtsp: 554, rtsps: 322 } as const;
+
+/**
+ * Returns undefined for what is not an absolute rtsp(s) URL with a plain host name or address.
+ * Unlike WHATWG's parser it leaves `#` in path and password (cameras have them) and takes a password with `@`.
+ * Who connects must use the host found here, not parse the text again.
+ */
+export function parseRtspUrl(text: string): RtspUrl | undefined {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (text.length > 8192 || /[\0-\x1f\x7f]/.test(text)) return undefined;
+  const match = /^(rtsps?):\/\/([^/?]*)([^?]*)(?:\?(.*))?$/i.exec(text);
+  if (!match) return undefined;
+  const [, schemeText = '', authority = '', path = '', query = ''] = match;
+  const scheme = schemeText.toLowerCase() === 'rtsps' ? 'rtsps' : 'rtsp';
+  const at = authority.lastIndexOf('@');
+  const hostAndPort = /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,253}))(?::(\d{0,5}))?$/i.exec(authority.slice(at + 1));
+  const host = (hostAndPort?.[1] ?? hostAndPort?.[2])?.toLowerCase();
+  if (!hostAndPort || host === undefined) return undefined;
+  const port = hostAndPort[3] ? Number(hostAndPort[3]) : DEFAULT_PORTS[scheme];
+  if (port < 1 || port > 65535) return undefined;
+  const user = at === -1 ? undefined : parseUser(authority.slice(0, at));
+  return { scheme, host, port, path: path.replaceAll(' ', '%20'), query: query.replaceAll(' ', '%20'), user };
+}
+
+function parseUser(text: string): UrlUser {
+  const colon = text.indexOf(':');
+  const username = colon === -1 ? text : text.slice(0, colon);
+  const password = colon === -1 ? '' : text.slice(colon + 1);
+  return { username: decoded(username) ?? username, password: decoded(password) ?? password };
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch (error) {
+    if (error instanceof URIError) return undefined;
+    throw error;
+  }
+}
+
+/** Without user and password, so it may be sent and logged; a default port is left out. */
+export function formatRtspUrl(url: RtspUrl): string {
+  const query = url.query === '' ? '' : `?${url.query}`;
+  return `${url.scheme}://${authorityOf(url)}${url.path}${query}`;
+}
+
+function authorityOf(url: RtspUrl): string {
+  const host = url.host.includes(':') ? `[${url.host}]` : url.host;
+  return url.port === DEFAULT_PORTS[url.scheme] ? host : `${host}:${url.port}`;
+}
+
+/** The stream's path: percent-decoded, no slash at either end; undefined when it can't be decoded or steps upwards. */
+export function streamPathOf(url: RtspUrl): string | undefined {
+  const path = decoded(url.path);
+  if (path === undefined) return undefined;
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/[\0-\x1f\x7f\\]/.test(path)) return undefined;
+  const trimmed = trimSlashes(path);
+  return trimmed.split('/').some((segment) => segment === '.' || segment === '..') ? undefined : trimmed;
+}
+
+function trimSlashes(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (text[start] === '/') start += 1;
+  while (end > start && text[end - 1] === '/') end -= 1;
+  return text.slice(start, end);
+}
+
+/** What DESCRIBE names as Content-Base: the URL without query and user, ending in a slash. */
+export function contentBaseOf(url: RtspUrl): string {
+  return `${formatRtspUrl({ ...url, path: `/${trimSlashes(url.path)}`, query: '' })}/`;
+}
+
+/**
+ * The URL of a track or presentation from a base (Content-Base, Content-Location or the request's URL) and its
+ * `a=control`. Joined as ffmpeg and live555 do, and cameras expect: appended to the base, query included.
+ */
+export function resolveControl(base: string, control: string | undefined): string {
+  if (control === undefined || control === '' || control === '*') return base;
+  if (/^rtspu?s?:\/\//i.test(control)) return withoutUser(control);
+  if (control.startsWith('?')) return base + control;
+  if (control.startsWith('/')) {
+    const url = parseRtspUrl(base);
+    if (url && url.path !== '' && control.startsWith(url.path)) {
+      return `${url.scheme}://${authorityOf(url)}${control}`;
+    }
+    return base.endsWith('/') ? base + control.slice(1) : base + control;
+  }
+  return base.endsWith('/') ? base + control : `${base}/${control}`;
+}
+
+function withoutUser(text: string): string {
+  const url = parseRtspUrl(text);
+  return url?.user ? formatRtspUrl(url) : text;
+}
+
+export type SetupTarget =
+  { readonly tag: 'track'; readonly index: number } | { readonly tag: 'aggregate' } | { readonly tag: 'elsewhere' };
+
+/**
+ * Which of a presentation's tracks a SETUP's URL means. A client may have joined base and control before or behind the
+ * query, dropped the query, kept a doubled slash or sent the control absolute.
+ */
+export function setupTargetOf(presentation: RtspUrl, controls: readonly string[], url: RtspUrl): SetupTarget {
+  const base = trimSlashes(presentation.path);
+  const candidates = [trimSlashes(url.path), trimSlashes(`${url.path}?${url.query}`)].map(
+    (text) => decoded(text) ?? text,
+  );
+  const decodedBase = decoded(base) ?? base;
+  const index = controls.findIndex((control) =>
+    candidates.some((candidate) => namesTrack(candidate, decodedBase, pathOfControl(control))),
+  );
+  if (index !== -1) return { tag: 'track', index };
+  return candidates[0] === decodedBase ? { tag: 'aggregate' } : { tag: 'elsewhere' };
+}
+
+function pathOfControl(control: string): { readonly absolute: boolean; readonly text: string } {
+  const url = parseRtspUrl(control);
+  if (!url) return { absolute: false, text: trimSlashes(decoded(control) ?? control) };
+  const text = trimSlashes(url.query === '' ? url.path : `${url.path}?${url.query}`);
+  return { absolute: true, text: decoded(text) ?? text };
+}
+
+function namesTrack(
+  candidate: string,
+  base: string,
+  control: { readonly absolute: boolean; readonly text: string },
+): boolean {
+  if (control.text === '' || control.text === '*') return false;
+  if (control.absolute || control.text.startsWith(`${base}/`)) {
+    if (candidate === control.text) return true;
+  }
+  if (!candidate.startsWith(base)) return false;
+  const rest = candidate.slice(base.length);
+  if (control.text.startsWith('?')) return rest === control.text || rest === `/${control.text}`;
+  if (!rest.endsWith(`/${control.text}`)) return false;
+  const between = trimSlashes(rest.slice(0, rest.length - control.text.length));
+  return between === '' || between.startsWith('?');
+}
