@@ -43,7 +43,8 @@ const count = (max: number) => z.number().int().min(0).max(max).catch(0);
 const UNPRINTABLE = /[\u0000-\u001f\u007f]|\p{Surrogate}/u;
 
 const mediaSessionId = z.string().min(1).max(LENGTHS.mediaSessionId).brand<'MediaSessionId'>();
-const streamName = z
+/** 1 to 256 characters in any script, none of them a control character or half a surrogate pair. */
+export const streamName = z
   .string()
   .min(1)
   .max(LENGTHS.streamName)

@@ -1,0 +1,28 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { Access } from '@weir/access';
+import { Operator } from './operator.js';
+import { ConnectionController, StreamController } from './rest.js';
+import { Sessions } from './sessions.js';
+import type { WcsSignalling } from './wcs-signalling.js';
+import { GATEWAY_OPTIONS, WcsGateway, type GatewayOptions } from './ws.js';
+
+@Module({})
+export class AppModule {
+  static with({ access, sessions, operator, context }: WcsSignalling): DynamicModule {
+    const gatewayOptions: GatewayOptions = {
+      log: context.log,
+      trustForwarded: context.config.WEIR_WCS_TRUST_FORWARDED,
+    };
+    return {
+      module: AppModule,
+      controllers: [StreamController, ConnectionController],
+      providers: [
+        { provide: Access, useValue: access },
+        { provide: Sessions, useValue: sessions },
+        { provide: Operator, useValue: operator },
+        { provide: GATEWAY_OPTIONS, useValue: gatewayOptions },
+        WcsGateway,
+      ],
+    };
+  }
+}

@@ -1,0 +1,64 @@
+import { DEFAULT_SETTINGS, type SessionSettings } from '@weir/protocol-wcs';
+import { parseAllowList } from '@weir/outbound';
+import { countSetting, flagSetting, millisecondsSetting, type Settings, type SettingsShape } from '@weir/platform';
+import { z } from 'zod';
+
+export const wcsSettings = {
+  WEIR_WCS_PING_INTERVAL_MS: millisecondsSetting(DEFAULT_SETTINGS.pingIntervalMs, 100).describe(
+    'How often a client is pinged.',
+  ),
+  WEIR_WCS_PING_PROBES: countSetting(DEFAULT_SETTINGS.pingProbes, 1).describe(
+    'A client that leaves so many pings unanswered is dropped.',
+  ),
+  WEIR_WCS_VIDEO_RATE_INTERVAL_MS: millisecondsSetting(1_000).describe(
+    'How often clients are told the video rate that the server sees; 0 for never. The WebSDK judges quality wrongly with anything but 1000.',
+  ),
+  WEIR_WCS_MAX_SESSIONS: countSetting(20_000, 1).describe('WCS sessions that one instance takes.'),
+  WEIR_WCS_MAX_STREAMS_PER_SESSION: countSetting(DEFAULT_SETTINGS.maxStreams, 1).describe(
+    'Streams that one session publishes and plays at the same time.',
+  ),
+  WEIR_WCS_FRAMES_PER_SECOND: countSetting(DEFAULT_SETTINGS.framesPerSecond, 1).describe(
+    'Frames a second that one session may send for long.',
+  ),
+  WEIR_WCS_FRAME_BURST: countSetting(DEFAULT_SETTINGS.frameBurst, 300).describe(
+    'Frames beyond that rate that it may send at once.',
+  ),
+  WEIR_WCS_MAX_BUFFERED_BYTES: countSetting(4 * 1024 * 1024, 64 * 1024).describe(
+    'A client that leaves more than this unread is dropped.',
+  ),
+  WEIR_WCS_TRUST_FORWARDED: flagSetting(true).describe(
+    'Believe X-Forwarded-For, because only the gateway can reach this service.',
+  ),
+  WEIR_WCS_HOOK_TIMEOUT_MS: millisecondsSetting(15_000, 100).describe(
+    'What one question to an application’s REST hook may take, repetitions included.',
+  ),
+  WEIR_WCS_HOOK_RETRIES: countSetting(3).describe('How often an unreachable REST hook is asked again.'),
+  WEIR_WCS_HOOK_MAX_CONCURRENT: countSetting(200, 1).describe('Questions to REST hooks at the same time.'),
+  WEIR_OUTBOUND_ALLOW: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      try {
+        return parseAllowList(text);
+      } catch (error) {
+        context.addIssue(error instanceof Error ? error.message : String(error));
+        return z.NEVER;
+      }
+    })
+    .describe('Addresses, networks and hosts that may be called although they are not on the public internet.'),
+} as const satisfies SettingsShape;
+
+export type WcsConfig = Settings<typeof wcsSettings>;
+
+/** Under this the socket layer refuses a frame (close code 1009); the protocol's own limit is lower. */
+export const MAX_PAYLOAD_BYTES = 1024 * 1024;
+
+export const sessionSettings = (config: WcsConfig): SessionSettings => ({
+  ...DEFAULT_SETTINGS,
+  pingIntervalMs: config.WEIR_WCS_PING_INTERVAL_MS,
+  pingProbes: config.WEIR_WCS_PING_PROBES,
+  decisionDeadlineMs: config.WEIR_WCS_HOOK_TIMEOUT_MS + 1_000,
+  maxStreams: config.WEIR_WCS_MAX_STREAMS_PER_SESSION,
+  frameBurst: config.WEIR_WCS_FRAME_BURST,
+  framesPerSecond: config.WEIR_WCS_FRAMES_PER_SECOND,
+});

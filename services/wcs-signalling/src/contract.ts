@@ -1,0 +1,144 @@
+import {
+  EndReason as ContractEndReason,
+  ErrorCode,
+  isWeirError,
+  type SessionChanged,
+  type StreamSignal,
+} from '@weir/contracts';
+import type { EndReason, MediaEvent, RefusalCode } from '@weir/protocol-wcs';
+
+/** The contract's words in the protocol's, each way in one place. */
+
+export const endReasonOf = (reason: ContractEndReason): EndReason => {
+  switch (reason) {
+    case ContractEndReason.UNSPECIFIED:
+      return 'unknown';
+    case ContractEndReason.CLIENT:
+      return 'client';
+    case ContractEndReason.DISCONNECTED:
+      return 'disconnected';
+    case ContractEndReason.OWNER_LOST:
+      return 'owner-lost';
+    case ContractEndReason.TERMINATED:
+      return 'terminated';
+    case ContractEndReason.ICE_TIMEOUT:
+      return 'ice-timeout';
+    case ContractEndReason.ICE_LOST:
+      return 'ice-lost';
+    case ContractEndReason.DTLS_FAILED:
+      return 'dtls-failed';
+    case ContractEndReason.NO_MEDIA:
+      return 'no-media';
+    case ContractEndReason.STREAM_ENDED:
+    case ContractEndReason.SOURCE_FAILED:
+    case ContractEndReason.SOURCE_TIMEOUT:
+      return 'stream-ended';
+    case ContractEndReason.NODE_LOST:
+      return 'node-lost';
+    case ContractEndReason.NODE_SHUTDOWN:
+      return 'node-shutdown';
+    case ContractEndReason.REPLACED:
+      return 'replaced';
+    default:
+      // A newer node may know reasons that this instance doesn't.
+      reason satisfies never;
+      return 'unknown';
+  }
+};
+
+export const contractReason = (reason: 'client' | 'disconnected' | 'terminated' | 'ice-timeout'): ContractEndReason => {
+  switch (reason) {
+    case 'client':
+      return ContractEndReason.CLIENT;
+    case 'disconnected':
+      return ContractEndReason.DISCONNECTED;
+    case 'terminated':
+      return ContractEndReason.TERMINATED;
+    case 'ice-timeout':
+      return ContractEndReason.ICE_TIMEOUT;
+    default:
+      return reason satisfies never;
+  }
+};
+
+export const refusalCodeOf = (error: unknown): RefusalCode => {
+  if (!isWeirError(error)) return 'internal';
+  switch (error.code) {
+    case ErrorCode.INVALID:
+      return 'invalid';
+    case ErrorCode.UNAUTHENTICATED:
+      return 'unauthenticated';
+    case ErrorCode.FORBIDDEN:
+      return 'forbidden';
+    case ErrorCode.NOT_FOUND:
+      return 'not-found';
+    case ErrorCode.ALREADY_EXISTS:
+      return 'already-exists';
+    case ErrorCode.NO_COMMON_CODECS:
+      return 'no-common-codecs';
+    case ErrorCode.EXHAUSTED:
+      return 'exhausted';
+    case ErrorCode.UNAVAILABLE:
+      return 'unavailable';
+    case ErrorCode.DEADLINE:
+      return 'deadline';
+    case ErrorCode.UNSPECIFIED:
+    case ErrorCode.INTERNAL:
+      return 'internal';
+    default:
+      error.code satisfies never;
+      return 'internal';
+  }
+};
+
+/** Undefined for a change that a newer node may speak of. */
+export const mediaEventOf = ({ change }: SessionChanged): MediaEvent | undefined => {
+  switch (change.case) {
+    case 'connected':
+      return { kind: 'connected' };
+    case 'ended':
+      return { kind: 'ended', reason: endReasonOf(change.value.reason) };
+    case 'videoSize':
+      return { kind: 'video-size', width: change.value.width, height: change.value.height };
+    case 'stats': {
+      const { value } = change;
+      return {
+        kind: 'stats',
+        videoBps: Number(value.videoBps),
+        videoFps: value.videoFps,
+        nackCount: Number(value.nackCount),
+        pliCount: Number(value.pliCount),
+        lostPackets: Number(value.lostPackets),
+        width: value.width,
+        height: value.height,
+      };
+    }
+    case 'signal':
+      return signalEventOf(change.value.kind);
+    case 'notEnoughBandwidth':
+      return {
+        kind: 'not-enough-bandwidth',
+        neededBps: Number(change.value.neededBps),
+        availableBps: Number(change.value.availableBps),
+      };
+    case undefined:
+      return undefined;
+    default:
+      return change satisfies never;
+  }
+};
+
+const signalEventOf = (kind: StreamSignal['kind']): MediaEvent | undefined => {
+  switch (kind.case) {
+    case 'audioMuted':
+      return { kind: 'signal', signal: { kind: 'audio-muted', muted: kind.value } };
+    case 'videoMuted':
+      return { kind: 'signal', signal: { kind: 'video-muted', muted: kind.value } };
+    case 'dataJson':
+      return { kind: 'signal', signal: { kind: 'data', json: kind.value } };
+    case undefined:
+      return undefined;
+    default:
+      return kind satisfies never;
+  }
+};

@@ -1,0 +1,26 @@
+import 'reflect-metadata';
+import { runService, type ServiceContext } from '@weir/platform';
+import { AppModule } from './app.module.js';
+import { wcsSettings } from './config.js';
+import { WcsSignalling } from './wcs-signalling.js';
+
+const made = new WeakMap<object, WcsSignalling>();
+
+/** One for each context, whichever of the hooks below asks first. */
+const wcsOf = (context: ServiceContext<typeof wcsSettings>): WcsSignalling => {
+  const wcs = made.get(context) ?? new WcsSignalling(context);
+  made.set(context, wcs);
+  return wcs;
+};
+
+await runService({
+  service: 'wcs-signalling',
+  settings: wcsSettings,
+  module: (context) => AppModule.with(wcsOf(context)),
+  webSocketAdapter: (app, context) => wcsOf(context).webSocketAdapter(app),
+  start: async (context, app) => {
+    const wcs = wcsOf(context);
+    wcs.prepare(app);
+    return { drain: () => wcs.drain(), close: () => wcs.close() };
+  },
+});

@@ -1,0 +1,290 @@
+import { permits, type Principal } from '@weir/access';
+import type { Bus } from '@weir/bus';
+import {
+  EndReason,
+  ErrorCode,
+  Media,
+  WeirError,
+  type SessionStats,
+  type StreamInfo,
+  type WcsSession,
+  type WcsStream,
+} from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import type { MediaClient } from './media.js';
+import type { Peers } from './peers.js';
+
+/** As the original interface shows a stream. */
+export interface StreamView {
+  readonly appKey: string | null;
+  readonly sessionId: string | null;
+  readonly mediaSessionId: string;
+  readonly name: string;
+  readonly published: boolean;
+  readonly hasVideo: boolean;
+  readonly hasAudio: boolean;
+  readonly status: string;
+  readonly audioCodec: string | null;
+  readonly videoCodec: string | null;
+  readonly record: false;
+  readonly width: number;
+  readonly height: number;
+  readonly bitrate: 0;
+  readonly minBitrate: 0;
+  readonly maxBitrate: 0;
+  readonly quality: 0;
+  readonly createDate: number;
+  readonly mediaProvider: string;
+  readonly mediaType: 'publish' | 'play';
+  readonly nodeId: string | null;
+  readonly audioState: { readonly muted: boolean };
+  readonly videoState: { readonly muted: boolean };
+  readonly metrics?: Readonly<Record<string, number>>;
+}
+
+export interface ConnectionView {
+  readonly sessionId: string;
+  readonly appKey: string;
+  readonly status: 'ESTABLISHED';
+  readonly clientVersion: string;
+  readonly createDate: number;
+  readonly streams: number;
+}
+
+export interface StreamFilter {
+  readonly mediaSessionIds?: readonly string[] | undefined;
+  readonly name?: string | undefined;
+  readonly published?: boolean | undefined;
+  readonly status?: string | undefined;
+}
+
+interface Located {
+  readonly view: StreamView;
+  readonly streamName: string;
+  /** The media core's session. */
+  readonly peerId: string;
+  readonly nodeId: string;
+  /** The signalling instance that has it; undefined for a stream of another protocol. */
+  readonly instanceId: string | undefined;
+}
+
+export interface OperatorPorts {
+  readonly bus: Pick<Bus, 'call'>;
+  readonly peers: Peers;
+  readonly media: Pick<MediaClient, 'snapshotOf'>;
+  readonly log: Logger;
+}
+
+const viewOf = (session: WcsSession, stream: WcsStream): StreamView => ({
+  appKey: session.appKey,
+  sessionId: session.sessionId,
+  mediaSessionId: stream.mediaSessionId,
+  name: stream.name,
+  published: stream.published,
+  hasVideo: stream.codecs === undefined || stream.codecs.video !== '',
+  hasAudio: stream.codecs === undefined || stream.codecs.audio !== '',
+  status: stream.status,
+  audioCodec: stream.codecs?.audio || null,
+  videoCodec: stream.codecs?.video || null,
+  record: false,
+  width: stream.width,
+  height: stream.height,
+  bitrate: 0,
+  minBitrate: 0,
+  maxBitrate: 0,
+  quality: 0,
+  createDate: Number(stream.createdAtMs),
+  mediaProvider: 'WebRTC',
+  mediaType: stream.published ? 'publish' : 'play',
+  nodeId: stream.nodeId || null,
+  audioState: { muted: stream.audioMuted },
+  videoState: { muted: stream.videoMuted },
+});
+
+/** A stream that came in by another protocol; its protocol stands where the original has the media provider. */
+const foreignViewOf = (stream: StreamInfo): StreamView => ({
+  appKey: null,
+  sessionId: null,
+  mediaSessionId: stream.publisherSessionId,
+  name: stream.streamName,
+  published: true,
+  hasVideo: Boolean(stream.codecs?.video),
+  hasAudio: Boolean(stream.codecs?.audio),
+  status: stream.ready ? 'PUBLISHING' : 'PENDING',
+  audioCodec: stream.codecs?.audio || null,
+  videoCodec: stream.codecs?.video || null,
+  record: false,
+  width: stream.width,
+  height: stream.height,
+  bitrate: 0,
+  minBitrate: 0,
+  maxBitrate: 0,
+  quality: 0,
+  createDate: Number(stream.startedAtMs),
+  mediaProvider: stream.protocol,
+  mediaType: 'publish',
+  nodeId: stream.nodeId,
+  audioState: { muted: stream.audioMuted },
+  videoState: { muted: stream.videoMuted },
+});
+
+const metricsOf = (stats: SessionStats): Readonly<Record<string, number>> => ({
+  VIDEO_RATE: Number(stats.videoBps),
+  VIDEO_FPS: Math.round(stats.videoFps),
+  VIDEO_NACK: Number(stats.nackCount),
+  VIDEO_PLI: Number(stats.pliCount),
+  VIDEO_LOST: Number(stats.lostPackets),
+  VIDEO_WIDTH: stats.width,
+  VIDEO_HEIGHT: stats.height,
+  VIDEO_K_FRAMES: Number(stats.videoKeyFrames),
+  AUDIO_RATE: Number(stats.audioBps),
+  AUDIO_LOST: Number(stats.audioLostPackets),
+});
+
+const fits = ({ view }: Located, filter: StreamFilter): boolean =>
+  (filter.mediaSessionIds === undefined || filter.mediaSessionIds.includes(view.mediaSessionId)) &&
+  (filter.name === undefined || filter.name === view.name) &&
+  (filter.published === undefined || filter.published === view.published) &&
+  (filter.status === undefined || filter.status === view.status);
+
+const grouped = <Item>(
+  items: readonly Item[],
+  keyOf: (item: Item) => string,
+  valueOf: (item: Item) => string,
+): Map<string, string[]> => {
+  const groups = new Map<string, string[]>();
+  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), valueOf(item)]);
+  return groups;
+};
+
+const MAX_STATS_AT_ONCE = 200;
+
+/** What operators see and end, over all instances. Each sees his own tenant, and of it what he may administer. */
+export class Operator {
+  constructor(private readonly ports: OperatorPorts) {}
+
+  async streams(principal: Principal, filter: StreamFilter, withMetrics: boolean): Promise<StreamView[]> {
+    const found = await this.#find(principal, filter);
+    if (!withMetrics) return found.map(({ view }) => view);
+    const stats = await this.#statsOf(found);
+    return found.map(({ view, peerId }) => ({ ...view, metrics: stats.get(peerId) ?? {} }));
+  }
+
+  /** How many were there to be ended. */
+  async terminateStreams(principal: Principal, filter: StreamFilter): Promise<number> {
+    const found = await this.#find(principal, filter);
+    const own = found.filter((stream) => stream.instanceId !== undefined);
+    const foreign = found.filter((stream) => stream.instanceId === undefined);
+    const peerIdsOf = grouped(
+      own,
+      ({ instanceId }) => instanceId ?? '',
+      ({ peerId }) => peerId,
+    );
+    const [terminated] = await Promise.all([
+      this.ports.peers.terminateStreams(principal.tenant, peerIdsOf),
+      ...foreign.map(({ nodeId, peerId }) =>
+        this.ports.bus.call(Media.method.closeSession, { nodeId, sessionId: peerId, reason: EndReason.TERMINATED }),
+      ),
+    ]);
+    return terminated + foreign.length;
+  }
+
+  /** The PNG of a stream's current frame. Throws WeirError NOT_FOUND or what the media core throws. */
+  async snapshot(principal: Principal, streamName: string): Promise<Buffer> {
+    const { tenant } = principal;
+    const { streams } = await this.ports.bus.call(Media.method.findStreams, { tenant, streamName });
+    const stream = streams.find((candidate) => candidate.streamName === streamName);
+    if (stream === undefined || !this.#mayAdminister(principal, streamName))
+      throw new WeirError(ErrorCode.NOT_FOUND, 'Stream not found', { streamName });
+    return this.ports.media.snapshotOf(stream.nodeId, tenant, streamName);
+  }
+
+  async connections(principal: Principal): Promise<ConnectionView[]> {
+    const located = await this.#sessions(principal);
+    return located.map(({ session }) => ({
+      sessionId: session.sessionId,
+      appKey: session.appKey,
+      status: 'ESTABLISHED',
+      clientVersion: session.clientVersion,
+      createDate: Number(session.createdAtMs),
+      streams: session.streams.length,
+    }));
+  }
+
+  /** How many there were: ids repeat when clients' addresses do. */
+  async terminateConnections(principal: Principal, sessionIds: readonly string[]): Promise<number> {
+    const located = await this.#sessions(principal);
+    const wanted = located.filter(({ session }) => sessionIds.includes(session.sessionId));
+    const keysOf = grouped(
+      wanted,
+      ({ instanceId }) => instanceId,
+      ({ session }) => session.key,
+    );
+    return this.ports.peers.terminateSessions(principal.tenant, keysOf);
+  }
+
+  async #sessions(principal: Principal) {
+    const located = await this.ports.peers.list(principal.tenant, { withStreamsOnly: false });
+    return located.filter(({ session }) => this.#mayAdminister(principal, `connection/${session.sessionId}`));
+  }
+
+  async #find(principal: Principal, filter: StreamFilter): Promise<Located[]> {
+    const { tenant } = principal;
+    const [sessions, { streams }] = await Promise.all([
+      this.ports.peers.list(tenant, { withStreamsOnly: true }),
+      this.ports.bus.call(Media.method.findStreams, { tenant, streamName: '' }),
+    ]);
+    const own = sessions.flatMap(({ instanceId, session }) =>
+      session.streams.map((stream) => ({
+        view: viewOf(session, stream),
+        streamName: stream.streamName,
+        peerId: stream.peerId,
+        nodeId: stream.nodeId,
+        instanceId,
+      })),
+    );
+    const known = new Set(own.map(({ peerId }) => peerId));
+    const foreign = streams
+      .filter(({ publisherSessionId, protocol }) => protocol !== 'wcs' && !known.has(publisherSessionId))
+      .map((stream) => ({
+        view: foreignViewOf(stream),
+        streamName: stream.streamName,
+        peerId: stream.publisherSessionId,
+        nodeId: stream.nodeId,
+        instanceId: undefined,
+      }));
+    return [...own, ...foreign].filter(
+      (located) => this.#mayAdminister(principal, located.streamName) && fits(located, filter),
+    );
+  }
+
+  async #statsOf(found: readonly Located[]): Promise<Map<string, Readonly<Record<string, number>>>> {
+    const asked = grouped(
+      found.filter(({ nodeId }) => nodeId !== ''),
+      ({ nodeId }) => nodeId,
+      ({ peerId }) => peerId,
+    );
+    const metrics = new Map<string, Readonly<Record<string, number>>>();
+    const pages = [...asked].flatMap(([nodeId, peerIds]) =>
+      Array.from({ length: Math.ceil(peerIds.length / MAX_STATS_AT_ONCE) }, (_, page) => ({
+        nodeId,
+        sessionIds: peerIds.slice(page * MAX_STATS_AT_ONCE, (page + 1) * MAX_STATS_AT_ONCE),
+      })),
+    );
+    await Promise.all(
+      pages.map(async (page) => {
+        try {
+          const { stats } = await this.ports.bus.call(Media.method.getSessionStats, page);
+          for (const session of stats) metrics.set(session.sessionId, metricsOf(session));
+        } catch (error) {
+          this.ports.log.warn({ err: error, nodeId: page.nodeId }, 'a media node gave no statistics');
+        }
+      }),
+    );
+    return metrics;
+  }
+
+  #mayAdminister(principal: Principal, object: string): boolean {
+    return permits(principal, 'administer', principal.tenant, object);
+  }
+}

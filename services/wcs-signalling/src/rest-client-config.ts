@@ -1,0 +1,85 @@
+import { streamName } from '@weir/protocol-wcs';
+import { z } from 'zod';
+import type { HookMethod } from './hooks.js';
+
+/** What a backend's answer to `connect` lays down for later questions of the session. */
+export interface HookRule {
+  /** Whether a refusal or a failure of the hook stops what was asked about. */
+  readonly restOnError: 'LOG' | 'FAIL';
+  readonly restPolicy: 'NOTIFY' | 'OVERWRITE' | 'DISABLE';
+  /** Fields that the backend doesn't get. */
+  readonly restExclude: readonly string[];
+  /** Fields of status messages that the client doesn't get. */
+  readonly clientExclude: readonly string[];
+  /** Fields that an answer may change; only `name` can be. */
+  readonly restOverwrite: readonly string[];
+}
+
+export type RestClientConfig = Partial<Readonly<Record<HookMethod, HookRule>>>;
+
+export const DEFAULT_RULE: HookRule = {
+  restOnError: 'LOG',
+  restPolicy: 'NOTIFY',
+  restExclude: [],
+  clientExclude: [],
+  restOverwrite: [],
+};
+
+const fields = z
+  .string()
+  .max(1_000)
+  .catch('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((field) => field.trim())
+      .filter((field) => field !== ''),
+  );
+
+const rule = z.object({
+  restOnError: z.enum(['LOG', 'FAIL']).catch('LOG'),
+  restPolicy: z.enum(['NOTIFY', 'OVERWRITE', 'DISABLE']).catch('NOTIFY'),
+  restExclude: fields,
+  clientExclude: fields,
+  restOverwrite: fields,
+});
+
+const optionalRule = rule.optional().catch(undefined);
+
+const answer = z.object({
+  restClientConfig: z.object({
+    publishStream: optionalRule,
+    unPublishStream: optionalRule,
+    playStream: optionalRule,
+    stopStream: optionalRule,
+    availableStream: optionalRule,
+    snapshot: optionalRule,
+    sendData: optionalRule,
+    StreamStatusEvent: optionalRule,
+    ConnectionStatusEvent: optionalRule,
+  }),
+});
+
+/** A backend that lays nothing down, or something unreadable, gets the defaults. */
+export const restClientConfigOf = (body: unknown): RestClientConfig => {
+  const parsed = answer.safeParse(body);
+  if (!parsed.success) return {};
+  return Object.fromEntries(Object.entries(parsed.data.restClientConfig).filter(([, value]) => value !== undefined));
+};
+
+export const without = (
+  message: Readonly<Record<string, unknown>>,
+  excluded: readonly string[],
+): Readonly<Record<string, unknown>> =>
+  excluded.length === 0
+    ? message
+    : Object.fromEntries(Object.entries(message).filter(([field]) => !excluded.includes(field)));
+
+const renamed = z.object({ name: streamName });
+
+/** The name that an answer gives a stream, where the rule lets it. */
+export const overwrittenName = (body: unknown, { restPolicy, restOverwrite }: HookRule): string | undefined => {
+  if (restPolicy !== 'OVERWRITE' || !restOverwrite.includes('name')) return undefined;
+  const parsed = renamed.safeParse(body);
+  return parsed.success ? parsed.data.name : undefined;
+};

@@ -1,0 +1,177 @@
+import { Body, Controller, Get, HttpCode, HttpException, Inject, NotFoundException, Post } from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Authenticated, CurrentPrincipal, demandPermit, type Principal } from '@weir/access';
+import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { z } from 'zod';
+import { Operator, type ConnectionView, type StreamFilter, type StreamView } from './operator.js';
+
+const MAX_BODY_BYTES = 64 * 1024;
+
+/** Vendor scripts send an empty body with the content type of JSON. */
+export const acceptEmptyJson = (app: NestFastifyApplication): void => {
+  app.useBodyParser('application/json', { bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => {
+    try {
+      const text = body.toString();
+      done(null, text.trim() === '' ? undefined : JSON.parse(text));
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      done(Object.assign(new SyntaxError('The body is not JSON'), { statusCode: 400 }));
+    }
+  });
+};
+
+const text = z.string().min(1).max(1_024);
+
+const filterBody = z
+  .object({
+    mediaSessionId: text.optional(),
+    mediaSessionIds: z.array(text).max(1_000).optional(),
+    name: text.optional(),
+    published: z.boolean().optional(),
+    status: text.optional(),
+    display: z.array(z.string().max(64)).max(16).optional(),
+  })
+  .nullish();
+
+const snapshotBody = z.object({ streamName: text });
+
+const connectionsBody = z
+  .object({ sessionId: text.optional(), sessionIds: z.array(text).max(1_000).optional() })
+  .refine(({ sessionId, sessionIds }) => sessionId !== undefined || sessionIds !== undefined);
+
+const parsed = <Output>(schema: z.ZodType<Output>, body: unknown): Output => {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  const fields = result.error.issues.map(({ path }) => path.join('.')).filter((path) => path !== '');
+  throw new WeirError(ErrorCode.INVALID, 'The body is not valid', { fields: fields.join(',') });
+};
+
+const filterOf = (body: z.output<typeof filterBody>): StreamFilter => {
+  const { mediaSessionId, mediaSessionIds, name, published, status } = body ?? {};
+  const ids = [...(mediaSessionIds ?? []), ...(mediaSessionId === undefined ? [] : [mediaSessionId])];
+  const byId = mediaSessionId !== undefined || mediaSessionIds !== undefined;
+  return { mediaSessionIds: byId ? ids : undefined, name, published, status };
+};
+
+const isEmpty = (filter: StreamFilter): boolean => Object.values(filter).every((value) => value === undefined);
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  [ErrorCode.INVALID]: 400,
+  [ErrorCode.UNAUTHENTICATED]: 401,
+  [ErrorCode.FORBIDDEN]: 403,
+  [ErrorCode.NOT_FOUND]: 404,
+};
+
+/** The original interface knows 200, 404 and 500; what it has no word for keeps HTTP's own. */
+const answered = async <Answer>(work: () => Promise<Answer>): Promise<Answer> => {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isWeirError(error)) throw error;
+    const { code, message, fields } = error;
+    throw new HttpException({ error: { code: ErrorCode[code], message, fields } }, STATUS[code] ?? 500, {
+      cause: error,
+    });
+  }
+};
+
+const orNotFound = <Item>(items: readonly Item[]): readonly Item[] => {
+  if (items.length === 0) throw new NotFoundException();
+  return items;
+};
+
+/** Only who administers something comes in; what of it he sees is decided for each object. */
+const demandOperator = (principal: Principal): void => {
+  if (!principal.grants.some(({ verb }) => verb === 'administer'))
+    demandPermit(principal, 'administer', principal.tenant, '*');
+};
+
+@Controller('rest-api/stream')
+@Authenticated('header')
+export class StreamController {
+  constructor(@Inject(Operator) private readonly operator: Operator) {}
+
+  @Post('find')
+  @HttpCode(200)
+  find(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
+    return answered(async () => {
+      demandOperator(principal);
+      const wanted = parsed(filterBody, body);
+      const withMetrics = wanted?.display?.includes('metrics') ?? false;
+      return orNotFound(await this.operator.streams(principal, filterOf(wanted), withMetrics));
+    });
+  }
+
+  @Get('find')
+  findByGet(@CurrentPrincipal() principal: Principal): Promise<readonly StreamView[]> {
+    return this.find(principal, undefined);
+  }
+
+  @Post('find_all')
+  @HttpCode(200)
+  findAll(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
+    return answered(async () => {
+      demandOperator(principal);
+      const withMetrics = parsed(filterBody, body)?.display?.includes('metrics') ?? false;
+      return orNotFound(await this.operator.streams(principal, {}, withMetrics));
+    });
+  }
+
+  @Get('find_all')
+  findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly StreamView[]> {
+    return this.findAll(principal, undefined);
+  }
+
+  @Post('terminate')
+  @HttpCode(200)
+  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return answered(async () => {
+      demandOperator(principal);
+      const filter = filterOf(parsed(filterBody, body));
+      if (isEmpty(filter)) throw new WeirError(ErrorCode.INVALID, 'Which streams to terminate must be said');
+      if ((await this.operator.terminateStreams(principal, filter)) === 0) throw new NotFoundException();
+    });
+  }
+
+  @Post('snapshot')
+  @HttpCode(200)
+  snapshot(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<{ data: string }> {
+    return answered(async () => {
+      demandOperator(principal);
+      const { streamName } = parsed(snapshotBody, body);
+      const png = await this.operator.snapshot(principal, streamName);
+      return { data: png.toString('base64') };
+    });
+  }
+}
+
+@Controller('rest-api/connection')
+@Authenticated('header')
+export class ConnectionController {
+  constructor(@Inject(Operator) private readonly operator: Operator) {}
+
+  @Post('find_all')
+  @HttpCode(200)
+  findAll(@CurrentPrincipal() principal: Principal): Promise<readonly ConnectionView[]> {
+    return answered(async () => {
+      demandOperator(principal);
+      return orNotFound(await this.operator.connections(principal));
+    });
+  }
+
+  @Get('find_all')
+  findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly ConnectionView[]> {
+    return this.findAll(principal);
+  }
+
+  @Post('terminate')
+  @HttpCode(200)
+  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return answered(async () => {
+      demandOperator(principal);
+      const { sessionId, sessionIds } = parsed(connectionsBody, body);
+      const ids = [...(sessionIds ?? []), ...(sessionId === undefined ? [] : [sessionId])];
+      if ((await this.operator.terminateConnections(principal, ids)) === 0) throw new NotFoundException();
+    });
+  }
+}

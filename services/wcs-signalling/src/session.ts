@@ -1,0 +1,345 @@
+import { context as contexts, SpanStatusCode, trace } from '@opentelemetry/api';
+import type { Logger } from '@weir/platform';
+import {
+  CLOSE,
+  encode,
+  newSession,
+  nextDeadlineMs,
+  refusal,
+  step,
+  wireSessionId,
+  type Address,
+  type AuthorisedMessage,
+  type CloseCode,
+  type ConnectionMessage,
+  type Effect,
+  type Input,
+  type PeerId,
+  type QueryId,
+  type ServerMessage,
+  type SessionSettings,
+  type SessionState,
+  type Stream,
+} from '@weir/protocol-wcs';
+import type { Admission, Admitted } from './admission.js';
+import type { MediaClient, SessionOwner } from './media.js';
+import type { WcsMetrics } from './metrics.js';
+import { without } from './rest-client-config.js';
+
+/** The client's socket, as a session needs it. */
+export interface ClientSocket {
+  send(text: string): void;
+  close(code: CloseCode, reason: string): void;
+  /** Sent and not yet taken by the system. */
+  readonly bufferedBytes: number;
+}
+
+export interface SessionPorts {
+  readonly admission: Pick<Admission, 'connect' | 'decide' | 'tell'>;
+  readonly media: Pick<MediaClient, 'find' | 'publish' | 'play' | 'closeSession' | 'signal' | 'snapshot'>;
+  readonly metrics: Pick<WcsMetrics, 'joined' | 'frame' | 'refused'>;
+  readonly log: Logger;
+  readonly settings: SessionSettings;
+  readonly maxBufferedBytes: number;
+  /** Work that goes on without the session; a stopping service waits for it. */
+  readonly background: (work: Promise<void>) => void;
+}
+
+export interface Visit {
+  /** Unique for ever. */
+  readonly key: string;
+  /** Grows with every session of this instance. */
+  readonly number: number;
+  readonly remote: Address;
+  readonly local: Address;
+  readonly origin: string | undefined;
+}
+
+/** Told events that a backend may have waiting; a slower backend misses some. */
+const MAX_UNTOLD = 64;
+
+const tracer = trace.getTracer('@weir/wcs-signalling');
+
+/** What of a step asks somebody else, and by which message of the client it came about. */
+const questionOf = (effects: readonly Effect[]): string | undefined => {
+  for (const effect of effects)
+    switch (effect.type) {
+      case 'authorise-connection':
+        return 'connection';
+      case 'authorise':
+        return effect.message.message;
+      case 'stopping':
+        return effect.method;
+      case 'signal':
+        return 'sendStreamEvent';
+      case 'send':
+      case 'close':
+      case 'find':
+      case 'publish':
+      case 'play':
+      case 'close-session':
+      case 'snapshot':
+      case 'established':
+      case 'status-changed':
+      case 'joined':
+      case 'refusal':
+        break;
+      default:
+        effect satisfies never;
+    }
+  return undefined;
+};
+
+/**
+ * One client's session: feeds the protocol's machine with what comes, performs what it wants, feeds it with the
+ * results. Everything happens in the order in which the machine was told of it.
+ */
+export class Session {
+  readonly key: string;
+  readonly number: number;
+  readonly wireId: string;
+  readonly createdMs = Date.now();
+  readonly #origin: string | undefined;
+  #socket: ClientSocket | undefined;
+  #state: SessionState;
+  #admitted: Admitted | undefined;
+  #clientVersion = '';
+  #tokenId: string | undefined;
+  /** Streams that brought a token of their own. */
+  #streamTokens: Map<PeerId, string> | undefined;
+  #untold = 0;
+  #telling: Promise<void> = Promise.resolve();
+  /** When `take({ type: 'tick' })` is wanted. */
+  deadlineMs = Infinity;
+
+  constructor(
+    private readonly ports: SessionPorts,
+    socket: ClientSocket,
+    visit: Visit,
+  ) {
+    this.key = visit.key;
+    this.number = visit.number;
+    this.wireId = wireSessionId(visit);
+    this.#origin = visit.origin;
+    this.#socket = socket;
+    this.#state = newSession(ports.settings, visit.key);
+    this.take({ type: 'opened', remote: visit.remote, local: visit.local });
+  }
+
+  get closed(): boolean {
+    return this.#state.tag === 'closed';
+  }
+
+  get tenant(): string | undefined {
+    return this.#state.tag === 'established' ? this.#admitted?.tenant : undefined;
+  }
+
+  get appKey(): string {
+    return this.#admitted?.appKey ?? '';
+  }
+
+  get clientVersion(): string {
+    return this.#clientVersion;
+  }
+
+  get streams(): readonly Stream[] {
+    return this.#state.tag === 'established' ? [...this.#state.streams.values()] : [];
+  }
+
+  frame(text: string): void {
+    this.ports.metrics.frame('in');
+    const startMs = Date.now();
+    const effects = this.#step({ type: 'frame', text });
+    const question = questionOf(effects);
+    if (question === undefined) {
+      this.#detach(this.#performAll(effects));
+      return;
+    }
+    const span = tracer.startSpan(`wcs ${question}`, {
+      startTime: startMs,
+      attributes: { 'wcs.session': this.key },
+    });
+    contexts.with(trace.setSpan(contexts.active(), span), () => {
+      Promise.all(this.#performAll(effects))
+        .catch((error: unknown) => {
+          span.setStatus({ code: SpanStatusCode.ERROR });
+          this.ports.log.error({ err: error, session: this.key }, 'a client frame could not be worked on');
+        })
+        .finally(() => span.end());
+    });
+  }
+
+  take(input: Input): void {
+    this.#detach(this.#performAll(this.#step(input)));
+  }
+
+  #detach(work: readonly Promise<void>[]): void {
+    if (work.length === 0) return;
+    Promise.all(work).catch((error: unknown) =>
+      this.ports.log.error({ err: error, session: this.key }, 'a session could not be worked on'),
+    );
+  }
+
+  /** The token was taken back: everything that it opened ends. */
+  tokenRevoked(tokenId: string): void {
+    if (this.#tokenId === tokenId) {
+      this.take({ type: 'terminate', code: CLOSE.unauthenticated, info: 'Restricted access' });
+      return;
+    }
+    for (const [peerId, streamTokenId] of this.#streamTokens ?? [])
+      if (streamTokenId === tokenId) this.take({ type: 'terminate-stream', peerId, cause: refusal('unauthenticated') });
+  }
+
+  #step(input: Input): readonly Effect[] {
+    const wasEstablished = this.#state.tag === 'established';
+    const { state, effects } = step(this.#state, input, Date.now());
+    this.#state = state;
+    this.deadlineMs = nextDeadlineMs(state);
+    if (wasEstablished && state.tag === 'closed') this.#tell('ConnectionStatusEvent', { status: 'DISCONNECTED' });
+    return effects;
+  }
+
+  /** The promises are of what was asked and all that followed from the answers. */
+  #performAll(effects: readonly Effect[]): Promise<void>[] {
+    const work = effects.flatMap((effect) => this.#perform(effect) ?? []);
+    if (this.#state.tag === 'closed') this.#socket = undefined;
+    else if ((this.#socket?.bufferedBytes ?? 0) > this.ports.maxBufferedBytes)
+      this.take({ type: 'terminate', code: CLOSE.slowReader, info: 'The client reads too slowly' });
+    return work;
+  }
+
+  #perform(effect: Effect): Promise<void> | undefined {
+    const { media, metrics } = this.ports;
+    switch (effect.type) {
+      case 'send':
+        this.#send(effect.message);
+        return undefined;
+      case 'close':
+        this.#socket?.close(effect.code, effect.reason);
+        return undefined;
+      case 'authorise-connection':
+        return this.#ask(this.#connect(effect.connection), () => ({
+          type: 'connection-decided',
+          decision: { allowed: false, code: CLOSE.unavailable, info: 'Access could not be decided' },
+        }));
+      case 'authorise':
+        return this.#ask(this.#decide(effect.ref, effect.message), () => ({
+          type: 'decided',
+          ref: effect.ref,
+          decision: { allowed: false, by: 'access', cause: refusal('internal') },
+        }));
+      case 'find':
+        return this.#askMedia(effect.ref, media.find(effect, this.#owner));
+      case 'publish':
+        return this.#askMedia(effect.peerId, media.publish(effect, this.#owner));
+      case 'play':
+        return this.#askMedia(effect.peerId, media.play(effect, this.#owner));
+      case 'snapshot':
+        return this.#askMedia(effect.queryId, media.snapshot(effect, this.#owner));
+      case 'close-session': {
+        const closing = media.closeSession(effect);
+        this.ports.background(closing);
+        return closing;
+      }
+      case 'signal':
+        return media.signal(effect, this.#owner);
+      case 'established':
+        this.#tell('ConnectionStatusEvent', { status: 'ESTABLISHED' });
+        return undefined;
+      case 'stopping': {
+        const { mediaSessionId, name, direction } = effect.stream;
+        this.#tell(effect.method, { mediaSessionId, name, published: direction === 'publish' });
+        return undefined;
+      }
+      case 'status-changed':
+        this.#tell('StreamStatusEvent', { ...effect.status });
+        return undefined;
+      case 'joined':
+        metrics.joined(effect.direction, effect.elapsedMs);
+        return undefined;
+      case 'refusal':
+        metrics.refused(effect.what, effect.reason);
+        this.ports.log.debug({ session: this.key, what: effect.what, reason: effect.reason }, 'refused');
+        return undefined;
+      default:
+        return effect satisfies never;
+    }
+  }
+
+  /** Asks, takes the answer, and goes on until nothing more follows from it. */
+  async #ask(question: Promise<Input>, otherwise: () => Input): Promise<void> {
+    let answer: Input;
+    try {
+      answer = await question;
+    } catch (error) {
+      this.ports.log.error({ err: error, session: this.key }, 'a question of a session failed unexpectedly');
+      answer = otherwise();
+    }
+    await Promise.all(this.#performAll(this.#step(answer)));
+  }
+
+  #askMedia(ref: PeerId | QueryId, question: Promise<Input>): Promise<void> {
+    return this.#ask(question, () => ({ type: 'refused', ref, code: 'internal' }));
+  }
+
+  async #connect(connection: ConnectionMessage): Promise<Input> {
+    const visitor = { sessionId: this.wireId, origin: this.#origin };
+    const admission = await this.ports.admission.connect(connection, visitor);
+    if (!admission.allowed) return { type: 'connection-decided', decision: admission };
+    this.#admitted = admission.admitted;
+    this.#tokenId = admission.tokenId;
+    this.#clientVersion = connection.clientVersion;
+    return { type: 'connection-decided', decision: { allowed: true } };
+  }
+
+  async #decide(ref: PeerId | QueryId, message: AuthorisedMessage): Promise<Input> {
+    if (this.#admitted === undefined) throw new Error('a session that was not admitted asks for streams');
+    const { decision, tokenId } = await this.ports.admission.decide(this.#admitted, message);
+    const isStream = message.message === 'publishStream' || message.message === 'playStream';
+    if (isStream && tokenId !== undefined && tokenId !== this.#tokenId) this.#rememberToken(ref as PeerId, tokenId);
+    return { type: 'decided', ref, decision };
+  }
+
+  #rememberToken(peerId: PeerId, tokenId: string): void {
+    const living = new Set(this.streams.map((stream) => stream.peerId));
+    const kept = [...(this.#streamTokens ?? [])].filter(([other]) => living.has(other));
+    this.#streamTokens = new Map([...kept, [peerId, tokenId]]);
+  }
+
+  get #owner(): SessionOwner {
+    return { tenant: this.#admitted?.tenant ?? '', labels: { appKey: this.appKey, sessionId: this.wireId } };
+  }
+
+  #send(message: ServerMessage): void {
+    this.ports.metrics.frame('out');
+    this.#socket?.send(this.#forClient(message));
+  }
+
+  #forClient(message: ServerMessage): string {
+    const excluded = this.#admitted?.hook?.rules.StreamStatusEvent?.clientExclude ?? [];
+    if (excluded.length === 0 || message.message !== 'notifyStreamStatusEvent') return encode(message);
+    const { mediaSessionId, status } = message.data[0];
+    return JSON.stringify({
+      ...message,
+      data: [{ ...without({ ...message.data[0] }, excluded), mediaSessionId, status }],
+    });
+  }
+
+  /** In order, one at a time; a backend that is too slow misses some. */
+  #tell(method: Parameters<Admission['tell']>[1], fields: Readonly<Record<string, unknown>>): void {
+    const admitted = this.#admitted;
+    if (admitted?.hook === undefined) return;
+    if (this.#untold >= MAX_UNTOLD) {
+      this.ports.log.warn({ session: this.key, method }, 'an event for a REST hook was dropped');
+      return;
+    }
+    this.#untold += 1;
+    this.#telling = this.#telling
+      .then(() => this.ports.admission.tell(admitted, method, fields))
+      .catch((error: unknown) => this.ports.log.error({ err: error, method }, 'telling a REST hook failed'))
+      .finally(() => {
+        this.#untold -= 1;
+      });
+    this.ports.background(this.#telling);
+  }
+}

@@ -1,0 +1,105 @@
+import type { Server } from 'node:http';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Access } from '@weir/access';
+import { OutboundGuard } from '@weir/outbound';
+import { Instances, type ServiceContext } from '@weir/platform';
+import { Admission } from './admission.js';
+import { Applications } from './applications.js';
+import { MAX_PAYLOAD_BYTES, sessionSettings, type wcsSettings } from './config.js';
+import { Hooks } from './hooks.js';
+import { MediaClient } from './media.js';
+import { WcsMetrics } from './metrics.js';
+import { Operator } from './operator.js';
+import { Peers, serveSessions } from './peers.js';
+import { acceptEmptyJson } from './rest.js';
+import { Sessions } from './sessions.js';
+import { WholeFrameAdapter } from './ws-adapter.js';
+
+const NODE_SILENT_AFTER_MS = 4_000;
+
+export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
+
+/** The service's parts, wired. Closed in the reverse order: sessions, what they need, what watches others. */
+export class WcsSignalling {
+  readonly access: Access;
+  readonly sessions: Sessions;
+  readonly operator: Operator;
+  readonly #applications: Applications;
+  readonly #nodes: Instances;
+  readonly #peers: Instances;
+  readonly #served: { close(): Promise<void> };
+
+  constructor(readonly context: WcsContext) {
+    const { bus, redis, log, config } = context;
+    this.access = new Access({ bus, redis, log });
+    this.#applications = new Applications(bus);
+    this.#nodes = new Instances({
+      bus,
+      service: 'media',
+      silentAfterMs: NODE_SILENT_AFTER_MS,
+      onLost: (nodeId) => this.sessions.nodeLost(nodeId),
+    });
+    this.#peers = new Instances({ bus, service: 'wcs-signalling', silentAfterMs: NODE_SILENT_AFTER_MS });
+    const hooks = new Hooks({
+      fetch: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
+      log,
+      timeoutMs: config.WEIR_WCS_HOOK_TIMEOUT_MS,
+      retries: config.WEIR_WCS_HOOK_RETRIES,
+      maxConcurrent: config.WEIR_WCS_HOOK_MAX_CONCURRENT,
+    });
+    const media = new MediaClient({
+      bus,
+      log,
+      watchNode: (nodeId) => this.#nodes.expect(nodeId),
+      statsIntervalMs: config.WEIR_WCS_VIDEO_RATE_INTERVAL_MS,
+    });
+    const metrics = new WcsMetrics();
+    this.sessions = new Sessions({
+      bus,
+      media,
+      log,
+      maxSessions: config.WEIR_WCS_MAX_SESSIONS,
+      session: {
+        admission: new Admission({
+          applications: this.#applications,
+          access: this.access,
+          hooks,
+          nodeId: context.instanceId,
+          log,
+        }),
+        metrics,
+        settings: sessionSettings(config),
+        maxBufferedBytes: config.WEIR_WCS_MAX_BUFFERED_BYTES,
+      },
+    });
+    metrics.observe(() => this.sessions.load);
+    const peers = new Peers({ bus, instances: this.#peers, log });
+    this.operator = new Operator({ bus, peers, media, log });
+    this.#served = serveSessions(bus, this.sessions);
+  }
+
+  webSocketAdapter(app: NestFastifyApplication): WholeFrameAdapter {
+    const httpServer: Server = app.getHttpServer();
+    return new WholeFrameAdapter({
+      httpServer,
+      maxPayloadBytes: MAX_PAYLOAD_BYTES,
+      hasRoom: () => this.sessions.hasRoom,
+    });
+  }
+
+  /** Before the HTTP port opens. */
+  prepare(app: NestFastifyApplication): void {
+    acceptEmptyJson(app);
+  }
+
+  drain(): Promise<void> {
+    return this.sessions.drain();
+  }
+
+  async close(): Promise<void> {
+    await this.sessions.close();
+    await this.#served.close();
+    await this.#applications.close();
+    await Promise.all([this.#nodes.close(), this.#peers.close()]);
+  }
+}

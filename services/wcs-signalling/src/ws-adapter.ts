@@ -1,0 +1,76 @@
+import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { WebSocketAdapter } from '@nestjs/common';
+import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
+
+export interface WholeFrameOptions {
+  readonly httpServer: Server;
+  readonly maxPayloadBytes: number;
+  /** Whether one more socket may be opened. */
+  readonly hasRoom: () => boolean;
+}
+
+/** How long a client may take to answer a close frame before its socket is destroyed. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
+/**
+ * WebSockets on any path, uncompressed. Frames aren't taken apart into Nest's events: the gateway reads the socket
+ * itself and gets them whole.
+ */
+export class WholeFrameAdapter implements WebSocketAdapter<WebSocketServer, WebSocket> {
+  #server: WebSocketServer | undefined;
+  readonly #open = new Set<WebSocket>();
+
+  constructor(private readonly options: WholeFrameOptions) {}
+
+  create(): WebSocketServer {
+    if (this.#server !== undefined) return this.#server;
+    // The types don't know the time-out yet.
+    const options: ServerOptions & { closeTimeout: number } = {
+      noServer: true,
+      perMessageDeflate: false,
+      clientTracking: false,
+      maxPayload: this.options.maxPayloadBytes,
+      closeTimeout: CLOSE_TIMEOUT_MS,
+    };
+    const server = new WebSocketServer(options);
+    this.options.httpServer.on('upgrade', this.#upgrade);
+    this.#server = server;
+    return server;
+  }
+
+  bindClientConnect(server: WebSocketServer, callback: (socket: WebSocket, request: IncomingMessage) => void): void {
+    server.on('connection', callback);
+  }
+
+  bindMessageHandlers(): void {
+    // The gateway has bound the socket when it was connected.
+  }
+
+  /** The HTTP server can't close while upgraded sockets are open, whether their clients answer or not. */
+  async close(server: WebSocketServer): Promise<void> {
+    this.options.httpServer.off('upgrade', this.#upgrade);
+    for (const socket of this.#open) socket.terminate();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+
+  readonly #upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const server = this.#server;
+    if (server === undefined || !this.options.hasRoom()) {
+      refuse(socket, 503);
+      return;
+    }
+    server.handleUpgrade(request, socket, head, (client) => {
+      this.#open.add(client);
+      client.once('close', () => this.#open.delete(client));
+      server.emit('connection', client, request);
+    });
+  };
+}
+
+const refuse = (socket: Duplex, status: number): void => {
+  socket.on('error', () => socket.destroy());
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n`,
+  );
+};

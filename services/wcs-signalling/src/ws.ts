@@ -1,0 +1,74 @@
+import type { IncomingMessage } from 'node:http';
+import { Inject } from '@nestjs/common';
+import { WebSocketGateway, type OnGatewayConnection } from '@nestjs/websockets';
+import type { Logger } from '@weir/platform';
+import type { Address } from '@weir/protocol-wcs';
+import { WebSocket } from 'ws';
+import type { ClientSocket } from './session.js';
+import { Sessions } from './sessions.js';
+
+export const GATEWAY_OPTIONS = Symbol('options of the WCS gateway');
+
+export interface GatewayOptions {
+  readonly log: Logger;
+  readonly trustForwarded: boolean;
+}
+
+const plainAddress = (address: string | undefined): string => (address ?? '').replace(/^::ffff:/, '');
+
+/** The first address is the client's: the gateway writes the header anew and lets nobody else's claim through. */
+const forwardedAddress = (request: IncomingMessage): string | undefined => {
+  const header = request.headers['x-forwarded-for'];
+  const first = (Array.isArray(header) ? header[0] : header)?.split(',')[0]?.trim();
+  return first && /^[0-9a-f:.]{2,45}$/i.test(first) ? first : undefined;
+};
+
+/** Reads the sockets and writes to them; what is said is the session's affair. */
+@WebSocketGateway()
+export class WcsGateway implements OnGatewayConnection<WebSocket> {
+  constructor(
+    @Inject(Sessions) private readonly sessions: Sessions,
+    @Inject(GATEWAY_OPTIONS) private readonly options: GatewayOptions,
+  ) {}
+
+  handleConnection(socket: WebSocket, request: IncomingMessage): void {
+    const { socket: tcp, headers } = request;
+    const forwarded = this.options.trustForwarded ? forwardedAddress(request) : undefined;
+    const remote: Address = { address: forwarded ?? plainAddress(tcp.remoteAddress), port: tcp.remotePort ?? 0 };
+    const local: Address = { address: plainAddress(tcp.localAddress), port: tcp.localPort ?? 0 };
+    const session = this.sessions.open(clientSocket(socket), { remote, local, origin: headers.origin });
+    socket.on('message', (data, isBinary) => {
+      if (isBinary) session.take({ type: 'binary-frame', byteLength: lengthOf(data) });
+      else session.frame(textOf(data));
+    });
+    // The socket layer has answered a frame that is too big or broken with a close frame of its own.
+    socket.on('error', (error) => {
+      this.options.log.debug({ err: error, session: session.key }, 'a client broke the WebSocket protocol');
+      this.sessions.closed(session);
+    });
+    socket.on('close', () => this.sessions.closed(session));
+  }
+}
+
+type Data = Buffer | ArrayBuffer | Buffer[];
+
+const textOf = (data: Data): string =>
+  Array.isArray(data)
+    ? Buffer.concat(data).toString()
+    : data instanceof ArrayBuffer
+      ? Buffer.from(data).toString()
+      : data.toString();
+
+const lengthOf = (data: Data): number =>
+  Array.isArray(data) ? data.reduce((sum, part) => sum + part.byteLength, 0) : data.byteLength;
+
+const clientSocket = (socket: WebSocket): ClientSocket => ({
+  send: (text) => {
+    if (socket.readyState === WebSocket.OPEN) socket.send(text);
+  },
+  // A client that doesn't answer the close frame is cut off by the adapter's time-out.
+  close: (code, reason) => socket.close(code, reason),
+  get bufferedBytes() {
+    return socket.bufferedAmount;
+  },
+});
