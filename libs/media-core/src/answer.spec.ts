@@ -137,7 +137,10 @@ describe('the answer to a publisher', () => {
         { payload: 109, codec: 'rtx', rate: 90000 },
       ],
       fmtp: [
-        { payload: 108, config: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f' },
+        {
+          payload: 108,
+          config: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=800',
+        },
         { payload: 109, config: 'apt=108' },
       ],
       rtcpRsize: 'rtcp-rsize',
@@ -155,12 +158,21 @@ describe('the answer to a publisher', () => {
       { type: 'AS', limit: 1500 },
       { type: 'TIAS', limit: 1500000 },
     ]);
-    expect(video?.fmtp[0]?.config).toContain(';x-google-min-bitrate=300;x-google-max-bitrate=1500');
+    expect(video?.fmtp[0]?.config).toContain(
+      ';x-google-min-bitrate=300;x-google-start-bitrate=800;x-google-max-bitrate=1500',
+    );
   });
 
   it('gives VP8 an fmtp for its bounds', () => {
-    const answer = publishAnswer(fixture('firefox-153-publish'), { bitrate: { maxBps: 800_000 } });
-    expect(answer).toContain('a=rtpmap:120 VP8/90000\r\na=fmtp:120 x-google-max-bitrate=800\r\n');
+    const answer = publishAnswer(fixture('firefox-153-publish'), { bitrate: { maxBps: 500_000 } });
+    const fmtp = 'a=fmtp:120 x-google-start-bitrate=500;x-google-max-bitrate=500';
+    expect(answer).toContain(`a=rtpmap:120 VP8/90000\r\n${fmtp}\r\n`);
+  });
+
+  it('lets the encoder begin above its lower bound', () => {
+    const answer = publishAnswer(fixture('chrome-71-publish'), { bitrate: { minBps: 2_000_000 } });
+    expect(answer).toContain(';x-google-min-bitrate=2000;x-google-start-bitrate=2000\r\n');
+    expect(answer).not.toContain('b=');
   });
 
   it('rejects a data channel with port 0 outside of BUNDLE', () => {

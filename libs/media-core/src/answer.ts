@@ -212,12 +212,20 @@ function answeredParameters(codec: OfferedCodec): CodecParameters {
 }
 
 /**
- * Chromium's and Safari's own parameters, kbit/s. The WebSDK would append them itself, but it does so behind the
+ * Where a publisher's encoder begins. Left to themselves, Chromium and Safari begin at 300 kbit/s, which is at the edge
+ * of what they scale a 640 × 480 picture down for: every other stream would have half its size for the first seconds.
+ */
+const START_BITRATE_BPS = 800_000;
+
+/**
+ * Chromium's and Safari's own parameters, kbit/s. The WebSDK would append the bounds itself, but it does so behind the
  * line's carriage return; finding them there it leaves the line alone.
  */
 function encoderParameters({ minBps = 0, maxBps = 0 }: BitrateBounds): CodecParameters {
+  const startBps = Math.min(Math.max(START_BITRATE_BPS, minBps), maxBps > 0 ? maxBps : Number.POSITIVE_INFINITY);
   return {
     ...(minBps > 0 ? { 'x-google-min-bitrate': kilobits(minBps) } : {}),
+    'x-google-start-bitrate': kilobits(startBps),
     ...(maxBps > 0 ? { 'x-google-max-bitrate': kilobits(maxBps) } : {}),
   };
 }
