@@ -113,20 +113,25 @@ describe('an event', () => {
   it('does not come any more after the subscription was closed, and what runs is waited for', async () => {
     const [teller, listener] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: string[] = [];
+    let end: () => void = () => undefined;
     const subscription = listener.subscribe(opened, async ({ day }) => {
       heard.push(`start ${day}`);
-      await sleep(20);
+      await new Promise<void>((resolve) => (end = resolve));
       heard.push(`end ${day}`);
     });
     await listener.flush();
     teller.publish(opened, { day: 1 });
     await waitFor(() => heard.length === 1);
-    await subscription.close();
-    expect(heard).toEqual(['start 1', 'end 1']);
+    const closed = subscription.close().then(() => heard.push('closed'));
+    // The server has heard of the end by then.
+    await listener.flush();
     teller.publish(opened, { day: 2 });
     await teller.flush();
     await listener.flush();
-    expect(heard).toEqual(['start 1', 'end 1']);
+    expect(heard).toEqual(['start 1']);
+    end();
+    await closed;
+    expect(heard).toEqual(['start 1', 'end 1', 'closed']);
   });
 
   it('told just before the end is still sent', async () => {

@@ -84,6 +84,7 @@ describe('a faulty link', () => {
     const refused = connect({ port: link.port, host: '127.0.0.1' });
     refused.on('error', () => undefined);
     await ended(refused);
+    expect(link.refusals).toBe(1);
     link.accept();
     const taken = await dial();
     taken.write('in');

@@ -19,6 +19,7 @@ export class FaultyLink {
   readonly #pairs = new Set<Pair>();
   #held = false;
   #refusing = false;
+  #refusals = 0;
 
   private constructor(server: Server, { port, delayMs = 0 }: FaultyLinkOptions) {
     this.#server = server;
@@ -47,6 +48,11 @@ export class FaultyLink {
   /** How many connections go through the link now. */
   get connections(): number {
     return this.#pairs.size;
+  }
+
+  /** How many connections it has refused. */
+  get refusals(): number {
+    return this.#refusals;
   }
 
   /** Resets every connection. What was on its way is lost. New connections are taken unless refuse() was called. */
@@ -82,6 +88,7 @@ export class FaultyLink {
 
   #accept(client: Socket): void {
     if (this.#refusing) {
+      this.#refusals++;
       client.on('error', () => undefined);
       client.resetAndDestroy();
       return;
