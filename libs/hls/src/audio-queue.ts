@@ -30,6 +30,8 @@ export class AudioQueue {
   #offsetTicks: number | undefined;
   #skewSinceTicks: number | undefined;
   #patienceMs: number;
+  /** Silence has been put in for want of audio, and will be until some comes. */
+  #isMissing = false;
 
   constructor(track: AudioTrack, options: { aacFrameTicks: number; patienceMs: number }) {
     this.track = track;
@@ -64,6 +66,7 @@ export class AudioQueue {
       this.#offsetTicks = placed - frame.rtpTimestamp;
       ticks = placed;
     }
+    this.#isMissing = false;
     const gap = ticks - this.#endTicks;
     if (gap < -this.#toleranceTicks) {
       const lateMs = edgeMs - ticks / this.#ticksPerMs;
@@ -77,7 +80,8 @@ export class AudioQueue {
   /** Samples before `mediaMs`. Audio that lags behind by more than the patience is replaced by silence up to there. */
   takeUntil(mediaMs: number): { decodeTimeTicks: number; samples: Sample[] } {
     const untilTicks = mediaMs * this.#ticksPerMs;
-    if (mediaMs - this.endMs > this.#patienceMs) this.#fillTo(untilTicks);
+    if (mediaMs - this.endMs > this.#patienceMs) this.#isMissing = true;
+    if (this.#isMissing) this.#fillTo(untilTicks);
     const decodeTimeTicks = this.#startTicks;
     let count = 0;
     while (count < this.#samples.length && this.#startTicks < untilTicks) {
