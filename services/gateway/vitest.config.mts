@@ -1,3 +1,9 @@
 import { nodeTest } from '../../vitest.shared.mts';
 
-export default nodeTest(import.meta.dirname, '@weir/gateway');
+const config = nodeTest(import.meta.dirname, '@weir/gateway');
+
+/**
+ * Vitest hands its conditions on to Node, and the condition "module" leads to a build of @opentelemetry/api that only
+ * bundlers can read.
+ */
+export default { ...config, ssr: { resolve: { conditions: ['@weir/source', 'node', 'development|production'] } } };

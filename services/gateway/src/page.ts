@@ -19,7 +19,6 @@ const PAGE_HEADERS = {
     "frame-ancestors 'none'",
   ].join('; '),
   'permissions-policy': 'camera=(self), microphone=(self), geolocation=()',
-  'cross-origin-opener-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
 };
 

@@ -241,7 +241,7 @@ describe('a handshake that fails', () => {
     expect(await refused(slow.socketUrl)).toMatchObject({ status: 504, error: { code: 'UPSTREAM_TIMEOUT' } });
 
     const answers = ['', 'nonsense\r\n\r\n', 'HTTP/1.1 101 Switching\r\nUpgrade: smtp\r\nConnection: Upgrade\r\n\r\n'];
-    const broken = await startService({ onUpgrade: (_request, socket) => void socket.end(answers.shift()) });
+    const broken = await startService({ onUpgrade: (_request, socket) => void socket.end(answers.shift() ?? '') });
     const edge = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: broken.url });
     for (let count = 0; count < 3; count += 1)
       expect(await refused(edge.socketUrl)).toMatchObject({ status: 502, error: { code: 'UPSTREAM_FAILED' } });
