@@ -41,6 +41,7 @@ export async function ensureBuild({ log }) {
       'tag:type:service,tag:type:deploy',
       '--parallel=2',
       '--outputStyle=static',
+      '--skipSync',
     ],
     { log, cwd: checkout, env: nxEnvironment },
   );

@@ -19,7 +19,7 @@ export async function ensureNodePackages({ log }) {
       log,
       cwd: checkout,
       progress: () => {
-        const there = paths.filter((path) => existsSync(join(checkout, path))).length;
+        const there = paths.filter((path) => existsSync(join(checkout, path, 'package.json'))).length;
         return `${there} of up to ${paths.length} packages`;
       },
     });

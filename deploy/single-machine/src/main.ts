@@ -16,7 +16,7 @@ export async function runSingleMachine(log: (line: string) => void): Promise<voi
   let platform: Platform | undefined;
   let stoppingSinceMs: number | undefined;
 
-  const end = (signal: NodeJS.Signals) => {
+  const end = (signal: NodeJS.Signals, what: string = signal) => {
     if (stoppingSinceMs !== undefined) {
       if (Date.now() - stoppingSinceMs < SAME_SIGNAL_MS) return;
       log(`${signal} again: killing everything`);
@@ -24,11 +24,11 @@ export async function runSingleMachine(log: (line: string) => void): Promise<voi
       process.exit(128 + constants.signals[signal]);
     }
     stoppingSinceMs = Date.now();
-    log(`${signal}: stopping everything in order (once more kills at once)`);
+    log(`${what}: stopping everything in order${signal === 'SIGINT' ? ' (Ctrl-C again kills it)' : ''}`);
     ending.abort();
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
-  endWithNpm(() => end('SIGHUP'));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => end(signal));
+  endWithNpm(() => end('SIGHUP', 'npm is gone'));
 
   try {
     platform = await startPlatform({ env: process.env, log, signal: ending.signal });
