@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { knownGrants, type Grant } from '@weir/access';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
-import { databaseAdapter, migrateDatabase, type Logger } from '@weir/platform';
+import type { Logger } from '@weir/platform';
+import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
 import { z } from 'zod';
 import { Prisma, PrismaClient } from './generated/client.js';
 
