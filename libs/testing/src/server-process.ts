@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -43,9 +43,12 @@ const START_ATTEMPTS = 5;
 const START_TIMEOUT_MS = 30_000;
 const running = new Set<ChildProcess>();
 
-// A test run that ends before its tests have stopped their servers leaves none behind.
+const directories = new Set<string>();
+
+// A test run that ends before its tests have stopped their servers leaves nothing behind.
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
 });
 
 /** A server with a port of the loopback interface and a directory of its own, which both survive a restart. */
@@ -63,6 +66,7 @@ export class ServerProcess {
 
   static async start(options: ServerProcessOptions): Promise<ServerProcess> {
     const directory = await mkdtemp(join(tmpdir(), `weir-${options.name}-`));
+    directories.add(directory);
     const server = new ServerProcess(options, directory);
     try {
       server.#user = await options.prepare?.(directory);
@@ -77,7 +81,7 @@ export class ServerProcess {
         }
       }
     } catch (error) {
-      await rm(directory, { recursive: true, force: true });
+      await server.stop();
       throw error;
     }
   }
@@ -129,6 +133,7 @@ export class ServerProcess {
   async stop(): Promise<void> {
     await this.#end('SIGTERM');
     await rm(this.#directory, { recursive: true, force: true });
+    directories.delete(this.#directory);
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
