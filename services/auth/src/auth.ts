@@ -32,6 +32,8 @@ export interface Auth {
   readonly users: Users;
   readonly apiKeys: ApiKeys;
   readonly applications: Applications;
+  readonly passwords: Passwords;
+  readonly limits: LoginLimits;
   readonly login: Login;
   /** Answers on the bus and keeps house, until `close`. */
   start(): void;
@@ -55,7 +57,7 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
     failuresPerUser: config.WEIR_AUTH_LOGIN_FAILURES_PER_USER,
     failuresPerAddress: config.WEIR_AUTH_LOGIN_FAILURES_PER_ADDRESS,
   });
-  const login = new Login({ database, passwords, limits, tokens, tokenTtlS: config.WEIR_AUTH_TOKEN_TTL_S });
+  const login = new Login({ users, passwords, limits, tokens, tokenTtlS: config.WEIR_AUTH_TOKEN_TTL_S });
 
   let registrations: readonly Registration[] = [];
   let purgeTimer: NodeJS.Timeout | undefined;
@@ -66,7 +68,7 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
     tokens.purge().catch((err: unknown) => log.warn({ err }, 'expired tokens could not be removed'));
   };
   return {
-    ...{ database, keys, tokens, users, apiKeys, applications, login },
+    ...{ database, keys, tokens, users, apiKeys, applications, passwords, limits, login },
     start: () => {
       registrations = serveBus(bus, { applications, apiKeys, keys });
       purgeTimer = setInterval(purge, PURGE_INTERVAL_MS);

@@ -13,6 +13,16 @@ export interface UserRecord {
   readonly createdAt: Date;
 }
 
+/** What a log-in needs to know. */
+export interface UserAccount {
+  readonly userId: string;
+  readonly tenant: string;
+  readonly username: string;
+  readonly passwordHash: string;
+  readonly grants: readonly Grant[];
+  readonly locked: boolean;
+}
+
 export interface UserChange {
   readonly password?: string | undefined;
   readonly grants?: readonly Grant[] | undefined;
@@ -54,6 +64,17 @@ export class Users {
       if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The username is taken', { username });
       throw error;
     }
+  }
+
+  /** Of any tenant. The username is a normal one. */
+  async findAccount(username: string): Promise<UserAccount | undefined> {
+    const row = await this.ports.database.user.findUnique({ where: { username } });
+    return row === null ? undefined : { ...recordOf(row), tenant: row.tenantName, passwordHash: row.passwordHash };
+  }
+
+  /** Unless the password has been changed meanwhile. */
+  async replaceHash({ userId, passwordHash: before }: UserAccount, passwordHash: string): Promise<void> {
+    await this.ports.database.user.updateMany({ where: { id: userId, passwordHash: before }, data: { passwordHash } });
   }
 
   /** Throws NOT_FOUND, also for another tenant's user. */

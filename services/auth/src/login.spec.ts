@@ -1,0 +1,279 @@
+import { hash } from '@node-rs/argon2';
+import { grant } from '@weir/access';
+import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Login } from './login.js';
+import { AuthInstance, startSurroundings, type Surroundings } from './testing/auth-instance.js';
+
+const PASSWORD = 'correct horse battery';
+const FORBIDDEN = {
+  err: { ec: 105, em: 'The username or the password is wrong.' },
+  ret: null,
+  ext: null,
+  ebd: null,
+};
+
+let surroundings: Surroundings;
+let instance: AuthInstance;
+let other: AuthInstance;
+
+beforeAll(async () => {
+  surroundings = await startSurroundings();
+  [instance, other] = await Promise.all([
+    AuthInstance.start(surroundings.env),
+    AuthInstance.start({ ...surroundings.env, WEIR_AUTH_EXPIRE_UTC_OFFSET_HOURS: '0' }),
+  ]);
+  await instance.auth.users.create('default', 'ada@example.org', PASSWORD, [grant('play', '*')]);
+  await instance.auth.users.create('default', 'locked', PASSWORD, []);
+  await instance.auth.users.change('default', 'locked', { locked: true });
+}, 60_000);
+
+afterAll(async () => {
+  await Promise.all([instance.stop(), other.stop()]);
+  await surroundings.stop();
+});
+
+beforeEach(() => instance.context.redis.flushall());
+
+const login = (body: unknown, options: { from?: string; url?: string; headers?: Record<string, string> } = {}) =>
+  instance.request('POST', options.url ?? '/auth/', { body, ...options });
+
+describe('POST /auth/', () => {
+  test('answers as the original documents show it', async () => {
+    const beforeS = Math.floor(Date.now() / 1000);
+    const { status, json } = await login({ username: 'ada@example.org', password: PASSWORD });
+    expect(status).toBe(200);
+    expect(Object.keys(json)).toEqual(['err', 'ret', 'ext', 'ebd']);
+    expect(json).toEqual({
+      err: { ec: 0, em: 'ok' },
+      ret: { token: expect.any(String), expire: expect.stringMatching(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+08$/) },
+      ext: null,
+      ebd: null,
+    });
+    const { exp } = decodeJwt(json.ret.token);
+    const instant = new Date(json.ret.expire.replace(' ', 'T').replace(/\d{3}\+08$/, '+08:00'));
+    expect(instant.getTime() / 1000).toBe(exp);
+    expect(exp).toBeGreaterThanOrEqual(beforeS + 12 * 60 * 60);
+  });
+
+  test('makes no difference between /auth/ and /auth', async () => {
+    const { status } = await login({ username: 'ada@example.org', password: PASSWORD }, { url: '/auth' });
+    expect(status).toBe(200);
+  });
+
+  test('takes the name in other letters, and members that it does not know', async () => {
+    const body = { username: ' ADA@Example.org ', password: PASSWORD, app: 'x' };
+    expect((await login(body)).status).toBe(200);
+  });
+
+  test('writes the time in the zone that is set', async () => {
+    const body = { username: 'ada@example.org', password: PASSWORD };
+    const { json } = await other.request('POST', '/auth/', { body });
+    expect(json.ret.expire).toMatch(/\+00$/);
+  });
+
+  test('sets a cookie that scripts and other sites have no use of', async () => {
+    const body = { username: 'ada@example.org', password: PASSWORD };
+    const plain = await login(body);
+    expect(plain.headers['set-cookie']).toBe(
+      `token=${plain.json.ret.token}; Path=/; Max-Age=${/Max-Age=(\d+)/.exec(String(plain.headers['set-cookie']))?.[1]}; HttpOnly; SameSite=Strict`,
+    );
+    const secure = await login(body, { headers: { 'x-forwarded-proto': 'https' } });
+    expect(secure.headers['set-cookie']).toMatch(/; Secure$/);
+  });
+
+  test('gives a token that the published keys verify, with the user’s tenant and grants', async () => {
+    const { json } = await login({ username: 'ada@example.org', password: PASSWORD });
+    await instance.app.listen(0, '127.0.0.1');
+    const keys = createRemoteJWKSet(new URL('/auth/jwks.json', await instance.app.getUrl()));
+    const { payload, protectedHeader } = await jwtVerify(json.ret.token, keys, { issuer: 'weir', audience: 'weir' });
+    expect(protectedHeader).toEqual({ alg: 'EdDSA', kid: instance.auth.keys.jwks.keys[0]?.kid, typ: 'JWT' });
+    expect(payload).toEqual({
+      iss: 'weir',
+      aud: 'weir',
+      sub: expect.stringMatching(/^user:/),
+      tenant: 'default',
+      jti: expect.any(String),
+      iat: expect.any(Number),
+      exp: expect.any(Number),
+      grants: [{ verb: 'play', object: '*' }],
+    });
+    const wellKnown = await instance.request('GET', '/.well-known/jwks.json');
+    expect(wellKnown.json).toEqual(instance.auth.keys.jwks);
+    expect(JSON.stringify(wellKnown.json)).not.toContain('"d"');
+  });
+});
+
+describe('a refused log-in', () => {
+  const cases = [
+    ['a wrong password', { username: 'ada@example.org', password: 'wrong' }],
+    ['an unknown user', { username: 'nobody', password: PASSWORD }],
+    ['a locked user with the right password', { username: 'locked', password: PASSWORD }],
+    ['a locked user with a wrong password', { username: 'locked', password: 'wrong' }],
+  ] as const;
+
+  test('is the same answer for a wrong password, an unknown and a locked user, to the last header', async () => {
+    const answers = await Promise.all(cases.map(([, body], i) => login(body, { from: `198.51.100.${i}` })));
+    for (const { status, json, headers } of answers) {
+      expect([status, json]).toEqual([401, FORBIDDEN]);
+      expect({ ...headers, date: '' }).toEqual({ ...answers[0]?.headers, date: '' });
+    }
+  });
+
+  test.each(cases)('does the same work for %s: one look-up, one verification', async (_name, body) => {
+    const { counts, attempt } = countingLogin();
+    expect(await attempt(body)).toEqual({ tag: 'refused' });
+    expect(counts).toEqual({ lookUps: 1, verifications: 1 });
+  });
+
+  test('does the same work for a user who must wait, even with the right password', async () => {
+    for (let i = 0; i < 5; i++) await login({ username: 'ada@example.org', password: 'wrong' });
+    const { counts, attempt } = countingLogin();
+    expect(await attempt({ username: 'ada@example.org', password: PASSWORD })).toEqual({ tag: 'refused' });
+    expect(counts).toEqual({ lookUps: 1, verifications: 1 });
+  });
+});
+
+/** The service's log-in with counters in front of the users and of the password hashes. */
+const countingLogin = () => {
+  const { users, passwords, limits, tokens } = instance.auth;
+  const counts = { lookUps: 0, verifications: 0 };
+  const login = new Login({
+    ...{ limits, tokens, tokenTtlS: 60 },
+    users: {
+      findAccount: (name) => {
+        counts.lookUps++;
+        return users.findAccount(name);
+      },
+      replaceHash: (account, hash) => users.replaceHash(account, hash),
+    },
+    passwords: {
+      verify: (hash, password) => {
+        counts.verifications++;
+        return passwords.verify(hash, password);
+      },
+      hash: (password) => passwords.hash(password),
+      isCurrent: (hash) => passwords.isCurrent(hash),
+    },
+  });
+  return {
+    counts,
+    attempt: (body: { username: string; password: string }) => login.attempt({ ...body, address: '203.0.113.9' }),
+  };
+};
+
+describe('limits', () => {
+  const wrong = { username: 'ada@example.org', password: 'wrong' };
+  const right = { username: 'ada@example.org', password: PASSWORD };
+
+  test('make a user wait on every instance, and say nothing of it', async () => {
+    for (let i = 0; i < 5; i++) await login(wrong, { from: `198.51.100.${i}` });
+    const options = { body: right, from: '198.51.100.9' };
+    for (const where of [instance, other]) {
+      const { status, json } = await where.request('POST', '/auth/', options);
+      expect([status, json]).toEqual([401, FORBIDDEN]);
+    }
+    for (const key of await instance.context.redis.keys('auth:login:*:wait')) await instance.context.redis.del(key);
+    expect((await login(right)).status).toBe(200);
+    expect((await login(right)).status).toBe(200);
+  });
+
+  test('make an address wait, whomever it names, and tell how long', async () => {
+    const from = '198.51.100.77';
+    for (let i = 0; i < 30; i++) await login({ username: `user${i}`, password: 'wrong' }, { from });
+    const { status, json, headers } = await other.request('POST', '/auth/', { body: right, from });
+    expect(status).toBe(429);
+    expect(json).toEqual({ err: { ec: 429, em: expect.any(String) }, ret: null, ext: null, ebd: null });
+    expect(Number(headers['retry-after'])).toBeGreaterThan(0);
+    expect((await login(right, { from: '198.51.100.78' })).status).toBe(200);
+  });
+
+  test('count the address that the gateway tells, and believe nobody else', async () => {
+    const direct = await AuthInstance.start({ ...surroundings.env, WEIR_AUTH_TRUSTED_PROXIES: '192.0.2.1' });
+    try {
+      for (let i = 0; i < 30; i++) {
+        await direct.request('POST', '/auth/', { body: { ...wrong, username: `u${i}` }, from: `198.51.100.${i}` });
+      }
+      const { status } = await direct.request('POST', '/auth/', { body: right, from: '198.51.100.200' });
+      expect(status).toBe(429);
+    } finally {
+      await direct.stop();
+    }
+  });
+});
+
+describe('a malformed log-in', () => {
+  test.each([
+    ['no JSON', '{"username":', 400, {}],
+    ['an empty body', '', 400, {}],
+    ['a list', [], 400, {}],
+    ['no password', { username: 'ada' }, 400, {}],
+    ['an empty password', { username: 'ada', password: '' }, 400, {}],
+    ['a password that is no text', { username: 'ada', password: 7 }, 400, {}],
+    ['an endless name', { username: 'a'.repeat(257), password: PASSWORD }, 400, {}],
+    ['an endless password', { username: 'ada', password: 'a'.repeat(1025) }, 400, {}],
+    ['a form', 'username=ada&password=x', 415, { 'content-type': 'application/x-www-form-urlencoded' }],
+    ['plain text', '{"username":"ada","password":"x"}', 415, { 'content-type': 'text/plain' }],
+    ['something unheard of', 'x', 415, { 'content-type': 'application/x-unheard-of' }],
+    ['a large body', { username: 'ada', password: 'a'.repeat(40_000) }, 413, {}],
+    ['a name that would be a prototype', '{"__proto__":{"a":1},"username":"a","password":"b"}', 400, {}],
+  ])('with %s is refused in the envelope', async (_name, body, status, headers) => {
+    const response = await login(body, { headers });
+    expect(response.status).toBe(status);
+    expect(response.json).toEqual({ err: { ec: 103, em: expect.any(String) }, ret: null, ext: null, ebd: null });
+  });
+});
+
+describe('without its servers', () => {
+  const right = { username: 'ada@example.org', password: PASSWORD };
+  const unavailable = { err: { ec: 503, em: expect.any(String) }, ret: null, ext: null, ebd: null };
+
+  test('Redis: nobody is let in until it is back', async () => {
+    await surroundings.redis.kill();
+    const { status, json } = await login(right);
+    expect([status, json]).toEqual([503, unavailable]);
+    await surroundings.redis.restart();
+    await expect.poll(async () => (await login(right)).status, { timeout: 10_000 }).toBe(200);
+  }, 30_000);
+
+  test('PostgreSQL: nobody is let in until it is back', async () => {
+    await surroundings.postgres.kill();
+    const { status, json } = await login(right);
+    expect([status, json]).toEqual([503, unavailable]);
+    await surroundings.postgres.restart();
+    await instance.context.redis.flushall();
+    await expect.poll(async () => (await login(right)).status, { timeout: 10_000 }).toBe(200);
+  }, 30_000);
+});
+
+test('a hash of older parameters is replaced at the next log-in', async () => {
+  await instance.auth.users.create('default', 'old', PASSWORD, []);
+  const passwordHash = await hash(PASSWORD, { memoryCost: 8192, timeCost: 1 });
+  await instance.auth.database.user.update({ where: { username: 'old' }, data: { passwordHash } });
+  expect((await login({ username: 'old', password: PASSWORD })).status).toBe(200);
+  const account = await instance.auth.users.findAccount('old');
+  expect(account?.passwordHash).toMatch(/^\$argon2id\$v=19\$m=19456,/);
+  expect((await login({ username: 'old', password: PASSWORD })).status).toBe(200);
+});
+
+test('a user who is locked while logging in gets no token', async () => {
+  const { users, passwords, limits, tokens } = instance.auth;
+  const attempt = new Login({
+    ...{ users, passwords, tokens, tokenTtlS: 60 },
+    limits: {
+      admitUser: (name) => limits.admitUser(name),
+      admitAddress: (address) => limits.admitAddress(address),
+      // Between the password's check and the token.
+      succeeded: async () => void (await users.change('default', 'ada@example.org', { locked: true })),
+    },
+  });
+  try {
+    expect(await attempt.attempt({ username: 'ada@example.org', password: PASSWORD, address: '::1' })).toEqual({
+      tag: 'refused',
+    });
+    const account = await users.findAccount('ada@example.org');
+    expect(await tokens.list('default', `user:${account?.userId}`, 10)).toEqual([]);
+  } finally {
+    await users.change('default', 'ada@example.org', { locked: false });
+  }
+});
