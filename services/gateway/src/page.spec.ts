@@ -201,6 +201,7 @@ describe('the first page', () => {
         info: 'Stopped by publisher stop',
       });
     await shows(page, 'play', '[role=alert]', 'The publisher has stopped.');
+    await shows(page, 'play', '.state', 'Ended');
 
     await play.click();
     await shows(page, 'play', '.state', 'Playing');

@@ -70,6 +70,13 @@ class Panel {
     this.video.srcObject = null;
   }
 
+  /** Over in good order; the text says by whom. */
+  ended(text) {
+    this.idle();
+    this.say('idle', 'Ended');
+    this.complain(text);
+  }
+
   failed(text) {
     this.idle();
     this.say('failed', 'Failed');
@@ -163,10 +170,10 @@ class Run {
       if (!stream.ended) {
         this.panel.live();
         onLive?.();
-      } else if (stream.status === 'FAILED') this.#end(() => this.panel.failed(adviceForStream(stream.info)));
-      else {
-        this.#end(() => this.panel.idle());
-        if (stream.info !== '') this.panel.complain(adviceForStream(stream.info));
+      } else if (stream.status === 'FAILED' && !stream.info.startsWith('Stopped by')) {
+        this.#end(() => this.panel.failed(adviceForStream(stream.info)));
+      } else {
+        this.#end(() => this.panel.ended(stream.info === '' ? '' : adviceForStream(stream.info)));
       }
     };
     stream.addEventListener('status', onStatus);
