@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { schemaDifference } from '@weir/platform';
+import { schemaDifference } from '@weir/platform/database';
 
 const name = process.argv[2];
 if (!/^[a-z0-9_]+$/.test(name ?? '')) throw new Error('usage: new-migration.mjs <name in a-z, 0-9 and _>');

@@ -1,0 +1,192 @@
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { databaseAdapter } from '@weir/platform/database';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { generateApiKey } from './api-keys.js';
+import { AuthInstance, startSurroundings, type Surroundings } from './testing/auth-instance.js';
+
+let surroundings: Surroundings;
+let file: string;
+let single: Readonly<Record<string, string>>;
+
+beforeAll(async () => {
+  surroundings = await startSurroundings();
+  file = path.join(surroundings.folder, 'credentials.json');
+  single = { ...surroundings.env, WEIR_SINGLE_MACHINE: '1', WEIR_CREDENTIALS_FILE: file };
+}, 60_000);
+
+afterAll(() => surroundings.stop());
+
+beforeEach(async () => {
+  await rm(file, { force: true });
+  const connection = await databaseAdapter({ url: surroundings.postgres.url, schema: 'auth' }).connect();
+  await connection.executeScript('DROP SCHEMA IF EXISTS auth CASCADE');
+  await connection.dispose();
+});
+
+/** Starts the service, asks it something, and stops it. */
+const during = async <T>(
+  env: Readonly<Record<string, string>>,
+  work: (instance: AuthInstance) => Promise<T>,
+): Promise<T> => {
+  const instance = await AuthInstance.start(env);
+  try {
+    await instance.context.redis.flushall();
+    return await work(instance);
+  } finally {
+    await instance.stop();
+  }
+};
+
+const credentials = async () => JSON.parse(await readFile(file, 'utf8'));
+
+/** What the credentials are good for: the status of a log-in and of an operator's question. */
+const tryOut = async (instance: AuthInstance, { user, operator }: Awaited<ReturnType<typeof credentials>>) => [
+  (await instance.request('POST', '/auth/', { body: user })).status,
+  (await instance.request('GET', '/auth/users', { as: operator.key })).status,
+];
+
+describe('the single-machine mode', () => {
+  test('makes a demo tenant with credentials that work and an open application', async () => {
+    await during(single, async (instance) => {
+      const made = await credentials();
+      expect(made).toEqual({
+        user: { username: 'demo', password: expect.stringMatching(/^[\w-]{20}$/) },
+        operator: { key: expect.stringMatching(/^weir_/) },
+      });
+      expect((await stat(file)).mode & 0o777).toBe(0o600);
+      expect(await tryOut(instance, made)).toEqual([200, 200]);
+      const { json } = await instance.request('GET', '/auth/applications', { as: made.operator.key });
+      expect(json.applications).toEqual([{ appKey: 'defaultApp', tenant: 'demo', policy: 'open' }]);
+    });
+  });
+
+  test('keeps its credentials over a restart, and what others wrote beside them', async () => {
+    await during(single, async () => undefined);
+    const first = { ...(await credentials()), robots: [{ id: 'r1' }] };
+    await writeFile(file, JSON.stringify(first));
+    await during(single, async (instance) => expect(await tryOut(instance, first)).toEqual([200, 200]));
+    expect(await credentials()).toEqual(first);
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+  });
+
+  test('makes new secrets when the file is lost, and the old ones end', async () => {
+    await during(single, async () => undefined);
+    const lost = await credentials();
+    await rm(file);
+    await during(single, async (instance) => {
+      const made = await credentials();
+      expect(await tryOut(instance, made)).toEqual([200, 200]);
+      expect(await tryOut(instance, lost)).toEqual([401, 401]);
+    });
+  });
+
+  test('makes what the file lacks and keeps the rest', async () => {
+    await during(single, async () => undefined);
+    const { user } = await credentials();
+    await writeFile(file, JSON.stringify({ user, devices: 3 }));
+    await during(single, async (instance) => {
+      const mended = await credentials();
+      expect(mended).toEqual({ user, devices: 3, operator: { key: expect.any(String) } });
+      expect(await tryOut(instance, mended)).toEqual([200, 200]);
+    });
+  });
+
+  test('takes the file’s word when the database is new', async () => {
+    const kept = { user: { username: 'demo', password: 'chosen by me' }, operator: { key: generateApiKey() } };
+    await writeFile(file, JSON.stringify(kept));
+    await during(single, async (instance) => expect(await tryOut(instance, kept)).toEqual([200, 200]));
+  });
+
+  test('gives a removed application not back', async () => {
+    await during(single, async (instance) => {
+      const { operator } = await credentials();
+      await instance.request('DELETE', '/auth/applications/defaultApp', { as: operator.key });
+    });
+    await during(single, async (instance) =>
+      expect(await instance.auth.applications.find('defaultApp')).toBeUndefined(),
+    );
+  });
+
+  test('does not touch a file that it can not read', async () => {
+    await writeFile(file, '{');
+    await expect(AuthInstance.start(single)).rejects.toThrow(file);
+    expect(await readFile(file, 'utf8')).toBe('{');
+  });
+
+  test('needs to know where the file is', async () => {
+    const env = { ...surroundings.env, WEIR_SINGLE_MACHINE: '1' };
+    await expect(AuthInstance.start(env)).rejects.toThrow('WEIR_CREDENTIALS_FILE');
+  });
+
+  test('two instances that start together make one set of credentials', async () => {
+    const instances = await Promise.all([AuthInstance.start(single), AuthInstance.start(single)]);
+    try {
+      const made = await credentials();
+      for (const instance of instances) expect(await tryOut(instance, made)).toEqual([200, 200]);
+      expect(await instances[0].auth.database.apiKey.count()).toBe(1);
+    } finally {
+      await Promise.all(instances.map((instance) => instance.stop()));
+    }
+  });
+});
+
+describe('outside the single-machine mode', () => {
+  test('there is no user, no key, no file, and defaultApp asks for a token', async () => {
+    await during({ ...surroundings.env, WEIR_CREDENTIALS_FILE: file }, async ({ auth }) => {
+      expect(await auth.database.user.count()).toBe(0);
+      expect(await auth.database.apiKey.count()).toBe(0);
+      expect(await auth.database.application.findMany()).toMatchObject([
+        { appKey: 'defaultApp', tenantName: 'default', policy: 'TOKEN' },
+      ]);
+    });
+    await expect(stat(file)).rejects.toThrow('ENOENT');
+  });
+
+  test('what a single machine had made is removed', async () => {
+    await during(single, async () => undefined);
+    const old = await credentials();
+    await during(surroundings.env, async (instance) => {
+      expect(await tryOut(instance, old)).toEqual([401, 401]);
+      expect(await instance.auth.applications.find('defaultApp')).toMatchObject({
+        tenantName: 'default',
+        policy: 'TOKEN',
+      });
+    });
+  });
+
+  test('the first operator’s key comes from the environment, and a new one replaces it', async () => {
+    const [first, second] = [generateApiKey(), generateApiKey()];
+    const withKey = (key: string) => ({ ...surroundings.env, WEIR_BOOTSTRAP_OPERATOR_KEY: key });
+    const status = (instance: AuthInstance, key: string) =>
+      instance.request('GET', '/auth/users', { as: key }).then((response) => response.status);
+    await during(withKey(first), async (instance) => expect(await status(instance, first)).toBe(200));
+    await during(withKey(second), async (instance) => {
+      expect(await status(instance, second)).toBe(200);
+      expect(await status(instance, first)).toBe(401);
+    });
+    await during(surroundings.env, async (instance) => expect(await status(instance, second)).toBe(200));
+  });
+
+  test('or from a file, for a tenant of any name', async () => {
+    const key = generateApiKey();
+    const keyFile = path.join(surroundings.folder, 'operator-key');
+    await writeFile(keyFile, `${key}\n`);
+    const env = {
+      ...surroundings.env,
+      WEIR_BOOTSTRAP_OPERATOR_KEY_FILE: keyFile,
+      WEIR_BOOTSTRAP_TENANT: 'acme',
+    };
+    await during(env, async (instance) => {
+      const { json } = await instance.request('GET', '/auth/applications', { as: key });
+      expect(json.applications).toEqual([{ appKey: 'defaultApp', tenant: 'acme', policy: 'token' }]);
+    });
+    await writeFile(keyFile, 'not a key');
+    await expect(AuthInstance.start(env)).rejects.toThrow(keyFile);
+  });
+
+  test('a key of another form is refused with the settings', async () => {
+    const env = { ...surroundings.env, WEIR_BOOTSTRAP_OPERATOR_KEY: 'secret' };
+    await expect(AuthInstance.start(env)).rejects.toThrow('WEIR_BOOTSTRAP_OPERATOR_KEY');
+  });
+});
