@@ -101,19 +101,27 @@ describe('order of packets', () => {
     const stray = packet({ ssrc: 9, sequenceNumber: 500, timestamp: 77, payload: SLICE });
     expect(assembler.push(stray)).toEqual([]);
     expect(times(assembler.push(deltaAt(1, 3000)))).toEqual([3000]);
-    const second = packet({ ssrc: 9, sequenceNumber: 501, timestamp: 1_000_000, payload: stapA(SPS, PPS, KEY_SLICE) });
-    expect(summary(assembler.push(second))).toEqual([
-      { rtpTimestamp: 1_000_000, isKeyFrame: true, complete: true, lost: true },
-    ]);
+    const again = packet({
+      ssrc: 9,
+      sequenceNumber: 700,
+      timestamp: 1_000_000,
+      marker: false,
+      payload: stapA(SMALLER_SPS, PPS),
+    });
+    expect(assembler.push(again)).toEqual([]);
+    const frames = assembler.push(packet({ ssrc: 9, sequenceNumber: 701, timestamp: 1_000_000, payload: KEY_SLICE }));
+    expect(summary(frames)).toEqual([{ rtpTimestamp: 1_000_000, isKeyFrame: true, complete: true, lost: true }]);
+    expect((frames[0] as NalFrame).parameterSets?.sps).toEqual([SMALLER_SPS]);
     expect(assembler.ssrc).toBe(9);
   });
 
   it('takes up a numbering that began anew', () => {
     const assembler = h264();
     assembler.push(keyFrameAt(100, 0));
-    expect(assembler.push(deltaAt(30_000, 9_000_000))).toEqual([]);
-    expect(summary(assembler.push(keyFrameAt(30_001, 9_003_000)))).toEqual([
-      { rtpTimestamp: 9_003_000, isKeyFrame: true, complete: true, lost: true },
+    expect(assembler.push(keyFrameAt(30_000, 9_000_000))).toEqual([]);
+    expect(summary(assembler.push(deltaAt(30_001, 9_003_000)))).toEqual([
+      { rtpTimestamp: 9_000_000, isKeyFrame: true, complete: true, lost: true },
+      { rtpTimestamp: 9_003_000, isKeyFrame: false, complete: true, lost: false },
     ]);
   });
 });

@@ -33,7 +33,7 @@ export class FrameAssembler {
   readonly #reorder: ReorderBuffer;
   readonly #timestamps = new Unwrapper(32);
   #ssrc: number | undefined;
-  #otherSource: { ssrc: number; nextSequenceNumber: number } | undefined;
+  #otherSource: RtpPacket | undefined;
   #lostBefore = false;
 
   constructor(options: FrameAssemblerOptions) {
@@ -53,8 +53,9 @@ export class FrameAssembler {
     const packet = isRtcp(rtpPacket) ? undefined : parseRtpPacket(rtpPacket);
     if (packet === undefined || packet.payloadType !== (this.#options.payloadType ?? packet.payloadType)) return [];
     const frames: Frame[] = [];
-    if (packet.ssrc !== this.#ssrc && !this.#isNewSource(packet, frames)) return [];
-    for (const ordered of this.#reorder.push(packet)) this.#take(ordered, frames);
+    for (const ours of packet.ssrc === this.#ssrc ? [packet] : this.#fromOtherSource(packet, frames)) {
+      for (const ordered of this.#reorder.push(ours)) this.#take(ordered, frames);
+    }
     return frames;
   }
 
@@ -66,22 +67,24 @@ export class FrameAssembler {
     return frames;
   }
 
-  #isNewSource(packet: RtpPacket, frames: Frame[]): boolean {
+  /** The packets to go on with: none for a stray, two when a new source has shown that it goes on sending. */
+  #fromOtherSource(packet: RtpPacket, frames: Frame[]): RtpPacket[] {
     if (this.#ssrc === undefined) {
       this.#ssrc = packet.ssrc;
-      return true;
+      return [packet];
     }
-    if (this.#options.ssrc !== undefined || packet.payload.length === 0) return false;
-    const candidate = this.#otherSource;
-    this.#otherSource = { ssrc: packet.ssrc, nextSequenceNumber: (packet.sequenceNumber + 1) & 0xffff };
-    if (candidate?.ssrc !== packet.ssrc || candidate.nextSequenceNumber !== packet.sequenceNumber) return false;
+    if (this.#options.ssrc !== undefined || packet.payload.length === 0) return [];
+    const first = this.#otherSource;
+    this.#otherSource = packet;
+    const follows = first?.ssrc === packet.ssrc && ((first.sequenceNumber + 1) & 0xffff) === packet.sequenceNumber;
+    if (!follows) return [];
     frames.push(...this.flush());
     this.#otherSource = undefined;
     this.#ssrc = packet.ssrc;
     this.#reorder.reset();
     this.#timestamps.reset();
     this.#lostBefore = true;
-    return true;
+    return [first, packet];
   }
 
   #take({ packet, lostBefore, restarted }: OrderedPacket, frames: Frame[]): void {

@@ -26,7 +26,7 @@ export class ReorderBuffer {
   readonly #limits: ReorderLimits;
   readonly #held = new Map<number, RtpPacket>();
   #next: number | undefined;
-  #restartCandidate: number | undefined;
+  #restartCandidate: RtpPacket | undefined;
 
   constructor(limits: ReorderLimits) {
     this.#limits = limits;
@@ -69,14 +69,16 @@ export class ReorderBuffer {
 
   /** One such packet may be a stray; two in sequence are a new numbering. */
   #pushFarAway(packet: RtpPacket): OrderedPacket[] {
-    if (packet.sequenceNumber !== this.#restartCandidate) {
-      this.#restartCandidate = (packet.sequenceNumber + 1) & 0xffff;
+    const first = this.#restartCandidate;
+    if (first === undefined || packet.sequenceNumber !== ((first.sequenceNumber + 1) & 0xffff)) {
+      this.#restartCandidate = packet;
       return [];
     }
     const ordered = this.flush();
     this.reset();
     this.#next = (packet.sequenceNumber + 1) & 0xffff;
-    ordered.push({ packet, lostBefore: true, restarted: true });
+    ordered.push({ packet: first, lostBefore: true, restarted: true });
+    ordered.push({ packet, lostBefore: false, restarted: false });
     return ordered;
   }
 

@@ -48,7 +48,7 @@ class Source {
   }
 
   /** Video at `frameMs`, a key frame each `gopMs`; `each` is called before every frame. */
-  play(durationMs: number, { frameMs = 40, gopMs = 1000, each = (_index: number) => {} } = {}): void {
+  play(durationMs: number, { frameMs = 40, gopMs = 1000, each = (_index: number): void => undefined } = {}): void {
     for (let index = 0; index * frameMs < durationMs; index++) {
       each(index);
       this.video((index * frameMs) % gopMs === 0);
