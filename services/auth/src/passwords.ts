@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hash, verify } from '@node-rs/argon2';
 import { ErrorCode, WeirError } from '@weir/contracts';
 
-/** argon2id (the library's default algorithm) with 19 MiB, 2 passes, 1 lane: what OWASP and RFC 9106's spirit ask. */
+/** argon2id (the library's default algorithm) with 19 MiB, 2 passes, 1 lane: as OWASP recommends. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1, outputLen: 32 } as const;
 const CURRENT_PREFIX = `$argon2id$v=19$m=${PARAMETERS.memoryCost},t=${PARAMETERS.timeCost},p=${PARAMETERS.parallelism}$`;
 
