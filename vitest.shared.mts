@@ -1,15 +1,15 @@
-import { defaultServerConditions } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 /**
  * Tests run the workspace's TypeScript sources (condition "@weir/source"); packages from node_modules are left to Node.
- * Vite's own compiler emits the decorator metadata that Nest needs.
+ * Vite's own compiler emits the decorator metadata that Nest needs. Vitest hands its conditions on to Node, so "module"
+ * is not among them: it leads to builds that only bundlers can read.
  */
 export const nodeTest = (root: string, name: string) =>
   defineConfig({
     root,
     cacheDir: `${import.meta.dirname}/node_modules/.vite/${name}`,
-    ssr: { resolve: { conditions: ['@weir/source', ...defaultServerConditions] } },
+    ssr: { resolve: { conditions: ['@weir/source', 'node', 'development|production'] } },
     test: {
       name,
       watch: false,

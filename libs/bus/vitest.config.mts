@@ -1,9 +1,3 @@
 import { nodeTest } from '../../vitest.shared.mts';
 
-const config = nodeTest(import.meta.dirname, '@weir/bus');
-
-/**
- * Vitest hands its conditions on to Node, and the condition "module" leads to a build of @opentelemetry/api that only
- * bundlers can read.
- */
-export default { ...config, ssr: { resolve: { conditions: ['@weir/source', 'node', 'development|production'] } } };
+export default nodeTest(import.meta.dirname, '@weir/bus');

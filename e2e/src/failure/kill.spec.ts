@@ -103,6 +103,7 @@ describe('kill -9 of a process while a stream plays', () => {
       );
       await player.call('in', 'stop');
       await player.waitForEvent('in', 'STOPPED');
+      await untilHealthy();
       const login = await fetch(`${httpUrl}/auth/`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
