@@ -2,8 +2,7 @@ import { Buffer } from 'node:buffer';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { encodeInterleaved, encodeRequest, encodeResponse, RtspDecoder } from '../src/codec.js';
-import type { RtspEvent } from '../src/messages.js';
+import { encodeInterleaved, encodeResponse, RtspDecoder } from '../src/codec.js';
 import type { SdpTrack, TrackDescription } from '../src/sdp.js';
 import { serverDeadlineMs, startServer, stepServer } from '../src/server-machine.js';
 import type {
@@ -15,13 +14,12 @@ import type {
   ServerState,
 } from '../src/server-state.js';
 import type { PortPair } from '../src/transport-header.js';
+import type { AccessPolicy } from './access.js';
 import { Transcript } from './transcript.js';
-
-export type AuthoriseEffect = Extract<ServerEffect, { tag: 'authorise' }>;
 
 export interface LoopbackOptions {
   readonly config?: Partial<ServerConfig>;
-  readonly authorise?: (effect: AuthoriseEffect) => HostAnswer;
+  readonly authorise?: AccessPolicy;
   /** Drops what a player would get over UDP, as a firewall does. */
   readonly udpIsBlocked?: boolean;
 }
@@ -96,10 +94,8 @@ export class Connection {
       Date.now(),
     );
     socket.on('data', (bytes) => {
-      for (const event of this.#decoder.push(bytes)) {
-        this.transcript.event('client', event, bytesOf);
-        this.input({ tag: 'received', event });
-      }
+      this.transcript.bytes('client', bytes);
+      for (const event of this.#decoder.push(bytes)) this.input({ tag: 'received', event });
     });
     socket.on('error', () => this.input({ tag: 'disconnected' }));
     socket.on('close', () => this.input({ tag: 'disconnected' }));
@@ -143,12 +139,12 @@ export class Connection {
     switch (effect.tag) {
       case 'send': {
         const bytes = encodeResponse(effect.response);
-        this.transcript.message('server', bytes);
+        this.transcript.bytes('server', bytes);
         if (this.socket.writable) this.socket.write(bytes);
         break;
       }
       case 'authorise':
-        this.#answer(effect.id, this.server.options.authorise?.(effect) ?? { tag: 'accepted' });
+        this.#answer(effect.id, this.server.options.authorise?.(effect, Date.now()) ?? { tag: 'accepted' });
         break;
       case 'describe':
         this.#answer(effect.id, this.#describe(effect.path));
@@ -262,21 +258,6 @@ export class Connection {
 
 function isMedia(track: SdpTrack): track is SdpTrack & TrackDescription {
   return track.kind !== 'other';
-}
-
-export function bytesOf(message: Exclude<RtspEvent, { tag: 'interleaved' }>): Buffer {
-  switch (message.tag) {
-    case 'request':
-      return encodeRequest(message);
-    case 'response':
-      return encodeResponse(message);
-    case 'malformed':
-      return Buffer.from(`malformed ${message.error.code}\n`);
-    default: {
-      const never: never = message;
-      return never;
-    }
-  }
 }
 
 /** An even RTP port and the next one for RTCP. */

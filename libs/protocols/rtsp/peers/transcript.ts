@@ -1,55 +1,80 @@
 import { Buffer } from 'node:buffer';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import type { RtspEvent } from '../src/messages.js';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { RtspDecoder } from '../src/codec.js';
 
 export type Side = 'client' | 'server';
 
 export interface TranscriptEntry {
   readonly from: Side;
-  /** A message's bytes as text, or `$<channel>` for interleaved frames. */
+  /** A message as it was on the wire, or `$<channel>` for interleaved frames. */
   readonly text: string;
 }
 
 const FOLDER = join(import.meta.dirname, 'transcripts');
 
+/** Specs with real peers write what was said into peers/transcripts; transcripts.spec.ts replays it. */
+export const isRecording = process.env['RECORD_TRANSCRIPTS'] === '1';
+
 /** What two peers said to each other: written down once with the real ones, replayed ever after. */
 export class Transcript {
   readonly entries: TranscriptEntry[] = [];
+  #sides = { client: new Splitter(), server: new Splitter() };
 
-  message(from: Side, bytes: Buffer): void {
-    this.entries.push({ from, text: bytes.toString('utf8').replaceAll('\r\n', '\n') });
+  bytes(from: Side, bytes: Uint8Array): void {
+    if (!isRecording) return;
+    for (const text of this.#sides[from].split(bytes)) if (!this.#isRepeated(text)) this.entries.push({ from, text });
   }
 
-  /** Runs of frames are written as one. */
-  event(from: Side, event: RtspEvent, bytes: (message: Exclude<RtspEvent, { tag: 'interleaved' }>) => Buffer): void {
-    if (event.tag !== 'interleaved') return this.message(from, bytes(event));
-    const text = `$${event.channel}\n`;
-    const seen = this.entries.findLast((entry) => !entry.text.startsWith('$') || entry.text === text);
-    if (seen?.text !== text) this.entries.push({ from, text });
+  /** Frames of one channel are written once between two messages. */
+  #isRepeated(text: string): boolean {
+    if (!text.startsWith('$')) return false;
+    const last = this.entries.findLast((entry) => !entry.text.startsWith('$') || entry.text === text);
+    return last?.text === text;
   }
 
   save(name: string, about: string): void {
     mkdirSync(FOLDER, { recursive: true });
-    const blocks = this.entries.map(({ from, text }) => `${from === 'client' ? '>>>' : '<<<'} ${from}\n${text}`);
+    const blocks = this.entries.map(({ from, text }) => `${from === 'client' ? '>>>' : '<<<'} ${from}\n${text}\n`);
     writeFileSync(join(FOLDER, `${name}.txt`), `${about}\n${blocks.join('')}`);
   }
 
-  static load(name: string): { readonly about: string; readonly entries: readonly TranscriptEntry[] } {
-    const [about = '', ...blocks] = readFileSync(join(FOLDER, `${name}.txt`), 'utf8').split(
-      /^(?=>>> client$|<<< server$)/m,
-    );
-    const entries = blocks.map((block): TranscriptEntry => {
+  static load(name: string): readonly TranscriptEntry[] {
+    const text = readFileSync(join(FOLDER, `${name}.txt`), 'utf8');
+    const [, ...blocks] = text.split(/^(?=>>> client$|<<< server$)/m);
+    return blocks.map((block) => {
       const end = block.indexOf('\n');
-      return { from: block.startsWith('>>>') ? 'client' : 'server', text: block.slice(end + 1) };
+      return { from: block.startsWith('>>>') ? 'client' : 'server', text: block.slice(end + 1, -1) };
     });
-    return { about: about.trim(), entries };
   }
 
-  /** The bytes of an entry as they were on the wire; a frame's payload is made up. */
-  static bytesOf(entry: TranscriptEntry): Buffer {
-    const frame = /^\$(\d+)\n$/.exec(entry.text);
-    if (frame) return Buffer.from([0x24, Number(frame[1]), 0, 4, 0x80, 0x60, 0, 1]);
-    return Buffer.from(entry.text.replaceAll('\n', '\r\n'), 'utf8');
+  static names(): string[] {
+    return readdirSync(FOLDER).map((file) => basename(file, '.txt'));
+  }
+}
+
+/** The bytes of an entry; the payload of a frame is made up. */
+export function wireBytes({ text }: TranscriptEntry): Buffer {
+  const frame = /^\$(\d+)$/.exec(text);
+  if (frame) return Buffer.from([0x24, Number(frame[1]), 0, 4, 0x80, 0x60, 0, 1]);
+  return Buffer.from(text.replaceAll('\n', '\r\n'), 'utf8');
+}
+
+/** Byte by byte, so that each event's own bytes are known. */
+class Splitter {
+  #decoder = new RtspDecoder();
+  #pending: number[] = [];
+
+  split(bytes: Uint8Array): string[] {
+    const texts: string[] = [];
+    for (const byte of bytes) {
+      this.#pending.push(byte);
+      for (const event of this.#decoder.push(Uint8Array.of(byte))) {
+        const text = Buffer.from(this.#pending).toString('utf8').replaceAll('\r\n', '\n');
+        texts.push(event.tag === 'interleaved' ? `$${event.channel}` : text);
+        this.#pending = [];
+      }
+    }
+    return texts;
   }
 }

@@ -1,18 +1,22 @@
-import { Buffer } from 'node:buffer';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type AuthoriseEffect, type LoopbackOptions, LoopbackServer } from '../peers/loopback-server.js';
+import { accountsOnly, PASSWORD, signedUrl, signedUrlsOnly, USERNAME } from '../peers/access.js';
+import { LoopbackClient } from '../peers/loopback-client.js';
+import { type LoopbackOptions, LoopbackServer } from '../peers/loopback-server.js';
 import { isInstalled, Program } from '../peers/programs.js';
-import { verifyCredentials } from './authentication.js';
-import type { HostAnswer } from './server-state.js';
-import { signStreamUrl, type StreamVerb, verifyStreamUrl } from './signed-url.js';
+import { isRecording } from '../peers/transcript.js';
+import type { ClientConfig } from './client-state.js';
+import type { StreamVerb } from './signed-url.js';
 
 const hasGStreamer = isInstalled('gst-launch-1.0');
+const hasGStreamerServer =
+  spawnSync('/usr/bin/python3', ['-c', "import gi; gi.require_version('GstRtspServer', '1.0')"]).status === 0;
+if (!hasGStreamerServer) console.warn("GStreamer's RTSP server is not installed: the tests with it are SKIPPED");
+const hasLive555Server = isInstalled('live555MediaServer');
 const hasOpenRtsp = isInstalled('openRTSP');
-/** Writes what the peers said into peers/transcripts, which transcripts.spec.ts replays. */
-const isRecording = process.env['RECORD_TRANSCRIPTS'] === '1';
 
 const opened: { close(): Promise<unknown> }[] = [];
 afterEach(async () => {
@@ -180,29 +184,11 @@ describe('ffmpeg as publisher and player', { timeout: 40_000 }, () => {
   });
 });
 
-const KEY = Buffer.alloc(32, 7);
-
-function signedUrlsOnly(effect: AuthoriseEffect): HostAnswer {
-  const verdict = verifyStreamUrl(effect.url, effect.verb, [KEY], Date.now());
-  if (verdict.tag === 'valid') return { tag: 'accepted' };
-  return { tag: 'refused', refusal: verdict.refusal === 'missing' ? 'unauthenticated' : 'forbidden' };
-}
-
 function sign(server: LoopbackServer, verb: StreamVerb, expiresAtS = Math.floor(Date.now() / 1000) + 60): string {
-  const origin = `rtsp://127.0.0.1:${server.port}`;
-  return signStreamUrl({ origin, path: 'lab/front camera', verb, expiresAtS, salt: 'salt', key: KEY });
+  return signedUrl(`rtsp://127.0.0.1:${server.port}`, 'lab/front camera', verb, expiresAtS);
 }
 
-/** One account for publishing and playing, by Basic or Digest. */
-function accountsOnly({ credentials, method, requestUrl }: AuthoriseEffect): HostAnswer {
-  const account = { method, url: requestUrl, realm: 'weir', username: 'bot', secret: PASSWORD };
-  return credentials && verifyCredentials(credentials, account)
-    ? { tag: 'accepted' }
-    : { tag: 'refused', refusal: 'unauthenticated' };
-}
-
-const PASSWORD = { tag: 'password', password: 'p@ss word' } as const;
-const USER = 'bot:p%40ss%20word@';
+const USER = `${USERNAME}:${encodeURIComponent(PASSWORD)}@`;
 
 describe('access', { timeout: 40_000 }, () => {
   it('lets ffmpeg push and play with signed URLs, each for its verb only', async () => {
@@ -335,3 +321,122 @@ describe('live555 as player', { timeout: 40_000 }, () => {
     record(server, 1, 'server-live555-play-signed', 'live555 openRTSP plays a signed URL');
   });
 });
+
+/** What a client machine pulls, another one pushes to a server of ours, and ffmpeg decodes it there. */
+async function expectRelayDecodes(source: string, config: Partial<ClientConfig>): Promise<LoopbackClient> {
+  const server = await listen();
+  let pusher: LoopbackClient | undefined;
+  const puller = new LoopbackClient(source, config, (track, kind, data) => pusher?.send(track, kind, data));
+  opened.push(puller);
+  await until(() => puller.isStarted || puller.ended !== undefined);
+  expect(puller.ended).toBeUndefined();
+  const tracks = puller.tracks.flatMap(({ kind, ...track }) => (kind === 'other' ? [] : [{ ...track, kind }]));
+  pusher = new LoopbackClient(server.url('relay'), { intent: { tag: 'push', sessionName: 'relay', tracks } });
+  opened.push(pusher);
+  await published(server, 'relay');
+  await expectDecoded(ffmpegPlay(server.url('relay'), ['-rtsp_transport', 'tcp']));
+  expect(puller.phase.tag).toBe('running');
+  return puller;
+}
+
+function recordClient(client: LoopbackClient, name: string, about: string): void {
+  if (isRecording) client.transcript.save(name, about);
+}
+
+async function serve(command: string, args: readonly string[]): Promise<string> {
+  const program = run(command, args);
+  await until(() => /\n/.test(program.stdout) || /rtsp:\/\/.*\n/.test(program.stderr));
+  return program.stdout + program.stderr;
+}
+
+async function gstreamerCamera(args: readonly string[] = []): Promise<string> {
+  const printed = await serve('/usr/bin/python3', [
+    join(import.meta.dirname, '../peers/gstreamer-rtsp-server.py'),
+    ...args,
+  ]);
+  return `127.0.0.1:${Number(printed)}/cam`;
+}
+
+describe('pulling', { timeout: 40_000 }, () => {
+  it.each(['tcp', 'udp'] as const)('takes what ffmpeg pushes to our own server over %s', async (lower) => {
+    const server = await listen();
+    ffmpegPush(server.url('lab/cam'), 'tcp');
+    await published(server, 'lab/cam');
+    const puller = await expectRelayDecodes(server.url('lab/cam'), { lowers: [lower] });
+    await puller.close();
+    await until(() => server.connections[1]?.ended !== undefined);
+    expect(server.connections[1]?.ended).toBe('teardown');
+  });
+
+  it('plays over TCP when UDP stays silent', async () => {
+    const server = await listen({ udpIsBlocked: true });
+    ffmpegPush(server.url('lab/cam'), 'tcp');
+    await published(server, 'lab/cam');
+    const config: Partial<ClientConfig> = { lowers: ['udp', 'tcp'], firstMediaTimeoutMs: 300 };
+    const puller = await expectRelayDecodes(server.url('lab/cam'), config);
+    expect(puller.connects.map(({ cause }) => cause)).toEqual(['start', 'transport']);
+  });
+
+  it('ends when the publisher has gone', async () => {
+    const server = await listen();
+    const pusher = ffmpegPush(server.url('lab/cam'), 'tcp');
+    await published(server, 'lab/cam');
+    const puller = new LoopbackClient(server.url('lab/cam'));
+    await until(() => puller.packets > 0);
+    pusher.signal('SIGKILL');
+    await until(() => puller.ended !== undefined);
+    expect(puller.ended).toEqual({ tag: 'closed-by-server' });
+  });
+
+  it.skipIf(!hasGStreamerServer).each([
+    ['tcp', []],
+    ['udp', ['--lower', 'udp']],
+    ['digest', ['--auth', 'digest']],
+    ['basic', ['--auth', 'basic']],
+  ])('takes a camera of GStreamer (%s)', async (name, args) => {
+    const user = args.includes('--auth') ? 'camera:p%40ss%20word@' : '';
+    const puller = await expectRelayDecodes(`rtsp://${user}${await gstreamerCamera(args)}`, {});
+    recordClient(puller, `client-gstreamer-${name}`, `GStreamer 1.22's RTSP server, ${name}`);
+  });
+
+  it.skipIf(!hasGStreamerServer)('keeps a session of GStreamer alive that lasts two seconds', async () => {
+    const puller = new LoopbackClient(`rtsp://${await gstreamerCamera(['--timeout', '2', '--lower', 'udp'])}`);
+    opened.push(puller);
+    await until(() => keepAlivesOf(puller) >= 5 || puller.ended !== undefined);
+    expect(puller.ended).toBeUndefined();
+    const { packets } = puller;
+    await until(() => puller.packets > packets);
+    await puller.close();
+    recordClient(puller, 'client-gstreamer-keep-alive', "GStreamer 1.22's RTSP server, a session of two seconds");
+  });
+
+  it.skipIf(!hasGStreamerServer)('is told by GStreamer that a password is wrong or a path unknown', async () => {
+    const protectedCamera = await gstreamerCamera(['--auth', 'digest']);
+    const wrong = new LoopbackClient(`rtsp://camera:wrong@${protectedCamera}`);
+    await until(() => wrong.ended !== undefined);
+    expect(wrong.ended).toEqual({ tag: 'unauthorised' });
+    recordClient(wrong, 'client-gstreamer-wrong-password', "GStreamer 1.22's RTSP server refuses a password");
+    const lost = new LoopbackClient(`rtsp://${await gstreamerCamera()}/nowhere`);
+    await until(() => lost.ended !== undefined);
+    expect(lost.ended).toEqual({ tag: 'refused', method: 'DESCRIBE', status: 404 });
+    recordClient(lost, 'client-gstreamer-404', "GStreamer 1.22's RTSP server knows no such path");
+  });
+
+  it.skipIf(!hasLive555Server).each(['tcp', 'udp'] as const)(
+    'takes a file of live555MediaServer over %s',
+    async (lower) => {
+      const folder = mkdtempSync(join(tmpdir(), 'weir-rtsp-'));
+      opened.push({ close: () => Promise.resolve(rmSync(folder, { recursive: true })) });
+      const source = ['-v', 'error', '-f', 'lavfi', '-i', 'testsrc2=size=320x240:rate=25:duration=20'];
+      await run('ffmpeg', [...source, ...H264, join(folder, 'test.264')]).finished;
+      const printed = await serve('sh', ['-c', 'cd "$0" && exec live555MediaServer', folder]);
+      const port = /:(\d+)\/<?filename/.exec(printed)?.[1] ?? '554';
+      const puller = await expectRelayDecodes(`rtsp://127.0.0.1:${port}/test.264`, { lowers: [lower] });
+      recordClient(puller, `client-live555-${lower}`, `live555MediaServer, RTP over ${lower}`);
+    },
+  );
+});
+
+function keepAlivesOf(client: LoopbackClient): number {
+  return client.requests.filter((method) => method === 'GET_PARAMETER').length;
+}
