@@ -17,6 +17,8 @@ const NOT_SOURCES = new Set(['node_modules', 'dist', 'out-tsc', 'gen', 'generate
 /** Nx works without its daemon, which would outlive us, and without its screen. */
 export const nxEnvironment = { ...process.env, NX_DAEMON: 'false', NX_TUI: 'false' };
 export const nxProgram = join(checkout, 'node_modules/.bin/nx');
+export const NX_OPTIONS = ['--parallel=2', '--outputStyle=static', '--skipSync'];
+const tscProgram = join(checkout, 'node_modules/.bin/tsc');
 
 /**
  * Generates code and compiles everything that the single machine runs. Does nothing, and starts nothing, if neither
@@ -29,22 +31,17 @@ export async function ensureBuild({ log }) {
   const before = existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
   const sources = sourcesHash();
   if (before === stamp(sources)) return;
-  await run(
-    'building',
-    [
-      process.execPath,
-      nxProgram,
-      'run-many',
-      '-t',
-      'build',
-      '-p',
-      'tag:type:service,tag:type:deploy',
-      '--parallel=2',
-      '--outputStyle=static',
-      '--skipSync',
-    ],
-    { log, cwd: checkout, env: nxEnvironment },
-  );
+  await run('generating code', [process.execPath, nxProgram, 'run-many', '-t', 'generate', ...NX_OPTIONS], {
+    log,
+    cwd: checkout,
+    env: nxEnvironment,
+  });
+  // Every service, whether or not it offers something to import: Nx takes only the latter for buildable.
+  const programs = projects().filter((project) => !project.startsWith('libs/'));
+  await run('compiling', [process.execPath, tscProgram, '--build', ...programs.map(libraryConfig)], {
+    log,
+    cwd: checkout,
+  });
   mkdirSync(dirname(stampFile), { recursive: true });
   writeFileSync(stampFile, stamp(sources));
 }
@@ -64,17 +61,23 @@ function sourcesHash() {
   return hash.digest('hex');
 }
 
-/** When each project was compiled, by whomever: null if it isn't. */
-function outputTimes() {
-  const projects = SOURCE_FOLDERS.flatMap((folder) => [...filesIn(folder)])
+/** The folders of all projects that are compiled. */
+const projects = () => [
+  ...SOURCE_FOLDERS.flatMap((folder) => [...filesIn(folder)])
     .filter((file) => file.endsWith('/tsconfig.lib.json'))
-    .map(dirname);
-  return Object.fromEntries(
-    [...projects, 'deploy/single-machine']
-      .sort()
-      .map((project) => [project, timeOf(join(checkout, project, 'dist/tsconfig.lib.tsbuildinfo'))]),
+    .map(dirname)
+    .sort(),
+  'deploy/single-machine',
+];
+
+/** @param {string} project */
+const libraryConfig = (project) => `${project}/tsconfig.lib.json`;
+
+/** When each project was compiled, by whomever: null if it isn't. */
+const outputTimes = () =>
+  Object.fromEntries(
+    projects().map((project) => [project, timeOf(join(checkout, project, 'dist/tsconfig.lib.tsbuildinfo'))]),
   );
-}
 
 /** @param {string} path */
 const timeOf = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? null;

@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { delimiter, isAbsolute, join } from 'node:path';
+import { createInterface } from 'node:readline';
 
 const OUTPUT_TAIL_LINES = 40;
 const HEARTBEAT_MS = 10_000;
@@ -24,7 +25,6 @@ export const seconds = (durationMs) =>
 
 /**
  * Runs a command to its end, telling every ten seconds how far it is. Its output is kept and shown only if it fails.
- * A signal that ends this process ends the command with all its children first.
  *
  * @param {string} what for the progress lines, e.g. "npm ci"
  * @param {[string, ...string[]]} command
@@ -36,7 +36,7 @@ export const seconds = (durationMs) =>
  *   onLine?: (line: string) => void,
  * }} options `progress` says how far it is; `onLine` sees each line of the output
  */
-export async function run(what, [file, ...args], { log, cwd, env, progress, onLine }) {
+export async function run(what, command, { log, cwd, env, progress, onLine }) {
   const startedAtMs = Date.now();
   log(`${what} ...`);
   /** @type {string[]} */
@@ -45,54 +45,84 @@ export async function run(what, [file, ...args], { log, cwd, env, progress, onLi
     const detail = progress?.() ?? '';
     log(`${what} ... ${detail === '' ? '' : `${detail}, `}${seconds(Date.now() - startedAtMs)}`);
   }, HEARTBEAT_MS);
-  /** @type {(signal: NodeJS.Signals) => void} */
-  let forward = () => {};
+  const end = await execute(command, {
+    cwd,
+    env,
+    onLine: (line) => {
+      onLine?.(line);
+      tail.push(line);
+      if (tail.length > OUTPUT_TAIL_LINES) tail.shift();
+    },
+  }).finally(() => clearInterval(heartbeat));
+  if (!end.ok) throw new SetupError(`${what} failed (${end.how}): ${command.join(' ')}\n${tail.join('\n')}`);
+  log(`${what}: done, ${seconds(Date.now() - startedAtMs)}`);
+}
+
+/**
+ * Runs a command to its end. A signal that ends this process ends the command first, with all that it has started.
+ *
+ * @param {[string, ...string[]]} command
+ * @param {{
+ *   cwd?: string | undefined,
+ *   env?: NodeJS.ProcessEnv | undefined,
+ *   timeoutMs?: number,
+ *   onLine: (line: string) => void,
+ * }} options `onLine` gets each line of the command's output
+ * @returns {Promise<{ ok: boolean, how: string }>} `how` it ended, e.g. "status 1"
+ */
+export async function execute([file, ...args], { cwd, env, timeoutMs, onLine }) {
+  // A process group of its own: a signal reaches what the command has started, too.
+  const child = spawn(file, args, {
+    cwd,
+    env: env ?? process.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
   /** @type {NodeJS.Signals | undefined} */
   let endedBy;
+  const signalAll = (/** @type {NodeJS.Signals} */ signal) => {
+    if (child.pid !== undefined && isThere(-child.pid)) process.kill(-child.pid, signal);
+  };
+  const forward = (/** @type {NodeJS.Signals} */ signal) => {
+    endedBy = signal;
+    signalAll(signal);
+  };
+  for (const signal of ENDING_SIGNALS) process.on(signal, forward);
+  for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', onLine);
+  let timedOut = false;
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => {
+          timedOut = true;
+          signalAll('SIGKILL');
+        }, timeoutMs);
   try {
-    const end = await new Promise((resolve, reject) => {
-      // A process group of its own: the signal reaches what the command has started, too.
-      const child = spawn(file, args, {
-        cwd,
-        env: env ?? process.env,
-        stdio: ['ignore', 'pipe', 'pipe'],
-        detached: true,
-      });
-      forward = (signal) => {
-        endedBy = signal;
-        if (child.pid !== undefined) process.kill(-child.pid, signal);
-      };
-      for (const signal of ENDING_SIGNALS) process.on(signal, forward);
-      for (const stream of [child.stdout, child.stderr]) {
-        let rest = '';
-        stream.setEncoding('utf8').on('data', (/** @type {string} */ chunk) => {
-          const lines = (rest + chunk).split(/\r?\n|\r/);
-          rest = lines.pop() ?? '';
-          for (const line of lines) {
-            onLine?.(line);
-            tail.push(line);
-            if (tail.length > OUTPUT_TAIL_LINES) tail.shift();
-          }
-        });
-        stream.on('end', () => rest !== '' && tail.push(rest));
-      }
+    /** @type {[number | null, NodeJS.Signals | null]} */
+    const [status, signal] = await new Promise((resolve, reject) => {
       child.on('error', reject);
-      child.on('close', (code, signal) => resolve({ code, signal }));
+      child.on('exit', () => signalAll('SIGKILL')); // what it has left behind, which would keep its output open
+      child.on('close', (...end) => resolve(end));
     });
     if (endedBy !== undefined) process.exit(128 + osConstants.signals[endedBy]);
-    if (end.code !== 0)
-      throw new SetupError(
-        `${what} failed (${end.signal === null ? `status ${end.code}` : `signal ${end.signal}`}): ` +
-          `${[file, ...args].join(' ')}\n${tail.join('\n')}`,
-      );
+    const how = timedOut ? `not done after ${seconds(timeoutMs ?? 0)}` : signal === null ? `status ${status}` : signal;
+    return { ok: status === 0, how };
   } catch (error) {
-    if (error instanceof SetupError) throw error;
-    throw new SetupError(`${what} failed: ${error instanceof Error ? error.message : String(error)}`);
+    return { ok: false, how: error instanceof Error ? error.message : String(error) };
   } finally {
-    clearInterval(heartbeat);
+    clearTimeout(timer);
     for (const signal of ENDING_SIGNALS) process.off(signal, forward);
   }
-  log(`${what}: done, ${seconds(Date.now() - startedAtMs)}`);
+}
+
+/** @param {number} pid of a process, or less than zero for a group */
+function isThere(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false; // gone
+  }
 }
 
 /** @param {string} file @param {...string} args */

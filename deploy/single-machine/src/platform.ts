@@ -238,8 +238,8 @@ class Supervisor {
     let said = startedAtMs;
     for (;;) {
       const health = await readHealth(`${this.#httpUrl}/healthz`);
-      if (health.ready) return;
       signal.throwIfAborted();
+      if (health.ready) return;
       const nowMs = Date.now();
       if (nowMs - startedAtMs > HEALTHY_TIMEOUT_MS)
         throw new StartError(

@@ -1,0 +1,56 @@
+import { execFileSync } from 'node:child_process';
+import { join, resolve } from 'node:path';
+import { ESLint } from 'eslint';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+const checkout = resolve(import.meta.dirname, '../../..');
+const BOUNDARIES = '@nx/enforce-module-boundaries';
+
+/** What the lint would say of an existing file if this were its text. */
+async function lint(file: string, text: string): Promise<{ rule: string | null; message: string }[]> {
+  const eslint = new ESLint({ cwd: checkout });
+  const [result] = await eslint.lintText(text, { filePath: join(checkout, file) });
+  return (result?.messages ?? []).map(({ ruleId, message }) => ({ rule: ruleId, message }));
+}
+
+describe('the lint', () => {
+  beforeAll(() => {
+    // The rule reads the graph of projects that Nx has noted; without one it lets everything pass.
+    execFileSync(process.execPath, [join(checkout, 'node_modules/.bin/nx'), 'show', 'projects'], {
+      cwd: checkout,
+      env: { ...process.env, NX_DAEMON: 'false' },
+      stdio: 'ignore',
+    });
+    process.env['NX_DAEMON'] = 'false';
+  }, 60_000);
+
+  it('refuses a library that imports a service', { timeout: 60_000 }, async () => {
+    const found = await lint('libs/access/src/index.ts', "export * from '@weir/media/src/core.js';\n");
+    expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('can only depend on libs') });
+  });
+
+  it('refuses a library that reaches for the files of a service', { timeout: 60_000 }, async () => {
+    const found = await lint('libs/access/src/index.ts', "export * from '../../../services/media/src/core.js';\n");
+    expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('relative or absolute path') });
+  });
+
+  it('refuses a service that imports another service', { timeout: 60_000 }, async () => {
+    const found = await lint('services/wcs-signalling/src/main.ts', "export * from '@weir/media/src/core.js';\n");
+    expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('"type:service" can only') });
+  });
+
+  it('refuses pure code that imports a socket library', { timeout: 60_000 }, async () => {
+    const found = await lint('libs/protocols/wcs/src/index.ts', "export { WebSocket } from 'ws';\n");
+    expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('"type:pure" is not allowed') });
+  });
+
+  it('refuses pure code that reads the clock', { timeout: 60_000 }, async () => {
+    const found = await lint('libs/media-core/src/index.ts', 'export const startedAtMs = Date.now();\n');
+    expect(found).toContainEqual({ rule: 'no-restricted-properties', message: expect.stringContaining('an input') });
+  });
+
+  it('accepts what the layers allow', { timeout: 60_000 }, async () => {
+    const found = await lint('services/media/src/main.ts', "export { Bus } from '@weir/bus';\n");
+    expect(found).toEqual([]);
+  });
+});

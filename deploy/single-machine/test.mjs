@@ -1,0 +1,104 @@
+// npm test: sets up what is missing, then checks everything, the quick things first. It goes on after a failure, and
+// its last line counts them all. `npm test -- <text> ...` runs only the specs whose path contains one of the texts.
+import './setup/node-version.mjs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { timedLog, setUp } from './setup.mjs';
+import { nxEnvironment, NX_OPTIONS, nxProgram } from './setup/build.mjs';
+import { checkout } from './setup/checkout.mjs';
+import { execute, seconds, SetupError } from './setup/command.mjs';
+import { readSpecCounts, summaryLine } from './setup/spec-counts.mjs';
+
+const SPECS_TIMEOUT_MS = 15 * 60_000;
+const PROJECT_FOLDERS = ['libs', 'libs/protocols', 'services', 'deploy'];
+const nx = (/** @type {string[]} */ ...args) => [process.execPath, nxProgram, ...args];
+
+/** Each counts as one, passed or failed. @type {[string, string[]][]} */
+const CHECKS = [
+  ['formatting', [process.execPath, 'node_modules/.bin/prettier', '--check', '--log-level=warn', '.']],
+  ['project references', nx('sync:check')],
+  ['contract: lint', nx('run', '@weir/contracts:proto-lint')],
+  ['contract: nothing breaking', nx('run', '@weir/contracts:proto-breaking')],
+  ['lint', nx('run-many', '-t', 'lint', ...NX_OPTIONS)],
+  ['types', nx('run-many', '-t', 'typecheck', ...NX_OPTIONS)],
+];
+
+const startedAtMs = Date.now();
+const filters = process.argv.slice(2);
+const total = { passed: 0, failed: 0, skipped: 0 };
+/** @type {string[]} */
+const failures = [];
+
+try {
+  const { mediasoupWorker } = await setUp({ purpose: 'test', log: timedLog() });
+  process.env['MEDIASOUP_WORKER_BIN'] = mediasoupWorker;
+  if (filters.length === 0) for (const [name, command] of CHECKS) await check(name, command);
+  await specs('unit and integration', projectConfigs());
+  const endToEnd = await specs('end to end', ['e2e/vitest.config.mts']);
+  if (filters.length === 0 && endToEnd.passed + endToEnd.failed === 0) fail('end to end: nothing ran');
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.log(`\n${error.message}`);
+  fail('set-up');
+}
+
+if (failures.length > 0) console.log(`\nFailed: ${failures.join(', ')}`);
+console.log(`\nTook ${seconds(Date.now() - startedAtMs)}.`);
+console.log(summaryLine(total));
+if (total.failed > 0 || total.passed === 0) process.exitCode = 1;
+
+/** @param {string} name @param {string[]} command */
+async function check(name, command) {
+  const checkStartedAtMs = Date.now();
+  /** @type {string[]} */
+  const output = [];
+  const [file = '', ...args] = command;
+  const { ok, how } = await execute([file, ...args], {
+    cwd: checkout,
+    env: nxEnvironment,
+    onLine: (line) => output.push(line),
+  });
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name} (${ok ? '' : `${how}, `}${seconds(Date.now() - checkStartedAtMs)})`);
+  if (ok) total.passed++;
+  else {
+    console.log(output.join('\n'));
+    fail(name);
+  }
+}
+
+/** @param {string} name @param {string[]} configs */
+async function specs(name, configs) {
+  const specsStartedAtMs = Date.now();
+  console.log(`\n${name}`);
+  const folder = mkdtempSync(join(tmpdir(), 'weir-test-'));
+  try {
+    const countsFile = join(folder, 'counts.json');
+    const { ok, how } = await execute(
+      [process.execPath, join(import.meta.dirname, 'setup/run-specs.mjs'), countsFile, configs.join(','), ...filters],
+      { cwd: checkout, timeoutMs: SPECS_TIMEOUT_MS, onLine: (line) => console.log(line) },
+    );
+    const counts = readSpecCounts(countsFile, ok);
+    total.passed += counts.passed;
+    total.failed += counts.failed;
+    total.skipped += counts.skipped;
+    if (counts.failed > 0) failures.push(ok ? name : `${name} (${how})`);
+    console.log(`${name}: ${summaryLine(counts)} (${seconds(Date.now() - specsStartedAtMs)})`);
+    return counts;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** @param {string} what */
+function fail(what) {
+  total.failed++;
+  failures.push(what);
+}
+
+/** Every project with specs of its own but the end-to-end tests. */
+function projectConfigs() {
+  return PROJECT_FOLDERS.flatMap((folder) =>
+    readdirSync(join(checkout, folder)).map((name) => `${folder}/${name}/vitest.config.mts`),
+  ).filter((config) => existsSync(join(checkout, config)));
+}
