@@ -1,4 +1,14 @@
-import { Body, Controller, Get, HttpCode, HttpException, Inject, NotFoundException, Post } from '@nestjs/common';
+import {
+  BadRequestException,
+  Body,
+  Controller,
+  Get,
+  HttpCode,
+  HttpException,
+  Inject,
+  NotFoundException,
+  Post,
+} from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Authenticated, CurrentPrincipal, demandPermit, type Principal } from '@weir/access';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
@@ -15,7 +25,7 @@ export const acceptEmptyJson = (app: NestFastifyApplication): void => {
       done(null, text.trim() === '' ? undefined : JSON.parse(text));
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      done(Object.assign(new SyntaxError('The body is not JSON'), { statusCode: 400 }));
+      done(new BadRequestException('The body is not JSON'));
     }
   });
 };

@@ -47,11 +47,24 @@ export class WholeFrameAdapter implements WebSocketAdapter<WebSocketServer, WebS
     // The gateway has bound the socket when it was connected.
   }
 
-  /** The HTTP server can't close while upgraded sockets are open, whether their clients answer or not. */
+  /**
+   * The HTTP server can't close while upgraded sockets are open. The sessions have sent their close frames; clients
+   * that don't answer them are cut off.
+   */
   async close(server: WebSocketServer): Promise<void> {
     this.options.httpServer.off('upgrade', this.#upgrade);
-    for (const socket of this.#open) socket.terminate();
+    const cutOff = setTimeout(() => this.#terminateAll(), CLOSE_TIMEOUT_MS);
+    await Promise.all([...this.#open].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+    clearTimeout(cutOff);
     await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+
+  dispose(): void {
+    this.#terminateAll();
+  }
+
+  #terminateAll(): void {
+    for (const socket of this.#open) socket.terminate();
   }
 
   readonly #upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {

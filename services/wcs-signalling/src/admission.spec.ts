@@ -1,0 +1,143 @@
+import { ApplicationPolicy } from '@weir/contracts';
+import { waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { credentialIn } from './admission.js';
+import { Client, publication } from './spec/client.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+
+let around: Surroundings;
+let service: Running;
+const clients: Client[] = [];
+
+beforeAll(async () => {
+  around = await startSurroundings();
+  service = await startService(around);
+  around.auth.set({ appKey: 'guarded', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
+});
+afterEach(() => {
+  for (const client of clients.splice(0)) client.end();
+  around.media.published.clear();
+  around.media.played.clear();
+});
+afterAll(async () => {
+  await service.stop();
+  await around.stop();
+});
+
+const connect = async (connection: Record<string, unknown>): Promise<Client> => {
+  const client = await Client.connect(service.wsUrl, { appKey: 'guarded', ...connection });
+  clients.push(client);
+  return client;
+};
+const refused = async (connection: Record<string, unknown>): Promise<number> => {
+  const client = await Client.open(service.wsUrl);
+  clients.push(client);
+  client.says('connection', { appKey: 'guarded', ...connection });
+  const code = await client.closes();
+  expect(client.heard.map(({ message }) => message)).toEqual(['fail']);
+  return code;
+};
+const publisher = [{ verb: 'publish', object: 'cam*' }];
+
+describe('credentialIn', () => {
+  it.each([
+    ['abc', 'abc'],
+    [{ token: 'abc' }, 'abc'],
+    [{ aclAuth: 'abc', room: 1 }, 'abc'],
+    [{ token: 5 }, undefined],
+    [undefined, undefined],
+    ['', undefined],
+    [['abc'], undefined],
+  ])('reads %j as %j', (custom, credential) => {
+    expect(credentialIn(custom)).toBe(credential);
+  });
+});
+
+describe('policy token', () => {
+  it('lets a token of the connection publish what it grants and nothing else', async () => {
+    const { token } = await around.auth.token(publisher);
+    const client = await connect({ custom: { token } });
+    await client.publishes('p', 'cam1');
+    client.says('publishStream', publication('p2', 'other'));
+    expect(await client.status('p2', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    client.says('playStream', publication('v', 'cam1'));
+    expect(await client.status('v', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    client.says('availableStream', { mediaSessionId: 'a', name: 'cam1' });
+    expect(await client.hears('availableStream')).toEqual({ id: 'a', status: 'false', info: 'Restricted access' });
+  });
+
+  it('takes the token as a bare string and as the authToken too', async () => {
+    const { token } = await around.auth.token(publisher);
+    await (await connect({ custom: token })).publishes('p', 'cam1');
+    await (await connect({ authToken: token })).publishes('p', 'cam2');
+  });
+
+  it('lets a connection without a token stand, whose streams bring their own', async () => {
+    const client = await connect({ authToken: '/127.0.0.1:5/127.0.0.1:6' });
+    client.says('publishStream', publication('p1', 'cam1'));
+    expect(await client.status('p1', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    const { token } = await around.auth.token(publisher);
+    client.says('publishStream', { ...publication('p2', 'cam1'), custom: { token } });
+    await client.status('p2', 'PUBLISHING');
+  });
+
+  it('refuses a connection whose token is forged or of another tenant', async () => {
+    expect(await refused({ custom: { token: 'a.b.c' } })).toBe(4401);
+    const { token } = await around.auth.token([{ verb: 'publish', object: '*' }], 'other');
+    expect(await refused({ custom: { token } })).toBe(4403);
+  });
+
+  it('ends what a revoked token opened: a session, or only the streams that brought it', async () => {
+    const [session, stream] = await Promise.all([around.auth.token(publisher), around.auth.token(publisher)]);
+    const whole = await connect({ custom: session.token });
+    const partly = await connect({});
+    await whole.publishes('p', 'cam1');
+    partly.says('publishStream', { ...publication('p', 'cam2'), custom: stream.token });
+    await partly.status('p', 'PUBLISHING');
+    around.auth.revoked(session.tokenId);
+    expect(await whole.closes()).toBe(4401);
+    around.auth.revoked(stream.tokenId);
+    expect(await partly.status('p', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    expect(partly.closeCode).toBeUndefined();
+    await waitFor(() => around.media.published.size === 0);
+  });
+
+  it('holds for sessions that were opened before it', async () => {
+    around.auth.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.OPEN });
+    const client = await connect({ appKey: 'changing' });
+    await client.publishes('p', 'before');
+    around.auth.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
+    let attempt = 0;
+    await waitFor(async () => {
+      attempt += 1;
+      client.says('publishStream', publication(`q${attempt}`, `after${attempt}`));
+      const { status } = await client.hears(
+        'notifyStreamStatusEvent',
+        ({ mediaSessionId }) => mediaSessionId === `q${attempt}`,
+      );
+      return status === 'FAILED';
+    });
+    expect(await client.status(`q${attempt}`, 'FAILED')).toMatchObject({ info: 'Restricted access' });
+  });
+
+  it('asks for an application once, not for every session', async () => {
+    around.auth.set({ appKey: 'popular', tenant: 'demo', policy: ApplicationPolicy.OPEN });
+    await connect({ appKey: 'popular' });
+    const before = around.auth.asked;
+    for (let count = 0; count < 5; count++) await connect({ appKey: 'popular' });
+    expect(around.auth.asked).toBe(before);
+  });
+});
+
+describe('an auth service that is away', () => {
+  it('lets nobody in, and says that it may pass', async () => {
+    const other = await startSurroundings();
+    const alone = await startService(other);
+    await other.auth.stop();
+    const client = await Client.open(alone.wsUrl);
+    client.says('connection', {});
+    expect(await client.closes()).toBe(4503);
+    await alone.stop();
+    await other.stop();
+  });
+});

@@ -1,0 +1,88 @@
+import 'reflect-metadata';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Bus } from '@weir/bus';
+import { InstanceEvents } from '@weir/contracts';
+import { parseSettings, platformSettings } from '@weir/platform';
+import { startNats, startRedis, type TestServer } from '@weir/testing';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { AppModule } from '../app.module.js';
+import { wcsSettings } from '../config.js';
+import { WcsSignalling } from '../wcs-signalling.js';
+import { FakeAuth } from './fake-auth.js';
+import { FakeMedia } from './fake-media.js';
+
+export interface Running {
+  readonly wcs: WcsSignalling;
+  readonly bus: Bus;
+  readonly httpUrl: string;
+  readonly wsUrl: string;
+  stop(): Promise<void>;
+}
+
+/** The service, in this process, on the servers of a test. */
+export async function startService(
+  servers: { readonly nats: TestServer; readonly redis: TestServer },
+  env: Record<string, string> = {},
+  instanceId = 'wcs-signalling-1',
+): Promise<Running> {
+  const config = parseSettings({ ...platformSettings, ...wcsSettings }, env);
+  const bus = await Bus.connect({ url: servers.nats.url, service: 'wcs-signalling', instanceId });
+  const redis = new Redis(servers.redis.url);
+  redis.on('error', () => undefined);
+  const log = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' });
+  const wcs = new WcsSignalling({ bus, redis, log, config, instanceId });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(wcs), new FastifyAdapter(), {
+    logger: false,
+    abortOnError: false,
+  });
+  app.useWebSocketAdapter(wcs.webSocketAdapter(app));
+  wcs.prepare(app);
+  await app.listen(0, '127.0.0.1');
+  const sayAlive = () =>
+    bus.publish(InstanceEvents.method.alive, { service: 'wcs-signalling', instanceId, startedAtMs: 1n });
+  sayAlive();
+  const alive = setInterval(sayAlive, 300);
+  const httpUrl = await app.getUrl();
+  let stopped = false;
+  return {
+    wcs,
+    bus,
+    httpUrl,
+    wsUrl: httpUrl.replace('http', 'ws'),
+    stop: async () => {
+      if (stopped) return;
+      stopped = true;
+      await wcs.drain();
+      await app.close();
+      await wcs.close();
+      clearInterval(alive);
+      await bus.drain({ graceMs: 500 });
+      redis.disconnect();
+    },
+  };
+}
+
+export interface Surroundings {
+  readonly nats: TestServer;
+  readonly redis: TestServer;
+  readonly media: FakeMedia;
+  readonly auth: FakeAuth;
+  stop(): Promise<void>;
+}
+
+export async function startSurroundings(): Promise<Surroundings> {
+  const [nats, redis] = await Promise.all([startNats(), startRedis()]);
+  const [media, auth] = await Promise.all([FakeMedia.start(nats.url), FakeAuth.start(nats.url)]);
+  return {
+    nats,
+    redis,
+    media,
+    auth,
+    stop: async () => {
+      await Promise.all([media.stop(), auth.stop()]);
+      await Promise.all([nats.stop(), redis.stop()]);
+    },
+  };
+}

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest';
+import { Turnstile } from './turnstile.js';
+
+describe('Turnstile', () => {
+  it('lets so many in at once, and the others in the order they came', async () => {
+    const turnstile = new Turnstile(2);
+    const leaveFirst = await turnstile.enter(1_000);
+    await turnstile.enter(1_000);
+    const order: string[] = [];
+    const third = turnstile.enter(1_000).then((leave) => {
+      order.push('third');
+      return leave;
+    });
+    const fourth = turnstile.enter(1_000).then(() => order.push('fourth'));
+    await Promise.resolve();
+    expect(order).toEqual([]);
+    leaveFirst?.();
+    // Leaving twice makes no second place.
+    leaveFirst?.();
+    (await third)?.();
+    await fourth;
+    expect(order).toEqual(['third', 'fourth']);
+  });
+
+  it('sends away who has waited too long, and forgets him', async () => {
+    const turnstile = new Turnstile(1);
+    const leave = await turnstile.enter(1_000);
+    expect(await turnstile.enter(10)).toBeUndefined();
+    leave?.();
+    expect(await turnstile.enter(10)).toBeTypeOf('function');
+  });
+});
