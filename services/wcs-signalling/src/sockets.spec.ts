@@ -1,4 +1,4 @@
-import { EndReason } from '@weir/contracts';
+import { ApplicationPolicy, EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Client, publication } from './spec/client.js';
@@ -256,7 +256,6 @@ describe('streams', () => {
   });
 
   it('keep tenants apart', async () => {
-    const { ApplicationPolicy } = await import('@weir/contracts');
     around.auth.set({ appKey: 'otherApp', tenant: 'other', policy: ApplicationPolicy.OPEN });
     const [here, there] = [await connect(), await connect({ appKey: 'otherApp' })];
     await here.publishes('p', 'same');
