@@ -1,0 +1,25 @@
+import { expect, it } from 'vitest';
+import { consoleLine } from './console-line.js';
+
+const entry = (fields: object) =>
+  JSON.stringify({ time: '2026-01-01T00:00:00Z', service: 'media', instanceId: 'media-1', ...fields });
+
+it('shows a warning as one line without what the console knows anyway', () => {
+  const line = entry({ level: 'warn', msg: 'worker died', pid: 7, stream: { tenant: 'a', name: 'b' } });
+  expect(consoleLine('media', line)).toBe('media warn: worker died  pid=7  stream={"tenant":"a","name":"b"}');
+});
+
+it('shows of an error its message only', () => {
+  const line = entry({ level: 'error', msg: 'failed', err: { message: 'no\nroute', stack: 'Error: no route\n at x' } });
+  expect(consoleLine('media', line)).toBe('media error: failed  err=no route');
+});
+
+it('leaves what is less than a warning to the log file', () => {
+  expect(consoleLine('media', entry({ level: 'info', msg: 'service started' }))).toBeUndefined();
+});
+
+it("shows what isn't an entry of the log as it is", () => {
+  expect(consoleLine('auth', "auth: These settings can't be used:")).toBe("auth: auth: These settings can't be used:");
+  expect(consoleLine('auth', '{ broken')).toBe('auth: { broken');
+  expect(consoleLine('auth', '  ')).toBeUndefined();
+});

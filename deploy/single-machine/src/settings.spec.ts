@@ -1,0 +1,27 @@
+import { expect, it } from 'vitest';
+import { parseSingleMachineSettings } from './settings.js';
+
+it('has a default for everything', () => {
+  expect(parseSingleMachineSettings({ WEIR_HTTP_PORT: '' })).toEqual({
+    WEIR_HTTP_PORT: 8_080,
+    WEIR_HTTPS_PORT: 8_443,
+    WEIR_RTSP_PORT: 8_554,
+    WEIR_MEDIA_PORT: 40_000,
+    WEIR_ANNOUNCED_ADDRESS: '127.0.0.1',
+    WEIR_DATA_DIR: '.weir',
+  });
+});
+
+it('names every setting that is wrong at once', () => {
+  const wrong = { WEIR_HTTP_PORT: 'eighty', WEIR_MEDIA_PORT: '70000', REDIS_URL: 'here' };
+  expect(() => parseSingleMachineSettings(wrong)).toThrow(
+    /WEIR_HTTP_PORT=eighty: .*\n.*WEIR_MEDIA_PORT=70000: .*\n.*REDIS_URL=here: /,
+  );
+});
+
+it('refuses half a TLS configuration and ports that are given twice', () => {
+  const contradictory = { WEIR_TLS_CERT: 'cert.pem', WEIR_HTTP_PORT: '9000', WEIR_MEDIA_PORT: '9000' };
+  expect(() => parseSingleMachineSettings(contradictory)).toThrow(
+    /WEIR_TLS_CERT and WEIR_TLS_KEY.*\n.*WEIR_HTTP_PORT and WEIR_MEDIA_PORT: both are 9000/,
+  );
+});
