@@ -18,6 +18,12 @@ it('leaves what is less than a warning to the log file', () => {
   expect(consoleLine('media', entry({ level: 'info', msg: 'service started' }))).toBeUndefined();
 });
 
+it('can leave warnings to the log file, too', () => {
+  const line = entry({ level: 'warn', msg: 'service does not answer' });
+  expect(consoleLine('gateway', line, 'error')).toBeUndefined();
+  expect(consoleLine('gateway', entry({ level: 'fatal', msg: 'lost' }), 'error')).toBe('gateway fatal: lost');
+});
+
 it("shows what isn't an entry of the log as it is", () => {
   expect(consoleLine('auth', "auth: These settings can't be used:")).toBe("auth: auth: These settings can't be used:");
   expect(consoleLine('auth', '{ broken')).toBe('auth: { broken');

@@ -212,7 +212,7 @@ class Supervisor {
       changed: (_name, identity) => this.#record.note(name, identity),
       output: (_name, line) => {
         this.#logFiles.get(name)?.writeLine(line);
-        const shown = isService ? consoleLine(name, line) : undefined;
+        const shown = isService ? consoleLine(name, line, this.#healthy ? 'warn' : 'error') : undefined;
         if (shown !== undefined) this.options.log(shown);
       },
     });
