@@ -20,6 +20,7 @@ import {
   parseH265Sps,
   parseRtcp,
   type RawVideoFrame,
+  splitAnnexB,
   writeIvf,
 } from './index.js';
 
@@ -102,7 +103,7 @@ async function decode(name: string, format: string, bytes: Uint8Array): Promise<
 
 const asNalFrames = (frames: Frame[]) => frames as NalFrame[];
 
-describe('frames of what ffmpeg sends', () => {
+describe('frames of what ffmpeg sends', { timeout: 30_000 }, () => {
   it('gives every H.264 frame with B-frames and several slices, decodable picture for picture', async () => {
     const source = join(folder, 'b-frames.h264');
     const coding = ['-c:v', 'libx264', '-preset', 'veryfast', '-bf', '2', '-g', '30', '-x264-params', 'slices=3'];
@@ -191,6 +192,45 @@ describe('frames of what ffmpeg sends', () => {
     if (ticks !== undefined) expect(frames[0]!.durationTicks).toBe(ticks);
     const total = frames.reduce((sum, frame) => sum + frame.durationTicks, 0);
     expect(total / clockRate).toBeGreaterThan(0.95);
+  });
+});
+
+describe('sequence parameter sets of real encoders', { timeout: 30_000 }, () => {
+  it.each([
+    ['1920x1080', ['-pix_fmt', 'yuv420p']],
+    ['1920x1080', ['-pix_fmt', 'yuv420p', '-x264-params', 'interlaced=1']],
+    ['638x358', ['-pix_fmt', 'yuv420p', '-bf', '3']],
+    ['320x242', ['-pix_fmt', 'yuv422p10le']],
+    ['321x241', ['-pix_fmt', 'yuv444p', '-x264-params', 'cqm=jvt']],
+    ['176x144', ['-pix_fmt', 'gray']],
+    [
+      '320x240',
+      [
+        '-pix_fmt',
+        'yuv420p',
+        '-profile:v',
+        'baseline',
+        '-x264-params',
+        'nal-hrd=cbr',
+        '-b:v',
+        '1M',
+        '-maxrate',
+        '1M',
+        '-bufsize',
+        '1M',
+      ],
+    ],
+  ])('tell %s with %j', async (size, coding) => {
+    const file = join(folder, 'sps.h264');
+    const input = ['-f', 'lavfi', '-i', `testsrc=s=${size}:r=25`, '-t', '0.4', '-y'];
+    await run('ffmpeg', ['-v', 'error', ...input, '-c:v', 'libx264', '-preset', 'veryfast', ...coding, file]);
+    const nalUnits = splitAnnexB(new Uint8Array(await readFile(file)));
+    const sps = parseH264Sps(nalUnits.find((nalUnit) => (nalUnit[0]! & 0x1f) === 7)!);
+    const fields = 'stream=width,height,has_b_frames';
+    const told = (await run('ffprobe', ['-v', 'error', '-show_entries', fields, '-of', 'csv=p=0', file])).trim();
+    expect(`${sps?.width},${sps?.height},${sps?.reorderFrames}`).toBe(told);
+    expect(`${sps?.width}x${sps?.height}`).toBe(size);
+    expect(sps?.frameRate).toBe(25);
   });
 });
 

@@ -231,4 +231,59 @@ describe('packaging what ffmpeg sends as RTP', () => {
     const index = await publish('audio-alone', outputs);
     expect((await countAudioSamples(index)) / 48_000).toBeGreaterThan(2.9);
   }, 30_000);
+
+  it('goes on with a source that was started anew with another picture size', async () => {
+    const coding = ['-pix_fmt', 'yuv420p', '-c:v', 'libx264', '-preset', 'ultrafast', '-g', '30', '-c:a', 'libopus'];
+    const recordings: Recording[] = [];
+    for (const size of ['320x240', '480x272']) {
+      const source = join(folder, `${size}.mkv`);
+      const input = ['-f', 'lavfi', '-i', `testsrc2=s=${size}:r=30`, '-f', 'lavfi', '-i', 'sine=r=48000', '-t', '2'];
+      await run('ffmpeg', ['-v', 'error', ...input, ...coding, source]);
+      recordings.push(await record(['-i', source, '-bsf:v', 'h264_mp4toannexb'], ['video', 'audio']));
+    }
+    const [first, second] = recordings as [Recording, Recording];
+    const outputs = packageAll({ tracks: first.tracks, arrivals: [...first.arrivals, ...second.arrivals] });
+    const inits = outputs.filter((output) => output.kind === 'init');
+    expect(inits.map((init) => init.video)).toEqual([
+      { width: 320, height: 240 },
+      { width: 480, height: 272 },
+    ]);
+    for (const { initId, data } of inits) {
+      const own = partsOf(outputs).filter((part) => part.initId === initId);
+      expect(own[0]!.isDiscontinuity).toBe(initId > 0);
+      expectContinuous(own);
+      const file = join(folder, `restart-${initId}.mp4`);
+      await writeFile(file, Buffer.concat([data, ...own.map((part) => part.data)]));
+      expect(await pictures(file)).toHaveLength(60);
+    }
+  }, 30_000);
+
+  it('never throws at damaged packets, and what is left of them is still well formed', async () => {
+    const coding = ['-pix_fmt', 'yuv420p', '-c:v', 'libx264', '-preset', 'ultrafast', '-g', '10', '-c:a', 'aac'];
+    const source = join(folder, 'damaged.mp4');
+    await run('ffmpeg', ['-v', 'error', ...SOURCE.slice(0, -1), '2', ...coding, source]);
+    const recording = await record(['-i', source], ['video', 'audio']);
+    let state = 1;
+    const random = (below: number) => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % below;
+    let parts = 0;
+    for (let round = 0; round < 50; round++) {
+      const arrivals = recording.arrivals.flatMap((arrival): Arrival[] => {
+        const packet = arrival.packet.slice();
+        if (random(20) === 0) return [];
+        if (random(20) === 0) packet[random(packet.length)] = random(256);
+        if (random(50) === 0) return [arrival, { ...arrival, packet: packet.subarray(0, random(packet.length)) }];
+        return [{ ...arrival, packet }];
+      });
+      for (const part of partsOf(packageAll({ ...recording, arrivals }))) {
+        parts++;
+        expect(
+          readMediaFragment(part.data)
+            .flatMap((run) => run.samples)
+            .every((sample) => sample.duration >= 0),
+        ).toBe(true);
+        expect(part.durationMs).toBeGreaterThan(0);
+      }
+    }
+    expect(parts).toBeGreaterThan(50);
+  }, 30_000);
 });

@@ -35,7 +35,11 @@ interface Track {
   clock: TrackClock;
 }
 
-/** RTP and RTCP of a stream's one or two tracks in, segments out: assemblers, clocks and segmenter put together. */
+/**
+ * RTP and RTCP of a stream's one or two tracks in, segments out: assemblers, clocks and segmenter put together. Every
+ * `nowMs` counts from 1970, by a clock that doesn't step (`performance.timeOrigin + performance.now()`): the playlist's
+ * dates are made of it.
+ */
 export class RtpPackager {
   readonly #options: RtpPackagerOptions;
   readonly #segmenter: Segmenter;
