@@ -105,7 +105,7 @@ function tick(state: ServerState, nowMs: number): ServerStep {
   if (deadlineMs === undefined || nowMs < deadlineMs) return { state, effects: [] };
   if (state.awaiting) {
     const answered = respond(state, state.awaiting.request, 503);
-    return after(answered, (next) => close({ ...next, awaiting: undefined }, { tag: 'host-timeout' }));
+    return after(answered, (next) => close(next, { tag: 'host-timeout' }));
   }
   return close(state, { tag: isSession(state.phase) ? 'session-timeout' : 'idle' });
 }
@@ -222,7 +222,8 @@ function namesOtherSession(phase: ServerPhase, request: RtspRequest): boolean {
 }
 
 function handleDescribe(state: ServerState, request: RtspRequest, nowMs: number): ServerStep {
-  if (purposeOf(state.phase) === 'record') return wrongState(state, request);
+  const { phase } = state;
+  if (isSession(phase) && phase.presentation.purpose === 'record') return wrongState(state, request);
   const accept = request.headers.get('Accept');
   if (accept !== undefined && !/application\/(sdp|\*)|\*\/\*/i.test(accept)) return respond(state, request, 406);
   return authorise(state, request, 'play', nowMs);
@@ -233,10 +234,6 @@ function handleAnnounce(state: ServerState, request: RtspRequest, nowMs: number)
   const contentType = request.headers.get('Content-Type');
   if (contentType !== undefined && !/^application\/sdp\b/i.test(contentType)) return respond(state, request, 415);
   return authorise(state, request, 'publish', nowMs);
-}
-
-function purposeOf(phase: ServerPhase): 'play' | 'record' | undefined {
-  return phase.tag === 'idle' || phase.tag === 'closed' ? undefined : phase.presentation.purpose;
 }
 
 function authorise(state: ServerState, request: RtspRequest, verb: 'publish' | 'play', nowMs: number): ServerStep {
@@ -361,7 +358,7 @@ function handlePause(state: ServerState, request: RtspRequest): ServerStep {
 
 /** Of a track or of all: the session ends, and the connection may begin another. */
 function handleTeardown(state: ServerState, request: RtspRequest): ServerStep {
-  if (!isSession(state.phase)) return respond(state, request, request.headers.get('Session') === undefined ? 455 : 454);
+  if (!isSession(state.phase)) return wrongState(state, request);
   const ended: ServerStep = {
     state: { ...state, phase: { tag: 'idle' } },
     effects: [{ tag: 'end-session', reason: { tag: 'teardown' } }],
