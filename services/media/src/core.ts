@@ -35,15 +35,18 @@ import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
 import { WebRtcPeer } from './peer.js';
 import type { StreamRegistry } from './registry.js';
+import { ProducedTrack } from './produced-track.js';
 import { PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
 import { takeSnapshot } from './snapshot.js';
-import { Stream, type LentTrack, type Track } from './stream.js';
+import { Stream } from './stream.js';
+import type { LentTrack } from './track.js';
 import type { MediaWorker, RouterLease, WorkerPool } from './worker-pool.js';
 
 /** What `StreamChanged` and the liveness of other nodes are to the core. */
 export interface Surroundings {
   streamStarted(info: StreamInfo): void;
   streamEnded(info: StreamInfo, reason: EndReason): void;
+  viewersChanged(info: StreamInfo): void;
   /** Whether a media node is known to be gone, as opposed to not yet known. */
   isNodeGone(nodeId: string): boolean;
   /** From now on the owner's silence ends its sessions. */
@@ -145,7 +148,7 @@ export class MediaCore {
     const stream = this.streamOf(request.tenant, request.streamName);
     const offer = refusing(() => parseOffer(request.offerSdp));
     const { sections } = refusing(() =>
-      negotiatePlay(offer, { audio: stream.track('audio')?.codec, video: stream.track('video')?.codec }),
+      negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
     );
     const answerSdp = await this.send(request, offer, sections, stream);
     this.options.surroundings.watchOwner(request.ownerId);
@@ -260,7 +263,7 @@ export class MediaCore {
       const maxBps = Number(request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
       await Promise.all(transports.map((transport) => transport.setMaxIncomingBitrate(maxBps)));
       const tracks = await Promise.all(
-        sections.filter((section) => section.tag === 'receive').map((section) => produce(section, answered)),
+        sections.filter((section) => section.tag === 'receive').map((section) => produce(section, answered, home)),
       );
       const answerSdp = writeAnswer({
         offer,
@@ -283,7 +286,7 @@ export class MediaCore {
     info: StreamInfo,
     home: RouterLease,
     transports: mediasoup.WebRtcTransport[],
-    tracks: readonly Track[],
+    tracks: readonly ProducedTrack[],
   ): void {
     const session = new PublisherSession({
       identity: request,
@@ -302,12 +305,13 @@ export class MediaCore {
     const stream = new Stream({
       info,
       source: session,
+      sourceListener: session,
       nowMs: () => performance.now(),
       onChanged: (changed) => this.writeToRegistry(changed),
+      onViewersChanged: (changed) => this.options.surroundings.viewersChanged(changed.info),
       onEnded: (ended, reason) => this.onStreamEnded(ended, reason),
     });
     session.stream = stream;
-    stream.addListener(session);
     this.streams.set(streamKey(info.tenant, info.streamName), stream);
     this.sessions.set(request.sessionId, session);
     joinMetrics.published(info.codecs?.video ?? '');
@@ -323,7 +327,7 @@ export class MediaCore {
     sections: readonly PlaySection[],
     stream: Stream,
   ): Promise<string> {
-    const lease = await this.leaseRouter(this.pickWorker(stream.source.home.worker), sections);
+    const lease = await this.leaseRouter(this.pickWorker(homeWorkerOf(stream)), sections);
     const transports: mediasoup.WebRtcTransport[] = [];
     const lent: LentTrack[] = [];
     try {
@@ -338,7 +342,7 @@ export class MediaCore {
         const track = stream.track(section.kind);
         const transport = answered[section.transportIndex];
         if (track === undefined || transport === undefined) throw new Error('a negotiated section has no track');
-        const lentTrack = await stream.lend(track, lease);
+        const lentTrack = await track.lend(lease);
         lent.push(lentTrack);
         const consumer = await consume(transport, lentTrack.producerId, section);
         consumers.push(consumer);
@@ -385,7 +389,7 @@ export class MediaCore {
       () => session.onPeerConnected(),
       (reason) => session.end(reason),
     );
-    stream.addListener(session);
+    stream.join(session);
     this.sessions.set(request.sessionId, session);
     joinMetrics.played(stream.info.codecs?.video ?? '');
   }
@@ -450,7 +454,7 @@ export class MediaCore {
 
   private onWorkerDied(worker: MediaWorker): void {
     for (const stream of [...this.streams.values()])
-      if (stream.source.home.worker === worker) stream.end(EndReason.NODE_LOST);
+      if (stream.source.standsOn(worker)) stream.end(EndReason.NODE_LOST);
     for (const session of [...this.sessions.values()])
       if (session instanceof PlayerSession && session.worker === worker) session.end(EndReason.NODE_LOST);
   }
@@ -514,6 +518,9 @@ function checkName(tenant: string, streamName: string): void {
     throw new WeirError(ErrorCode.INVALID, `a stream name has 1 to ${MAX_NAME_LENGTH} characters`);
 }
 
+const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
+  (stream.track('video') ?? stream.track('audio'))?.homeWorker;
+
 /** Turns what is wrong with an offer into an error of the contract. */
 function refusing<Result>(work: () => Result): Result {
   try {
@@ -539,7 +546,8 @@ function codecNames(sections: readonly (PublishSection | PlaySection)[]): { audi
 async function produce(
   section: ReceiveSection,
   transports: readonly (mediasoup.WebRtcTransport | undefined)[],
-): Promise<Track> {
+  home: RouterLease,
+): Promise<ProducedTrack> {
   const transport = transports[section.transportIndex];
   if (transport === undefined) throw new Error('a negotiated section has no transport');
   const producer = await transport.produce({
@@ -547,7 +555,7 @@ async function produce(
     rtpParameters: section.rtpParameters as mediasoup.RtpParameters,
     keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
   });
-  return { codec: section.streamCodec, producer };
+  return new ProducedTrack(section.streamCodec, producer, home);
 }
 
 const consume = (

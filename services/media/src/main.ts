@@ -47,6 +47,8 @@ await runService({
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'started', value: {} } }),
         streamEnded: (stream, reason) =>
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'ended', value: { reason } } }),
+        viewersChanged: (stream) =>
+          bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'viewers', value: {} } }),
         isNodeGone: (nodeId) =>
           nodeId !== instanceId && !nodes.has(nodeId) && performance.now() - startedMs > NODES_KNOWN_AFTER_MS,
         watchOwner: (ownerId) => owners.expect(ownerId),

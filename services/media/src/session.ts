@@ -3,7 +3,9 @@ import { EndReason, type SessionStatsSchema, type StreamSignal } from '@weir/con
 import type { types as mediasoup } from 'mediasoup';
 import type { SessionNotifier } from './notifier.js';
 import type { WebRtcPeer } from './peer.js';
-import type { LentTrack, Stream, StreamListener, StreamSource, Track } from './stream.js';
+import type { ProducedTrack } from './produced-track.js';
+import type { Stream, StreamListener, StreamSource } from './stream.js';
+import type { LentTrack } from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
 export type SessionStatsInit = MessageInitShape<typeof SessionStatsSchema>;
@@ -44,7 +46,7 @@ export interface PublisherOptions {
   identity: SessionIdentity;
   notifier: SessionNotifier;
   home: RouterLease;
-  tracks: readonly Track[];
+  tracks: readonly ProducedTrack[];
   noMediaTimeoutMs: number;
   nowMs: number;
 }
@@ -53,8 +55,7 @@ export interface PublisherOptions {
 export class PublisherSession implements Session, StreamSource, StreamListener {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
-  readonly home: RouterLease;
-  readonly tracks: readonly Track[];
+  readonly tracks: readonly ProducedTrack[];
   stream: Stream | undefined;
   peer: WebRtcPeer | undefined;
   private readonly videoRate = new Rate();
@@ -65,7 +66,6 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
 
   constructor(private readonly options: PublisherOptions) {
     this.identity = options.identity;
-    this.home = options.home;
     this.tracks = options.tracks;
     this.lastPacketMs = options.nowMs;
   }
@@ -105,7 +105,12 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     if (this.closed) return;
     this.closed = true;
     this.peer?.close();
-    this.home.release();
+    for (const track of this.tracks) track.close();
+    this.options.home.release();
+  }
+
+  standsOn(worker: MediaWorker): boolean {
+    return this.options.home.worker === worker;
   }
 
   /** Whether a connected publisher has sent nothing for too long. */
@@ -135,7 +140,7 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
   }
 
   private async received(kind: mediasoup.MediaKind): Promise<mediasoup.ProducerStat | undefined> {
-    const producer = this.tracks.find(({ codec }) => codec.kind === kind)?.producer;
+    const producer = this.tracks.find(({ description }) => description.kind === kind)?.producer;
     if (producer === undefined || producer.closed) return undefined;
     return (await producer.getStats())[0];
   }
@@ -192,7 +197,7 @@ export class PlayerSession implements Session, StreamListener {
   end(reason: EndReason): void {
     if (this.closed) return;
     this.closed = true;
-    this.stream.removeListener(this);
+    this.stream.leave(this);
     this.peer?.close();
     for (const track of this.options.lent) track.release();
     this.options.lease.release();

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { createFrameAssembler, frameToAnnexB, writeIvf, type VideoFrame } from '@weir/frames';
+import { frameToAnnexB, writeIvf } from '@weir/frames';
+import { nextKeyFrame } from './key-frame.js';
 import type { Stream } from './stream.js';
 
 const KEY_FRAME_TIMEOUT_MS = 6_000;
-const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
 const DECODE_TIMEOUT_MS = 5_000;
 const TO_PNG = ['-frames:v', '1', '-f', 'image2pipe', '-c:v', 'png', 'pipe:1'];
 const MAX_DECODERS = 4;
@@ -20,13 +20,13 @@ let decoders = 0;
 export async function takeSnapshot(stream: Stream, ffmpegBin: string): Promise<Uint8Array> {
   const video = stream.track('video');
   if (video === undefined) throw new WeirError(ErrorCode.UNAVAILABLE, 'the stream has no video');
-  const codec = video.codec.mimeType.split('/')[1]?.toUpperCase() ?? '';
+  const codec = video.description.codec;
   if (!isDecodable(codec)) throw new WeirError(ErrorCode.UNAVAILABLE, `a snapshot of ${codec} is not possible`);
   if (decoders >= MAX_DECODERS)
     throw new WeirError(ErrorCode.EXHAUSTED, 'too many snapshots are being taken at this moment');
   decoders += 1;
   try {
-    const frame = await nextKeyFrame(stream, codec);
+    const frame = await nextKeyFrame(video, codec, KEY_FRAME_TIMEOUT_MS);
     return 'nalUnits' in frame
       ? await decode(ffmpegBin, 'h264', frameToAnnexB(frame))
       : await decode(ffmpegBin, 'ivf', writeIvf([frame]));
@@ -38,36 +38,6 @@ export async function takeSnapshot(stream: Stream, ffmpegBin: string): Promise<U
 const DECODABLE = ['H264', 'VP8', 'VP9'] as const;
 type Decodable = (typeof DECODABLE)[number];
 const isDecodable = (codec: string): codec is Decodable => DECODABLE.some((known) => known === codec);
-
-/** The first whole key frame from now on. */
-function nextKeyFrame(stream: Stream, codec: Decodable): Promise<VideoFrame> {
-  return new Promise((resolve, reject) => {
-    const assembler = createFrameAssembler({ codec, clockRate: 90_000 });
-    const finish = () => {
-      clearInterval(requests);
-      clearTimeout(timer);
-      stopListening();
-    };
-    const stopListening = stream.onVideoPackets((packet) => {
-      const frame = assembler.push(packet).find(({ isKeyFrame, complete }) => isKeyFrame && complete);
-      if (frame?.kind !== 'video') return;
-      finish();
-      resolve(frame);
-    });
-    const timer = setTimeout(() => {
-      finish();
-      reject(new WeirError(ErrorCode.UNAVAILABLE, 'the publisher sent no key frame in time'));
-    }, KEY_FRAME_TIMEOUT_MS);
-    const request = () => {
-      stream.requestKeyFrame().catch((error: unknown) => {
-        finish();
-        reject(new WeirError(ErrorCode.UNAVAILABLE, 'the stream has ended', {}, { cause: error }));
-      });
-    };
-    const requests = setInterval(request, KEY_FRAME_REQUEST_INTERVAL_MS);
-    request();
-  });
-}
 
 /** One frame in, one PNG out, in a process of its own: a frame made to crash the decoder costs nobody else anything. */
 function decode(ffmpegBin: string, format: 'h264' | 'ivf', frame: Uint8Array): Promise<Uint8Array> {

@@ -1,21 +1,16 @@
 import type { StreamInfo, EndReason, StreamSignal } from '@weir/contracts';
-import { VideoMeter, type StreamCodec } from '@weir/media-core';
+import { VideoMeter } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
-import type { RouterLease } from './worker-pool.js';
-
-/** One medium of a stream, where its source delivers it. */
-export interface Track {
-  codec: StreamCodec;
-  producer: mediasoup.Producer;
-}
+import type { Track } from './track.js';
+import type { MediaWorker } from './worker-pool.js';
 
 /** Where a stream's media come from. The stream closes it when it ends. */
 export interface StreamSource {
   readonly tracks: readonly Track[];
-  /** The router that the tracks' producers stand on. */
-  readonly home: RouterLease;
   /** The source can't be heard at this moment; somebody else may take the name. */
   readonly broken: boolean;
+  /** The stream can't go on without this worker. */
+  standsOn(worker: MediaWorker): boolean;
   close(): void;
 }
 
@@ -26,41 +21,28 @@ export interface StreamListener {
   onSignal(signal: StreamSignal): void;
 }
 
-/** A track as it can be consumed on some router. */
-export interface LentTrack {
-  producerId: string;
-  release(): void;
-}
-
-interface Pipe {
-  lent: Promise<{ producerId: string; close(): void }>;
-  users: number;
-}
-
 export interface StreamOptions {
   info: StreamInfo;
   source: StreamSource;
+  /** The session of the source. */
+  sourceListener?: StreamListener;
   nowMs(): number;
   /** `info` has changed in a way that the registry should know. */
   onChanged(stream: Stream): void;
+  /** `info.viewers` has changed. */
+  onViewersChanged(stream: Stream): void;
   onEnded(stream: Stream, reason: EndReason): void;
 }
 
-/**
- * A published stream on this node. Its tracks stand on the source's router; for players whose router is another one,
- * because of their payload types or their worker, each track is piped there once.
- */
+/** A published stream on this node: its tracks, and who is told of it. */
 export class Stream {
   readonly info: StreamInfo;
   readonly source: StreamSource;
   /** Of the video track, if there is one. */
   readonly videoMeter: VideoMeter | undefined;
   readonly startedMs: number;
-  private readonly pipes = new Map<string, Pipe>();
-  private readonly listeners = new Set<StreamListener>();
-  private watch: mediasoup.DirectTransport | undefined;
-  private videoPacketListeners = new Set<(packet: Buffer) => void>();
-  private videoConsumer: mediasoup.Consumer | undefined;
+  private readonly viewers = new Set<StreamListener>();
+  private stopWatching: (() => void) | undefined;
   private ended = false;
   private fps = 0;
 
@@ -69,39 +51,31 @@ export class Stream {
     this.source = options.source;
     this.startedMs = options.nowMs();
     const video = this.track('video');
-    if (video !== undefined) this.videoMeter = new VideoMeter(codecNameOf(video.codec));
+    const codec = METERED.find((metered) => metered === video?.description.codec);
+    if (codec !== undefined) this.videoMeter = new VideoMeter(codec);
   }
 
   track(kind: mediasoup.MediaKind): Track | undefined {
-    return this.source.tracks.find(({ codec }) => codec.kind === kind);
+    return this.source.tracks.find(({ description }) => description.kind === kind);
   }
 
-  get listenerCount(): number {
-    return this.listeners.size;
+  /** Somebody who receives the stream. */
+  join(viewer: StreamListener): void {
+    this.viewers.add(viewer);
+    this.countViewers();
   }
 
-  addListener(listener: StreamListener): void {
-    this.listeners.add(listener);
+  leave(viewer: StreamListener): void {
+    if (this.viewers.delete(viewer) && !this.ended) this.countViewers();
   }
 
-  removeListener(listener: StreamListener): void {
-    this.listeners.delete(listener);
-  }
-
-  /**
-   * Looks at the video's packets: their frames are counted, and a change of their size is told to everybody. The
-   * packets come through a direct transport, some 200 a second for 2 Mbit/s.
-   */
+  /** Looks at the video's packets: their frames are counted, and a change of their size is told to everybody. */
   async watchVideo(): Promise<void> {
     const video = this.track('video');
-    if (video === undefined) return;
-    const { router } = this.source.home;
-    this.watch = await router.createDirectTransport();
-    this.videoConsumer = await this.watch.consume({
-      producerId: video.producer.id,
-      rtpCapabilities: router.rtpCapabilities,
-    });
-    this.videoConsumer.on('rtp', (packet) => this.onVideoPacket(packet));
+    if (video === undefined || this.videoMeter === undefined) return;
+    const stop = await video.listen({ onRtp: (packet) => this.onVideoPacket(packet) });
+    if (this.ended) stop();
+    else this.stopWatching = stop;
   }
 
   /** Frames a second, over the time since the last whole second that was measured. */
@@ -112,16 +86,6 @@ export class Stream {
   /** Takes the measure of the last interval; called about once a second. */
   measure(nowMs: number): void {
     this.fps = this.videoMeter?.sample(nowMs).fps ?? 0;
-  }
-
-  /** Hands on each video packet until the returned function is called. */
-  onVideoPackets(listener: (packet: Buffer) => void): () => void {
-    this.videoPacketListeners.add(listener);
-    return () => this.videoPacketListeners.delete(listener);
-  }
-
-  async requestKeyFrame(): Promise<void> {
-    await this.videoConsumer?.requestKeyFrame();
   }
 
   /** The source's media flow. */
@@ -151,56 +115,35 @@ export class Stream {
     for (const listener of this.listeners) listener.onSignal(signal);
   }
 
-  /** The track on the given router, piped there if it isn't at home on it. */
-  async lend(track: Track, to: RouterLease): Promise<LentTrack> {
-    const home = this.source.home.router;
-    if (to.router.id === home.id) return { producerId: track.producer.id, release: () => undefined };
-    const key = `${to.router.id}/${track.producer.id}`;
-    let pipe = this.pipes.get(key);
-    if (pipe === undefined) {
-      pipe = { lent: pipeTrack(home, track, to), users: 0 };
-      this.pipes.set(key, pipe);
-    }
-    const used = pipe;
-    used.users += 1;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      used.users -= 1;
-      if (used.users > 0) return;
-      if (this.pipes.get(key) === used) this.pipes.delete(key);
-      used.lent.then(
-        (lent) => lent.close(),
-        () => undefined, // whoever asked for the track has met the error
-      );
-    };
-    try {
-      return { producerId: (await used.lent).producerId, release };
-    } catch (error) {
-      release();
-      throw error;
-    }
-  }
-
+  /** Copies of tracks for other routers. */
   get pipeCount(): number {
-    return this.pipes.size;
+    return this.source.tracks.reduce((count, track) => count + track.pipeCount, 0);
   }
 
   /** Ends the stream for everybody. Idempotent. */
   end(reason: EndReason): void {
     if (this.ended) return;
     this.ended = true;
-    const listeners = [...this.listeners];
-    this.listeners.clear();
-    this.watch?.close();
+    const { listeners } = this;
+    this.viewers.clear();
+    this.stopWatching?.();
     this.options.onEnded(this, reason);
     for (const listener of listeners) listener.onStreamEnded(reason);
     this.source.close();
   }
 
+  /** Who is to be told: first the source's session, then those who receive the stream. */
+  private get listeners(): StreamListener[] {
+    const { sourceListener } = this.options;
+    return sourceListener === undefined ? [...this.viewers] : [sourceListener, ...this.viewers];
+  }
+
+  private countViewers(): void {
+    this.info.viewers = this.viewers.size;
+    this.options.onViewersChanged(this);
+  }
+
   private onVideoPacket(packet: Buffer): void {
-    for (const listener of this.videoPacketListeners) listener(packet);
     const meter = this.videoMeter;
     if (meter?.feed(packet, this.options.nowMs()) !== true) return;
     this.info.width = meter.width;
@@ -210,28 +153,5 @@ export class Stream {
   }
 }
 
-async function pipeTrack(home: mediasoup.Router, track: Track, to: RouterLease) {
-  const { pipeConsumer, pipeProducer } = await home.pipeToRouter({
-    producerId: track.producer.id,
-    router: to.router,
-    // Two routers of one worker can't hold the same producer id.
-    keepId: false,
-  });
-  if (pipeProducer === undefined) throw new Error('mediasoup made no pipe producer');
-  return {
-    producerId: pipeProducer.id,
-    close: () => {
-      pipeConsumer?.close();
-      pipeProducer.close();
-    },
-  };
-}
-
-const VIDEO_CODECS = ['H264', 'VP8', 'VP9', 'AV1'] as const;
-
-function codecNameOf(codec: StreamCodec): (typeof VIDEO_CODECS)[number] {
-  const subtype = codec.mimeType.split('/')[1]?.toUpperCase();
-  const name = VIDEO_CODECS.find((candidate) => candidate === subtype);
-  if (name === undefined) throw new Error(`no video codec: ${codec.mimeType}`);
-  return name;
-}
+/** The codecs whose frames can be counted in their packets. */
+const METERED = ['H264', 'VP8', 'VP9', 'AV1'] as const;

@@ -15,14 +15,21 @@ export interface WorkerPoolOptions {
 export interface RouterLease {
   readonly worker: MediaWorker;
   readonly router: mediasoup.Router;
+  /** The same router for somebody else. */
+  share(): RouterLease;
   release(): void;
 }
 
 const REPLACE_RETRY_MS = 200;
 
+interface HeldRouter {
+  router: Promise<mediasoup.Router>;
+  leases: number;
+}
+
 /** One mediasoup worker: a process that forwards media on one core, behind one UDP and one TCP port. */
 export class MediaWorker {
-  private readonly routers = new Map<string, { router: Promise<mediasoup.Router>; leases: number }>();
+  private readonly routers = new Map<string, HeldRouter>();
   /** WebRTC transports that stand on this worker. */
   transportCount = 0;
 
@@ -45,24 +52,39 @@ export class MediaWorker {
     }
     const held = entry;
     held.leases += 1;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      held.leases -= 1;
-      if (held.leases > 0) return;
-      if (this.routers.get(dialect) === held) this.routers.delete(dialect);
-      held.router.then(
-        (router) => router.close(),
-        () => undefined, // whoever asked for the router has met the error
-      );
-    };
     try {
-      return { worker: this, router: await held.router, release };
+      return this.lease(dialect, held, await held.router);
     } catch (error) {
-      release();
+      this.giveBack(dialect, held);
       throw error;
     }
+  }
+
+  private lease(dialect: string, held: HeldRouter, router: mediasoup.Router): RouterLease {
+    let released = false;
+    return {
+      worker: this,
+      router,
+      share: () => {
+        held.leases += 1;
+        return this.lease(dialect, held, router);
+      },
+      release: () => {
+        if (released) return;
+        released = true;
+        this.giveBack(dialect, held);
+      },
+    };
+  }
+
+  private giveBack(dialect: string, held: HeldRouter): void {
+    held.leases -= 1;
+    if (held.leases > 0) return;
+    if (this.routers.get(dialect) === held) this.routers.delete(dialect);
+    held.router.then(
+      (router) => router.close(),
+      () => undefined, // whoever asked for the router has met the error
+    );
   }
 
   get routerCount(): number {

@@ -41,6 +41,7 @@ export class RecordedCore {
       surroundings: {
         streamStarted: ({ streamName }) => void streamEvents.push({ name: streamName, what: 'started' }),
         streamEnded: ({ streamName }, reason) => void streamEvents.push({ name: streamName, what: 'ended', reason }),
+        viewersChanged: () => undefined,
         isNodeGone: (nodeId) => this.goneNodes.has(nodeId),
         watchOwner: () => undefined,
       },

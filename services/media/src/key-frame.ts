@@ -1,0 +1,41 @@
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { createFrameAssembler, type VideoFrame } from '@weir/frames';
+import type { Track } from './track.js';
+
+const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
+
+/**
+ * The track's first whole key frame from now on; the source is asked for one.
+ * @throws WeirError UNAVAILABLE when none comes in time
+ */
+export async function nextKeyFrame(
+  track: Track,
+  codec: 'H264' | 'H265' | 'VP8' | 'VP9',
+  timeoutMs: number,
+): Promise<VideoFrame> {
+  const { clockRate, parameters } = track.description;
+  const assembler = createFrameAssembler({ codec, clockRate, parameters });
+  let settle: { resolve(frame: VideoFrame): void; reject(error: Error): void } | undefined;
+  const found = new Promise<VideoFrame>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  const stopListening = await track.listen({
+    onRtp: (packet) => {
+      const frame = assembler.push(packet).find(({ isKeyFrame, complete }) => isKeyFrame && complete);
+      if (frame?.kind === 'video') settle?.resolve(frame);
+    },
+  });
+  const timer = setTimeout(
+    () => settle?.reject(new WeirError(ErrorCode.UNAVAILABLE, 'the source sent no key frame in time')),
+    timeoutMs,
+  );
+  const requests = setInterval(() => track.requestKeyFrame(), KEY_FRAME_REQUEST_INTERVAL_MS);
+  track.requestKeyFrame();
+  try {
+    return await found;
+  } finally {
+    clearInterval(requests);
+    clearTimeout(timer);
+    stopListening();
+  }
+}

@@ -1,0 +1,69 @@
+import type { types as mediasoup } from 'mediasoup';
+import type { LentTrack } from './track.js';
+import type { RouterLease } from './worker-pool.js';
+
+interface Pipe {
+  lent: Promise<{ producerId: string; close(): void }>;
+  users: number;
+}
+
+/**
+ * A producer, and the pipes that bring it to other routers: one per router, made for the first who needs it there and
+ * dropped with the last.
+ */
+export class PipedProducer {
+  private readonly pipes = new Map<string, Pipe>();
+
+  constructor(
+    readonly producer: mediasoup.Producer,
+    readonly home: RouterLease,
+  ) {}
+
+  get pipeCount(): number {
+    return this.pipes.size;
+  }
+
+  async lend(to: RouterLease): Promise<LentTrack> {
+    const { producer, home, pipes } = this;
+    if (to.router.id === home.router.id) return { producerId: producer.id, release: () => undefined };
+    const key = to.router.id;
+    const pipe = pipes.get(key) ?? { lent: pipeProducer(home.router, producer, to.router), users: 0 };
+    pipes.set(key, pipe);
+    pipe.users += 1;
+    let released = false;
+    const release = () => {
+      if (released) return;
+      released = true;
+      pipe.users -= 1;
+      if (pipe.users > 0) return;
+      if (pipes.get(key) === pipe) pipes.delete(key);
+      pipe.lent.then(
+        (lent) => lent.close(),
+        () => undefined, // whoever asked for the track has met the error
+      );
+    };
+    try {
+      return { producerId: (await pipe.lent).producerId, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+}
+
+async function pipeProducer(from: mediasoup.Router, producer: mediasoup.Producer, to: mediasoup.Router) {
+  const { pipeConsumer, pipeProducer: piped } = await from.pipeToRouter({
+    producerId: producer.id,
+    router: to,
+    // Two routers of one worker can't hold the same producer id.
+    keepId: false,
+  });
+  if (piped === undefined) throw new Error('mediasoup made no pipe producer');
+  return {
+    producerId: piped.id,
+    close: () => {
+      pipeConsumer?.close();
+      piped.close();
+    },
+  };
+}
