@@ -463,6 +463,10 @@ describe('playing', () => {
     client.takes();
     client.media({ kind: 'video-size', width: 320, height: 240 });
     expect(client.takes()).toEqual(['S notifyVideoFormat', 'S notifyStreamEvent resize']);
+    client.media({ kind: 'video-size', width: 320, height: 240 });
+    expect(client.takes()).toEqual([]);
+    client.media({ kind: 'video-size', width: 640, height: 480 });
+    expect(client.takes()).toHaveLength(2);
   });
 
   it('plays a stream that is being published but not yet ready', () => {

@@ -108,8 +108,9 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     minBitrate: message.minBitrate,
     maxBitrate: message.maxBitrate,
     quality: message.message === 'playStream' ? message.quality : 0,
-    width: message.message === 'playStream' ? message.width : 0,
-    height: message.message === 'playStream' ? message.height : 0,
+    // The stream's own size, once it is known: nothing is scaled to the one that a player asks for.
+    width: 0,
+    height: 0,
     createdMs: turn.nowMs,
     audioMuted: false,
     videoMuted: false,
@@ -355,6 +356,7 @@ const resized = (
   height: number,
   turn: Turn,
 ): EstablishedState => {
+  if (stream.width === width && stream.height === height) return state;
   const sized = { ...stream, width, height };
   if (sized.direction === 'play' && sized.phase.tag === 'live') tellSize(sized, turn);
   return replace(state, sized);
