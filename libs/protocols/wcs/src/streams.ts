@@ -239,12 +239,7 @@ export const stop = (
   return end(state, stream, ended('client'), turn);
 };
 
-export const terminate = (
-  state: EstablishedState,
-  peerId: PeerId,
-  cause: Cause,
-  turn: Turn,
-): EstablishedState => {
+export const terminate = (state: EstablishedState, peerId: PeerId, cause: Cause, turn: Turn): EstablishedState => {
   const stream = find(state, peerId);
   if (stream === undefined) return state;
   closeOnNode(stream, 'terminated', turn);
