@@ -292,6 +292,12 @@ describe('passwords', () => {
     expect(rig.request.headers.get('Authorization')).toContain('nonce="n2"');
   });
 
+  it('are answered whatever a camera calls its realm', () => {
+    const rig = rigIn('describing', URL);
+    rig.answer(401, { headers: [['WWW-Authenticate', 'Digest realm="a\tb\\"c", nonce="n"']] });
+    expect(rig.request.headers.get('Authorization')).toContain('realm="a\tb\\"c"');
+  });
+
   it('are missed when the URL has none, or the challenge is of no known kind', () => {
     const without = rigIn('describing');
     without.answer(401, { headers: [CHALLENGE] });

@@ -78,7 +78,7 @@ export class RtspDecoder {
       }
     } catch (error) {
       if (!(error instanceof RtspProtocolError)) throw error;
-      events.push({ tag: 'malformed', error, cseq: cseqIn(data, offset) });
+      events.push({ tag: 'malformed', error, cseq: cseqIn(data, offset, error) });
       this.#broken = true;
       this.#store = Buffer.alloc(0);
       this.#length = 0;
@@ -230,15 +230,17 @@ function contentLength(headers: RtspHeaders): number {
   return Number(value);
 }
 
-/** The CSeq of a message that could not be read, for the answer to it. */
-function cseqIn(data: Buffer, offset: number): number | undefined {
-  const match = /^cseq[ \t]*:[ \t]*(\d{1,10})[ \t]*\r?$/im.exec(data.toString('latin1', offset, offset + 2048));
+/** The CSeq of a message whose head came whole and could not be read, for the answer to it. */
+function cseqIn(data: Buffer, offset: number, { code }: RtspProtocolError): number | undefined {
+  const end = endOfHead(data, offset, offset);
+  if (end === undefined || code === 'head-too-large' || !isLetter(data.readUInt8(offset))) return undefined;
+  const match = /^cseq[ \t]*:[ \t]*(\d{1,10})[ \t]*\r?$/im.exec(data.toString('latin1', offset, end));
   return match ? Number(match[1]) : undefined;
 }
 
 /** @throws RtspProtocolError `bad-header` or `bad-start-line` when a value would break out of its line. */
 export function encodeRequest(request: Omit<RtspRequest, 'tag'>): Buffer {
-  if (!/^[A-Z_]+$/.test(request.method) || !isLine(request.url) || request.url.includes(' ')) {
+  if (!/^[A-Z_]+$/.test(request.method) || !isLine(request.url) || /\s/.test(request.url)) {
     throw new RtspProtocolError('bad-start-line', 'method or URL can not be written');
   }
   return encode(`${request.method} ${request.url} RTSP/1.0`, request.headers, request.body);
@@ -264,7 +266,7 @@ function encode(startLine: string, headers: RtspHeaders, body: Buffer): Buffer {
 
 function isLine(text: string): boolean {
   // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  return !/[\0-\x1f\x7f]/.test(text);
+  return !/[\0-\x08\x0a-\x1f\x7f]/.test(text);
 }
 
 /** The four bytes before an interleaved frame, for writing frame and payload without copying the payload. */

@@ -29,6 +29,8 @@ export function parseRtspUrl(text: string): RtspUrl | undefined {
   const match = /^(rtsps?):\/\/([^/?]*)([^?]*)(?:\?(.*))?$/i.exec(text);
   if (!match) return undefined;
   const [, schemeText = '', authority = '', path = '', query = ''] = match;
+  // Other parsers end the authority at a backslash.
+  if (authority.includes('\\')) return undefined;
   const scheme = schemeText.toLowerCase() === 'rtsps' ? 'rtsps' : 'rtsp';
   const at = authority.lastIndexOf('@');
   const hostAndPort = /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,253}))(?::(\d{0,5}))?$/i.exec(authority.slice(at + 1));
@@ -96,6 +98,16 @@ export function contentBaseOf(url: RtspUrl): string {
  */
 export function resolveControl(base: string, control: string | undefined): string {
   if (control === undefined || control === '' || control === '*') return base;
+  return joinControl(base, writable(control));
+}
+
+/** A description may hold what a request line can't. */
+function writable(control: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return control.replace(/[\0-\x20\x7f]/g, (character) => encodeURIComponent(character));
+}
+
+function joinControl(base: string, control: string): string {
   if (/^rtspu?s?:\/\//i.test(control)) return withoutUser(control);
   if (control.startsWith('?')) return base + control;
   if (control.startsWith('/')) {
