@@ -100,6 +100,8 @@ export type ClientPhase =
     }
   | { readonly tag: 'ended'; readonly reason: ClientEndReason };
 
+export type Running = Extract<ClientPhase, { tag: 'running' }>;
+
 export interface SettingUp {
   readonly session: ClientSession;
   /** Still to be set up; the first is under way. */

@@ -325,13 +325,14 @@ describe('live555 as player', { timeout: 40_000 }, () => {
 /** What a client machine pulls, another one pushes to a server of ours, and ffmpeg decodes it there. */
 async function expectRelayDecodes(source: string, config: Partial<ClientConfig>): Promise<LoopbackClient> {
   const server = await listen();
-  let pusher: LoopbackClient | undefined;
-  const puller = new LoopbackClient(source, config, (track, kind, data) => pusher?.send(track, kind, data));
+  const relay: { pusher?: LoopbackClient } = {};
+  const puller = new LoopbackClient(source, config, (track, kind, data) => relay.pusher?.send(track, kind, data));
   opened.push(puller);
   await until(() => puller.isStarted || puller.ended !== undefined);
   expect(puller.ended).toBeUndefined();
   const tracks = puller.tracks.flatMap(({ kind, ...track }) => (kind === 'other' ? [] : [{ ...track, kind }]));
-  pusher = new LoopbackClient(server.url('relay'), { intent: { tag: 'push', sessionName: 'relay', tracks } });
+  const pusher = new LoopbackClient(server.url('relay'), { intent: { tag: 'push', sessionName: 'relay', tracks } });
+  relay.pusher = pusher;
   opened.push(pusher);
   await published(server, 'relay');
   await expectDecoded(ffmpegPlay(server.url('relay'), ['-rtsp_transport', 'tcp']));

@@ -103,7 +103,6 @@ export function resolveControl(base: string, control: string | undefined): strin
 
 /** A description may hold what a request line can't. */
 function writable(control: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return control.replace(/[\0-\x20\x7f]/g, (character) => encodeURIComponent(character));
 }
 
