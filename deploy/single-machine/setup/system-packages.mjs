@@ -39,9 +39,10 @@ export async function installSystemPackages(packages, { log, elsewhere }) {
     );
   const isRoot = process.getuid?.() === 0;
   if (!isRoot && !succeeds('sudo', '-n', 'true')) throw new SetupError(commandForRoot(packages));
+  log(`installing system packages: ${packages.join(' ')}`);
   let step = '';
   await run(
-    `installing ${packages.join(' ')}`,
+    'installing system packages',
     isRoot
       ? ['sh', '-c', INSTALL_SCRIPT, 'sh', ...packages]
       : ['sudo', '-n', 'sh', '-c', INSTALL_SCRIPT, 'sh', ...packages],
