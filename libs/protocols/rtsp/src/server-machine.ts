@@ -4,14 +4,7 @@ import { statusOfProtocolError } from './protocol-error.js';
 import { proceed, refuse } from './server-answers.js';
 import { after, close, isSession, respond, responseEffect } from './server-reply.js';
 import { handleRequest } from './server-requests.js';
-import type {
-  Awaiting,
-  HostAnswer,
-  ServerConfig,
-  ServerInput,
-  ServerState,
-  ServerStep,
-} from './server-state.js';
+import type { Awaiting, HostAnswer, ServerConfig, ServerInput, ServerState, ServerStep } from './server-state.js';
 import { DEFAULT_SERVER_CONFIG } from './server-state.js';
 
 export function startServer(
