@@ -36,9 +36,15 @@ import type { SessionNotifier } from './notifier.js';
 import { WebRtcPeer } from './peer.js';
 import type { StreamRegistry } from './registry.js';
 import { ProducedTrack } from './produced-track.js';
-import { PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
+import {
+  PlayerSession,
+  PublisherSession,
+  type Session,
+  type SessionIdentity,
+  type SessionStatsInit,
+} from './session.js';
 import { takeSnapshot } from './snapshot.js';
-import { Stream } from './stream.js';
+import { Stream, type StreamListener, type StreamSource } from './stream.js';
 import type { LentTrack } from './track.js';
 import type { MediaWorker, RouterLease, WorkerPool } from './worker-pool.js';
 
@@ -85,6 +91,8 @@ const MAX_NAME_LENGTH = 256;
 /** The streams and sessions of one media node. */
 export class MediaCore {
   private readonly streams = new Map<string, Stream>();
+  /** Names that are claimed for sources which aren't there yet. */
+  private readonly reserved = new Map<string, StreamInfo>();
   private readonly sessions = new Map<string, Session>();
   private readonly nextStatsMs = new Map<Session, number>();
   private readonly ticker: NodeJS.Timeout;
@@ -111,12 +119,16 @@ export class MediaCore {
     return [...this.streams.values()].reduce((count, stream) => count + stream.pipeCount, 0);
   }
 
+  /** Streams that are being transcoded for WebRTC players. */
+  get transcodeCount(): number {
+    return [...this.streams.values()].filter(({ source }) => source.transcoding).length;
+  }
+
   /** Receives a stream from a WebRTC client. Its name is claimed before any media is touched. */
   async publish(request: PublishRequest): Promise<Answer> {
     this.assertRoom();
     checkName(request.tenant, request.streamName);
-    if (this.sessions.has(request.sessionId))
-      throw new WeirError(ErrorCode.INVALID, 'the session id is in use', { sessionId: request.sessionId });
+    this.assertFreshId(request.sessionId);
     const offer = refusing(() => parseOffer(request.offerSdp));
     const { sections } = refusing(() => negotiatePublish(offer));
     const codecs = codecNames(sections);
@@ -140,11 +152,66 @@ export class MediaCore {
     }
   }
 
+  /**
+   * Claims a name for a source that isn't there yet. Its session exists from now on; it opens the stream itself when
+   * it knows its tracks.
+   */
+  async reserve(identity: SessionIdentity, info: StreamInfo, makeSession: () => Session): Promise<void> {
+    this.assertRoom();
+    checkName(info.tenant, info.streamName);
+    this.assertFreshId(identity.sessionId);
+    info.epoch = await this.claimName(info);
+    this.options.surroundings.watchOwner(identity.ownerId);
+    this.reserved.set(streamKey(info.tenant, info.streamName), info);
+    this.sessions.set(identity.sessionId, makeSession());
+  }
+
+  /** The session of a source that never opened its stream, or whose stream has ended, is gone. */
+  release(session: Session, info: StreamInfo): void {
+    this.forget(session);
+    if (!this.reserved.delete(streamKey(info.tenant, info.streamName))) return;
+    this.releaseName(info);
+  }
+
+  /** A stream begins on this node. Its name has been claimed, its session is known. */
+  openStream(info: StreamInfo, source: StreamSource, sourceListener: StreamListener): Stream {
+    const stream = new Stream({
+      info,
+      source,
+      sourceListener,
+      nowMs: () => performance.now(),
+      onChanged: (changed) => this.writeToRegistry(changed),
+      onViewersChanged: (changed) => this.options.surroundings.viewersChanged(changed.info),
+      onEnded: (ended, reason) => this.onStreamEnded(ended, reason),
+    });
+    const key = streamKey(info.tenant, info.streamName);
+    this.reserved.delete(key);
+    this.streams.set(key, stream);
+    joinMetrics.published(info.codecs?.video ?? '');
+    stream.watchVideo().catch((error: unknown) => {
+      this.options.log.warn({ err: error, streamName: info.streamName }, 'video can not be watched');
+    });
+    this.options.surroundings.streamStarted(info);
+    return stream;
+  }
+
+  /** Somebody receives a stream on an owner's behalf. */
+  addViewer(session: Session & StreamListener, stream: Stream): void {
+    this.assertFreshId(session.identity.sessionId);
+    stream.join(session);
+    this.sessions.set(session.identity.sessionId, session);
+    this.options.surroundings.watchOwner(session.identity.ownerId);
+  }
+
+  forget(session: Session): void {
+    this.sessions.delete(session.identity.sessionId);
+    this.nextStatsMs.delete(session);
+  }
+
   /** Sends a stream of this node to a WebRTC client. */
   async play(request: PlayRequest): Promise<Answer & { stream: StreamInfo }> {
     this.assertRoom();
-    if (this.sessions.has(request.sessionId))
-      throw new WeirError(ErrorCode.INVALID, 'the session id is in use', { sessionId: request.sessionId });
+    this.assertFreshId(request.sessionId);
     const stream = this.streamOf(request.tenant, request.streamName);
     const offer = refusing(() => parseOffer(request.offerSdp));
     const { sections } = refusing(() =>
@@ -210,14 +277,23 @@ export class MediaCore {
     this.options.workers.close();
   }
 
-  private assertRoom(): void {
+  private assertFreshId(sessionId: string): void {
+    if (this.sessions.has(sessionId)) throw new WeirError(ErrorCode.INVALID, 'the session id is in use', { sessionId });
+  }
+
+  assertRoom(): void {
     if (this.draining) throw new WeirError(ErrorCode.UNAVAILABLE, 'the media node is shutting down');
     const { maxSessions } = this.options;
     if (this.sessions.size >= maxSessions)
       throw new WeirError(ErrorCode.EXHAUSTED, 'the media node is full', { maxSessions: String(maxSessions) });
   }
 
-  private streamOf(tenant: string, streamName: string): Stream {
+  /** A stream of this node, or undefined. */
+  findLocal(tenant: string, streamName: string): Stream | undefined {
+    return this.streams.get(streamKey(tenant, streamName));
+  }
+
+  streamOf(tenant: string, streamName: string): Stream {
     const stream = this.streams.get(streamKey(tenant, streamName));
     if (stream === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream', { tenant, streamName });
     return stream;
@@ -302,23 +378,8 @@ export class MediaCore {
       () => session.onPeerConnected(performance.now()),
       (reason) => session.end(reason),
     );
-    const stream = new Stream({
-      info,
-      source: session,
-      sourceListener: session,
-      nowMs: () => performance.now(),
-      onChanged: (changed) => this.writeToRegistry(changed),
-      onViewersChanged: (changed) => this.options.surroundings.viewersChanged(changed.info),
-      onEnded: (ended, reason) => this.onStreamEnded(ended, reason),
-    });
-    session.stream = stream;
-    this.streams.set(streamKey(info.tenant, info.streamName), stream);
     this.sessions.set(request.sessionId, session);
-    joinMetrics.published(info.codecs?.video ?? '');
-    stream.watchVideo().catch((error: unknown) => {
-      this.options.log.warn({ err: error, streamName: info.streamName }, 'video can not be watched');
-    });
-    this.options.surroundings.streamStarted(info);
+    session.stream = this.openStream(info, session, session);
   }
 
   private async send(
@@ -394,7 +455,7 @@ export class MediaCore {
     joinMetrics.played(stream.info.codecs?.video ?? '');
   }
 
-  private pickWorker(preferred?: MediaWorker): MediaWorker {
+  pickWorker(preferred?: MediaWorker): MediaWorker {
     const worker = this.options.workers.pick(preferred);
     if (worker === undefined) throw new WeirError(ErrorCode.UNAVAILABLE, 'no media worker lives at this moment');
     return worker;
@@ -437,19 +498,18 @@ export class MediaCore {
   }
 
   private onStreamEnded(stream: Stream, reason: EndReason): void {
-    const { tenant, streamName, epoch, publisherSessionId } = stream.info;
+    const { tenant, streamName, publisherSessionId } = stream.info;
     this.streams.delete(streamKey(tenant, streamName));
     const session = this.sessions.get(publisherSessionId);
     if (session !== undefined) this.forget(session);
-    this.options.registry.release(tenant, streamName, epoch).catch((error: unknown) => {
-      this.options.log.warn({ err: error, streamName }, 'stream name not released, its record will expire');
-    });
+    this.releaseName(stream.info);
     this.options.surroundings.streamEnded(stream.info, reason);
   }
 
-  private forget(session: Session): void {
-    this.sessions.delete(session.identity.sessionId);
-    this.nextStatsMs.delete(session);
+  private releaseName({ tenant, streamName, epoch }: StreamInfo): void {
+    this.options.registry.release(tenant, streamName, epoch).catch((error: unknown) => {
+      this.options.log.warn({ err: error, streamName }, 'stream name not released, its record will expire');
+    });
   }
 
   private onWorkerDied(worker: MediaWorker): void {
@@ -475,6 +535,10 @@ export class MediaCore {
     if (nowMs - this.lastRefreshMs >= REGISTRY_REFRESH_MS) {
       this.lastRefreshMs = nowMs;
       for (const stream of this.streams.values()) this.writeToRegistry(stream);
+      for (const info of this.reserved.values())
+        this.options.registry.write(info).catch((error: unknown) => {
+          this.options.log.warn({ err: error, streamName: info.streamName }, 'stream record not written');
+        });
     }
     if (nowMs - this.lastMeasureMs >= 1_000) {
       this.lastMeasureMs = nowMs;

@@ -1,13 +1,18 @@
 import 'reflect-metadata';
 import { hostname } from 'node:os';
 import { MediaEvents } from '@weir/contracts';
+import { Access } from '@weir/access';
+import { OutboundGuard } from '@weir/outbound';
 import { Instances, runService } from '@weir/platform';
 import { MediaCore } from './core.js';
 import { observeLoad } from './metrics.js';
 import { BusNotifier } from './notifier.js';
 import { StreamRegistry } from './registry.js';
-import { serveMedia } from './serve.js';
+import { RtspAccess } from './rtsp-access.js';
+import { RtspServer } from './rtsp-server.js';
+import { serveMedia, serveMediaRtp } from './serve.js';
 import { mediaSettings } from './settings.js';
+import { Sources } from './sources.js';
 import { WorkerPool } from './worker-pool.js';
 
 /** After this time every node that lives has been heard. */
@@ -37,11 +42,12 @@ await runService({
       silentAfterMs: config.WEIR_MEDIA_OWNER_TIMEOUT_MS,
       onLost: (ownerId) => core.closeSessionsOf(ownerId),
     });
+    const notifier = new BusNotifier(bus);
     const core = new MediaCore({
       nodeId: instanceId,
       workers,
       registry,
-      notifier: new BusNotifier(bus),
+      notifier,
       surroundings: {
         streamStarted: (stream) =>
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'started', value: {} } }),
@@ -68,12 +74,37 @@ await runService({
       return [];
     });
     if (leftovers.length > 0) log.info({ streams: leftovers.length }, 'streams of an earlier process removed');
+    const access = new RtspAccess(
+      new Access({ bus, redis, log }),
+      `rtsp://${config.WEIR_ANNOUNCED_ADDRESS}:${config.WEIR_RTSP_PORT}`,
+    );
+    const sources = new Sources({
+      nodeId: instanceId,
+      core,
+      notifier,
+      access,
+      guard: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
+      log,
+      ffmpegBin: config.FFMPEG_BIN,
+      sourceGraceMs: config.WEIR_MEDIA_SOURCE_GRACE_MS,
+      noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
+      internalAddress: config.WEIR_MEDIA_INTERNAL_ADDRESS,
+    });
+    const rtsp = await RtspServer.listen({
+      host: config.WEIR_RTSP_HOST,
+      port: config.WEIR_RTSP_PORT,
+      core,
+      sources,
+      access,
+      log,
+    });
     serveMedia(bus, instanceId, core);
+    serveMediaRtp(bus, sources);
 
     return {
       drain: () => core.drain(),
       close: async () => {
-        await Promise.all([owners.close(), nodes.close()]);
+        await Promise.all([owners.close(), nodes.close(), rtsp.close()]);
         core.close();
       },
     };

@@ -6,7 +6,8 @@ import type { SessionIdentity, SessionStatsInit } from './session.js';
 /** Tells a session's owner what becomes of it. */
 export interface SessionNotifier {
   connected(session: SessionIdentity): void;
-  ended(session: SessionIdentity, reason: EndReason): void;
+  /** @param detail for people: what the source said */
+  ended(session: SessionIdentity, reason: EndReason, detail?: string): void;
   videoSize(session: SessionIdentity, width: number, height: number): void;
   stats(session: SessionIdentity, stats: SessionStatsInit): void;
   signal(session: SessionIdentity, signal: StreamSignal): void;
@@ -21,8 +22,8 @@ export class BusNotifier implements SessionNotifier {
     this.send(session, { case: 'connected', value: {} });
   }
 
-  ended(session: SessionIdentity, reason: EndReason): void {
-    this.send(session, { case: 'ended', value: { reason } });
+  ended(session: SessionIdentity, reason: EndReason, detail = ''): void {
+    this.send(session, { case: 'ended', value: { reason, detail } });
   }
 
   videoSize(session: SessionIdentity, width: number, height: number): void {

@@ -16,8 +16,15 @@ type PeerState =
   | { tag: 'breaking'; timer: NodeJS.Timeout }
   | { tag: 'closed' };
 
+/** How a publisher's media come here. */
+export interface SourceLink {
+  readonly connected: boolean;
+  readonly broken: boolean;
+  close(): void;
+}
+
 /** The connection to one WebRTC client: its transports, from the handshake to the loss of the path. */
-export class WebRtcPeer {
+export class WebRtcPeer implements SourceLink {
   private state: PeerState;
 
   /**
@@ -96,5 +103,34 @@ export class WebRtcPeer {
   private enter(state: PeerState): void {
     if ('timer' in this.state) clearTimeout(this.state.timer);
     this.state = state;
+  }
+}
+
+/** RTP that another service sends to plain transports of ours; it is connected from its first packet on. */
+export class FeedLink implements SourceLink {
+  private up = false;
+
+  constructor(
+    private readonly transports: readonly mediasoup.PlainTransport[],
+    onConnected: () => void,
+  ) {
+    for (const transport of transports)
+      transport.once('tuple', () => {
+        if (this.up) return;
+        this.up = true;
+        onConnected();
+      });
+  }
+
+  get connected(): boolean {
+    return this.up;
+  }
+
+  get broken(): boolean {
+    return false;
+  }
+
+  close(): void {
+    for (const transport of this.transports) transport.close();
   }
 }

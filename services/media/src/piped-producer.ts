@@ -25,7 +25,7 @@ export class PipedProducer {
 
   async lend(to: RouterLease): Promise<LentTrack> {
     const { producer, home, pipes } = this;
-    if (to.router.id === home.router.id) return { producerId: producer.id, release: () => undefined };
+    if (to.router.id === home.router.id) return { producerId: producer.id, start: nothing, release: nothing };
     const key = to.router.id;
     const pipe = pipes.get(key) ?? { lent: pipeProducer(home.router, producer, to.router), users: 0 };
     pipes.set(key, pipe);
@@ -43,13 +43,15 @@ export class PipedProducer {
       );
     };
     try {
-      return { producerId: (await pipe.lent).producerId, release };
+      return { producerId: (await pipe.lent).producerId, start: nothing, release };
     } catch (error) {
       release();
       throw error;
     }
   }
 }
+
+const nothing = () => undefined;
 
 async function pipeProducer(from: mediasoup.Router, producer: mediasoup.Producer, to: mediasoup.Router) {
   const { pipeConsumer, pipeProducer: piped } = await from.pipeToRouter({

@@ -1,6 +1,7 @@
-import { EndReason, Media } from '@weir/contracts';
+import { EndReason, Media, MediaRtp } from '@weir/contracts';
 import type { Bus } from '@weir/bus';
 import type { MediaCore } from './core.js';
+import type { Sources } from './sources.js';
 
 /** Answers the contract's `Media` service with the core. */
 export function serveMedia(bus: Bus, nodeId: string, core: MediaCore): void {
@@ -20,4 +21,18 @@ export function serveMedia(bus: Bus, nodeId: string, core: MediaCore): void {
   });
   bus.serve(method.snapshot, async ({ tenant, streamName }) => ({ png: await core.snapshot(tenant, streamName) }));
   bus.serve(method.getSessionStats, async ({ sessionIds }) => ({ stats: await core.sessionStats(sessionIds) }));
+}
+
+/** Answers the contract's `MediaRtp` service. */
+export function serveMediaRtp(bus: Bus, sources: Sources): void {
+  const { method } = MediaRtp;
+  bus.serve(method.ingest, (request) => sources.ingest(request));
+  bus.serve(method.tap, (request) => sources.tap(request));
+  bus.serve(method.requestKeyFrame, async ({ tenant, streamName }) => {
+    sources.requestKeyFrame(tenant, streamName);
+    return {};
+  });
+  bus.serve(method.signRtspUrl, async ({ tenant, streamName, expiresInMs }) => ({
+    url: sources.signPlayUrl(tenant, streamName, expiresInMs),
+  }));
 }

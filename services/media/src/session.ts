@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { EndReason, type SessionStatsSchema, type StreamSignal } from '@weir/contracts';
 import type { types as mediasoup } from 'mediasoup';
 import type { SessionNotifier } from './notifier.js';
-import type { WebRtcPeer } from './peer.js';
+import type { SourceLink, WebRtcPeer } from './peer.js';
 import type { ProducedTrack } from './produced-track.js';
 import type { Stream, StreamListener, StreamSource } from './stream.js';
 import type { LentTrack } from './track.js';
@@ -57,7 +57,7 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
   readonly identity: SessionIdentity;
   readonly tracks: readonly ProducedTrack[];
   stream: Stream | undefined;
-  peer: WebRtcPeer | undefined;
+  peer: SourceLink | undefined;
   private readonly videoRate = new Rate();
   private readonly audioRate = new Rate();
   private lastPacketMs: number;
@@ -77,6 +77,8 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
   get connected(): boolean {
     return this.peer?.connected ?? false;
   }
+
+  readonly transcoding = false;
 
   onPeerConnected(nowMs: number): void {
     this.lastPacketMs = nowMs;
@@ -188,7 +190,8 @@ export class PlayerSession implements Session, StreamListener {
   }
 
   onPeerConnected(): void {
-    const { notifier } = this.options;
+    const { notifier, lent } = this.options;
+    for (const track of lent) track.start();
     notifier.connected(this.identity);
     const { width, height } = this.stream.info;
     if (width > 0) notifier.videoSize(this.identity, width, height);

@@ -1,4 +1,5 @@
 import { countSetting, millisecondsSetting, portSetting, type SettingsShape } from '@weir/platform';
+import { outboundSettings } from '@weir/outbound';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 
@@ -28,5 +29,15 @@ export const mediaSettings = {
     'Bits per second that a publisher may send when it asks for no less.',
   ),
   WEIR_MEDIA_MAX_SESSIONS: countSetting(2_000, 1).describe('Publishers and players that one media node takes.'),
+  WEIR_RTSP_PORT: portSetting(8_554).describe('RTSP, in and out.'),
+  WEIR_RTSP_HOST: z.string().default('0.0.0.0').describe('Address that RTSP is received on.'),
+  WEIR_MEDIA_INTERNAL_ADDRESS: z
+    .string()
+    .default('127.0.0.1')
+    .describe("IP address of this machine as the platform's other services reach it."),
+  WEIR_MEDIA_SOURCE_GRACE_MS: millisecondsSetting(5_000).describe(
+    'A pushing RTSP source that was lost may come back within this time, and its stream goes on.',
+  ),
   FFMPEG_BIN: z.string().default('ffmpeg').describe('The ffmpeg program.'),
+  ...outboundSettings,
 } as const satisfies SettingsShape;

@@ -9,6 +9,8 @@ export interface StreamSource {
   readonly tracks: readonly Track[];
   /** The source can't be heard at this moment; somebody else may take the name. */
   readonly broken: boolean;
+  /** ffmpeg is at work for its WebRTC players. */
+  readonly transcoding: boolean;
   /** The stream can't go on without this worker. */
   standsOn(worker: MediaWorker): boolean;
   close(): void;

@@ -23,6 +23,8 @@ export interface PacketListener {
 /** A track as it can be consumed by a WebRTC transport on some router. */
 export interface LentTrack {
   producerId: string;
+  /** The consumer is made and its transport is up: what is sent from now on arrives. */
+  start(): void;
   release(): void;
 }
 

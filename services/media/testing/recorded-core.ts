@@ -1,6 +1,7 @@
 import type { EndReason } from '@weir/contracts';
 import { createLogger } from '@weir/platform';
 import type { Redis } from 'ioredis';
+import type { SessionNotifier } from '../src/notifier.js';
 import { MediaCore, type MediaCoreOptions } from '../src/core.js';
 import { StreamRegistry } from '../src/registry.js';
 import { WorkerPool } from '../src/worker-pool.js';
@@ -19,6 +20,7 @@ export class RecordedCore {
   readonly streamEvents: { name: string; what: 'started' | 'ended'; reason?: EndReason }[] = [];
   readonly goneNodes = new Set<string>();
   readonly core: MediaCore;
+  readonly notifier: SessionNotifier;
 
   private constructor(
     readonly workers: WorkerPool,
@@ -26,18 +28,19 @@ export class RecordedCore {
     overrides: Partial<MediaCoreOptions>,
   ) {
     const { told, streamEvents } = this;
+    this.notifier = {
+      connected: ({ sessionId }) => void told.push({ sessionId, what: 'connected' }),
+      ended: ({ sessionId }, reason) => void told.push({ sessionId, what: 'ended', reason }),
+      videoSize: ({ sessionId }, width, height) => void told.push({ sessionId, what: 'video-size', width, height }),
+      stats: ({ sessionId }) => void told.push({ sessionId, what: 'stats' }),
+      signal: ({ sessionId }) => void told.push({ sessionId, what: 'signal' }),
+      notEnoughBandwidth: ({ sessionId }) => void told.push({ sessionId, what: 'bandwidth' }),
+    };
     this.core = new MediaCore({
       nodeId: 'node-1',
       workers,
       registry: new StreamRegistry(redis, 'host:1'),
-      notifier: {
-        connected: ({ sessionId }) => void told.push({ sessionId, what: 'connected' }),
-        ended: ({ sessionId }, reason) => void told.push({ sessionId, what: 'ended', reason }),
-        videoSize: ({ sessionId }, width, height) => void told.push({ sessionId, what: 'video-size', width, height }),
-        stats: ({ sessionId }) => void told.push({ sessionId, what: 'stats' }),
-        signal: ({ sessionId }) => void told.push({ sessionId, what: 'signal' }),
-        notEnoughBandwidth: ({ sessionId }) => void told.push({ sessionId, what: 'bandwidth' }),
-      },
+      notifier: this.notifier,
       surroundings: {
         streamStarted: ({ streamName }) => void streamEvents.push({ name: streamName, what: 'started' }),
         streamEnded: ({ streamName }, reason) => void streamEvents.push({ name: streamName, what: 'ended', reason }),

@@ -1,5 +1,5 @@
 import { DEFAULT_SETTINGS, type SessionSettings } from '@weir/protocol-wcs';
-import { parseAllowList } from '@weir/outbound';
+import { outboundSettings } from '@weir/outbound';
 import { countSetting, flagSetting, millisecondsSetting, type Settings, type SettingsShape } from '@weir/platform';
 import { z } from 'zod';
 
@@ -34,18 +34,7 @@ export const wcsSettings = {
   ),
   WEIR_WCS_HOOK_RETRIES: countSetting(3).describe('How often an unreachable REST hook is asked again.'),
   WEIR_WCS_HOOK_MAX_CONCURRENT: countSetting(200, 1).describe('Questions to REST hooks at the same time.'),
-  WEIR_OUTBOUND_ALLOW: z
-    .string()
-    .default('')
-    .transform((text, context) => {
-      try {
-        return parseAllowList(text);
-      } catch (error) {
-        context.addIssue(error instanceof Error ? error.message : String(error));
-        return z.NEVER;
-      }
-    })
-    .describe('Addresses, networks and hosts that may be called although they are not on the public internet.'),
+  ...outboundSettings,
 } as const satisfies SettingsShape;
 
 export type WcsConfig = Settings<typeof wcsSettings>;

@@ -1,0 +1,44 @@
+import type { VideoFrame } from '@weir/frames';
+
+export interface GopCacheLimits {
+  frames: number;
+  bytes: number;
+}
+
+/** The frames since the last key frame, for viewers who can't wait for the next. A GOP beyond its limits isn't kept. */
+export class GopCache {
+  private gop: VideoFrame[] = [];
+  private bytes = 0;
+  private overflowed = true;
+
+  constructor(private readonly limits: GopCacheLimits) {}
+
+  add(frame: VideoFrame): void {
+    if (frame.isKeyFrame && frame.complete) {
+      this.gop = [];
+      this.bytes = 0;
+      this.overflowed = false;
+    }
+    if (this.overflowed) return;
+    this.bytes += sizeOf(frame);
+    if (!frame.complete || this.gop.length >= this.limits.frames || this.bytes > this.limits.bytes) {
+      this.gop = [];
+      this.overflowed = true;
+      return;
+    }
+    this.gop.push(frame);
+  }
+
+  /** Empty when a viewer has to wait for the next key frame. */
+  get frames(): readonly VideoFrame[] {
+    return this.gop;
+  }
+
+  clear(): void {
+    this.gop = [];
+    this.overflowed = true;
+  }
+}
+
+const sizeOf = (frame: VideoFrame): number =>
+  'nalUnits' in frame ? frame.nalUnits.reduce((sum, unit) => sum + unit.length, 0) : frame.data.length;

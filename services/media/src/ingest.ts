@@ -1,0 +1,247 @@
+import { EndReason, MediaKind, type StreamInfo, type TrackInfo } from '@weir/contracts';
+import { SourceClock } from '@weir/frames';
+import { encodingNameOf, type SdpTrack } from '@weir/protocol-rtsp';
+import type { Logger } from '@weir/platform';
+import { NativeTrack } from './native-track.js';
+import type { SessionNotifier } from './notifier.js';
+import type { Session, SessionIdentity, SessionStatsInit } from './session.js';
+import type { Stream, StreamListener, StreamSource } from './stream.js';
+import type { TrackDescription } from './track.js';
+import { StreamTranscoder } from './transcoder.js';
+
+export interface IngestOptions {
+  identity: SessionIdentity;
+  info: StreamInfo;
+  notifier: SessionNotifier;
+  ffmpegBin: string;
+  log: Logger;
+  /** How long a source that has been lost may take to come back. */
+  graceMs: number;
+  nowMs(): number;
+  /** The tracks are known: the stream begins. */
+  open(session: IngestSession): Stream;
+  /** Nothing of the session is left; it may never have had a stream. */
+  onClosed(session: IngestSession): void;
+}
+
+type IngestState =
+  /** The source isn't there yet, or has been lost for a moment. */
+  { tag: 'waiting'; timer: NodeJS.Timeout | undefined } | { tag: 'live'; packets: number } | { tag: 'closed' };
+
+/** A stream whose RTP comes into this process from an RTSP source, and the session on whose behalf it does. */
+export class IngestSession implements Session, StreamSource, StreamListener {
+  readonly kind = 'publisher';
+  readonly identity: SessionIdentity;
+  stream: Stream | undefined;
+  private state: IngestState = { tag: 'waiting', timer: undefined };
+  private live: NativeTrack[] = [];
+  private readonly transcoder: StreamTranscoder;
+  private clock = new SourceClock();
+  private reportedConnected = false;
+  private bytes = { video: 0, audio: 0 };
+  private lastStats = { ms: 0, video: 0, audio: 0 };
+  /** Ends whatever brings the media: a pusher's connection, or the puller. */
+  onClose: (() => void) | undefined;
+
+  constructor(private readonly options: IngestOptions) {
+    this.identity = options.identity;
+    this.transcoder = new StreamTranscoder({
+      tracks: () => this.live.filter(({ needsTranscoding }) => needsTranscoding),
+      cname: options.identity.sessionId,
+      ffmpegBin: options.ffmpegBin,
+      streamName: options.info.streamName,
+      log: options.log,
+    });
+  }
+
+  get info(): StreamInfo {
+    return this.options.info;
+  }
+
+  get tracks(): readonly NativeTrack[] {
+    return this.live;
+  }
+
+  get connected(): boolean {
+    return this.state.tag === 'live';
+  }
+
+  /** The source can't be heard at this moment. */
+  get broken(): boolean {
+    return this.state.tag !== 'live' && this.stream !== undefined;
+  }
+
+  get transcoding(): boolean {
+    return this.transcoder.active;
+  }
+
+  get waiting(): boolean {
+    return this.state.tag === 'waiting';
+  }
+
+  standsOn(): boolean {
+    return false; // feeds of players may die with a worker; the source's packets come here
+  }
+
+  /** Gives up when the source isn't there in time. */
+  expectWithin(timeoutMs: number): void {
+    this.wait(timeoutMs, EndReason.SOURCE_TIMEOUT, 'no source came in time');
+  }
+
+  /**
+   * The source says what it sends. One that comes back with the same tracks goes on with its stream; with others, the
+   * stream would have to change under its viewers: then it ends, and the owner is told.
+   */
+  begin(announced: readonly SdpTrack[]): 'begun' | 'unsupported' | 'changed' | 'closed' {
+    if (this.state.tag === 'closed') return 'closed';
+    const usable = usableTracks(announced);
+    if (usable.length === 0) return 'unsupported';
+    const descriptions = usable.map(({ description }) => description);
+    if (this.stream !== undefined) {
+      const same =
+        descriptions.length === this.live.length &&
+        descriptions.every((description, index) => sameMedium(description, this.live[index]?.description));
+      if (!same) {
+        this.end(EndReason.SOURCE_FAILED, 'the source came back with other media');
+        return 'changed';
+      }
+      for (const [index, { payloadType }] of usable.entries()) this.live[index]?.restart(payloadType, undefined);
+    } else {
+      this.live = usable.map(
+        ({ description, payloadType }) =>
+          new NativeTrack({
+            description,
+            payloadType,
+            ssrc: undefined,
+            cname: this.identity.sessionId,
+            clock: this.clock,
+            transcoding: this.transcoder,
+            nowMs: this.options.nowMs,
+          }),
+      );
+      this.options.info.codecs = Object.assign(this.options.info.codecs ?? {}, {
+        audio: descriptions.find(({ kind }) => kind === 'audio')?.codec ?? '',
+        video: descriptions.find(({ kind }) => kind === 'video')?.codec ?? '',
+      }) as NonNullable<StreamInfo['codecs']>;
+      this.options.info.tracks = descriptions.map((description) => trackInfo(description) as TrackInfo);
+      this.stream = this.options.open(this);
+    }
+    this.enter({ tag: 'live', packets: 0 });
+    return 'begun';
+  }
+
+  /** @param index among the tracks that were announced and can be used */
+  rtp(index: number, packet: Buffer): void {
+    if (this.state.tag !== 'live') return;
+    const track = this.live[index];
+    if (track === undefined) return;
+    this.bytes[track.description.kind] += packet.length;
+    track.push(packet);
+    this.state.packets += 1;
+    if (this.state.packets === 1) this.flowing();
+  }
+
+  rtcp(index: number, packet: Buffer): void {
+    if (this.state.tag === 'live') this.live[index]?.pushRtcp(packet);
+  }
+
+  /** The source has gone, for a moment or for good. */
+  lost(detail: string): void {
+    if (this.state.tag === 'live') this.wait(this.options.graceMs, EndReason.SOURCE_FAILED, detail);
+  }
+
+  end(reason: EndReason, detail = ''): void {
+    if (this.state.tag === 'closed') return;
+    this.close();
+    this.stream?.end(reason);
+    this.options.notifier.ended(this.identity, reason, detail);
+    this.options.onClosed(this);
+  }
+
+  onStreamEnded(reason: EndReason): void {
+    this.end(reason);
+  }
+
+  onVideoSize(width: number, height: number): void {
+    this.options.notifier.videoSize(this.identity, width, height);
+  }
+
+  onSignal(): void {
+    // An RTSP source has nothing to be told.
+  }
+
+  close(): void {
+    if (this.state.tag === 'closed') return;
+    this.enter({ tag: 'closed' });
+    this.transcoder.stop();
+    for (const track of this.live) track.close();
+    this.onClose?.();
+  }
+
+  async stats(nowMs: number): Promise<SessionStatsInit> {
+    const { video, audio } = this.bytes;
+    const last = this.lastStats;
+    const perSecond = (bytes: number) => (nowMs > last.ms ? (bytes * 8_000) / (nowMs - last.ms) : 0);
+    const meter = this.stream?.videoMeter;
+    const stats = {
+      sessionId: this.identity.sessionId,
+      videoBps: BigInt(Math.round(perSecond(video - last.video))),
+      audioBps: BigInt(Math.round(perSecond(audio - last.audio))),
+      videoFps: this.stream?.videoFps ?? 0,
+      width: meter?.width ?? 0,
+      height: meter?.height ?? 0,
+      videoKeyFrames: BigInt(meter?.keyFrames ?? 0),
+    };
+    this.lastStats = { ms: nowMs, video, audio };
+    return stats;
+  }
+
+  private flowing(): void {
+    this.stream?.markReady();
+    if (this.reportedConnected) return;
+    this.reportedConnected = true;
+    this.options.notifier.connected(this.identity);
+  }
+
+  private wait(timeoutMs: number, reason: EndReason, detail: string): void {
+    this.enter({ tag: 'waiting', timer: setTimeout(() => this.end(reason, detail), timeoutMs) });
+  }
+
+  private enter(state: IngestState): void {
+    if (this.state.tag === 'waiting') clearTimeout(this.state.timer);
+    this.state = state;
+  }
+}
+
+/** At most one video and one audio track of a codec that weir knows, with its place among the announced. */
+export function usableTracks(announced: readonly SdpTrack[]) {
+  const usable: { announcedIndex: number; payloadType: number; description: TrackDescription }[] = [];
+  for (const [announcedIndex, track] of announced.entries()) {
+    const { kind, format, payloadType, clockRateHz, channels, parameters } = track;
+    if (kind === 'other' || format.codec === 'other' || track.direction === 'send') continue;
+    if (usable.some(({ description }) => description.kind === kind)) continue;
+    usable.push({
+      announcedIndex,
+      payloadType,
+      description: {
+        kind,
+        codec: encodingNameOf(format),
+        clockRate: clockRateHz,
+        channels: kind === 'audio' ? (channels ?? 1) : 0,
+        parameters: Object.fromEntries(parameters),
+      },
+    });
+  }
+  return usable;
+}
+
+export const trackInfo = ({ kind, codec, clockRate, channels, parameters }: TrackDescription) => ({
+  kind: kind === 'video' ? MediaKind.VIDEO : MediaKind.AUDIO,
+  codec,
+  clockRate,
+  channels,
+  parameters: { ...parameters },
+});
+
+const sameMedium = (a: TrackDescription, b: TrackDescription | undefined): boolean =>
+  a.kind === b?.kind && a.codec === b.codec && a.clockRate === b.clockRate && a.channels === b.channels;

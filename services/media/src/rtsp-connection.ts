@@ -1,0 +1,263 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import {
+  DEFAULT_SERVER_CONFIG,
+  encodeInterleaved,
+  encodeResponse,
+  RtspDecoder,
+  serverDeadlineMs,
+  startServer,
+  stepServer,
+  type HostAnswer,
+  type OpenTrack,
+  type RtspUrl,
+  type Credentials,
+  type SdpTrack,
+  type ServerEffect,
+  type ServerInput,
+  type ServerState,
+  type TrackDescription,
+} from '@weir/protocol-rtsp';
+import type { Logger } from '@weir/platform';
+import { bindPortPair, type PortPair } from './udp-ports.js';
+
+/** A publisher's media on their way into a stream. */
+export interface Recording {
+  rtp(track: number, packet: Buffer): void;
+  rtcp(track: number, packet: Buffer): void;
+  /** The connection has ended. */
+  lost(): void;
+}
+
+/** A player's part of a stream. */
+export interface Playback {
+  start(deliver: (track: number, kind: 'rtp' | 'rtcp', packet: Buffer) => void): void;
+  stop(): void;
+}
+
+/** What a connection needs of the media core. */
+export interface RtspHost {
+  authorise(
+    verb: 'publish' | 'play',
+    path: string,
+    url: RtspUrl,
+    credentials: Credentials | undefined,
+  ): Promise<HostAnswer>;
+  describe(path: string): Promise<HostAnswer & { tracks?: readonly TrackDescription[] }>;
+  mayRecord(path: string): HostAnswer;
+  record(path: string, tracks: readonly SdpTrack[], connection: RtspConnection): Promise<Recording | HostAnswer>;
+  play(path: string, connection: RtspConnection): Promise<Playback | HostAnswer>;
+}
+
+/** A peer that reads more slowly than the stream runs is cut off at this much unsent media. */
+const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+
+/** One RTSP client, pusher or player: the socket around the protocol's machine. */
+export class RtspConnection {
+  private state: ServerState;
+  private readonly decoder = new RtspDecoder();
+  private timer: NodeJS.Timeout | undefined;
+  private readonly ports = new Map<number, PortPair>();
+  private announced: readonly SdpTrack[] = [];
+  private recording: Recording | undefined;
+  private playback: Playback | undefined;
+  private playing: readonly OpenTrack[] = [];
+  private released = false;
+  /** Tells what was begun for a session that has ended meanwhile. */
+  private sessionsEnded = 0;
+
+  constructor(
+    private readonly socket: Socket,
+    private readonly host: RtspHost,
+    private readonly log: Logger,
+    private readonly onClosed: () => void,
+  ) {
+    socket.setNoDelay(true);
+    this.state = startServer(
+      {
+        ...DEFAULT_SERVER_CONFIG,
+        sessionId: randomBytes(12).toString('hex'),
+        nonce: randomBytes(16).toString('hex'),
+        challenges: ['basic'],
+      },
+      Date.now(),
+    );
+    socket.on('data', (bytes) => {
+      for (const event of this.decoder.push(bytes)) this.input({ tag: 'received', event });
+    });
+    socket.on('error', (error) => {
+      this.log.debug({ error: error.message }, 'rtsp connection broke');
+      this.input({ tag: 'disconnected' });
+    });
+    socket.on('close', () => {
+      this.input({ tag: 'disconnected' });
+      this.onClosed();
+    });
+    this.arm();
+  }
+
+  stop(cause: 'stream-ended' | 'replaced' | 'revoked' | 'shutdown'): void {
+    this.input({ tag: 'stop', cause });
+  }
+
+  private input(input: ServerInput): void {
+    const { state, effects } = stepServer(this.state, input, Date.now());
+    this.state = state;
+    for (const effect of effects) this.perform(effect);
+    this.arm();
+  }
+
+  private arm(): void {
+    clearTimeout(this.timer);
+    const deadlineMs = serverDeadlineMs(this.state);
+    if (deadlineMs === undefined) return;
+    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - Date.now()) + 1);
+  }
+
+  private perform(effect: ServerEffect): void {
+    switch (effect.tag) {
+      case 'send':
+        if (this.socket.writable) this.socket.write(encodeResponse(effect.response));
+        break;
+      case 'authorise':
+        this.answer(effect.id, this.host.authorise(effect.verb, effect.path, effect.url, effect.credentials));
+        break;
+      case 'describe':
+        this.answer(effect.id, this.host.describe(effect.path));
+        break;
+      case 'announce':
+        this.announced = effect.tracks;
+        this.answer(effect.id, Promise.resolve(this.host.mayRecord(effect.path)));
+        break;
+      case 'open-track':
+        this.answer(effect.id, this.open(effect));
+        break;
+      case 'close-track':
+        this.closePorts(effect.track);
+        break;
+      case 'start-record':
+        this.answer(effect.id, this.record(effect.path));
+        break;
+      case 'start-play':
+        this.playing = effect.tracks;
+        this.answer(effect.id, this.play(effect.path));
+        break;
+      case 'release-media':
+        this.released = true;
+        break;
+      case 'pause-play':
+        this.stopPlayback();
+        break;
+      case 'rtp':
+        this.recording?.rtp(effect.track, effect.data);
+        break;
+      case 'rtcp':
+        this.recording?.rtcp(effect.track, effect.data);
+        break;
+      case 'end-session':
+        this.endSession();
+        break;
+      case 'close':
+        clearTimeout(this.timer);
+        this.socket.end();
+        break;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  private answer(id: number, answer: Promise<HostAnswer>): void {
+    answer.then(
+      (given) => this.input({ tag: 'answered', id, answer: given }),
+      (error: unknown) => {
+        this.log.warn({ err: error }, 'rtsp request failed');
+        this.input({ tag: 'answered', id, answer: { tag: 'refused', refusal: 'unavailable' } });
+      },
+    );
+  }
+
+  private async open(effect: Extract<ServerEffect, { tag: 'open-track' }>): Promise<HostAnswer> {
+    if (effect.transport.tag === 'tcp') return { tag: 'opened' };
+    const { sessionsEnded } = this;
+    const pair = await bindPortPair(this.socket.localAddress?.replace(/^::ffff:/, '') ?? '0.0.0.0');
+    if (this.sessionsEnded !== sessionsEnded) {
+      pair.rtp.close();
+      pair.rtcp.close();
+      return { tag: 'refused', refusal: 'unavailable' };
+    }
+    this.closePorts(effect.track);
+    this.ports.set(effect.track, pair);
+    const peer = peerAddress(this.socket);
+    const receive = (kind: 'rtp' | 'rtcp') => (data: Buffer, from: { address: string }) => {
+      if (from.address !== peer) return; // media come from who asked, and from nobody else
+      this.input({ tag: 'heard' });
+      this.recording?.[kind](effect.track, data);
+    };
+    for (const kind of ['rtp', 'rtcp'] as const) {
+      pair[kind].on('message', receive(kind));
+      pair[kind].on('error', (error) => this.log.debug({ error: error.message }, 'rtsp media port failed'));
+    }
+    return { tag: 'opened', serverPorts: { rtp: pair.rtp.address().port, rtcp: pair.rtcp.address().port } };
+  }
+
+  private async record(path: string): Promise<HostAnswer> {
+    const recording = await this.host.record(path, this.announced, this);
+    if ('tag' in recording) return recording;
+    if (this.state.phase.tag === 'closed') {
+      recording.lost();
+      return { tag: 'refused', refusal: 'unavailable' };
+    }
+    this.recording = recording;
+    return { tag: 'accepted' };
+  }
+
+  private async play(path: string): Promise<HostAnswer> {
+    const playback = await this.host.play(path, this);
+    if ('tag' in playback) return playback;
+    this.stopPlayback();
+    if (this.state.phase.tag === 'closed') return { tag: 'refused', refusal: 'unavailable' };
+    this.playback = playback;
+    playback.start((track, kind, packet) => this.deliver(track, kind, packet));
+    return { tag: 'play-ready', origins: [] };
+  }
+
+  private deliver(track: number, kind: 'rtp' | 'rtcp', packet: Buffer): void {
+    const open = this.playing.find((candidate) => candidate.track === track);
+    if (open === undefined || !this.released) return;
+    if (open.transport.tag === 'udp') {
+      this.ports.get(track)?.[kind].send(packet, open.transport.clientPorts[kind], peerAddress(this.socket));
+      return;
+    }
+    if (this.socket.writableLength > MAX_UNSENT_BYTES) {
+      this.log.info('rtsp player reads too slowly and is cut off');
+      this.socket.destroy();
+      return;
+    }
+    if (this.socket.writable) this.socket.write(encodeInterleaved(open.transport.channels[kind], packet));
+  }
+
+  private endSession(): void {
+    this.sessionsEnded += 1;
+    this.stopPlayback();
+    const { recording } = this;
+    this.recording = undefined;
+    recording?.lost();
+    for (const track of [...this.ports.keys()]) this.closePorts(track);
+  }
+
+  private stopPlayback(): void {
+    const { playback } = this;
+    this.playback = undefined;
+    this.released = false;
+    playback?.stop();
+  }
+
+  private closePorts(track: number): void {
+    const pair = this.ports.get(track);
+    this.ports.delete(track);
+    pair?.rtp.close();
+    pair?.rtcp.close();
+  }
+}
+
+const peerAddress = (socket: Socket): string => (socket.remoteAddress ?? '').replace(/^::ffff:/, '');

@@ -1,0 +1,113 @@
+import { randomInt } from 'node:crypto';
+import { parseH264Sps, parseRtcp, writeSenderReport } from '@weir/frames';
+import { parseFormat, type TrackDescription as SdpTrackDescription } from '@weir/protocol-rtsp';
+import { nextKeyFrame } from './key-frame.js';
+import type { Playback } from './rtsp-connection.js';
+import type { Stream } from './stream.js';
+import type { Track } from './track.js';
+
+const FIRST_PAYLOAD_TYPE = 96;
+const PARAMETER_SETS_TIMEOUT_MS = 3_000;
+
+/** What RTSP can carry and players know. */
+const CODECS = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'MPEG4-GENERIC', 'PCMU', 'PCMA'];
+
+const playableTracks = (stream: Stream): Track[] =>
+  stream.source.tracks.filter(({ description }) => CODECS.includes(description.codec));
+
+/**
+ * A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. H.264 is described with its parameter sets, for
+ * which a key frame may have to be waited for.
+ */
+export const describeForRtsp = (stream: Stream): Promise<SdpTrackDescription[]> =>
+  Promise.all(
+    playableTracks(stream).map(async (track, index) => {
+      const { kind, codec, clockRate, channels } = track.description;
+      const parameters = new Map(Object.entries(await parametersOf(track)));
+      return {
+        kind,
+        format: parseFormat(codec, parameters),
+        payloadType: FIRST_PAYLOAD_TYPE + index,
+        clockRateHz: clockRate,
+        channels: kind === 'audio' ? channels : undefined,
+      };
+    }),
+  );
+
+async function parametersOf(track: Track): Promise<Record<string, string>> {
+  const { codec, parameters } = track.description;
+  if (codec !== 'H264' || parameters['sprop-parameter-sets'] !== undefined) return parameters;
+  const frame = await nextKeyFrame(track, 'H264', PARAMETER_SETS_TIMEOUT_MS);
+  if (!('nalUnits' in frame) || frame.parameterSets === undefined) return parameters;
+  const { sps, pps } = frame.parameterSets;
+  const [first] = sps;
+  return {
+    ...parameters,
+    'packetization-mode': '1',
+    'sprop-parameter-sets': [...sps, ...pps].map((set) => Buffer.from(set).toString('base64')).join(','),
+    ...(first !== undefined && parseH264Sps(first) !== undefined
+      ? { 'profile-level-id': Buffer.from(first.subarray(1, 4)).toString('hex') }
+      : {}),
+  };
+}
+
+/** A stream's packets for one RTSP player, under the numbers that its description gave. */
+export function playRtsp(stream: Stream): Playback {
+  const stops: (() => void)[] = [];
+  let stopped = false;
+  return {
+    start: (deliver) => {
+      for (const [index, track] of playableTracks(stream).entries()) {
+        const ssrc = randomInt(1, 2 ** 32);
+        const counts = { packets: 0, bytes: 0 };
+        const listener = {
+          onRtp: (packet: Buffer) => {
+            counts.packets += 1;
+            counts.bytes += packet.length;
+            deliver(index, 'rtp', renumbered(packet, FIRST_PAYLOAD_TYPE + index, ssrc));
+          },
+          onRtcp: (packet: Buffer) => {
+            for (const message of parseRtcp(packet))
+              if (message.kind === 'sender-report')
+                deliver(
+                  index,
+                  'rtcp',
+                  Buffer.from(
+                    writeSenderReport({
+                      ...message,
+                      ssrc,
+                      packetCount: counts.packets,
+                      octetCount: counts.bytes,
+                    }),
+                  ),
+                );
+          },
+        };
+        track.listen(listener).then(
+          (stop) => {
+            if (stopped) stop();
+            else stops.push(stop);
+            track.requestKeyFrame();
+          },
+          () => undefined, // the stream has ended, which the player is told in another way
+        );
+      }
+    },
+    stop: () => {
+      stopped = true;
+      for (const stop of stops.splice(0)) stop();
+    },
+  };
+}
+
+/** A copy with another payload type and SSRC, without header extensions (RFC 3550 §5.1), which no player was told of. */
+function renumbered(packet: Buffer, payloadType: number, ssrc: number): Buffer {
+  const hasExtension = ((packet[0] ?? 0) & 0x10) !== 0;
+  const csrcEnd = 12 + 4 * ((packet[0] ?? 0) & 0x0f);
+  const extensionEnd = hasExtension ? csrcEnd + 4 + 4 * packet.readUInt16BE(csrcEnd + 2) : csrcEnd;
+  const copy = Buffer.concat([packet.subarray(0, 12), packet.subarray(extensionEnd)]);
+  copy[0] = (copy[0] ?? 0) & 0xe0;
+  copy[1] = ((copy[1] ?? 0) & 0x80) | payloadType;
+  copy.writeUInt32BE(ssrc, 8);
+  return copy;
+}

@@ -1,0 +1,285 @@
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import { OutboundRefused, type OutboundGuard } from '@weir/outbound';
+import {
+  clientDeadlineMs,
+  DEFAULT_CLIENT_CONFIG,
+  encodeRequest,
+  encodeResponse,
+  formatRtspUrl,
+  retryDelayMs,
+  RtspDecoder,
+  startClient,
+  stepClient,
+  type ClientEffect,
+  type ClientEndReason,
+  type ClientInput,
+  type ClientState,
+  type ClientStep,
+  type RtspUrl,
+  type SdpTrack,
+} from '@weir/protocol-rtsp';
+import type { Logger } from '@weir/platform';
+import { EndReason } from '@weir/contracts';
+import { usableTracks, type IngestSession } from './ingest.js';
+import { bindPortPair, type PortPair } from './udp-ports.js';
+
+export interface RtspPullOptions {
+  url: RtspUrl;
+  session: IngestSession;
+  guard: Pick<OutboundGuard, 'checkHost'>;
+  log: Logger;
+}
+
+/**
+ * Plays a camera's RTSP URL into a stream, one connection however many viewers there are, and again after a fault with
+ * back-off. What trying again can't mend (a forbidden address, a refusal at the first attempt) ends the session.
+ */
+export class RtspPull {
+  private attempt = 0;
+  private connection: PullConnection | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private stopped = false;
+  private hasPlayed = false;
+
+  constructor(private readonly options: RtspPullOptions) {
+    options.session.onClose = () => this.stop();
+    this.connect();
+  }
+
+  stop(): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    clearTimeout(this.timer);
+    this.connection?.stop();
+  }
+
+  private connect(): void {
+    this.connection = new PullConnection(this.options, {
+      started: () => {
+        this.hasPlayed = true;
+        this.attempt = 0;
+      },
+      ended: (reason) => this.onEnded(reason),
+    });
+  }
+
+  private onEnded(reason: ClientEndReason): void {
+    this.connection = undefined;
+    if (this.stopped) return;
+    const { session, log } = this.options;
+    const detail = describeEnd(reason);
+    this.attempt += 1;
+    const delayMs = retryDelayMs(reason, this.attempt, Math.random());
+    if (delayMs === undefined || (!this.hasPlayed && !isFault(reason))) {
+      session.end(EndReason.SOURCE_FAILED, detail);
+      return;
+    }
+    log.info(
+      { streamName: session.info.streamName, detail, delayMs, attempt: this.attempt },
+      'pull will be tried again',
+    );
+    session.lost(detail);
+    this.timer = setTimeout(() => this.connect(), delayMs);
+  }
+}
+
+/** Faults may pass by themselves; all else is an answer. */
+const isFault = ({ tag }: ClientEndReason): boolean =>
+  tag === 'unreachable' || tag === 'closed-by-server' || tag === 'timed-out' || tag === 'media-silent';
+
+function describeEnd(reason: ClientEndReason): string {
+  switch (reason.tag) {
+    case 'refused':
+      return `the source refused ${reason.method} with status ${reason.status}`;
+    case 'timed-out':
+      return `the source did not answer in time (${reason.during})`;
+    case 'malformed':
+      return `the source does not speak RTSP (${reason.code})`;
+    case 'guarded':
+      return 'the address of the source is not allowed; see WEIR_OUTBOUND_ALLOW';
+    case 'unreachable':
+      return 'the source can not be reached';
+    case 'unauthorised':
+      return 'the source wants a user and password, or others';
+    case 'no-tracks':
+      return 'the source has no media that can be used';
+    case 'unsupported-transport':
+      return 'the source offers no transport that can be used';
+    case 'too-many-redirects':
+      return 'the source redirects too often';
+    case 'media-silent':
+      return 'the source sends no media';
+    case 'closed-by-server':
+      return 'the source closed the connection';
+    case 'stopped':
+      return 'stopped';
+    default:
+      return reason satisfies never;
+  }
+}
+
+interface PullEvents {
+  started(): void;
+  ended(reason: ClientEndReason): void;
+}
+
+/** One attempt: the sockets around the protocol's machine. */
+class PullConnection {
+  private state: ClientState;
+  private socket: Socket | undefined;
+  private generation = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private readonly ports = new Map<number, PortPair>();
+  private places = new Map<number, number>();
+  private announced: readonly SdpTrack[] = [];
+  /** Where media may come from: the address that the guard has let us connect to. */
+  private peerAddress = '';
+
+  constructor(
+    private readonly options: RtspPullOptions,
+    private readonly events: PullEvents,
+  ) {
+    const first = startClient(
+      { ...DEFAULT_CLIENT_CONFIG, url: options.url, cnonce: randomBytes(12).toString('hex') },
+      Date.now(),
+    );
+    this.state = first.state;
+    // The machine's first effects may end it; whoever made us shall have us by then.
+    queueMicrotask(() => this.apply(first));
+  }
+
+  stop(): void {
+    this.input({ tag: 'stop' });
+  }
+
+  private input(input: ClientInput): void {
+    this.apply(stepClient(this.state, input, Date.now()));
+  }
+
+  private apply({ state, effects }: ClientStep): void {
+    this.state = state;
+    for (const effect of effects) this.perform(effect);
+    clearTimeout(this.timer);
+    const deadlineMs = clientDeadlineMs(this.state);
+    if (deadlineMs === undefined) return;
+    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - Date.now()) + 1);
+  }
+
+  private perform(effect: ClientEffect): void {
+    const { session } = this.options;
+    switch (effect.tag) {
+      case 'connect':
+        void this.connect(effect.url);
+        break;
+      case 'disconnect':
+        this.disconnect();
+        break;
+      case 'send':
+        this.socket?.write(
+          effect.message.tag === 'request' ? encodeRequest(effect.message) : encodeResponse(effect.message),
+        );
+        break;
+      case 'select-tracks': {
+        this.announced = effect.tracks;
+        const usable = usableTracks(effect.tracks);
+        this.places = new Map(usable.map(({ announcedIndex }, place) => [announcedIndex, place]));
+        queueMicrotask(() => this.input({ tag: 'selected', tracks: usable.map((track) => track.announcedIndex) }));
+        break;
+      }
+      case 'open-ports':
+        void this.openPorts(effect.track);
+        break;
+      case 'track-ready':
+        break;
+      case 'started':
+        if (session.begin(this.announced) === 'begun') this.events.started();
+        else queueMicrotask(() => this.stop());
+        break;
+      case 'rtp':
+        session.rtp(this.places.get(effect.track) ?? -1, effect.data);
+        break;
+      case 'rtcp':
+        session.rtcp(this.places.get(effect.track) ?? -1, effect.data);
+        break;
+      case 'end':
+        clearTimeout(this.timer);
+        this.disconnect();
+        this.events.ended(effect.reason);
+        break;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  private async connect(url: RtspUrl): Promise<void> {
+    this.generation += 1;
+    const generation = this.generation;
+    const isCurrent = () => this.generation === generation;
+    let target;
+    try {
+      target = await this.options.guard.checkHost(url.host, url.port);
+    } catch (error) {
+      if (isCurrent())
+        this.input({ tag: 'connect-failed', cause: error instanceof OutboundRefused ? 'guarded' : 'unreachable' });
+      return;
+    }
+    if (!isCurrent()) return;
+    const socket = connect({ host: url.host, port: url.port, lookup: target.lookup });
+    const decoder = new RtspDecoder();
+    this.socket = socket;
+    socket.on('connect', () => {
+      this.peerAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+      if (isCurrent()) this.input({ tag: 'connected' });
+    });
+    socket.on('data', (bytes) => {
+      for (const event of decoder.push(bytes)) {
+        if (!isCurrent()) return;
+        this.input({ tag: 'received', event });
+      }
+    });
+    socket.on('error', (error) => {
+      this.options.log.debug({ error: error.message, url: formatRtspUrl(url) }, 'pull connection broke');
+      if (isCurrent()) this.input({ tag: 'connect-failed', cause: 'unreachable' });
+    });
+    socket.on('close', () => {
+      if (isCurrent()) this.input({ tag: 'disconnected' });
+    });
+  }
+
+  private async openPorts(track: number): Promise<void> {
+    const { generation } = this;
+    const pair = await bindPortPair('0.0.0.0').catch(() => undefined);
+    if (this.generation !== generation) {
+      pair?.rtp.close();
+      pair?.rtcp.close();
+      return;
+    }
+    if (pair !== undefined) {
+      this.ports.set(track, pair);
+      for (const kind of ['rtp', 'rtcp'] as const) {
+        pair[kind].on('error', (error) => this.options.log.debug({ error: error.message }, 'pull media port failed'));
+        pair[kind].on('message', (data, from) => {
+          if (from.address !== this.peerAddress) return;
+          this.input({ tag: 'heard' });
+          this.options.session[kind](this.places.get(track) ?? -1, data);
+        });
+      }
+    }
+    this.input({
+      tag: 'ports-opened',
+      ports: pair && { rtp: pair.rtp.address().port, rtcp: pair.rtcp.address().port },
+    });
+  }
+
+  private disconnect(): void {
+    this.generation += 1;
+    this.socket?.end();
+    this.socket = undefined;
+    for (const pair of this.ports.values()) {
+      pair.rtp.close();
+      pair.rtcp.close();
+    }
+    this.ports.clear();
+  }
+}

@@ -1,0 +1,187 @@
+import { once } from 'node:events';
+import { EndReason } from '@weir/contracts';
+import { startRedis, waitFor, type TestServer } from '@weir/testing';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
+
+let redisServer: TestServer;
+let redis: Redis;
+let node: RtspNode;
+
+beforeAll(async () => {
+  redisServer = await startRedis();
+  redis = new Redis(redisServer.url);
+});
+beforeEach(async () => {
+  node = await RtspNode.start(redis);
+});
+afterEach(() => node.close());
+afterAll(async () => {
+  redis.disconnect();
+  await redisServer.stop();
+});
+
+const flowing = (sessionId: string) =>
+  waitFor(() => node.recorded.has(sessionId, 'connected'), { timeoutMs: 15_000, what: `media of ${sessionId}` });
+
+const ended = (sessionId: string) => node.recorded.find(sessionId, 'ended');
+
+interface Probed {
+  streams: { codec_name: string; codec_type: string; width?: number; height?: number; nb_read_frames?: string }[];
+}
+
+/** Plays for two seconds and decodes everything. */
+async function probe(url: string, transport: 'tcp' | 'udp' = 'tcp'): Promise<Probed & { errors: string }> {
+  const child = node.run('ffprobe', [
+    ...['-hide_banner', '-loglevel', 'error', '-rtsp_transport', transport, '-read_intervals', '%+2'],
+    ...['-count_frames', '-show_streams', '-of', 'json', url],
+  ]);
+  let output = '';
+  let errors = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  child.stderr?.on('data', (chunk: Buffer) => {
+    errors += chunk.toString();
+  });
+  await once(child, 'close');
+  return { streams: [], ...(JSON.parse(output || '{}') as Partial<Probed>), errors };
+}
+
+const framesOf = (probed: Probed, kind: string) =>
+  Number(probed.streams.find(({ codec_type }) => codec_type === kind)?.nb_read_frames ?? 0);
+
+describe('RTSP', () => {
+  it.each(['tcp', 'udp'] as const)('takes a push by %s and plays it by either transport', async (transport) => {
+    node.push(await node.awaitPush('robot/front', 's1'), H264_AAC, transport);
+    await flowing('s1');
+    for (const way of ['tcp', 'udp'] as const) {
+      const probed = await probe(node.playUrl('robot/front'), way);
+      expect(probed.streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+      expect(framesOf(probed, 'video')).toBeGreaterThan(20);
+      expect(framesOf(probed, 'audio')).toBeGreaterThan(20);
+      expect(probed.streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({
+        width: 320,
+        height: 240,
+      });
+    }
+  });
+
+  it.each([
+    ['H.264 and Opus', H264_OPUS, ['h264', 'opus']],
+    ['H.264 with B-frames', H264_B_FRAMES, ['h264', 'opus']],
+    ['H.265 and PCMU', H265_PCMU, ['hevc', 'pcm_mulaw']],
+  ])('hands on %s untouched', async (_name, options, codecs) => {
+    node.push(await node.awaitPush('cam', 's1'), options);
+    await flowing('s1');
+    const probed = await probe(node.playUrl('cam'));
+    expect(probed.streams.map(({ codec_name }) => codec_name).sort()).toEqual(codecs);
+    expect(framesOf(probed, 'video')).toBeGreaterThan(20);
+  });
+
+  it('refuses a push without signature, with another path, and one that comes too late', async () => {
+    const url = await node.awaitPush('cam', 's1', 1_000);
+    const unsigned = node.push(url.replace(/\?.*/, ''));
+    expect((await once(unsigned, 'close'))[0]).not.toBe(0);
+    await node.awaitPush('other', 's2', 60_000);
+    const elsewhere = node.push(url.replace('/demo/cam', '/demo/other'));
+    expect((await once(elsewhere, 'close'))[0]).not.toBe(0);
+    await waitFor(() => ended('s1') !== undefined);
+    expect(ended('s1')?.reason).toBe(EndReason.SOURCE_TIMEOUT);
+    const late = node.push(url);
+    expect((await once(late, 'close'))[0]).not.toBe(0);
+  });
+
+  it('lets nobody play who has neither signature nor grant', async () => {
+    node.push(await node.awaitPush('cam', 's1'));
+    await flowing('s1');
+    const base = `127.0.0.1:${node.server.port}`;
+    expect((await probe(`rtsp://${base}/demo/cam`)).streams).toEqual([]);
+    expect((await probe(`rtsp://user:wrong@${base}/demo/cam`)).streams).toEqual([]);
+    expect((await probe(`rtsp://user:${PLAYER_TOKEN}@${base}/other/cam`)).streams).toEqual([]);
+    expect((await probe(`rtsp://${base}/demo/cam?token=${PLAYER_TOKEN}`)).streams).toHaveLength(2);
+    expect((await probe(node.sources.signPlayUrl('demo', 'cam', 60_000))).streams).toHaveLength(2);
+  });
+
+  it('counts its players as viewers', async () => {
+    node.push(await node.awaitPush('cam', 's1'));
+    await flowing('s1');
+    const stream = node.recorded.core.findLocal('demo', 'cam');
+    const playing = probe(node.playUrl('cam'));
+    await waitFor(() => stream?.info.viewers === 1);
+    await playing;
+    await waitFor(() => stream?.info.viewers === 0);
+  });
+
+  it('ends the stream a moment after its pusher has died, and the name is free', async () => {
+    const camera = node.push(await node.awaitPush('cam', 's1'));
+    await flowing('s1');
+    camera.kill('SIGKILL');
+    await waitFor(() => ended('s1') !== undefined);
+    expect(ended('s1')?.reason).toBe(EndReason.SOURCE_FAILED);
+    await node.awaitPush('cam', 's2');
+  });
+
+  it('goes on with the stream of a pusher that comes back in time', async () => {
+    const url = await node.awaitPush('cam', 's1');
+    const first = node.push(url);
+    await flowing('s1');
+    first.kill('SIGKILL');
+    await once(first, 'close');
+    node.push(url);
+    const stream = node.recorded.core.findLocal('demo', 'cam');
+    await waitFor(() => stream?.source.broken === false);
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    expect(ended('s1')).toBeUndefined();
+    expect(framesOf(await probe(node.playUrl('cam')), 'video')).toBeGreaterThan(20);
+  });
+
+  it('ends a stream whose pusher comes back with other media', async () => {
+    const url = await node.awaitPush('cam', 's1');
+    const first = node.push(url);
+    await flowing('s1');
+    first.kill('SIGKILL');
+    await once(first, 'close');
+    node.push(url, H265_PCMU);
+    await waitFor(() => ended('s1') !== undefined);
+    expect(ended('s1')).toMatchObject({ reason: EndReason.SOURCE_FAILED });
+  });
+
+  it('pulls a camera, once for all, and again after the camera was away', async () => {
+    const camera = await RtspNode.start(new Redis(redisServer.url, { db: 1 }));
+    try {
+      const cameraUrl = await camera.awaitPush('lens', 'c1', 60_000);
+      const lens = camera.push(cameraUrl);
+      await waitFor(() => camera.recorded.has('c1', 'connected'), { timeoutMs: 15_000 });
+      await node.pull('pulled', 's1', camera.playUrl('lens'));
+      await flowing('s1');
+      expect(framesOf(await probe(node.playUrl('pulled')), 'video')).toBeGreaterThan(20);
+      expect(camera.recorded.core.findLocal('demo', 'lens')?.info.viewers).toBe(1);
+      lens.kill('SIGKILL');
+      const stream = node.recorded.core.findLocal('demo', 'pulled');
+      await waitFor(() => stream?.source.broken === true, { timeoutMs: 15_000 });
+      camera.push(await camera.awaitPush('lens', 'c2', 60_000).catch(() => cameraUrl));
+      await waitFor(() => stream?.source.broken === false, { timeoutMs: 20_000 });
+      expect(ended('s1')).toBeUndefined();
+    } finally {
+      await camera.close();
+    }
+  });
+
+  it.each([
+    ['with a forbidden address', 'rtsp://169.254.169.254/latest', 'not allowed'],
+    ['that nobody serves', 'rtsp://127.0.0.1:9/cam', undefined],
+    ['that is no RTSP server', undefined, undefined],
+  ])('ends or retries a pull %s without hanging', async (_name, url, detail) => {
+    await node.pull('pulled', 's1', url ?? `rtsp://127.0.0.1:${new URL(redisServer.url).port}/x`);
+    if (detail !== undefined) {
+      await waitFor(() => ended('s1') !== undefined);
+      expect(ended('s1')?.reason).toBe(EndReason.SOURCE_FAILED);
+    } else {
+      node.recorded.core.closeSession('s1', EndReason.CLIENT);
+      expect(ended('s1')?.reason).toBe(EndReason.CLIENT);
+    }
+    await node.awaitPush('pulled', 's2');
+  });
+});

@@ -1,0 +1,279 @@
+import { create } from '@bufbuild/protobuf';
+import {
+  ErrorCode,
+  StreamInfoSchema,
+  WeirError,
+  type FeedTrack,
+  type IngestRequest,
+  type RtpAddress,
+  type StreamInfo,
+  type TapRequest,
+} from '@weir/contracts';
+import { dialectKey, type StreamCodec } from '@weir/media-core';
+import type { OutboundGuard } from '@weir/outbound';
+import { parseRtspUrl } from '@weir/protocol-rtsp';
+import type { Logger } from '@weir/platform';
+import type { types as mediasoup } from 'mediasoup';
+import type { MediaCore } from './core.js';
+import { IngestSession, trackInfo } from './ingest.js';
+import type { SessionNotifier } from './notifier.js';
+import { FeedLink } from './peer.js';
+import { ProducedTrack } from './produced-track.js';
+import { rtspPath, type RtspAccess } from './rtsp-access.js';
+import { RtspPull } from './rtsp-pull.js';
+import { PublisherSession } from './session.js';
+import { TapSession } from './taps.js';
+import type { SentTrack, Track } from './track.js';
+
+export interface SourcesOptions {
+  nodeId: string;
+  core: MediaCore;
+  notifier: SessionNotifier;
+  access: RtspAccess;
+  guard: OutboundGuard;
+  log: Logger;
+  ffmpegBin: string;
+  sourceGraceMs: number;
+  noMediaTimeoutMs: number;
+  /** Address of this node for the platform's other services. */
+  internalAddress: string;
+}
+
+export interface Ingested {
+  nodeId: string;
+  pushUrl?: string;
+  rtpAddresses?: { ip: string; port: number }[];
+}
+
+const MAX_PUSH_WAIT_MS = 10 * 60_000;
+/** How long a pulled source may stay away before its stream ends. */
+const PULL_GRACE_MS = 60_000;
+
+/** Streams that aren't published by WebRTC, and taps: the contract's MediaRtp. */
+export class Sources {
+  private readonly pushes = new Map<string, IngestSession>();
+
+  constructor(private readonly options: SourcesOptions) {}
+
+  async ingest(request: IngestRequest): Promise<Ingested> {
+    const { nodeId } = this.options;
+    const { source } = request;
+    switch (source.case) {
+      case 'rtspPush': {
+        const session = await this.reserve(request, 'rtsp', this.options.sourceGraceMs);
+        const expiresInMs = Math.min(Math.max(source.value.expiresInMs, 1_000), MAX_PUSH_WAIT_MS);
+        session.expectWithin(expiresInMs);
+        this.pushes.set(rtspPath(request), session);
+        return { nodeId, pushUrl: this.options.access.signedUrl(request, 'publish', expiresInMs) };
+      }
+      case 'rtspPull': {
+        const url = parseRtspUrl(source.value.url);
+        if (url === undefined || url.scheme !== 'rtsp')
+          throw new WeirError(ErrorCode.INVALID, 'the source has no rtsp:// URL');
+        const session = await this.reserve(request, 'rtsp', PULL_GRACE_MS);
+        session.expectWithin(PULL_GRACE_MS);
+        new RtspPull({ url, session, guard: this.options.guard, log: this.options.log });
+        return { nodeId };
+      }
+      case 'rtpFeed':
+        return { nodeId, rtpAddresses: await this.feed(request, source.value.tracks) };
+      case undefined:
+        throw new WeirError(ErrorCode.INVALID, 'the request names no source');
+      default:
+        return source satisfies never;
+    }
+  }
+
+  /** Whether somebody is awaited at an RTSP path. */
+  mayPush(path: string): boolean {
+    return this.pushes.get(path)?.waiting ?? false;
+  }
+
+  takePush(path: string): IngestSession | undefined {
+    const session = this.pushes.get(path);
+    return session?.waiting === true ? session : undefined;
+  }
+
+  async tap(request: TapRequest) {
+    const { core, notifier } = this.options;
+    core.assertRoom();
+    const stream = core.streamOf(request.tenant, request.streamName);
+    const wanted = [
+      { track: stream.track('audio'), address: request.audio },
+      { track: stream.track('video'), address: request.video },
+    ].flatMap(({ track, address }) => (track === undefined || address === undefined ? [] : [{ track, address }]));
+    const sent: { track: Track; sent: SentTrack }[] = [];
+    try {
+      for (const { track, address } of wanted) sent.push({ track, sent: await track.sendTo(checkedAddress(address)) });
+      // The stream may have ended meanwhile.
+      core.streamOf(request.tenant, request.streamName);
+      const session: TapSession = new TapSession({
+        identity: { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 },
+        stream,
+        sent: sent.map((each) => each.sent),
+        notifier,
+        onClosed: () => core.forget(session),
+      });
+      core.addViewer(session, stream);
+    } catch (error) {
+      for (const each of sent) each.sent.close();
+      throw error;
+    }
+    for (const { track } of sent) track.requestKeyFrame();
+    return {
+      tracks: sent.map(({ track, sent: { payloadType, ssrc } }) => ({
+        track: trackInfo(track.description),
+        payloadType,
+        ssrc,
+      })),
+      stream: stream.info,
+    };
+  }
+
+  requestKeyFrame(tenant: string, streamName: string): void {
+    this.options.core.streamOf(tenant, streamName).track('video')?.requestKeyFrame();
+  }
+
+  signPlayUrl(tenant: string, streamName: string, expiresInMs: number): string {
+    this.options.core.streamOf(tenant, streamName);
+    return this.options.access.signedUrl({ tenant, streamName }, 'play', expiresInMs);
+  }
+
+  private async reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {
+    const { core, notifier, ffmpegBin, log } = this.options;
+    const info = this.infoOf(request, protocol);
+    const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
+    const session = new IngestSession({
+      identity,
+      info,
+      notifier,
+      ffmpegBin,
+      log,
+      graceMs,
+      nowMs: () => performance.now(),
+      open: (opened) => core.openStream(info, opened, opened),
+      onClosed: (closed) => {
+        const path = rtspPath(info);
+        if (this.pushes.get(path) === closed) this.pushes.delete(path);
+        core.release(closed, info);
+      },
+    });
+    await core.reserve(identity, info, () => session);
+    return session;
+  }
+
+  /** RTP from another service of the platform, into producers of its own. */
+  private async feed(request: IngestRequest, tracks: readonly FeedTrack[]): Promise<{ ip: string; port: number }[]> {
+    const { core, notifier, internalAddress, noMediaTimeoutMs } = this.options;
+    const codecs = tracks.map(feedCodec);
+    if (codecs.length === 0 || codecs.length > 2)
+      throw new WeirError(ErrorCode.INVALID, 'a feed has one or two tracks');
+    const info = this.infoOf(request, 'rtp');
+    info.codecs = Object.assign(create(StreamInfoSchema).codecs ?? {}, {
+      audio: codecs.find(({ kind }) => kind === 'audio')?.name ?? '',
+      video: codecs.find(({ kind }) => kind === 'video')?.name ?? '',
+    }) as NonNullable<StreamInfo['codecs']>;
+    const router = codecs.map(({ routerCodec }) => routerCodec);
+    const home = await core.pickWorker().leaseRouter(
+      dialectKey(router),
+      router.toSorted((a, b) => a.kind.localeCompare(b.kind)),
+    );
+    const transports: mediasoup.PlainTransport[] = [];
+    try {
+      const produced: ProducedTrack[] = [];
+      for (const [index, { streamCodec, payloadType, ssrc }] of codecs.entries()) {
+        const transport = await home.router.createPlainTransport({
+          listenInfo: { protocol: 'udp', ip: internalAddress },
+          rtcpMux: true,
+          comedia: true,
+        });
+        transports.push(transport);
+        const producer = await transport.produce({
+          kind: streamCodec.kind,
+          rtpParameters: {
+            codecs: [
+              {
+                mimeType: streamCodec.mimeType as mediasoup.RtpCodecParameters['mimeType'],
+                clockRate: streamCodec.clockRate,
+                ...(streamCodec.channels === undefined ? {} : { channels: streamCodec.channels }),
+                parameters: streamCodec.parameters,
+                payloadType,
+                rtcpFeedback: streamCodec.kind === 'video' ? [{ type: 'nack', parameter: 'pli' }] : [],
+              },
+            ],
+            encodings: [{ ssrc: ssrc || 1_000 + index }],
+            rtcp: { cname: request.sessionId },
+          },
+        });
+        produced.push(new ProducedTrack(streamCodec, producer, home));
+      }
+      const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
+      const session = new PublisherSession({
+        identity,
+        notifier,
+        home,
+        tracks: produced,
+        noMediaTimeoutMs,
+        nowMs: performance.now(),
+      });
+      session.peer = new FeedLink(transports, () => session.onPeerConnected(performance.now()));
+      await core.reserve(identity, info, () => session);
+      session.stream = core.openStream(info, session, session);
+      return transports.map(({ tuple }) => ({ ip: internalAddress, port: tuple.localPort }));
+    } catch (error) {
+      for (const transport of transports) transport.close();
+      home.release();
+      throw error;
+    }
+  }
+
+  private infoOf(request: IngestRequest, protocol: string): StreamInfo {
+    return create(StreamInfoSchema, {
+      tenant: request.tenant,
+      streamName: request.streamName,
+      nodeId: this.options.nodeId,
+      startedAtMs: BigInt(Date.now()),
+      codecs: {},
+      protocol,
+      publisherSessionId: request.sessionId,
+      labels: request.labels,
+    });
+  }
+}
+
+function checkedAddress({ ip, port }: RtpAddress): { ip: string; port: number } {
+  if (port < 1 || port > 65_535) throw new WeirError(ErrorCode.INVALID, 'no UDP port', { port: String(port) });
+  return { ip, port };
+}
+
+const FEED_CODECS: Readonly<Record<string, StreamCodec>> = {
+  opus: { kind: 'audio', mimeType: 'audio/opus', clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } },
+  PCMU: { kind: 'audio', mimeType: 'audio/PCMU', clockRate: 8_000, channels: 1, parameters: {} },
+  PCMA: { kind: 'audio', mimeType: 'audio/PCMA', clockRate: 8_000, channels: 1, parameters: {} },
+  VP8: { kind: 'video', mimeType: 'video/VP8', clockRate: 90_000, parameters: {} },
+  H264: {
+    kind: 'video',
+    mimeType: 'video/H264',
+    clockRate: 90_000,
+    parameters: { 'packetization-mode': 1, 'level-asymmetry-allowed': 1, 'profile-level-id': '42e01f' },
+  },
+};
+
+function feedCodec({ track, payloadType, ssrc }: FeedTrack) {
+  const name = track?.codec ?? '';
+  const known = FEED_CODECS[name];
+  if (known === undefined || payloadType < 0 || payloadType > 127)
+    throw new WeirError(ErrorCode.NO_COMMON_CODECS, 'a feed carries opus, PCMU, PCMA, VP8 or H264', { codec: name });
+  const profile = track?.parameters['profile-level-id'];
+  const streamCodec: StreamCodec =
+    name === 'H264' && profile !== undefined && /^[0-9a-fA-F]{6}$/.test(profile)
+      ? { ...known, parameters: { ...known.parameters, 'profile-level-id': profile } }
+      : known;
+  const routerCodec = {
+    ...streamCodec,
+    mimeType: streamCodec.mimeType as mediasoup.RtpCodecCapability['mimeType'],
+    preferredPayloadType: payloadType,
+    rtcpFeedback: [],
+  };
+  return { name, kind: streamCodec.kind, streamCodec, payloadType, ssrc, routerCodec };
+}

@@ -1,0 +1,144 @@
+import { AudioPacketizer, H264Packetizer, writeSenderReport, type Frame } from '@weir/frames';
+import type { StreamCodec } from '@weir/media-core';
+import type { types as mediasoup } from 'mediasoup';
+import { randomInt } from 'node:crypto';
+import type { RouterLease } from './worker-pool.js';
+
+/** When a source begins anew, its timestamps jump; what it sends then follows on what was sent before. */
+const TIMESTAMP_JUMP_MS = 5_000;
+const SENDER_REPORT_INTERVAL_MS = 1_000;
+/** Frames of the past are sent this far apart, so that a decoder runs through them at once. */
+const CATCH_UP_FRAME_MS = 1;
+
+export interface WebRtcFeedOptions {
+  /** The router that the feed's producer stands on; the feed gives it back when it closes. */
+  lease: RouterLease;
+  codec: StreamCodec;
+  /** Joins the media of one source, so that players keep them in step. */
+  cname: string;
+  /** The wall clock of a frame, if the source has told; else its arrival counts. */
+  wallClockMs(rtpTimestamp: number): number | undefined;
+  nowMs(): number;
+}
+
+/** Frames of a native track as a mediasoup producer: cut into packets that fit WebRTC, with parameter sets in band. */
+export class WebRtcFeed {
+  private readonly packetizer: H264Packetizer | AudioPacketizer;
+  private offset: number;
+  private lastTimestamp: number | undefined;
+  private lastSentMs = 0;
+  private nextReportMs = 0;
+  private packets = 0;
+  private bytes = 0;
+
+  private constructor(
+    private readonly options: WebRtcFeedOptions,
+    private readonly transport: mediasoup.DirectTransport,
+    readonly producer: mediasoup.Producer,
+    private readonly ssrc: number,
+  ) {
+    const numbering = { payloadType: FEED_PAYLOAD_TYPE, ssrc, sequenceNumber: randomInt(0x1_00_00) };
+    this.packetizer = options.codec.kind === 'video' ? new H264Packetizer(numbering) : new AudioPacketizer(numbering);
+    this.offset = randomInt(0x1_00_00_00);
+  }
+
+  static async open(options: WebRtcFeedOptions): Promise<WebRtcFeed> {
+    const { lease, codec, cname } = options;
+    const transport = await lease.router.createDirectTransport();
+    try {
+      const ssrc = randomInt(1, 0x1_00_00_00_00);
+      const producer = await transport.produce({
+        kind: codec.kind,
+        rtpParameters: {
+          codecs: [
+            {
+              mimeType: codec.mimeType as mediasoup.RtpCodecParameters['mimeType'],
+              clockRate: codec.clockRate,
+              ...(codec.channels === undefined ? {} : { channels: codec.channels }),
+              parameters: codec.parameters,
+              payloadType: FEED_PAYLOAD_TYPE,
+            },
+          ],
+          encodings: [{ ssrc }],
+          rtcp: { cname },
+        },
+      });
+      return new WebRtcFeed(options, transport, producer, ssrc);
+    } catch (error) {
+      transport.close();
+      throw error;
+    }
+  }
+
+  get closed(): boolean {
+    return this.producer.closed;
+  }
+
+  /** The frames since the last key frame, for a decoder that begins now: it runs through them in no time. */
+  catchUp(frames: readonly Frame[]): void {
+    const last = frames.at(-1);
+    if (last === undefined) return;
+    const step = (CATCH_UP_FRAME_MS * this.options.codec.clockRate) / 1_000;
+    for (const [index, frame] of frames.entries())
+      this.packetize({ ...frame, rtpTimestamp: last.rtpTimestamp - (frames.length - 1 - index) * step });
+    this.lastTimestamp = last.rtpTimestamp + this.offset;
+    this.lastSentMs = this.options.nowMs();
+  }
+
+  send(frame: Frame): void {
+    if (this.closed) return;
+    const nowMs = this.options.nowMs();
+    this.follow(frame.rtpTimestamp, nowMs);
+    this.packetize(frame);
+    this.lastTimestamp = frame.rtpTimestamp + this.offset;
+    this.lastSentMs = nowMs;
+    if (nowMs >= this.nextReportMs) this.report(frame.rtpTimestamp, nowMs);
+  }
+
+  close(): void {
+    this.transport.close();
+    this.options.lease.release();
+  }
+
+  private follow(rtpTimestamp: number, nowMs: number): void {
+    if (this.lastTimestamp === undefined) return;
+    const ticksPerMs = this.options.codec.clockRate / 1_000;
+    const advancedMs = (rtpTimestamp + this.offset - this.lastTimestamp) / ticksPerMs;
+    const elapsedMs = nowMs - this.lastSentMs;
+    if (Math.abs(advancedMs - elapsedMs) < TIMESTAMP_JUMP_MS) return;
+    this.offset = Math.round(this.lastTimestamp + Math.max(1, elapsedMs) * ticksPerMs) - rtpTimestamp;
+  }
+
+  private packetize(frame: Frame): void {
+    const shifted = { ...frame, rtpTimestamp: frame.rtpTimestamp + this.offset };
+    const packets =
+      this.packetizer instanceof H264Packetizer
+        ? 'nalUnits' in shifted
+          ? this.packetizer.packetize(shifted)
+          : []
+        : shifted.kind === 'audio'
+          ? this.packetizer.packetize(shifted)
+          : [];
+    for (const packet of packets) {
+      this.packets += 1;
+      this.bytes += packet.length;
+      this.producer.send(Buffer.from(packet.buffer, packet.byteOffset, packet.byteLength));
+    }
+  }
+
+  /** Says which instant a timestamp is: by this a player keeps picture and sound in step (RFC 3550 §6.4.1). */
+  private report(rtpTimestamp: number, nowMs: number): void {
+    this.nextReportMs = nowMs + SENDER_REPORT_INTERVAL_MS;
+    const report = writeSenderReport({
+      ssrc: this.ssrc,
+      ntpMs: this.options.wallClockMs(rtpTimestamp) ?? Date.now(),
+      rtpTimestamp: (rtpTimestamp + this.offset) % 2 ** 32,
+      packetCount: this.packets,
+      octetCount: this.bytes,
+    });
+    this.transport.sendRtcp(Buffer.from(report));
+  }
+}
+
+/** Of no consequence: mediasoup numbers what players get as their router does. */
+const FEED_PAYLOAD_TYPE = 100;

@@ -1,0 +1,135 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { create } from '@bufbuild/protobuf';
+import { IngestRequestSchema, ErrorCode, WeirError } from '@weir/contracts';
+import { OutboundGuard, parseAllowList } from '@weir/outbound';
+import { createLogger } from '@weir/platform';
+import { freePort } from '@weir/testing';
+import type { Redis } from 'ioredis';
+import { RtspAccess } from '../src/rtsp-access.js';
+import { RtspServer } from '../src/rtsp-server.js';
+import { Sources } from '../src/sources.js';
+import type { MediaCoreOptions } from '../src/core.js';
+import { RecordedCore } from './recorded-core.js';
+
+/** The password of somebody who may play everything of the tenant `demo`. */
+export const PLAYER_TOKEN = 'a-player';
+
+/** A media node with RTSP, without the bus. */
+export class RtspNode {
+  readonly programs: ChildProcess[] = [];
+
+  private constructor(
+    readonly recorded: RecordedCore,
+    readonly sources: Sources,
+    readonly server: RtspServer,
+  ) {}
+
+  static async start(redis: Redis, overrides: Partial<MediaCoreOptions> = {}, allow = '127.0.0.0/8') {
+    const recorded = await RecordedCore.start(redis, { maxSessions: 100, ...overrides });
+    const port = await freePort();
+    const log = createLogger('media', 'node-1', 'silent');
+    const access = new RtspAccess(
+      {
+        authenticate: async (token) => {
+          if (token !== PLAYER_TOKEN) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such token');
+          return { subject: 'player', tenant: 'demo', grants: [{ verb: 'play', object: '*' }] } as never;
+        },
+      },
+      `rtsp://127.0.0.1:${port}`,
+    );
+    const sources = new Sources({
+      nodeId: 'node-1',
+      core: recorded.core,
+      notifier: recorded.notifier,
+      access,
+      guard: new OutboundGuard({ allow: parseAllowList(allow) }),
+      log,
+      ffmpegBin: 'ffmpeg',
+      sourceGraceMs: 1_500,
+      noMediaTimeoutMs: 15_000,
+      internalAddress: '127.0.0.1',
+    });
+    const server = await RtspServer.listen({
+      host: '127.0.0.1',
+      port,
+      core: recorded.core,
+      sources,
+      access,
+      log,
+    });
+    return new RtspNode(recorded, sources, server);
+  }
+
+  /** @returns the URL to push to */
+  async awaitPush(streamName: string, sessionId: string = randomUUID(), expiresInMs = 30_000): Promise<string> {
+    const { pushUrl } = await this.sources.ingest(
+      create(IngestRequestSchema, {
+        tenant: 'demo',
+        streamName,
+        sessionId,
+        ownerId: 'owner',
+        source: { case: 'rtspPush', value: { expiresInMs } },
+      }),
+    );
+    return pushUrl ?? '';
+  }
+
+  pull(streamName: string, sessionId: string, url: string) {
+    return this.sources.ingest(
+      create(IngestRequestSchema, {
+        tenant: 'demo',
+        streamName,
+        sessionId,
+        ownerId: 'owner',
+        source: { case: 'rtspPull', value: { url } },
+      }),
+    );
+  }
+
+  /** A camera: ffmpeg's test picture with a tone, pushed until it is killed. */
+  push(url: string, options: readonly string[] = H264_AAC, transport: 'tcp' | 'udp' = 'tcp'): ChildProcess {
+    return this.run('ffmpeg', [
+      ...['-hide_banner', '-loglevel', 'error', '-nostdin', '-re'],
+      ...['-f', 'lavfi', '-i', 'testsrc2=size=320x240:rate=25', '-f', 'lavfi', '-i', 'sine=frequency=440'],
+      ...options,
+      ...['-f', 'rtsp', '-rtsp_transport', transport, url],
+    ]);
+  }
+
+  run(program: string, args: readonly string[]): ChildProcess {
+    const child = spawn(program, [...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.programs.push(child);
+    return child;
+  }
+
+  /** Streams that ffmpeg transcodes at this moment. */
+  get transcodes(): number {
+    return this.recorded.core.transcodeCount;
+  }
+
+  playUrl(streamName: string): string {
+    return `rtsp://user:${PLAYER_TOKEN}@127.0.0.1:${this.server.port}/demo/${streamName}`;
+  }
+
+  async close(): Promise<void> {
+    for (const program of this.programs) program.kill('SIGKILL');
+    await this.server.close();
+    this.recorded.close();
+  }
+}
+
+const X264 = ['-c:v', 'libx264', '-preset', 'ultrafast', '-pix_fmt', 'yuv420p', '-g', '25'];
+/** Baseline, no B-frames, a key frame a second. */
+export const H264_AAC = [...X264, '-tune', 'zerolatency', '-profile:v', 'baseline', '-c:a', 'aac', '-ar', '48000'];
+export const H264_OPUS = [...X264, '-tune', 'zerolatency', '-profile:v', 'baseline', '-c:a', 'libopus'];
+/** A camera that makes a key frame only every ten seconds. */
+export const H264_LONG_GOP = [...H264_OPUS, '-g', '250'];
+export const H264_B_FRAMES = [
+  ...['-c:v', 'libx264', '-preset', 'veryfast', '-bf', '2', '-g', '25', '-pix_fmt', 'yuv420p'],
+  ...['-c:a', 'libopus'],
+];
+export const H265_PCMU = [
+  ...['-c:v', 'libx265', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p'],
+  ...['-x265-params', 'log-level=none:keyint=25', '-c:a', 'pcm_mulaw', '-ar', '8000', '-ac', '1'],
+];
