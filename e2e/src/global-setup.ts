@@ -11,6 +11,7 @@ declare module 'vitest' {
   export interface ProvidedContext {
     platform: {
       httpUrl: string;
+      rtspPort: number;
       dataDir: string;
       username: string;
       password: string;
@@ -29,12 +30,13 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), 'weir-e2e-'));
   const lines: string[] = [];
-  const [httpPort = 0] = await freePorts(1);
+  const [httpPort = 0, rtspPort = 0] = await freePorts(2);
   const platform = await startPlatform({
     dataDir,
     env: {
       ...process.env,
       WEIR_HTTP_PORT: String(httpPort),
+      WEIR_RTSP_PORT: String(rtspPort),
       WEIR_MEDIA_PORT: String(await freePortRange(8)),
       // The application's hooks are served by the tests themselves.
       WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
@@ -47,6 +49,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const { user, operator } = platform.credentials as typeof platform.credentials & { operator: { key: string } };
   project.provide('platform', {
     httpUrl: platform.httpUrl,
+    rtspPort,
     dataDir,
     ...user,
     operatorKey: operator.key,
