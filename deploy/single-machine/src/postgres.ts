@@ -153,6 +153,9 @@ async function createDatabase({ data, programs, user, password, env }: NewDataba
     ]);
     await runAsUser(programs.postgres, ['--single', '-D', unfinished, 'postgres'], `CREATE DATABASE ${DATABASE}\n`);
     renameSync(unfinished, data);
+  } catch (error) {
+    const reason = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
+    throw new StartError(`PostgreSQL can't create its database in ${data}:\n${reason}`, { cause: error });
   } finally {
     rmSync(passwordFile, { force: true });
   }

@@ -165,7 +165,10 @@ function launch({ command, user, stopSignal }: ProcessDefinition) {
   };
 }
 
-/** The arguments with which setpriv runs a program as a user. */
+/**
+ * The arguments with which setpriv runs a program as a user. `no_setuid_fixup` makes access(2), too, respect the
+ * capability; what a program is left with is the capability alone, because that is what survives its execve(2).
+ */
 export const setprivArguments = (user: ProcessUser | undefined): string[] =>
   user === undefined
     ? []
@@ -175,7 +178,11 @@ export const setprivArguments = (user: ProcessUser | undefined): string[] =>
         '--clear-groups',
         ...(user.capability === undefined
           ? []
-          : [`--inh-caps=-all,+${user.capability}`, `--ambient-caps=-all,+${user.capability}`]),
+          : [
+              `--inh-caps=-all,+${user.capability}`,
+              `--ambient-caps=-all,+${user.capability}`,
+              '--securebits=+no_setuid_fixup',
+            ]),
       ];
 
 /** Kills what is left of a process group. */
