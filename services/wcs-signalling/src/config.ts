@@ -1,7 +1,6 @@
 import { DEFAULT_SETTINGS, type SessionSettings } from '@weir/protocol-wcs';
 import { outboundSettings } from '@weir/outbound';
 import { countSetting, flagSetting, millisecondsSetting, type Settings, type SettingsShape } from '@weir/platform';
-import { z } from 'zod';
 
 export const wcsSettings = {
   WEIR_WCS_PING_INTERVAL_MS: millisecondsSetting(DEFAULT_SETTINGS.pingIntervalMs, 100).describe(

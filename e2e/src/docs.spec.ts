@@ -1,0 +1,87 @@
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { format, resolveConfig } from 'prettier';
+import { describe, expect, inject, it } from 'vitest';
+
+const checkout = resolve(import.meta.dirname, '../..');
+const { httpUrl, dataDir, rtspPort } = inject('platform');
+const run = promisify(execFile);
+
+interface SettingDescription {
+  name: string;
+  description: string;
+  defaultText: string;
+}
+
+const escaped = (text: string) => text.replaceAll('|', '\\|');
+
+/** The service's settings, of its built form: `<name>Settings` in its config or settings module. */
+async function settingsOf(service: string): Promise<SettingDescription[]> {
+  const folder = join(checkout, 'services', service, 'dist');
+  const file = (await readdir(folder)).find((name) => name === 'config.js' || name === 'settings.js');
+  if (file === undefined) throw new Error(`${service} has no module of settings`);
+  const module = (await import(join(folder, file))) as Record<string, unknown>;
+  const shape = Object.entries(module).find(([name]) => name.endsWith('Settings') && name !== 'sessionSettings')?.[1];
+  return describeSettings(shape);
+}
+
+async function describeSettings(shape: unknown): Promise<SettingDescription[]> {
+  const platform = (await import(join(checkout, 'libs/platform/dist/settings.js'))) as {
+    describeSettings(shape: unknown): SettingDescription[];
+  };
+  return platform.describeSettings(shape);
+}
+
+const table = (settings: SettingDescription[]) =>
+  [
+    '| setting | default | meaning |',
+    '|---|---|---|',
+    ...settings.map(
+      ({ name, defaultText, description }) =>
+        `| \`${name}\` | ${defaultText === '' ? '' : `\`${escaped(defaultText)}\``} | ${escaped(description)} |`,
+    ),
+  ].join('\n');
+
+async function settingsPage(): Promise<string> {
+  const services = (await readdir(join(checkout, 'services'))).sort();
+  const platform = (await import(join(checkout, 'libs/platform/dist/settings.js'))) as { platformSettings: unknown };
+  const sections = [
+    '# Settings',
+    'Environment variables, service by service. Wrong values are all named at once when a service starts, and it ends.',
+    '## All services',
+    table(await describeSettings(platform.platformSettings)),
+  ];
+  for (const service of services) sections.push(`## ${service}`, table(await settingsOf(service)));
+  const text = `${sections.join('\n\n')}\n`;
+  return format(text, { ...(await resolveConfig(join(checkout, 'README.md'))), parser: 'markdown' });
+}
+
+describe('the documentation', () => {
+  it('lists every setting as the code has it (UPDATE_DOCS=1 writes it)', async () => {
+    const path = join(checkout, 'docs/settings.md');
+    const page = await settingsPage();
+    if (process.env['UPDATE_DOCS'] === '1') await writeFile(path, page);
+    expect(await readFile(path, 'utf8')).toBe(page);
+  });
+
+  it('has commands in the README that work as they stand there', async () => {
+    const readme = await readFile(join(checkout, 'README.md'), 'utf8');
+    const blocks = [...readme.matchAll(/```sh run\n([^]*?)```/g)].map(([, block = '']) => block);
+    expect(blocks.length).toBeGreaterThan(3);
+    const folder = join(dataDir, 'readme');
+    await mkdir(folder, { recursive: true });
+    await rm(join(folder, '.weir'), { force: true });
+    await symlink(dataDir, join(folder, '.weir'));
+    for (const block of blocks) {
+      const commands = block
+        .replaceAll('http://localhost:8080', httpUrl)
+        .replaceAll('localhost:8554', `localhost:${rtspPort}`)
+        .replaceAll('curl -s', 'curl -sS');
+      const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], { cwd: folder });
+      expect(stdout).not.toMatch(/"error"|UNAUTHENTICATED|undefined/);
+      expect(stdout.length).toBeGreaterThan(0);
+    }
+  });
+});
