@@ -1,0 +1,109 @@
+import { z } from 'zod';
+import { LENGTHS } from './settings.js';
+
+/** What robots and cameras may be called: what stands between two slashes of a URL and in a pattern of a grant. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+const name = z.string().max(LENGTHS.name).regex(NAME_PATTERN);
+const ofCamera = z.object({ robot_id: name, camera: name });
+
+/** Each act that an app may ask for, with its `arg`. What isn't named here is dropped. */
+export const appActs = {
+  'robot.start_stream': ofCamera,
+  'robot.stop_stream': ofCamera,
+  'robot.list': z.object({}),
+  'robot.list_cameras': z.object({ robot_id: name }),
+} as const;
+
+export type AppAct = keyof typeof appActs;
+export const APP_ACTS = Object.keys(appActs) as AppAct[];
+
+export type AppRequest = {
+  [Act in AppAct]: { readonly act: Act; readonly arg: z.infer<(typeof appActs)[Act]> };
+}[AppAct];
+
+/** What a reply needs of its request: JSON texts, so that nothing is lost on the way through numbers and objects. */
+export interface ReplyTo {
+  readonly id: string;
+  readonly act: string;
+  readonly ebd: string | undefined;
+}
+
+export interface StreamUris {
+  /** A signed RTSP URL to play. */
+  readonly uri: string;
+  readonly hls_uri: string;
+  readonly rtsp_uri: string;
+  /** The stream's name for WebRTC players. */
+  readonly stream: string;
+}
+
+export interface RobotEntry {
+  readonly robot_id: string;
+  readonly status: RobotStatus;
+}
+
+export interface CameraEntry {
+  readonly camera: string;
+  readonly default: boolean;
+  readonly stream: string;
+  readonly hls_uri: string;
+}
+
+export type RobotStatus = 'online' | 'robot_offline';
+
+export type AppResult =
+  | StreamUris
+  | { readonly stopped: boolean }
+  | { readonly robots: readonly RobotEntry[] }
+  | { readonly cameras: readonly CameraEntry[] };
+
+/** What apps are told unasked: no `id`, no `!`. */
+export interface AppEvent {
+  readonly act: 'robot.state';
+  readonly arg: RobotEntry;
+}
+
+/** Where a robot shall push its picture to. */
+export interface PushToken {
+  /** Changes with every stream: a robot that pushes for the same one goes on, for another one it starts anew. */
+  readonly base_uri: string;
+  /** Signed; good for a push that begins soon. */
+  readonly uri: string;
+}
+
+/** What robots are asked to do. */
+export type RobotCommand =
+  | {
+      readonly act: 'robot.start_stream';
+      readonly arg: { readonly robot_id: string; readonly camera: string; readonly token: PushToken };
+    }
+  | {
+      readonly act: 'robot.stop_stream';
+      readonly arg: {
+        readonly robot_id: string;
+        readonly camera: string;
+        readonly token: { readonly base_uri: string };
+      };
+    };
+
+const pushToken = z.object({ base_uri: z.string().max(2_048), uri: z.string().max(4_096) });
+
+/** The same as a schema, for commands that came over the bus. */
+export const robotCommandSchema = z.discriminatedUnion('act', [
+  z.object({ act: z.literal('robot.start_stream'), arg: ofCamera.extend({ token: pushToken }) }),
+  z.object({
+    act: z.literal('robot.stop_stream'),
+    arg: ofCamera.extend({ token: pushToken.pick({ base_uri: true }) }),
+  }),
+]) satisfies z.ZodType<RobotCommand>;
+
+/**
+ * What a robot says of how it went. Robots leave out `ec`: then it is 0 if `dm` is "ok", and an error otherwise.
+ * Anything of a wrong type counts as left out.
+ */
+export const robotErrSchema = z.object({
+  ec: z.number().int().optional().catch(undefined),
+  em: z.string().optional().catch(undefined),
+  dm: z.string().optional().catch(undefined),
+});

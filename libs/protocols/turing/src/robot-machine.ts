@@ -1,0 +1,171 @@
+import { charged, fullAllowance, type Allowance } from './allowance.js';
+import { decodeRobotFrame, encodeCommand, encodeRobotReply, type Outcome } from './codec.js';
+import type { RobotCommand } from './messages.js';
+import { errOf, type Problem } from './problem.js';
+import { CLOSE, type CloseCode, type RobotSettings } from './settings.js';
+
+declare const commandRefBrand: unique symbol;
+/** Names a command to one robot's socket, unique for ever. */
+export type CommandRef = string & { readonly [commandRefBrand]: true };
+
+interface PendingCommand {
+  readonly act: RobotCommand['act'];
+  readonly deadlineMs: number;
+}
+
+interface OpenRobot {
+  readonly tag: 'open';
+  readonly settings: RobotSettings;
+  readonly allowance: Allowance;
+  readonly commands: ReadonlyMap<string, PendingCommand>;
+  readonly heardMs: number;
+  readonly nextPingMs: number;
+}
+
+export type RobotState = OpenRobot | { readonly tag: 'closed' };
+
+export type RobotInput =
+  | { readonly type: 'command'; readonly ref: CommandRef; readonly command: RobotCommand; readonly timeoutMs: number }
+  | { readonly type: 'frame'; readonly text: string }
+  | { readonly type: 'binary-frame'; readonly byteLength: number }
+  /** The robot's WebSocket layer lives: a pong came. */
+  | { readonly type: 'heard' }
+  | { readonly type: 'terminate'; readonly code: CloseCode; readonly reason: string }
+  | { readonly type: 'socket-closed' }
+  | { readonly type: 'tick' };
+
+export type RobotEffect =
+  | { readonly type: 'send'; readonly text: string }
+  | { readonly type: 'ping' }
+  | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
+  /** Every command comes to this, once. */
+  | { readonly type: 'commanded'; readonly ref: CommandRef; readonly outcome: Outcome<unknown> }
+  /** For the record: a frame that brought nothing about. */
+  | { readonly type: 'unused'; readonly why: 'malformed' | 'late-reply' | 'notification' | 'unknown-act' };
+
+export interface RobotStep {
+  readonly state: RobotState;
+  readonly effects: readonly RobotEffect[];
+}
+
+export const newRobot = (settings: RobotSettings, nowMs: number): RobotState => ({
+  tag: 'open',
+  settings,
+  allowance: fullAllowance(settings, nowMs),
+  commands: new Map(),
+  heardMs: nowMs,
+  nextPingMs: nowMs + settings.pingIntervalMs,
+});
+
+/** When the socket wants its next `tick`; Infinity when it wants none. */
+export const nextRobotDeadlineMs = (state: RobotState): number => {
+  if (state.tag === 'closed') return Infinity;
+  let earliestMs = Math.min(state.nextPingMs, state.heardMs + state.settings.silentAfterMs);
+  for (const { deadlineMs } of state.commands.values()) earliestMs = Math.min(earliestMs, deadlineMs);
+  return earliestMs;
+};
+
+/**
+ * One robot's socket. Inputs go in with the time they came at, effects come out in the order in which they must happen.
+ * Total: no input in any state throws. Every command gets exactly one outcome, whatever becomes of the socket.
+ */
+export const stepRobot = (state: RobotState, input: RobotInput, nowMs: number): RobotStep => {
+  if (state.tag === 'closed')
+    return { state, effects: input.type === 'command' ? [failed(input.ref, 'robot-offline')] : [] };
+  switch (input.type) {
+    case 'command':
+      return command(state, input.ref, input.command, nowMs + input.timeoutMs);
+    case 'frame':
+      return paid({ ...state, heardMs: nowMs }, input.text.length, nowMs, (open) => frame(open, input.text));
+    case 'binary-frame':
+      return paid({ ...state, heardMs: nowMs }, input.byteLength, nowMs, malformed);
+    case 'heard':
+      return { state: { ...state, heardMs: nowMs }, effects: [] };
+    case 'terminate':
+      return closed(state, input.code, input.reason);
+    case 'socket-closed':
+      return { state: { tag: 'closed' }, effects: offline(state) };
+    case 'tick':
+      return tick(state, nowMs);
+    default:
+      return input satisfies never;
+  }
+};
+
+const failed = (ref: string, problem: Problem): RobotEffect => ({
+  type: 'commanded',
+  ref: ref as CommandRef,
+  outcome: { ok: false, err: errOf(problem) },
+});
+
+const offline = ({ commands }: OpenRobot): RobotEffect[] =>
+  [...commands.keys()].map((ref) => failed(ref, 'robot-offline'));
+
+const closed = (state: OpenRobot, code: CloseCode, reason: string): RobotStep => ({
+  state: { tag: 'closed' },
+  effects: [...offline(state), { type: 'close', code, reason }],
+});
+
+const paid = (state: OpenRobot, length: number, nowMs: number, then: (state: OpenRobot) => RobotStep): RobotStep => {
+  const allowance = charged(state.allowance, length, state.settings, nowMs);
+  return allowance === undefined ? closed(state, CLOSE.flood, 'Too many frames') : then({ ...state, allowance });
+};
+
+const command = (state: OpenRobot, ref: CommandRef, what: RobotCommand, deadlineMs: number): RobotStep => {
+  if (state.commands.size >= state.settings.maxCommands) return { state, effects: [failed(ref, 'too-many')] };
+  const commands = new Map(state.commands).set(ref, { act: what.act, deadlineMs });
+  return { state: { ...state, commands }, effects: [{ type: 'send', text: encodeCommand(ref, what) }] };
+};
+
+const malformed = (state: OpenRobot): RobotStep => {
+  const count = state.allowance.malformed + 1;
+  if (count >= state.settings.maxMalformed) return closed(state, CLOSE.protocolError, 'Too many malformed frames');
+  return {
+    state: { ...state, allowance: { ...state.allowance, malformed: count } },
+    effects: [{ type: 'unused', why: 'malformed' }],
+  };
+};
+
+const frame = (state: OpenRobot, text: string): RobotStep => {
+  const decoded = decodeRobotFrame(text);
+  switch (decoded.tag) {
+    case 'malformed':
+      return malformed(state);
+    case 'reply':
+      return replied(state, decoded.ref, decoded.outcome);
+    case 'request':
+      return {
+        state,
+        effects: [
+          { type: 'send', text: encodeRobotReply(decoded.replyTo) },
+          { type: 'unused', why: decoded.replyTo.act === 'robot.update_state' ? 'notification' : 'unknown-act' },
+        ],
+      };
+    case 'notification':
+      return { state, effects: [{ type: 'unused', why: 'notification' }] };
+    default:
+      return decoded satisfies never;
+  }
+};
+
+const replied = (state: OpenRobot, ref: string | undefined, outcome: Outcome<unknown>): RobotStep => {
+  if (ref === undefined || !state.commands.has(ref)) return { state, effects: [{ type: 'unused', why: 'late-reply' }] };
+  const commands = new Map(state.commands);
+  commands.delete(ref);
+  return { state: { ...state, commands }, effects: [{ type: 'commanded', ref: ref as CommandRef, outcome }] };
+};
+
+const tick = (state: OpenRobot, nowMs: number): RobotStep => {
+  const { settings } = state;
+  if (state.heardMs + settings.silentAfterMs <= nowMs)
+    return closed(state, CLOSE.timeout, 'Nothing was heard for too long');
+  const overdue = [...state.commands].flatMap(([ref, { deadlineMs }]) => (deadlineMs <= nowMs ? [ref] : []));
+  const commands = new Map(state.commands);
+  for (const ref of overdue) commands.delete(ref);
+  const effects = overdue.map((ref) => failed(ref, 'timeout'));
+  if (state.nextPingMs > nowMs) return { state: { ...state, commands }, effects };
+  return {
+    state: { ...state, commands, nextPingMs: nowMs + settings.pingIntervalMs },
+    effects: [...effects, { type: 'ping' }],
+  };
+};

@@ -1,0 +1,191 @@
+import {
+  DEFAULT_APP_SETTINGS,
+  DEFAULT_ROBOT_SETTINGS,
+  newApp,
+  newRobot,
+  nextAppDeadlineMs,
+  nextRobotDeadlineMs,
+  stepApp,
+  stepRobot,
+  type AppEffect,
+  type AppInput,
+  type AppResult,
+  type AppSettings,
+  type AppState,
+  type CommandRef,
+  type Err,
+  type Outcome,
+  type RequestRef,
+  type RobotCommand,
+  type RobotEffect,
+  type RobotInput,
+  type RobotSettings,
+  type RobotState,
+} from '../index.js';
+
+const START_MS = 1_700_000_000_000;
+
+interface SentFrame {
+  id?: unknown;
+  act: string;
+  err?: Err;
+  ret?: unknown;
+  arg?: unknown;
+}
+
+const words = (text: string): string => {
+  const frame = JSON.parse(text) as SentFrame;
+  const id = frame.id === undefined || frame.id === null ? '' : ` ${JSON.stringify(frame.id)}`;
+  const outcome = frame.err === undefined ? '' : ` ${frame.err.ec} ${frame.err.dm}`;
+  return `S ${frame.act}${id}${outcome}`;
+};
+
+/**
+ * An app's socket against the machine, with its own clock. `takes()` gives what came out since it was last asked, a line
+ * for each thing: `S <act> <id> <ec> <dm>` was sent to the app, anything else is an effect.
+ */
+export class AppTranscript {
+  state: AppState;
+  nowMs = START_MS;
+  readonly effects: AppEffect[] = [];
+  #read = 0;
+
+  constructor(settings: Partial<AppSettings> = {}) {
+    this.state = newApp({ ...DEFAULT_APP_SETTINGS, ...settings }, 'key', this.nowMs);
+  }
+
+  given(input: AppInput): this {
+    const { state, effects } = stepApp(this.state, input, this.nowMs);
+    this.state = state;
+    this.effects.push(...effects);
+    return this;
+  }
+
+  says(frame: unknown): this {
+    return this.given({ type: 'frame', text: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+  }
+
+  starts(id: unknown = 'abc'): this {
+    return this.says({ id, act: 'robot.start_stream', arg: { robot_id: 'r1', camera: 'front' } });
+  }
+
+  answers(outcome: Outcome<AppResult> = { ok: true, ret: { stopped: true } }, ref = this.ref): this {
+    return this.given({ type: 'answered', ref, outcome });
+  }
+
+  /** Of the last request that was asked about. */
+  get ref(): RequestRef {
+    const ask = this.effects.findLast((effect) => effect.type === 'ask');
+    if (ask === undefined) throw new Error('nothing was asked');
+    return ask.ref;
+  }
+
+  get sent(): string[] {
+    return this.effects.flatMap((effect) => (effect.type === 'send' ? [effect.text] : []));
+  }
+
+  waits(ms: number): this {
+    const untilMs = this.nowMs + ms;
+    for (let dueMs = nextAppDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextAppDeadlineMs(this.state)) {
+      this.nowMs = Math.max(this.nowMs, dueMs);
+      this.given({ type: 'tick' });
+    }
+    this.nowMs = untilMs;
+    return this;
+  }
+
+  takes(): string[] {
+    const lines = this.effects.slice(this.#read).flatMap((effect): string[] => {
+      switch (effect.type) {
+        case 'send':
+          return [words(effect.text)];
+        case 'ping':
+          return ['ping'];
+        case 'close':
+          return [`close ${effect.code}`];
+        case 'ask':
+          return [`ask ${effect.request.act} ${JSON.stringify(effect.request.arg)}`];
+        case 'replied':
+          return [];
+        default:
+          return effect satisfies never;
+      }
+    });
+    this.#read = this.effects.length;
+    return lines;
+  }
+}
+
+export const startCommand: RobotCommand = {
+  act: 'robot.start_stream',
+  arg: { robot_id: 'r1', camera: 'front', token: { base_uri: '/demo/r1/front/1', uri: 'rtsp://host/demo/r1/front?s' } },
+};
+
+/** A robot's socket against the machine; a line as above, and `<ref> ok` or `<ref> <ec> <dm>` for a command's outcome. */
+export class RobotTranscript {
+  state: RobotState;
+  nowMs = START_MS;
+  readonly effects: RobotEffect[] = [];
+  #read = 0;
+  #commanded = 0;
+
+  constructor(settings: Partial<RobotSettings> = {}) {
+    this.state = newRobot({ ...DEFAULT_ROBOT_SETTINGS, ...settings }, this.nowMs);
+  }
+
+  given(input: RobotInput): this {
+    const { state, effects } = stepRobot(this.state, input, this.nowMs);
+    this.state = state;
+    this.effects.push(...effects);
+    return this;
+  }
+
+  commands(command: RobotCommand = startCommand, timeoutMs = 15_000): this {
+    this.#commanded += 1;
+    return this.given({ type: 'command', ref: `c${this.#commanded}` as CommandRef, command, timeoutMs });
+  }
+
+  says(frame: unknown): this {
+    return this.given({ type: 'frame', text: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+  }
+
+  get sent(): string[] {
+    return this.effects.flatMap((effect) => (effect.type === 'send' ? [effect.text] : []));
+  }
+
+  /** Time passes. An honest robot's socket answers pings. */
+  waits(ms: number, { answersPings = true } = {}): this {
+    const untilMs = this.nowMs + ms;
+    for (let dueMs = nextRobotDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextRobotDeadlineMs(this.state)) {
+      this.nowMs = Math.max(this.nowMs, dueMs);
+      const from = this.effects.length;
+      this.given({ type: 'tick' });
+      if (answersPings && this.effects.slice(from).some(({ type }) => type === 'ping')) this.given({ type: 'heard' });
+    }
+    this.nowMs = untilMs;
+    return this;
+  }
+
+  takes(): string[] {
+    const lines = this.effects.slice(this.#read).flatMap((effect): string[] => {
+      switch (effect.type) {
+        case 'send':
+          return [words(effect.text)];
+        case 'ping':
+          return [];
+        case 'close':
+          return [`close ${effect.code}`];
+        case 'commanded': {
+          const { ref, outcome } = effect;
+          return [outcome.ok ? `${ref} ok` : `${ref} ${outcome.err.ec} ${outcome.err.dm}`];
+        }
+        case 'unused':
+          return [`unused ${effect.why}`];
+        default:
+          return effect satisfies never;
+      }
+    });
+    this.#read = this.effects.length;
+    return lines;
+  }
+}
