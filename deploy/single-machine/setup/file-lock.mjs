@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { identify, isAlive, isProcessIdentity } from './process-identity.mjs';
 
 const POLL_INTERVAL_MS = 500;
+const WAIT_REPORT_INTERVAL_MS = 10_000;
 
 /** @typedef {import('./process-identity.mjs').ProcessIdentity} ProcessIdentity */
 /** @typedef {{ release: () => void }} FileLock */
@@ -36,16 +37,18 @@ export function tryLock(path) {
  * Waits until the lock is free and takes it.
  *
  * @param {string} path
- * @param {{ onWait?: (holder: ProcessIdentity) => void }} [options] `onWait` is told once for each process waited for
+ * @param {{ onWait?: (holder: ProcessIdentity) => void }} [options] `onWait` is told now and then who has it
  * @returns {Promise<FileLock>}
  */
 export async function waitForLock(path, { onWait } = {}) {
-  let waitedFor = 0;
+  let reportedAtMs = -Infinity;
   for (;;) {
     const result = tryLock(path);
     if ('lock' in result) return result.lock;
-    if (result.heldBy.pid !== waitedFor) onWait?.(result.heldBy);
-    waitedFor = result.heldBy.pid;
+    if (Date.now() - reportedAtMs >= WAIT_REPORT_INTERVAL_MS) {
+      reportedAtMs = Date.now();
+      onWait?.(result.heldBy);
+    }
     await delay(POLL_INTERVAL_MS);
   }
 }
