@@ -1,0 +1,24 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { Access } from '@weir/access';
+import type { RelayContext } from './config.js';
+import { openRelayPush, type RelayPush } from './relay-push.js';
+import { Relays } from './relays.js';
+import { PullController } from './rest.js';
+
+/** The token under which the module holds what `openRelayPush` made. */
+export const RELAY_PUSH = Symbol('relay-push');
+
+@Module({})
+export class AppModule {
+  static with(context: RelayContext): DynamicModule {
+    return {
+      module: AppModule,
+      controllers: [PullController],
+      providers: [
+        { provide: RELAY_PUSH, useFactory: () => openRelayPush(context) },
+        { provide: Access, useFactory: (relayPush: RelayPush) => relayPush.access, inject: [RELAY_PUSH] },
+        { provide: Relays, useFactory: (relayPush: RelayPush) => relayPush.relays, inject: [RELAY_PUSH] },
+      ],
+    };
+  }
+}

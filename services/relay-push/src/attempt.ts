@@ -1,0 +1,191 @@
+import { EndReason } from '@weir/contracts';
+import type { RefusalReason } from '@weir/outbound';
+import type { ClientEnd } from '@weir/protocol-wcs';
+import type { TransportEnd } from './peer/transport.js';
+
+/** Why one try of a relay is over. */
+export type AttemptEnd =
+  | { readonly kind: 'stopped' }
+  /** The other server, or the way to it. */
+  | { readonly kind: 'remote'; readonly end: Exclude<ClientEnd, { kind: 'stopped' | 'media-failed' }> }
+  | { readonly kind: 'media'; readonly end: TransportEnd; readonly detail: string }
+  | { readonly kind: 'bad-uri'; readonly detail: string }
+  | { readonly kind: 'address-refused'; readonly reason: RefusalReason; readonly subject: string }
+  | { readonly kind: 'bad-answer'; readonly detail: string }
+  | { readonly kind: 'no-common-codecs' }
+  | { readonly kind: 'no-permitted-address' }
+  | { readonly kind: 'local-missing' }
+  | { readonly kind: 'local-busy' }
+  | { readonly kind: 'local-ended'; readonly reason: EndReason }
+  | { readonly kind: 'local-failed'; readonly detail: string };
+
+export interface AttemptListener {
+  /** The other server has agreed to take or give the stream. */
+  accepted(): void;
+  /** It says that media flow. */
+  running(): void;
+  /** Once; everything of the attempt is let go by then. */
+  ended(end: AttemptEnd): void;
+}
+
+export interface AttemptStats {
+  readonly packets: number;
+  readonly bytes: number;
+  /** Sent again on the remote's request; of a pulled stream, asked for again. */
+  readonly resentPackets: number;
+  /** 0 to 1, of the last report. */
+  readonly fractionLost: number;
+  readonly rttMs: number | undefined;
+  /** The remote's estimate of what the path carries. */
+  readonly availableBps: number | undefined;
+  readonly keyFrameRequests: number;
+}
+
+export const NO_STATS: AttemptStats = {
+  packets: 0,
+  bytes: 0,
+  resentPackets: 0,
+  fractionLost: 0,
+  rttMs: undefined,
+  availableBps: undefined,
+  keyFrameRequests: 0,
+};
+
+/** One try of a relay. */
+export interface Attempt {
+  readonly localMediaSessionId: string;
+  readonly remoteMediaSessionId: string;
+  readonly stats: AttemptStats;
+  /** Ends it in order; `ended` is told as for any other end. */
+  stop(): void;
+}
+
+/** What follows from an end. */
+export type Consequence =
+  /** It may work another time. */
+  | 'retry'
+  /** It will not, until somebody changes something. */
+  | 'fail'
+  /** The stream is over: so is the relay. */
+  | 'finish';
+
+export const consequenceOf = (end: AttemptEnd): Consequence => {
+  switch (end.kind) {
+    case 'stopped':
+      return 'finish';
+    case 'remote':
+      // An orderly end is the other operator's will; FAILED may be an accident.
+      return end.end.kind === 'ended-by-remote' && end.end.status !== 'FAILED' ? 'finish' : 'retry';
+    case 'media':
+    case 'local-missing':
+    case 'local-busy':
+    case 'local-failed':
+    case 'bad-answer':
+      return 'retry';
+    case 'bad-uri':
+    case 'address-refused':
+    case 'no-common-codecs':
+    case 'no-permitted-address':
+      return 'fail';
+    case 'local-ended':
+      return localConsequence(end.reason);
+    default:
+      return end satisfies never;
+  }
+};
+
+const localConsequence = (reason: EndReason): Consequence => {
+  switch (reason) {
+    case EndReason.NODE_LOST:
+    case EndReason.NODE_SHUTDOWN:
+    case EndReason.REPLACED:
+    case EndReason.OWNER_LOST:
+    case EndReason.UNSPECIFIED:
+      return 'retry';
+    case EndReason.CLIENT:
+    case EndReason.DISCONNECTED:
+    case EndReason.TERMINATED:
+    case EndReason.ICE_TIMEOUT:
+    case EndReason.ICE_LOST:
+    case EndReason.DTLS_FAILED:
+    case EndReason.NO_MEDIA:
+    case EndReason.STREAM_ENDED:
+    case EndReason.SOURCE_FAILED:
+    case EndReason.SOURCE_TIMEOUT:
+      return 'finish';
+    default:
+      return reason satisfies never;
+  }
+};
+
+/** For people, in lists and logs. */
+export const reasonOf = (end: AttemptEnd): string => {
+  switch (end.kind) {
+    case 'stopped':
+      return 'Stopped';
+    case 'remote':
+      return remoteReason(end.end);
+    case 'media':
+      return `${MEDIA_REASONS[end.end]}: ${end.detail}`;
+    case 'bad-uri':
+      return `Bad URI: ${end.detail}`;
+    case 'address-refused':
+      return `Outbound connection refused (${end.reason}): ${end.subject}`;
+    case 'bad-answer':
+      return `The answer can't be used: ${end.detail}`;
+    case 'no-common-codecs':
+      return 'No common codecs';
+    case 'no-permitted-address':
+      return 'The answer names no address that may be spoken to';
+    case 'local-missing':
+      return 'Stream not found';
+    case 'local-busy':
+      return 'Stream name is already in use';
+    case 'local-ended':
+      return `The local stream has ended (${EndReason[end.reason]})`;
+    case 'local-failed':
+      return `The media core failed: ${end.detail}`;
+    default:
+      return end satisfies never;
+  }
+};
+
+const MEDIA_REASONS: Readonly<Record<TransportEnd, string>> = {
+  'ice-failed': 'Failed by ICE error',
+  'ice-lost': 'Failed by ICE keep alive',
+  'dtls-failed': 'Failed by DTLS error',
+  'dtls-timeout': 'Failed by DTLS error',
+  'dtls-closed': 'Failed by DTLS error',
+};
+
+const remoteReason = (end: Extract<AttemptEnd, { kind: 'remote' }>['end']): string => {
+  switch (end.kind) {
+    case 'unreachable':
+      return `The server can't be reached: ${end.detail}`;
+    case 'closed':
+      return `The server closed the connection (${end.code}) while ${end.during}`;
+    case 'lost':
+      return `The connection to the server was lost (${end.code})`;
+    case 'refused':
+      return `The server refused: ${end.info}`;
+    case 'ended-by-remote':
+      return `The server ended the stream (${end.status}): ${end.info}`;
+    case 'timed-out':
+      return `The server did not answer while ${end.during}`;
+    case 'silent':
+      return 'The server has fallen silent';
+    case 'nonsense':
+      return `No WCS server answers there (${end.fault})`;
+    default:
+      return end satisfies never;
+  }
+};
+
+/** The words of the original for a name that is taken; weir's are the same. */
+export const isBusyName = (end: AttemptEnd): boolean =>
+  end.kind === 'local-busy' ||
+  (end.kind === 'remote' && end.end.kind === 'refused' && /already in use/i.test(end.end.info));
+
+export const isUnknownName = (end: AttemptEnd): boolean =>
+  end.kind === 'local-missing' ||
+  (end.kind === 'remote' && end.end.kind === 'refused' && /stream not found/i.test(end.end.info));

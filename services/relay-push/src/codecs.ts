@@ -1,0 +1,124 @@
+import { MediaKind, type TappedTrack } from '@weir/contracts';
+import type { AnsweredCodec } from './sdp/answer.js';
+import type { OfferedCodec } from './sdp/offer.js';
+
+export type Kind = 'audio' | 'video';
+
+interface CodecFacts {
+  readonly kind: Kind;
+  readonly payloadType: number;
+  readonly clockRate: number;
+  readonly channels: number;
+  /** fmtp parameters that the remote should know. */
+  readonly parameters: readonly string[];
+}
+
+/** What two WebRTC servers can hand on as it is, by the lower-case name of the codec. */
+const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> = {
+  opus: {
+    name: 'opus',
+    kind: 'audio',
+    payloadType: 111,
+    clockRate: 48_000,
+    channels: 2,
+    parameters: ['minptime', 'useinbandfec', 'stereo', 'sprop-stereo'],
+  },
+  pcmu: { name: 'PCMU', kind: 'audio', payloadType: 0, clockRate: 8_000, channels: 1, parameters: [] },
+  pcma: { name: 'PCMA', kind: 'audio', payloadType: 8, clockRate: 8_000, channels: 1, parameters: [] },
+  h264: {
+    name: 'H264',
+    kind: 'video',
+    payloadType: 102,
+    clockRate: 90_000,
+    channels: 1,
+    parameters: ['profile-level-id', 'packetization-mode'],
+  },
+  vp8: { name: 'VP8', kind: 'video', payloadType: 96, clockRate: 90_000, channels: 1, parameters: [] },
+  vp9: { name: 'VP9', kind: 'video', payloadType: 98, clockRate: 90_000, channels: 1, parameters: ['profile-id'] },
+};
+
+const factsOf = (name: string): (CodecFacts & { readonly name: string }) | undefined =>
+  Object.hasOwn(CODECS, name.toLowerCase()) ? CODECS[name.toLowerCase()] : undefined;
+
+export const kindOf = (kind: MediaKind | undefined): Kind | undefined =>
+  kind === MediaKind.AUDIO ? 'audio' : kind === MediaKind.VIDEO ? 'video' : undefined;
+
+/** How a tapped track is offered; undefined for a codec that WebRTC servers don't take. */
+export const offeredCodecOf = ({ track }: TappedTrack): (OfferedCodec & { readonly kind: Kind }) | undefined => {
+  const facts = factsOf(track?.codec ?? '');
+  if (track === undefined || facts === undefined || track.clockRate !== facts.clockRate) return undefined;
+  const { name, kind, payloadType, clockRate, channels } = facts;
+  const known = facts.parameters.flatMap((key) => {
+    const value = track.parameters[key];
+    return value !== undefined && /^[\w.+/=-]{1,64}$/.test(value) ? [[key, value] as const] : [];
+  });
+  const parameters = Object.fromEntries(known);
+  if (name !== 'H264') return { kind, name, payloadType, clockRate, channels, parameters };
+  // Cameras leave out what is true of them all the same.
+  const h264 = {
+    'profile-level-id': '42e01f',
+    ...parameters,
+    'packetization-mode': '1',
+    'level-asymmetry-allowed': '1',
+  };
+  return { kind, name, payloadType, clockRate, channels, parameters: h264 };
+};
+
+const h264 = (payloadType: number, profileLevelId: string): OfferedCodec => ({
+  ...{ payloadType, name: 'H264', clockRate: 90_000, channels: 1 },
+  parameters: { 'level-asymmetry-allowed': '1', 'packetization-mode': '1', 'profile-level-id': profileLevelId },
+});
+
+/** What we take of another server, best first. The remote sends whatever its stream is made of. */
+export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OfferedCodec[]>> = {
+  audio: [
+    {
+      payloadType: 111,
+      name: 'opus',
+      clockRate: 48_000,
+      channels: 2,
+      parameters: { minptime: '10', useinbandfec: '1' },
+    },
+    { payloadType: 0, name: 'PCMU', clockRate: 8_000, channels: 1, parameters: {} },
+    { payloadType: 8, name: 'PCMA', clockRate: 8_000, channels: 1, parameters: {} },
+  ],
+  video: [
+    h264(102, '42e01f'),
+    h264(103, '42001f'),
+    h264(104, '4d001f'),
+    h264(105, '64001f'),
+    { payloadType: 96, name: 'VP8', clockRate: 90_000, channels: 1, parameters: {} },
+    { payloadType: 98, name: 'VP9', clockRate: 90_000, channels: 1, parameters: { 'profile-id': '0' } },
+  ],
+};
+
+/** The answered codec under which an offered one may be sent: the same payload type, or else the same codec. */
+export const agreedCodec = (codec: OfferedCodec, answered: readonly AnsweredCodec[]): AnsweredCodec | undefined => {
+  const same = answered.filter(
+    ({ name, clockRate }) => name === codec.name.toLowerCase() && clockRate === codec.clockRate,
+  );
+  return same.find(({ payloadType }) => payloadType === codec.payloadType) ?? same[0];
+};
+
+/** A received codec as the media core is told of it; undefined for one that we didn't offer. */
+export const receivedTrack = ({ name, parameters }: AnsweredCodec, ssrc: number) => {
+  const facts = factsOf(name);
+  if (facts === undefined) return undefined;
+  const isH264 = facts.name === 'H264';
+  const described = Object.fromEntries(
+    facts.parameters.flatMap((key) => (parameters[key] === undefined ? [] : [[key, parameters[key]] as const])),
+  );
+  return {
+    payloadType: facts.payloadType,
+    ssrc,
+    track: {
+      kind: facts.kind === 'audio' ? MediaKind.AUDIO : MediaKind.VIDEO,
+      codec: facts.name,
+      clockRate: facts.clockRate,
+      channels: facts.kind === 'audio' ? facts.channels : 0,
+      parameters: isH264
+        ? { 'profile-level-id': '42e01f', ...described, 'packetization-mode': '1', 'level-asymmetry-allowed': '1' }
+        : described,
+    },
+  };
+};

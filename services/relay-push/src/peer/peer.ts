@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto';
+import type { Answer, AnsweredMedia, RemoteCandidate } from '../sdp/answer.js';
+import { writeOffer, type OfferedCodec, type OfferedSection } from '../sdp/offer.js';
+import { Transport, type Certificate, type TransportEnd } from './transport.js';
+
+export interface PeerSection {
+  readonly kind: 'audio' | 'video';
+  readonly direction: 'sendonly' | 'recvonly';
+  readonly codecs: readonly OfferedCodec[];
+  /** Of what is sent. */
+  readonly ssrc?: number;
+}
+
+export interface PeerListener {
+  /** Every path is up. Called once. */
+  connected(): void;
+  rtp(packet: Buffer): void;
+  rtcp(packet: Buffer): void;
+  /** At most once, and not after `close`. */
+  ended(end: TransportEnd, detail: string): void;
+}
+
+export interface PeerOptions {
+  readonly certificate: Certificate;
+  readonly localAddress: string;
+  readonly cname: string;
+  readonly sections: readonly PeerSection[];
+  readonly listener: PeerListener;
+  /** For ICE and DTLS together. */
+  readonly connectTimeoutMs: number;
+}
+
+/** Why an answer can't be followed. */
+export type AnswerRefusal = 'no-common-codecs' | 'no-permitted-address';
+
+/** A section that the server has accepted, and the path on which its media travel. */
+export interface AgreedSection {
+  readonly kind: 'audio' | 'video';
+  readonly media: AnsweredMedia;
+  readonly path: Transport;
+}
+
+const WANTED_DIRECTIONS = {
+  sendonly: ['recvonly', 'sendrecv'],
+  recvonly: ['sendonly', 'sendrecv'],
+} as const;
+
+/** A WebRTC peer that offers: each medium on a path of its own, until the server says that one is enough. */
+export class Peer {
+  readonly #used = new Set<Transport>();
+  readonly #connected = new Set<Transport>();
+  #isOver = false;
+
+  private constructor(
+    private readonly options: PeerOptions,
+    private readonly transports: readonly Transport[],
+    readonly offerSdp: string,
+  ) {}
+
+  static async open(options: PeerOptions): Promise<Peer> {
+    const { sections, cname, certificate, localAddress } = options;
+    const usernameFragment = randomBytes(6).toString('hex');
+    const password = randomBytes(16).toString('hex');
+    const made: { peer?: Peer } = {};
+    const transports = sections.map(() => {
+      const transport: Transport = new Transport({
+        ...{ certificate, localAddress, usernameFragment, password },
+        dtlsTimeoutMs: options.connectTimeoutMs,
+        listener: {
+          connected: () => made.peer?.pathUp(transport),
+          rtp: (packet) => options.listener.rtp(packet),
+          rtcp: (packet) => options.listener.rtcp(packet),
+          ended: (end, detail) => made.peer?.over(end, detail),
+        },
+      });
+      return transport;
+    });
+    try {
+      const locals = await Promise.all(transports.map((transport) => transport.gather()));
+      const offered = sections.flatMap((section, index): OfferedSection[] => {
+        const transport = locals[index];
+        if (transport === undefined) return [];
+        const { ssrc, ...rest } = section;
+        return [{ ...rest, transport, ...(ssrc === undefined ? {} : { sent: { ssrc, cname } }) }];
+      });
+      const originId = String(randomBytes(6).readUIntBE(0, 6));
+      made.peer = new Peer(options, transports, writeOffer({ originId, sections: offered }));
+      return made.peer;
+    } catch (error) {
+      await Promise.all(transports.map((transport) => transport.close()));
+      throw error;
+    }
+  }
+
+  /** Connects to what the answer names, as far as the candidates are permitted. */
+  async connect(
+    answer: Answer,
+    isPermitted: (candidate: RemoteCandidate) => Promise<boolean>,
+  ): Promise<readonly AgreedSection[] | AnswerRefusal> {
+    const accepted = this.options.sections.flatMap((section, index) => {
+      const media = answer.media[index];
+      const isWanted =
+        media?.accepted === true && WANTED_DIRECTIONS[section.direction].some((d) => d === media.direction);
+      const hasCodec = media?.codecs.some((codec) =>
+        section.codecs.some((own) => own.name.toLowerCase() === codec.name),
+      );
+      return media !== undefined && isWanted && hasCodec === true && media.kind === section.kind
+        ? [{ kind: section.kind, media }]
+        : [];
+    });
+    if (accepted.length === 0) return 'no-common-codecs';
+    const agreed: AgreedSection[] = [];
+    const starts: (() => void)[] = [];
+    for (const { kind, media } of accepted) {
+      const carrier = answer.media[media.transportOf] ?? media;
+      const path = this.transports[answer.media.indexOf(carrier)];
+      const remote = carrier.transport ?? media.transport;
+      if (path === undefined || remote === undefined) return 'no-common-codecs';
+      agreed.push({ kind, media, path });
+      if (this.#used.has(path)) continue;
+      const candidates: RemoteCandidate[] = [];
+      for (const candidate of remote.candidates) if (await isPermitted(candidate)) candidates.push(candidate);
+      if (candidates.length === 0) return 'no-permitted-address';
+      this.#used.add(path);
+      starts.push(() => path.connect(remote, candidates));
+    }
+    if (this.#isOver) return agreed;
+    for (const start of starts) start();
+    await Promise.all(this.transports.filter((path) => !this.#used.has(path)).map((path) => path.close()));
+    return agreed;
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true;
+    await Promise.all(this.transports.map((transport) => transport.close()));
+  }
+
+  private pathUp(path: Transport): void {
+    this.#connected.add(path);
+    if (!this.#isOver && this.#connected.size === this.#used.size) this.options.listener.connected();
+  }
+
+  private over(end: TransportEnd, detail: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.options.listener.ended(end, detail);
+  }
+}

@@ -1,0 +1,118 @@
+import { LossDetector, type Loss } from './loss-detector.js';
+import type { ReportBlock } from './rtcp.js';
+
+export interface ReceivedTrackOptions {
+  readonly clockRate: number;
+  /** How the packets are numbered where they go to. */
+  readonly out: { readonly ssrc: number; readonly payloadType: number };
+}
+
+export interface ReceivedTrackStats {
+  readonly packets: number;
+  readonly bytes: number;
+  readonly packetsLost: number;
+}
+
+const NO_LOSS: Loss = { wanted: [], abandoned: 0 };
+
+/** One medium from the remote: renamed for the media core, its losses watched. */
+export class ReceivedTrack {
+  #ssrc: number | undefined;
+  #detector = new LossDetector();
+  #sequenceOffset = 0;
+  #timestampOffset = 0;
+  #lastOut: { sequenceNumber: number; timestamp: number; atMs: number } | undefined;
+  #transit: number | undefined;
+  #jitter = 0;
+  #senderReport: { middle: number; atMs: number } | undefined;
+  #packets = 0;
+  #bytes = 0;
+  #packetsLost = 0;
+
+  constructor(private readonly options: ReceivedTrackOptions) {}
+
+  /** The remote's SSRC, once a packet has come. */
+  get ssrc(): number | undefined {
+    return this.#ssrc;
+  }
+
+  get stats(): ReceivedTrackStats {
+    return { packets: this.#packets, bytes: this.#bytes, packetsLost: this.#packetsLost };
+  }
+
+  /** The packet as it goes on, written over the one that was given; undefined for one that had come before. */
+  receive(packet: Buffer, nowMs: number): Buffer | undefined {
+    const ssrc = packet.readUInt32BE(8);
+    if (ssrc !== this.#ssrc) this.#follow(packet, ssrc, nowMs);
+    if (!this.#detector.received(packet.readUInt16BE(2), nowMs)) return undefined;
+    this.#packets += 1;
+    this.#bytes += packet.length;
+    this.#measureJitter(packet.readUInt32BE(4), nowMs);
+    return this.#renamed(packet, nowMs);
+  }
+
+  losses(nowMs: number, rttMs: number): Loss {
+    return this.#detector.isComplete ? NO_LOSS : this.#detector.due(nowMs, rttMs);
+  }
+
+  /** @returns the report as it goes on; undefined for one about another SSRC */
+  senderReport(
+    report: { ssrc: number; ntpSeconds: number; ntpFraction: number; rtpTimestamp: number },
+    nowMs: number,
+  ): { ntpSeconds: number; ntpFraction: number; rtpTimestamp: number } | undefined {
+    if (report.ssrc !== this.#ssrc) return undefined;
+    const { ntpSeconds, ntpFraction } = report;
+    this.#senderReport = { middle: (((ntpSeconds & 0xffff) << 16) | (ntpFraction >>> 16)) >>> 0, atMs: nowMs };
+    return { ntpSeconds, ntpFraction, rtpTimestamp: (report.rtpTimestamp + this.#timestampOffset) >>> 0 };
+  }
+
+  /** For the remote; undefined before the first packet. */
+  report(nowMs: number): ReportBlock | undefined {
+    if (this.#ssrc === undefined) return undefined;
+    const counted = this.#detector.report();
+    this.#packetsLost = counted.packetsLost;
+    const sinceReportMs = this.#senderReport === undefined ? 0 : nowMs - this.#senderReport.atMs;
+    return {
+      ...counted,
+      ssrc: this.#ssrc,
+      jitter: Math.round(this.#jitter),
+      lastSenderReport: this.#senderReport?.middle ?? 0,
+      delaySinceLastSenderReport: Math.round((sinceReportMs * 0x1_0000) / 1_000),
+    };
+  }
+
+  /** A new SSRC goes on where the last one ended: the media core was told of one. */
+  #follow(packet: Buffer, ssrc: number, nowMs: number): void {
+    this.#ssrc = ssrc;
+    this.#detector = new LossDetector();
+    this.#transit = undefined;
+    this.#senderReport = undefined;
+    if (this.#lastOut === undefined) return;
+    const elapsedTicks = Math.round(((nowMs - this.#lastOut.atMs) * this.options.clockRate) / 1_000);
+    this.#sequenceOffset = (this.#lastOut.sequenceNumber + 1 - packet.readUInt16BE(2)) & 0xffff;
+    this.#timestampOffset = (this.#lastOut.timestamp + elapsedTicks - packet.readUInt32BE(4)) >>> 0;
+  }
+
+  #renamed(packet: Buffer, nowMs: number): Buffer {
+    const { ssrc, payloadType } = this.options.out;
+    const sequenceNumber = (packet.readUInt16BE(2) + this.#sequenceOffset) & 0xffff;
+    const timestamp = (packet.readUInt32BE(4) + this.#timestampOffset) >>> 0;
+    packet.writeUInt8((packet.readUInt8(1) & 0x80) | payloadType, 1);
+    packet.writeUInt16BE(sequenceNumber, 2);
+    packet.writeUInt32BE(timestamp, 4);
+    packet.writeUInt32BE(ssrc, 8);
+    this.#lastOut = { sequenceNumber, timestamp, atMs: nowMs };
+    return packet;
+  }
+
+  /** RFC 3550 section 6.4.1. */
+  #measureJitter(timestamp: number, nowMs: number): void {
+    const transit = (nowMs * this.options.clockRate) / 1_000 - timestamp;
+    if (this.#transit !== undefined) {
+      const difference = Math.abs(transit - this.#transit);
+      // A timestamp that has turned over is no jitter.
+      if (difference < this.options.clockRate * 10) this.#jitter += (difference - this.#jitter) / 16;
+    }
+    this.#transit = transit;
+  }
+}

@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto';
+import {
+  Candidate,
+  CipherContext,
+  Connection,
+  DtlsClient,
+  DtlsServer,
+  HashAlgorithm,
+  NamedCurveAlgorithm,
+  SignatureAlgorithm,
+  type DtlsSocket,
+  type Transport as DatagramTransport,
+} from 'werift';
+import type { LocalTransport } from '../sdp/offer.js';
+import type { RemoteCandidate, RemoteTransport } from '../sdp/answer.js';
+import { isRtcp } from './rtcp.js';
+import { SRTP_PROFILES, SrtpReceiver, SrtpSender, type SrtpProfile } from './srtp.js';
+
+export type TransportEnd = 'ice-failed' | 'ice-lost' | 'dtls-failed' | 'dtls-timeout' | 'dtls-closed';
+
+export interface TransportListener {
+  /** ICE and DTLS are up: media may be sent. */
+  connected(): void;
+  rtp(packet: Buffer): void;
+  rtcp(packet: Buffer): void;
+  /** At most once, and not after `close`. */
+  ended(end: TransportEnd, detail: string): void;
+}
+
+/** One certificate serves a whole process: it says who we are, not with whom we speak. */
+export type Certificate = Awaited<ReturnType<typeof CipherContext.createSelfSignedCertificateWithKey>> & {
+  readonly fingerprint: string;
+};
+
+const hexPairs = (digest: Buffer): string => (digest.toString('hex').toUpperCase().match(/../g) ?? []).join(':');
+
+const hashOf = (algorithm: string, certificate: Buffer): string =>
+  hexPairs(createHash(algorithm.replace('-', '')).update(certificate).digest());
+
+export const createCertificate = async (): Promise<Certificate> => {
+  const made = await CipherContext.createSelfSignedCertificateWithKey(
+    { signature: SignatureAlgorithm.ecdsa_3, hash: HashAlgorithm.sha256_4 },
+    NamedCurveAlgorithm.secp256r1_23,
+  );
+  const base64 = made.certPem.replace(/-----[A-Z ]+-----|\s/g, '');
+  return { ...made, fingerprint: hashOf('sha-256', Buffer.from(base64, 'base64')) };
+};
+
+export interface TransportOptions {
+  readonly certificate: Certificate;
+  readonly listener: TransportListener;
+  /** The same for all transports of a peer: servers that don't bundle look for one pair. */
+  readonly usernameFragment: string;
+  readonly password: string;
+  /** The address from which the remote is reached; the only one that the remote is told. */
+  readonly localAddress: string;
+  readonly dtlsTimeoutMs: number;
+}
+
+const isSrtpProfile = (profile: number | undefined): profile is SrtpProfile =>
+  Object.values(SRTP_PROFILES).some((known) => known === profile);
+
+const isDtls = (packet: Buffer): boolean => packet[0] !== undefined && packet[0] > 19 && packet[0] < 64;
+const isMedia = (packet: Buffer): boolean => packet[0] !== undefined && packet[0] > 127 && packet[0] < 192;
+
+/** One path to the remote: a full ICE agent that dials out, DTLS over it, and the keys for SRTP. */
+export class Transport {
+  readonly #ice: Connection;
+  #dtls: DtlsSocket | undefined;
+  #sender: SrtpSender | undefined;
+  #receiver: SrtpReceiver | undefined;
+  #dtlsTimer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(private readonly options: TransportOptions) {
+    const family = options.localAddress.includes(':') ? 'udp6' : 'udp4';
+    this.#ice = new Connection(true, {
+      iceLite: false,
+      useTcp: false,
+      useIpv4: family === 'udp4',
+      useIpv6: family === 'udp6',
+      additionalHostAddresses: [options.localAddress],
+      interfaceAddresses: { [family]: options.localAddress },
+      filterCandidatePair: ({ protocol }) => protocol.localIp === options.localAddress,
+    });
+    // Otherwise a public server of the library's choice is asked for our address.
+    this.#ice.stunServer = undefined;
+    this.#ice.localUsername = options.usernameFragment;
+    this.#ice.localPassword = options.password;
+    this.#ice.onData.subscribe((packet) => this.#receive(packet));
+    this.#ice.stateChanged.subscribe((state) => {
+      if (state === 'failed' && this.#dtls?.connected === true) this.#end('ice-lost', 'The path to the server is gone');
+    });
+  }
+
+  async gather(): Promise<LocalTransport> {
+    await this.#ice.gatherCandidates();
+    return {
+      usernameFragment: this.options.usernameFragment,
+      password: this.options.password,
+      fingerprint: this.options.certificate.fingerprint,
+      candidates: this.#ice.localCandidates
+        .filter(({ host }) => host === this.options.localAddress)
+        .map(({ foundation, priority, host, port, type }) => ({ foundation, priority, address: host, port, type })),
+    };
+  }
+
+  /** Begins ICE and DTLS with those of the remote's candidates that may be spoken to. */
+  connect(remote: RemoteTransport, candidates: readonly RemoteCandidate[]): void {
+    this.#ice.setRemoteParams({
+      iceLite: remote.iceLite,
+      usernameFragment: remote.usernameFragment,
+      password: remote.password,
+    });
+    this.#startDtls(remote);
+    this.#connectIce(candidates).catch((error: unknown) => {
+      this.#end('ice-failed', error instanceof Error ? error.message : String(error));
+    });
+  }
+
+  get rttMs(): number | undefined {
+    const seconds = this.#ice.nominated?.rtt;
+    return seconds === undefined ? undefined : seconds * 1_000;
+  }
+
+  /** The protected packet, to be sent now and again. Undefined before `connected`. */
+  protectRtp(packet: Buffer): Buffer | undefined {
+    return this.#sender?.protectRtp(packet);
+  }
+
+  sendProtected(packet: Buffer): void {
+    // Resolves whatever happens to the datagram.
+    void this.#ice.send(packet);
+  }
+
+  sendRtcp(packet: Buffer): void {
+    if (this.#sender !== undefined) void this.#ice.send(this.#sender.protectRtcp(packet));
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearTimeout(this.#dtlsTimer);
+    await this.#ice.close();
+  }
+
+  async #connectIce(candidates: readonly RemoteCandidate[]): Promise<void> {
+    for (const { foundation, priority, address, port, type } of candidates)
+      await this.#ice.addRemoteCandidate(new Candidate(foundation, 1, 'udp', priority, address, port, type));
+    await this.#ice.addRemoteCandidate(undefined);
+    await this.#ice.connect();
+    if (this.#isClosed) return;
+    this.#dtlsTimer = setTimeout(
+      () => this.#end('dtls-timeout', 'The server did not finish the DTLS handshake'),
+      this.options.dtlsTimeoutMs,
+    );
+    if (this.#dtls instanceof DtlsClient) await this.#dtls.connect();
+  }
+
+  /** Listening before ICE is done: the remote may send its first flight as soon as it has heard our check. */
+  #startDtls(remote: RemoteTransport): void {
+    const { certPem, keyPem, signatureHash } = this.options.certificate;
+    const common = {
+      ...{ cert: certPem, key: keyPem, signatureHash },
+      transport: this.#datagrams(),
+      srtpProfiles: [SRTP_PROFILES.aesGcm, SRTP_PROFILES.aesCmSha1],
+      extendedMasterSecret: true,
+    };
+    // A server that says nothing about its part is the client: so the original does.
+    const dtls =
+      remote.setup === 'passive' ? new DtlsClient(common) : new DtlsServer({ ...common, certificateRequest: true });
+    this.#dtls = dtls;
+    dtls.onConnect.once(() => this.#secured(dtls, remote));
+    dtls.onError.subscribe((error) => this.#end('dtls-failed', error.message));
+    dtls.onClose.subscribe(() => this.#end('dtls-closed', 'The server closed the DTLS connection'));
+  }
+
+  #secured(dtls: DtlsSocket, remote: RemoteTransport): void {
+    clearTimeout(this.#dtlsTimer);
+    const certificate = dtls.remoteCertificate;
+    const isKnown =
+      certificate !== undefined &&
+      remote.fingerprints.some(({ algorithm, value }) => hashOf(algorithm, certificate) === value);
+    if (!isKnown) return this.#end('dtls-failed', "The server's certificate is not the one it named");
+    const profile = dtls.srtp.srtpProfile;
+    if (!isSrtpProfile(profile)) return this.#end('dtls-failed', 'No SRTP profile was agreed on');
+    const keys = dtls.extractSessionKeys(16, profile === SRTP_PROFILES.aesGcm ? 12 : 14);
+    this.#sender = new SrtpSender({ profile, masterKey: keys.localKey, masterSalt: keys.localSalt });
+    this.#receiver = new SrtpReceiver({ profile, masterKey: keys.remoteKey, masterSalt: keys.remoteSalt });
+    this.options.listener.connected();
+  }
+
+  #receive(packet: Buffer): void {
+    if (this.#receiver === undefined || !isMedia(packet)) return;
+    if (isRtcp(packet)) {
+      const plain = this.#receiver.unprotectRtcp(packet);
+      if (plain !== undefined) this.options.listener.rtcp(plain);
+    } else {
+      const plain = this.#receiver.unprotectRtp(packet);
+      if (plain !== undefined) this.options.listener.rtp(plain);
+    }
+  }
+
+  #datagrams(): DatagramTransport {
+    const datagrams: DatagramTransport = {
+      type: 'ice',
+      address: { address: this.options.localAddress, family: 'IPv4', port: 0 },
+      closed: false,
+      onData: () => undefined,
+      send: (data) => this.#ice.send(data),
+      close: () => Promise.resolve(),
+    };
+    this.#ice.onData.subscribe((packet) => {
+      if (isDtls(packet) && !this.#isClosed) datagrams.onData(packet, ['', 0]);
+    });
+    return datagrams;
+  }
+
+  #end(end: TransportEnd, detail: string): void {
+    if (this.#isClosed) return;
+    this.options.listener.ended(end, detail);
+  }
+}

@@ -1,0 +1,360 @@
+import { randomUUID } from 'node:crypto';
+import { ErrorCode, isWeirError, type EndReason } from '@weir/contracts';
+import type { ClientStream } from '@weir/protocol-wcs';
+import type { Attempt, AttemptEnd, AttemptListener, AttemptStats } from './attempt.js';
+import { RECEIVED_CODECS, receivedTrack } from './codecs.js';
+import type { FedTrack, MediaSession } from './media.js';
+import type { AgreedSection } from './peer/peer.js';
+import { ReceivedTrack } from './peer/received-track.js';
+import {
+  isRtcp,
+  parseRtcp,
+  writeDescription,
+  writeNack,
+  writePictureLoss,
+  writeReceiverReport,
+  writeSenderReport,
+} from './peer/rtcp.js';
+import { randomSsrc, type RelayPorts } from './push.js';
+import { RemoteStream } from './remote-stream.js';
+import { RtpSocket } from './rtp-socket.js';
+import type { AnsweredCodec } from './sdp/answer.js';
+
+export interface PullOptions {
+  readonly tenant: string;
+  readonly localStreamName: string;
+  readonly uri: string;
+  readonly remote: Pick<ClientStream, 'name' | 'connection'>;
+  /** Handed back with the stream by the media core. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly listener: AttemptListener;
+}
+
+/** What arrives before the media core is ready for it: the first key frame is in it. */
+const MAX_HELD_PACKETS = 600;
+/** A medium that hasn't come by then isn't waited for. */
+const FIRST_PACKETS_MS = 1_500;
+const LOSS_INTERVAL_MS = 20;
+const REPORT_INTERVAL_MS = 1_000;
+const KEY_FRAME_PAUSE_MS = 300;
+
+interface Medium {
+  readonly section: AgreedSection;
+  /** Those of the answer's codecs that we had offered. */
+  readonly codecs: readonly AnsweredCodec[];
+  /** By what the remote sends; known at once where there is just one. */
+  codec: AnsweredCodec | undefined;
+  readonly held: Buffer[];
+}
+
+interface Fed {
+  readonly section: AgreedSection;
+  readonly codecs: readonly AnsweredCodec[];
+  readonly track: ReceivedTrack;
+  readonly fed: FedTrack;
+  readonly socket: RtpSocket;
+  readonly to: { readonly ip: string; readonly port: number };
+  packets: number;
+  octets: number;
+}
+
+type Feeding =
+  | { readonly tag: 'waiting'; readonly media: readonly Medium[]; timer: NodeJS.Timeout | undefined }
+  | { readonly tag: 'opening'; readonly media: readonly Medium[] }
+  | { readonly tag: 'open'; readonly tracks: readonly Fed[] };
+
+/** One try to play another server's stream and publish it here. */
+export class PullAttempt implements Attempt {
+  readonly localMediaSessionId = randomUUID();
+  readonly remoteMediaSessionId = randomUUID();
+  /** Ours, in the feedback to the remote. */
+  readonly #ssrc = randomSsrc();
+  #remote: RemoteStream | undefined;
+  #session: MediaSession | undefined;
+  #feeding: Feeding = { tag: 'waiting', media: [], timer: undefined };
+  readonly #sockets: RtpSocket[] = [];
+  readonly #timers: NodeJS.Timeout[] = [];
+  #keyFrameAtMs = 0;
+  #keyFrameRequests = 0;
+  #nackedPackets = 0;
+  #fractionLost = 0;
+  #isOver = false;
+
+  constructor(
+    private readonly ports: RelayPorts,
+    private readonly options: PullOptions,
+  ) {}
+
+  start(): void {
+    this.#open().catch((error: unknown) => this.#localFailed(error));
+  }
+
+  stop(): void {
+    if (this.#remote === undefined) this.#end({ kind: 'stopped' });
+    else this.#remote.stop();
+  }
+
+  get stats(): AttemptStats {
+    const all = this.#feeding.tag === 'open' ? this.#feeding.tracks.map(({ track }) => track.stats) : [];
+    return {
+      packets: all.reduce((total, { packets }) => total + packets, 0),
+      bytes: all.reduce((total, { bytes }) => total + bytes, 0),
+      resentPackets: this.#nackedPackets,
+      fractionLost: this.#fractionLost,
+      rttMs: this.#rttMs,
+      availableBps: undefined,
+      keyFrameRequests: this.#keyFrameRequests,
+    };
+  }
+
+  get #rttMs(): number | undefined {
+    return this.#feeding.tag === 'open' ? this.#feeding.tracks[0]?.section.path.rttMs : undefined;
+  }
+
+  async #open(): Promise<void> {
+    const { media, remote } = this.ports;
+    const { tenant, localStreamName, uri, listener } = this.options;
+    const present = await media.find({ tenant, streamName: localStreamName });
+    if (this.#isOver) return;
+    if (present !== undefined) return this.#end({ kind: 'local-busy' });
+    this.#remote = new RemoteStream(remote, {
+      uri,
+      stream: { direction: 'play', mediaSessionId: this.remoteMediaSessionId, ...this.options.remote },
+      cname: this.localMediaSessionId,
+      sections: (['audio', 'video'] as const).map((kind) => ({
+        ...{ kind, direction: 'recvonly', codecs: RECEIVED_CODECS[kind] },
+      })),
+      listener: {
+        agreed: (sections) => this.#agreed(sections),
+        connected: () => this.#connected(),
+        running: () => listener.running(),
+        muted: (medium, muted) => this.#muted(medium, muted),
+        rtp: (packet) => this.#fromRemote(packet),
+        rtcp: (packet) => this.#reportsFromRemote(packet),
+        ended: (end) => this.#end(end),
+      },
+    });
+    this.#remote.start();
+  }
+
+  #agreed(sections: readonly AgreedSection[]): void {
+    const media = sections.flatMap((section): Medium[] => {
+      const codecs = section.media.codecs.filter((codec) => receivedTrack(codec, 1) !== undefined);
+      const names = new Set(codecs.map(({ name }) => name));
+      const [first] = codecs;
+      return first === undefined ? [] : [{ section, codecs, codec: names.size === 1 ? first : undefined, held: [] }];
+    });
+    if (media.length === 0) return this.#remote?.fail({ kind: 'no-common-codecs' });
+    this.#feeding = { tag: 'waiting', media, timer: undefined };
+    this.options.listener.accepted();
+    if (media.every(({ codec }) => codec !== undefined)) this.#feed(media);
+  }
+
+  #connected(): void {
+    this.#timers.push(
+      setInterval(() => this.#askForLost(), LOSS_INTERVAL_MS),
+      setInterval(() => this.#report(), REPORT_INTERVAL_MS),
+    );
+  }
+
+  #fromRemote(packet: Buffer): void {
+    const feeding = this.#feeding;
+    switch (feeding.tag) {
+      case 'open':
+        return this.#forward(packet, feeding.tracks);
+      case 'opening':
+        return this.#hold(packet, feeding.media);
+      case 'waiting': {
+        this.#hold(packet, feeding.media);
+        feeding.timer ??= this.#later(FIRST_PACKETS_MS, () => this.#feed(feeding.media));
+        if (feeding.media.every(({ codec }) => codec !== undefined)) this.#feed(feeding.media);
+        return;
+      }
+      default:
+        feeding satisfies never;
+    }
+  }
+
+  #hold(packet: Buffer, media: readonly Medium[]): void {
+    const medium = mediumOf(packet, media);
+    if (medium === undefined) return;
+    const payloadType = packet.readUInt8(1) & 0x7f;
+    medium.codec ??= medium.codecs.find((codec) => codec.payloadType === payloadType);
+    if (medium.held.length < MAX_HELD_PACKETS) medium.held.push(packet);
+  }
+
+  #feed(media: readonly Medium[]): void {
+    if (this.#feeding.tag !== 'waiting' || this.#isOver) return;
+    clearTimeout(this.#feeding.timer);
+    const known = media.filter(({ codec }) => codec !== undefined);
+    this.#feeding = { tag: 'opening', media: known };
+    this.#openFeed(known).catch((error: unknown) => this.#localFailed(error));
+  }
+
+  async #openFeed(media: readonly Medium[]): Promise<void> {
+    const { tenant, localStreamName, labels } = this.options;
+    const fedMedia = media.flatMap((medium) => {
+      const fed = medium.codec && receivedTrack(medium.codec, randomSsrc());
+      return fed === undefined ? [] : [{ medium, fed }];
+    });
+    const { session, reply } = await this.ports.media.feed(
+      { tenant, streamName: localStreamName },
+      this.localMediaSessionId,
+      fedMedia.map(({ fed }) => fed),
+      labels,
+      (reason) => this.#localEnded(reason),
+    );
+    this.#session = session;
+    if (this.#isOver) return this.#release();
+    const tracks: Fed[] = [];
+    for (const [index, { medium, fed }] of fedMedia.entries()) {
+      const to = reply.rtpAddresses[index];
+      if (to === undefined) throw new Error('The media core named no address for a track');
+      const socket = await RtpSocket.open(this.ports.rtpAddress);
+      this.#sockets.push(socket);
+      const { payloadType, ssrc } = fed;
+      const track = new ReceivedTrack({ clockRate: fed.track.clockRate, out: { payloadType, ssrc } });
+      const { section, codecs } = medium;
+      tracks.push({ section, codecs, track, fed, socket, to: { ip: to.ip, port: to.port }, packets: 0, octets: 0 });
+    }
+    if (this.#isOver) return this.#release();
+    for (const each of tracks) each.socket.onPacket((packet) => this.#fromMediaCore(packet, each));
+    this.#feeding = { tag: 'open', tracks };
+    for (const { medium } of fedMedia) for (const packet of medium.held) this.#forward(packet, tracks);
+  }
+
+  #forward(packet: Buffer, tracks: readonly Fed[]): void {
+    const track = mediumOf(packet, tracks);
+    if (track === undefined) return;
+    const nowMs = Date.now();
+    const renamed = track.track.receive(packet, nowMs);
+    if (renamed === undefined) return;
+    track.packets += 1;
+    track.octets += renamed.length;
+    track.socket.send(renamed, track.to);
+    this.#askForLostOf(track, nowMs);
+  }
+
+  #askForLost(): void {
+    if (this.#feeding.tag !== 'open') return;
+    const nowMs = Date.now();
+    for (const track of this.#feeding.tracks) this.#askForLostOf(track, nowMs);
+  }
+
+  #askForLostOf({ track, section }: Fed, nowMs: number): void {
+    const { wanted, abandoned } = track.losses(nowMs, section.path.rttMs ?? 0);
+    if (wanted.length > 0 && track.ssrc !== undefined) {
+      this.#nackedPackets += wanted.length;
+      section.path.sendRtcp(this.#compound(writeNack(this.#ssrc, track.ssrc, wanted)));
+    }
+    if (abandoned > 0 && section.kind === 'video') this.#requestKeyFrame();
+  }
+
+  #report(): void {
+    if (this.#feeding.tag !== 'open') return;
+    const nowMs = Date.now();
+    for (const { track, section } of this.#feeding.tracks) {
+      const report = track.report(nowMs);
+      if (report === undefined) continue;
+      this.#fractionLost = report.fractionLost;
+      section.path.sendRtcp(
+        Buffer.concat([
+          writeReceiverReport(this.#ssrc, [report]),
+          writeDescription(this.#ssrc, this.localMediaSessionId),
+        ]),
+      );
+    }
+  }
+
+  /** What the remote's clock says, under the names that the media core knows. */
+  #reportsFromRemote(packet: Buffer): void {
+    if (this.#feeding.tag !== 'open') return;
+    for (const message of parseRtcp(packet)) {
+      if (message.kind !== 'sender-report') continue;
+      for (const { track, fed, socket, to, packets, octets } of this.#feeding.tracks) {
+        const renamed = track.senderReport(message, Date.now());
+        if (renamed === undefined) continue;
+        const { ssrc } = fed;
+        const report = writeSenderReport({ ...renamed, ssrc, packetCount: packets, octetCount: octets });
+        socket.send(Buffer.concat([report, writeDescription(ssrc, this.localMediaSessionId)]), to);
+      }
+    }
+  }
+
+  /** What the media core lacks it asks for here: of losses we know better ourselves. */
+  #fromMediaCore(packet: Buffer, { section }: Fed): void {
+    if (section.kind !== 'video' || !isRtcp(packet)) return;
+    const wantsKeyFrame = parseRtcp(packet).some(
+      ({ kind }) => kind === 'picture-loss' || kind === 'full-intra-request',
+    );
+    if (wantsKeyFrame) this.#requestKeyFrame();
+  }
+
+  #requestKeyFrame(): void {
+    const nowMs = Date.now();
+    if (this.#feeding.tag !== 'open' || nowMs - this.#keyFrameAtMs < KEY_FRAME_PAUSE_MS) return;
+    const video = this.#feeding.tracks.find(({ section }) => section.kind === 'video');
+    if (video?.track.ssrc === undefined) return;
+    this.#keyFrameAtMs = nowMs;
+    this.#keyFrameRequests += 1;
+    video.section.path.sendRtcp(this.#compound(writePictureLoss(this.#ssrc, video.track.ssrc)));
+  }
+
+  /** Feedback stands behind a report, for servers that know nothing of reduced-size RTCP. */
+  #compound(feedback: Buffer): Buffer {
+    return Buffer.concat([writeReceiverReport(this.#ssrc, []), feedback]);
+  }
+
+  #muted(medium: 'audio' | 'video', muted: boolean): void {
+    if (this.#session === undefined) return;
+    const { tenant, localStreamName } = this.options;
+    const { nodeId, sessionId } = this.#session;
+    this.ports.media.signalMuted({ tenant, streamName: localStreamName, nodeId }, sessionId, medium, muted);
+  }
+
+  #localFailed(error: unknown): void {
+    const isBusy = isWeirError(error, ErrorCode.ALREADY_EXISTS);
+    const detail = error instanceof Error ? error.message : String(error);
+    const end: AttemptEnd = isBusy ? { kind: 'local-busy' } : { kind: 'local-failed', detail };
+    if (this.#remote === undefined) this.#end(end);
+    else this.#remote.fail(end);
+  }
+
+  #localEnded(reason: EndReason): void {
+    this.#session = undefined;
+    this.#remote?.fail({ kind: 'local-ended', reason });
+  }
+
+  #later(delayMs: number, work: () => void): NodeJS.Timeout {
+    const timer = setTimeout(work, delayMs);
+    this.#timers.push(timer);
+    return timer;
+  }
+
+  #end(end: AttemptEnd): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#release();
+    this.options.listener.ended(end);
+  }
+
+  #release(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const socket of this.#sockets.splice(0)) socket.close();
+    const session = this.#session;
+    this.#session = undefined;
+    // It tries again by itself and never fails.
+    void session?.close();
+  }
+}
+
+/** By the SSRC that the answer named, else by the payload type. */
+const mediumOf = <Each extends { readonly section: AgreedSection; readonly codecs: readonly AnsweredCodec[] }>(
+  packet: Buffer,
+  media: readonly Each[],
+): Each | undefined => {
+  const ssrc = packet.readUInt32BE(8);
+  const payloadType = packet.readUInt8(1) & 0x7f;
+  const fits = ({ codecs }: Each) => codecs.some((codec) => codec.payloadType === payloadType);
+  return media.find((each) => each.section.media.ssrcs.includes(ssrc) && fits(each)) ?? media.find(fits);
+};

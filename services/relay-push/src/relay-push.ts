@@ -1,0 +1,85 @@
+import { Access } from '@weir/access';
+import { OutboundGuard } from '@weir/outbound';
+import { allowedSchemes, clientSettings, readCa, type RelayContext } from './config.js';
+import { Holders } from './lock.js';
+import { MediaCore } from './media.js';
+import { RelayMetrics } from './metrics.js';
+import { createCertificate } from './peer/transport.js';
+import { PullAttempt } from './pull.js';
+import { PushAttempt, type RelayPorts } from './push.js';
+import { Relays, type MakeAttempt } from './relays.js';
+import { RelayStore } from './store.js';
+
+/** All of the service but its HTTP edge. */
+export interface RelayPush {
+  readonly access: Access;
+  readonly relays: Relays;
+  readonly store: RelayStore;
+  close(): Promise<void>;
+}
+
+/** Three tries to prolong a hold before it ends. */
+const CHECKS_PER_HOLD = 4;
+
+const attemptMaker =
+  (ports: RelayPorts, appKey: string): MakeAttempt =>
+  (id, { tenant, direction, uri, localStreamName, remoteStreamName }, listener) => {
+    const remote = { name: remoteStreamName, connection: { appKey, clientVersion: '2.0' } };
+    const common = { tenant, localStreamName, uri, remote, listener };
+    return direction === 'push'
+      ? new PushAttempt(ports, common)
+      : new PullAttempt(ports, { ...common, labels: { protocol: 'relay', relayId: id } });
+  };
+
+export const openRelayPush = async (context: RelayContext): Promise<RelayPush> => {
+  const { config, log, bus, redis, instanceId } = context;
+  const [store, certificate, ca] = await Promise.all([
+    RelayStore.open(config.DATABASE_URL, log),
+    createCertificate(),
+    readCa(config),
+  ]);
+  const media = new MediaCore({ bus, log });
+  const ports: RelayPorts = {
+    media,
+    rtpAddress: config.WEIR_RELAY_RTP_ADDRESS,
+    remote: {
+      guard: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
+      certificate,
+      ca,
+      schemes: allowedSchemes(config),
+      client: clientSettings(config),
+      mediaTimeoutMs: config.WEIR_RELAY_MEDIA_TIMEOUT_MS,
+    },
+  };
+  const relays = new Relays(
+    {
+      ...{ store, instanceId, log },
+      holders: new Holders(redis, instanceId, config.WEIR_RELAY_LOCK_MS),
+      metrics: new RelayMetrics(),
+      attempt: attemptMaker(ports, config.WEIR_RELAY_APP_KEY),
+    },
+    {
+      retry: {
+        maxRetries: config.WEIR_RELAY_MAX_RETRIES,
+        minPauseMs: config.WEIR_RELAY_RETRY_MIN_MS,
+        maxPauseMs: config.WEIR_RELAY_RETRY_MAX_MS,
+        stableMs: config.WEIR_RELAY_STABLE_MS,
+      },
+      acceptTimeoutMs: config.WEIR_RELAY_ACCEPT_TIMEOUT_MS,
+      keepFailedMs: config.WEIR_RELAY_KEEP_FAILED_MS,
+      maxRelays: config.WEIR_RELAY_MAX_RELAYS,
+      checkIntervalMs: config.WEIR_RELAY_LOCK_MS / CHECKS_PER_HOLD,
+    },
+  );
+  relays.start();
+  return {
+    access: new Access({ bus, redis, log }),
+    relays,
+    store,
+    close: async () => {
+      await relays.close();
+      await media.close();
+      await store.close();
+    },
+  };
+};

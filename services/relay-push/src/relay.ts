@@ -1,0 +1,195 @@
+import {
+  consequenceOf,
+  NO_STATS,
+  reasonOf,
+  type Attempt,
+  type AttemptEnd,
+  type AttemptListener,
+  type AttemptStats,
+} from './attempt.js';
+
+export interface RetrySettings {
+  readonly maxRetries: number;
+  readonly minPauseMs: number;
+  readonly maxPauseMs: number;
+  readonly stableMs: number;
+}
+
+export type RelayPhase = 'new' | 'running' | 'waiting' | 'failed';
+
+/** What is worth remembering of a relay. */
+export interface RelayStatus {
+  readonly phase: RelayPhase;
+  /** Of the last end. */
+  readonly reason: string;
+  readonly retries: number;
+  readonly localMediaSessionId: string | null;
+  readonly remoteMediaSessionId: string | null;
+}
+
+export type RelayOutcome =
+  /** Nothing is left to be done: the stream has ended, or somebody has ended the relay. */
+  | { readonly kind: 'finished'; readonly end: AttemptEnd }
+  | { readonly kind: 'failed'; readonly end: AttemptEnd }
+  /** Let go of for another instance. */
+  | { readonly kind: 'released' };
+
+export interface RelayOptions {
+  readonly attempt: (listener: AttemptListener) => Attempt & { start(): void };
+  readonly retry: RetrySettings;
+  /** Of a relay that goes on after another instance: it has been agreed on. */
+  readonly resumed: { readonly retries: number; readonly reason: string } | undefined;
+  /** 0 to 1. */
+  readonly random: () => number;
+  readonly changed: (status: RelayStatus) => void;
+  readonly over: (outcome: RelayOutcome) => void;
+}
+
+type Life =
+  | { readonly tag: 'idle' }
+  | { readonly tag: 'trying'; readonly attempt: Attempt }
+  | { readonly tag: 'running'; readonly attempt: Attempt; readonly sinceMs: number }
+  | { readonly tag: 'waiting'; readonly timer: NodeJS.Timeout }
+  | { readonly tag: 'over' };
+
+const outcome = <Value>() => {
+  let resolve: (value: Value) => void = () => undefined;
+  const promise = new Promise<Value>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+};
+
+/** The pause before a retry: doubling, and different for relays that broke together. */
+export const retryPauseMs = (retries: number, { minPauseMs, maxPauseMs }: RetrySettings, random: number): number =>
+  Math.round(Math.min(maxPauseMs, minPauseMs * 2 ** Math.min(retries, 20)) * (0.5 + random / 2));
+
+/** One relay from its begin to its end, over as many attempts as it takes. */
+export class Relay {
+  #life: Life = { tag: 'idle' };
+  #stopping: 'finish' | 'release' | undefined;
+  #agreed: boolean;
+  #retries: number;
+  #reason: string;
+  readonly #first = outcome<AttemptEnd | undefined>();
+  readonly #over = outcome<undefined>();
+
+  constructor(private readonly options: RelayOptions) {
+    this.#agreed = options.resumed !== undefined;
+    this.#retries = options.resumed?.retries ?? 0;
+    this.#reason = options.resumed?.reason ?? '';
+  }
+
+  /** The first attempt's end, or undefined once the other server has agreed. */
+  get agreed(): Promise<AttemptEnd | undefined> {
+    return this.#first.promise;
+  }
+
+  get stats(): AttemptStats {
+    return this.#life.tag === 'trying' || this.#life.tag === 'running' ? this.#life.attempt.stats : NO_STATS;
+  }
+
+  get phase(): RelayPhase {
+    switch (this.#life.tag) {
+      case 'idle':
+      case 'trying':
+        return this.#retries > 0 ? 'waiting' : 'new';
+      case 'running':
+        return 'running';
+      case 'waiting':
+        return 'waiting';
+      case 'over':
+        return 'failed';
+      default:
+        return this.#life satisfies never;
+    }
+  }
+
+  start(): void {
+    if (this.#life.tag === 'idle') this.#try();
+  }
+
+  /** Ends it in order. With `release`, another instance will go on. */
+  async stop(how: 'finish' | 'release'): Promise<void> {
+    this.#stopping ??= how;
+    switch (this.#life.tag) {
+      case 'idle':
+        this.#finish({ kind: 'stopped' });
+        break;
+      case 'waiting':
+        clearTimeout(this.#life.timer);
+        this.#finish({ kind: 'stopped' });
+        break;
+      case 'trying':
+      case 'running':
+        this.#life.attempt.stop();
+        break;
+      case 'over':
+        break;
+      default:
+        this.#life satisfies never;
+    }
+    await this.#over.promise;
+  }
+
+  #try(): void {
+    const listener: AttemptListener = {
+      accepted: () => this.#accepted(),
+      running: () => this.#running(),
+      ended: (end) => this.#ended(end),
+    };
+    const attempt = this.options.attempt(listener);
+    this.#life = { tag: 'trying', attempt };
+    this.#tell(attempt);
+    attempt.start();
+  }
+
+  #accepted(): void {
+    this.#agreed = true;
+    this.#first.resolve(undefined);
+  }
+
+  #running(): void {
+    if (this.#life.tag !== 'trying') return;
+    const { attempt } = this.#life;
+    this.#life = { tag: 'running', attempt, sinceMs: Date.now() };
+    this.#tell(attempt);
+  }
+
+  #ended(end: AttemptEnd): void {
+    if (this.#life.tag === 'running' && Date.now() - this.#life.sinceMs >= this.options.retry.stableMs)
+      this.#retries = 0;
+    this.#reason = reasonOf(end);
+    if (this.#stopping !== undefined) return this.#finish(end);
+    const consequence = consequenceOf(end);
+    if (consequence === 'finish') return this.#finish(end);
+    const isHopeless = consequence === 'fail' || !this.#agreed || this.#retries >= this.options.retry.maxRetries;
+    if (isHopeless) return this.#end({ kind: 'failed', end });
+    const pauseMs = retryPauseMs(this.#retries, this.options.retry, this.options.random());
+    this.#retries += 1;
+    this.#life = { tag: 'waiting', timer: setTimeout(() => this.#try(), pauseMs) };
+    this.#tell(undefined);
+  }
+
+  #finish(end: AttemptEnd): void {
+    this.#end(this.#stopping === 'release' ? { kind: 'released' } : { kind: 'finished', end });
+  }
+
+  #end(outcome: RelayOutcome): void {
+    this.#life = { tag: 'over' };
+    this.#first.resolve(outcome.kind === 'released' ? { kind: 'stopped' } : outcome.end);
+    if (outcome.kind === 'failed') this.#tell(undefined);
+    this.options.over(outcome);
+    this.#over.resolve(undefined);
+  }
+
+  #tell(attempt: Attempt | undefined): void {
+    this.options.changed({
+      phase: this.phase,
+      reason: this.#reason,
+      retries: this.#retries,
+      localMediaSessionId: attempt?.localMediaSessionId ?? null,
+      remoteMediaSessionId: attempt?.remoteMediaSessionId ?? null,
+    });
+  }
+}

@@ -1,0 +1,338 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '@weir/platform';
+import {
+  isBusyName,
+  isUnknownName,
+  reasonOf,
+  type Attempt,
+  type AttemptEnd,
+  type AttemptListener,
+  type AttemptStats,
+} from './attempt.js';
+import type { Holders } from './lock.js';
+import type { RelayMetrics } from './metrics.js';
+import { Relay, type RelayOutcome, type RelayStatus, type RetrySettings } from './relay.js';
+import type { Direction, RelayRequest, RelayRow, RelayStore } from './store.js';
+
+/** Why a relay didn't come about. */
+export class RelayRefused extends Error {
+  override readonly name = 'RelayRefused';
+
+  constructor(
+    readonly kind: 'unknown-stream' | 'conflict' | 'failed',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export type MakeAttempt = (id: string, request: RelayRequest, listener: AttemptListener) => Attempt & { start(): void };
+
+export interface RelaysPorts {
+  readonly store: RelayStore;
+  readonly holders: Holders;
+  readonly instanceId: string;
+  readonly log: Logger;
+  readonly metrics: RelayMetrics;
+  readonly attempt: MakeAttempt;
+}
+
+export interface RelaysSettings {
+  readonly retry: RetrySettings;
+  readonly acceptTimeoutMs: number;
+  readonly keepFailedMs: number;
+  readonly maxRelays: number;
+  readonly checkIntervalMs: number;
+}
+
+/** As it is at this moment. */
+export interface RelayView {
+  readonly row: RelayRow;
+  /** Undefined for one that another instance runs. */
+  readonly stats: AttemptStats | undefined;
+}
+
+interface Running {
+  readonly relay: Relay;
+  readonly direction: Direction;
+  status: RelayStatus | undefined;
+  /** What the database doesn't know yet is written again and again. */
+  isSaved: boolean;
+  saving: Promise<void>;
+}
+
+const TERMINATE_TIMEOUT_MS = 5_000;
+const TERMINATE_POLL_MS = 50;
+
+export const requestOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: RelayRow): RelayRequest => ({
+  tenant,
+  direction: direction === 'PUSH' ? 'push' : 'pull',
+  uri,
+  localStreamName,
+  remoteStreamName,
+});
+
+/** All relays of this instance: those that it was asked for, and those that another one left behind. */
+export class Relays {
+  readonly #running = new Map<string, Running>();
+  #check: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #isClosing = false;
+  #isTroubled = false;
+
+  constructor(
+    private readonly ports: RelaysPorts,
+    private readonly settings: RelaysSettings,
+  ) {
+    ports.metrics.observe(() =>
+      [...this.#running.values()].map(({ relay, direction }) => ({
+        direction,
+        phase: relay.phase,
+        stats: relay.stats,
+      })),
+    );
+  }
+
+  start(): void {
+    this.#scheduleCheck(0);
+  }
+
+  /** Resolves once the other server has agreed. Throws RelayRefused, and what the database throws. */
+  async create(request: RelayRequest): Promise<void> {
+    const { store, holders, instanceId } = this.ports;
+    if (this.#isClosing || this.#running.size >= this.settings.maxRelays)
+      throw new RelayRefused('failed', 'This server takes no more relays');
+    const id = randomUUID();
+    // Before anybody else can see it.
+    await holders.hold(id);
+    const row = await store.add(id, request, instanceId);
+    if (row === undefined) {
+      await holders.release(id);
+      throw new RelayRefused('conflict', 'There is such a relay already');
+    }
+    const { relay } = this.#run(row, undefined);
+    const end = await this.#firstEnd(relay);
+    if (end === undefined) return;
+    await relay.stop('finish');
+    await this.#forget(id);
+    throw refusal(end, request.direction);
+  }
+
+  async list(tenant: string): Promise<RelayView[]> {
+    const rows = await this.ports.store.list(tenant);
+    const elsewhere = rows.filter(({ id, state }) => state !== 'FAILED' && !this.#running.has(id)).map(({ id }) => id);
+    const held = await this.#held(elsewhere);
+    return rows.flatMap((row): RelayView[] => {
+      const own = this.#running.get(row.id);
+      if (own?.status !== undefined) return [{ row: { ...row, ...liveFields(own) }, stats: own.relay.stats }];
+      const isOrphan = elsewhere.includes(row.id) && !held.has(row.id);
+      const state = isOrphan ? ('WAITING' as const) : row.state;
+      return row.wanted ? [{ row: { ...row, state }, stats: undefined }] : [];
+    });
+  }
+
+  /** Ends them wherever they run, and waits for it. */
+  async terminate(ids: readonly string[]): Promise<void> {
+    const { store } = this.ports;
+    await store.unwant(ids);
+    await Promise.all(ids.map((id) => this.#running.get(id)?.relay.stop('finish')));
+    this.#scheduleCheck(0);
+    const giveUpAtMs = Date.now() + TERMINATE_TIMEOUT_MS;
+    while ((await store.remaining(ids)) > 0 && Date.now() < giveUpAtMs) await sleep(TERMINATE_POLL_MS);
+  }
+
+  /** Lets go of everything, in order, for another instance to go on. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    clearTimeout(this.#timer);
+    await this.#check;
+    await Promise.all(
+      [...this.#running].map(async ([id, running]) => {
+        await running.relay.stop('release');
+        await running.saving;
+        await this.#quietly('a relay could not be let go of', () => this.ports.holders.release(id));
+      }),
+    );
+    this.#running.clear();
+  }
+
+  #run(row: RelayRow, resumed: { retries: number; reason: string } | undefined): Running {
+    const { log, metrics, attempt } = this.ports;
+    const request = requestOf(row);
+    const { direction } = request;
+    const about = { relayId: row.id, direction, localStreamName: row.localStreamName };
+    let triedAtMs = Date.now();
+    const relay = new Relay({
+      attempt: (listener) => {
+        triedAtMs = Date.now();
+        metrics.tried(direction);
+        return attempt(row.id, request, {
+          accepted: () => listener.accepted(),
+          running: () => {
+            metrics.started(direction, Date.now() - triedAtMs);
+            log.info({ ...about, tookMs: Date.now() - triedAtMs }, 'relay is up');
+            listener.running();
+          },
+          ended: (end) => {
+            metrics.ended(direction, end);
+            log.info({ ...about, reason: reasonOf(end) }, 'a try of a relay has ended');
+            listener.ended(end);
+          },
+        });
+      },
+      retry: this.settings.retry,
+      resumed,
+      random: Math.random,
+      changed: (status) => this.#changed(row.id, running, status),
+      over: (outcome) => this.#over(row.id, outcome),
+    });
+    const running: Running = { relay, direction, status: undefined, isSaved: false, saving: Promise.resolve() };
+    this.#running.set(row.id, running);
+    log.info({ ...about, resumed: resumed !== undefined }, 'relay begins');
+    relay.start();
+    return running;
+  }
+
+  /** The first attempt's end; undefined once it is agreed on. One that takes too long is at an end too. */
+  async #firstEnd(relay: Relay): Promise<AttemptEnd | undefined> {
+    const timeout = new AbortController();
+    const late = sleep(this.settings.acceptTimeoutMs, 'late' as const, { signal: timeout.signal });
+    try {
+      const first = await Promise.race([relay.agreed, late]);
+      return first === 'late' ? { kind: 'remote', end: { kind: 'timed-out', during: 'negotiating' } } : first;
+    } finally {
+      late.catch(() => undefined);
+      timeout.abort();
+    }
+  }
+
+  #changed(id: string, running: Running, status: RelayStatus): void {
+    running.status = status;
+    running.isSaved = false;
+    running.saving = running.saving.then(() => this.#save(id, running));
+  }
+
+  async #save(id: string, running: Running): Promise<void> {
+    const { status } = running;
+    if (status === undefined || running.isSaved) return;
+    await this.#quietly('the state of a relay could not be saved', async () => {
+      await this.ports.store.save(id, this.ports.instanceId, status);
+      if (running.status === status) running.isSaved = true;
+    });
+  }
+
+  #over(id: string, outcome: RelayOutcome): void {
+    const running = this.#running.get(id);
+    this.ports.log.info({ relayId: id, outcome: outcome.kind }, 'relay is over');
+    switch (outcome.kind) {
+      case 'released':
+        return;
+      case 'finished':
+        void running?.saving.then(() => this.#forget(id));
+        return;
+      case 'failed':
+        // The row stays for the list; once it is written, the relay is nobody's.
+        void running?.saving.then(() => this.#letGo(id, running));
+        return;
+      default:
+        outcome satisfies never;
+    }
+  }
+
+  async #letGo(id: string, running: Running): Promise<void> {
+    if (!running.isSaved) return; // the next check writes it
+    this.#running.delete(id);
+    await this.#quietly('a relay could not be let go of', () => this.ports.holders.release(id));
+  }
+
+  async #forget(id: string): Promise<void> {
+    await this.#quietly('an ended relay could not be removed', async () => {
+      await this.ports.store.remove(id);
+      this.#running.delete(id);
+      await this.ports.holders.release(id);
+    });
+  }
+
+  #scheduleCheck(delayMs: number): void {
+    if (this.#isClosing) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#check = this.#check.then(async () => {
+        const isWell = await this.#quietly('relays could not be looked after', () => this.#lookAfter());
+        if (isWell && this.#isTroubled) this.ports.log.info('relays are looked after again');
+        this.#isTroubled = !isWell;
+        this.#scheduleCheck(this.settings.checkIntervalMs);
+      });
+    }, delayMs);
+  }
+
+  async #lookAfter(): Promise<void> {
+    const { store, holders } = this.ports;
+    for (const id of this.#running.keys()) {
+      if (await holders.hold(id)) continue;
+      this.ports.log.warn({ relayId: id }, 'another instance has taken a relay over');
+      await this.#running.get(id)?.relay.stop('release');
+      this.#running.delete(id);
+    }
+    for (const [id, running] of this.#running) {
+      await this.#save(id, running);
+      if (running.isSaved && running.status?.phase === 'failed') await this.#letGo(id, running);
+    }
+    for (const row of await store.live()) {
+      if (this.#isClosing) return;
+      await this.#lookAt(row);
+    }
+    await store.forgetFailed(new Date(Date.now() - this.settings.keepFailedMs));
+  }
+
+  async #lookAt({ id, wanted }: RelayRow): Promise<void> {
+    const { store, holders, instanceId } = this.ports;
+    const running = this.#running.get(id);
+    if (running !== undefined) {
+      if (!wanted) await running.relay.stop('finish');
+      return;
+    }
+    if (this.#running.size >= this.settings.maxRelays || !(await holders.hold(id))) return;
+    const row = await store.take(id, instanceId);
+    if (row === undefined || (row.state === 'FAILED' && row.wanted)) return holders.release(id);
+    if (!row.wanted) return this.#forget(id);
+    this.#run(row, { retries: row.retries, reason: row.reason });
+  }
+
+  async #held(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    try {
+      return await this.ports.holders.held(ids);
+    } catch (err) {
+      this.ports.log.warn({ err }, 'who runs which relay could not be found out');
+      return new Set(ids);
+    }
+  }
+
+  /** @returns whether it went well */
+  async #quietly(message: string, work: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (err) {
+      if (!this.#isTroubled) this.ports.log.warn({ err }, message);
+      this.#isTroubled = true;
+      return false;
+    }
+  }
+}
+
+const STATES = { new: 'NEW', running: 'RUNNING', waiting: 'WAITING', failed: 'FAILED' } as const;
+
+const liveFields = ({ status }: Running): Partial<RelayRow> => {
+  if (status === undefined) return {};
+  const { phase, ...rest } = status;
+  return { ...rest, state: STATES[phase] };
+};
+
+const refusal = (end: AttemptEnd, direction: Direction): RelayRefused => {
+  const reason = reasonOf(end);
+  if (isBusyName(end)) return new RelayRefused('conflict', reason);
+  if (isUnknownName(end)) return new RelayRefused('unknown-stream', reason);
+  return new RelayRefused('failed', `The ${direction} did not come about: ${reason}`);
+};

@@ -1,0 +1,288 @@
+import { createSocket } from 'node:dgram';
+import { OutboundFailed, OutboundRefused, type OutboundGuard, type OutboundTarget } from '@weir/outbound';
+import {
+  newClient,
+  nextClientDeadlineMs,
+  stepClient,
+  type ClientEffect,
+  type ClientInput,
+  type ClientSettings,
+  type ClientState,
+  type ClientStream,
+} from '@weir/protocol-wcs';
+import { WebSocket } from 'ws';
+import type { AttemptEnd } from './attempt.js';
+import { Peer, type AgreedSection, type PeerSection } from './peer/peer.js';
+import type { Certificate } from './peer/transport.js';
+import { AnswerError, parseAnswer, type RemoteCandidate } from './sdp/answer.js';
+
+/** What both kinds of relay need to reach another server. */
+export interface RemotePorts {
+  readonly guard: OutboundGuard;
+  readonly certificate: Certificate;
+  /** PEM; undefined for the system's. */
+  readonly ca: string | undefined;
+  readonly schemes: readonly string[];
+  readonly client: ClientSettings;
+  readonly mediaTimeoutMs: number;
+}
+
+export interface RemoteStreamOptions {
+  readonly uri: string;
+  readonly stream: ClientStream;
+  readonly cname: string;
+  readonly sections: readonly PeerSection[];
+  readonly listener: RemoteStreamListener;
+}
+
+export interface RemoteStreamListener {
+  agreed(sections: readonly AgreedSection[]): void;
+  /** Media may be sent. */
+  connected(): void;
+  running(): void;
+  muted(media: 'audio' | 'video', muted: boolean): void;
+  rtp(packet: Buffer): void;
+  rtcp(packet: Buffer): void;
+  /** Once. */
+  ended(end: AttemptEnd): void;
+}
+
+/** Larger than any message of the protocol. */
+const MAX_FRAME_BYTES = 512 * 1024;
+const ANY_PORT = [1, 65_535] as const;
+
+/** A stream on another WCS server: a session as its client, and a WebRTC peer. */
+export class RemoteStream {
+  #state: ClientState;
+  #socket: WebSocket | undefined;
+  #peer: Peer | undefined;
+  #target: OutboundTarget | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** More telling than what the client machine knows of the media. */
+  #cause: AttemptEnd | undefined;
+  #isOver = false;
+
+  constructor(
+    private readonly ports: RemotePorts,
+    private readonly options: RemoteStreamOptions,
+  ) {
+    this.#state = newClient(options.stream, ports.client, Date.now());
+  }
+
+  start(): void {
+    this.#schedule();
+    this.#open().catch((error: unknown) => this.#openFailed(error));
+  }
+
+  stop(): void {
+    this.#input({ type: 'stop' });
+  }
+
+  /** Ends it because of something else than the server. */
+  fail(cause: AttemptEnd): void {
+    this.#cause ??= cause;
+    this.#input({ type: 'media-failed', detail: cause.kind });
+  }
+
+  async #open(): Promise<void> {
+    const { guard, schemes, ca } = this.ports;
+    const { uri } = this.options;
+    const target = await guard.check(uri, { schemes });
+    if (this.#isOver) return;
+    this.#target = target;
+    const socket = new WebSocket(uri, {
+      lookup: target.lookup,
+      perMessageDeflate: false,
+      maxPayload: MAX_FRAME_BYTES,
+      handshakeTimeout: this.ports.client.openDeadlineMs,
+      followRedirects: false,
+      ...(ca === undefined ? {} : { ca }),
+    });
+    this.#socket = socket;
+    let detail = '';
+    socket.on('open', () => this.#input({ type: 'opened' }));
+    socket.on('message', (data, isBinary) => {
+      const text = Buffer.isBuffer(data) ? data.toString() : '';
+      this.#input(isBinary ? { type: 'binary-frame' } : { type: 'frame', text });
+    });
+    socket.on('error', (error: Error & { code?: string }) => {
+      detail = error.message;
+      if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#input({ type: 'oversized-frame' });
+    });
+    socket.on('close', (code) => {
+      if (this.#state.tag === 'opening') this.#input({ type: 'open-failed', detail: detail || `closed (${code})` });
+      else this.#input({ type: 'closed', code });
+    });
+  }
+
+  #openFailed(error: unknown): void {
+    if (error instanceof OutboundRefused) {
+      this.#cause ??=
+        error.reason === 'malformed' || error.reason === 'scheme' || error.reason === 'ambiguous-host'
+          ? { kind: 'bad-uri', detail: error.message }
+          : { kind: 'address-refused', reason: error.reason, subject: error.subject };
+    } else if (!(error instanceof OutboundFailed)) {
+      this.#cause ??= { kind: 'bad-uri', detail: error instanceof Error ? error.message : String(error) };
+    }
+    this.#input({ type: 'open-failed', detail: error instanceof Error ? error.message : String(error) });
+  }
+
+  #input(input: ClientInput): void {
+    const { state, effects } = stepClient(this.#state, input, Date.now());
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+    this.#schedule();
+  }
+
+  #perform(effect: ClientEffect): void {
+    switch (effect.type) {
+      case 'send':
+        this.#socket?.send(effect.text);
+        return;
+      case 'make-offer':
+        this.#makeOffer().catch((error: unknown) =>
+          this.fail({
+            kind: 'media',
+            end: 'ice-failed',
+            detail: error instanceof Error ? error.message : String(error),
+          }),
+        );
+        return;
+      case 'apply-answer':
+        this.#applyAnswer(effect.sdp).catch((error: unknown) =>
+          this.fail({ kind: 'bad-answer', detail: error instanceof Error ? error.message : String(error) }),
+        );
+        return;
+      case 'running':
+        this.options.listener.running();
+        return;
+      case 'muted':
+        this.options.listener.muted(effect.media, effect.muted);
+        return;
+      case 'close-socket':
+        this.#closeSocket();
+        return;
+      case 'ended':
+        this.#end(this.#cause ?? asAttemptEnd(effect.end));
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  async #makeOffer(): Promise<void> {
+    const address = this.#target?.addresses[0]?.address;
+    if (address === undefined) throw new Error('The server has no address');
+    const { sections, cname } = this.options;
+    const peer = await Peer.open({
+      ...{ sections, cname },
+      certificate: this.ports.certificate,
+      localAddress: await localAddressTowards(address),
+      connectTimeoutMs: this.ports.mediaTimeoutMs,
+      listener: {
+        connected: () => this.options.listener.connected(),
+        rtp: (packet) => this.options.listener.rtp(packet),
+        rtcp: (packet) => this.options.listener.rtcp(packet),
+        ended: (end, detail) => this.#mediaEnded({ kind: 'media', end, detail }),
+      },
+    });
+    if (this.#isOver) return peer.close();
+    this.#peer = peer;
+    const hasAudio = sections.some(({ kind }) => kind === 'audio');
+    const hasVideo = sections.some(({ kind }) => kind === 'video');
+    this.#input({ type: 'offer', sdp: peer.offerSdp, hasAudio, hasVideo });
+  }
+
+  async #applyAnswer(sdp: string): Promise<void> {
+    const peer = this.#peer;
+    if (peer === undefined) return;
+    try {
+      const agreed = await peer.connect(parseAnswer(sdp), (candidate) => this.#isPermitted(candidate));
+      if (this.#isOver) return;
+      if (typeof agreed === 'string') this.fail({ kind: agreed });
+      else this.options.listener.agreed(agreed);
+    } catch (error) {
+      if (!(error instanceof AnswerError)) throw error;
+      this.fail({ kind: 'bad-answer', detail: error.message });
+    }
+  }
+
+  /** A server that closes DTLS is about to tell why: its word is waited for. */
+  #mediaEnded(cause: Extract<AttemptEnd, { kind: 'media' }>): void {
+    if (cause.end !== 'dtls-closed') return this.fail(cause);
+    setTimeout(() => {
+      if (!this.#isOver) this.fail(cause);
+    }, 1_000).unref();
+  }
+
+  /** The answer's addresses pass the same guard as the server's own, but for those that the server itself has. */
+  async #isPermitted({ address, port }: RemoteCandidate): Promise<boolean> {
+    if (this.#target?.addresses.some((known) => known.address === address) === true) return true;
+    try {
+      await this.ports.guard.checkHost(address, port, { ports: [ANY_PORT] });
+      return true;
+    } catch (error) {
+      if (error instanceof OutboundRefused || error instanceof OutboundFailed) return false;
+      throw error;
+    }
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const deadlineMs = nextClientDeadlineMs(this.#state);
+    if (deadlineMs === Infinity) return;
+    this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - Date.now()));
+  }
+
+  #closeSocket(): void {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    if (socket.readyState === WebSocket.CONNECTING) return socket.terminate();
+    socket.close(1000);
+    setTimeout(() => socket.terminate(), 1_000).unref();
+  }
+
+  #end(end: AttemptEnd): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#closeSocket();
+    const closed = this.#peer?.close() ?? Promise.resolve();
+    closed.finally(() => this.options.listener.ended(end)).catch(() => undefined);
+  }
+}
+
+const asAttemptEnd = (end: Extract<ClientEffect, { type: 'ended' }>['end']): AttemptEnd => {
+  switch (end.kind) {
+    case 'stopped':
+      return { kind: 'stopped' };
+    case 'media-failed':
+      return { kind: 'media', end: 'ice-failed', detail: end.detail };
+    case 'unreachable':
+    case 'closed':
+    case 'lost':
+    case 'refused':
+    case 'ended-by-remote':
+    case 'timed-out':
+    case 'silent':
+    case 'nonsense':
+      return { kind: 'remote', end };
+    default:
+      return end satisfies never;
+  }
+};
+
+/** The address that the system would speak from; connecting a UDP socket sends nothing. */
+const localAddressTowards = (address: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+    socket.once('error', (error) => {
+      socket.close();
+      reject(error);
+    });
+    socket.connect(9, address, () => {
+      const local = socket.address().address;
+      socket.close();
+      resolve(local);
+    });
+  });

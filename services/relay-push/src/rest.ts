@@ -1,0 +1,170 @@
+import {
+  BadRequestException,
+  Body,
+  Controller,
+  Get,
+  HttpCode,
+  HttpException,
+  Inject,
+  NotFoundException,
+  Post,
+} from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Authenticated, CurrentPrincipal, demandPermit, permits, toHttpException, type Principal } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { streamName } from '@weir/protocol-wcs';
+import { z } from 'zod';
+import { RelayRefused, Relays, type RelayView } from './relays.js';
+import type { Direction } from './store.js';
+
+const MAX_BODY_BYTES = 16 * 1024;
+
+/** Vendor scripts send an empty body with the content type of JSON. */
+export const acceptEmptyJson = (app: NestFastifyApplication): void => {
+  app.useBodyParser('application/json', { bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => {
+    try {
+      const text = body.toString();
+      done(null, text.trim() === '' ? undefined : JSON.parse(text));
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      done(new BadRequestException('The body is not JSON'));
+    }
+  });
+};
+
+const uri = z.string().min(1).max(2_048);
+const relayBody = z.object({ uri, localStreamName: streamName, remoteStreamName: streamName });
+const filterBody = z
+  .object({ uri: uri.optional(), localStreamName: streamName.optional(), remoteStreamName: streamName.optional() })
+  .nullish();
+
+/** The original's fields, and after them our own. */
+export interface RelayItem {
+  readonly localMediaSessionId: string | null;
+  readonly remoteMediaSessionId: string | null;
+  readonly localStreamName: string;
+  readonly remoteStreamName: string;
+  readonly uri: string;
+  readonly status: 'NEW' | 'PUBLISHING' | 'PLAYING' | 'PENDING' | 'FAILED';
+  readonly id: string;
+  readonly direction: Direction;
+  readonly reason: string;
+  readonly retries: number;
+  readonly createDate: number;
+  readonly stats?: Readonly<Record<string, number | null>>;
+}
+
+const STATUS: Readonly<Record<RelayView['row']['state'], (direction: Direction) => RelayItem['status']>> = {
+  NEW: () => 'NEW',
+  RUNNING: (direction) => (direction === 'push' ? 'PUBLISHING' : 'PLAYING'),
+  WAITING: () => 'PENDING',
+  FAILED: () => 'FAILED',
+};
+
+const itemOf = ({ row, stats }: RelayView): RelayItem => {
+  const direction = row.direction === 'PUSH' ? 'push' : 'pull';
+  const { localMediaSessionId, remoteMediaSessionId, localStreamName, remoteStreamName } = row;
+  return {
+    ...{ localMediaSessionId, remoteMediaSessionId, localStreamName, remoteStreamName, uri: row.uri },
+    status: STATUS[row.state](direction),
+    ...{ id: row.id, direction, reason: row.reason, retries: row.retries },
+    createDate: row.createdAt.getTime(),
+    ...(stats === undefined
+      ? {}
+      : { stats: { ...stats, rttMs: stats.rttMs ?? null, availableBps: stats.availableBps ?? null } }),
+  };
+};
+
+const parsed = <Output>(schema: z.ZodType<Output>, body: unknown): Output => {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  const fields = result.error.issues.map(({ path }) => path.join('.')).filter((path) => path !== '');
+  throw new WeirError(ErrorCode.INVALID, 'The body is not valid', { fields: fields.join(',') });
+};
+
+const REFUSALS = {
+  'unknown-stream': { status: 404, code: 'NOT_FOUND' },
+  conflict: { status: 409, code: 'ALREADY_EXISTS' },
+  failed: { status: 500, code: 'RELAY_FAILED' },
+} as const satisfies Record<RelayRefused['kind'], object>;
+
+const answered = async <Answer>(work: () => Promise<Answer>): Promise<Answer> => {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof RelayRefused)) throw toHttpException(error);
+    const { status, code } = REFUSALS[error.kind];
+    throw new HttpException({ error: { code, message: error.message, fields: {} } }, status, { cause: error });
+  }
+};
+
+const demandSomeRelayRight = (principal: Principal): void => {
+  if (!principal.grants.some(({ verb }) => verb === 'relay')) demandPermit(principal, 'relay', principal.tenant, '*');
+};
+
+@Controller('rest-api/pull')
+@Authenticated('header')
+export class PullController {
+  constructor(@Inject(Relays) private readonly relays: Relays) {}
+
+  /** Publishes a stream of this server on another one. */
+  @Post('push')
+  @HttpCode(200)
+  push(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return this.create('push', principal, body);
+  }
+
+  /** Plays another server's stream and publishes it here. */
+  @Post('pull')
+  @HttpCode(200)
+  pull(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return this.create('pull', principal, body);
+  }
+
+  @Post('find_all')
+  @HttpCode(200)
+  findAll(@CurrentPrincipal() principal: Principal): Promise<readonly RelayItem[]> {
+    return answered(async () => {
+      demandSomeRelayRight(principal);
+      const views = await this.visible(principal);
+      if (views.length === 0) throw new NotFoundException();
+      return views.map(itemOf);
+    });
+  }
+
+  @Get('find_all')
+  findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly RelayItem[]> {
+    return this.findAll(principal);
+  }
+
+  /** Ends all relays that fit the fields that are given. */
+  @Post('terminate')
+  @HttpCode(200)
+  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return answered(async () => {
+      demandSomeRelayRight(principal);
+      const wanted = Object.entries(parsed(filterBody, body) ?? {});
+      if (wanted.length === 0) throw new WeirError(ErrorCode.INVALID, 'Which relays to terminate must be said');
+      const views = await this.visible(principal);
+      const fitting = views.filter(({ row }) =>
+        wanted.every(([field, value]) => value === undefined || row[field as keyof typeof row] === value),
+      );
+      if (fitting.length === 0) throw new NotFoundException();
+      await this.relays.terminate(fitting.map(({ row }) => row.id));
+    });
+  }
+
+  private create(direction: Direction, principal: Principal, body: unknown): Promise<void> {
+    return answered(async () => {
+      const wanted = parsed(relayBody, body);
+      const { tenant } = principal;
+      demandPermit(principal, 'relay', tenant, wanted.localStreamName);
+      await this.relays.create({ tenant, direction, ...wanted });
+    });
+  }
+
+  private async visible(principal: Principal): Promise<RelayView[]> {
+    const views = await this.relays.list(principal.tenant);
+    return views.filter(({ row }) => permits(principal, 'relay', principal.tenant, row.localStreamName));
+  }
+}

@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import type { Logger } from '@weir/platform';
+import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
+import { Prisma, PrismaClient, type Relay as RelayRow } from './generated/client.js';
+import type { RelayPhase, RelayStatus } from './relay.js';
+
+export type { RelayRow };
+export type Direction = 'push' | 'pull';
+
+export interface RelayRequest {
+  readonly tenant: string;
+  readonly direction: Direction;
+  readonly uri: string;
+  readonly localStreamName: string;
+  readonly remoteStreamName: string;
+}
+
+const SCHEMA = 'relay_push';
+const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
+const STATES = { new: 'NEW', running: 'RUNNING', waiting: 'WAITING', failed: 'FAILED' } as const satisfies Record<
+  RelayPhase,
+  RelayRow['state']
+>;
+
+/** A name on the other server can be published once; so can a name here. */
+const claimOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: RelayRequest): string => {
+  const claimed = direction === 'push' ? [uri, remoteStreamName] : [localStreamName];
+  return createHash('sha256')
+    .update(JSON.stringify([tenant, direction, ...claimed]))
+    .digest('base64url');
+};
+
+/** The relays that there shall be. */
+export class RelayStore {
+  private constructor(private readonly database: PrismaClient) {}
+
+  /** Waits for the database and brings its tables up to date. */
+  static async open(url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<RelayStore> {
+    const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
+      onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
+    });
+    if (applied.length > 0) log.info({ applied }, 'database migrated');
+    return new RelayStore(new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) }));
+  }
+
+  async ping(): Promise<void> {
+    await this.database.$queryRaw`SELECT 1`;
+  }
+
+  /** @returns undefined when a live relay has the name already */
+  async add(id: string, request: RelayRequest, holder: string): Promise<RelayRow | undefined> {
+    const same = { ...request, direction: request.direction === 'push' ? ('PUSH' as const) : ('PULL' as const) };
+    try {
+      const row = await this.database.relay.create({ data: { id, ...same, claim: claimOf(request), holder } });
+      // The list shows what has become of it, not what had become of it before.
+      await this.database.relay.deleteMany({ where: { ...same, state: 'FAILED' } });
+      return row;
+    } catch (error) {
+      if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') return undefined;
+      throw error;
+    }
+  }
+
+  find(id: string): Promise<RelayRow | null> {
+    return this.database.relay.findUnique({ where: { id } });
+  }
+
+  /** Of one tenant, oldest first. */
+  list(tenant: string): Promise<RelayRow[]> {
+    return this.database.relay.findMany({ where: { tenant }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] });
+  }
+
+  /** What somebody has to run or to end. */
+  live(): Promise<RelayRow[]> {
+    return this.database.relay.findMany({ where: { OR: [{ state: { not: 'FAILED' } }, { wanted: false }] } });
+  }
+
+  async take(id: string, holder: string): Promise<RelayRow | undefined> {
+    const { count } = await this.database.relay.updateMany({ where: { id }, data: { holder } });
+    return count === 0 ? undefined : ((await this.find(id)) ?? undefined);
+  }
+
+  /** Written only by who runs the relay: a former holder's word comes to nothing. */
+  async save(id: string, holder: string, { phase, ...status }: RelayStatus): Promise<void> {
+    const data = { ...status, state: STATES[phase], ...(phase === 'failed' ? { claim: null } : {}) };
+    await this.database.relay.updateMany({ where: { id, holder }, data });
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.database.relay.deleteMany({ where: { id } });
+  }
+
+  async unwant(ids: readonly string[]): Promise<void> {
+    await this.database.relay.updateMany({ where: { id: { in: [...ids] } }, data: { wanted: false } });
+  }
+
+  /** @returns those of the ids that are still there */
+  async remaining(ids: readonly string[]): Promise<number> {
+    return this.database.relay.count({ where: { id: { in: [...ids] } } });
+  }
+
+  async forgetFailed(before: Date): Promise<void> {
+    await this.database.relay.deleteMany({ where: { state: 'FAILED', updatedAt: { lt: before } } });
+  }
+
+  async close(): Promise<void> {
+    await this.database.$disconnect();
+  }
+}
