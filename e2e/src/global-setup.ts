@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePortRange, freePorts, startPlatform, type Platform, type ProcessName } from '@weir/single-machine';
 import type { TestProject } from 'vitest/node';
+import { startOtlpSink } from './otlp-sink.js';
 import { startSite } from './site.js';
 
 declare module 'vitest' {
@@ -22,6 +23,8 @@ declare module 'vitest' {
       controlUrl: string;
       /** The WebSDK, its examples and a blank page that loads it. */
       siteUrl: string;
+      /** Where the services send their traces and metrics: see otlp-sink.ts. */
+      otlpUrl: string;
     };
   }
 }
@@ -31,6 +34,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const dataDir = await mkdtemp(join(tmpdir(), 'weir-e2e-'));
   const lines: string[] = [];
   const [httpPort = 0, rtspPort = 0] = await freePorts(2);
+  const otlp = await startOtlpSink();
   const platform = await startPlatform({
     dataDir,
     env: {
@@ -41,6 +45,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
       // The application's hooks are served by the tests themselves.
       WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
       LOG_LEVEL: 'debug',
+      OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url,
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+      OTEL_METRIC_EXPORT_INTERVAL: '2000',
+      OTEL_BSP_SCHEDULE_DELAY: '500',
     },
     log: (line) => lines.push(line),
   });
@@ -57,11 +65,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
     redisUrl: platform.urls.redis,
     controlUrl: control.url,
     siteUrl: site.url,
+    otlpUrl: otlp.url,
   });
   return async () => {
     await site.close();
     await control.close();
     await platform.stop();
+    await otlp.close();
     if (process.env['WEIR_E2E_KEEP'] === undefined) await rm(dataDir, { recursive: true, force: true });
     else console.log(`data kept in ${dataDir}\n${lines.join('\n')}`);
   };

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { Auth, ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
+import { Auth, AuthEvents, ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import { errors, jwtVerify } from 'jose';
 import { z } from 'zod';
 import { ExpiringMap } from './expiring-map.js';
@@ -29,8 +30,16 @@ const claimsSchema = z.object({
   grants: z.array(z.object({ verb: z.string(), object: z.string() })),
 });
 
+/** The part of the bus by which a revocation is heard of at once. */
+export interface BusListener {
+  subscribe<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    handler: (event: MessageShape<I>) => void,
+  ): unknown;
+}
+
 export interface AccessPorts {
-  readonly bus: BusCaller;
+  readonly bus: BusCaller & BusListener;
   readonly redis: RevocationReader;
   readonly log: AccessLog;
   readonly nowMs?: () => number;
@@ -59,6 +68,7 @@ export class Access {
     this.#keys = new TokenKeys({ bus: ports.bus, log: ports.log, nowMs: this.#nowMs });
     this.#revocations = new Revocations(ports.redis, this.#nowMs);
     this.#apiKeys = new ExpiringMap(MAX_CACHED_KEYS, this.#nowMs);
+    ports.bus.subscribe(AuthEvents.method.tokenRevoked, ({ tokenId }) => this.#revocations.note(tokenId));
   }
 
   /**

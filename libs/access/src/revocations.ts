@@ -43,8 +43,15 @@ export class Revocations {
     if (known !== undefined) return known;
     const askedAtMs = this.nowMs();
     const revoked = await this.#ask(tokenId);
+    // Its revocation may have been told while Redis was asked.
+    if (this.#known.get(tokenId) === true) return true;
     this.#known.set(tokenId, revoked, revoked ? REVOKED_MS : UNREVOKED_MS - (this.nowMs() - askedAtMs));
     return revoked;
+  }
+
+  /** The token has been revoked just now. */
+  note(tokenId: string): void {
+    this.#known.set(tokenId, true, REVOKED_MS);
   }
 
   async #ask(tokenId: string): Promise<boolean> {

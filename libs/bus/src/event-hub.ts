@@ -1,5 +1,5 @@
 import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
-import { ROOT_CONTEXT, context as contexts, propagation } from '@opentelemetry/api';
+import { type Context, ROOT_CONTEXT, context as contexts, propagation } from '@opentelemetry/api';
 import { type Msg, headers as natsHeaders } from '@nats-io/transport-node';
 import type { Connection } from './connection.js';
 import type { BusLog } from './log.js';
@@ -40,7 +40,7 @@ export class EventHub {
     const route = eventRoute(method, 'publish');
     const event = messageOf(method.input, init);
     const subject = subjectOf(route, ownerOf(route, method.input, event));
-    inSpan(route.name, 'producer', contexts.active(), () => {
+    inSpanOf(route, 'producer', contexts.active(), () => {
       const headers = natsHeaders();
       propagation.inject(contexts.active(), headers, headerSetter);
       const sent = this.#connection.send(subject, toBinary(method.input, event), headers, route.name);
@@ -87,7 +87,7 @@ export class EventHub {
   ): Promise<void> {
     const parent = propagation.extract(ROOT_CONTEXT, message.headers, headerGetter);
     try {
-      await inSpan(route.name, 'consumer', parent, async () => {
+      await inSpanOf(route, 'consumer', parent, async () => {
         await handler(decode(method.input, message.data), { method: route.name });
       });
     } catch (error) {
@@ -95,3 +95,11 @@ export class EventHub {
     }
   }
 }
+
+/** As `inSpan`, but for events that are too frequent to be traced. */
+const inSpanOf = <Result>(
+  route: EventRoute,
+  kind: 'producer' | 'consumer',
+  parent: Context,
+  work: () => Result,
+): Result => (route.traced ? inSpan(route.name, kind, parent, work) : work());

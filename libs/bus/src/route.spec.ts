@@ -14,10 +14,12 @@ describe('a route', () => {
     expect(routeOf(Media.method.play)).toMatchObject({ kind: 'owner', ownerField: { name: 'node_id' } });
     expect(routeOf(MediaEvents.method.sessionChanged)).toMatchObject({
       kind: 'event',
+      traced: true,
       ownerField: { name: 'owner_id' },
     });
     expect(routeOf(AuthEvents.method.tokenRevoked)).toEqual({
       kind: 'event',
+      traced: true,
       name: 'weir.v1.AuthEvents.TokenRevoked',
       ownerField: undefined,
     });

@@ -30,6 +30,7 @@ export interface RequestRoute {
 export interface EventRoute {
   readonly kind: 'event';
   readonly name: string;
+  readonly traced: boolean;
   readonly ownerField: DescField | undefined;
 }
 
@@ -57,7 +58,7 @@ function readRoute(method: DescMethod): Route {
   const name = `${service}.${method.name}`;
   if (method.methodKind !== 'unary') throw new BusMisuseError(`${name} is a streaming method; the bus carries none`);
   if (!hasOption(method, methodOptions)) throw new BusMisuseError(`${name} has no weir.options.v1.method option`);
-  const { delivery, deadlineMs, ownerField: ownerFieldName } = getOption(method, methodOptions);
+  const { delivery, deadlineMs, ownerField: ownerFieldName, untraced } = getOption(method, methodOptions);
   const ownerField = ownerFieldName === '' ? undefined : findOwnerField(method, ownerFieldName, name);
   const needsDeadline = (): number => {
     if (deadlineMs === 0) throw new BusMisuseError(`${name} has no deadline_ms`);
@@ -75,7 +76,7 @@ function readRoute(method: DescMethod): Route {
       if (ownerField === undefined) throw new BusMisuseError(`${name} is delivered to an owner and has no owner_field`);
       return { kind: 'owner', name, deadlineMs: needsDeadline(), ownerField };
     case Delivery.EVENT:
-      return { kind: 'event', name, ownerField };
+      return { kind: 'event', name, ownerField, traced: !untraced };
     case Delivery.JOB:
       refusesOwner();
       return { kind: 'job', name, service, deadlineMs: needsDeadline() };

@@ -11,11 +11,11 @@ const otlpGiven = Object.keys(env).some((name) => /^OTEL_EXPORTER_OTLP_(.*_)?END
 env['OTEL_TRACES_EXPORTER'] ??= otlpGiven ? 'otlp' : 'none';
 env['OTEL_METRICS_EXPORTER'] ??= otlpGiven ? 'otlp' : 'none';
 env['OTEL_LOGS_EXPORTER'] ??= 'none';
+env['OTEL_NODE_RESOURCE_DETECTORS'] ??= 'env,host,process';
 
 if (env['OTEL_SDK_DISABLED'] !== 'true') {
   const measures = env['OTEL_METRICS_EXPORTER'] !== 'none';
   const sdk = new NodeSDK({
-    autoDetectResources: false,
     instrumentations: measures ? [new RuntimeNodeInstrumentation()] : [],
   });
   sdk.start();
