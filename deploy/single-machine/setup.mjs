@@ -9,7 +9,15 @@ import { checkout } from './setup/checkout.mjs';
 import { SetupError } from './setup/command.mjs';
 import { waitForLock } from './setup/file-lock.mjs';
 import { ensureNodePackages } from './setup/node-packages.mjs';
-import { CHROMIUM, FFMPEG, installSystemPackages, isInstalled, NATS, REDIS } from './setup/system-packages.mjs';
+import {
+  CHROMIUM,
+  FFMPEG,
+  installSystemPackages,
+  isInstalled,
+  NATS,
+  OPENSSL,
+  REDIS,
+} from './setup/system-packages.mjs';
 
 /**
  * Installs, downloads, generates and builds what is missing, and nothing when all is there.
@@ -52,7 +60,7 @@ export async function setUp({ purpose, log }) {
 
 /** @param {'start' | 'test'} purpose */
 function neededPackages(purpose) {
-  if (purpose === 'test') return [FFMPEG, NATS, REDIS, CHROMIUM];
+  if (purpose === 'test') return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL];
   return [
     ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),
     ...(process.env['NATS_URL'] ? [] : [NATS]),

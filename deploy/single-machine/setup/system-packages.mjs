@@ -19,6 +19,8 @@ export const CHROMIUM = {
   programs: ['chromium', 'chromium-browser', 'google-chrome'],
   elsewhere: 'Chromium',
 };
+/** @type {SystemPackage} */
+export const OPENSSL = { debian: 'openssl', programs: ['openssl'], elsewhere: 'openssl 3' };
 
 /** @param {SystemPackage} systemPackage */
 export const isInstalled = ({ programs }) => programs.some((program) => findProgram(program) !== undefined);

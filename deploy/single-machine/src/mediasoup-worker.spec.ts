@@ -1,39 +1,44 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, expect, it, vi } from 'vitest';
-import { ensureMediasoupWorker, obtainMediasoupWorker } from '../../mediasoup-worker/worker.mjs';
+import { join, resolve } from 'node:path';
+import { expect, it } from 'vitest';
 
-const log = () => undefined;
-afterEach(() => vi.unstubAllEnvs());
+const checkout = resolve(import.meta.dirname, '../../..');
 
-it('is a program that mediasoup can start', async () => {
-  const worker = await ensureMediasoupWorker({ log });
-  expect(spawnSync(worker, { env: {} }).status).toBe(41);
+function ensureWorker(env: NodeJS.ProcessEnv = {}) {
+  const program = join(checkout, 'deploy/mediasoup-worker/worker.mjs');
+  return spawnSync(process.execPath, [program], { env: { ...process.env, ...env }, encoding: 'utf8' });
+}
+
+it('tells the path of a program that mediasoup can start', () => {
+  const { status, stdout } = ensureWorker();
+  expect(status).toBe(0);
+  expect(spawnSync(stdout.trim(), { env: {} }).status).toBe(41);
 });
 
-it('is the one that MEDIASOUP_WORKER_BIN names, or none at all', async () => {
-  const worker = await ensureMediasoupWorker({ log });
-  vi.stubEnv('MEDIASOUP_WORKER_BIN', worker);
-  expect(await obtainMediasoupWorker({ log })).toBe(worker);
-  vi.stubEnv('MEDIASOUP_WORKER_BIN', '/bin/true');
-  await expect(obtainMediasoupWorker({ log })).rejects.toThrow(
-    "MEDIASOUP_WORKER_BIN=/bin/true isn't a mediasoup worker",
-  );
+it('takes the program that MEDIASOUP_WORKER_BIN names, or none at all', () => {
+  const worker = ensureWorker().stdout.trim();
+  expect(ensureWorker({ MEDIASOUP_WORKER_BIN: worker }).stdout.trim()).toBe(worker);
+  const { status, stderr } = ensureWorker({ MEDIASOUP_WORKER_BIN: '/bin/true' });
+  expect(status).toBe(1);
+  expect(stderr).toContain("MEDIASOUP_WORKER_BIN=/bin/true isn't a mediasoup worker that runs here");
 });
 
-it('is not there, and no error, when nothing can be downloaded', async () => {
+const isInNodeModules = existsSync(join(checkout, 'node_modules/mediasoup/worker/out/Release/mediasoup-worker'));
+
+it.skipIf(isInNodeModules)('says what is missing where it can be neither downloaded nor built', () => {
   const cache = mkdtempSync(join(tmpdir(), 'weir-cache-'));
-  vi.stubEnv('MEDIASOUP_WORKER_BIN', '');
-  vi.stubEnv('XDG_CACHE_HOME', cache);
-  vi.stubEnv('MEDIASOUP_WORKER_PREBUILT_DOWNLOAD_BASE_URL', 'http://127.0.0.1:1/releases');
-  const said: string[] = [];
   try {
-    const worker = await obtainMediasoupWorker({ log: (line) => said.push(line) });
-    // Only mediasoup's own installation could have left one.
-    if (worker !== undefined) expect(worker).toContain('node_modules/mediasoup/worker/out/Release');
-    else expect(said.at(-1)).toMatch(/no prebuilt binary \(.+\)/);
+    const { status, stderr } = ensureWorker({
+      MEDIASOUP_WORKER_BIN: '',
+      MEDIASOUP_WORKER_PREBUILT_DOWNLOAD_BASE_URL: 'http://127.0.0.1:1/releases',
+      XDG_CACHE_HOME: cache,
+      PATH: cache,
+    });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/no prebuilt binary \(.+\)/);
+    expect(stderr).toMatch(/can be neither downloaded nor built here.*\n.*apt-get install g\+\+ pkg-config meson/);
   } finally {
     rmSync(cache, { recursive: true, force: true });
   }
