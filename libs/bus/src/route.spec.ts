@@ -14,7 +14,7 @@ describe('a route', () => {
     expect(routeOf(Media.method.play)).toMatchObject({ kind: 'owner', ownerField: { name: 'node_id' } });
     expect(routeOf(MediaEvents.method.sessionChanged)).toMatchObject({
       kind: 'event',
-      traced: true,
+      traced: false,
       ownerField: { name: 'owner_id' },
     });
     expect(routeOf(AuthEvents.method.tokenRevoked)).toEqual({
