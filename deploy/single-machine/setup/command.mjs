@@ -4,7 +4,9 @@ import { constants as osConstants } from 'node:os';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const OUTPUT_TAIL_LINES = 40;
+/** Of a failed command's output: some report the cause first, others last. */
+const OUTPUT_HEAD_LINES = 10;
+const OUTPUT_TAIL_LINES = 30;
 const HEARTBEAT_MS = 10_000;
 /** @type {readonly NodeJS.Signals[]} */
 const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
@@ -40,6 +42,8 @@ export async function run(what, command, { log, cwd, env, progress, onLine }) {
   const startedAtMs = Date.now();
   log(`${what} ...`);
   /** @type {string[]} */
+  const head = [];
+  /** @type {string[]} */
   const tail = [];
   const heartbeat = setInterval(() => {
     const detail = progress?.() ?? '';
@@ -50,11 +54,13 @@ export async function run(what, command, { log, cwd, env, progress, onLine }) {
     env,
     onLine: (line) => {
       onLine?.(line);
-      tail.push(line);
-      if (tail.length > OUTPUT_TAIL_LINES) tail.shift();
+      if (head.length < OUTPUT_HEAD_LINES) head.push(line);
+      else tail.push(line);
+      if (tail.length > OUTPUT_TAIL_LINES) tail.splice(0, 2, '...');
     },
   }).finally(() => clearInterval(heartbeat));
-  if (!end.ok) throw new SetupError(`${what} failed (${end.how}): ${command.join(' ')}\n${tail.join('\n')}`);
+  if (!end.ok)
+    throw new SetupError(`${what} failed (${end.how}): ${command.join(' ')}\n${[...head, ...tail].join('\n')}`);
   log(`${what}: done, ${seconds(Date.now() - startedAtMs)}`);
 }
 

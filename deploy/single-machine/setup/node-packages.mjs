@@ -13,16 +13,20 @@ import { checkout } from './checkout.mjs';
  */
 export async function ensureNodePackages({ log }) {
   const wanted = lockedPackages('package-lock.json');
-  if (!isInstalled(wanted, installedPackages())) {
+  if (!isInstalled(wanted, installedPackages(), (path) => existsSync(join(checkout, path)))) {
     const paths = Object.keys(wanted).filter((path) => path !== '');
-    await run('npm ci', ['npm', 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund'], {
-      log,
-      cwd: checkout,
-      progress: () => {
-        const there = paths.filter((path) => existsSync(join(checkout, path, 'package.json'))).length;
-        return `${there} of up to ${paths.length} packages`;
+    await run(
+      'npm ci',
+      ['npm', 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'],
+      {
+        log,
+        cwd: checkout,
+        progress: () => {
+          const there = paths.filter((path) => existsSync(join(checkout, path, 'package.json'))).length;
+          return `${there} of up to ${paths.length} packages`;
+        },
       },
-    });
+    );
   }
   await ensurePostgresLinks(log);
 }
@@ -54,15 +58,17 @@ async function ensurePostgresLinks(log) {
  * Whether an installation holds what a lock file asks for. Optional packages may be missing: most are for other
  * platforms.
  *
- * @param {LockedPackages} wanted @param {LockedPackages | undefined} installed
+ * @param {LockedPackages} wanted
+ * @param {LockedPackages | undefined} installed what npm has noted, which may be more than there is
+ * @param {(path: string) => boolean} exists
  */
-export const isInstalled = (wanted, installed) =>
+export const isInstalled = (wanted, installed, exists) =>
   installed !== undefined &&
   Object.entries(wanted).every(([path, locked]) => {
     if (path === '' || !path.startsWith('node_modules/')) return true;
     const there = installed[path];
     if (there === undefined) return locked.optional === true;
-    return locked.link === true ? there.link === true : there.version === locked.version;
+    return exists(path) && (locked.link === true ? there.link === true : there.version === locked.version);
   });
 
 /** What npm itself noted at the end of its last installation. */

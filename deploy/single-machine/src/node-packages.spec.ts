@@ -11,7 +11,11 @@ const wanted = {
 const installed = { 'node_modules/@weir/bus': { link: true }, 'node_modules/ws': { version: '8.0.0' } };
 
 it('an installation that holds what the lock file asks for needs no npm ci', () => {
-  expect(isInstalled(wanted, installed)).toBe(true);
+  expect(isInstalled(wanted, installed, () => true)).toBe(true);
+});
+
+it('an installation that lacks a folder of which npm has noted that it is there does', () => {
+  expect(isInstalled(wanted, installed, (path) => path !== 'node_modules/ws')).toBe(false);
 });
 
 it.each([
@@ -21,5 +25,5 @@ it.each([
   ['another version of an optional package', { ...installed, 'node_modules/fsevents': { version: '2.2.0' } }],
   ['a copy where the workspace should be', { ...installed, 'node_modules/@weir/bus': { version: '0.1.0' } }],
 ])('an installation with %s does', (_case, there) => {
-  expect(isInstalled(wanted, there)).toBe(false);
+  expect(isInstalled(wanted, there, () => true)).toBe(false);
 });
