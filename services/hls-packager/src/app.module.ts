@@ -1,0 +1,36 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { HlsConfig } from './config.js';
+import { ErrorFilter } from './error-filter.js';
+import type { HlsPackager } from './hls-packager.js';
+import { HlsMetrics } from './metrics.js';
+import { PublicUrl, StreamController } from './stream-http.js';
+import { VideosController } from './videos-http.js';
+import { Videos } from './videos.js';
+
+const MAX_BODY_BYTES = 16 * 1024;
+
+@Module({})
+export class AppModule {
+  static with({ videos, metrics, context }: HlsPackager): DynamicModule {
+    return {
+      module: AppModule,
+      controllers: [StreamController, VideosController],
+      providers: [
+        { provide: Videos, useValue: videos },
+        { provide: HlsMetrics, useValue: metrics },
+        { provide: PublicUrl, useValue: new PublicUrl(context.config.WEIR_PUBLIC_URL) },
+        { provide: APP_FILTER, useValue: new ErrorFilter(context.log, metrics) },
+      ],
+    };
+  }
+}
+
+/** `/stream` and `/stream/` are one; client, scheme and host are those that the gateway tells. */
+export const httpAdapter = (config: Pick<HlsConfig, 'WEIR_HLS_TRUST_FORWARDED'>): FastifyAdapter =>
+  new FastifyAdapter({
+    bodyLimit: MAX_BODY_BYTES,
+    routerOptions: { ignoreTrailingSlash: true },
+    trustProxy: config.WEIR_HLS_TRUST_FORWARDED,
+  });

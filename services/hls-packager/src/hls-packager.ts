@@ -1,0 +1,130 @@
+import type { Registration } from '@weir/bus';
+import { Access } from '@weir/access';
+import { MediaEvents } from '@weir/contracts';
+import { Instances, type ServiceContext } from '@weir/platform';
+import { Admission } from './admission.js';
+import type { hlsSettings } from './config.js';
+import { MediaClient } from './media-client.js';
+import { HlsMetrics } from './metrics.js';
+import { Packaging, type PackagingSettings } from './packaging.js';
+import { Packagings } from './packagings.js';
+import { Source, type SourcePorts } from './source.js';
+import { Targets } from './targets.js';
+import { TicketKey } from './ticket-key.js';
+import { Videos } from './videos.js';
+import { WaitingPlaces } from './waiting-places.js';
+
+const NODE_SILENT_AFTER_MS = 4_000;
+
+export type HlsContext = Pick<ServiceContext<typeof hlsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
+
+/** The service's parts, wired. Closed in the reverse order. */
+export class HlsPackager {
+  readonly metrics = new HlsMetrics();
+  readonly packagings: Packagings;
+  readonly videos: Videos;
+  readonly #nodes: Instances;
+  readonly #subscriptions: readonly Registration[];
+  #transcodes = 0;
+
+  constructor(readonly context: HlsContext) {
+    const { bus, redis, log, config } = context;
+    this.#nodes = new Instances({
+      bus,
+      service: 'media',
+      silentAfterMs: NODE_SILENT_AFTER_MS,
+      onLost: (nodeId) => this.packagings.nodeLost(nodeId),
+    });
+    const media = new MediaClient({ bus, log, watchNode: (nodeId) => this.#nodes.expect(nodeId) });
+    const sourcePorts = this.#sourcePorts(media);
+    const settings = this.#packagingSettings();
+    this.packagings = new Packagings({
+      make: (tenant, streamName, queryOf) =>
+        new Packaging({
+          tenant,
+          streamName,
+          media,
+          openSource: (stream, listener) => Source.open(sourcePorts, stream, listener),
+          queryOf,
+          settings,
+          metrics: this.metrics,
+          log,
+        }),
+      log,
+      maxStreams: config.WEIR_HLS_MAX_STREAMS,
+      maxBytes: config.WEIR_HLS_TOTAL_MAX_BYTES,
+      lingerMs: config.WEIR_HLS_LINGER_MS,
+    });
+    this.metrics.observe(() => ({ ...this.packagings.load, transcodes: this.#transcodes }));
+    this.videos = new Videos({
+      admission: new Admission(new Access({ bus, redis, log })),
+      targets: new Targets(bus),
+      packagings: this.packagings,
+      ticketKey: new TicketKey(redis, config.WEIR_HLS_TICKET_KEY),
+      places: new WaitingPlaces(config.WEIR_HLS_MAX_WAITING_PER_ADDRESS),
+      metrics: this.metrics,
+      startTimeoutMs: config.WEIR_HLS_START_TIMEOUT_MS,
+      blockTimeoutMs: config.WEIR_HLS_BLOCK_TIMEOUT_MS,
+      maxWaitingPerStream: config.WEIR_HLS_MAX_WAITING_PER_STREAM,
+    });
+    this.#subscriptions = this.#subscribe();
+  }
+
+  async drain(): Promise<void> {
+    this.packagings.drain();
+  }
+
+  async close(): Promise<void> {
+    this.packagings.close();
+    await Promise.all(this.#subscriptions.map((subscription) => subscription.close()));
+    await this.#nodes.close();
+  }
+
+  #subscribe(): Registration[] {
+    const { bus } = this.context;
+    const { method } = MediaEvents;
+    return [
+      bus.subscribe(method.sessionChanged, ({ sessionId, change }) => {
+        if (change.case === 'ended') this.packagings.sessionEnded(sessionId);
+      }),
+      bus.subscribe(method.streamChanged, ({ stream, change }) => {
+        if (stream === undefined) return;
+        if (change.case === 'started') this.packagings.streamStarted(stream);
+        if (change.case === 'ended') this.packagings.streamEnded(stream);
+      }),
+    ];
+  }
+
+  #sourcePorts(media: MediaClient): SourcePorts {
+    const { config, log } = this.context;
+    return {
+      media,
+      log,
+      rtpAddress: config.WEIR_HLS_RTP_ADDRESS,
+      opus: config.WEIR_HLS_OPUS,
+      segmentMs: config.WEIR_HLS_SEGMENT_MS,
+      ffmpegBin: config.FFMPEG_BIN,
+      reserveTranscode: () => {
+        if (this.#transcodes >= config.WEIR_HLS_MAX_TRANSCODES) return undefined;
+        this.#transcodes += 1;
+        return () => {
+          this.#transcodes -= 1;
+        };
+      },
+    };
+  }
+
+  #packagingSettings(): PackagingSettings {
+    const { config } = this.context;
+    return {
+      partMs: config.WEIR_HLS_PART_MS,
+      segmentMs: config.WEIR_HLS_SEGMENT_MS,
+      maxSegmentMs: config.WEIR_HLS_MAX_SEGMENT_MS,
+      windowMs: config.WEIR_HLS_WINDOW_MS,
+      maxBytes: config.WEIR_HLS_STREAM_MAX_BYTES,
+      keyFrameIntervalMs: config.WEIR_HLS_KEY_FRAME_INTERVAL_MS,
+      idleMs: config.WEIR_HLS_IDLE_MS,
+      sourceGraceMs: config.WEIR_HLS_SOURCE_GRACE_MS,
+    };
+  }
+}

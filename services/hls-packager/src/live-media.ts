@@ -1,0 +1,195 @@
+import {
+  LivePlaylist,
+  renderMultivariantPlaylist,
+  type PartOutput,
+  type PlaylistOptions,
+  type ResourceName,
+  type SegmentOutput,
+} from '@weir/hls';
+import { withDiscontinuitiesFrom, withQueries } from './playlist-text.js';
+import { StoredMedia } from './stored-media.js';
+import { MEDIA } from './video-path.js';
+import { WaitingRoom } from './waiting-room.js';
+
+export interface LiveMediaOptions {
+  playlist: PlaylistOptions;
+  firstMsn: number;
+  firstDiscontinuity: number;
+  /** Query of a resource's address, percent-encoded. */
+  queryOf: (resource: ResourceName) => string;
+}
+
+export interface WaitOptions {
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface ReloadDirectives {
+  readonly msn: string | undefined;
+  readonly part: string | undefined;
+}
+
+interface Described {
+  readonly codecs: readonly string[];
+  readonly video: { width: number; height: number } | undefined;
+}
+
+/** How much of the beginning tells the rates, before there is a finished segment. */
+interface Measured {
+  ms: number;
+  bytes: number;
+  frames: number;
+}
+
+const NEUTRAL_BPS = 1_000_000;
+
+/** What viewers see of one stream: playlists and the bytes behind them, and what they wait for. */
+export class LiveMedia {
+  readonly #options: LiveMediaOptions;
+  readonly #playlist: LivePlaylist;
+  readonly #stored = new StoredMedia();
+  readonly #room = new WaitingRoom();
+  readonly #queries = new Map<string, string>();
+  #described: Described | undefined;
+  #measured: Measured = { ms: 0, bytes: 0, frames: 0 };
+  #nextMsn: number;
+  #nextInitId = 0;
+  #segmentMs = 0;
+  #rendered: { full?: string; skipped?: string } = {};
+
+  constructor(options: LiveMediaOptions) {
+    this.#options = options;
+    this.#playlist = new LivePlaylist(options.playlist);
+    this.#nextMsn = options.firstMsn;
+  }
+
+  /** Where a packager goes on. */
+  get next(): { firstMsn: number; firstInitId: number } {
+    return { firstMsn: this.#nextMsn, firstInitId: this.#nextInitId };
+  }
+
+  get isReady(): boolean {
+    return this.#playlist.isReady;
+  }
+
+  get hasEnded(): boolean {
+    return this.#playlist.hasEnded;
+  }
+
+  get bytes(): number {
+    return this.#stored.bytes;
+  }
+
+  get waiting(): number {
+    return this.#room.size;
+  }
+
+  get codecs(): readonly string[] {
+    return this.#described?.codecs ?? [];
+  }
+
+  /** Returns the parts among the outputs, each with the wall clock of its end. */
+  add(outputs: readonly SegmentOutput[]): { part: PartOutput; endsAtMs: number }[] {
+    if (outputs.length === 0) return [];
+    const parts: { part: PartOutput; endsAtMs: number }[] = [];
+    for (const output of outputs) {
+      this.#stored.add(output);
+      this.#playlist.add(output);
+      switch (output.kind) {
+        case 'init':
+          this.#nextInitId = output.initId + 1;
+          this.#described = { codecs: output.codecs, video: output.video };
+          this.#measured = { ms: 0, bytes: 0, frames: 0 };
+          break;
+        case 'part':
+          parts.push({ part: output, endsAtMs: this.#measure(output) });
+          break;
+        case 'segment-end':
+          this.#segmentMs = 0;
+          break;
+        case 'stream-end':
+          break;
+        default:
+          output satisfies never;
+      }
+    }
+    this.#stored.forgetBefore(this.#playlist.oldestKept);
+    this.#rendered = {};
+    this.#room.changed();
+    return parts;
+  }
+
+  /** True as soon as there is something to play. */
+  async ready(options: WaitOptions): Promise<boolean> {
+    return (
+      (await this.#room.wait(() => this.#playlist.isReady || this.#playlist.hasEnded || undefined, options)) ?? false
+    );
+  }
+
+  /** Blocking playlist reload; `late` when what was asked for didn't come in time. */
+  async reload({ msn, part }: ReloadDirectives, options: WaitOptions): Promise<'now' | 'bad-request' | 'late'> {
+    const decide = () => {
+      const decision = this.#playlist.decideReload(msn, part);
+      return decision === 'wait' ? undefined : decision;
+    };
+    return (await this.#room.wait(decide, options)) ?? 'late';
+  }
+
+  /** A part that is announced is waited for. */
+  async resource(name: ResourceName, options: WaitOptions): Promise<Uint8Array | 'gone' | 'late'> {
+    const look = (): Uint8Array | 'gone' | undefined => {
+      const bytes = this.#stored.get(name);
+      if (bytes !== undefined) return bytes;
+      return name.kind === 'part' && this.#playlist.decidePart(name.msn, name.index) === 'wait' ? undefined : 'gone';
+    };
+    return (await this.#room.wait(look, options)) ?? 'late';
+  }
+
+  /** The media playlist. It is the same for all viewers, so it is written once for each part. */
+  playlist(skip: boolean): string {
+    const key = skip ? 'skipped' : 'full';
+    return (this.#rendered[key] ??= withQueries(
+      withDiscontinuitiesFrom(this.#options.firstDiscontinuity, this.#playlist.render({ skip })),
+      (resource) => this.#queryOf(resource),
+    ));
+  }
+
+  /** The multivariant playlist. @param query of the media playlist's address, percent-encoded */
+  index(query: string | undefined): string {
+    const { ms, bytes, frames } = this.#measured;
+    const measuredBps = ms > 0 ? (bytes * 8_000) / ms : NEUTRAL_BPS;
+    const { peakBps, averageBps } = this.#playlist.bandwidth ?? { peakBps: measuredBps, averageBps: undefined };
+    const { codecs = [], video } = this.#described ?? {};
+    const frameRate = video !== undefined && frames > 0 && ms > 0 ? (frames * 1_000) / ms : undefined;
+    return renderMultivariantPlaylist([{ uri: MEDIA, codecs, video, frameRate, peakBps, averageBps }], query);
+  }
+
+  /** Whoever waits is answered with what there is. */
+  stopWaiting(): void {
+    this.#room.close();
+  }
+
+  forget(): void {
+    this.#room.close();
+    this.#stored.clear();
+  }
+
+  #measure(part: PartOutput): number {
+    this.#nextMsn = part.msn + 1;
+    this.#segmentMs += part.durationMs;
+    this.#measured.ms += part.durationMs;
+    this.#measured.bytes += part.data.length;
+    this.#measured.frames += part.videoFrames;
+    return part.programDateTimeMs + this.#segmentMs;
+  }
+
+  #queryOf(resource: ResourceName): string {
+    const key = resource.kind === 'init' ? `i${resource.initId}` : String(resource.msn);
+    const known = this.#queries.get(key);
+    if (known !== undefined) return known;
+    const query = this.#options.queryOf(resource);
+    if (this.#queries.size > 500) this.#queries.clear();
+    this.#queries.set(key, query);
+    return query;
+  }
+}

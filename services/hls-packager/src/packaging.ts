@@ -1,0 +1,318 @@
+import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
+import { RtpPackager, type ResourceName, type SegmentOutput } from '@weir/hls';
+import type { Logger } from '@weir/platform';
+import { LiveMedia } from './live-media.js';
+import type { MediaClient } from './media-client.js';
+import type { HlsMetrics } from './metrics.js';
+import { firstDiscontinuitySequence, firstMediaSequence } from './sequence-base.js';
+import type { Source, SourceListener } from './source.js';
+import type { MediumKind } from './transcoder.js';
+import { Viewers } from './viewers.js';
+
+export interface PackagingSettings {
+  partMs: number;
+  segmentMs: number;
+  maxSegmentMs: number;
+  windowMs: number;
+  maxBytes: number;
+  keyFrameIntervalMs: number;
+  idleMs: number;
+  sourceGraceMs: number;
+}
+
+export interface PackagingPorts {
+  tenant: string;
+  streamName: string;
+  media: Pick<MediaClient, 'find'>;
+  openSource: (stream: StreamInfo, listener: SourceListener) => Promise<Source>;
+  queryOf: (resource: ResourceName) => string;
+  settings: PackagingSettings;
+  metrics: HlsMetrics;
+  log: Logger;
+}
+
+/** Why nothing more is packaged. */
+export type EndCause = 'deleted' | 'idle' | 'source-gone' | 'source-fails' | 'too-large' | 'no-memory';
+
+interface Tapped {
+  readonly tag: 'tapped';
+  readonly source: Source;
+  readonly packager: RtpPackager;
+  hasMedia: boolean;
+}
+
+type State =
+  | Tapped
+  /** Without a source, which may come (back). */
+  | { readonly tag: 'away'; nextAttemptMs: number; attempting: boolean }
+  | { readonly tag: 'ended'; readonly cause: EndCause; readonly atMs: number };
+
+/** `FindStreams` is asked about a source that has been silent for so long, and the tap is made anew after so much more. */
+const SILENT_MS = 5_000;
+const DEAF_MS = 15_000;
+const RETRY_MS = 500;
+const MAX_RETRY_MS = 4_000;
+/** So often a source may be tapped in vain, one time after the other. */
+const MAX_VAIN_ATTEMPTS = 8;
+const KEY_FRAME_RETRY_MS = 1_000;
+
+const nowMs = (): number => performance.timeOrigin + performance.now();
+
+/** One stream being packaged: its source may come and go, what viewers see goes on. */
+export class Packaging {
+  readonly live: LiveMedia;
+  readonly viewers = new Viewers();
+  readonly startedAtMs = Date.now();
+  #state: State = { tag: 'away', nextAttemptMs: 0, attempting: true };
+  /** When media stopped, by `performance.now()`; undefined while they flow. */
+  #silentSinceMs: number | undefined;
+  #vainAttempts = 0;
+  #askedMs = performance.now();
+  #keyFrameMs = 0;
+  #keyFrameAskedMs = 0;
+  #checkedMs = 0;
+  #framesLost = 0;
+
+  constructor(private readonly ports: PackagingPorts) {
+    const { maxSegmentMs, windowMs, maxBytes } = ports.settings;
+    this.live = new LiveMedia({
+      playlist: { targetDurationS: Math.ceil(maxSegmentMs / 1_000), windowMs, maxBytes },
+      firstMsn: firstMediaSequence(Date.now()),
+      firstDiscontinuity: firstDiscontinuitySequence(Date.now()),
+      queryOf: ports.queryOf,
+    });
+  }
+
+  get tenant(): string {
+    return this.ports.tenant;
+  }
+
+  get streamName(): string {
+    return this.ports.streamName;
+  }
+
+  get state(): 'waiting' | 'flowing' | 'away' | 'ended' {
+    switch (this.#state.tag) {
+      case 'tapped':
+        return this.#state.hasMedia ? 'flowing' : 'waiting';
+      case 'away':
+        return 'away';
+      case 'ended':
+        return 'ended';
+      default:
+        return this.#state satisfies never;
+    }
+  }
+
+  get endedForMs(): number | undefined {
+    return this.#state.tag === 'ended' ? performance.now() - this.#state.atMs : undefined;
+  }
+
+  get endCause(): EndCause | undefined {
+    return this.#state.tag === 'ended' ? this.#state.cause : undefined;
+  }
+
+  get transcodes(): boolean {
+    return this.#state.tag === 'tapped' && this.#state.source.transcodes;
+  }
+
+  /** By `performance.now()`. */
+  get lastAskedMs(): number {
+    return this.live.waiting > 0 ? performance.now() : this.#askedMs;
+  }
+
+  /** Somebody fetches the playlist. */
+  asked(): void {
+    this.#askedMs = performance.now();
+  }
+
+  /** Throws NOT_FOUND when there is no such stream, and whatever opening its source may. */
+  async open(): Promise<void> {
+    const { tenant, streamName } = this.ports;
+    const stream = await this.ports.media.find(tenant, streamName);
+    if (stream === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such stream');
+    await this.#connect(stream);
+  }
+
+  isSession(sessionId: string): boolean {
+    return this.#state.tag === 'tapped' && this.#state.source.sessionId === sessionId;
+  }
+
+  isOnNode(nodeId: string): boolean {
+    return this.#state.tag === 'tapped' && this.#state.source.nodeId === nodeId;
+  }
+
+  /** The source has gone; it may come back. */
+  lost(): void {
+    const state = this.#state;
+    if (state.tag !== 'tapped') return;
+    const atMs = performance.now();
+    this.#take(state.packager.interrupt(nowMs()));
+    this.#vainAttempts = state.hasMedia ? 0 : this.#vainAttempts + 1;
+    this.#silentSinceMs ??= atMs;
+    this.#state = { tag: 'away', nextAttemptMs: atMs + this.#retryMs(), attempting: false };
+    state.source.close();
+    this.ports.log.info(this.#fields(), 'a source is away');
+    this.#endIfHopeless(atMs);
+  }
+
+  /** The name was published (again). */
+  streamStarted(stream: StreamInfo): void {
+    if (this.#state.tag === 'tapped' && stream.epoch > this.#state.source.epoch) this.lost();
+    if (this.#state.tag === 'away' && !this.#state.attempting) void this.#attempt(stream);
+  }
+
+  streamEnded({ epoch }: StreamInfo): void {
+    if (this.#state.tag === 'tapped' && epoch === this.#state.source.epoch) this.lost();
+  }
+
+  /** Does what is due; to be called several times a second. */
+  tick(): void {
+    const atMs = performance.now();
+    const state = this.#state;
+    if (state.tag === 'ended') return;
+    if (atMs - this.lastAskedMs > this.ports.settings.idleMs) return this.end('idle');
+    if (this.live.bytes > 2 * this.ports.settings.maxBytes) return this.end('too-large');
+    if (state.tag === 'away') {
+      this.#endIfHopeless(atMs);
+      if (!state.attempting && atMs >= state.nextAttemptMs && this.#state === state) void this.#attempt();
+      return;
+    }
+    this.#take(state.packager.advance(nowMs()));
+    this.#wantKeyFrame(state, atMs);
+    this.#checkSilence(state.source, atMs);
+  }
+
+  end(cause: EndCause): void {
+    const state = this.#state;
+    if (state.tag === 'ended') return;
+    this.#state = { tag: 'ended', cause, atMs: performance.now() };
+    if (state.tag === 'tapped') {
+      this.#take(state.packager.end(nowMs()));
+      state.source.close();
+    } else this.#take([{ kind: 'stream-end' }]);
+    this.ports.log.info({ ...this.#fields(), cause }, 'a stream is no longer packaged');
+  }
+
+  /** Lets everything go without telling viewers that the stream is over: they shall ask again. */
+  abandon(): void {
+    if (this.#state.tag === 'tapped') this.#state.source.close();
+    if (this.#state.tag !== 'ended') this.#state = { tag: 'ended', cause: 'idle', atMs: performance.now() };
+    this.live.forget();
+  }
+
+  async #attempt(known?: StreamInfo): Promise<void> {
+    const state = this.#state;
+    if (state.tag !== 'away') return;
+    state.attempting = true;
+    try {
+      const stream = known ?? (await this.ports.media.find(this.tenant, this.streamName));
+      if (stream !== undefined && this.#state === state) await this.#connect(stream);
+    } catch (error) {
+      this.#vainAttempts += 1;
+      this.ports.log.warn({ ...this.#fields(), err: error }, 'a source could not be tapped');
+    }
+    if (this.#state !== state) return;
+    state.attempting = false;
+    state.nextAttemptMs = performance.now() + this.#retryMs();
+  }
+
+  /** In the state away, which it leaves when the source is there. */
+  async #connect(stream: StreamInfo): Promise<void> {
+    const awaiting = this.#state;
+    const { settings, openSource } = this.ports;
+    let isLost = false;
+    const source: Source = await openSource(stream, {
+      onPacket: (kind, packet) => this.#push(source, kind, packet),
+      onLost: () => {
+        isLost = true;
+        if (this.#state.tag === 'tapped' && this.#state.source === source) this.lost();
+      },
+    });
+    // It may have ended, or been opened by somebody else, meanwhile.
+    if (this.#state !== awaiting || isLost) {
+      source.close();
+      if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The stream can not be transcoded');
+      return;
+    }
+    const { video, audio } = source.plan;
+    const packager = new RtpPackager({
+      ...(video && { video: video.packaged }),
+      ...(audio && { audio: audio.packaged }),
+      partMs: settings.partMs,
+      segmentMs: settings.segmentMs,
+      maxSegmentMs: settings.maxSegmentMs,
+      ...this.live.next,
+    });
+    this.#state = { tag: 'tapped', source, packager, hasMedia: false };
+    this.#framesLost = 0;
+    this.#keyFrameMs = performance.now();
+    // The tap itself has asked for one; a transcoder will have missed it.
+    this.#keyFrameAskedMs = source.transcodes ? this.#keyFrameMs - 0.7 * KEY_FRAME_RETRY_MS : this.#keyFrameMs;
+    source.start();
+    this.ports.log.info(
+      { ...this.#fields(), nodeId: source.nodeId, transcodes: source.transcodes },
+      'a source is tapped',
+    );
+  }
+
+  #push(source: Source, kind: MediumKind, packet: Buffer): void {
+    if (this.#state.tag !== 'tapped' || this.#state.source !== source) return;
+    this.#take(this.#state.packager.push(kind, packet, nowMs()));
+  }
+
+  #take(outputs: readonly SegmentOutput[]): void {
+    if (outputs.length === 0) return;
+    const atMs = nowMs();
+    for (const { part, endsAtMs } of this.live.add(outputs)) {
+      this.#silentSinceMs = undefined;
+      this.#vainAttempts = 0;
+      if (this.#state.tag === 'tapped') this.#state.hasMedia = true;
+      if (part.isIndependent) this.#keyFrameMs = performance.now();
+      this.ports.metrics.partMade(atMs - endsAtMs, part.data.length);
+    }
+  }
+
+  /** WebRTC sources make key frames on request only; without them nobody could begin to watch. */
+  #wantKeyFrame({ source, packager, hasMedia }: Tapped, atMs: number): void {
+    const { video } = source.plan;
+    if (video === undefined || atMs - this.#keyFrameAskedMs < KEY_FRAME_RETRY_MS) return;
+    const lost = packager.framesLost - this.#framesLost;
+    if (lost > 0) this.ports.metrics.framesLost(lost);
+    this.#framesLost = packager.framesLost;
+    const { keyFrameIntervalMs } = this.ports.settings;
+    const isOld = keyFrameIntervalMs > 0 && atMs - this.#keyFrameMs >= keyFrameIntervalMs;
+    if (hasMedia && (video.tag === 'transcode' || !(isOld || lost > 0))) return;
+    this.#keyFrameAskedMs = atMs;
+    source.requestKeyFrame();
+  }
+
+  /** The events that tell of a source's end may have been lost with a connection. */
+  #checkSilence(source: Source, atMs: number): void {
+    const silentMs = atMs - source.lastPacketMs;
+    if (silentMs < SILENT_MS || atMs - this.#checkedMs < SILENT_MS) return;
+    this.#checkedMs = atMs;
+    if (silentMs > DEAF_MS) return this.lost();
+    this.ports.media.find(this.tenant, this.streamName).then(
+      (stream) => {
+        if (this.isSession(source.sessionId) && stream?.epoch !== source.epoch) this.lost();
+      },
+      (error: unknown) =>
+        this.ports.log.warn({ ...this.#fields(), err: error }, 'a silent stream could not be looked up'),
+    );
+  }
+
+  #endIfHopeless(atMs: number): void {
+    if (this.#vainAttempts >= MAX_VAIN_ATTEMPTS) return this.end('source-fails');
+    const { sourceGraceMs } = this.ports.settings;
+    if (this.#silentSinceMs !== undefined && atMs - this.#silentSinceMs >= sourceGraceMs) this.end('source-gone');
+  }
+
+  #retryMs(): number {
+    return Math.min(RETRY_MS * 2 ** this.#vainAttempts, MAX_RETRY_MS);
+  }
+
+  #fields(): { tenant: string; streamName: string } {
+    return { tenant: this.tenant, streamName: this.streamName };
+  }
+}

@@ -1,0 +1,180 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:dgram';
+import { spawnTied, type Logger } from '@weir/platform';
+import type { SourceTrack, StreamPlan } from './track-plan.js';
+import { bindUdp, bindUdpRow, freeUdpPorts } from './udp-sockets.js';
+
+export type MediumKind = 'audio' | 'video';
+
+export interface TranscoderOptions {
+  plan: StreamPlan;
+  /** A picture to begin with at the start of every segment. */
+  segmentMs: number;
+  ffmpegBin: string;
+  log: Logger;
+  /** RTP and RTCP of what was made. */
+  onPacket: (kind: MediumKind, packet: Buffer) => void;
+  /** It has ended, not by `close`. */
+  onEnded: () => void;
+}
+
+interface Medium {
+  kind: MediumKind;
+  source: SourceTrack;
+  transcodes: boolean;
+  inputPort: number;
+  payloadType: number;
+}
+
+/**
+ * One ffmpeg for one stream. A track that needn't be transcoded goes through it untouched, because what comes out has
+ * ffmpeg's clock: one muxer sends both, so that their sender reports agree and sound and picture stay together.
+ */
+export class Transcoder {
+  #closed = false;
+
+  private constructor(
+    private readonly options: TranscoderOptions,
+    private readonly media: readonly Medium[],
+    private readonly outputs: readonly Socket[],
+    private readonly relay: Socket,
+    private readonly child: ChildProcess,
+  ) {}
+
+  static async start(options: TranscoderOptions): Promise<Transcoder> {
+    const media = await mediaOf(options.plan);
+    const sockets: Socket[] = [];
+    try {
+      // An RTP and an RTCP port for each medium.
+      const outputs = await bindUdpRow(media.length * 2);
+      sockets.push(...outputs);
+      const relay = await bindUdp('127.0.0.1');
+      sockets.push(relay);
+      // ffmpeg tells its session description to somebody.
+      const announcements = await bindUdp('127.0.0.1');
+      sockets.push(announcements);
+      const args = ffmpegArguments(
+        media,
+        options.segmentMs,
+        outputs[0]?.address().port ?? 0,
+        announcements.address().port,
+      );
+      const child = spawnTied(options.ffmpegBin, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+      const transcoder = new Transcoder(options, media, [...outputs, announcements], relay, child);
+      transcoder.#listen(outputs);
+      return transcoder;
+    } catch (error) {
+      for (const socket of sockets) socket.close();
+      throw error;
+    }
+  }
+
+  push(kind: MediumKind, packet: Buffer): void {
+    const port = this.media.find((medium) => medium.kind === kind)?.inputPort;
+    if (port !== undefined && !this.#closed) this.relay.send(withPayloadType(packet, kind), port, '127.0.0.1');
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.child.kill('SIGKILL');
+    for (const socket of [...this.outputs, this.relay]) socket.close();
+  }
+
+  #listen(outputs: readonly Socket[]): void {
+    const { log, onPacket, ffmpegBin } = this.options;
+    this.media.forEach(({ kind }, index) => {
+      for (const socket of outputs.slice(index * 2, index * 2 + 2)) {
+        socket.on('message', (packet) => {
+          if (!this.#closed) onPacket(kind, packet);
+        });
+      }
+    });
+    for (const socket of [...this.outputs, this.relay]) {
+      socket.on('error', (error) => log.warn({ err: error }, 'a socket of the transcoder failed'));
+    }
+    let complaint = '';
+    this.child.stderr?.on('data', (chunk: Buffer) => {
+      complaint = (complaint + chunk.toString()).slice(-500);
+    });
+    const ended = (fields: object) => {
+      if (this.#closed) return;
+      log.warn({ ...fields, complaint: complaint.trim() }, 'the transcoder ended');
+      this.close();
+      this.options.onEnded();
+    };
+    this.child.on('error', (error) => ended({ err: error, ffmpegBin }));
+    this.child.on('close', (exitCode) => ended({ exitCode }));
+    this.child.stdin?.on('error', () => undefined); // its end tells
+    this.child.stdin?.end(sessionDescription(this.media));
+  }
+}
+
+const PAYLOAD_TYPES = { video: 96, audio: 97 } as const;
+
+async function mediaOf({ video, audio }: StreamPlan): Promise<Medium[]> {
+  const media: Medium[] = [];
+  for (const plan of [video, audio]) {
+    if (plan === undefined) continue;
+    const { kind } = plan.source;
+    const inputPort = await freeUdpPorts();
+    media.push({
+      kind,
+      source: plan.source,
+      transcodes: plan.tag === 'transcode',
+      inputPort,
+      payloadType: PAYLOAD_TYPES[kind],
+    });
+  }
+  return media;
+}
+
+/** The source may change its numbering; ffmpeg is told one number only. */
+function withPayloadType(packet: Buffer, kind: MediumKind): Buffer {
+  const second = packet[1];
+  if (second === undefined || (second >= 192 && second <= 223)) return packet;
+  packet[1] = (second & 0x80) | PAYLOAD_TYPES[kind];
+  return packet;
+}
+
+const PRINTABLE = /^[\x20-\x7e]*$/;
+
+function sessionDescription(media: readonly Medium[]): string {
+  const lines = ['v=0', 'o=- 0 0 IN IP4 127.0.0.1', 's=-', 'c=IN IP4 127.0.0.1', 't=0 0'];
+  for (const { kind, source, inputPort, payloadType } of media) {
+    const { codec, clockRate, channels, parameters } = source;
+    const rate = channels > 0 ? `${clockRate}/${channels}` : String(clockRate);
+    lines.push(`m=${kind} ${inputPort} RTP/AVP ${payloadType}`, `a=rtpmap:${payloadType} ${codec}/${rate}`);
+    const fmtp = Object.entries(parameters)
+      .filter(([name, value]) => PRINTABLE.test(name) && PRINTABLE.test(value))
+      .map(([name, value]) => (value === '' ? name : `${name}=${value}`));
+    if (fmtp.length > 0) lines.push(`a=fmtp:${payloadType} ${fmtp.join('; ')}`);
+  }
+  return [...lines, ''].join('\r\n');
+}
+
+const INPUT = [
+  ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe,udp,rtp'],
+  ...['-analyzeduration', '1000000', '-fflags', 'nobuffer', '-max_delay', '200000', '-f', 'sdp', '-i', 'pipe:0'],
+];
+const TO_H264 = [
+  ...['-c:v', 'libx264', '-preset', 'veryfast', '-tune', 'zerolatency', '-profile:v', 'main', '-threads', '2'],
+  ...['-pix_fmt', 'yuv420p', '-g', '300', '-maxrate', '3M', '-bufsize', '1500k'],
+];
+const TO_AAC = ['-c:a', 'aac', '-ar', '48000', '-ac', '2', '-b:a', '128k'];
+
+function ffmpegArguments(
+  media: readonly Medium[],
+  segmentMs: number,
+  firstPort: number,
+  announcementPort: number,
+): string[] {
+  const outputs = media.flatMap(({ kind, transcodes }) => {
+    const map = ['-map', kind === 'video' ? '0:v:0' : '0:a:0'];
+    if (!transcodes) return [...map, kind === 'video' ? '-c:v' : '-c:a', 'copy'];
+    if (kind === 'audio') return [...map, ...TO_AAC];
+    return [...map, ...TO_H264, '-force_key_frames', `expr:gte(t,n_forced*${segmentMs / 1_000})`];
+  });
+  const url = `sap://127.0.0.1:${firstPort}?announce_addr=127.0.0.1&announce_port=${announcementPort}&ttl=0`;
+  return [...INPUT, ...outputs, '-f', 'sap', url];
+}

@@ -1,0 +1,91 @@
+import { parseResourceName, type ResourceName } from '@weir/hls';
+
+/** Which video: a robot's, by default its first camera's, or any stream of the tenant by its name. */
+export type VideoTarget =
+  | { readonly kind: 'robot'; readonly id: string; readonly camera: string | undefined }
+  | { readonly kind: 'stream'; readonly name: string };
+
+/** `index` tells the codecs and where the `media` playlist is. */
+export type VideoFile = { readonly kind: 'index' } | { readonly kind: 'media' } | ResourceName;
+
+export interface VideoPath {
+  readonly target: VideoTarget;
+  readonly file: VideoFile;
+}
+
+/** Names of robots and cameras, and the streams that can be addressed in the same way. */
+const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+export const MAX_STREAM_NAME_LENGTH = 512;
+/** Stands where a robot's id would: what follows is a stream's name, which may have slashes. */
+const BY_STREAM_NAME = '~';
+const INDEX = 'index.m3u8';
+export const MEDIA = 'media.m3u8';
+
+const hasControls = (text: string): boolean => [...text].some((char) => char < ' ' || char === '\u007f');
+
+/** The parts of a raw path below its first part, decoded; undefined where one isn't a name. */
+function namesBelow(root: string, rawPath: string): string[] | undefined {
+  if (!rawPath.startsWith(`/${root}/`) || rawPath.length > 4 * MAX_STREAM_NAME_LENGTH) return undefined;
+  try {
+    const names = rawPath
+      .slice(root.length + 2)
+      .split('/')
+      .map((part) => decodeURIComponent(part));
+    return names.some((name) => name === '' || name === '.' || name === '..' || hasControls(name)) ? undefined : names;
+  } catch (error) {
+    if (error instanceof URIError) return undefined;
+    throw error;
+  }
+}
+
+function targetOf(names: readonly string[]): VideoTarget | undefined {
+  const [first, ...rest] = names;
+  if (first === BY_STREAM_NAME) {
+    const name = rest.join('/');
+    return name === '' || name.length > MAX_STREAM_NAME_LENGTH ? undefined : { kind: 'stream', name };
+  }
+  const [camera] = rest;
+  if (first === undefined || rest.length > 1 || !names.every((name) => PLAIN_NAME.test(name))) return undefined;
+  return { kind: 'robot', id: first, camera };
+}
+
+function fileOf(name: string): VideoFile | undefined {
+  if (name === INDEX) return { kind: 'index' };
+  if (name === MEDIA) return { kind: 'media' };
+  return parseResourceName(name);
+}
+
+/** `/videos/<id>/<file>`, `/videos/<id>/<camera>/<file>` or `/videos/~/<stream name>/<file>`, still percent-encoded. */
+export function parseVideoPath(rawPath: string): VideoPath | undefined {
+  const names = namesBelow('videos', rawPath);
+  const file = fileOf(names?.at(-1) ?? '');
+  const target = targetOf(names?.slice(0, -1) ?? []);
+  return file === undefined || target === undefined ? undefined : { target, file };
+}
+
+/** `/stream/<id>`, `/stream/<id>/<camera>` or `/stream/~/<stream name>`, still percent-encoded. */
+export function parseStreamPath(rawPath: string): VideoTarget | undefined {
+  return targetOf(namesBelow('stream', rawPath) ?? []);
+}
+
+/** Where the target's playlist is; the inverse of `parseVideoPath`. */
+export function indexPath(target: VideoTarget): string {
+  switch (target.kind) {
+    case 'robot':
+      return `/videos/${target.id}/${target.camera === undefined ? '' : `${target.camera}/`}${INDEX}`;
+    case 'stream':
+      return `/videos/${BY_STREAM_NAME}/${encodeURIComponent(target.name)}/${INDEX}`;
+    default:
+      return target satisfies never;
+  }
+}
+
+/** The shortest way to address a stream. */
+export function targetOfStream(name: string): VideoTarget {
+  const parts = name.split('/');
+  const [id = '', camera] = parts;
+  const isPlain = parts.length <= 2 && parts.every((part) => PLAIN_NAME.test(part));
+  return isPlain ? { kind: 'robot', id, camera } : { kind: 'stream', name };
+}
+
+export const isPlainName = (text: string): boolean => PLAIN_NAME.test(text);

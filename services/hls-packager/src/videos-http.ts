@@ -1,0 +1,91 @@
+import { Controller, Get, Inject, NotFoundException, Req, Res } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { byteRange } from './byte-range.js';
+import { HlsMetrics, type ServedKind } from './metrics.js';
+import { parseVideoPath, type VideoFile } from './video-path.js';
+import { Videos, type Viewer } from './videos.js';
+
+const PLAYLIST_TYPE = 'application/vnd.apple.mpegurl';
+const SEGMENT_TYPE = 'video/mp4';
+/** A segment's number stands for the same bytes for ever, so this only bounds what caches hold in vain. */
+const SEGMENT_MAX_AGE_S = 300;
+
+export function viewerOf(request: FastifyRequest, reply: FastifyReply): Viewer {
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  const [, query = ''] = request.url.split('?', 2);
+  return {
+    url: request.url,
+    headers: request.headers,
+    address: request.ip,
+    query: new URLSearchParams(query),
+    signal: gone.signal,
+  };
+}
+
+/** Playlists and what they lead to. */
+@Controller('videos')
+export class VideosController {
+  constructor(
+    @Inject(Videos) private readonly videos: Videos,
+    @Inject(HlsMetrics) private readonly metrics: HlsMetrics,
+  ) {}
+
+  @Get('*path')
+  async get(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    const path = parseVideoPath(request.url.split('?', 1)[0] ?? '');
+    if (path === undefined) throw new NotFoundException('There is nothing at this path');
+    const { target, file } = path;
+    const viewer = viewerOf(request, reply);
+    switch (file.kind) {
+      case 'index':
+        return this.#sendPlaylist(reply, await this.videos.index(viewer, target));
+      case 'media':
+        return this.#sendPlaylist(reply, await this.videos.media(viewer, target));
+      case 'init':
+      case 'segment':
+      case 'part': {
+        const { bytes, byTicket } = await this.videos.resource(viewer, target, file);
+        reply.header('cache-control', `${byTicket ? 'public' : 'private'}, max-age=${SEGMENT_MAX_AGE_S}, immutable`);
+        return this.#sendBytes(request, reply, file, bytes);
+      }
+      default:
+        return file satisfies never;
+    }
+  }
+
+  async #sendPlaylist(reply: FastifyReply, text: string): Promise<void> {
+    this.metrics.served('playlist', text.length);
+    // They hold tickets, and are for the one who has asked.
+    await reply.header('cache-control', 'private, no-cache').type(PLAYLIST_TYPE).send(text);
+  }
+
+  async #sendBytes(request: FastifyRequest, reply: FastifyReply, file: VideoFile, bytes: Uint8Array): Promise<void> {
+    reply.type(SEGMENT_TYPE).header('accept-ranges', 'bytes');
+    const range = byteRange(request.headers.range, bytes.length);
+    switch (range.tag) {
+      case 'unsatisfiable':
+        await reply
+          .code(416)
+          .header('cache-control', 'no-store')
+          .header('content-range', `bytes */${bytes.length}`)
+          .send();
+        return;
+      case 'part': {
+        const { first, last } = range;
+        reply.code(206).header('content-range', `bytes ${first}-${last}/${bytes.length}`);
+        return this.#send(reply, file.kind, bytes.subarray(first, last + 1));
+      }
+      case 'whole':
+        return this.#send(reply, file.kind, bytes);
+      default:
+        return range satisfies never;
+    }
+  }
+
+  async #send(reply: FastifyReply, kind: VideoFile['kind'], bytes: Uint8Array): Promise<void> {
+    const served: ServedKind = kind === 'index' || kind === 'media' ? 'playlist' : kind;
+    this.metrics.served(served, bytes.length);
+    await reply.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+  }
+}

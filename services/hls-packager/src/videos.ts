@@ -1,0 +1,203 @@
+import { permits, type CredentialCarrier } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import type { ResourceName } from '@weir/hls';
+import { type Admission, demandPlay, type Admitted } from './admission.js';
+import type { HlsMetrics } from './metrics.js';
+import type { Packaging } from './packaging.js';
+import type { Packagings } from './packagings.js';
+import type { StreamRequest } from './stream-request.js';
+import type { Targets } from './targets.js';
+import type { TicketKey } from './ticket-key.js';
+import { TICKET, Tickets } from './tickets.js';
+import { targetOfStream, type VideoTarget } from './video-path.js';
+import type { WaitingPlaces } from './waiting-places.js';
+
+export interface VideosPorts {
+  admission: Admission;
+  targets: Targets;
+  packagings: Packagings;
+  ticketKey: TicketKey;
+  places: WaitingPlaces;
+  metrics: HlsMetrics;
+  startTimeoutMs: number;
+  blockTimeoutMs: number;
+  maxWaitingPerStream: number;
+}
+
+/** What of a request matters, and when its client has gone. */
+export interface Viewer extends CredentialCarrier {
+  readonly address: string;
+  readonly query: URLSearchParams;
+  readonly signal: AbortSignal;
+}
+
+export interface Resource {
+  readonly bytes: Uint8Array;
+  /** It was opened by its address alone, so that shared caches may keep it. */
+  readonly byTicket: boolean;
+}
+
+const notFound = (what: string): WeirError => new WeirError(ErrorCode.NOT_FOUND, what);
+const notYet = (): WeirError => new WeirError(ErrorCode.UNAVAILABLE, 'It did not come in time; ask again');
+
+/** What may be asked for under `/videos` and `/stream`, by whom. */
+export class Videos {
+  constructor(private readonly ports: VideosPorts) {}
+
+  /** Before anything else of a request is judged. */
+  async authenticate(viewer: CredentialCarrier): Promise<void> {
+    await this.ports.admission.admit(viewer);
+  }
+
+  /** Begins to package a stream, if that hasn't happened, and tells where its playlist is. */
+  async start(viewer: CredentialCarrier, request: StreamRequest): Promise<VideoTarget> {
+    const { principal } = await this.ports.admission.admit(viewer);
+    const { tenant } = principal;
+    if (request.kind === 'stream') {
+      demandPlay(principal, tenant, request.name);
+      const target = targetOfStream(request.name);
+      // A robot of that name may have it stand for something else.
+      const isPlain = (await this.ports.targets.streamNameOf(tenant, target)) === request.name;
+      const certain: VideoTarget = isPlain ? target : { kind: 'stream', name: request.name };
+      await this.#open(tenant, certain, request.name);
+      return certain;
+    }
+    const { id, rtsp } = request;
+    demandPlay(principal, rtsp.tenant, rtsp.streamName);
+    const target = await this.ports.targets.targetOf(id, rtsp);
+    if (target === undefined) throw new WeirError(ErrorCode.FORBIDDEN, "The rtsp_url is not that robot's");
+    await this.#open(tenant, target, rtsp.streamName);
+    return target;
+  }
+
+  /** Ends a stream's packaging. True if there was one. */
+  async stop(viewer: CredentialCarrier, target: VideoTarget): Promise<boolean> {
+    const { principal } = await this.ports.admission.admit(viewer);
+    const { tenant } = principal;
+    const streamName = await this.#streamNameOf(tenant, target);
+    demandPlay(principal, tenant, streamName);
+    const packaging = this.ports.packagings.find(tenant, streamName);
+    if (packaging === undefined || packaging.state === 'ended') return false;
+    packaging.end('deleted');
+    return true;
+  }
+
+  /** Those that the viewer may see; all of them, or the target's. */
+  async list(viewer: CredentialCarrier, target?: VideoTarget): Promise<Packaging[]> {
+    const { principal } = await this.ports.admission.admit(viewer);
+    const { tenant } = principal;
+    const all = this.ports.packagings
+      .list(tenant)
+      .filter(({ streamName }) => permits(principal, 'play', tenant, streamName));
+    if (target === undefined) return all;
+    const streamName = await this.#streamNameOf(tenant, target);
+    demandPlay(principal, tenant, streamName);
+    const found = all.filter((packaging) => packaging.streamName === streamName);
+    if (found.length === 0) throw notFound('This stream is not being packaged');
+    return found;
+  }
+
+  /** The multivariant playlist: it is what a player asks for first, so a stream that was over is begun anew. */
+  async index(viewer: Viewer, target: VideoTarget): Promise<string> {
+    const { packaging, admitted } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
+    if (!packaging.live.isReady) throw notYet();
+    return packaging.live.index(admitted.query);
+  }
+
+  async media(viewer: Viewer, target: VideoTarget): Promise<string> {
+    const { packaging } = await this.#playlistOf(viewer, target, () => true);
+    const { live } = packaging;
+    const directives = {
+      msn: viewer.query.get('_HLS_msn') ?? undefined,
+      part: viewer.query.get('_HLS_part') ?? undefined,
+    };
+    const decision = await this.#waiting(viewer, packaging, (timeoutMs) =>
+      live.reload(directives, { timeoutMs, signal: viewer.signal }),
+    );
+    if (decision === 'bad-request') throw new WeirError(ErrorCode.INVALID, 'This playlist is far from that segment');
+    // While the source is away there is nothing to wait for, and nothing wrong either.
+    if (decision === 'late' && (packaging.state !== 'away' || !live.isReady)) throw notYet();
+    return live.playlist(['YES', 'v2'].includes(viewer.query.get('_HLS_skip') ?? ''));
+  }
+
+  async resource(viewer: Viewer, target: VideoTarget, name: ResourceName): Promise<Resource> {
+    const { packaging, byTicket } = await this.#ofResource(viewer, target, name);
+    const outcome = await this.#waiting(viewer, packaging, (timeoutMs) =>
+      packaging.live.resource(name, { timeoutMs, signal: viewer.signal }),
+    );
+    if (outcome === 'gone') throw notFound('There is no such segment, or no longer');
+    if (outcome === 'late') throw notYet();
+    return { bytes: outcome, byTicket };
+  }
+
+  async #ofResource(
+    viewer: Viewer,
+    target: VideoTarget,
+    name: ResourceName,
+  ): Promise<{ packaging: Packaging; byTicket: boolean }> {
+    const ticket = viewer.query.get(TICKET) ?? '';
+    const tenant = Tickets.tenantOf(ticket);
+    if (tenant !== undefined) {
+      const packaging = this.ports.packagings.at(tenant, target);
+      if (packaging !== undefined) {
+        const tickets = await this.ports.ticketKey.tickets();
+        if (tickets.verify(ticket, tenant, packaging.streamName, name)) return { packaging, byTicket: true };
+      }
+    }
+    const { principal } = await this.ports.admission.admit(viewer);
+    const packaging = this.ports.packagings.at(principal.tenant, target);
+    if (packaging === undefined) throw notFound('There is no such segment, or no longer');
+    demandPlay(principal, packaging.tenant, packaging.streamName);
+    return { packaging, byTicket: false };
+  }
+
+  async #playlistOf(
+    viewer: Viewer,
+    target: VideoTarget,
+    isUsable: (known: Packaging) => boolean,
+  ): Promise<{ packaging: Packaging; admitted: Admitted }> {
+    const beganMs = performance.now();
+    const admitted = await this.ports.admission.admit(viewer);
+    const { tenant } = admitted.principal;
+    const known = this.ports.packagings.at(tenant, target);
+    const streamName = known?.streamName ?? (await this.ports.targets.streamNameOf(tenant, target));
+    demandPlay(admitted.principal, tenant, streamName);
+    const packaging = known !== undefined && isUsable(known) ? known : await this.#open(tenant, target, streamName);
+    packaging.asked();
+    packaging.viewers.saw(`${admitted.digest} ${viewer.address}`);
+    if (!packaging.live.isReady) {
+      const { startTimeoutMs: timeoutMs } = this.ports;
+      const options = { timeoutMs, signal: viewer.signal };
+      await this.#waiting(viewer, packaging, () => packaging.live.ready(options));
+      if (packaging.live.isReady) this.ports.metrics.started(performance.now() - beganMs);
+    }
+    return { packaging, admitted };
+  }
+
+  async #open(tenant: string, target: VideoTarget, streamName: string): Promise<Packaging> {
+    const tickets = await this.ports.ticketKey.tickets().catch((cause: unknown) => {
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'Segment addresses can not be signed just now', {}, { cause });
+    });
+    return this.ports.packagings.open(
+      tenant,
+      target,
+      streamName,
+      (resource) => `${TICKET}=${tickets.issue(tenant, streamName, resource)}`,
+    );
+  }
+
+  #streamNameOf(tenant: string, target: VideoTarget): Promise<string> | string {
+    return this.ports.packagings.at(tenant, target)?.streamName ?? this.ports.targets.streamNameOf(tenant, target);
+  }
+
+  #waiting<Result>(
+    viewer: Viewer,
+    packaging: Packaging,
+    work: (timeoutMs: number) => Promise<Result>,
+  ): Promise<Result> {
+    if (packaging.live.waiting >= this.ports.maxWaitingPerStream) {
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'Too many requests wait for this stream already');
+    }
+    return this.ports.places.during(viewer.address, () => work(this.ports.blockTimeoutMs));
+  }
+}

@@ -1,0 +1,28 @@
+const FORGOTTEN_AFTER_MS = 15_000;
+const MAX_KNOWN = 20_000;
+
+/** How many watch, judged by who has fetched the playlist of late. */
+export class Viewers {
+  readonly #lastSeenMs = new Map<string, number>();
+
+  /** @param viewer whatever tells two viewers apart */
+  saw(viewer: string): void {
+    this.#lastSeenMs.delete(viewer);
+    this.#lastSeenMs.set(viewer, performance.now());
+    if (this.#lastSeenMs.size > MAX_KNOWN) this.#forgetOldest();
+  }
+
+  get count(): number {
+    const endMs = performance.now() - FORGOTTEN_AFTER_MS;
+    for (const [viewer, seenMs] of this.#lastSeenMs) {
+      if (seenMs >= endMs) break;
+      this.#lastSeenMs.delete(viewer);
+    }
+    return this.#lastSeenMs.size;
+  }
+
+  #forgetOldest(): void {
+    const oldest = this.#lastSeenMs.keys().next();
+    if (!oldest.done) this.#lastSeenMs.delete(oldest.value);
+  }
+}
