@@ -100,6 +100,7 @@ const localConsequence = (reason: EndReason): Consequence => {
     case EndReason.NODE_SHUTDOWN:
     case EndReason.REPLACED:
     case EndReason.OWNER_LOST:
+    case EndReason.SOURCE_FAILED:
     case EndReason.UNSPECIFIED:
       return 'retry';
     case EndReason.CLIENT:
@@ -110,7 +111,6 @@ const localConsequence = (reason: EndReason): Consequence => {
     case EndReason.DTLS_FAILED:
     case EndReason.NO_MEDIA:
     case EndReason.STREAM_ENDED:
-    case EndReason.SOURCE_FAILED:
     case EndReason.SOURCE_TIMEOUT:
       return 'finish';
     default:

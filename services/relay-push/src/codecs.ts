@@ -88,7 +88,6 @@ export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OfferedCodec[]>> = 
     h264(104, '4d001f'),
     h264(105, '64001f'),
     { payloadType: 96, name: 'VP8', clockRate: 90_000, channels: 1, parameters: {} },
-    { payloadType: 98, name: 'VP9', clockRate: 90_000, channels: 1, parameters: { 'profile-id': '0' } },
   ],
 };
 

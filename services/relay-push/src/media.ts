@@ -32,7 +32,7 @@ export interface LocalStream {
 export interface MediaSession {
   readonly sessionId: string;
   readonly nodeId: string;
-  close(): Promise<void>;
+  close(reason: EndReason): Promise<void>;
 }
 
 type EndListener = (reason: EndReason) => void;
@@ -142,7 +142,7 @@ export class MediaCore {
   }
 
   #session(sessionId: string, nodeId: string): MediaSession {
-    return { sessionId, nodeId, close: () => this.#close(sessionId, nodeId) };
+    return { sessionId, nodeId, close: (reason) => this.#close(sessionId, nodeId, reason) };
   }
 
   #ended(sessionId: string, reason: EndReason): void {
@@ -152,11 +152,10 @@ export class MediaCore {
   }
 
   /** Tries again when the node doesn't answer; a node that is gone has nothing left to close. */
-  async #close(sessionId: string, nodeId: string): Promise<void> {
+  async #close(sessionId: string, nodeId: string, reason: EndReason): Promise<void> {
     this.#listeners.delete(sessionId);
     for (const delayMs of [...CLOSE_RETRY_DELAYS_MS, undefined]) {
       try {
-        const reason = EndReason.CLIENT;
         await this.ports.bus.call(Media.method.closeSession, { nodeId, sessionId, reason });
         return;
       } catch (error) {

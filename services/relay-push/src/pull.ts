@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { ErrorCode, isWeirError, type EndReason } from '@weir/contracts';
+import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
 import type { ClientStream } from '@weir/protocol-wcs';
-import type { Attempt, AttemptEnd, AttemptListener, AttemptStats } from './attempt.js';
+import { consequenceOf, type Attempt, type AttemptEnd, type AttemptListener, type AttemptStats } from './attempt.js';
 import { RECEIVED_CODECS, receivedTrack } from './codecs.js';
 import type { FedTrack, MediaSession } from './media.js';
 import type { AgreedSection } from './peer/peer.js';
@@ -146,7 +146,6 @@ export class PullAttempt implements Attempt {
     });
     if (media.length === 0) return this.#remote?.fail({ kind: 'no-common-codecs' });
     this.#feeding = { tag: 'waiting', media, timer: undefined };
-    this.options.listener.accepted();
     if (media.every(({ codec }) => codec !== undefined)) this.#feed(media);
   }
 
@@ -220,6 +219,7 @@ export class PullAttempt implements Attempt {
     if (this.#isOver) return this.#release();
     for (const each of tracks) each.socket.onPacket((packet) => this.#fromMediaCore(packet, each));
     this.#feeding = { tag: 'open', tracks };
+    this.options.listener.accepted();
     for (const { medium } of fedMedia) for (const packet of medium.held) this.#forward(packet, tracks);
   }
 
@@ -334,17 +334,18 @@ export class PullAttempt implements Attempt {
   #end(end: AttemptEnd): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#release();
+    // Who relays our stream further waits for a source that has failed, and not for one that has ended.
+    this.#release(consequenceOf(end) === 'retry' ? EndReason.SOURCE_FAILED : EndReason.CLIENT);
     this.options.listener.ended(end);
   }
 
-  #release(): void {
+  #release(reason = EndReason.CLIENT): void {
     for (const timer of this.#timers) clearTimeout(timer);
     for (const socket of this.#sockets.splice(0)) socket.close();
     const session = this.#session;
     this.#session = undefined;
     // It tries again by itself and never fails.
-    void session?.close();
+    void session?.close(reason);
   }
 }
 

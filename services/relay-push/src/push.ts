@@ -246,6 +246,6 @@ export class PushAttempt implements Attempt {
     const tap = this.#tap;
     this.#tap = undefined;
     // It tries again by itself and never fails.
-    void tap?.close();
+    void tap?.close(EndReason.CLIENT);
   }
 }
