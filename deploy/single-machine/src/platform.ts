@@ -268,6 +268,7 @@ async function checkPorts(settings: SingleMachineSettings, env: NodeJS.ProcessEn
   const mediaPorts = Array.from({ length: workers }, (_, index) => settings.WEIR_MEDIA_PORT + index);
   const tcp: [string, number][] = [
     ['WEIR_HTTP_PORT', settings.WEIR_HTTP_PORT],
+    ['WEIR_RTSP_PORT', settings.WEIR_RTSP_PORT],
     ...(settings.WEIR_TLS_CERT === undefined
       ? []
       : [['WEIR_HTTPS_PORT', settings.WEIR_HTTPS_PORT] as [string, number]]),

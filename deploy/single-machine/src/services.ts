@@ -3,7 +3,15 @@ import type { ProcessDefinition } from './supervised-process.js';
 import type { SingleMachineSettings } from './settings.js';
 
 /** In the order in which they stop: what clients are connected to first, what the others need last. */
-export const SERVICES_IN_STOP_ORDER = ['gateway', 'wcs-signalling', 'media', 'auth'] as const;
+export const SERVICES_IN_STOP_ORDER = [
+  'gateway',
+  'wcs-signalling',
+  'robot-channel',
+  'relay-push',
+  'hls-packager',
+  'media',
+  'auth',
+] as const;
 export type ServiceName = (typeof SERVICES_IN_STOP_ORDER)[number];
 
 /** How long a service's work in progress may take when everything stops. */
@@ -78,6 +86,9 @@ function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: Service
         WEIR_UPSTREAM_AUTH: upstream('auth'),
         WEIR_UPSTREAM_WCS_SIGNALLING: upstream('wcs-signalling'),
         WEIR_UPSTREAM_MEDIA: upstream('media'),
+        WEIR_UPSTREAM_ROBOT_CHANNEL: upstream('robot-channel'),
+        WEIR_UPSTREAM_RELAY_PUSH: upstream('relay-push'),
+        WEIR_UPSTREAM_HLS_PACKAGER: upstream('hls-packager'),
       };
     case 'auth': {
       const { credentials, signingKey } = credentialFiles(dataDir);
@@ -89,7 +100,11 @@ function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: Service
         WEIR_RTSP_PORT: String(settings.WEIR_RTSP_PORT),
         WEIR_ANNOUNCED_ADDRESS: settings.WEIR_ANNOUNCED_ADDRESS,
       };
+    case 'robot-channel':
+      return { WEIR_HTTP_PORT: String(settings.WEIR_HTTP_PORT) };
     case 'wcs-signalling':
+    case 'relay-push':
+    case 'hls-packager':
       return {};
     default:
       return name satisfies never;
