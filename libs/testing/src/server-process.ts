@@ -29,14 +29,14 @@ export function findBinary({ name, debianPackage }: Binary): string {
 
 export interface ServerProcessOptions {
   readonly name: string;
-  /** Where its program is. */
+  /** Where its program is, or the one that becomes it. */
   readonly path: string;
-  /** The command line for a port and a directory of the server's own. */
+  /** The arguments for a port and a directory of the server's own. */
   readonly commandLine: (port: number, directory: string) => readonly string[];
   /** What it writes when it is ready. */
   readonly readyText: string;
-  /** Makes the data before the first start. Returns the user to run as, if it isn't ours. */
-  readonly prepare?: (directory: string) => Promise<{ uid: number; gid: number } | undefined>;
+  /** Makes the data before the first start. */
+  readonly prepare?: (directory: string) => Promise<void>;
 }
 
 const START_ATTEMPTS = 5;
@@ -55,7 +55,6 @@ process.on('exit', () => {
 export class ServerProcess {
   readonly #options: ServerProcessOptions;
   readonly #directory: string;
-  #user: { uid: number; gid: number } | undefined;
   #port = 0;
   #child: ChildProcess | undefined;
 
@@ -69,7 +68,7 @@ export class ServerProcess {
     directories.add(directory);
     const server = new ServerProcess(options, directory);
     try {
-      server.#user = await options.prepare?.(directory);
+      await options.prepare?.(directory);
       for (let attempt = 1; ; attempt++) {
         server.#port = await freePort();
         try {
@@ -95,8 +94,8 @@ export class ServerProcess {
     const { name, path, commandLine, readyText } = this.#options;
     if (this.#child !== undefined) throw new Error(`${name} still runs`);
     const child = spawn(path, commandLine(this.#port, this.#directory), {
+      cwd: this.#directory,
       stdio: ['ignore', 'pipe', 'pipe'],
-      ...this.#user,
     });
     let output = '';
     let ready = false;
