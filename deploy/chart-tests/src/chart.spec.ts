@@ -1,0 +1,574 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { CHART, CHECKOUT, helm, parseManifests, PROFILES, render, valuesOf } from './helm.js';
+import { HELM_VERSIONS } from './install-tools.js';
+import { componentOf, containerOf, podNamesOf, RenderedChart, type Workload } from './objects.js';
+import { schemaErrors } from './schema-check.js';
+
+/** Set where the chart says so, by Kubernetes itself or for the chart's own use. */
+const NOT_SETTINGS = ['HOST_IP', 'NODE_NAME', 'POD_NAME', 'POD_INDEX'];
+const HTTP_PORT = 3000;
+
+const texts = new Map<string, string>();
+const charts = new Map<string, RenderedChart>();
+beforeAll(async () => {
+  await Promise.all(
+    PROFILES.map(async (profile) => {
+      const text = await render(3, profile);
+      texts.set(profile, text);
+      charts.set(profile, new RenderedChart(parseManifests(text)));
+    }),
+  );
+});
+
+function chartOf(profile: string): RenderedChart {
+  const chart = charts.get(profile);
+  if (chart === undefined) throw new Error(`${profile} wasn't rendered`);
+  return chart;
+}
+
+/** All workloads of all profiles, with what to say when something is wrong with one. */
+const everyWorkload = (): [string, RenderedChart, Workload][] =>
+  [...charts].flatMap(([profile, chart]) =>
+    chart.workloads.map((workload): [string, RenderedChart, Workload] => [
+      `${profile}: ${componentOf(workload)}`,
+      chart,
+      workload,
+    ]),
+  );
+
+describe('helm', () => {
+  it.for(HELM_VERSIONS)('%i finds nothing to say against any profile', { timeout: 60_000 }, async (version) => {
+    for (const profile of PROFILES) {
+      const { ok, output } = await helm(version, 'lint', '--strict', CHART, ...valuesOf(profile));
+      expect(output, profile).not.toMatch(/WARNING\]|ERROR\]/);
+      expect(ok, output).toBe(true);
+    }
+  });
+
+  it('4 renders the same as 3', { timeout: 60_000 }, async () => {
+    for (const profile of PROFILES) expect(await render(4, profile), profile).toBe(texts.get(profile));
+  });
+
+  it('packages the chart, without the profiles', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'weir-chart-'));
+    try {
+      const { ok, output } = await helm(3, 'package', CHART, '-d', folder);
+      expect(ok, output).toBe(true);
+      const files = execFileSync('tar', ['-tzf', join(folder, 'weir-0.1.0.tgz')], { encoding: 'utf8' }).split('\n');
+      expect(files).toContain('weir/values.schema.json');
+      expect(files.filter((file) => file.includes('/ci/'))).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('refuses a cluster that is too old', async () => {
+    await expect(render(3, 'default', '--kube-version', '1.27.0')).rejects.toThrow(/incompatible/);
+    await expect(render(3, 'default', '--kube-version', '1.28.0')).resolves.toContain('kind: StatefulSet');
+  });
+});
+
+describe('the schemas of Kubernetes', () => {
+  it.for(PROFILES)('know every field of the profile "%s"', async (profile) => {
+    const { manifests } = chartOf(profile);
+    expect(manifests.length).toBeGreaterThan(10);
+    for (const manifest of manifests)
+      expect(await schemaErrors(manifest), `${manifest.kind} ${manifest.metadata.name}`).toEqual([]);
+  });
+
+  it('refuse a field that is missing, one of a wrong type, one that is misspelt, and a kind that they lack', async () => {
+    const service = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'x' } };
+    const route = { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', metadata: { name: 'x' } };
+    expect(await schemaErrors({ ...service, spec: { ports: [{ port: 80 }] } })).toEqual([]);
+    expect(await schemaErrors({ ...service, spec: { ports: [{}] } })).toHaveLength(1);
+    expect(await schemaErrors({ ...service, spec: { ports: [{ port: 'http' }] } })).not.toEqual([]);
+    expect(await schemaErrors({ ...service, spec: { port: [] } })).toEqual(['/spec/port: unknown field']);
+    expect(await schemaErrors({ ...service, specs: {} })).toEqual(['/specs: unknown field']);
+    expect(await schemaErrors({ ...route, spec: { rules: [{ timeout: {} }] } })).toEqual([
+      '/spec/rules/0/timeout: unknown field',
+    ]);
+    expect(await schemaErrors({ ...service, kind: 'Servise' })).toEqual(['there is no schema for v1 Servise']);
+    expect(await schemaErrors({ ...service, apiVersion: 'example.com/v1' })).toEqual([
+      'there is no schema for example.com/v1 Service',
+    ]);
+  });
+});
+
+describe('objects', () => {
+  it('have names of their own', () => {
+    for (const [profile, { manifests }] of charts) {
+      const names = manifests.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+      expect(names, profile).toEqual([...new Set(names)]);
+    }
+  });
+
+  it('find by their selectors the pods of exactly one service', () => {
+    for (const [profile, chart] of charts) {
+      const selectors = [
+        ...chart.workloads.map(({ metadata, spec }) => [metadata.name, spec.selector.matchLabels] as const),
+        ...chart.services.map(({ metadata, spec }) => [metadata.name, spec.selector] as const),
+        ...chart.budgets.map(({ metadata, spec }) => [metadata.name, spec.selector.matchLabels] as const),
+        ...chart.networkPolicies.map(({ metadata, spec }) => [metadata.name, spec.podSelector.matchLabels] as const),
+      ];
+      for (const [name, selector] of selectors) expect(chart.selected(selector), `${profile}: ${name}`).toHaveLength(1);
+    }
+  });
+
+  it('name only ConfigMaps that the chart makes, and only Secrets that the values name', () => {
+    for (const [name, chart, workload] of everyWorkload()) {
+      const { env, envFrom } = containerOf(workload);
+      const { volumes, imagePullSecrets } = workload.spec.template.spec;
+      const maps = envFrom.flatMap(({ configMapRef }) => configMapRef?.name ?? []);
+      expect(
+        chart.configMaps.map(({ metadata }) => metadata.name),
+        name,
+      ).toEqual(expect.arrayContaining(maps));
+      const secrets = [
+        ...env.flatMap(({ valueFrom }) => valueFrom?.secretKeyRef?.name ?? []),
+        ...envFrom.flatMap(({ secretRef }) => secretRef?.name ?? []),
+        ...volumes.flatMap(({ secret }) => secret?.secretName ?? []),
+        ...imagePullSecrets.map((secret) => secret.name),
+      ];
+      const named = ['weir-nats', 'weir-redis', 'weir-database', 'weir-auth', 'video-tls', 'wcs-hooks', 'registry'];
+      expect(named, name).toEqual(expect.arrayContaining(secrets));
+    }
+  });
+
+  it('hold no secret: the chart makes none, and connections come from existing ones', () => {
+    for (const [profile, chart] of charts) {
+      expect(chart.ofKind('Secret'), profile).toEqual([]);
+      expect(texts.get(profile)).not.toMatch(/:\/\/[^/\s]*:[^/\s]*@/);
+    }
+    for (const [name, , workload] of everyWorkload()) {
+      const { env } = containerOf(workload);
+      const urls = env.filter((variable) => /^(NATS|REDIS|DATABASE)_URL$/.test(variable.name));
+      expect(urls.length, name).toBeGreaterThanOrEqual(2);
+      for (const url of urls) expect(url.valueFrom?.secretKeyRef, `${name}: ${url.name}`).toBeDefined();
+    }
+  });
+});
+
+describe('ports', () => {
+  it('of Services lead to ports of the containers', () => {
+    for (const [profile, chart] of charts)
+      for (const { metadata, spec } of chart.services) {
+        const [workload] = chart.selected(spec.selector);
+        if (workload === undefined) throw new Error(metadata.name);
+        const containerPorts = containerOf(workload).ports;
+        for (const { name, targetPort, protocol } of spec.ports)
+          if (typeof targetPort === 'string')
+            expect(
+              containerPorts.filter((port) => port.name === targetPort && port.protocol === protocol),
+              `${profile}: ${metadata.name}: ${name}`,
+            ).toHaveLength(1);
+      }
+  });
+
+  it('of containers are those that the settings name', () => {
+    for (const [name, chart, workload] of everyWorkload()) {
+      const settings = chart.settings(componentOf(workload));
+      const numbers = new Map(containerOf(workload).ports.map((port) => [port.name, String(port.containerPort)]));
+      expect(numbers.get('http'), name).toBe(settings.get('WEIR_LISTEN_PORT'));
+      expect(settings.get('WEIR_LISTEN_HOST'), name).toBe('0.0.0.0');
+      expect(numbers.get('metrics'), name).toBe(settings.get('OTEL_EXPORTER_PROMETHEUS_PORT'));
+      expect(numbers.get('public'), name).toBe(settings.get('WEIR_HTTP_PORT'));
+      if (numbers.has('public-tls')) expect(numbers.get('public-tls'), name).toBe(settings.get('WEIR_HTTPS_PORT'));
+      expect(settings.has('WEIR_TLS_CERT'), name).toBe(numbers.has('public-tls'));
+    }
+  });
+
+  it('that the gateway looks for its services at are theirs, and all enabled services are known to it', () => {
+    for (const [profile, chart] of charts) {
+      const upstreams = [...chart.settings('gateway')].filter(([name]) => name.startsWith('WEIR_UPSTREAM_'));
+      const found = upstreams.map(([name, text]) => {
+        const url = new URL(text);
+        const service = chart.services.find(({ metadata }) => metadata.name === url.hostname);
+        expect(service?.spec.ports.find(({ port }) => String(port) === url.port)?.targetPort, text).toBe('http');
+        const [workload] = chart.selected(service?.spec.selector ?? {});
+        const component = workload === undefined ? '' : componentOf(workload);
+        expect(name).toBe(`WEIR_UPSTREAM_${component.toUpperCase().replaceAll('-', '_')}`);
+        return component;
+      });
+      expect([...found, 'gateway'].sort(), profile).toEqual(chart.workloads.map(componentOf).sort());
+    }
+  });
+
+  it('of media nodes behind node ports are the ones that each node listens on and announces', () => {
+    const chart = chartOf('gateway-api');
+    const media = chart.workload('media');
+    const { env, command, args } = containerOf(media);
+    expect(command).toEqual(['/usr/bin/tini', '--', '/bin/sh', '-c']);
+    expect(args).toEqual([
+      'export WEIR_MEDIA_PORT=$((30400 + POD_INDEX * 2))\n' +
+        'export WEIR_RTSP_PORT=$((30554 + POD_INDEX))\nexec weir media\n',
+    ]);
+    expect(env).toContainEqual({
+      name: 'POD_INDEX',
+      valueFrom: { fieldRef: { fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']" } },
+    });
+    expect(chart.settings('media').get('WEIR_MEDIA_WORKERS')).toBe('2');
+    expect(podNamesOf(media)).toEqual(['weir-media-0', 'weir-media-1', 'weir-media-2']);
+    const nodePortServices = chart.services.filter(({ spec }) => spec.type === 'NodePort');
+    expect(nodePortServices.map(({ spec }) => spec.selector['statefulset.kubernetes.io/pod-name'])).toEqual(
+      podNamesOf(media),
+    );
+    nodePortServices.forEach(({ spec }, node) => {
+      expect(spec).toMatchObject({ externalTrafficPolicy: 'Local', publishNotReadyAddresses: true });
+      const [first, second] = [30400 + node * 2, 30401 + node * 2];
+      const port = (number: number) => ({ port: number, targetPort: number, nodePort: number });
+      expect(spec.ports).toEqual([
+        { name: 'udp-0', protocol: 'UDP', ...port(first) },
+        { name: 'tcp-0', protocol: 'TCP', ...port(first) },
+        { name: 'udp-1', protocol: 'UDP', ...port(second) },
+        { name: 'tcp-1', protocol: 'TCP', ...port(second) },
+        { name: 'rtsp', protocol: 'TCP', ...port(30554 + node) },
+      ]);
+    });
+  });
+
+  it('of media nodes on host ports are one for each worker and protocol, and one for RTSP', () => {
+    const chart = chartOf('host-port');
+    const settings = chart.settings('media');
+    expect(settings.get('WEIR_MEDIA_PORT')).toBe('40000');
+    expect(settings.get('WEIR_MEDIA_WORKERS')).toBe('4');
+    expect(settings.get('WEIR_RTSP_PORT')).toBe('8554');
+    expect(settings.get('WEIR_ANNOUNCED_ADDRESS')).toBe('$(NODE_NAME).media.example.com');
+    const { ports, args } = containerOf(chart.workload('media'));
+    expect(args).toEqual(['media']);
+    const hostPorts = ports.filter(({ hostPort }) => hostPort !== undefined);
+    expect(hostPorts.every(({ containerPort, hostPort }) => containerPort === hostPort)).toBe(true);
+    expect(hostPorts.map(({ protocol, hostPort }) => `${protocol} ${hostPort}`)).toEqual([
+      ...[40000, 40001, 40002, 40003].flatMap((port) => [`UDP ${port}`, `TCP ${port}`]),
+      'TCP 8554',
+    ]);
+    expect(chart.services.filter(({ spec }) => spec.type === 'NodePort')).toEqual([]);
+  });
+
+  it('are opened by the network policies: the gateway and media to clients, all others to the gateway alone', () => {
+    const chart = chartOf('default');
+    for (const { spec } of chart.networkPolicies) {
+      const [workload] = chart.selected(spec.podSelector.matchLabels);
+      const component = workload === undefined ? '' : componentOf(workload);
+      expect(spec.policyTypes).toEqual(['Ingress']);
+      const toEverybody = spec.ingress.filter(({ from }) => from === undefined);
+      expect(toEverybody.length > 0, component).toBe(['gateway', 'media'].includes(component));
+      const http = spec.ingress.filter(({ ports }) => ports?.some(({ port }) => port === 'http'));
+      const callers = http.flatMap(({ from = [] }) => from);
+      if (component === 'gateway') expect(callers).toEqual([]);
+      else
+        expect(callers, component).toEqual([
+          { podSelector: { matchLabels: chart.workload('gateway').spec.selector.matchLabels } },
+        ]);
+    }
+    const rtp = chart.networkPolicies.filter(({ spec }) =>
+      spec.ingress.some(({ ports, from = [] }) => from.length > 0 && ports?.some(({ protocol }) => protocol === 'UDP')),
+    );
+    expect(rtp.map(({ metadata }) => metadata.name).sort()).toEqual([
+      'weir-hls-packager',
+      'weir-media',
+      'weir-relay-push',
+    ]);
+    const media = chart.networkPolicies.find(({ metadata }) => metadata.name === 'weir-media');
+    expect(media?.spec.ingress.find(({ from }) => from === undefined)?.ports).toEqual([
+      { port: 30400, endPort: 30401, protocol: 'UDP' },
+      { port: 30400, endPort: 30401, protocol: 'TCP' },
+      { port: 30554, endPort: 30554, protocol: 'TCP' },
+    ]);
+  });
+
+  it('are reached from outside by an Ingress and by an HTTPRoute', () => {
+    const [ingress] = chartOf('ingress').ofKind('Ingress');
+    expect(ingress?.['spec']).toEqual({
+      ingressClassName: 'nginx',
+      tls: [{ hosts: ['weir.example.com'], secretName: 'weir-example-com-tls' }],
+      rules: [
+        {
+          host: 'weir.example.com',
+          http: {
+            paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 'weir', port: { name: 'http' } } } }],
+          },
+        },
+      ],
+    });
+    const [route] = chartOf('gateway-api').ofKind('HTTPRoute');
+    expect(route?.['spec']).toEqual({
+      parentRefs: [{ name: 'public', namespace: 'gateways', sectionName: 'https' }],
+      hostnames: ['weir.example.com'],
+      rules: [{ backendRefs: [{ name: 'weir', port: 80 }], timeouts: { request: '0s' } }],
+    });
+    for (const profile of ['ingress', 'gateway-api']) {
+      const service = chartOf(profile).services.find(({ metadata }) => metadata.name === 'weir');
+      expect(service?.spec.ports).toEqual([{ name: 'http', port: 80, targetPort: 'public', protocol: 'TCP' }]);
+    }
+  });
+
+  it("with metrics are the ones that Prometheus' operator is told of", () => {
+    const chart = chartOf('ingress');
+    const [monitor] = chart.ofKind('ServiceMonitor');
+    const spec = monitor?.['spec'];
+    expect(spec).toMatchObject({ endpoints: [{ port: 'metrics', interval: '30s' }] });
+    const wanted = { 'app.kubernetes.io/name': 'weir', 'app.kubernetes.io/instance': 'weir', 'weir/reach': 'platform' };
+    expect(spec).toMatchObject({ selector: { matchLabels: wanted } });
+    const monitored = chart.services.filter(({ metadata }) =>
+      Object.entries(wanted).every(([key, value]) => metadata.labels[key] === value),
+    );
+    expect(
+      monitored
+        .flatMap(({ spec: { selector } }) => chart.selected(selector))
+        .map(componentOf)
+        .sort(),
+    ).toEqual(chart.workloads.map(componentOf).sort());
+    for (const service of monitored) expect(service.spec.ports.map(({ name }) => name)).toContain('metrics');
+  });
+});
+
+describe('pods', () => {
+  it('fulfil the Pod Security Standard "restricted", but for host ports where they are asked for', () => {
+    for (const [name, , workload] of everyWorkload()) {
+      const { spec } = workload.spec.template;
+      expect(spec.securityContext, name).toEqual({
+        runAsNonRoot: true,
+        runAsUser: 1000,
+        runAsGroup: 1000,
+        fsGroup: 1000,
+        seccompProfile: { type: 'RuntimeDefault' },
+      });
+      const container = containerOf(workload);
+      expect(container.securityContext, name).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+      expect([spec.hostNetwork, spec.hostPID, spec.hostIPC, spec.initContainers], name).toEqual([
+        undefined,
+        undefined,
+        undefined,
+        [],
+      ]);
+      const hasHostPorts = container.ports.some(({ hostPort }) => hostPort !== undefined);
+      expect(hasHostPorts, name).toBe(name === 'host-port: media');
+      for (const volume of spec.volumes)
+        expect(
+          [volume.emptyDir, volume.secret].filter((it) => it !== undefined),
+          name,
+        ).toHaveLength(1);
+    }
+  });
+
+  it('have a writable /tmp of limited size, and mount each of their volumes', () => {
+    for (const [name, , workload] of everyWorkload()) {
+      const { volumes } = workload.spec.template.spec;
+      const { volumeMounts } = containerOf(workload);
+      expect(volumeMounts.map((mount) => mount.name).sort(), name).toEqual(volumes.map((it) => it.name).sort());
+      const tmp = volumeMounts.find(({ mountPath }) => mountPath === '/tmp');
+      expect(volumes.find((volume) => volume.name === tmp?.name)?.emptyDir?.sizeLimit, name).toBe('256Mi');
+      for (const mount of volumeMounts) expect(mount.readOnly === true, name).toBe(mount !== tmp);
+    }
+  });
+
+  it('may use no rights in the cluster, and get no variables from the names of Services', () => {
+    for (const [name, , workload] of everyWorkload()) {
+      expect(workload.spec.template.spec.automountServiceAccountToken, name).toBe(false);
+      expect(workload.spec.template.spec.enableServiceLinks, name).toBe(false);
+    }
+  });
+
+  it('are given longer to end than they pause, drain and give up', () => {
+    for (const [name, chart, workload] of everyWorkload()) {
+      const { lifecycle } = containerOf(workload);
+      const [program, pause] = lifecycle.preStop.exec.command;
+      expect(program, name).toBe('sleep');
+      const drainMs = Number(chart.settings(componentOf(workload)).get('WEIR_DRAIN_TIMEOUT_MS'));
+      expect(drainMs, name).toBeGreaterThan(0);
+      const giveUpSeconds = drainMs / 1_000 + 5;
+      expect(workload.spec.template.spec.terminationGracePeriodSeconds, name).toBeGreaterThan(
+        Number(pause) + giveUpSeconds,
+      );
+    }
+    expect(chartOf('host-port').settings('gateway').get('WEIR_DRAIN_TIMEOUT_MS')).toBe('60000');
+  });
+
+  it('are started and ready by /healthz, and restarted only when their port is closed', () => {
+    for (const [name, , workload] of everyWorkload()) {
+      const { startupProbe, readinessProbe, livenessProbe, ports } = containerOf(workload);
+      expect(startupProbe, name).toEqual({ httpGet: { path: '/healthz', port: 'http' } });
+      expect(readinessProbe, name).toEqual({ httpGet: { path: '/healthz', port: 'http' } });
+      expect(livenessProbe, name).toEqual({ tcpSocket: { port: 'http' } });
+      expect(ports.find((port) => port.name === 'http')?.containerPort, name).toBe(HTTP_PORT);
+    }
+  });
+
+  it('ask for memory and processors, and have a limit of memory', () => {
+    for (const [name, , workload] of everyWorkload()) {
+      const { requests, limits } = containerOf(workload).resources;
+      expect(Object.keys(requests).sort(), name).toEqual(['cpu', 'memory']);
+      expect(Object.keys(limits), name).toEqual(['memory']);
+    }
+  });
+
+  it('run one image, by its digest if there is one', () => {
+    for (const [name, , workload] of everyWorkload())
+      expect(containerOf(workload).image, name).toBe(
+        name.startsWith('ingress:') ? `registry.example.com/weir@sha256:${'0123456789abcdef'.repeat(4)}` : 'weir:0.1.0',
+      );
+  });
+
+  it('are replaced when a setting of theirs changes, and only then', async () => {
+    const change = ['--set-string', 'services.wcs-signalling.settings.WEIR_WCS_MAX_SESSIONS=7'];
+    const changed = new RenderedChart(parseManifests(await render(3, 'default', ...change)));
+    const checksums = (chart: RenderedChart) =>
+      new Map(chart.workloads.map((it) => [componentOf(it), it.spec.template.metadata.annotations['checksum/config']]));
+    const before = checksums(chartOf('default'));
+    const after = checksums(changed);
+    expect(before.get('media')).toMatch(/^[0-9a-f]{64}$/);
+    expect([...before.keys()].filter((name) => before.get(name) !== after.get(name))).toEqual(['wcs-signalling']);
+    expect(changed.settings('wcs-signalling').get('WEIR_WCS_MAX_SESSIONS')).toBe('7');
+  });
+
+  it('stay evictable one at a time', () => {
+    const chart = chartOf('default');
+    const specs = new Map(chart.ofKind('PodDisruptionBudget').map((it) => [it.metadata.name, it['spec']]));
+    expect(specs.size).toBe(chart.workloads.length);
+    for (const { metadata, spec } of chart.workloads)
+      expect(specs.get(metadata.name)).toEqual({
+        maxUnavailable: 1,
+        selector: { matchLabels: spec.selector.matchLabels },
+      });
+    expect(chartOf('gateway-api').budgets).toEqual([]);
+  });
+});
+
+describe('settings', () => {
+  /** The names of the settings that a service reads, from its source: a service is never imported. */
+  function settingsOf(service: string): Set<string> {
+    const folder = join(CHECKOUT, 'services', service, 'src');
+    const files = [
+      join(CHECKOUT, 'libs/platform/src/settings.ts'),
+      join(CHECKOUT, 'libs/outbound/src/settings.ts'),
+      ...readdirSync(folder)
+        .filter((name) => name === 'config.ts' || name === 'settings.ts')
+        .map((name) => join(folder, name)),
+    ];
+    expect(files, `${service} has a file of settings`).toHaveLength(3);
+    const names = files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/^ {2}([A-Z][A-Z0-9_]+):/gm)]);
+    return new Set(names.map(([, name = '']) => name));
+  }
+
+  it('that the chart gives are settings of the services that get them', () => {
+    for (const [name, chart, workload] of everyWorkload()) {
+      const known = settingsOf(componentOf(workload));
+      const given = [...chart.settings(componentOf(workload)).keys()]
+        .filter((variable) => !variable.startsWith('OTEL_') && !NOT_SETTINGS.includes(variable))
+        .filter((variable) => !known.has(variable));
+      expect(given, name).toEqual([]);
+    }
+  });
+
+  it('that a service needs and has no default for are given', () => {
+    const auth = chartOf('default').settings('auth');
+    expect([...auth.keys()]).toEqual(expect.arrayContaining(['DATABASE_URL', 'WEIR_AUTH_SIGNING_KEYS_FILE']));
+    const { volumeMounts } = containerOf(chartOf('default').workload('auth'));
+    const mount = volumeMounts.find(({ name }) => name === 'auth');
+    for (const file of ['WEIR_AUTH_SIGNING_KEYS_FILE', 'WEIR_BOOTSTRAP_OPERATOR_KEY_FILE'])
+      expect(auth.get(file)?.startsWith(`${mount?.mountPath}/`), file).toBe(true);
+    expect(chartOf('gateway-api').settings('auth').has('WEIR_BOOTSTRAP_OPERATOR_KEY_FILE')).toBe(false);
+  });
+
+  it('tell each service that takes RTP its own address, and those that tell URLs how clients reach weir', () => {
+    const addressed = chartOf('default').workloads.flatMap((workload) => {
+      const found = containerOf(workload).env.find((it) => it.valueFrom?.fieldRef?.fieldPath === 'status.podIP');
+      return found === undefined ? [] : [[componentOf(workload), found.name]];
+    });
+    expect(Object.fromEntries(addressed)).toEqual({
+      media: 'WEIR_MEDIA_INTERNAL_ADDRESS',
+      'hls-packager': 'WEIR_HLS_RTP_ADDRESS',
+      'relay-push': 'WEIR_RELAY_RTP_ADDRESS',
+    });
+    const urls = ['ingress', 'gateway-api', 'host-port', 'default'].map((profile) =>
+      ['robot-channel', 'hls-packager'].map((name) => chartOf(profile).settings(name).get('WEIR_PUBLIC_URL')),
+    );
+    expect(urls).toEqual([
+      ['https://weir.example.com', 'https://weir.example.com'],
+      ['https://weir.example.com', 'https://weir.example.com'],
+      ['https://video.example.com', 'https://video.example.com'],
+      [undefined, undefined],
+    ]);
+  });
+
+  it('override the ones that all services share', () => {
+    expect(chartOf('host-port').settings('relay-push').get('LOG_LEVEL')).toBe('debug');
+    expect(chartOf('host-port').settings('media').get('LOG_LEVEL')).toBe('info');
+  });
+
+  it('never ask for the single machine, whose defaults are open to all', () => {
+    for (const [name, chart, workload] of everyWorkload())
+      expect(chart.settings(componentOf(workload)).has('WEIR_SINGLE_MACHINE'), name).toBe(false);
+  });
+});
+
+describe('values', () => {
+  const REFUSED: [string, string[], RegExp][] = [
+    ['a value that nobody knows', ['--set', 'replicaCount=3'], /replicaCount/],
+    ['a misspelt value of a service', ['--set', 'services.media.worker=3'], /worker/],
+    ['a service that nobody knows', ['--set', 'services.chat.enabled=true'], /chat/],
+    ['a number where a text belongs', ['--set', 'services.media.settings.WEIR_MEDIA_MAX_SESSIONS=5'], /string/],
+    ['a password among the settings', ['--set-string', 'services.auth.settings.SMTP_PASSWORD=x'], /SMTP_PASSWORD/],
+    ['a connection among the settings', ['--set', 'services.auth.settings.DATABASE_URL=x'], /DATABASE_URL/],
+    ["the operator's key among the settings", ['--set', 'services.auth.settings.WEIR_BOOTSTRAP_OPERATOR_KEY=x'], /KEY/],
+    ['a setting that the chart counts with', ['--set-string', 'services.auth.settings.WEIR_LISTEN_PORT=1'], /LISTEN/],
+    ['the single machine', ['--set-string', 'services.auth.settings.WEIR_SINGLE_MACHINE=1'], /SINGLE_MACHINE/],
+    ['an image tag for a digest', ['--set', 'image.digest=latest'], /digest/],
+    ['no secret for NATS', ['--set', 'nats.existingSecret='], /existingSecret/],
+    ['no limit of memory', ['--set', 'services.auth.resources.limits=null'], /limits/],
+    ['node ports beyond the range of node ports', ['--set', 'services.media.port=40000'], /port/],
+    [
+      'more media nodes than there is room for before the ports of RTSP',
+      ['--set', 'services.media.replicas=1200'],
+      /overlap/,
+    ],
+    [
+      'node ports that end beyond the range',
+      ['--set', 'services.media.rtspPort=32767,services.media.replicas=2'],
+      /32767/,
+    ],
+    ['ports of media and RTSP that overlap', ['--set', 'services.media.rtspPort=30401'], /overlap/],
+    ['an Ingress without hosts', ['--set', 'ingress.enabled=true'], /hosts/],
+    ['an HTTPRoute without a Gateway', ['--set', 'httpRoute.enabled=true'], /parentRefs/],
+    [
+      'an Ingress that leads nowhere',
+      ['--set', 'ingress.enabled=true,ingress.hosts={a.example},services.gateway.enabled=false'],
+      /gateway/,
+    ],
+    ['two packagers, which serve only what they package', ['--set', 'services.hls-packager.replicas=2'], /replicas/],
+    ['no time to drain', ['--set', 'drainSeconds=0'], /drainSeconds/],
+  ];
+
+  it.for(REFUSED)('refuse %s', async ([, args, reason]) => {
+    for (const version of HELM_VERSIONS) await expect(render(version, 'default', ...args)).rejects.toThrow(reason);
+  });
+
+  it('are described, each of them', () => {
+    const { properties } = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+    const undescribed = (schema: unknown, path: string): string[] => {
+      if (typeof schema !== 'object' || schema === null || '$ref' in schema) return [];
+      const nested =
+        'properties' in schema && path.split('.').length < 4 ? Object.entries(schema.properties ?? {}) : [];
+      return [
+        ...('description' in schema ? [] : [path]),
+        ...nested.flatMap(([name, value]) => undescribed(value, `${path}.${name}`)),
+      ];
+    };
+    const found = Object.entries(properties).flatMap(([name, schema]) => undescribed(schema, name));
+    expect(found.filter((path) => !/\.resources\.|^imagePullSecrets/.test(path))).toEqual([]);
+  });
+
+  it('have a service for each folder of services', () => {
+    const folders = readdirSync(join(CHECKOUT, 'services'));
+    const known = [...chartOf('default').workloads.map(componentOf)];
+    expect(folders.filter((name) => !known.includes(name))).toEqual([]);
+  });
+});

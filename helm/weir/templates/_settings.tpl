@@ -1,0 +1,82 @@
+{{/*
+The settings of a service that are no secrets, as a map of environment variables: those that the chart knows, then the
+operator's own. Takes root, name and service.
+*/}}
+{{- define "weir.settings" -}}
+{{- $own := fromYaml (include (printf "weir.settings.%s" .name) .) -}}
+{{- if $own.Error }}{{ fail (printf "settings of %s: %s" .name $own.Error) }}{{ end -}}
+{{- $common := fromYaml (include "weir.settings.common" .) -}}
+{{- range $key, $value := merge (dict) .service.settings $own $common }}
+{{ $key }}: {{ toString $value | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.common" -}}
+{{- $values := .root.Values -}}
+LOG_LEVEL: {{ $values.logLevel }}
+WEIR_LISTEN_HOST: 0.0.0.0
+WEIR_LISTEN_PORT: "{{ include "weir.port.http" .root }}"
+WEIR_DRAIN_TIMEOUT_MS: "{{ mul $values.drainSeconds 1000 }}"
+OTEL_SERVICE_NAME: weir-{{ .name }}
+{{- with $values.telemetry.otlpEndpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . }}
+{{- end }}
+{{- if $values.metrics.enabled }}
+OTEL_METRICS_EXPORTER: prometheus
+OTEL_EXPORTER_PROMETHEUS_HOST: 0.0.0.0
+OTEL_EXPORTER_PROMETHEUS_PORT: "{{ include "weir.port.metrics" .root }}"
+{{- else }}
+OTEL_METRICS_EXPORTER: none
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.gateway" -}}
+{{- $root := .root -}}
+WEIR_HTTP_PORT: "{{ include "weir.port.public" $root }}"
+WEIR_HTTPS_PORT: "{{ include "weir.port.publicTls" $root }}"
+WEIR_CORS_ORIGINS: {{ join "," .service.corsOrigins | quote }}
+WEIR_TRUSTED_PROXIES: {{ join "," .service.trustedProxies | quote }}
+{{- if .service.tls.existingSecret }}
+WEIR_TLS_CERT: /etc/weir/tls/tls.crt
+WEIR_TLS_KEY: /etc/weir/tls/tls.key
+{{- end }}
+{{- range $name, $service := $root.Values.services }}
+{{- if and $service.enabled (ne $name "gateway") }}
+WEIR_UPSTREAM_{{ $name | upper | replace "-" "_" }}: http://{{ include "weir.fullname" $root }}-{{ $name }}:{{ include "weir.port.http" $root }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.auth" -}}
+WEIR_AUTH_SIGNING_KEYS_FILE: /etc/weir/auth/signing-keys.pem
+WEIR_AUTH_TRUSTED_PROXIES: {{ join "," .service.trustedProxies | quote }}
+{{- if .service.bootstrapOperator }}
+WEIR_BOOTSTRAP_OPERATOR_KEY_FILE: /etc/weir/auth/operator-key
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.wcs-signalling" -}}
+{{- end }}
+
+{{- define "weir.settings.media" -}}
+WEIR_MEDIA_WORKERS: "{{ .service.workers }}"
+{{- if eq .service.expose "HostPort" }}
+WEIR_MEDIA_PORT: "{{ .service.port }}"
+WEIR_RTSP_PORT: "{{ .service.rtspPort }}"
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.robot-channel" -}}
+{{- with include "weir.publicUrl" .root }}
+WEIR_PUBLIC_URL: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.hls-packager" -}}
+{{- with include "weir.publicUrl" .root }}
+WEIR_PUBLIC_URL: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "weir.settings.relay-push" -}}
+{{- end }}
