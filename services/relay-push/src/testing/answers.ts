@@ -1,0 +1,83 @@
+export interface OriginalAnswerOptions {
+  readonly direction: 'recvonly' | 'sendonly';
+  readonly usernameFragment?: string;
+  readonly password?: string;
+  readonly fingerprint?: string;
+  readonly address?: string;
+  readonly ports?: { readonly audio: number; readonly video: number };
+  readonly ssrcs?: { readonly audio: number; readonly video: number };
+}
+
+/**
+ * What the original server answers, as its documentation records it: no BUNDLE, a port for each m-line, one user
+ * fragment, no `a=setup`, `RTP/SAVPF`, feedback for all codecs at once. Only the numbers are ours to choose.
+ */
+export const originalAnswer = ({
+  direction,
+  usernameFragment = '90e14ad0-fdb2-11e8-bce2-a3f72476fb49cfmkh1cug233q2',
+  password = '40u9aoieitv0u62tol3pr1g3h4',
+  fingerprint = '33:7A:40:CF:1C:42:03:20:EE:E9:F9:95:24:2A:95:85:D6:25:A9:68:C6:CF:40:09:82:74:B4:11:22:33:44:55',
+  address = '188.40.244.249',
+  ports = { audio: 31_686, video: 31_920 },
+  ssrcs = { audio: 1_734_923_542, video: 1_329_233_369 },
+}: OriginalAnswerOptions): string => {
+  const transport = (port: number, kind: 'audio' | 'video') => [
+    `a=ice-pwd:${password}`,
+    `a=ice-ufrag:${usernameFragment}`,
+    `a=fingerprint:SHA-256 ${fingerprint}`,
+    `a=candidate:1 1 udp 2130706431 ${address} ${port} typ host`,
+    `a=candidate:1 2 udp 2130706431 ${address} ${port} typ host`,
+    'a=end-of-candidates',
+    'a=rtcp-mux',
+    `a=rtcp:${port} IN IP4 ${address}`,
+    `a=${direction}`,
+    ...(direction === 'sendonly' ? [`a=ssrc:${ssrcs[kind]} cname:rtp/${kind}/${usernameFragment}`] : []),
+  ];
+  const h264 = (payloadType: number, mode: number, profile: string) => [
+    `a=rtpmap:${payloadType} H264/90000`,
+    `a=fmtp:${payloadType} level-asymmetry-allowed=1;packetization-mode=${mode};profile-level-id=${profile}`,
+  ];
+  return [
+    ...['v=0', `o=Flashphoner 0 1544579813187 IN IP4 ${address}`, 's=Flashphoner/1.0', `c=IN IP4 ${address}`, 't=0 0'],
+    ...[`m=audio ${ports.audio} RTP/SAVPF 111 8 9`, `c=IN IP4 ${address}`, 'a=mid:audio'],
+    ...['a=rtpmap:111 opus/48000/2', 'a=rtpmap:8 PCMA/8000', 'a=rtpmap:9 G722/8000', 'a=ptime:20'],
+    ...transport(ports.audio, 'audio'),
+    ...[`m=video ${ports.video} RTP/SAVPF 100 127 102 125 96`, `c=IN IP4 ${address}`, 'a=mid:video'],
+    ...h264(100, 1, '42001f'),
+    ...h264(127, 1, '42e01f'),
+    ...h264(102, 0, '42001f'),
+    ...h264(125, 0, '42e01f'),
+    'a=rtpmap:96 VP8/90000',
+    ...['a=rtcp-fb:* ccm fir', 'a=rtcp-fb:* nack', 'a=rtcp-fb:* nack pli', 'a=rtcp-fb:* goog-remb'],
+    ...transport(ports.video, 'video'),
+  ]
+    .map((line) => `${line}\r\n`)
+    .join('');
+};
+
+const WEIR_TRANSPORT = [
+  'a=ice-ufrag:sejf6ky4vfkn4z3e18yfu122k1s0xok7',
+  'a=ice-pwd:gxhm22ju9jjy8sps4v7jshmqvvey0uuq',
+  'a=fingerprint:sha-256 25:5D:7D:DC:89:E1:99:17:19:F1:82:0C:8D:88:70:20:03:CC:44:F6:2E:6B:D0:D3:9D:09:2C:3B:0F:4C:DA:C5',
+  'a=setup:passive',
+  'a=candidate:udpcandidate 1 udp 1076558079 127.0.0.1 25605 typ host',
+  'a=candidate:tcpcandidate 1 tcp 1076276479 127.0.0.1 25605 typ host tcptype passive',
+  'a=end-of-candidates',
+  'a=rtcp-mux',
+  'a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time',
+  'a=recvonly',
+];
+
+/** What weir answers, recorded. */
+export const WEIR_ANSWER = [
+  ...['v=0', 'o=- 1795229513706 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=ice-lite'],
+  ...['a=group:BUNDLE audio video', 'a=msid-semantic: WMS *'],
+  ...['m=audio 25605 UDP/TLS/RTP/SAVPF 111', 'c=IN IP4 127.0.0.1', 'a=mid:audio', ...WEIR_TRANSPORT],
+  ...['a=rtpmap:111 opus/48000/2', 'a=fmtp:111 minptime=10;useinbandfec=1', 'a=rtcp-fb:111 nack'],
+  ...['m=video 25605 UDP/TLS/RTP/SAVPF 102', 'c=IN IP4 127.0.0.1', 'a=mid:video', ...WEIR_TRANSPORT],
+  'a=rtpmap:102 H264/90000',
+  'a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=800',
+  ...['a=rtcp-fb:102 nack', 'a=rtcp-fb:102 nack pli', 'a=rtcp-fb:102 ccm fir', 'a=rtcp-fb:102 goog-remb'],
+]
+  .map((line) => `${line}\r\n`)
+  .join('');
