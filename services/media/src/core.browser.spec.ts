@@ -36,7 +36,7 @@ afterAll(async () => {
   await redisServer.stop();
 });
 
-const stage = () => ({ context, core });
+const stage = () => ({ context, webRtc: recorded.webRtc });
 
 async function expectPicture(page: Page): Promise<Seen> {
   let seen = await see(page);

@@ -3,8 +3,8 @@ import { EndReason, ErrorCode, PlayRequestSchema, PublishRequestSchema, type Str
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { RecordedCore } from '../testing/recorded-core.js';
-import type { MediaCore, MediaCoreOptions } from './core.js';
+import { RecordedCore, type Overrides } from '../testing/recorded-core.js';
+import type { MediaCore } from './core.js';
 import { StreamRegistry } from './registry.js';
 
 let redisServer: TestServer;
@@ -14,7 +14,7 @@ let core: MediaCore;
 
 const ended = (sessionId: string) => recorded.find(sessionId, 'ended');
 
-async function start(overrides: Partial<MediaCoreOptions> = {}): Promise<void> {
+async function start(overrides: Overrides = {}): Promise<void> {
   recorded = await RecordedCore.start(redis, overrides);
   core = recorded.core;
 }
@@ -62,7 +62,7 @@ const publish = (
   streamName = 'cam',
   overrides: Partial<MessageInitShape<typeof PublishRequestSchema>> = {},
 ) =>
-  core.publish(
+  recorded.webRtc.publish(
     create(PublishRequestSchema, {
       tenant: 'demo',
       streamName,
@@ -74,7 +74,9 @@ const publish = (
   );
 
 const play = (sessionId: string, offerSdp = offer({ direction: 'recvonly' }), streamName = 'cam') =>
-  core.play(create(PlayRequestSchema, { tenant: 'demo', streamName, sessionId, ownerId: 'owner-1', offerSdp }));
+  recorded.webRtc.play(
+    create(PlayRequestSchema, { tenant: 'demo', streamName, sessionId, ownerId: 'owner-1', offerSdp }),
+  );
 
 const foundNames = async () => (await core.findStreams('demo', '')).map((info: StreamInfo) => info.streamName);
 

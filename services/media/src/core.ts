@@ -1,52 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { create } from '@bufbuild/protobuf';
-import {
-  EndReason,
-  ErrorCode,
-  IceTransport,
-  StreamInfoSchema,
-  WeirError,
-  type BitrateLimits,
-  type PlayRequest,
-  type PublishRequest,
-  type StreamInfo,
-  type StreamSignal,
-} from '@weir/contracts';
-import {
-  codecName,
-  dialectKey,
-  negotiatePlay,
-  negotiatePublish,
-  NoCommonCodecsError,
-  parseOffer,
-  routerCodecs,
-  SdpError,
-  writeAnswer,
-  type AnswerSection,
-  type Offer,
-  type PlaySection,
-  type PublishSection,
-  type ReceiveSection,
-  type SendSection,
-} from '@weir/media-core';
+import { EndReason, ErrorCode, WeirError, type StreamInfo, type StreamSignal } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
-import type { types as mediasoup } from 'mediasoup';
 import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
-import { WebRtcPeer } from './peer.js';
 import type { StreamRegistry } from './registry.js';
-import { ProducedTrack } from './produced-track.js';
-import {
-  PlayerSession,
-  PublisherSession,
-  type Session,
-  type SessionIdentity,
-  type SessionStatsInit,
-} from './session.js';
+import { PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
 import { takeSnapshot } from './snapshot.js';
 import { Stream, type StreamListener, type StreamSource } from './stream.js';
-import type { LentTrack } from './track.js';
-import type { MediaWorker, RouterLease, WorkerPool } from './worker-pool.js';
+import type { MediaWorker, WorkerPool } from './worker-pool.js';
 
 /** What `StreamChanged` and the liveness of other nodes are to the core. */
 export interface Surroundings {
@@ -66,17 +27,8 @@ export interface MediaCoreOptions {
   notifier: SessionNotifier;
   surroundings: Surroundings;
   log: Logger;
-  connectTimeoutMs: number;
-  consentTimeoutMs: number;
-  noMediaTimeoutMs: number;
-  maxBitrateBps: number;
   maxSessions: number;
   ffmpegBin: string;
-}
-
-export interface Answer {
-  answerSdp: string;
-  codecs: { audio: string; video: string };
 }
 
 /** How long a name that is taken may take to come free before its new publisher is refused. */
@@ -84,8 +36,6 @@ const NAME_WAIT_MS = 800;
 const NAME_RETRY_MS = 50;
 const REGISTRY_REFRESH_MS = 3_000;
 const TICK_MS = 500;
-/** Two requests for a key frame within this time become one, so that a crowd of joiners costs one key frame. */
-const KEY_FRAME_REQUEST_DELAY_MS = 250;
 const MAX_NAME_LENGTH = 256;
 
 /** The streams and sessions of one media node. */
@@ -124,53 +74,25 @@ export class MediaCore {
     return [...this.streams.values()].filter(({ source }) => source.transcoding).length;
   }
 
-  /** Receives a stream from a WebRTC client. Its name is claimed before any media is touched. */
-  async publish(request: PublishRequest): Promise<Answer> {
-    this.assertRoom();
-    checkName(request.tenant, request.streamName);
-    this.assertFreshId(request.sessionId);
-    const offer = refusing(() => parseOffer(request.offerSdp));
-    const { sections } = refusing(() => negotiatePublish(offer));
-    const codecs = codecNames(sections);
-    const info = create(StreamInfoSchema, {
-      tenant: request.tenant,
-      streamName: request.streamName,
-      nodeId: this.options.nodeId,
-      startedAtMs: BigInt(Date.now()),
-      codecs,
-      protocol: request.protocol,
-      publisherSessionId: request.sessionId,
-      labels: request.labels,
-    });
-    info.epoch = await this.claimName(info);
-    this.options.surroundings.watchOwner(request.ownerId);
-    try {
-      return { answerSdp: await this.receive(request, offer, sections, info), codecs };
-    } catch (error) {
-      await this.options.registry.release(info.tenant, info.streamName, info.epoch);
-      throw error;
-    }
-  }
-
-  /**
-   * Claims a name for a source that isn't there yet. Its session exists from now on; it opens the stream itself when
-   * it knows its tracks.
-   */
-  async reserve(identity: SessionIdentity, info: StreamInfo, makeSession: () => Session): Promise<void> {
+  /** Claims a name for a stream that is about to begin; it is kept until the stream is opened or the claim given up. */
+  async claim(info: StreamInfo): Promise<void> {
     this.assertRoom();
     checkName(info.tenant, info.streamName);
-    this.assertFreshId(identity.sessionId);
     info.epoch = await this.claimName(info);
-    this.options.surroundings.watchOwner(identity.ownerId);
     this.reserved.set(streamKey(info.tenant, info.streamName), info);
-    this.sessions.set(identity.sessionId, makeSession());
   }
 
-  /** The session of a source that never opened its stream, or whose stream has ended, is gone. */
-  release(session: Session, info: StreamInfo): void {
-    this.forget(session);
-    if (!this.reserved.delete(streamKey(info.tenant, info.streamName))) return;
-    this.releaseName(info);
+  /** Gives up the name of a stream that has not begun. */
+  unclaim(info: StreamInfo): void {
+    if (this.reserved.delete(streamKey(info.tenant, info.streamName))) this.releaseName(info);
+  }
+
+  /** From now on the session is its owner's, and ends with him. */
+  addSession(session: Session): void {
+    const { sessionId, ownerId } = session.identity;
+    this.assertFreshId(sessionId);
+    this.sessions.set(sessionId, session);
+    this.options.surroundings.watchOwner(ownerId);
   }
 
   /** A stream begins on this node. Its name has been claimed, its session is known. */
@@ -195,31 +117,9 @@ export class MediaCore {
     return stream;
   }
 
-  /** Somebody receives a stream on an owner's behalf. */
-  addViewer(session: Session & StreamListener, stream: Stream): void {
-    this.assertFreshId(session.identity.sessionId);
-    stream.join(session);
-    this.sessions.set(session.identity.sessionId, session);
-    this.options.surroundings.watchOwner(session.identity.ownerId);
-  }
-
   forget(session: Session): void {
     this.sessions.delete(session.identity.sessionId);
     this.nextStatsMs.delete(session);
-  }
-
-  /** Sends a stream of this node to a WebRTC client. */
-  async play(request: PlayRequest): Promise<Answer & { stream: StreamInfo }> {
-    this.assertRoom();
-    this.assertFreshId(request.sessionId);
-    const stream = this.streamOf(request.tenant, request.streamName);
-    const offer = refusing(() => parseOffer(request.offerSdp));
-    const { sections } = refusing(() =>
-      negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
-    );
-    const answerSdp = await this.send(request, offer, sections, stream);
-    this.options.surroundings.watchOwner(request.ownerId);
-    return { answerSdp, codecs: codecNames(sections), stream: stream.info };
   }
 
   closeSession(sessionId: string, reason: EndReason): void {
@@ -277,10 +177,12 @@ export class MediaCore {
     this.options.workers.close();
   }
 
-  private assertFreshId(sessionId: string): void {
+  /** @throws WeirError INVALID */
+  assertFreshId(sessionId: string): void {
     if (this.sessions.has(sessionId)) throw new WeirError(ErrorCode.INVALID, 'the session id is in use', { sessionId });
   }
 
+  /** @throws WeirError UNAVAILABLE, EXHAUSTED */
   assertRoom(): void {
     if (this.draining) throw new WeirError(ErrorCode.UNAVAILABLE, 'the media node is shutting down');
     const { maxSessions } = this.options;
@@ -293,6 +195,7 @@ export class MediaCore {
     return this.streams.get(streamKey(tenant, streamName));
   }
 
+  /** @throws WeirError NOT_FOUND */
   streamOf(tenant: string, streamName: string): Stream {
     const stream = this.streams.get(streamKey(tenant, streamName));
     if (stream === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream', { tenant, streamName });
@@ -325,176 +228,11 @@ export class MediaCore {
     }
   }
 
-  private async receive(
-    request: PublishRequest,
-    offer: Offer,
-    sections: readonly PublishSection[],
-    info: StreamInfo,
-  ): Promise<string> {
-    const worker = this.pickWorker();
-    const home = await this.leaseRouter(worker, sections);
-    const transports: mediasoup.WebRtcTransport[] = [];
-    try {
-      const answered = await this.openTransports(home, offer, sections, request.iceTransport, transports);
-      const maxBps = Number(request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
-      await Promise.all(transports.map((transport) => transport.setMaxIncomingBitrate(maxBps)));
-      const tracks = await Promise.all(
-        sections.filter((section) => section.tag === 'receive').map((section) => produce(section, answered, home)),
-      );
-      const answerSdp = writeAnswer({
-        offer,
-        transports: answered,
-        sections,
-        bitrate: bitrateOf(request.bitrate),
-        originId: Date.now(),
-      });
-      this.openPublisher(request, info, home, transports, tracks);
-      return answerSdp;
-    } catch (error) {
-      for (const transport of transports) transport.close();
-      home.release();
-      throw error;
-    }
-  }
-
-  private openPublisher(
-    request: PublishRequest,
-    info: StreamInfo,
-    home: RouterLease,
-    transports: mediasoup.WebRtcTransport[],
-    tracks: readonly ProducedTrack[],
-  ): void {
-    const session = new PublisherSession({
-      identity: request,
-      notifier: this.options.notifier,
-      home,
-      tracks,
-      noMediaTimeoutMs: this.options.noMediaTimeoutMs,
-      nowMs: performance.now(),
-    });
-    session.peer = new WebRtcPeer(
-      transports,
-      { connectMs: this.options.connectTimeoutMs },
-      () => session.onPeerConnected(performance.now()),
-      (reason) => session.end(reason),
-    );
-    this.sessions.set(request.sessionId, session);
-    session.stream = this.openStream(info, session, session);
-  }
-
-  private async send(
-    request: PlayRequest,
-    offer: Offer,
-    sections: readonly PlaySection[],
-    stream: Stream,
-  ): Promise<string> {
-    const lease = await this.leaseRouter(this.pickWorker(homeWorkerOf(stream)), sections);
-    const transports: mediasoup.WebRtcTransport[] = [];
-    const lent: LentTrack[] = [];
-    try {
-      const answered = await this.openTransports(lease, offer, sections, request.iceTransport, transports);
-      const consumers: mediasoup.Consumer[] = [];
-      const answerSections: AnswerSection[] = [];
-      for (const section of sections) {
-        if (section.tag !== 'send') {
-          answerSections.push(section);
-          continue;
-        }
-        const track = stream.track(section.kind);
-        const transport = answered[section.transportIndex];
-        if (track === undefined || transport === undefined) throw new Error('a negotiated section has no track');
-        const lentTrack = await track.lend(lease);
-        lent.push(lentTrack);
-        const consumer = await consume(transport, lentTrack.producerId, section);
-        consumers.push(consumer);
-        answerSections.push({ ...section, sent: sentRtp(consumer, request.sessionId, section) });
-      }
-      const answerSdp = writeAnswer({
-        offer,
-        transports: answered,
-        sections: answerSections,
-        originId: Date.now(),
-      });
-      // The stream may have ended while the transports were made.
-      this.streamOf(request.tenant, request.streamName);
-      this.openPlayer(request, stream, lease, transports, lent, consumers);
-      return answerSdp;
-    } catch (error) {
-      for (const transport of transports) transport.close();
-      for (const track of lent) track.release();
-      lease.release();
-      throw error;
-    }
-  }
-
-  private openPlayer(
-    request: PlayRequest,
-    stream: Stream,
-    lease: RouterLease,
-    transports: mediasoup.WebRtcTransport[],
-    lent: readonly LentTrack[],
-    consumers: readonly mediasoup.Consumer[],
-  ): void {
-    const session: PlayerSession = new PlayerSession({
-      identity: request,
-      notifier: this.options.notifier,
-      stream,
-      lease,
-      lent,
-      consumers,
-      onClosed: () => this.forget(session),
-    });
-    session.peer = new WebRtcPeer(
-      transports,
-      { connectMs: this.options.connectTimeoutMs },
-      () => session.onPeerConnected(),
-      (reason) => session.end(reason),
-    );
-    stream.join(session);
-    this.sessions.set(request.sessionId, session);
-    joinMetrics.played(stream.info.codecs?.video ?? '');
-  }
-
+  /** @throws WeirError UNAVAILABLE while no worker lives */
   pickWorker(preferred?: MediaWorker): MediaWorker {
     const worker = this.options.workers.pick(preferred);
     if (worker === undefined) throw new WeirError(ErrorCode.UNAVAILABLE, 'no media worker lives at this moment');
     return worker;
-  }
-
-  private leaseRouter(worker: MediaWorker, sections: readonly (PublishSection | PlaySection)[]): Promise<RouterLease> {
-    const codecs = routerCodecs(sections) as mediasoup.RouterRtpCodecCapability[];
-    return worker.leaseRouter(dialectKey(routerCodecs(sections)), codecs);
-  }
-
-  /** One transport for each of the offer's, connected; pushed to `opened` as they are made, for the caller's clean-up. */
-  private async openTransports(
-    { router, worker }: RouterLease,
-    offer: Offer,
-    sections: readonly (PublishSection | PlaySection)[],
-    iceTransport: IceTransport,
-    opened: mediasoup.WebRtcTransport[],
-  ): Promise<(mediasoup.WebRtcTransport | undefined)[]> {
-    const tcpOnly = iceTransport === IceTransport.TCP;
-    return Promise.all(
-      offer.transports.map(async ({ dtlsParameters, mediaIndexes }) => {
-        if (mediaIndexes.every((index) => sections[index]?.tag === 'rejected')) return undefined;
-        const transport = await router.createWebRtcTransport({
-          webRtcServer: worker.webRtcServer,
-          enableUdp: !tcpOnly,
-          enableTcp: true,
-          preferUdp: true,
-          iceConsentTimeout: Math.ceil(this.options.consentTimeoutMs / 1_000),
-          initialAvailableOutgoingBitrate: 2_000_000,
-        });
-        opened.push(transport);
-        worker.transportCount += 1;
-        transport.observer.once('close', () => {
-          worker.transportCount -= 1;
-        });
-        await transport.connect({ dtlsParameters: dtlsParameters as mediasoup.DtlsParameters });
-        return transport;
-      }),
-    );
   }
 
   private onStreamEnded(stream: Stream, reason: EndReason): void {
@@ -581,67 +319,3 @@ function checkName(tenant: string, streamName: string): void {
   if (streamName === '' || streamName.length > MAX_NAME_LENGTH)
     throw new WeirError(ErrorCode.INVALID, `a stream name has 1 to ${MAX_NAME_LENGTH} characters`);
 }
-
-const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
-  (stream.track('video') ?? stream.track('audio'))?.homeWorker;
-
-/** Turns what is wrong with an offer into an error of the contract. */
-function refusing<Result>(work: () => Result): Result {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof NoCommonCodecsError)
-      throw new WeirError(ErrorCode.NO_COMMON_CODECS, error.message, {}, { cause: error });
-    if (error instanceof SdpError)
-      throw new WeirError(ErrorCode.INVALID, error.message, { sdp: error.code }, { cause: error });
-    throw error;
-  }
-}
-
-function codecNames(sections: readonly (PublishSection | PlaySection)[]): { audio: string; video: string } {
-  const used = sections.filter((section) => section.tag === 'receive' || section.tag === 'send');
-  const name = (kind: 'audio' | 'video') => {
-    const section = used.find((candidate) => candidate.kind === kind);
-    return section === undefined ? '' : codecName(section);
-  };
-  return { audio: name('audio'), video: name('video') };
-}
-
-async function produce(
-  section: ReceiveSection,
-  transports: readonly (mediasoup.WebRtcTransport | undefined)[],
-  home: RouterLease,
-): Promise<ProducedTrack> {
-  const transport = transports[section.transportIndex];
-  if (transport === undefined) throw new Error('a negotiated section has no transport');
-  const producer = await transport.produce({
-    kind: section.kind,
-    rtpParameters: section.rtpParameters as mediasoup.RtpParameters,
-    keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
-  });
-  return new ProducedTrack(section.streamCodec, producer, home);
-}
-
-const consume = (
-  transport: mediasoup.WebRtcTransport,
-  producerId: string,
-  section: SendSection,
-): Promise<mediasoup.Consumer> =>
-  transport.consume({
-    producerId,
-    rtpCapabilities: section.rtpCapabilities as mediasoup.RtpCapabilities,
-    // mediasoup's word for keeping packets to send them again; the player asks for them by NACK.
-    enableRtx: section.kind === 'video',
-  });
-
-function sentRtp(consumer: mediasoup.Consumer, sessionId: string, section: SendSection) {
-  const ssrc = consumer.rtpParameters.encodings?.[0]?.ssrc;
-  if (ssrc === undefined) throw new Error('mediasoup gave a consumer no SSRC');
-  const streamId = sessionId.replace(/[^A-Za-z0-9-]/g, '');
-  return { ssrc, cname: streamId, streamId, trackId: `${streamId}-${section.kind}` };
-}
-
-const bitrateOf = (limits: BitrateLimits | undefined): { minBps?: number; maxBps?: number } => ({
-  minBps: Number(limits?.minBps ?? 0n),
-  maxBps: Number(limits?.maxBps ?? 0n),
-});

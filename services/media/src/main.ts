@@ -13,6 +13,7 @@ import { RtspServer } from './rtsp-server.js';
 import { serveMedia, serveMediaRtp } from './serve.js';
 import { mediaSettings } from './settings.js';
 import { Sources } from './sources.js';
+import { WebRtc } from './webrtc.js';
 import { WorkerPool } from './worker-pool.js';
 
 /** After this time every node that lives has been heard. */
@@ -60,12 +61,17 @@ await runService({
         watchOwner: (ownerId) => owners.expect(ownerId),
       },
       log,
+      maxSessions: config.WEIR_MEDIA_MAX_SESSIONS,
+      ffmpegBin: config.FFMPEG_BIN,
+    });
+    const webRtc = new WebRtc({
+      nodeId: instanceId,
+      core,
+      notifier,
       connectTimeoutMs: config.WEIR_MEDIA_ICE_TIMEOUT_MS,
       consentTimeoutMs: config.WEIR_MEDIA_CONSENT_TIMEOUT_MS,
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
       maxBitrateBps: config.WEIR_MEDIA_MAX_BITRATE_BPS,
-      maxSessions: config.WEIR_MEDIA_MAX_SESSIONS,
-      ffmpegBin: config.FFMPEG_BIN,
     });
     observeLoad(workers, () => core.load);
 
@@ -98,7 +104,7 @@ await runService({
       access,
       log,
     });
-    serveMedia(bus, instanceId, core);
+    serveMedia(bus, instanceId, core, webRtc);
     serveMediaRtp(bus, sources);
 
     return {

@@ -70,7 +70,7 @@ export class RtspPull {
     const { session, log } = this.options;
     const detail = describeEnd(reason);
     this.attempt += 1;
-    const delayMs = retryDelayMs(reason, this.attempt, Math.random());
+    const delayMs = retryDelayMs(this.hasPlayed ? afterPlaying(reason) : reason, this.attempt, Math.random());
     if (delayMs === undefined || (!this.hasPlayed && !isFault(reason))) {
       session.end(EndReason.SOURCE_FAILED, detail);
       return;
@@ -87,6 +87,13 @@ export class RtspPull {
 /** Faults may pass by themselves; all else is an answer. */
 const isFault = ({ tag }: ClientEndReason): boolean =>
   tag === 'unreachable' || tag === 'closed-by-server' || tag === 'timed-out' || tag === 'media-silent';
+
+/**
+ * A source that has played and now refuses, as a server does whose camera is away, is asked as soon again as one that
+ * can't be reached. One that wants another password isn't: some lock out who tries too often.
+ */
+const afterPlaying = (reason: ClientEndReason): ClientEndReason =>
+  reason.tag === 'refused' || reason.tag === 'no-tracks' ? { tag: 'unreachable' } : reason;
 
 function describeEnd(reason: ClientEndReason): string {
   switch (reason.tag) {

@@ -30,7 +30,7 @@ afterAll(async () => {
   await redisServer.stop();
 });
 
-const stage = () => ({ context, core: node.recorded.core });
+const stage = () => ({ context, webRtc: node.recorded.webRtc });
 
 async function camera(options: readonly string[]): Promise<void> {
   node.push(await node.awaitPush('cam', 's1'), options);

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { EndReason } from '@weir/contracts';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
 
 let redisServer: TestServer;
@@ -161,7 +161,10 @@ describe('RTSP', () => {
       lens.kill('SIGKILL');
       const stream = node.recorded.core.findLocal('demo', 'pulled');
       await waitFor(() => stream?.source.broken === true, { timeoutMs: 15_000 });
-      camera.push(await camera.awaitPush('lens', 'c2', 60_000).catch(() => cameraUrl));
+      await waitFor(() => camera.recorded.has('c1', 'ended'));
+      const asked = vi.spyOn(camera.recorded.core, 'findLocal');
+      await waitFor(() => asked.mock.results.length > 0, { what: 'an attempt that is refused' });
+      camera.push(await camera.awaitPush('lens', 'c2', 60_000));
       await waitFor(() => stream?.source.broken === false, { timeoutMs: 20_000 });
       expect(ended('s1')).toBeUndefined();
     } finally {

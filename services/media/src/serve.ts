@@ -2,12 +2,13 @@ import { EndReason, Media, MediaRtp } from '@weir/contracts';
 import type { Bus } from '@weir/bus';
 import type { MediaCore } from './core.js';
 import type { Sources } from './sources.js';
+import type { WebRtc } from './webrtc.js';
 
 /** Answers the contract's `Media` service with the core. */
-export function serveMedia(bus: Bus, nodeId: string, core: MediaCore): void {
+export function serveMedia(bus: Bus, nodeId: string, core: MediaCore, webRtc: WebRtc): void {
   const { method } = Media;
-  bus.serve(method.publish, async (request) => ({ nodeId, ...(await core.publish(request)) }));
-  bus.serve(method.play, (request) => core.play(request));
+  bus.serve(method.publish, async (request) => ({ nodeId, ...(await webRtc.publish(request)) }));
+  bus.serve(method.play, (request) => webRtc.play(request));
   bus.serve(method.closeSession, async ({ sessionId, reason }) => {
     core.closeSession(sessionId, reason === EndReason.UNSPECIFIED ? EndReason.CLIENT : reason);
     return {};

@@ -114,7 +114,8 @@ export class Sources {
         notifier,
         onClosed: () => core.forget(session),
       });
-      core.addViewer(session, stream);
+      core.addSession(session);
+      stream.join(session);
     } catch (error) {
       for (const each of sent) each.sent.close();
       throw error;
@@ -155,10 +156,13 @@ export class Sources {
       onClosed: (closed) => {
         const path = rtspPath(info);
         if (this.pushes.get(path) === closed) this.pushes.delete(path);
-        core.release(closed, info);
+        core.forget(closed);
+        core.unclaim(info);
       },
     });
-    await core.reserve(identity, info, () => session);
+    core.assertFreshId(identity.sessionId);
+    await core.claim(info);
+    core.addSession(session);
     return session;
   }
 
@@ -217,7 +221,9 @@ export class Sources {
         nowMs: performance.now(),
       });
       session.peer = new FeedLink(transports, () => session.onPeerConnected(performance.now()));
-      await core.reserve(identity, info, () => session);
+      core.assertFreshId(identity.sessionId);
+      await core.claim(info);
+      core.addSession(session);
       session.stream = core.openStream(info, session, session);
       return transports.map(({ tuple }) => ({ ip: internalAddress, port: tuple.localPort }));
     } catch (error) {

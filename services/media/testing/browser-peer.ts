@@ -1,12 +1,12 @@
 import { create } from '@bufbuild/protobuf';
 import { IceTransport, PlayRequestSchema, PublishRequestSchema } from '@weir/contracts';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
-import type { MediaCore } from '../src/core.js';
+import type { WebRtc } from '../src/webrtc.js';
 
 /** Where pages are opened and whom they publish to and play from. */
 export interface Stage {
   context: BrowserContext;
-  core: MediaCore;
+  webRtc: WebRtc;
 }
 
 export const startChromium = (): Promise<Browser> =>
@@ -31,7 +31,7 @@ export interface PeerOptions {
 
 /** A page that publishes: left half red, right half blue, with a tone. */
 export async function publish(
-  { context, core }: Stage,
+  { context, webRtc }: Stage,
   sessionId: string,
   options: PeerOptions & { tcp?: boolean; streamName?: string } = {},
 ) {
@@ -73,7 +73,7 @@ export async function publish(
     Object.assign(window, { pc });
     return offer.sdp ?? '';
   }, options);
-  const answer = await core.publish(
+  const answer = await webRtc.publish(
     create(PublishRequestSchema, {
       tenant: 'demo',
       streamName: options.streamName ?? 'cam',
@@ -88,7 +88,7 @@ export async function publish(
 }
 
 export async function play(
-  { context, core }: Stage,
+  { context, webRtc }: Stage,
   sessionId: string,
   options: PeerOptions & { streamName?: string; tcp?: boolean } = {},
 ) {
@@ -121,7 +121,7 @@ export async function play(
     options.unbundle === true
       ? offerSdp.replace(/a=group:BUNDLE[^\r]*\r\n/, '').replaceAll('a=bundle-only\r\n', '')
       : offerSdp;
-  const answer = await core.play(
+  const answer = await webRtc.play(
     create(PlayRequestSchema, {
       tenant: 'demo',
       streamName: options.streamName ?? 'cam',

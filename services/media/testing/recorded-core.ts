@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import type { SessionNotifier } from '../src/notifier.js';
 import { MediaCore, type MediaCoreOptions } from '../src/core.js';
 import { StreamRegistry } from '../src/registry.js';
+import { WebRtc, type WebRtcOptions } from '../src/webrtc.js';
 import { WorkerPool } from '../src/worker-pool.js';
 
 export interface Told {
@@ -14,18 +15,22 @@ export interface Told {
   height?: number;
 }
 
+/** Settings that differ from those of the tests. */
+export type Overrides = Partial<Pick<MediaCoreOptions, 'maxSessions'> & Pick<WebRtcOptions, 'connectTimeoutMs'>>;
+
 /** A media core on real workers and a real Redis whose words to owners and to the other nodes are written down. */
 export class RecordedCore {
   readonly told: Told[] = [];
   readonly streamEvents: { name: string; what: 'started' | 'ended'; reason?: EndReason }[] = [];
   readonly goneNodes = new Set<string>();
   readonly core: MediaCore;
+  readonly webRtc: WebRtc;
   readonly notifier: SessionNotifier;
 
   private constructor(
     readonly workers: WorkerPool,
     redis: Redis,
-    overrides: Partial<MediaCoreOptions>,
+    overrides: Overrides,
   ) {
     const { told, streamEvents } = this;
     this.notifier = {
@@ -49,17 +54,23 @@ export class RecordedCore {
         watchOwner: () => undefined,
       },
       log: createLogger('media', 'node-1', 'silent'),
-      connectTimeoutMs: 60_000,
-      consentTimeoutMs: 15_000,
-      noMediaTimeoutMs: 15_000,
-      maxBitrateBps: 5_000_000,
       maxSessions: 8,
       ffmpegBin: 'ffmpeg',
       ...overrides,
     });
+    this.webRtc = new WebRtc({
+      nodeId: 'node-1',
+      core: this.core,
+      notifier: this.notifier,
+      connectTimeoutMs: 60_000,
+      consentTimeoutMs: 15_000,
+      noMediaTimeoutMs: 15_000,
+      maxBitrateBps: 5_000_000,
+      ...overrides,
+    });
   }
 
-  static async start(redis: Redis, overrides: Partial<MediaCoreOptions> = {}): Promise<RecordedCore> {
+  static async start(redis: Redis, overrides: Overrides = {}): Promise<RecordedCore> {
     await redis.flushall();
     const workers = await WorkerPool.start({
       workerCount: 2,

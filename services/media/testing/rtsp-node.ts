@@ -9,8 +9,7 @@ import type { Redis } from 'ioredis';
 import { RtspAccess } from '../src/rtsp-access.js';
 import { RtspServer } from '../src/rtsp-server.js';
 import { Sources } from '../src/sources.js';
-import type { MediaCoreOptions } from '../src/core.js';
-import { RecordedCore } from './recorded-core.js';
+import { RecordedCore, type Overrides } from './recorded-core.js';
 
 /** The password of somebody who may play everything of the tenant `demo`. */
 export const PLAYER_TOKEN = 'a-player';
@@ -25,7 +24,7 @@ export class RtspNode {
     readonly server: RtspServer,
   ) {}
 
-  static async start(redis: Redis, overrides: Partial<MediaCoreOptions> = {}, allow = '127.0.0.0/8') {
+  static async start(redis: Redis, overrides: Overrides = {}, allow = '127.0.0.0/8') {
     const recorded = await RecordedCore.start(redis, { maxSessions: 100, ...overrides });
     const port = await freePort();
     const log = createLogger('media', 'node-1', 'silent');
