@@ -55,6 +55,7 @@ export class LiveMedia {
   #nextMsn: number;
   #nextInitId = 0;
   #segmentMs = 0;
+  #hasSegment = false;
   #rendered: { full?: string; skipped?: string } = {};
 
   constructor(options: LiveMediaOptions) {
@@ -70,6 +71,10 @@ export class LiveMedia {
 
   get isReady(): boolean {
     return this.#playlist.isReady;
+  }
+
+  get hasSegment(): boolean {
+    return this.#hasSegment;
   }
 
   get hasEnded(): boolean {
@@ -106,6 +111,7 @@ export class LiveMedia {
           break;
         case 'segment-end':
           this.#segmentMs = 0;
+          this.#hasSegment = true;
           break;
         case 'stream-end':
           break;
@@ -119,11 +125,10 @@ export class LiveMedia {
     return parts;
   }
 
-  /** True as soon as there is something to play. */
-  async ready(options: WaitOptions): Promise<boolean> {
-    return (
-      (await this.#room.wait(() => this.#playlist.isReady || this.#playlist.hasEnded || undefined, options)) ?? false
-    );
+  /** Waits for something to play: a part, or for players that know no parts a finished segment. */
+  async ready(what: 'part' | 'segment', options: WaitOptions): Promise<void> {
+    const has = () => (what === 'part' ? this.#playlist.isReady : this.#hasSegment) || this.#playlist.hasEnded;
+    await this.#room.wait(() => has() || undefined, options);
   }
 
   /** Blocking playlist reload; `late` when what was asked for didn't come in time. */
@@ -154,8 +159,8 @@ export class LiveMedia {
     ));
   }
 
-  /** The multivariant playlist. @param query of the media playlist's address, percent-encoded */
-  index(query: string | undefined): string {
+  /** The multivariant playlist. @param query of the media playlist's address, percent-encoded, or empty */
+  index(query: string): string {
     const { ms, bytes, frames } = this.#measured;
     const measuredBps = ms > 0 ? (bytes * 8_000) / ms : NEUTRAL_BPS;
     const { peakBps, averageBps } = this.#playlist.bandwidth ?? { peakBps: measuredBps, averageBps: undefined };

@@ -88,7 +88,7 @@ export class StreamController {
     });
   }
 
-  @Delete('*path')
+  @Delete('*')
   delete(@Req() request: FastifyRequest): Promise<Envelope<{ stopped: boolean }>> {
     return inSpan('hls stop', request, async () => {
       await this.videos.authenticate(request);
@@ -106,7 +106,7 @@ export class StreamController {
     return success({ streams: all.map((packaging) => this.#status(request, packaging)) });
   }
 
-  @Get('*path')
+  @Get('*')
   async get(
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,

@@ -157,8 +157,10 @@ const INPUT = [
   ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe,udp,rtp'],
   ...['-analyzeduration', '1000000', '-fflags', 'nobuffer', '-max_delay', '200000', '-f', 'sdp', '-i', 'pipe:0'],
 ];
+/** Parameter sets go into the stream, and pictures keep their times. */
 const TO_H264 = [
   ...['-c:v', 'libx264', '-preset', 'veryfast', '-tune', 'zerolatency', '-profile:v', 'main', '-threads', '2'],
+  ...['-flags:v', '-global_header', '-fps_mode:v', 'passthrough'],
   ...['-pix_fmt', 'yuv420p', '-g', '300', '-maxrate', '3M', '-bufsize', '1500k'],
 ];
 const TO_AAC = ['-c:a', 'aac', '-ar', '48000', '-ac', '2', '-b:a', '128k'];

@@ -31,7 +31,7 @@ export class VideosController {
     @Inject(HlsMetrics) private readonly metrics: HlsMetrics,
   ) {}
 
-  @Get('*path')
+  @Get('*')
   async get(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const path = parseVideoPath(request.url.split('?', 1)[0] ?? '');
     if (path === undefined) throw new NotFoundException('There is nothing at this path');

@@ -37,6 +37,12 @@ export interface Resource {
   readonly byTicket: boolean;
 }
 
+/**
+ * Query parameter of a player that begins with a playlist that has parts only. Others are first given one with a
+ * segment, because to them it would be empty, and some fail at that.
+ */
+const TAKES_PARTS = 'parts';
+
 const notFound = (what: string): WeirError => new WeirError(ErrorCode.NOT_FOUND, what);
 const notYet = (): WeirError => new WeirError(ErrorCode.UNAVAILABLE, 'It did not come in time; ask again');
 
@@ -101,12 +107,15 @@ export class Videos {
   async index(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging, admitted } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
     if (!packaging.live.isReady) throw notYet();
-    return packaging.live.index(admitted.query);
+    const queries = [admitted.query, viewer.query.has(TAKES_PARTS) ? `${TAKES_PARTS}=1` : undefined];
+    return packaging.live.index(queries.filter((query) => query !== undefined).join('&'));
   }
 
   async media(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging } = await this.#playlistOf(viewer, target, () => true);
     const { live } = packaging;
+    const takesParts = viewer.query.has('_HLS_msn') || viewer.query.has(TAKES_PARTS);
+    if (!takesParts && !live.hasSegment) await this.#waitForStart(viewer, packaging, 'segment');
     const directives = {
       msn: viewer.query.get('_HLS_msn') ?? undefined,
       part: viewer.query.get('_HLS_part') ?? undefined,
@@ -166,9 +175,7 @@ export class Videos {
     packaging.asked();
     packaging.viewers.saw(`${admitted.digest} ${viewer.address}`);
     if (!packaging.live.isReady) {
-      const { startTimeoutMs: timeoutMs } = this.ports;
-      const options = { timeoutMs, signal: viewer.signal };
-      await this.#waiting(viewer, packaging, () => packaging.live.ready(options));
+      await this.#waitForStart(viewer, packaging, 'part');
       if (packaging.live.isReady) this.ports.metrics.started(performance.now() - beganMs);
     }
     return { packaging, admitted };
@@ -188,6 +195,11 @@ export class Videos {
 
   #streamNameOf(tenant: string, target: VideoTarget): Promise<string> | string {
     return this.ports.packagings.at(tenant, target)?.streamName ?? this.ports.targets.streamNameOf(tenant, target);
+  }
+
+  async #waitForStart(viewer: Viewer, packaging: Packaging, what: 'part' | 'segment'): Promise<void> {
+    const options = { timeoutMs: this.ports.startTimeoutMs, signal: viewer.signal };
+    await this.#waiting(viewer, packaging, () => packaging.live.ready(what, options));
   }
 
   #waiting<Result>(

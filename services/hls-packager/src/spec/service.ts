@@ -1,0 +1,95 @@
+import 'reflect-metadata';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Bus } from '@weir/bus';
+import { InstanceEvents } from '@weir/contracts';
+import { parseSettings, platformSettings } from '@weir/platform';
+import { startNats, startRedis, type TestServer } from '@weir/testing';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { AppModule, httpAdapter } from '../app.module.js';
+import { hlsSettings } from '../config.js';
+import { HlsPackager } from '../hls-packager.js';
+import { FakeAuth } from './fake-auth.js';
+import { FakeMedia } from './fake-media.js';
+
+export interface Running {
+  readonly packager: HlsPackager;
+  readonly bus: Bus;
+  readonly url: string;
+  readonly port: number;
+  /** In order. */
+  stop(): Promise<void>;
+  /** As far as viewers can tell, by kill -9: no answer, no end of a playlist. */
+  die(): Promise<void>;
+}
+
+export interface Servers {
+  readonly nats: TestServer;
+  readonly redis: TestServer;
+}
+
+/** The service, in this process, on the servers of a test. */
+export async function startService(
+  servers: Servers,
+  env: Record<string, string> = {},
+  { instanceId = `hls-packager-${Math.random()}`, port = 0, logLines = [] as string[] } = {},
+): Promise<Running> {
+  const config = parseSettings({ ...platformSettings, ...hlsSettings }, env);
+  const bus = await Bus.connect({ url: servers.nats.url, service: 'hls-packager', instanceId });
+  const redis = new Redis(servers.redis.url, { commandTimeout: 1_000, maxRetriesPerRequest: 1 });
+  redis.on('error', () => undefined);
+  const log = pino(
+    { level: 'debug' },
+    {
+      write: (line: string) => {
+        logLines.push(line);
+        if (process.env['TEST_LOG'] !== undefined) process.stderr.write(line);
+      },
+    },
+  );
+  const packager = new HlsPackager({ bus, redis, log, config, instanceId });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(packager), httpAdapter(config), {
+    logger: false,
+    abortOnError: false,
+  });
+  await app.listen(port, '127.0.0.1');
+  const sayAlive = () =>
+    bus.publish(InstanceEvents.method.alive, { service: 'hls-packager', instanceId, startedAtMs: 1n });
+  const alive = setInterval(sayAlive, 300);
+  const url = (await app.getUrl()).replace('[::1]', '127.0.0.1');
+  let stopped = false;
+  const stop = async (drains: boolean) => {
+    if (stopped) return;
+    stopped = true;
+    if (drains) await packager.drain();
+    else app.getHttpServer().closeAllConnections();
+    await app.close();
+    await packager.close();
+    clearInterval(alive);
+    await bus.drain({ graceMs: 500 });
+    redis.disconnect();
+  };
+  return { packager, bus, url, port: Number(new URL(url).port), stop: () => stop(true), die: () => stop(false) };
+}
+
+export interface Surroundings extends Servers {
+  readonly media: FakeMedia;
+  readonly auth: FakeAuth;
+  stop(): Promise<void>;
+}
+
+export async function startSurroundings(): Promise<Surroundings> {
+  const [nats, redis] = await Promise.all([startNats(), startRedis()]);
+  const [media, auth] = await Promise.all([FakeMedia.start(nats.url), FakeAuth.start(nats.url, redis.url)]);
+  return {
+    nats,
+    redis,
+    media,
+    auth,
+    stop: async () => {
+      await Promise.all([media.stop(), auth.stop()]);
+      await Promise.all([nats.stop(), redis.stop()]);
+    },
+  };
+}
