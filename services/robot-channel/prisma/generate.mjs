@@ -1,0 +1,20 @@
+// Generates the database client into src/generated, without a network.
+import { execFileSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+const require = createRequire(import.meta.url);
+const packageFile = require.resolve('prisma/package.json');
+const cli = path.resolve(path.dirname(packageFile), require(packageFile).bin.prisma);
+
+execFileSync(process.execPath, [cli, 'generate', '--schema', 'schema.prisma'], {
+  cwd: import.meta.dirname,
+  stdio: 'inherit',
+  env: {
+    ...process.env,
+    // Never run by `generate`, yet the CLI downloads one when none is named: any executable will do.
+    PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
+    CHECKPOINT_DISABLE: '1',
+    PRISMA_HIDE_UPDATE_MESSAGE: '1',
+  },
+});

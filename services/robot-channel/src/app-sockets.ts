@@ -1,0 +1,195 @@
+import { randomUUID } from 'node:crypto';
+import { SpanStatusCode, trace } from '@opentelemetry/api';
+import type { Principal } from '@weir/access';
+import type { Logger } from '@weir/platform';
+import {
+  CLOSE,
+  newApp,
+  nextAppDeadlineMs,
+  stepApp,
+  type AppEffect,
+  type AppInput,
+  type AppRequest,
+  type AppSettings,
+  type AppState,
+  type CloseCode,
+  type RequestRef,
+} from '@weir/protocol-turing';
+import type { Acts } from './acts.js';
+import type { CredentialHolder, CredentialWatch } from './credential-watch.js';
+import type { RobotMetrics } from './metrics.js';
+import type { PeerSocket, SocketListener } from './peer-socket.js';
+import type { RobotKey } from './presence.js';
+import { maySee } from './rights.js';
+
+export interface AppSocketPorts {
+  readonly acts: Pick<Acts, 'perform'>;
+  readonly settings: AppSettings;
+  readonly metrics: Pick<RobotMetrics, 'replied' | 'refused'>;
+  readonly log: Logger;
+  readonly maxBufferedBytes: number;
+  readonly ended: (socket: AppSocket) => void;
+}
+
+const tracer = trace.getTracer('@weir/robot-channel');
+
+/** One app's socket: a machine and what it asks for. */
+export class AppSocket implements SocketListener, CredentialHolder {
+  readonly key = randomUUID();
+  deadlineMs: number;
+  #state: AppState;
+  #principal: Principal;
+
+  constructor(
+    private readonly socket: PeerSocket,
+    readonly credential: string,
+    principal: Principal,
+    private readonly ports: AppSocketPorts,
+  ) {
+    this.#principal = principal;
+    this.#state = newApp(ports.settings, this.key, Date.now());
+    this.deadlineMs = nextAppDeadlineMs(this.#state);
+  }
+
+  get principal(): Principal {
+    return this.#principal;
+  }
+
+  frame(text: string): void {
+    this.#take({ type: 'frame', text });
+  }
+
+  binaryFrame(byteLength: number): void {
+    this.#take({ type: 'binary-frame', byteLength });
+  }
+
+  pong(): void {
+    this.#take({ type: 'heard' });
+  }
+
+  closed(): void {
+    this.#take({ type: 'socket-closed' });
+  }
+
+  tick(): void {
+    this.#take({ type: 'tick' });
+  }
+
+  terminate(code: CloseCode, reason: string): void {
+    this.#take({ type: 'terminate', code, reason });
+  }
+
+  credentialConfirmed(principal: Principal): void {
+    this.#principal = principal;
+  }
+
+  credentialEnded(): void {
+    this.#take({ type: 'credential-ended' });
+  }
+
+  /** Told only to those who may know of the robot. */
+  robotChanged({ tenant, robotId }: RobotKey, online: boolean): void {
+    if (!maySee(this.#principal, tenant, robotId)) return;
+    const arg = { robot_id: robotId, status: online ? 'online' : 'robot_offline' } as const;
+    this.#take({ type: 'event', event: { act: 'robot.state', arg } });
+  }
+
+  #take(input: AppInput): void {
+    const wasOpen = this.#state.tag === 'open';
+    const { state, effects } = stepApp(this.#state, input, Date.now());
+    this.#state = state;
+    this.deadlineMs = nextAppDeadlineMs(state);
+    for (const effect of effects) this.#perform(effect);
+    if (wasOpen && this.#state.tag === 'closed') this.ports.ended(this);
+    else if (this.#state.tag === 'open' && this.socket.bufferedBytes > this.ports.maxBufferedBytes)
+      this.terminate(CLOSE.slowReader, 'The app reads too slowly');
+  }
+
+  #perform(effect: AppEffect): void {
+    switch (effect.type) {
+      case 'send':
+        this.socket.send(effect.text);
+        return;
+      case 'ping':
+        this.socket.ping();
+        return;
+      case 'close':
+        this.ports.metrics.refused('socket', String(effect.code));
+        this.ports.log.debug({ app: this.key, code: effect.code }, "an app's socket is closed");
+        this.socket.close(effect.code, effect.reason);
+        return;
+      case 'ask':
+        this.#ask(effect.ref, effect.request);
+        return;
+      case 'replied':
+        this.ports.metrics.replied(effect.act, effect.err, effect.elapsedMs);
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #ask(ref: RequestRef, request: AppRequest): void {
+    tracer.startActiveSpan(`robot-channel ${request.act}`, { root: true }, (span) => {
+      this.ports.acts
+        .perform(this.#principal, this.key, request)
+        .then((outcome) => {
+          if (!outcome.ok) span.setStatus({ code: SpanStatusCode.ERROR, message: outcome.err.dm });
+          this.#take({ type: 'answered', ref, outcome });
+        })
+        .catch((error: unknown) => this.ports.log.error({ err: error, app: this.key }, 'an app could not be answered'))
+        .finally(() => span.end());
+    });
+  }
+}
+
+export interface AppSocketsPorts {
+  readonly credentials: Pick<CredentialWatch, 'add' | 'remove'>;
+  readonly socket: Omit<AppSocketPorts, 'ended'>;
+}
+
+const TICK_INTERVAL_MS = 200;
+
+/** The apps' sockets of this instance. */
+export class AppSockets {
+  readonly #open = new Set<AppSocket>();
+  readonly #ticker: NodeJS.Timeout;
+
+  constructor(private readonly ports: AppSocketsPorts) {
+    this.#ticker = setInterval(() => this.#tick(), TICK_INTERVAL_MS);
+  }
+
+  get count(): number {
+    return this.#open.size;
+  }
+
+  open(socket: PeerSocket, credential: string, principal: Principal): AppSocket {
+    const opened: AppSocket = new AppSocket(socket, credential, principal, {
+      ...this.ports.socket,
+      ended: () => {
+        this.#open.delete(opened);
+        this.ports.credentials.remove(opened);
+      },
+    });
+    this.#open.add(opened);
+    this.ports.credentials.add(opened);
+    return opened;
+  }
+
+  robotChanged(robot: RobotKey, online: boolean): void {
+    for (const socket of this.#open) socket.robotChanged(robot, online);
+  }
+
+  drain(): void {
+    for (const socket of [...this.#open]) socket.terminate(CLOSE.goingAway, 'The server is going down');
+  }
+
+  close(): void {
+    clearInterval(this.#ticker);
+  }
+
+  #tick(): void {
+    const nowMs = Date.now();
+    for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.tick();
+  }
+}

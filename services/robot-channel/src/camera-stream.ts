@@ -1,0 +1,335 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import { errOf, type Err, type Outcome, type RobotCommand } from '@weir/protocol-turing';
+import { streamNameOf, type CameraRecord } from './fleet.js';
+import { errOfEnd, errOfFailure, type MediaClient, type Source, type StreamName } from './media.js';
+import type { RobotMetrics } from './metrics.js';
+
+export interface CameraKey {
+  readonly tenant: string;
+  readonly robotId: string;
+  readonly camera: string;
+}
+
+export interface Started {
+  readonly nodeId: string;
+  readonly streamName: string;
+}
+
+export interface CameraStreamPorts {
+  readonly media: Pick<MediaClient, 'ingest' | 'evictOwn' | 'close' | 'find'>;
+  /** Sends a command to the robot, wherever its socket is. Never rejects. */
+  readonly command: (robotId: string, command: RobotCommand, timeoutMs: number) => Promise<Outcome<unknown>>;
+  /** Whether a command would find the robot. Throws when that can't be told. */
+  readonly isReachable: () => Promise<boolean>;
+  /** A node of which a session was just opened. */
+  readonly watchNode: (nodeId: string) => void;
+  readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
+  readonly log: Logger;
+  readonly nowMs: () => number;
+  readonly timeoutMs: number;
+  readonly lingerMs: number;
+}
+
+/** Why a stream is over, as metrics and logs tell it. */
+export type EndCause =
+  | 'failed-to-start'
+  | 'unwatched'
+  | 'stopped'
+  | 'camera-changed'
+  | 'taken-over'
+  | 'draining'
+  | 'ended-by-media'
+  | 'node-lost';
+
+type Phase =
+  | { readonly tag: 'starting' }
+  | {
+      readonly tag: 'live';
+      readonly nodeId: string;
+      readonly viewers: number;
+      readonly unwatchedSinceMs: number | undefined;
+    }
+  | { readonly tag: 'ended' };
+
+const STOP_TIMEOUT_MS = 3_000;
+/** How long a robot that pushes may take to end its push by itself before it is cut off. */
+const STOP_GRACE_MS = 1_000;
+/** A stream of an owner that has just died is let go by its node within some seconds. */
+const NAME_RETRY_DELAYS_MS = [100, 300, 600, 1_000, 2_000];
+/** A registry that was lost is written anew within seconds: one miss means nothing. */
+const MISSES_UNTIL_ENDED = 2;
+
+interface Signal<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+}
+
+const signal = <T>(): Signal<T> => {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((take) => {
+    resolve = take;
+  });
+  return { promise, resolve };
+};
+
+/**
+ * One camera's stream, from the first request for it to its end: one ingest in the media core and one command to the
+ * robot, or one pull, however many ask. It ends when it is unwatched for too long, when nobody who asked wants it any
+ * more, or when the media core ends it; then all that it had made is given back before `ended` resolves.
+ */
+export class CameraStream {
+  /** Unique for ever; also the id of the media core's session. */
+  readonly sessionId = randomUUID();
+  /** What everybody who asked for the stream gets. Never rejects. */
+  readonly started: Promise<Outcome<Started>>;
+  readonly ended: Promise<void>;
+  readonly name: StreamName;
+  #phase: Phase = { tag: 'starting' };
+  #nodeId: string | undefined;
+  #push: 'none' | 'asked' | 'acknowledged' = 'none';
+  #misses = 0;
+  /** Why the start is of no use any more. */
+  #cancelled: Err | undefined;
+  readonly #media = signal<Outcome<undefined>>();
+  readonly #ended = signal<void>();
+  /** Who asked for the stream, and when last. */
+  readonly #askers = new Map<string, number>();
+
+  constructor(
+    readonly key: CameraKey,
+    private camera: CameraRecord,
+    private readonly ports: CameraStreamPorts,
+  ) {
+    this.name = { tenant: key.tenant, streamName: streamNameOf(key.robotId, key.camera) };
+    this.ended = this.#ended.promise;
+    this.started = this.#run();
+  }
+
+  get phase(): Phase['tag'] {
+    return this.#phase.tag;
+  }
+
+  get nodeId(): string | undefined {
+    return this.#nodeId;
+  }
+
+  /** Somebody wants it. */
+  join(asker: string): Promise<Outcome<Started>> {
+    const nowMs = this.ports.nowMs();
+    this.#askers.set(asker, nowMs);
+    if (this.#phase.tag === 'live' && this.#phase.viewers === 0)
+      this.#phase = { ...this.#phase, unwatchedSinceMs: nowMs };
+    return this.started;
+  }
+
+  /** Somebody doesn't want it any more. It ends now if nobody watches, nobody else has asked lately and it isn't pinned. */
+  async leave(asker: string): Promise<boolean> {
+    this.#askers.delete(asker);
+    const sinceMs = this.ports.nowMs() - this.ports.lingerMs;
+    const isWanted = [...this.#askers.values()].some((askedMs) => askedMs > sinceMs);
+    const isWatched = this.#phase.tag === 'live' && this.#phase.viewers > 0;
+    if (isWanted || isWatched || this.camera.pinned) return false;
+    await this.end('stopped');
+    return true;
+  }
+
+  /** An operator has changed the camera; undefined: removed it. */
+  async cameraChanged(camera: CameraRecord | undefined): Promise<void> {
+    const isSame = camera !== undefined && camera.rtspUrl === this.camera.rtspUrl;
+    if (camera !== undefined) this.camera = camera;
+    if (!isSame) await this.end('camera-changed');
+  }
+
+  /** Media flows. */
+  connected(): void {
+    this.#media.resolve({ ok: true, ret: undefined });
+  }
+
+  /** The media core has ended the session. */
+  async endedByMedia(reason: EndReason, detail: string): Promise<void> {
+    this.#nodeId = undefined;
+    if (this.#phase.tag === 'starting') this.#media.resolve({ ok: false, err: errOfEnd(reason, detail) });
+    else await this.end('ended-by-media');
+  }
+
+  async nodeLost(): Promise<void> {
+    this.#nodeId = undefined;
+    if (this.#phase.tag === 'starting') this.#media.resolve({ ok: false, err: errOf('stream-failed') });
+    else await this.end('node-lost');
+  }
+
+  watched(viewers: number): void {
+    if (this.#phase.tag !== 'live') return;
+    const unwatchedSinceMs = viewers > 0 ? undefined : (this.#phase.unwatchedSinceMs ?? this.ports.nowMs());
+    this.#phase = { ...this.#phase, viewers, unwatchedSinceMs };
+  }
+
+  /** Ends the stream when nobody has watched it for long enough. */
+  async endIfUnwatched(): Promise<void> {
+    if (this.#phase.tag !== 'live' || this.camera.pinned) return;
+    const { unwatchedSinceMs } = this.#phase;
+    if (unwatchedSinceMs === undefined || this.ports.nowMs() - unwatchedSinceMs < this.ports.lingerMs) return;
+    await this.end('unwatched');
+  }
+
+  /** Asks the media core for the truth, because events may be lost. Throws WeirError when it can't be asked. */
+  async compare(): Promise<void> {
+    if (this.#phase.tag !== 'live') return;
+    const stream = await this.ports.media.find(this.name);
+    if (stream?.publisherSessionId === this.sessionId) {
+      this.#misses = 0;
+      this.watched(stream.viewers);
+      return;
+    }
+    this.#misses += 1;
+    if (this.#misses >= MISSES_UNTIL_ENDED) await this.nodeLost();
+  }
+
+  /** Idempotent. Resolves when everything is given back. */
+  end(cause: EndCause): Promise<void> {
+    if (this.#phase.tag === 'ended') return this.ended;
+    if (this.#phase.tag === 'starting' && cause !== 'failed-to-start') {
+      // The start fails, and the failure ends the stream.
+      this.#cancelled = errOf(cause === 'draining' ? 'unavailable' : 'stream-failed');
+      this.#media.resolve({ ok: false, err: this.#cancelled });
+      return this.ended;
+    }
+    this.#phase = { tag: 'ended' };
+    this.ports.metrics.ended(cause);
+    this.ports.log.info({ ...this.#about, cause }, 'stream ended');
+    void this.#release().finally(() => this.#ended.resolve());
+    return this.ended;
+  }
+
+  get #about() {
+    const { tenant, robotId, camera } = this.key;
+    return { tenant, robotId, camera, sessionId: this.sessionId, nodeId: this.#nodeId };
+  }
+
+  async #run(): Promise<Outcome<Started>> {
+    const startedMs = this.ports.nowMs();
+    const outcome = await this.#start().catch((error: unknown) => this.#failed(error));
+    this.ports.metrics.started(outcome.ok ? undefined : outcome.err, this.ports.nowMs() - startedMs);
+    if (!outcome.ok) {
+      this.ports.log.info({ ...this.#about, dm: outcome.err.dm }, 'stream could not be started');
+      void this.end('failed-to-start');
+      return outcome;
+    }
+    this.ports.log.info(this.#about, 'stream started');
+    return outcome;
+  }
+
+  #failed(error: unknown): { readonly ok: false; readonly err: Err } {
+    const err = errOfFailure(error);
+    if (!isWeirError(error))
+      this.ports.log.error({ err: error, ...this.#about }, 'starting a stream failed unexpectedly');
+    else if (err.ec >= 500) this.ports.log.warn({ err: error, ...this.#about }, 'starting a stream failed');
+    return { ok: false, err };
+  }
+
+  async #start(): Promise<Outcome<Started>> {
+    const { camera, key, ports } = this;
+    const untilMs = ports.nowMs() + ports.timeoutMs;
+    if (camera.rtspUrl === undefined && !(await ports.isReachable())) return { ok: false, err: errOf('robot-offline') };
+    const source: Source =
+      camera.rtspUrl === undefined
+        ? { tag: 'push', expiresInMs: ports.timeoutMs }
+        : { tag: 'pull', url: camera.rtspUrl };
+    const ingested = await this.#ingest(source, untilMs);
+    const { nodeId } = ingested;
+    this.#nodeId = nodeId;
+    ports.watchNode(nodeId);
+    if (this.#cancelled !== undefined) return { ok: false, err: this.#cancelled };
+    const leftMs = Math.max(0, untilMs - ports.nowMs());
+    const outcome = await (source.tag === 'push'
+      ? this.#pushed(ingested.pushUrl, leftMs)
+      : this.#withTimeout(this.#media.promise, leftMs, errOf('no-media')));
+    if (!outcome.ok) return outcome;
+    this.#phase = { tag: 'live', nodeId, viewers: 0, unwatchedSinceMs: ports.nowMs() };
+    return { ok: true, ret: { nodeId, streamName: streamNameOf(key.robotId, key.camera) } };
+  }
+
+  /** The name may still be held for an owner that has died: whoever holds the lease may send that away. */
+  async #ingest(source: Source, untilMs: number) {
+    const { robotId, camera } = this.key;
+    for (const delayMs of [...NAME_RETRY_DELAYS_MS, undefined]) {
+      const leftMs = untilMs - this.ports.nowMs();
+      try {
+        return await this.ports.media.ingest(this.name, this.sessionId, source, { robotId, camera }, leftMs);
+      } catch (error) {
+        const isTaken = isWeirError(error, ErrorCode.ALREADY_EXISTS);
+        if (!isTaken || delayMs === undefined || leftMs <= delayMs) throw error;
+        if (!(await this.ports.media.evictOwn(this.name))) throw error;
+        await sleep(delayMs);
+      }
+    }
+    throw new Error('unreachable');
+  }
+
+  /**
+   * What comes first decides: the picture, the robot's no, or the end of time. A robot that pushes and forgets to say so
+   * is as good as one that says so.
+   */
+  async #pushed(pushUrl: string, timeoutMs: number): Promise<Outcome<undefined>> {
+    const { robotId, camera } = this.key;
+    this.#push = 'asked';
+    const refusal = this.ports
+      .command(
+        robotId,
+        {
+          act: 'robot.start_stream',
+          arg: { robot_id: robotId, camera, token: { base_uri: this.#baseUri, uri: pushUrl } },
+        },
+        timeoutMs,
+      )
+      .then((outcome): Promise<Outcome<undefined>> | Outcome<undefined> => {
+        if (!outcome.ok) return outcome;
+        this.#push = 'acknowledged';
+        // A yes is worth the picture that follows it.
+        return this.#media.promise;
+      });
+    const outcome = await this.#withTimeout(Promise.race([this.#media.promise, refusal]), timeoutMs, errOf('timeout'));
+    const isPictureMissing = !outcome.ok && outcome.err.dm === 'timeout' && this.#isAcknowledged();
+    return isPictureMissing ? { ok: false, err: errOf('no-media') } : outcome;
+  }
+
+  /** A path of its own for every stream, so that no robot takes a new one for one that it pushes already. */
+  get #baseUri(): string {
+    const { tenant, robotId, camera } = this.key;
+    return `/${tenant}/${robotId}/${camera}/${this.sessionId}`;
+  }
+
+  async #withTimeout<T>(work: Promise<Outcome<T>>, timeoutMs: number, err: Err): Promise<Outcome<T>> {
+    const abort = new AbortController();
+    const timeout = sleep(timeoutMs, undefined, { signal: abort.signal }).then(
+      (): Outcome<T> => ({ ok: false, err }),
+      (): Outcome<T> => ({ ok: false, err }),
+    );
+    try {
+      return await Promise.race([work, timeout]);
+    } finally {
+      abort.abort();
+    }
+  }
+
+  /** The robot stops first, so that it doesn't find its push refused. */
+  async #release(): Promise<void> {
+    const { robotId, camera } = this.key;
+    if (this.#push !== 'none') {
+      const stop: RobotCommand = {
+        act: 'robot.stop_stream',
+        arg: { robot_id: robotId, camera, token: { base_uri: this.#baseUri } },
+      };
+      const stopping = this.ports.command(robotId, stop, STOP_TIMEOUT_MS);
+      if (this.#isAcknowledged() && this.#nodeId !== undefined) await Promise.race([stopping, sleep(STOP_GRACE_MS)]);
+    }
+    if (this.#nodeId !== undefined) await this.ports.media.close(this.#nodeId, this.sessionId);
+  }
+
+  #isAcknowledged(): boolean {
+    return this.#push === 'acknowledged';
+  }
+}

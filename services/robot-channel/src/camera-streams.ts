@@ -1,0 +1,329 @@
+import type { Bus } from '@weir/bus';
+import {
+  ErrorCode,
+  isWeirError,
+  MediaEvents,
+  RobotEvents,
+  RobotStreams,
+  type RobotRefusal,
+  type SessionChanged,
+  type StartRobotStreamReply,
+  type StreamChanged,
+} from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import { errOf, type Outcome } from '@weir/protocol-turing';
+import { CameraStream, type CameraKey, type CameraStreamPorts, type Started } from './camera-stream.js';
+import type { Commands } from './commands.js';
+import type { FencedRecords } from './fenced-records.js';
+import { cameraOf, type CameraRecord, type Fleet } from './fleet.js';
+import { errOfFailure, type MediaClient } from './media.js';
+import type { RobotMetrics } from './metrics.js';
+
+export interface CameraStreamsPorts {
+  readonly bus: Pick<Bus, 'call' | 'subscribe' | 'onConnectionChange' | 'connected' | 'instanceId'>;
+  readonly fleet: Pick<Fleet, 'find'>;
+  readonly leases: FencedRecords;
+  readonly commands: Pick<Commands, 'send' | 'isReachable'>;
+  readonly media: MediaClient;
+  readonly watchNode: (nodeId: string) => void;
+  readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
+  readonly log: Logger;
+  readonly commandTimeoutMs: number;
+  readonly lingerMs: number;
+}
+
+interface Leased {
+  readonly stream: CameraStream;
+  readonly epoch: bigint;
+  /** When the stream has ended and the lease is given back. Never rejects. */
+  readonly gone: Promise<void>;
+}
+
+type Holder =
+  ({ readonly tag: 'here' } & Leased) | { readonly tag: 'there'; readonly instanceId: string; readonly epoch: bigint };
+
+const TICK_INTERVAL_MS = 250;
+const RENEW_INTERVAL_MS = 2_000;
+/** Of the leases; an owner that is dead is found out by asking it, not by waiting. */
+export const LEASE_TTL_MS = 8_000;
+const COMPARE_INTERVAL_MS = 10_000;
+const MAX_ATTEMPTS = 4;
+const FORWARD_MARGIN_MS = 3_000;
+
+const nameOf = ({ tenant, robotId, camera }: CameraKey): string => `${tenant}/${robotId}/${camera}`;
+
+export const errOfRefusal = ({ ec, em, dm }: RobotRefusal) => ({ ec, em, dm });
+
+const outcomeOf = ({ outcome }: StartRobotStreamReply): Outcome<Started> => {
+  switch (outcome.case) {
+    case 'started':
+      return { ok: true, ret: { nodeId: outcome.value.nodeId, streamName: outcome.value.streamName } };
+    case 'refused':
+      return { ok: false, err: errOfRefusal(outcome.value) };
+    case undefined:
+      return { ok: false, err: errOf('internal') };
+    default:
+      return outcome satisfies never;
+  }
+};
+
+/**
+ * The cameras' streams of all instances: whoever is asked first leases the camera in Redis and starts its stream, and the
+ * others ask him. The streams of this instance end with it.
+ */
+export class CameraStreams {
+  readonly #streams = new Map<string, Leased>();
+  readonly #bySession = new Map<string, CameraStream>();
+  readonly #finding = new Map<string, Promise<Holder>>();
+  readonly #subscriptions: { close(): Promise<void> }[];
+  readonly #stopWatchingConnection: () => void;
+  readonly #ticker: NodeJS.Timeout;
+  #nextRenewMs = 0;
+  #nextCompareMs = 0;
+  #isRenewing = false;
+  #draining = false;
+
+  constructor(private readonly ports: CameraStreamsPorts) {
+    const { bus } = ports;
+    this.#subscriptions = [
+      bus.subscribe(MediaEvents.method.sessionChanged, (change) => this.#sessionChanged(change)),
+      bus.subscribe(MediaEvents.method.streamChanged, (change) => this.#streamChanged(change)),
+      bus.subscribe(RobotEvents.method.robotChanged, ({ tenant, robotId }) => this.#robotChanged(tenant, robotId)),
+    ];
+    // What was said while there was no connection is lost.
+    this.#stopWatchingConnection = bus.onConnectionChange(() => {
+      this.#nextCompareMs = 0;
+    });
+    this.#ticker = setInterval(() => this.#tick(), TICK_INTERVAL_MS);
+  }
+
+  get load(): { readonly starting: number; readonly live: number } {
+    const phases = [...this.#bySession.values()].map(({ phase }) => phase);
+    return {
+      starting: phases.filter((phase) => phase === 'starting').length,
+      live: phases.filter((phase) => phase === 'live').length,
+    };
+  }
+
+  /** Never rejects, and never takes much longer than a robot may. */
+  async start(key: CameraKey, camera: CameraRecord, asker: string): Promise<Outcome<Started>> {
+    let insteadOf: bigint | undefined;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const outcome = await this.#attempt(key, camera, asker, insteadOf);
+      if (!('gone' in outcome)) return outcome;
+      insteadOf = outcome.gone;
+    }
+    return { ok: false, err: errOf('unavailable') };
+  }
+
+  /** For another instance that took this one for the holder: doesn't pass the question on. */
+  async startHere(key: CameraKey, camera: CameraRecord, asker: string): Promise<Outcome<Started>> {
+    const holder = await this.#holderOf(key, camera, undefined);
+    return holder.tag === 'here' ? this.#join(holder.stream, asker) : { ok: false, err: errOf('unavailable') };
+  }
+
+  /** Whether the stream has ended; true as well when there was none. Throws WeirError or what Redis throws. */
+  async stop(key: CameraKey, asker: string): Promise<boolean> {
+    const local = this.#streams.get(nameOf(key));
+    if (local !== undefined) return local.stream.leave(asker);
+    const lease = await this.ports.leases.read(nameOf(key));
+    if (lease === undefined || lease.value === this.ports.bus.instanceId) return true;
+    const { tenant, robotId, camera } = key;
+    const request = { instanceId: lease.value, tenant, robotId, camera, asker };
+    try {
+      return (await this.ports.bus.call(RobotStreams.method.stop, request)).stopped;
+    } catch (error) {
+      // The holder is dead, and the media core ends what it owned.
+      if (isWeirError(error, ErrorCode.UNAVAILABLE)) return true;
+      throw error;
+    }
+  }
+
+  /** Of this instance alone. */
+  async stopHere(key: CameraKey, asker: string): Promise<boolean> {
+    return (await this.#streams.get(nameOf(key))?.stream.leave(asker)) ?? true;
+  }
+
+  nodeLost(nodeId: string): void {
+    this.ports.log.warn({ nodeId }, 'a media node is gone, its streams end');
+    for (const stream of this.#bySession.values())
+      if (stream.nodeId === nodeId) this.#keep(stream.nodeLost(), 'ending a stream failed');
+  }
+
+  /** Takes nothing new and ends every stream. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    const leased = [...this.#streams.values()];
+    for (const { stream } of leased) void stream.end('draining');
+    await Promise.all(leased.map(({ gone }) => gone));
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#ticker);
+    this.#stopWatchingConnection();
+    await Promise.all(this.#subscriptions.map((subscription) => subscription.close()));
+  }
+
+  async #attempt(
+    key: CameraKey,
+    camera: CameraRecord,
+    asker: string,
+    insteadOf: bigint | undefined,
+  ): Promise<Outcome<Started> | { readonly gone: bigint }> {
+    try {
+      const holder = await this.#holderOf(key, camera, insteadOf);
+      if (holder.tag === 'here') return await this.#join(holder.stream, asker);
+      return await this.#forward(key, asker, holder);
+    } catch (error) {
+      this.ports.log.warn({ err: error, ...key }, 'a stream could not be asked for');
+      return { ok: false, err: isWeirError(error) ? errOfFailure(error) : errOf('unavailable') };
+    }
+  }
+
+  async #join(stream: CameraStream, asker: string): Promise<Outcome<Started>> {
+    return stream.join(asker);
+  }
+
+  async #forward(
+    { tenant, robotId, camera }: CameraKey,
+    asker: string,
+    { instanceId, epoch }: Extract<Holder, { tag: 'there' }>,
+  ): Promise<Outcome<Started> | { readonly gone: bigint }> {
+    const request = { instanceId, tenant, robotId, camera, asker };
+    const deadlineMs = this.ports.commandTimeoutMs + FORWARD_MARGIN_MS;
+    try {
+      return outcomeOf(await this.ports.bus.call(RobotStreams.method.start, request, { deadlineMs }));
+    } catch (error) {
+      if (isWeirError(error, ErrorCode.DEADLINE)) return { ok: false, err: errOf('timeout') };
+      // Nobody answers to the holder's name while the bus is there: it is dead.
+      if (isWeirError(error, ErrorCode.UNAVAILABLE) && this.ports.bus.connected) return { gone: epoch };
+      throw error;
+    }
+  }
+
+  /** Who has the camera's stream; if nobody, this instance from now on. Asked once at a time. */
+  async #holderOf(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Holder> {
+    const name = nameOf(key);
+    for (let local = this.#streams.get(name); local !== undefined; local = this.#streams.get(name)) {
+      if (local.stream.phase !== 'ended') return { tag: 'here', ...local };
+      await local.gone;
+    }
+    const finding = this.#finding.get(name);
+    if (finding !== undefined) return finding;
+    const found = this.#find(key, camera, insteadOf).finally(() => this.#finding.delete(name));
+    this.#finding.set(name, found);
+    return found;
+  }
+
+  async #find(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Holder> {
+    const { leases, bus } = this.ports;
+    const name = nameOf(key);
+    let claim = await leases.claim(name, bus.instanceId, insteadOf);
+    // What is left of a stream of this instance whose lease could not be given back.
+    if (claim.tag === 'held' && claim.value === bus.instanceId)
+      claim = await leases.claim(name, bus.instanceId, claim.epoch);
+    if (claim.tag === 'held') return { tag: 'there', instanceId: claim.value, epoch: claim.epoch };
+    const stream = new CameraStream(key, camera, this.#streamPorts(key));
+    const { epoch } = claim;
+    const leased: Leased = { stream, epoch, gone: stream.ended.then(() => this.#letGo(name, stream, epoch)) };
+    this.#streams.set(name, leased);
+    this.#bySession.set(stream.sessionId, stream);
+    if (this.#draining) void stream.end('draining');
+    return { tag: 'here', ...leased };
+  }
+
+  async #letGo(name: string, stream: CameraStream, epoch: bigint): Promise<void> {
+    this.#bySession.delete(stream.sessionId);
+    try {
+      await this.ports.leases.release(name, epoch);
+    } catch (error) {
+      this.ports.log.warn({ err: error, name }, 'the lease of a camera could not be given back');
+    }
+    this.#streams.delete(name);
+  }
+
+  #streamPorts({ tenant, robotId }: CameraKey): CameraStreamPorts {
+    const { commands, media, watchNode, metrics, log, commandTimeoutMs, lingerMs } = this.ports;
+    return {
+      media,
+      command: (_robotId, command, timeoutMs) => commands.send({ tenant, robotId }, command, timeoutMs),
+      isReachable: () => commands.isReachable({ tenant, robotId }),
+      watchNode,
+      metrics,
+      log,
+      nowMs: Date.now,
+      timeoutMs: commandTimeoutMs,
+      lingerMs,
+    };
+  }
+
+  async #sessionChanged({ sessionId, change }: SessionChanged): Promise<void> {
+    const stream = this.#bySession.get(sessionId);
+    if (stream === undefined) return;
+    switch (change.case) {
+      case 'connected':
+        stream.connected();
+        return;
+      case 'ended':
+        await stream.endedByMedia(change.value.reason, change.value.detail);
+        return;
+      case 'videoSize':
+      case 'stats':
+      case 'signal':
+      case 'notEnoughBandwidth':
+      case undefined:
+        return;
+      default:
+        // A newer node may speak of changes that this instance doesn't know.
+        change satisfies never;
+    }
+  }
+
+  #streamChanged({ stream, change }: StreamChanged): void {
+    if (stream === undefined || change.case === 'ended') return;
+    this.#bySession.get(stream.publisherSessionId)?.watched(stream.viewers);
+  }
+
+  async #robotChanged(tenant: string, robotId: string): Promise<void> {
+    const concerned = [...this.#bySession.values()].filter(
+      ({ key }) => key.tenant === tenant && key.robotId === robotId,
+    );
+    if (concerned.length === 0) return;
+    const robot = await this.ports.fleet.find(tenant, robotId);
+    await Promise.all(concerned.map((stream) => stream.cameraChanged(robot && cameraOf(robot, stream.key.camera))));
+  }
+
+  #tick(): void {
+    const nowMs = Date.now();
+    for (const stream of this.#bySession.values()) this.#keep(stream.endIfUnwatched(), 'ending a stream failed');
+    if (nowMs >= this.#nextRenewMs && !this.#isRenewing) {
+      this.#nextRenewMs = nowMs + RENEW_INTERVAL_MS;
+      this.#keep(this.#renew(), 'leases of cameras could not be renewed');
+    }
+    if (nowMs >= this.#nextCompareMs && this.ports.bus.connected) {
+      this.#nextCompareMs = nowMs + COMPARE_INTERVAL_MS;
+      for (const stream of this.#bySession.values()) this.#keep(stream.compare(), 'a stream could not be asked about');
+    }
+  }
+
+  /** Whoever has lost a lease must not go on: somebody else may start the same camera. */
+  async #renew(): Promise<void> {
+    this.#isRenewing = true;
+    try {
+      const { instanceId } = this.ports.bus;
+      const leased = [...this.#streams];
+      const kept = await this.ports.leases.renew(
+        leased.map(([name, { epoch }]) => ({ name, epoch, value: instanceId })),
+      );
+      await Promise.all(
+        leased.map(([, { stream }], index) => (kept[index] === false ? stream.end('taken-over') : undefined)),
+      );
+    } finally {
+      this.#isRenewing = false;
+    }
+  }
+
+  #keep(work: Promise<void>, message: string): void {
+    work.catch((error: unknown) => this.ports.log.warn({ err: error }, message));
+  }
+}

@@ -1,0 +1,41 @@
+import path from 'node:path';
+import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
+import { Prisma, PrismaClient } from './generated/client.js';
+
+export type Database = PrismaClient;
+
+const SCHEMA = 'robot_channel';
+const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
+
+/** Waits for the database, brings its tables up to date and opens it. */
+export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
+  const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
+    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
+  });
+  if (applied.length > 0) log.info({ applied }, 'database migrated');
+  return new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) });
+};
+
+const codeOf = (error: unknown): string | undefined =>
+  error instanceof Prisma.PrismaClientKnownRequestError ? error.code : undefined;
+
+export const isTaken = (error: unknown): boolean => codeOf(error) === 'P2002';
+/** The row isn't there, or the row that it would belong to. */
+export const isMissing = (error: unknown): boolean => ['P2025', 'P2003'].includes(codeOf(error) ?? '');
+
+const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EAI_AGAIN']);
+
+/** Prisma's P1xxx are about the connection, P2024 and P2037 about having none left; others are ours. */
+export const asWeirError = (error: unknown): unknown => {
+  if (isWeirError(error) || !(error instanceof Error)) return error;
+  const code = 'code' in error ? String(error.code) : '';
+  const unreachable =
+    error instanceof Prisma.PrismaClientInitializationError ||
+    /^P1\d{3}$|^P2024$|^P2037$/.test(code) ||
+    CONNECTION_CODES.has(code);
+  return unreachable
+    ? new WeirError(ErrorCode.UNAVAILABLE, "The database can't be reached just now", {}, { cause: error })
+    : error;
+};

@@ -1,0 +1,23 @@
+import type { Database } from './database.js';
+
+/** As in the credentials file that auth writes. */
+export const DEMO_TENANT = 'demo';
+export const DEMO_ROBOTS = ['robot_dog_sr_20001', 'robot_dog_sr_20002'] as const;
+export const DEMO_CAMERAS = ['front', 'back'] as const;
+
+/** Once: whoever removes one doesn't get it again as long as the tenant has any robot. */
+export const makeDemoRobots = async (database: Database): Promise<void> => {
+  if ((await database.robot.count({ where: { tenant: DEMO_TENANT } })) > 0) return;
+  await database.robot.createMany({
+    data: DEMO_ROBOTS.map((id) => ({ tenant: DEMO_TENANT, id, demo: true })),
+    skipDuplicates: true,
+  });
+  await database.camera.createMany({
+    data: DEMO_ROBOTS.flatMap((robotId) => DEMO_CAMERAS.map((name) => ({ tenant: DEMO_TENANT, robotId, name }))),
+    skipDuplicates: true,
+  });
+};
+
+/** A database that served a single machine before has robots that don't belong here. */
+export const removeDemoRobots = async (database: Database): Promise<number> =>
+  (await database.robot.deleteMany({ where: { demo: true } })).count;

@@ -1,0 +1,213 @@
+import type { Bus } from '@weir/bus';
+import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
+import { asWeirError, isMissing, isTaken, type Database } from './database.js';
+
+export interface CameraRecord {
+  readonly name: string;
+  /** Where its picture is pulled from; undefined: the robot pushes it. */
+  readonly rtspUrl: string | undefined;
+  readonly pinned: boolean;
+}
+
+export interface RobotRecord {
+  readonly tenant: string;
+  readonly robotId: string;
+  /** By name. */
+  readonly cameras: readonly CameraRecord[];
+  /** The camera that is meant where none is named; undefined when there is none. */
+  readonly defaultCamera: string | undefined;
+  readonly createdAt: Date;
+}
+
+export interface RobotChange {
+  /** Null: none is set, so that a rule decides. */
+  readonly defaultCamera?: string | null | undefined;
+}
+
+export interface CameraChange {
+  readonly rtspUrl?: string | null | undefined;
+  readonly pinned?: boolean | undefined;
+}
+
+const USUAL_DEFAULT = 'front';
+const MAX_CAMERAS = 32;
+
+interface Row {
+  readonly tenant: string;
+  readonly id: string;
+  readonly defaultCamera: string | null;
+  readonly createdAt: Date;
+  readonly cameras: readonly { readonly name: string; readonly rtspUrl: string | null; readonly pinned: boolean }[];
+}
+
+const recordOf = ({ tenant, id, defaultCamera, createdAt, cameras }: Row): RobotRecord => {
+  const names = cameras.map(({ name }) => name);
+  const wanted = [defaultCamera, USUAL_DEFAULT].find((name) => name !== null && names.includes(name));
+  return {
+    tenant,
+    robotId: id,
+    cameras: cameras.map(({ name, rtspUrl, pinned }) => ({ name, rtspUrl: rtspUrl ?? undefined, pinned })),
+    defaultCamera: wanted ?? names[0],
+    createdAt,
+  };
+};
+
+export const cameraOf = (robot: RobotRecord, name: string): CameraRecord | undefined =>
+  robot.cameras.find((camera) => camera.name === name);
+
+/** The name of a camera's stream in its tenant's namespace, and of the camera where grants speak of it. */
+export const streamNameOf = (robotId: string, camera: string): string => `${robotId}/${camera}`;
+
+const withCameras = { cameras: { orderBy: { name: 'asc' } } } as const;
+
+const noRobot = (robotId: string) => new WeirError(ErrorCode.NOT_FOUND, 'No such robot', { robotId });
+const noCamera = (robotId: string, camera: string) =>
+  new WeirError(ErrorCode.NOT_FOUND, 'No such camera', { robotId, camera });
+
+/** The tenants' robots and cameras. Everything may throw UNAVAILABLE. Changes are told to every instance. */
+export class Fleet {
+  constructor(private readonly ports: { readonly database: Database; readonly bus: Pick<Bus, 'publish'> }) {}
+
+  async find(tenant: string, robotId: string): Promise<RobotRecord | undefined> {
+    const row = await this.#run(() =>
+      this.ports.database.robot.findUnique({ where: { tenant_id: { tenant, id: robotId } }, include: withCameras }),
+    );
+    return row === null ? undefined : recordOf(row);
+  }
+
+  /** Throws NOT_FOUND. */
+  async get(tenant: string, robotId: string): Promise<RobotRecord> {
+    const robot = await this.find(tenant, robotId);
+    if (robot === undefined) throw noRobot(robotId);
+    return robot;
+  }
+
+  /** In the order of their ids, those after `afterId`. */
+  async list(tenant: string, limit: number, afterId = ''): Promise<RobotRecord[]> {
+    const rows = await this.#run(() =>
+      this.ports.database.robot.findMany({
+        where: { tenant, id: { gt: afterId } },
+        orderBy: { id: 'asc' },
+        take: limit,
+        include: withCameras,
+      }),
+    );
+    return rows.map(recordOf);
+  }
+
+  /** Throws ALREADY_EXISTS. */
+  async create(
+    tenant: string,
+    robotId: string,
+    cameras: readonly ({ readonly name: string } & CameraChange)[],
+    { defaultCamera }: RobotChange = {},
+  ): Promise<RobotRecord> {
+    try {
+      const row = await this.#run(() =>
+        this.ports.database.robot.create({
+          data: {
+            tenant,
+            id: robotId,
+            defaultCamera: defaultCamera ?? null,
+            cameras: {
+              create: cameras.map(({ name, rtspUrl, pinned }) => ({
+                name,
+                rtspUrl: rtspUrl ?? null,
+                pinned: pinned ?? false,
+              })),
+            },
+          },
+          include: withCameras,
+        }),
+      );
+      this.#changed(tenant, robotId);
+      return recordOf(row);
+    } catch (error) {
+      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'There is such a robot', { robotId });
+      throw error;
+    }
+  }
+
+  /** Throws NOT_FOUND, and INVALID when the robot hasn't the camera that shall be its default. */
+  async change(tenant: string, robotId: string, { defaultCamera }: RobotChange): Promise<RobotRecord> {
+    const robot = await this.get(tenant, robotId);
+    if (defaultCamera && cameraOf(robot, defaultCamera) === undefined)
+      throw new WeirError(ErrorCode.INVALID, 'The robot has no such camera', { defaultCamera });
+    await this.#run(() =>
+      this.ports.database.robot.updateMany({
+        where: { tenant, id: robotId },
+        data: { ...(defaultCamera !== undefined && { defaultCamera }) },
+      }),
+    );
+    this.#changed(tenant, robotId);
+    return this.get(tenant, robotId);
+  }
+
+  /** Throws NOT_FOUND. */
+  async remove(tenant: string, robotId: string): Promise<void> {
+    const { count } = await this.#run(() => this.ports.database.robot.deleteMany({ where: { tenant, id: robotId } }));
+    if (count === 0) throw noRobot(robotId);
+    this.#changed(tenant, robotId);
+  }
+
+  /** Throws NOT_FOUND for the robot, ALREADY_EXISTS, and EXHAUSTED when it has as many as a robot may have. */
+  async addCamera(tenant: string, robotId: string, name: string, change: CameraChange): Promise<CameraRecord> {
+    const robot = await this.get(tenant, robotId);
+    if (robot.cameras.length >= MAX_CAMERAS)
+      throw new WeirError(ErrorCode.EXHAUSTED, 'The robot has too many cameras', { robotId });
+    try {
+      const { rtspUrl, pinned } = await this.#run(() =>
+        this.ports.database.camera.create({
+          data: { tenant, robotId, name, rtspUrl: change.rtspUrl ?? null, pinned: change.pinned ?? false },
+        }),
+      );
+      this.#changed(tenant, robotId);
+      return { name, rtspUrl: rtspUrl ?? undefined, pinned };
+    } catch (error) {
+      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'There is such a camera', { camera: name });
+      if (isMissing(error)) throw noRobot(robotId);
+      throw error;
+    }
+  }
+
+  /** Throws NOT_FOUND. */
+  async changeCamera(tenant: string, robotId: string, name: string, change: CameraChange): Promise<CameraRecord> {
+    try {
+      const { rtspUrl, pinned } = await this.#run(() =>
+        this.ports.database.camera.update({
+          where: { tenant_robotId_name: { tenant, robotId, name } },
+          data: {
+            ...(change.rtspUrl !== undefined && { rtspUrl: change.rtspUrl }),
+            ...(change.pinned !== undefined && { pinned: change.pinned }),
+          },
+        }),
+      );
+      this.#changed(tenant, robotId);
+      return { name, rtspUrl: rtspUrl ?? undefined, pinned };
+    } catch (error) {
+      if (isMissing(error)) throw noCamera(robotId, name);
+      throw error;
+    }
+  }
+
+  /** Throws NOT_FOUND. */
+  async removeCamera(tenant: string, robotId: string, name: string): Promise<void> {
+    const { count } = await this.#run(() =>
+      this.ports.database.camera.deleteMany({ where: { tenant, robotId, name } }),
+    );
+    if (count === 0) throw noCamera(robotId, name);
+    this.#changed(tenant, robotId);
+  }
+
+  #changed(tenant: string, robotId: string): void {
+    this.ports.bus.publish(RobotEvents.method.robotChanged, { tenant, robotId });
+  }
+
+  async #run<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw asWeirError(error);
+    }
+  }
+}

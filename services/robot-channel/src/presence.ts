@@ -1,0 +1,152 @@
+import type { Bus } from '@weir/bus';
+import { RobotEvents, type RobotStateChanged } from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import type { FencedRecords } from './fenced-records.js';
+
+export interface RobotKey {
+  readonly tenant: string;
+  readonly robotId: string;
+}
+
+/** Of a robot whose socket this instance holds. */
+export interface HeldRobot extends RobotKey {
+  readonly epoch: bigint;
+}
+
+interface Sighting extends RobotKey {
+  readonly online: boolean;
+  readonly instanceId: string;
+  readonly epoch: bigint;
+  /** How often in a row Redis didn't know the robot; of one that is offline, how often it was offline. */
+  readonly missed: number;
+}
+
+export interface PresencePorts {
+  readonly records: FencedRecords;
+  readonly bus: Pick<Bus, 'publish' | 'subscribe' | 'onConnectionChange' | 'instanceId'>;
+  readonly log: Pick<Logger, 'warn'>;
+  /** A robot has come or gone, wherever its socket is. */
+  readonly changed: (robot: RobotKey, online: boolean) => void;
+  /** A robot has a socket with this epoch; older ones are to be closed. */
+  readonly arrived: (robot: HeldRobot) => void;
+}
+
+/** Redis writes lost records anew within a renewal; who is missing twice is gone. */
+const MISSES_UNTIL_OFFLINE = 2;
+/** By then no late word of an older connection can come any more. */
+const MISSES_UNTIL_FORGOTTEN = 10;
+
+export const nameOf = ({ tenant, robotId }: RobotKey): string => `${tenant}/${robotId}`;
+
+/**
+ * Which robots are online, and by which instance they can be reached. Redis holds the truth, events tell it in time, and
+ * what this instance has heard is compared with the truth now and then, because events may be lost.
+ */
+export class Presence {
+  readonly #sightings = new Map<string, Sighting>();
+  readonly #subscription: { close(): Promise<void> };
+
+  constructor(private readonly ports: PresencePorts) {
+    this.#subscription = ports.bus.subscribe(RobotEvents.method.stateChanged, (event) => this.#heard(event));
+  }
+
+  /** This instance holds the robot's socket now; returns the epoch of this connection. */
+  async arrive(robot: RobotKey): Promise<bigint> {
+    const epoch = await this.ports.records.take(nameOf(robot), this.ports.bus.instanceId);
+    this.#tell(robot, true, epoch);
+    return epoch;
+  }
+
+  /** The socket is gone. Whoever has taken the robot over meanwhile isn't disturbed. */
+  async leave({ tenant, robotId, epoch }: HeldRobot): Promise<void> {
+    try {
+      if (!(await this.ports.records.release(nameOf({ tenant, robotId }), epoch))) return;
+    } catch (error) {
+      // The record goes by itself after its time.
+      this.ports.log.warn({ err: error, robotId }, 'a robot that left could not be taken out of Redis');
+    }
+    this.#tell({ tenant, robotId }, false, epoch);
+  }
+
+  /** Returns those that are held elsewhere by now. */
+  async renew(held: readonly HeldRobot[]): Promise<HeldRobot[]> {
+    const value = this.ports.bus.instanceId;
+    const kept = await this.ports.records.renew(
+      held.map((robot) => ({ name: nameOf(robot), epoch: robot.epoch, value })),
+    );
+    return held.filter((_robot, index) => kept[index] === false);
+  }
+
+  /** Says again who is here: for those who may have missed it. */
+  announce(held: readonly HeldRobot[]): void {
+    for (const robot of held) this.#tell(robot, true, robot.epoch);
+  }
+
+  /** The instance that holds the robot's socket. */
+  async holderOf(robot: RobotKey): Promise<string | undefined> {
+    return (await this.ports.records.read(nameOf(robot)))?.value;
+  }
+
+  async online(tenant: string, robotIds: readonly string[]): Promise<Set<string>> {
+    const records = await this.ports.records.readAll(robotIds.map((robotId) => nameOf({ tenant, robotId })));
+    return new Set(robotIds.filter((_id, index) => records[index] !== undefined));
+  }
+
+  /** Another instance has died: its robots are offline until they connect elsewhere. */
+  async instanceLost(instanceId: string): Promise<void> {
+    const names = [...this.#sightings].flatMap(([name, sighting]) =>
+      sighting.online && sighting.instanceId === instanceId ? [name] : [],
+    );
+    const records = await this.ports.records.readAll(names);
+    for (const [index, name] of names.entries()) {
+      const record = records[index];
+      if (record !== undefined && record.value !== instanceId) continue;
+      if (record !== undefined) await this.ports.records.release(name, record.epoch);
+      const sighting = this.#sightings.get(name);
+      if (sighting?.instanceId === instanceId) this.#see({ ...sighting, online: false });
+    }
+  }
+
+  /** Compares what was heard with the truth, and forgets robots that have been offline for long. */
+  async compare(): Promise<void> {
+    for (const [name, sighting] of this.#sightings) {
+      if (sighting.online) continue;
+      if (sighting.missed >= MISSES_UNTIL_FORGOTTEN) this.#sightings.delete(name);
+      else this.#sightings.set(name, { ...sighting, missed: sighting.missed + 1 });
+    }
+    const names = [...this.#sightings].flatMap(([name, { online }]) => (online ? [name] : []));
+    const records = await this.ports.records.readAll(names);
+    for (const [index, name] of names.entries()) {
+      const sighting = this.#sightings.get(name);
+      if (sighting === undefined || !sighting.online) continue;
+      const missed = records[index] === undefined ? sighting.missed + 1 : 0;
+      this.#see({ ...sighting, missed, online: missed < MISSES_UNTIL_OFFLINE });
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#subscription.close();
+  }
+
+  #tell({ tenant, robotId }: RobotKey, online: boolean, epoch: bigint): void {
+    const { instanceId } = this.ports.bus;
+    // This instance's own apps don't wait for the bus.
+    this.#see({ tenant, robotId, online, epoch, instanceId, missed: 0 });
+    this.ports.bus.publish(RobotEvents.method.stateChanged, { tenant, robotId, online, instanceId, epoch });
+  }
+
+  #heard({ tenant, robotId, online, instanceId, epoch }: RobotStateChanged): void {
+    if (instanceId === this.ports.bus.instanceId) return;
+    if (online) this.ports.arrived({ tenant, robotId, epoch });
+    this.#see({ tenant, robotId, online, epoch, instanceId, missed: 0 });
+  }
+
+  #see(sighting: Sighting): void {
+    const name = nameOf(sighting);
+    const before = this.#sightings.get(name);
+    // Old news: the robot has connected anew since.
+    if (before !== undefined && before.epoch > sighting.epoch) return;
+    this.#sightings.set(name, sighting);
+    if ((before?.online ?? false) !== sighting.online) this.ports.changed(sighting, sighting.online);
+  }
+}

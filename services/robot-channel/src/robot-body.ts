@@ -1,0 +1,62 @@
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { OutboundFailed, OutboundRefused, type OutboundGuard } from '@weir/outbound';
+import { NAME_PATTERN } from '@weir/protocol-turing';
+import { z } from 'zod';
+
+const MAX_CAMERAS = 32;
+
+const name = z.string().regex(NAME_PATTERN, '1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-", the first a letter or digit');
+const rtspUrl = z.url({ protocol: /^rtsps?$/, error: 'an absolute rtsp or rtsps URL' }).max(2048);
+
+const camera = { rtspUrl: rtspUrl.nullish(), pinned: z.boolean().optional() };
+
+export const newCameraBody = z.strictObject({ name, ...camera });
+export const cameraChangeBody = z.strictObject(camera);
+export const newRobotBody = z
+  .strictObject({
+    id: name,
+    cameras: z.array(newCameraBody).max(MAX_CAMERAS).default([]),
+    defaultCamera: name.nullish(),
+  })
+  .refine(({ cameras }) => new Set(cameras.map((one) => one.name)).size === cameras.length, {
+    path: ['cameras'],
+    message: 'two cameras have the same name',
+  })
+  .refine(({ cameras, defaultCamera }) => !defaultCamera || cameras.some((one) => one.name === defaultCamera), {
+    path: ['defaultCamera'],
+    message: 'the robot has no such camera',
+  });
+export const robotChangeBody = z.strictObject({ defaultCamera: name.nullable() });
+export const listQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  after: z.string().max(64).default(''),
+});
+
+/** Throws INVALID that tells every wrong field. */
+export const parsed = <T>(schema: z.ZodType<T>, value: unknown): T => {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const fields = Object.fromEntries(
+    result.error.issues.map(({ path, message }) => [path.length === 0 ? 'body' : path.join('.'), message]),
+  );
+  throw new WeirError(ErrorCode.INVALID, 'The request can not be understood; see the fields', fields);
+};
+
+/**
+ * Throws INVALID for a URL that the platform will never connect to. The media core looks again when it does: what a name
+ * stands for may have changed.
+ */
+export const demandAllowed = async (
+  guard: Pick<OutboundGuard, 'check'>,
+  url: string | null | undefined,
+): Promise<void> => {
+  if (!url) return;
+  try {
+    await guard.check(url, { schemes: ['rtsp', 'rtsps'], credentials: 'allow' });
+  } catch (error) {
+    if (error instanceof OutboundRefused)
+      throw new WeirError(ErrorCode.INVALID, 'The platform may not connect to this URL', { rtspUrl: error.message });
+    // A camera whose name can't be resolved just now may be there later.
+    if (!(error instanceof OutboundFailed)) throw error;
+  }
+};

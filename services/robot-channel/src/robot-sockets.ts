@@ -1,0 +1,286 @@
+import { randomUUID } from 'node:crypto';
+import type { Principal } from '@weir/access';
+import type { Logger } from '@weir/platform';
+import {
+  CLOSE,
+  newRobot,
+  nextRobotDeadlineMs,
+  stepRobot,
+  type CloseCode,
+  type CommandRef,
+  type Outcome,
+  type RobotCommand,
+  type RobotEffect,
+  type RobotInput,
+  type RobotSettings,
+  type RobotState,
+} from '@weir/protocol-turing';
+import type { CredentialHolder, CredentialWatch } from './credential-watch.js';
+import type { RobotMetrics } from './metrics.js';
+import type { PeerSocket, SocketListener } from './peer-socket.js';
+import { nameOf, type HeldRobot, type Presence, type RobotKey } from './presence.js';
+import { boundRobot } from './rights.js';
+
+export interface RobotSocketPorts {
+  readonly settings: RobotSettings;
+  readonly metrics: Pick<RobotMetrics, 'commanded' | 'refused'>;
+  readonly log: Logger;
+  readonly maxBufferedBytes: number;
+  /** The socket is of no more use: closed by either side. */
+  readonly ended: (socket: RobotSocket) => void;
+}
+
+interface Waiting {
+  readonly act: RobotCommand['act'];
+  readonly sentMs: number;
+  readonly resolve: (outcome: Outcome<unknown>) => void;
+}
+
+/** One robot's socket: a machine, what it asks for, and who waits for what comes out of it. */
+export class RobotSocket implements SocketListener, CredentialHolder {
+  deadlineMs: number;
+  readonly key = randomUUID();
+  readonly #waiting = new Map<CommandRef, Waiting>();
+  #state: RobotState;
+  #commanded = 0;
+  #principal: Principal;
+
+  constructor(
+    readonly robot: RobotKey,
+    private readonly socket: PeerSocket,
+    readonly credential: string,
+    principal: Principal,
+    private readonly ports: RobotSocketPorts,
+  ) {
+    this.#principal = principal;
+    this.#state = newRobot(ports.settings, Date.now());
+    this.deadlineMs = nextRobotDeadlineMs(this.#state);
+  }
+
+  get principal(): Principal {
+    return this.#principal;
+  }
+
+  get isOpen(): boolean {
+    return this.#state.tag === 'open';
+  }
+
+  /** Never rejects; comes to an end with the time-out or the socket. */
+  command(command: RobotCommand, timeoutMs: number): Promise<Outcome<unknown>> {
+    this.#commanded += 1;
+    const ref = `${this.key}.${this.#commanded}` as CommandRef;
+    return new Promise((resolve) => {
+      this.#waiting.set(ref, { act: command.act, sentMs: Date.now(), resolve });
+      this.take({ type: 'command', ref, command, timeoutMs });
+    });
+  }
+
+  frame(text: string): void {
+    this.take({ type: 'frame', text });
+  }
+
+  binaryFrame(byteLength: number): void {
+    this.take({ type: 'binary-frame', byteLength });
+  }
+
+  pong(): void {
+    this.take({ type: 'heard' });
+  }
+
+  closed(): void {
+    this.take({ type: 'socket-closed' });
+  }
+
+  tick(): void {
+    this.take({ type: 'tick' });
+  }
+
+  terminate(code: CloseCode, reason: string): void {
+    this.take({ type: 'terminate', code, reason });
+  }
+
+  credentialConfirmed(principal: Principal): void {
+    this.#principal = principal;
+    if (principal.tenant !== this.robot.tenant || boundRobot(principal) !== this.robot.robotId)
+      this.terminate(CLOSE.forbidden, 'The token is not for this robot');
+  }
+
+  credentialEnded(): void {
+    this.terminate(CLOSE.notLoggedIn, 'The token is no longer valid');
+  }
+
+  private take(input: RobotInput): void {
+    const wasOpen = this.isOpen;
+    const { state, effects } = stepRobot(this.#state, input, Date.now());
+    this.#state = state;
+    this.deadlineMs = nextRobotDeadlineMs(state);
+    for (const effect of effects) this.#perform(effect);
+    if (wasOpen && !this.isOpen) this.ports.ended(this);
+    else if (this.isOpen && this.socket.bufferedBytes > this.ports.maxBufferedBytes)
+      this.terminate(CLOSE.slowReader, 'The robot reads too slowly');
+  }
+
+  #perform(effect: RobotEffect): void {
+    switch (effect.type) {
+      case 'send':
+        this.socket.send(effect.text);
+        return;
+      case 'ping':
+        this.socket.ping();
+        return;
+      case 'close':
+        this.ports.metrics.refused('socket', String(effect.code));
+        this.ports.log.info({ ...this.robot, code: effect.code, reason: effect.reason }, "a robot's socket is closed");
+        this.socket.close(effect.code, effect.reason);
+        return;
+      case 'commanded': {
+        const waiting = this.#waiting.get(effect.ref);
+        this.#waiting.delete(effect.ref);
+        if (waiting === undefined) return;
+        const { outcome } = effect;
+        this.ports.metrics.commanded(waiting.act, outcome.ok ? undefined : outcome.err, Date.now() - waiting.sentMs);
+        waiting.resolve(outcome);
+        return;
+      }
+      case 'unused':
+        if (effect.why !== 'notification') this.ports.metrics.refused('frame', effect.why);
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+}
+
+export interface RobotSocketsPorts {
+  readonly presence: () => Pick<Presence, 'arrive' | 'leave' | 'renew' | 'announce'>;
+  readonly credentials: Pick<CredentialWatch, 'add' | 'remove'>;
+  readonly socket: Omit<RobotSocketPorts, 'ended'>;
+  readonly log: Logger;
+}
+
+interface Held {
+  readonly socket: RobotSocket;
+  readonly epoch: bigint;
+}
+
+const TICK_INTERVAL_MS = 100;
+const RENEW_INTERVAL_MS = 2_500;
+/** Of the presence records, which are renewed several times within it. */
+export const PRESENCE_TTL_MS = 8_000;
+
+/** The robots' sockets of this instance. A robot has one: the newest, on whichever instance. */
+export class RobotSockets {
+  readonly #open = new Set<RobotSocket>();
+  readonly #current = new Map<string, Held>();
+  readonly #leaving = new Set<Promise<void>>();
+  readonly #ticker: NodeJS.Timeout;
+  #nextRenewMs = 0;
+  #isRenewing = false;
+
+  constructor(private readonly ports: RobotSocketsPorts) {
+    this.#ticker = setInterval(() => this.#tick(), TICK_INTERVAL_MS);
+  }
+
+  get count(): number {
+    return this.#current.size;
+  }
+
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  find(robot: RobotKey): RobotSocket | undefined {
+    return this.#current.get(nameOf(robot))?.socket;
+  }
+
+  open(robot: RobotKey, socket: PeerSocket, credential: string, principal: Principal): RobotSocket {
+    const opened: RobotSocket = new RobotSocket(robot, socket, credential, principal, {
+      ...this.ports.socket,
+      ended: () => this.#ended(opened),
+    });
+    this.#open.add(opened);
+    this.ports.credentials.add(opened);
+    this.#arrive(opened).catch((error: unknown) => {
+      // A robot that nobody could find again is better off trying anew.
+      this.ports.log.warn({ err: error, ...robot }, 'a robot could not be entered in Redis');
+      opened.terminate(CLOSE.goingAway, 'Not available just now');
+    });
+    return opened;
+  }
+
+  /** The robot has a connection of this epoch elsewhere. */
+  replacedBy({ tenant, robotId, epoch }: HeldRobot): void {
+    const held = this.#current.get(nameOf({ tenant, robotId }));
+    if (held !== undefined && held.epoch < epoch) held.socket.terminate(CLOSE.replaced, 'The robot has connected anew');
+  }
+
+  removed(robot: RobotKey): void {
+    this.find(robot)?.terminate(CLOSE.forbidden, 'The robot was removed');
+  }
+
+  /** Those who came while the bus was away say so again. */
+  announceAll(): void {
+    this.ports.presence().announce(this.#held());
+  }
+
+  async drain(): Promise<void> {
+    for (const socket of [...this.#open]) socket.terminate(CLOSE.goingAway, 'The server is going down');
+    await Promise.all(this.#leaving);
+  }
+
+  close(): void {
+    clearInterval(this.#ticker);
+  }
+
+  async #arrive(socket: RobotSocket): Promise<void> {
+    const { robot } = socket;
+    const epoch = await this.ports.presence().arrive(robot);
+    const held = this.#current.get(nameOf(robot));
+    if (!socket.isOpen || (held !== undefined && held.epoch > epoch)) {
+      // Closed, or overtaken by a younger one, while Redis was asked.
+      socket.terminate(CLOSE.replaced, 'The robot has connected anew');
+      await this.ports.presence().leave({ ...robot, epoch });
+      return;
+    }
+    this.#current.set(nameOf(robot), { socket, epoch });
+    this.ports.log.info({ ...robot, socket: socket.key }, 'robot online');
+    held?.socket.terminate(CLOSE.replaced, 'The robot has connected anew');
+  }
+
+  #ended(socket: RobotSocket): void {
+    this.#open.delete(socket);
+    this.ports.credentials.remove(socket);
+    const name = nameOf(socket.robot);
+    const held = this.#current.get(name);
+    if (held?.socket !== socket) return;
+    this.#current.delete(name);
+    this.ports.log.info({ ...socket.robot, socket: socket.key }, 'robot offline');
+    const leaving: Promise<void> = this.ports
+      .presence()
+      .leave({ ...socket.robot, epoch: held.epoch })
+      .finally(() => this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+  }
+
+  #held(): HeldRobot[] {
+    return [...this.#current.values()].map(({ socket, epoch }) => ({ ...socket.robot, epoch }));
+  }
+
+  #tick(): void {
+    const nowMs = Date.now();
+    for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.tick();
+    if (nowMs < this.#nextRenewMs || this.#isRenewing) return;
+    this.#nextRenewMs = nowMs + RENEW_INTERVAL_MS;
+    this.#isRenewing = true;
+    this.#renew()
+      .catch((error: unknown) => this.ports.log.warn({ err: error }, 'presence could not be renewed'))
+      .finally(() => {
+        this.#isRenewing = false;
+      });
+  }
+
+  async #renew(): Promise<void> {
+    for (const { tenant, robotId, epoch } of await this.ports.presence().renew(this.#held()))
+      this.replacedBy({ tenant, robotId, epoch: epoch + 1n });
+  }
+}

@@ -1,0 +1,144 @@
+import { waitFor } from '@weir/testing';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { everything, ofRobot } from './spec/fake-auth.js';
+import { Robot } from './spec/peers.js';
+import { Instance, Surroundings } from './spec/service.js';
+
+let around: Surroundings;
+let service: Instance;
+let operator: string;
+
+beforeAll(async () => {
+  around = await Surroundings.start();
+  service = await Instance.start(around, { WEIR_OUTBOUND_ALLOW: '198.51.100.0/24' });
+  operator = around.auth.key([...everything, { verb: 'administer', object: '*' }]);
+}, 60_000);
+
+afterAll(async () => {
+  await service.stop();
+  await around.stop();
+});
+
+const ask = (
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+  path: string,
+  body?: unknown,
+  as: string | undefined = operator,
+) => service.request(method, `/channel/robots${path}`, as, body);
+
+test('robots and cameras are made, listed, changed and removed', async () => {
+  const made = await ask('POST', '', { id: 'rest1', cameras: [{ name: 'top' }, { name: 'rear', pinned: true }] });
+  expect(made).toMatchObject({
+    status: 201,
+    json: {
+      id: 'rest1',
+      online: false,
+      cameras: [
+        { name: 'rear', pinned: true },
+        { name: 'top', pinned: false },
+      ],
+      defaultCamera: 'rear',
+    },
+  });
+  expect((await ask('PUT', '/rest1', { defaultCamera: 'top' })).json.defaultCamera).toBe('top');
+  expect((await ask('PUT', '/rest1', { defaultCamera: null })).json.defaultCamera).toBe('rear');
+  expect(
+    await ask('POST', '/rest1/cameras', { name: 'front', rtspUrl: 'rtsp://me:pw@198.51.100.7:554/a?b=c' }),
+  ).toEqual({
+    status: 201,
+    json: { name: 'front', pinned: false, rtspUrl: 'rtsp://me:***@198.51.100.7:554/a?b=c' },
+  });
+  expect((await ask('GET', '/rest1')).json.defaultCamera).toBe('front');
+  expect((await ask('PUT', '/rest1/cameras/front', { rtspUrl: null, pinned: true })).json).toEqual({
+    name: 'front',
+    pinned: true,
+  });
+  expect((await ask('DELETE', '/rest1/cameras/rear')).status).toBe(204);
+  expect((await ask('GET', '/rest1/cameras/')).json.cameras.map(({ name }: { name: string }) => name)).toEqual([
+    'front',
+    'top',
+  ]);
+  expect((await ask('DELETE', '/rest1')).status).toBe(204);
+  expect((await ask('GET', '/rest1')).status).toBe(404);
+  // With its cameras: a robot of the same name begins anew.
+  expect((await ask('POST', '', { id: 'rest1' })).json.cameras).toEqual([]);
+  await ask('DELETE', '/rest1');
+});
+
+test('a list tells who is online, and goes on where it was left', async () => {
+  const dog = await Robot.open(service.wsUrl, around.auth.key(ofRobot('robot_dog_sr_20001')));
+  await waitFor(() => service.channel.robots.count === 1);
+  const summary = async (query: string) =>
+    (await ask('GET', query)).json.robots.map(({ id, online }: { id: string; online: boolean }) => [id, online]);
+  expect(await summary('?limit=1')).toEqual([['robot_dog_sr_20001', true]]);
+  expect(await summary('?limit=5&after=robot_dog_sr_20001')).toEqual([['robot_dog_sr_20002', false]]);
+  dog.end();
+});
+
+describe('a request', () => {
+  it.each([
+    ['POST', '', { id: 'a/b' }, 'id'],
+    ['POST', '', { id: '*' }, 'id'],
+    ['POST', '', {}, 'id'],
+    ['POST', '', { id: 'x', tenant: 'other' }, 'body'],
+    ['POST', '', { id: 'x', cameras: [{ name: 'a' }, { name: 'a' }] }, 'cameras'],
+    ['POST', '', { id: 'x', cameras: [{ name: 'a' }], defaultCamera: 'b' }, 'defaultCamera'],
+    ['POST', '', { id: 'x', cameras: [{ name: 'a', rtspUrl: 'http://198.51.100.7/' }] }, 'cameras.0.rtspUrl'],
+    ['POST', '/robot_dog_sr_20001/cameras', { name: '' }, 'name'],
+    ['PUT', '/robot_dog_sr_20001', { defaultCamera: 'none' }, 'defaultCamera'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'file:///etc/passwd' }, 'rtspUrl'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://127.0.0.1/' }, 'rtspUrl'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://[::1]:554/' }, 'rtspUrl'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://169.254.169.254/' }, 'rtspUrl'],
+    ['GET', '?limit=0', undefined, 'limit'],
+  ] as const)('%s %s with %j is refused for its %s', async (method, path, body, field) => {
+    const { status, json } = await ask(method, path, body);
+    expect([status, json.error.code, Object.keys(json.error.fields)]).toEqual([400, 'INVALID', [field]]);
+  });
+
+  it('for what is not there, or there already, is told so', async () => {
+    expect((await ask('POST', '', { id: 'robot_dog_sr_20001' })).status).toBe(409);
+    expect((await ask('POST', '/robot_dog_sr_20001/cameras', { name: 'front' })).status).toBe(409);
+    for (const [method, path, body] of [
+      ['GET', '/none'],
+      ['PUT', '/none', { defaultCamera: null }],
+      ['DELETE', '/none'],
+      ['POST', '/none/cameras', { name: 'front' }],
+      ['PUT', '/robot_dog_sr_20001/cameras/none', { pinned: true }],
+      ['DELETE', '/robot_dog_sr_20001/cameras/none'],
+    ] as const)
+      expect([method, path, (await ask(method, path, body)).status]).toEqual([method, path, 404]);
+  });
+});
+
+describe('the operator’s REST', () => {
+  it.each([
+    ['of a member', () => around.auth.key(everything), 403, 403],
+    ['of a robot', () => around.auth.key(ofRobot('robot_dog_sr_20001')), 403, 403],
+    [
+      'of one robot’s administrator',
+      () => around.auth.key([{ verb: 'administer', object: 'robots/robot_dog_sr_20001' }]),
+      403,
+      200,
+    ],
+    ['of another tenant’s operator', () => around.auth.key([{ verb: 'administer', object: '*' }], 'other'), 200, 404],
+    ['that does not exist', () => 'weir_nonsense', 401, 401],
+  ])('with a key %s', async (_whose, key, list, one) => {
+    const as = key();
+    expect((await ask('GET', '', undefined, as)).status).toBe(list);
+    expect((await ask('GET', '/robot_dog_sr_20001', undefined, as)).status).toBe(one);
+  });
+
+  it('takes no key from the address or a cookie', async () => {
+    expect((await service.request('GET', `/channel/robots?token=${operator}`)).status).toBe(401);
+    expect((await service.request('GET', '/channel/robots')).json.error.code).toBe('UNAUTHENTICATED');
+  });
+
+  it('shows other tenants nothing', async () => {
+    const foreign = around.auth.key([{ verb: 'administer', object: '*' }], 'other');
+    expect((await ask('GET', '', undefined, foreign)).json).toEqual({ robots: [] });
+    expect((await ask('POST', '', { id: 'robot_dog_sr_20001' }, foreign)).status).toBe(201);
+    expect((await ask('DELETE', '/robot_dog_sr_20001', undefined, foreign)).status).toBe(204);
+    expect((await ask('GET', '/robot_dog_sr_20001')).status).toBe(200);
+  });
+});

@@ -1,0 +1,124 @@
+import 'reflect-metadata';
+import { randomBytes } from 'node:crypto';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Bus } from '@weir/bus';
+import { InstanceEvents } from '@weir/contracts';
+import { createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
+import { Redis } from 'ioredis';
+import { AppModule, httpAdapter } from '../app.module.js';
+import { robotChannelSettings } from '../config.js';
+import { RobotChannel } from '../robot-channel.js';
+import { FakeAuth } from './fake-auth.js';
+import { FakeMedia } from './fake-media.js';
+
+/** The servers and the services that instances share in a test. */
+export class Surroundings {
+  private constructor(
+    readonly nats: TestServer,
+    readonly redis: TestServer,
+    readonly postgres: TestServer,
+    readonly auth: FakeAuth,
+    readonly media: FakeMedia,
+  ) {}
+
+  static async start(): Promise<Surroundings> {
+    const [nats, redis, postgres] = await Promise.all([startNats(), startRedis(), startPostgres()]);
+    const [auth, media] = await Promise.all([FakeAuth.start(nats.url), FakeMedia.start(nats.url)]);
+    return new Surroundings(nats, redis, postgres, auth, media);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.auth.stop(), this.media.stop()]);
+    await Promise.all([this.nats.stop(), this.redis.stop(), this.postgres.stop()]);
+  }
+}
+
+/** One instance of the service, wired as `runService` does it, in this process. */
+export class Instance {
+  #stopped = false;
+
+  private constructor(
+    readonly channel: RobotChannel,
+    readonly bus: Bus,
+    readonly redis: Redis,
+    readonly app: NestFastifyApplication,
+    readonly wsUrl: string,
+    private readonly alive: NodeJS.Timeout,
+  ) {}
+
+  static async start(around: Surroundings, env: Readonly<Record<string, string>> = {}): Promise<Instance> {
+    const config = parseSettings(
+      { ...platformSettings, ...robotChannelSettings },
+      { DATABASE_URL: around.postgres.url, WEIR_SINGLE_MACHINE: '1', ...env },
+    );
+    const instanceId = `robot-channel-${randomBytes(4).toString('hex')}`;
+    const log = createLogger('robot-channel', instanceId, process.env['TEST_LOG_LEVEL'] ?? 'silent');
+    const bus = await Bus.connect({
+      url: around.nats.url,
+      service: 'robot-channel',
+      instanceId,
+      log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: log.error.bind(log) },
+    });
+    const redis = new Redis(around.redis.url, {
+      maxRetriesPerRequest: 1,
+      commandTimeout: 2_000,
+      retryStrategy: () => 100,
+    });
+    redis.on('error', () => undefined);
+    const context = { instanceId, config, log, bus, redis, health: new Health() };
+    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), httpAdapter(), {
+      logger: false,
+      abortOnError: false,
+    });
+    await app.init();
+    const channel = app.get(RobotChannel);
+    channel.listen(app);
+    await app.listen(0, '127.0.0.1');
+    const sayAlive = () =>
+      bus.publish(InstanceEvents.method.alive, { service: 'robot-channel', instanceId, startedAtMs: 1n });
+    sayAlive();
+    const wsUrl = (await app.getUrl()).replace('http', 'ws');
+    return new Instance(channel, bus, redis, app, wsUrl, setInterval(sayAlive, 300));
+  }
+
+  async request(method: 'GET' | 'POST' | 'PUT' | 'DELETE', url: string, as?: string, body?: unknown) {
+    const response = await this.app.inject({
+      method,
+      url,
+      headers: {
+        ...(as !== undefined && { authorization: `Bearer ${as}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { payload: JSON.stringify(body) }),
+    });
+    return { status: response.statusCode, json: response.body === '' ? undefined : response.json() };
+  }
+
+  /** As runService does it. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    await this.channel.drain();
+    await this.app.close();
+    await this.channel.close();
+    clearInterval(this.alive);
+    await this.bus.drain({ graceMs: 500 });
+    this.redis.disconnect();
+  }
+
+  /** As near to a kill as one process allows: nothing is said or written any more, then the sockets break. */
+  async crash(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearInterval(this.alive);
+    this.redis.disconnect();
+    await this.bus.drain({ graceMs: 0 });
+    const closing = this.app.close();
+    this.app.getHttpServer().closeAllConnections();
+    await this.channel.drain();
+    await closing;
+    await this.channel.close();
+  }
+}
