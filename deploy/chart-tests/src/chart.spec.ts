@@ -417,6 +417,12 @@ describe('pods', () => {
       );
   });
 
+  it('run as the user that the image names, by the program that it starts with', () => {
+    const lines = readFileSync(join(CHECKOUT, 'deploy/images/Dockerfile'), 'utf8').split('\n');
+    expect(lines).toContain('USER 1000:1000');
+    expect(lines).toContain('ENTRYPOINT ["/usr/bin/tini", "--", "weir"]');
+  });
+
   it('are replaced when a setting of theirs changes, and only then', async () => {
     const change = ['--set-string', 'services.wcs-signalling.settings.WEIR_WCS_MAX_SESSIONS=7'];
     const changed = new RenderedChart(parseManifests(await render(3, 'default', ...change)));
@@ -564,6 +570,19 @@ describe('values', () => {
     };
     const found = Object.entries(properties).flatMap(([name, schema]) => undescribed(schema, name));
     expect(found.filter((path) => !/\.resources\.|^imagePullSecrets/.test(path))).toEqual([]);
+  });
+
+  it('stand in the table of the README, each of them', () => {
+    const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
+    const schema: unknown = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+    const names = (value: unknown): string[] => {
+      if (typeof value !== 'object' || value === null || !('properties' in value)) return [];
+      return Object.entries(value.properties ?? {}).flatMap(([name, child]) => [name, ...names(child)]);
+    };
+    const table = readme.split('\n').filter((line) => line.startsWith('|'));
+    const told = new Set(table.join().match(/[\w-]+/g));
+    const ofLists = ['requests', 'limits', 'global'];
+    expect(names(schema).filter((name) => !told.has(name) && !ofLists.includes(name))).toEqual([]);
   });
 
   it('have a service for each folder of services', () => {
