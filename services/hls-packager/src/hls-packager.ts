@@ -5,7 +5,7 @@ import { Instances, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import type { hlsSettings } from './config.js';
 import { MediaClient } from './media-client.js';
-import { HlsMetrics } from './metrics.js';
+import { HlsMetrics, type Load } from './metrics.js';
 import { Packaging, type PackagingSettings } from './packaging.js';
 import { Packagings } from './packagings.js';
 import { Source, type SourcePorts } from './source.js';
@@ -55,7 +55,7 @@ export class HlsPackager {
       maxBytes: config.WEIR_HLS_TOTAL_MAX_BYTES,
       lingerMs: config.WEIR_HLS_LINGER_MS,
     });
-    this.metrics.observe(() => ({ ...this.packagings.load, transcodes: this.#transcodes }));
+    this.metrics.observe(() => this.load);
     this.videos = new Videos({
       admission: new Admission(new Access({ bus, redis, log })),
       targets: new Targets(bus),
@@ -68,6 +68,10 @@ export class HlsPackager {
       maxWaitingPerStream: config.WEIR_HLS_MAX_WAITING_PER_STREAM,
     });
     this.#subscriptions = this.#subscribe();
+  }
+
+  get load(): Load {
+    return { ...this.packagings.load, transcodes: this.#transcodes };
   }
 
   async drain(): Promise<void> {

@@ -41,7 +41,9 @@ export class FakeAuth {
         .setIssuedAt()
         .setExpirationTime(life)
         .sign(privateKey);
-    return new FakeAuth(bus, new Redis(redisUrl), sign, jwks);
+    const redis = new Redis(redisUrl);
+    redis.on('error', () => undefined); // tests stop it
+    return new FakeAuth(bus, redis, sign, jwks);
   }
 
   async mint({ play = ['*'], tenant = 'demo', life = '10m' } = {}): Promise<MintedToken> {

@@ -1,0 +1,40 @@
+import { describe, expect, it } from 'vitest';
+import { withDiscontinuitiesFrom, withQueries } from './playlist-text.js';
+import { firstDiscontinuitySequence, firstMediaSequence } from './sequence-base.js';
+
+const PLAYLIST = `#EXTM3U
+#EXT-X-MEDIA-SEQUENCE:7
+#EXT-X-DISCONTINUITY-SEQUENCE:2
+#EXT-X-MAP:URI="init-3.mp4"
+#EXT-X-PART:DURATION=0.2,URI="part-7-0.m4s",INDEPENDENT=YES
+#EXTINF:0.2,
+segment-7.m4s
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="part-8-0.m4s"
+`;
+
+describe('a playlist', () => {
+  it('gets a query behind every address', () => {
+    const text = withQueries(PLAYLIST, (resource) => `q=${resource.kind}`);
+    expect(text).toContain('URI="init-3.mp4?q=init"\n');
+    expect(text).toContain('URI="part-7-0.m4s?q=part",INDEPENDENT=YES\n');
+    expect(text).toContain('\nsegment-7.m4s?q=segment\n');
+    expect(text).toContain('URI="part-8-0.m4s?q=part"\n');
+  });
+
+  it('counts discontinuities from a number of its own', () => {
+    expect(withDiscontinuitiesFrom(100, PLAYLIST)).toContain('#EXT-X-DISCONTINUITY-SEQUENCE:102\n#EXT-X-MAP');
+    const without = PLAYLIST.replace(/#EXT-X-DISCONTINUITY-SEQUENCE.*\n/, '');
+    expect(withDiscontinuitiesFrom(100, without)).toContain('SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:100\n');
+  });
+
+  it('that begins later begins above the numbers that an earlier one can have reached', () => {
+    const startMs = Date.UTC(2026, 5, 1);
+    for (const lifeMs of [1_000, 60_000, 86_400_000]) {
+      // Segments are the shortest that the settings let be.
+      const lastMsn = firstMediaSequence(startMs) + lifeMs / 500;
+      expect(firstMediaSequence(startMs + lifeMs)).toBeGreaterThan(lastMsn);
+      expect(firstDiscontinuitySequence(startMs + lifeMs)).toBeGreaterThan(firstDiscontinuitySequence(startMs));
+    }
+    expect(firstMediaSequence(Date.UTC(2036, 0, 1))).toBeLessThan(2 ** 31);
+  });
+});
