@@ -91,12 +91,20 @@ export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OfferedCodec[]>> = 
   ],
 };
 
-/** The answered codec under which an offered one may be sent: the same payload type, or else the same codec. */
+/** How packets are cut: a decoder of mode 0 can't put mode 1 together. */
+const packetizationMode = (parameters: Readonly<Record<string, string>>): string =>
+  parameters['packetization-mode'] ?? '0';
+
+/** The answered codec under which an offered one may be sent: the nearest to it of the same kind. */
 export const agreedCodec = (codec: OfferedCodec, answered: readonly AnsweredCodec[]): AnsweredCodec | undefined => {
-  const same = answered.filter(
-    ({ name, clockRate }) => name === codec.name.toLowerCase() && clockRate === codec.clockRate,
-  );
-  return same.find(({ payloadType }) => payloadType === codec.payloadType) ?? same[0];
+  const { payloadType, parameters } = codec;
+  const profile = parameters['profile-level-id'];
+  const distance = (candidate: AnsweredCodec): number =>
+    (candidate.payloadType === payloadType ? 0 : 1) + (candidate.parameters['profile-level-id'] === profile ? 0 : 2);
+  return answered
+    .filter(({ name, clockRate }) => name === codec.name.toLowerCase() && clockRate === codec.clockRate)
+    .filter((each) => codec.name !== 'H264' || packetizationMode(each.parameters) === packetizationMode(parameters))
+    .toSorted((a, b) => distance(a) - distance(b))[0];
 };
 
 /** A received codec as the media core is told of it; undefined for one that we didn't offer. */

@@ -1,0 +1,130 @@
+import { waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { FakeMedia } from './testing/fake-media.js';
+import { OriginalServer } from './testing/original-server.js';
+import { KEYS, RelayInstance, startSurroundings, type Surroundings } from './testing/relay-instance.js';
+
+let surroundings: Surroundings;
+let media: FakeMedia;
+let server: OriginalServer;
+const instances: RelayInstance[] = [];
+
+beforeAll(async () => {
+  surroundings = await startSurroundings();
+  media = await FakeMedia.start(surroundings.nats.url);
+  server = await OriginalServer.start();
+  for (const name of ['cam', 'lobby-1', 'attic']) media.publish(name);
+});
+afterEach(async () => {
+  const running = instances.find(({ isOver }) => !isOver);
+  await running?.request('POST', 'terminate', { body: { uri: server.uri } });
+  await Promise.all(instances.splice(0).map((instance) => instance.stop()));
+});
+afterAll(async () => {
+  await server.kill();
+  await media.stop();
+  await surroundings.stop();
+});
+
+const start = async (): Promise<RelayInstance> => {
+  const instance = await RelayInstance.start(surroundings.env);
+  instances.push(instance);
+  return instance;
+};
+const push = (instance: RelayInstance, localStreamName = 'cam', as: string | null = KEYS.operator) =>
+  instance.request('POST', 'push', {
+    as,
+    body: { uri: server.uri, localStreamName, remoteStreamName: `far-${localStreamName}` },
+  });
+const statusOf = async (instance: RelayInstance) => (await instance.list())[0]?.status;
+
+describe('several instances', () => {
+  it('list the same, and any of them ends what another runs', async () => {
+    const [first, second] = [await start(), await start()];
+    await push(first);
+    await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
+    expect(await push(second)).toMatchObject({ status: 409 });
+    expect(await second.request('POST', 'terminate', { body: { localStreamName: 'cam' } })).toMatchObject({
+      status: 200,
+    });
+    expect(await first.list()).toEqual([]);
+    await waitFor(() => !server.published.has('far-cam'), { what: 'the end on the other server' });
+  });
+
+  it('take over what one that stops leaves behind', async () => {
+    const [first, second] = [await start(), await start()];
+    await push(first);
+    await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
+    const before = server.published.get('far-cam');
+    await first.stop();
+    await waitFor(() => server.published.has('far-cam') && server.published.get('far-cam') !== before, {
+      what: 'the relay from the second',
+    });
+    await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
+    expect(await second.list()).toHaveLength(1);
+  });
+
+  it('never run the same relay at once: who has lost the hold lets go', async () => {
+    const first = await start();
+    await push(first);
+    await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
+    const [item] = await first.list();
+    // As if the first had been asleep for longer than its hold.
+    await first.context.redis.set(`relay-push:holder:${item?.id}`, 'relay-push-other', 'PX', 1_500);
+    await waitFor(() => !server.published.has('far-cam'), { what: 'letting go' });
+    // The other never does anything; when its hold ends, the first goes on.
+    await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the relay' });
+  });
+
+  it('keep what runs running while Redis and PostgreSQL are gone', async () => {
+    const first = await start();
+    await push(first);
+    await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
+    const here = server.published.get('far-cam');
+    await Promise.all([surroundings.redis.kill(), surroundings.postgres.kill()]);
+    try {
+      const before = here?.received.video.size ?? 0;
+      await waitFor(() => (here?.received.video.size ?? 0) > before + 150, { what: 'video' });
+    } finally {
+      await Promise.all([surroundings.redis.restart(), surroundings.postgres.restart()]);
+    }
+    await waitFor(async () => (await first.request('GET', 'find_all')).status === 200, { what: 'the list' });
+    expect(await statusOf(first)).toBe('PUBLISHING');
+    expect(server.published.get('far-cam')).toBe(here);
+  });
+});
+
+describe('who may relay', () => {
+  it('is nobody without a key, and nobody without the grant', async () => {
+    const instance = await start();
+    for (const path of ['push', 'pull', 'find_all', 'terminate']) {
+      expect(await instance.request('POST', path, { as: null, body: {} })).toMatchObject({ status: 401 });
+      expect(await instance.request('POST', path, { as: `${KEYS.viewer.slice(0, -1)}x`, body: {} })).toMatchObject({
+        status: 401,
+      });
+    }
+    expect(await push(instance, 'cam', KEYS.viewer)).toMatchObject({ status: 403 });
+    expect(await instance.request('GET', 'find_all', { as: KEYS.viewer })).toMatchObject({ status: 403 });
+    expect(await instance.request('POST', 'terminate', { as: KEYS.viewer, body: { uri: 'x' } })).toMatchObject({
+      status: 403,
+    });
+  });
+
+  it('is decided for each stream, and sees no more than that', async () => {
+    const instance = await start();
+    expect(await push(instance, 'attic', KEYS.lobby)).toMatchObject({ status: 403 });
+    expect(await push(instance, 'lobby-1', KEYS.lobby)).toMatchObject({ status: 200 });
+    expect(await push(instance, 'attic')).toMatchObject({ status: 200 });
+    expect((await instance.list(KEYS.lobby)).map(({ localStreamName }) => localStreamName)).toEqual(['lobby-1']);
+    expect(await instance.list()).toHaveLength(2);
+    expect(await instance.list(KEYS.neighbour)).toEqual([]);
+    const body = { uri: server.uri };
+    expect(await instance.request('POST', 'terminate', { as: KEYS.neighbour, body })).toMatchObject({ status: 404 });
+    expect(await instance.request('POST', 'terminate', { as: KEYS.lobby, body })).toMatchObject({ status: 200 });
+    expect((await instance.list()).map(({ localStreamName }) => localStreamName)).toEqual(['attic']);
+  });
+
+  it('must say what is to be terminated', async () => {
+    expect(await (await start()).request('POST', 'terminate', { body: '' })).toMatchObject({ status: 400 });
+  });
+});

@@ -1,0 +1,230 @@
+import type { AddressInfo } from 'node:net';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { writeNack, writePictureLoss } from '../peer/rtcp.js';
+import { createCertificate, type Certificate } from '../peer/transport.js';
+import { OriginalPeer, type Kind } from './original-peer.js';
+
+/** How a server answers that isn't what it should be. */
+export type Behaviour =
+  | 'normal'
+  /** Takes the connection and says nothing. */
+  | 'mute'
+  /** Establishes the session and never answers an offer. */
+  | 'no-answer'
+  | 'not-json'
+  | 'huge-frame'
+  | 'binary'
+  | 'refuses'
+  | 'busy'
+  /** Closes as soon as something is asked of it. */
+  | 'hangs-up'
+  /** An SDP that is none. */
+  | 'bad-sdp'
+  /** Candidates at an address that nobody may speak to. */
+  | 'forbidden-candidate'
+  /** Answers, and then no media path ever comes up. */
+  | 'no-media';
+
+export interface PublishedHere {
+  readonly name: string;
+  /** Payloads by sequence number, as hex. */
+  readonly received: Record<Kind, Map<number, string>>;
+  readonly payloadTypes: Record<Kind, number | undefined>;
+  readonly senderReports: number[];
+  requestKeyFrame(): void;
+  /** Ends it as the server's operator would. */
+  end(status: 'UNPUBLISHED' | 'FAILED', info: string): void;
+}
+
+export interface PlayedHere {
+  readonly name: string;
+  readonly pictureLosses: number;
+  readonly nacked: readonly number[];
+  readonly peer: OriginalPeer;
+  end(status: 'STOPPED' | 'FAILED', info: string): void;
+}
+
+interface Frame {
+  readonly message: string;
+  readonly data: readonly { mediaSessionId?: string; name?: string; sdp?: string; hasVideo?: boolean }[];
+}
+
+/** A server as the original's documentation describes it, with media of its own. */
+export class OriginalServer {
+  behaviour: Behaviour = 'normal';
+  /** Lost of what arrives, and asked for again. */
+  loses: (kind: Kind, sequenceNumber: number) => boolean = () => false;
+  /** Streams that can be played here. */
+  readonly streams = new Set<string>();
+  readonly published = new Map<string, PublishedHere>();
+  readonly played = new Map<string, PlayedHere>();
+  readonly heard: string[] = [];
+  readonly #peers = new Set<OriginalPeer>();
+
+  private constructor(
+    private readonly server: WebSocketServer,
+    private readonly certificate: Certificate,
+  ) {
+    server.on('connection', (socket) => this.#serve(socket));
+  }
+
+  static async start(port = 0): Promise<OriginalServer> {
+    const server = new WebSocketServer({ host: '127.0.0.1', port });
+    await new Promise((resolve) => server.once('listening', resolve));
+    return new OriginalServer(server, await createCertificate());
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  get uri(): string {
+    return `ws://127.0.0.1:${this.port}`;
+  }
+
+  /** As a crash does it. */
+  async kill(): Promise<void> {
+    for (const socket of this.server.clients) socket.terminate();
+    for (const peer of this.#peers) await peer.close();
+    this.#peers.clear();
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+  }
+
+  #serve(socket: WebSocket): void {
+    const send = (message: string, ...data: unknown[]) => socket.send(JSON.stringify({ message, data }));
+    socket.on('message', (data: Buffer) => {
+      const frame = JSON.parse(data.toString()) as Frame;
+      if (frame.message !== 'pong' && frame.message !== 'ping') this.heard.push(frame.message);
+      this.#answer(frame, socket, send).catch((error: unknown) => console.error(error));
+    });
+  }
+
+  async #answer(
+    { message, data }: Frame,
+    socket: WebSocket,
+    send: (message: string, ...data: unknown[]) => void,
+  ): Promise<void> {
+    if (this.behaviour === 'mute') return;
+    const { mediaSessionId = '', name = '', sdp = '' } = data[0] ?? {};
+    const status = (text: string, info?: string) =>
+      send('notifyStreamStatusEvent', { mediaSessionId, name, status: text, ...(info === undefined ? {} : { info }) });
+    switch (message) {
+      case 'ping':
+        return send('pong');
+      case 'connection':
+        if (this.behaviour === 'not-json') return socket.send('<html>');
+        if (this.behaviour === 'binary') return socket.send(Buffer.alloc(10));
+        if (this.behaviour === 'huge-frame') return socket.send(`{"message":"${'x'.repeat(700_000)}"}`);
+        send('getUserData', { status: 'ESTABLISHED', authToken: '/1.2.3.4:5/6.7.8.9:10' });
+        return send('getVersion', '5.2.1000');
+      case 'publishStream':
+      case 'playStream': {
+        if (this.behaviour === 'no-answer') return;
+        if (this.behaviour === 'hangs-up') return socket.close(4000);
+        if (this.behaviour === 'refuses') return status('FAILED', 'Restricted access');
+        if (this.behaviour === 'busy') return status('FAILED', 'Stream name is already in use');
+        if (this.behaviour === 'bad-sdp') return send('setRemoteSDP', mediaSessionId, 'v=0\r\nm=video', true);
+        const isPublished = message === 'publishStream';
+        if (isPublished && this.published.has(name)) return status('FAILED', 'Stream name is already in use');
+        if (!isPublished && !this.streams.has(name)) return status('FAILED', 'Stream not found');
+        const { answer, peer } = isPublished
+          ? await this.#publish(name, sdp, socket, status)
+          : await this.#play(name, sdp, socket, status);
+        if (this.behaviour === 'forbidden-candidate')
+          return send('setRemoteSDP', mediaSessionId, answer.replaceAll('127.0.0.1', '10.9.8.7'), true);
+        send('setRemoteSDP', mediaSessionId, answer, true);
+        if (this.behaviour !== 'no-media') peer.connect();
+        return;
+      }
+      case 'unPublishStream':
+        return status('UNPUBLISHED', 'Stopped by publisher stop');
+      case 'stopStream':
+        return status('STOPPED', 'Stopped by user');
+      default:
+        return;
+    }
+  }
+
+  async #publish(name: string, offer: string, socket: WebSocket, status: (text: string, info?: string) => void) {
+    const received = { audio: new Map<number, string>(), video: new Map<number, string>() };
+    const payloadTypes: Record<Kind, number | undefined> = { audio: undefined, video: undefined };
+    const senderReports: number[] = [];
+    const highest = { audio: -1, video: -1 };
+    const ssrcs = { audio: 0, video: 0 };
+    const asked = new Set<number>();
+    const { peer, answer } = await OriginalPeer.open({
+      ...{ certificate: this.certificate, offer, direction: 'recvonly' },
+      loses: (kind, sequenceNumber) => !asked.has(sequenceNumber) && this.loses(kind, sequenceNumber),
+      onConnected: () => status('PUBLISHING'),
+      onRtp: (kind, { header, payload }) => {
+        received[kind].set(header.sequenceNumber, payload.toString('hex'));
+        payloadTypes[kind] = header.payloadType;
+        ssrcs[kind] = header.ssrc;
+        const missing: number[] = [];
+        if (highest[kind] >= 0 && header.sequenceNumber > highest[kind])
+          for (let number = highest[kind] + 1; number < header.sequenceNumber; number += 1) missing.push(number);
+        for (const number of missing) asked.add(number);
+        if (missing.length > 0) peer.sendRtcp(kind, writeNack(1, header.ssrc, missing));
+        highest[kind] = Math.max(highest[kind], header.sequenceNumber);
+      },
+      onRtcp: (_kind, packet) => {
+        if (packet.type === 200) senderReports.push(Date.now());
+      },
+    });
+    this.#peers.add(peer);
+    const forget = () => {
+      if (this.published.get(name) === here) this.published.delete(name);
+      this.#peers.delete(peer);
+      // The test's end may have closed it.
+      peer.close().catch(() => undefined);
+    };
+    const here: PublishedHere = {
+      ...{ name, received, payloadTypes, senderReports },
+      requestKeyFrame: () => peer.sendRtcp('video', writePictureLoss(1, ssrcs.video)),
+      end: (text, info) => {
+        status(text, info);
+        forget();
+      },
+    };
+    socket.on('close', forget);
+    this.published.set(name, here);
+    return { peer, answer };
+  }
+
+  async #play(name: string, offer: string, socket: WebSocket, status: (text: string, info?: string) => void) {
+    const state = { pictureLosses: 0, nacked: [] as number[] };
+    const { peer, answer } = await OriginalPeer.open({
+      ...{ certificate: this.certificate, offer, direction: 'sendonly' },
+      onConnected: () => status('PLAYING'),
+      onRtcp: (_kind, packet) => {
+        const { feedback } = packet as { feedback?: { lost?: number[] } };
+        if (packet.type === 206) state.pictureLosses += 1;
+        if (packet.type === 205) state.nacked.push(...(feedback?.lost ?? []));
+      },
+    });
+    this.#peers.add(peer);
+    const forget = () => {
+      if (this.played.get(name) === here) this.played.delete(name);
+      this.#peers.delete(peer);
+      // The test's end may have closed it.
+      peer.close().catch(() => undefined);
+    };
+    const here: PlayedHere = {
+      name,
+      peer,
+      get pictureLosses() {
+        return state.pictureLosses;
+      },
+      get nacked() {
+        return state.nacked;
+      },
+      end: (text, info) => {
+        status(text, info);
+        forget();
+      },
+    };
+    socket.on('close', forget);
+    this.played.set(name, here);
+    return { peer, answer };
+  }
+}

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Bus, type Registration } from '@weir/bus';
+import { Auth, ErrorCode, WeirError } from '@weir/contracts';
+import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
+import { AppModule, RELAY_PUSH } from '../app.module.js';
+import { relaySettings, type RelayContext } from '../config.js';
+import type { RelayPush } from '../relay-push.js';
+import { acceptEmptyJson, type RelayItem } from '../rest.js';
+
+const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
+
+/** Keys that the stand-in for auth knows, and what each may do. */
+export const KEYS = {
+  /** Everything of tenant `house`. */
+  operator: key('operator'),
+  /** `relay` of the streams that begin with `lobby`. */
+  lobby: key('lobby'),
+  /** Everything but `relay`. */
+  viewer: key('viewer'),
+  /** `relay` of everything of another tenant. */
+  neighbour: key('neighbour'),
+} as const;
+
+const HOLDERS: Readonly<Record<string, { tenant: string; grants: { verb: string; object: string }[] }>> = {
+  [KEYS.operator]: { tenant: 'house', grants: [{ verb: 'relay', object: '*' }] },
+  [KEYS.lobby]: { tenant: 'house', grants: [{ verb: 'relay', object: 'lobby*' }] },
+  [KEYS.viewer]: {
+    tenant: 'house',
+    grants: [
+      { verb: 'play', object: '*' },
+      { verb: 'administer', object: '*' },
+    ],
+  },
+  [KEYS.neighbour]: { tenant: 'neighbours', grants: [{ verb: 'relay', object: '*' }] },
+};
+
+/** What instances of the service share in a test. */
+export interface Surroundings {
+  readonly nats: TestServer;
+  readonly redis: TestServer;
+  readonly postgres: TestServer;
+  readonly env: Readonly<Record<string, string>>;
+  stop(): Promise<void>;
+}
+
+export const startSurroundings = async (): Promise<Surroundings> => {
+  const [nats, redis, postgres] = await Promise.all([startNats(), startRedis(), startPostgres()]);
+  const auth = await Bus.connect({ url: nats.url, service: 'auth', instanceId: 'auth-1' });
+  const serving: Registration = auth.serve(Auth.method.verifyApiKey, ({ key: asked }) => {
+    const holder = HOLDERS[asked];
+    if (holder === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
+    return { subject: 'key:1', ...holder };
+  });
+  return {
+    ...{ nats, redis, postgres },
+    env: {
+      NATS_URL: nats.url,
+      REDIS_URL: redis.url,
+      DATABASE_URL: postgres.url,
+      LOG_LEVEL: process.env['TEST_LOG_LEVEL'] ?? 'silent',
+      WEIR_OUTBOUND_ALLOW: '127.0.0.1',
+      WEIR_RELAY_LOCK_MS: '1000',
+      WEIR_RELAY_RETRY_MIN_MS: '50',
+      WEIR_RELAY_RETRY_MAX_MS: '400',
+    },
+    stop: async () => {
+      await serving.close();
+      await auth.drain();
+      await Promise.all([nats.stop(), redis.stop(), postgres.stop()]);
+    },
+  };
+};
+
+/** One instance of the service, wired as `runService` does it, in this process. */
+export class RelayInstance {
+  isOver = false;
+
+  private constructor(
+    readonly context: RelayContext,
+    readonly app: NestFastifyApplication,
+    readonly relayPush: RelayPush,
+  ) {}
+
+  static async start(env: Readonly<Record<string, string>>): Promise<RelayInstance> {
+    const config = parseSettings({ ...platformSettings, ...relaySettings }, env);
+    const instanceId = `relay-push-${randomBytes(4).toString('hex')}`;
+    const log = createLogger('relay-push', instanceId, config.LOG_LEVEL);
+    const bus = await Bus.connect({ url: config.NATS_URL, service: 'relay-push', instanceId });
+    const redis = connectRedis(config.REDIS_URL, log);
+    const context: RelayContext = { service: 'relay-push', instanceId, config, log, bus, redis, health: new Health() };
+    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), new FastifyAdapter(), {
+      logger: false,
+      abortOnError: false,
+    });
+    acceptEmptyJson(app);
+    await app.init();
+    return new RelayInstance(context, app, app.get<RelayPush>(RELAY_PUSH));
+  }
+
+  async request(
+    method: 'GET' | 'POST',
+    path: string,
+    { as = KEYS.operator, body }: { as?: string | null; body?: unknown } = {},
+  ): Promise<{ status: number; body: string }> {
+    const response = await this.app.inject({
+      method,
+      url: `/rest-api/pull/${path}`,
+      headers: {
+        ...(as === null ? {} : { authorization: `Bearer ${as}` }),
+        ...(method === 'POST' ? { 'content-type': 'application/json' } : {}),
+      },
+      ...(body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    return { status: response.statusCode, body: response.body };
+  }
+
+  /** An empty list where the interface says 404. */
+  async list(as?: string): Promise<RelayItem[]> {
+    const { status, body } = await this.request('GET', 'find_all', as === undefined ? {} : { as });
+    return status === 404 ? [] : (JSON.parse(body) as RelayItem[]);
+  }
+
+  async stop(): Promise<void> {
+    if (this.isOver) return;
+    this.isOver = true;
+    await this.app.close();
+    await this.relayPush.close();
+    await this.context.bus.drain();
+    this.context.redis.disconnect();
+  }
+}
