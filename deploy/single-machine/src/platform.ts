@@ -13,7 +13,7 @@ import { postgresServer } from './postgres.js';
 import { ProcessRecord } from './process-record.js';
 import { redisServer } from './redis.js';
 import { ensureServerPasswords, ensureSigningKey } from './secrets.js';
-import { credentialFiles, serviceProcess, SERVICES_IN_STOP_ORDER, type ServiceName } from './services.js';
+import { credentialFiles, robotProcess, serviceProcess, SERVICES_IN_STOP_ORDER, type ServiceName } from './services.js';
 import { parseSingleMachineSettings, StartError, type SingleMachineSettings } from './settings.js';
 import { SupervisedProcess, type ProcessEnd } from './supervised-process.js';
 
@@ -28,12 +28,16 @@ const MAX_ENDINGS_AT_START = 5;
 
 const checkout = resolve(import.meta.dirname, '../../..');
 
-const credentialsFile = z.looseObject({ user: z.object({ username: z.string(), password: z.string() }) });
+const credentialsFile = z.looseObject({
+  user: z.object({ username: z.string(), password: z.string() }),
+  robots: z.array(z.looseObject({ id: z.string() })).default([]),
+});
 
 /** `WEIR_DATA_DIR/credentials.json`: the demo tenant's user, and whatever else the services wrote beside it. */
 export type Credentials = z.output<typeof credentialsFile>;
 
-export type ProcessName = 'nats' | 'redis' | 'postgres' | ServiceName;
+/** A service, a server, or a simulated robot by its id. */
+export type ProcessName = 'nats' | 'redis' | 'postgres' | ServiceName | (string & Record<never, never>);
 
 export interface PlatformOptions {
   /** The settings by their names in the environment, and anything else that the services shall get. */
@@ -100,6 +104,8 @@ class Supervisor {
   readonly #urls = { nats: '', redis: '', database: '' };
   readonly #failed = new AbortController();
   readonly #httpUrl: string;
+  /** The simulated robots' ids. */
+  readonly #robots: string[] = [];
   #healthy = false;
   #stopped: Promise<void> | undefined;
 
@@ -119,6 +125,7 @@ class Supervisor {
     await this.#startServices();
     await this.#untilHealthy();
     this.#healthy = true;
+    this.#startRobots();
   }
 
   platform(release: () => void): Platform {
@@ -149,7 +156,7 @@ class Supervisor {
   }
 
   async #stopInOrder(): Promise<void> {
-    for (const name of [...SERVICES_IN_STOP_ORDER, 'nats', 'redis', 'postgres'] as const)
+    for (const name of [...this.#robots, ...SERVICES_IN_STOP_ORDER, 'nats', 'redis', 'postgres'])
       await this.#processes.get(name)?.stop();
     for (const file of this.#logFiles.values()) file.close();
     this.#logFiles.clear();
@@ -201,6 +208,15 @@ class Supervisor {
         name,
         serviceProcess(name, { checkout, dataDir, settings, env: options.env, urls: this.#urls, ports }),
       );
+  }
+
+  #startRobots(): void {
+    const { dataDir, settings, options } = this;
+    if (!settings.WEIR_DEMO_ROBOTS) return;
+    for (const { id } of readCredentials(credentialFiles(dataDir).credentials).robots) {
+      this.#robots.push(id);
+      this.#supervise(id, robotProcess(id, { checkout, dataDir, settings, env: options.env }));
+    }
   }
 
   #supervise(name: ProcessName, definition: ConstructorParameters<typeof SupervisedProcess>[0]): void {

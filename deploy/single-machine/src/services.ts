@@ -18,6 +18,7 @@ export type ServiceName = (typeof SERVICES_IN_STOP_ORDER)[number];
 const DRAIN_TIMEOUT_MS = 5_000;
 /** A service gives up by itself five seconds after its drain time-out. */
 const STOP_TIMEOUT_MS = DRAIN_TIMEOUT_MS + 7_000;
+const ROBOT_STOP_TIMEOUT_MS = 5_000;
 const PROMETHEUS_PORT = 9_464;
 
 export interface ServicesOptions {
@@ -110,3 +111,21 @@ function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: Service
       return name satisfies never;
   }
 }
+
+/** A simulated robot of the demo tenant: a client like any other, with ffmpeg for a camera. */
+export const robotProcess = (
+  robotId: string,
+  { checkout, dataDir, settings, env }: Omit<ServicesOptions, 'urls' | 'ports'>,
+): ProcessDefinition => ({
+  name: robotId,
+  command: [
+    process.execPath,
+    join(checkout, 'deploy/robot-simulator/dist/main.js'),
+    ...['--id', robotId, '--credentials', credentialFiles(dataDir).credentials],
+    ...['--url', `ws://127.0.0.1:${settings.WEIR_HTTP_PORT}/channel/robot`],
+  ],
+  cwd: checkout,
+  env,
+  stopSignal: 'SIGTERM',
+  stopTimeoutMs: ROBOT_STOP_TIMEOUT_MS,
+});

@@ -14,6 +14,11 @@ export const singleMachineSettings = {
     .string()
     .default('127.0.0.1')
     .describe('The address at which clients reach the media ports.'),
+  WEIR_DEMO_ROBOTS: z
+    .enum(['0', '1'])
+    .default('1')
+    .transform((text) => text === '1')
+    .describe('Two simulated robots for the demo tenant; 0 for none.'),
   WEIR_DATA_DIR: z.string().default('.weir').describe('Folder for all data, logs and credentials.'),
   DATABASE_URL: z.url().optional().describe('A PostgreSQL database to use instead of starting one.'),
   NATS_URL: z.string().optional().describe('NATS servers to use instead of starting one (JetStream is needed).'),
