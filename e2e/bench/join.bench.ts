@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BrowserContext } from 'playwright-core';
+import { startBrowser } from '../src/browser.js';
+import { SdkPage } from '../src/sdk-page.js';
+import { startSite } from '../src/site.js';
+import type { Benchmark } from './benchmark.js';
+import { ChildProgram } from './child-program.js';
+import { installJoinMarks, measureJoin, type JoinMarks } from './join-marks.js';
+import type { RawMediasoupReady } from './raw-mediasoup.js';
+import { median, summarize } from './samples.js';
+import type { Table } from './table.js';
+
+const SERVERS = ['weir', 'raw mediasoup'] as const;
+type Server = (typeof SERVERS)[number];
+const KINDS = ['publish', 'play'] as const;
+type Kind = (typeof KINDS)[number];
+const WATCHED = 'bench-watched';
+/** Chromium takes no request for a key frame soon after another one, so players who follow each other closely wait. */
+const PAUSE_BEFORE_PLAY_MS = 1_000;
+
+/** The pages of one server: one publishes all the time, one joins and leaves as publisher, one as player. */
+interface Pages {
+  publish: SdkPage;
+  play: SdkPage;
+}
+
+export const join: Benchmark = {
+  name: 'join',
+  async run({ platform, short, log }) {
+    const [warmUps, joins] = short ? [1, 3] : [5, 50];
+    const site = await startSite();
+    const browser = await startBrowser();
+    const raw = await ChildProgram.start<RawMediasoupReady>('raw-mediasoup');
+    try {
+      const context = await browser.newContext();
+      await context.addInitScript(installJoinMarks);
+      const pages = {
+        weir: await openPages(context, site.url, platform.httpUrl.replace('http:', 'ws:')),
+        'raw mediasoup': await openPages(context, site.url, `ws://127.0.0.1:${raw.ready.port}`),
+      };
+      const marks: Record<Server, Record<Kind, JoinMarks[]>> = {
+        weir: { publish: [], play: [] },
+        'raw mediasoup': { publish: [], play: [] },
+      };
+      for (let round = -warmUps; round < joins; round++) {
+        // Who comes second may find the machine warmer: they take turns.
+        for (const server of round % 2 === 0 ? SERVERS : SERVERS.toReversed())
+          for (const kind of KINDS) {
+            const name = kind === 'publish' ? `bench-${round}` : WATCHED;
+            if (kind === 'play') await sleep(PAUSE_BEFORE_PLAY_MS);
+            const measured = await measureJoin(pages[server][kind].page, kind, name);
+            if (round >= 0) marks[server][kind].push(measured);
+          }
+        if ((round + 1) % 10 === 0 && round > 0) log(`${round + 1} of ${joins} joins`);
+      }
+      return { tables: [totals(marks), phases(marks)], figures: { joins, marks, summaries: summaries(marks) } };
+    } finally {
+      await raw.stop();
+      await browser.close();
+      await site.close();
+    }
+  },
+};
+
+async function openPages(context: BrowserContext, siteUrl: string, wsUrl: string): Promise<Pages> {
+  const connected = async () => {
+    const page = await SdkPage.open(context, siteUrl);
+    await page.connect(wsUrl);
+    return page;
+  };
+  const watched = await connected();
+  await watched.publish('out', { name: WATCHED });
+  await watched.waitForEvent('out', 'PUBLISHING');
+  return { publish: await connected(), play: await connected() };
+}
+
+type Marks = Record<Server, Record<Kind, JoinMarks[]>>;
+
+const totalMs = (kind: Kind, { told, decoded }: JoinMarks): number => (kind === 'publish' ? told : (decoded ?? NaN));
+
+const summaries = (marks: Marks) =>
+  Object.fromEntries(
+    KINDS.map((kind) => [
+      kind,
+      Object.fromEntries(
+        SERVERS.map((server) => [server, summarize(marks[server][kind].map((one) => totalMs(kind, one)))]),
+      ),
+    ]),
+  );
+
+function totals(marks: Marks): Table {
+  return {
+    title: 'Join time with the unmodified WebSDK in Chromium, ms',
+    columns: ['', 'joins', 'p50', 'p99', 'min', 'max', 'p50 / baseline'],
+    rows: KINDS.flatMap((kind) => {
+      const of = (server: Server) => summarize(marks[server][kind].map((one) => totalMs(kind, one)));
+      const baseline = of('raw mediasoup');
+      return SERVERS.map((server) => {
+        const { count, min, p50, p99, max } = of(server);
+        const what = kind === 'publish' ? 'publish() to PUBLISHING' : 'play() to first decoded frame';
+        return [`${what}, ${server}`, count, p50, p99, min, max, p50 / baseline.p50];
+      });
+    }),
+  };
+}
+
+/** Medians of each phase; they needn't add up to the median of the whole. */
+function phases(marks: Marks): Table {
+  return {
+    title: 'Where the time goes, medians, ms',
+    columns: ['', 'offer', 'answer', 'ICE and DTLS', 'status', 'first frame'],
+    rows: KINDS.flatMap((kind) =>
+      SERVERS.map((server) => {
+        const middle = (phase: (one: JoinMarks) => number) => median(marks[server][kind].map(phase));
+        return [
+          `${kind}, ${server}`,
+          middle(({ asked }) => asked),
+          middle(({ asked, answered }) => answered - asked),
+          middle(({ answered, connected }) => connected - answered),
+          middle(({ connected, told }) => told - connected),
+          kind === 'publish' ? '' : middle(({ connected, decoded }) => (decoded ?? NaN) - connected),
+        ];
+      }),
+    ),
+    note: 'Status and first frame both count from the moment at which ICE and DTLS are up in the browser.',
+  };
+}

@@ -1,0 +1,105 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePortRange, freePorts, startPlatform, type ProcessName } from '@weir/single-machine';
+import { waitFor } from '@weir/testing';
+import { z } from 'zod';
+import { cpuMs, descendants, nameOf, treeCpuMs, type CpuClocks } from './process-usage.js';
+
+/** A running weir, as far as benchmarks need it. */
+export interface BenchPlatform {
+  httpUrl: string;
+  natsUrl: string;
+  redisUrl: string;
+  /** @throws when the process is down */
+  pidOf(name: ProcessName): Promise<number>;
+  /** Starts services afresh, so that what they hold is this run's; nothing where others share the platform. */
+  restart(names: readonly ProcessName[]): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** One client with thousands of sockets is what limits per address are made against. */
+const LIMITS = { WEIR_SOCKETS_PER_ADDRESS: '1000000', WEIR_UPGRADES_PER_MINUTE: '10000000' };
+
+/** Starts weir as `npm start` does, with data of its own, on free ports. */
+export async function startBenchPlatform(log: (line: string) => void): Promise<BenchPlatform> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'weir-bench-'));
+  const [httpPort = 0, rtspPort = 0] = await freePorts(2);
+  const removeData = () => rm(dataDir, { recursive: true, force: true });
+  const platform = await startPlatform({
+    dataDir,
+    env: {
+      ...process.env,
+      ...LIMITS,
+      WEIR_HTTP_PORT: String(httpPort),
+      WEIR_RTSP_PORT: String(rtspPort),
+      WEIR_MEDIA_PORT: String(await freePortRange(8)),
+    },
+    log,
+  }).catch(async (error: unknown) => {
+    await removeData();
+    throw error;
+  });
+  return {
+    httpUrl: platform.httpUrl,
+    natsUrl: platform.urls.nats,
+    redisUrl: platform.urls.redis,
+    pidOf: (name) => Promise.resolve(living(platform.pids(), name)),
+    restart: async (names) => {
+      const before = platform.pids();
+      for (const name of names) platform.kill(name, 'SIGTERM');
+      await waitFor(() => names.every((name) => ![undefined, before[name]].includes(platform.pids()[name])), {
+        timeoutMs: 60_000,
+        what: `the restart of ${names.join(', ')}`,
+      });
+      await waitFor(async () => (await fetch(`${platform.httpUrl}/healthz`)).status === 200, {
+        timeoutMs: 60_000,
+        what: 'a healthy platform',
+      });
+    },
+    stop: async () => {
+      await platform.stop();
+      await removeData();
+    },
+  };
+}
+
+const sharedPlatform = z.object({
+  httpUrl: z.url(),
+  natsUrl: z.string(),
+  redisUrl: z.string(),
+  /** Where `GET /pids` tells the processes. */
+  controlUrl: z.url(),
+});
+export type SharedPlatform = z.output<typeof sharedPlatform>;
+
+/** Uses a weir that runs already, and leaves it as it is. @param json a `SharedPlatform` */
+export function attachPlatform(json: string): BenchPlatform {
+  const { controlUrl, ...urls } = sharedPlatform.parse(JSON.parse(json));
+  return {
+    ...urls,
+    pidOf: async (name) => {
+      const response = await fetch(`${controlUrl}/pids`);
+      return living(z.record(z.string(), z.number()).parse(await response.json()), name);
+    },
+    restart: () => Promise.resolve(),
+    stop: () => Promise.resolve(),
+  };
+}
+
+function living(pids: Partial<Record<string, number>>, name: ProcessName): number {
+  const pid = pids[name];
+  if (pid === undefined) throw new Error(`${name} is down`);
+  return pid;
+}
+
+/** What a stream between WebRTC clients needs beside the media workers; `media` is its Node process. */
+const CONTROL_PLANE = ['gateway', 'wcs-signalling', 'media', 'auth', 'nats', 'redis', 'postgres'] as const;
+
+/** The processor time of each process of the control plane with what it has started, and the media workers' ids. */
+export async function mediaProcesses(platform: BenchPlatform): Promise<{ control: CpuClocks; workers: number[] }> {
+  const pids = await Promise.all(CONTROL_PLANE.map(async (name) => [name, await platform.pidOf(name)] as const));
+  const control = pids.map(([name, pid]) => [name, () => (name === 'media' ? cpuMs(pid) : treeCpuMs(pid))] as const);
+  const workers = descendants(await platform.pidOf('media')).filter((pid) => nameOf(pid) === 'mediasoup-worke');
+  return { control: Object.fromEntries(control), workers };
+}

@@ -1,0 +1,91 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** Linux counts processor time in hundredths of a second, whatever its timer does (USER_HZ). */
+const MS_PER_TICK = 10;
+
+/** Processor time that a process has used so far, all its threads, in user and kernel mode. */
+export function cpuMs(pid: number): number {
+  const [userTicks = NaN, kernelTicks = NaN] = statFields(pid).slice(11, 13).map(Number);
+  return (userTicks + kernelTicks) * MS_PER_TICK;
+}
+
+/** The same of a process and all that it has started, of those that have ended too. */
+export const treeCpuMs = (pid: number): number =>
+  [pid, ...descendants(pid)].reduce((total, member) => total + cpuMsWithEnded(member), 0);
+
+function cpuMsWithEnded(pid: number): number {
+  const ticks = ifThere(() => statFields(pid).slice(11, 15).map(Number)) ?? []; // else its parent has the time now
+  return ticks.reduce((total, count) => total + count, 0) * MS_PER_TICK;
+}
+
+/** Of the memory that a process has mapped, what is in RAM. Pages that it shares with others count fully. */
+export function rssBytes(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  if (kilobytes === undefined) throw new Error(`process ${pid} has no memory: it has ended`);
+  return Number(kilobytes) * 1_024;
+}
+
+/** The processes that a process has started, directly or not, without itself. */
+export function descendants(pid: number): number[] {
+  const parents = new Map<number, number[]>();
+  for (const name of readdirSync('/proc')) {
+    const child = Number(name);
+    if (!Number.isInteger(child)) continue;
+    const parent = parentOf(child);
+    if (parent !== undefined) parents.set(parent, [...(parents.get(parent) ?? []), child]);
+  }
+  const below = (ancestor: number): number[] =>
+    (parents.get(ancestor) ?? []).flatMap((child) => [child, ...below(child)]);
+  return below(pid);
+}
+
+function parentOf(pid: number): number | undefined {
+  const parent = ifThere(() => statFields(pid)[1]);
+  return parent === undefined ? undefined : Number(parent);
+}
+
+/** What a process is called: the first 15 characters of its program's name. */
+export const nameOf = (pid: number): string | undefined =>
+  ifThere(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim());
+
+/** Undefined when the process has ended meanwhile. */
+function ifThere<Value>(read: () => Value): Value | undefined {
+  try {
+    return read();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+}
+
+/** The fields of /proc/<pid>/stat from the third on, the state. The second, the name, may hold anything. */
+function statFields(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+/** By name: something that tells the processor time that it has used so far, in milliseconds. */
+export type CpuClocks = Readonly<Record<string, () => number>>;
+
+/** Processor time that each uses over a while, in milliseconds a second: 1000 is one whole core. */
+export class CpuWindow {
+  private readonly startedMs = performance.now();
+  private readonly startCpuMs: Record<string, number>;
+
+  constructor(private readonly clocks: CpuClocks) {
+    this.startCpuMs = readAll(clocks);
+  }
+
+  end(): { elapsedMs: number; msPerS: Record<string, number> } {
+    const endCpuMs = readAll(this.clocks);
+    const elapsedMs = performance.now() - this.startedMs;
+    const msPerS = Object.fromEntries(
+      Object.entries(endCpuMs).map(([name, ms]) => [name, ((ms - (this.startCpuMs[name] ?? 0)) * 1_000) / elapsedMs]),
+    );
+    return { elapsedMs, msPerS };
+  }
+}
+
+const readAll = (clocks: CpuClocks): Record<string, number> =>
+  Object.fromEntries(Object.entries(clocks).map(([name, read]) => [name, read()]));

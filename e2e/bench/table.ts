@@ -1,0 +1,34 @@
+export interface Table {
+  title: string;
+  columns: readonly string[];
+  /** The first cell of a row says what it is. */
+  rows: readonly (readonly (string | number)[])[];
+  /** What a reader must know to judge the figures. */
+  note?: string;
+}
+
+/** As text: the first column flush left, the others flush right. */
+export function formatTable({ title, columns, rows, note }: Table): string {
+  const cells = [columns, ...rows].map((row) => row.map((cell) => (typeof cell === 'number' ? figure(cell) : cell)));
+  const widths = columns.map((_column, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)));
+  const line = (row: readonly string[]) =>
+    widths.map((width, index) => pad(row[index] ?? '', width, index === 0)).join('  ');
+  const [head = [], ...body] = cells;
+  return [
+    title,
+    line(head),
+    widths.map((width) => '-'.repeat(width)).join('  '),
+    ...body.map(line),
+    ...(note === undefined ? [] : [note]),
+  ].join('\n');
+}
+
+/** Three significant digits, or all of a whole number. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return '-';
+  if (Number.isInteger(value) || Math.abs(value) >= 1_000) return Math.round(value).toLocaleString('en-US');
+  const digits = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  return value.toFixed(Math.min(digits, 4));
+}
+
+const pad = (text: string, width: number, left: boolean) => (left ? text.padEnd(width) : text.padStart(width));

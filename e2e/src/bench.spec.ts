@@ -1,0 +1,138 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { z } from 'zod';
+import { median, quantile, summarize } from '../bench/samples.js';
+import { figure, formatTable } from '../bench/table.js';
+
+const { httpUrl, natsUrl, redisUrl, controlUrl } = inject('platform');
+
+const record = z.object({
+  benchmark: z.string(),
+  short: z.literal(true),
+  machine: z.object({
+    cores: z.number().int().positive(),
+    memoryGib: z.number().positive(),
+    node: z.string().startsWith('v'),
+    chromium: z.string().regex(/^\d/),
+    mediasoup: z.string().regex(/^\d/),
+    commit: z.string().min(1),
+  }),
+  tables: z
+    .array(z.object({ title: z.string(), columns: z.array(z.string()), rows: z.array(z.array(z.unknown())).min(2) }))
+    .min(1),
+});
+const summary = z.object({ count: z.number(), min: z.number().positive(), p50: z.number(), p99: z.number() });
+const perServer = <Value extends z.ZodType>(value: Value) => z.object({ weir: value, 'raw mediasoup': value });
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'weir-bench-results-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Runs a benchmark in its short form, as `npm run bench` does, on the platform of the tests. */
+async function figuresOf(name: string): Promise<unknown> {
+  const platform = JSON.stringify({ httpUrl, natsUrl, redisUrl, controlUrl });
+  const program = resolve(import.meta.dirname, '../../deploy/single-machine/bench.mjs');
+  await promisify(execFile)(process.execPath, [program, '--short', '--out', folder, '--platform', platform, name]);
+  const text = await readFile(join(folder, `${name}.json`), 'utf8');
+  const result = z.object({ figures: z.unknown() }).parse(JSON.parse(text));
+  const { benchmark, tables } = record.parse(JSON.parse(text));
+  expect(benchmark).toBe(name);
+  for (const { columns, rows } of tables) for (const row of rows) expect(row).toHaveLength(columns.length);
+  // A figure that isn't finite is null in JSON.
+  expect(JSON.stringify(result.figures)).not.toContain('null');
+  return result.figures;
+}
+
+describe('each benchmark gives complete results, in its short form', { timeout: 180_000 }, () => {
+  it('bus: calls of two sizes by two clients', async () => {
+    const measured = z.array(z.object({ latencyMs: summary, callsPerS: z.array(z.number().positive()).length(1) }));
+    const figures = z.object({ measured: measured.length(4) }).parse(await figuresOf('bus'));
+    for (const { latencyMs } of figures.measured) expect(latencyMs.count).toBe(50);
+  });
+
+  it('join: publishers and players on two servers, each phase after the one before', async () => {
+    const marks = z.object({
+      asked: z.number().positive(),
+      answered: z.number(),
+      connected: z.number(),
+      told: z.number(),
+      decoded: z.number().optional(),
+    });
+    const joins = perServer(z.object({ publish: z.array(marks).length(3), play: z.array(marks).length(3) }));
+    const figures = z.object({ marks: joins }).parse(await figuresOf('join'));
+    for (const { publish, play } of Object.values(figures.marks)) {
+      for (const { asked, answered, connected, told } of [...publish, ...play]) {
+        expect(answered).toBeGreaterThan(asked);
+        expect(connected).toBeGreaterThan(answered);
+        expect(told).toBeGreaterThan(answered);
+      }
+      for (const { answered, decoded } of play) expect(decoded).toBeGreaterThan(answered);
+      for (const { decoded } of publish) expect(decoded).toBeUndefined();
+    }
+  });
+
+  it('idle-sessions: every session is open and none is lost', async () => {
+    const bytes = z.record(z.string(), z.number().positive());
+    const round = z.object({
+      opening: z.object({ count: z.literal(200), perS: z.number().positive() }),
+      rssBytesBefore: bytes,
+      rssBytesAfter: bytes,
+      idleCpuMsPerS: z.record(z.string(), z.number().nonnegative()),
+      lost: z.literal(0),
+    });
+    const figures = z
+      .object({ measured: z.record(z.string(), z.array(round).length(1)) })
+      .parse(await figuresOf('idle-sessions'));
+    expect(Object.keys(figures.measured)).toEqual([
+      'weir: gateway, wcs-signalling',
+      'bare ws behind the gateway',
+      'wcs-signalling alone',
+      'bare ws alone',
+    ]);
+  });
+
+  it('control-cpu: every player receives packets', async () => {
+    const reception = z.object({ bytes: z.number().positive(), packets: z.number().positive() });
+    const watched = z.object({
+      control: z.record(z.string(), z.number().nonnegative()),
+      workers: z.number().nonnegative(),
+      received: z.array(reception).length(2),
+    });
+    const figures = z.object({ watched: perServer(z.array(watched).length(1)) }).parse(await figuresOf('control-cpu'));
+    expect(Object.keys(figures.watched.weir[0]?.control ?? {}).toSorted()).toEqual(
+      ['auth', 'gateway', 'media', 'nats', 'postgres', 'redis', 'wcs-signalling'].toSorted(),
+    );
+  });
+});
+
+describe('figures', () => {
+  it('a quantile lies between the two samples next to it, by its distance to each', () => {
+    expect(quantile([40, 10, 30, 20], 0.5)).toBe(25);
+    expect(quantile([0, 100], 0.99)).toBeCloseTo(99);
+    expect(median([3, 1, 2])).toBe(2);
+    expect(summarize([2, 1])).toEqual({ count: 2, min: 1, p50: 1.5, p99: 1.99, max: 2 });
+    expect(() => median([])).toThrow('no samples');
+  });
+
+  it('are shown with three digits that count, in columns as wide as they need', () => {
+    expect([0.012345, 1.2345, 123.45, 1234.5, 5, Number.NaN].map(figure)).toEqual([
+      ...['0.0123', '1.23', '123', '1,235', '5', '-'],
+    ]);
+    expect(
+      formatTable({
+        title: 'T',
+        columns: ['', 'ms'],
+        rows: [
+          ['one', 1.5],
+          ['two', 10_000],
+        ],
+      }),
+    ).toBe(['T', '         ms', '---  ------', 'one    1.50', 'two  10,000'].join('\n'));
+  });
+});
