@@ -19,7 +19,7 @@ const SOURCES = ['testsrc2', 'smptebars', 'testsrc', 'pal75bars'] as const;
 const plain = (text: string): string => text.replace(/[^A-Za-z0-9_. /-]/g, '');
 
 const clock = (robotId: string, camera: string, height: number, font: string): string => {
-  const size = Math.max(12, Math.round(height / 15));
+  const size = Math.max(12, Math.round(height / 20));
   const text = `${plain(`${robotId} ${camera}`)} %{localtime\\:%T} %{pts\\:hms}`;
   return (
     `drawtext=fontfile='${plain(font)}':fontsize=${size}:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw=6` +

@@ -53,6 +53,11 @@ describe('the single-machine mode', () => {
       expect(made).toEqual({
         user: { username: 'demo', password: expect.stringMatching(/^[\w-]{20}$/) },
         operator: { key: expect.stringMatching(/^weir_/) },
+        robots: ['robot_dog_sr_20001', 'robot_dog_sr_20002'].map((id) => ({
+          id,
+          token: expect.stringMatching(/^weir_/),
+          cameras: ['front', 'back'],
+        })),
       });
       expect((await stat(file)).mode & 0o777).toBe(0o600);
       expect(await tryOut(instance, made)).toEqual([200, 200]);
@@ -61,9 +66,34 @@ describe('the single-machine mode', () => {
     });
   });
 
+  test('binds the token of each robot to it', async () => {
+    await during(single, async ({ auth }) => {
+      const { robots } = await credentials();
+      for (const { id, token } of robots)
+        expect(await auth.apiKeys.verify(token)).toMatchObject({
+          tenant: 'demo',
+          grants: [{ verb: 'publish', object: `${id}/*` }],
+        });
+    });
+  });
+
+  test('makes a robot’s lost token anew, and leaves other robots alone', async () => {
+    await during(single, async () => undefined);
+    const { robots, ...rest } = await credentials();
+    const stranger = { id: 'mine', token: 'unknown here' };
+    await writeFile(file, JSON.stringify({ ...rest, robots: [stranger, { id: robots[0].id }, robots[1]] }));
+    await during(single, async ({ auth }) => {
+      const mended = await credentials();
+      expect(mended.robots).toEqual([stranger, robots[1], { ...robots[0], token: expect.any(String) }]);
+      expect(mended.robots[2].token).not.toBe(robots[0].token);
+      await expect(auth.apiKeys.verify(robots[0].token)).rejects.toThrow();
+      for (const { token } of mended.robots.slice(1)) await auth.apiKeys.verify(token);
+    });
+  });
+
   test('keeps its credentials over a restart, and what others wrote beside them', async () => {
     await during(single, async () => undefined);
-    const first = { ...(await credentials()), robots: [{ id: 'r1' }] };
+    const first = { ...(await credentials()), devices: [{ id: 'd1' }] };
     await writeFile(file, JSON.stringify(first));
     await during(single, async (instance) => expect(await tryOut(instance, first)).toEqual([200, 200]));
     expect(await credentials()).toEqual(first);
@@ -87,7 +117,7 @@ describe('the single-machine mode', () => {
     await writeFile(file, JSON.stringify({ user, devices: 3 }));
     await during(single, async (instance) => {
       const mended = await credentials();
-      expect(mended).toEqual({ user, devices: 3, operator: { key: expect.any(String) } });
+      expect(mended).toMatchObject({ user, devices: 3, operator: { key: expect.any(String) } });
       expect(await tryOut(instance, mended)).toEqual([200, 200]);
     });
   });
@@ -124,7 +154,7 @@ describe('the single-machine mode', () => {
     try {
       const made = await credentials();
       for (const instance of instances) expect(await tryOut(instance, made)).toEqual([200, 200]);
-      expect(await instances[0].auth.database.apiKey.count()).toBe(1);
+      expect(await instances[0].auth.database.apiKey.count()).toBe(3);
     } finally {
       await Promise.all(instances.map((instance) => instance.stop()));
     }

@@ -1,9 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { chmod } from 'node:fs/promises';
-import { grantsOfRole } from '@weir/access';
+import { grant, grantsOfRole, type Grant } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import { generateApiKey, insertApiKey, isSameKey } from './api-keys.js';
-import { readCredentials, writeCredentials, type DemoCredentials } from './credentials-file.js';
+import {
+  readCredentials,
+  robotIn,
+  writeCredentials,
+  type DemoCredentials,
+  type RobotCredentials,
+} from './credentials-file.js';
 import { writeGrants, type Database, type DatabaseTransaction } from './database.js';
 import type { Passwords } from './passwords.js';
 
@@ -21,6 +27,9 @@ export interface BootstrapPorts {
 const DEMO_TENANT = 'demo';
 const DEMO_USERNAME = 'demo';
 const DEMO_KEY_LABEL = 'demo-operator';
+/** The same robots are made by robot-channel, which knows of no keys. */
+const DEMO_ROBOTS = ['robot_dog_sr_20001', 'robot_dog_sr_20002'] as const;
+const DEMO_CAMERAS = ['front', 'back'] as const;
 const BOOTSTRAP_KEY_LABEL = 'bootstrap-operator';
 export const DEFAULT_APP_KEY = 'defaultApp';
 
@@ -71,19 +80,37 @@ const makeDemoTenant = async (
   await ensureTenant(transaction, DEMO_TENANT, 'OPEN', true);
   const found = await readCredentials(file);
   const username = found.user?.username === DEMO_USERNAME ? found.user : undefined;
+  const known = found.robots ?? [];
+  const missing = DEMO_ROBOTS.filter((id) => robotIn(known, id) === undefined);
+  const robots = [...known.filter((entry) => !isOf(missing, entry)), ...missing.map(newRobot)];
   const credentials: DemoCredentials = {
     user: username ?? { username: DEMO_USERNAME, password: randomBytes(15).toString('base64url') },
     operator: found.operator ?? { key: generateApiKey() },
+    robots,
   };
-  if (found.operator === undefined || username === undefined) {
+  if (found.operator === undefined || username === undefined || missing.length > 0) {
     await writeCredentials(file, { ...found, ...credentials });
     log.info({ file }, 'credentials of the demo tenant written');
   } else {
     await chmod(file, 0o600);
   }
   await setDemoUser(passwords, transaction, credentials.user.password);
-  await setOperatorKey(transaction, DEMO_TENANT, DEMO_KEY_LABEL, credentials.operator.key, true);
+  const operatorRights = grantsOfRole('operator');
+  await setKey(transaction, credentials.operator.key, { label: DEMO_KEY_LABEL, grants: operatorRights, ...DEMO });
+  for (const id of DEMO_ROBOTS) {
+    const robot = robotIn(robots, id);
+    const grants = [grant('publish', `${id}/*`)];
+    if (robot !== undefined) await setKey(transaction, robot.token, { label: `demo-${id}`, grants, ...DEMO });
+  }
 };
+
+const DEMO = { tenant: DEMO_TENANT, demo: true } as const;
+
+const newRobot = (id: string): RobotCredentials => ({ id, token: generateApiKey(), cameras: DEMO_CAMERAS });
+
+/** Whether an entry of the file speaks of one of the robots, usable or not. */
+const isOf = (ids: readonly string[], entry: unknown): boolean =>
+  typeof entry === 'object' && entry !== null && 'id' in entry && ids.some((id) => id === entry.id);
 
 const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransaction, password: string): Promise<void> => {
   const known = await transaction.user.findUnique({ where: { username: DEMO_USERNAME } });
@@ -107,17 +134,23 @@ const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransactio
   });
 };
 
-const setOperatorKey = async (
+interface MadeKey {
+  readonly tenant: string;
+  readonly label: string;
+  readonly grants: readonly Grant[];
+  readonly demo: boolean;
+}
+
+/** The key with this label is this one from now on. */
+const setKey = async (
   transaction: DatabaseTransaction,
-  tenant: string,
-  label: string,
   key: string,
-  demo: boolean,
+  { tenant, label, grants, demo }: MadeKey,
 ): Promise<void> => {
   const known = await transaction.apiKey.findUnique({ where: { tenantName_label: { tenantName: tenant, label } } });
   if (known !== null && isSameKey(known, key)) return;
   await transaction.apiKey.deleteMany({ where: { tenantName: tenant, label } });
-  await insertApiKey(transaction, key, { tenant, label, grants: grantsOfRole('operator') }, demo);
+  await insertApiKey(transaction, key, { tenant, label, grants }, demo);
 };
 
 /** A database that served a single machine before has a user and an open application that don't belong here. */
@@ -137,7 +170,10 @@ const makeFirstOperator = async (
   key: string | undefined,
 ): Promise<void> => {
   await ensureTenant(transaction, tenant, 'TOKEN', false);
-  if (key !== undefined) return setOperatorKey(transaction, tenant, BOOTSTRAP_KEY_LABEL, key, false);
+  if (key !== undefined) {
+    const grants = grantsOfRole('operator');
+    return setKey(transaction, key, { tenant, label: BOOTSTRAP_KEY_LABEL, grants, demo: false });
+  }
   if ((await transaction.apiKey.count()) + (await transaction.user.count()) > 0) return;
   log.warn({ setting: 'WEIR_BOOTSTRAP_OPERATOR_KEY' }, 'there is no operator yet: nobody can administer');
 };

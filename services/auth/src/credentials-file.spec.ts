@@ -2,11 +2,12 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
-import { readCredentials, writeCredentials } from './credentials-file.js';
+import { readCredentials, robotIn, writeCredentials } from './credentials-file.js';
 
 const credentials = {
   user: { username: 'demo', password: 'secret' },
   operator: { key: `weir_abcdefghijkl_${'x'.repeat(43)}` },
+  robots: [],
 };
 
 let folder: string;
@@ -19,8 +20,8 @@ beforeEach(async () => {
 });
 
 test('a written file is read back, is its owner’s alone and leaves no draft', async () => {
-  await writeCredentials(file, { ...credentials, robots: [{ id: 'r1' }] });
-  expect(await readCredentials(file)).toEqual({ ...credentials, robots: [{ id: 'r1' }] });
+  await writeCredentials(file, { ...credentials, devices: [{ id: 'd1' }] });
+  expect(await readCredentials(file)).toEqual({ ...credentials, devices: [{ id: 'd1' }] });
   expect((await stat(file)).mode & 0o777).toBe(0o600);
   expect(await readdir(folder)).toEqual(['credentials.json']);
 });
@@ -30,8 +31,16 @@ test('a file that is not there is empty', async () => {
 });
 
 test('parts that can not be used are as good as missing; the others stay', async () => {
-  await writeFile(file, JSON.stringify({ user: { username: 7 }, operator: { key: 'short' }, robots: [] }));
-  expect(await readCredentials(file)).toEqual({ robots: [] });
+  await writeFile(file, JSON.stringify({ user: { username: 7 }, operator: { key: 'short' }, robots: 2, devices: [] }));
+  expect(await readCredentials(file)).toEqual({ devices: [] });
+});
+
+test('a robot is found by its id when its entry can be used', () => {
+  const token = credentials.operator.key;
+  const robot = { id: 'r1', token, cameras: ['front'], note: 'mine' };
+  const robots = [null, 7, { id: 'r1' }, { id: 'r1', token: 'short', cameras: [] }, robot, { ...robot, id: 'r2' }];
+  expect(robotIn(robots, 'r1')).toEqual(robot);
+  expect(robotIn(robots.slice(0, 4), 'r1')).toBeUndefined();
 });
 
 test.each(['', '{', '[]', 'null', '"text"'])('a file that holds %j is left alone and named', async (text) => {

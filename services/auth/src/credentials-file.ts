@@ -8,7 +8,26 @@ import { z } from 'zod';
 export interface DemoCredentials {
   readonly user: { readonly username: string; readonly password: string };
   readonly operator: { readonly key: string };
+  /** Entries that the platform doesn't know stay as they are. */
+  readonly robots: readonly unknown[];
 }
+
+/** A robot with the API key that is bound to it. */
+export interface RobotCredentials {
+  readonly id: string;
+  readonly token: string;
+  readonly cameras: readonly string[];
+}
+
+const robotSchema = z.looseObject({
+  id: z.string().min(1),
+  token: z.string().regex(API_KEY_PATTERN),
+  cameras: z.array(z.string()),
+});
+
+/** Undefined when the file has no usable entry of this robot. */
+export const robotIn = (robots: readonly unknown[], id: string): RobotCredentials | undefined =>
+  robots.map((entry) => robotSchema.safeParse(entry).data).find((entry) => entry?.id === id);
 
 /** Other parts of the platform keep keys of their own beside these. */
 const fileSchema = z.looseObject({
@@ -20,6 +39,7 @@ const fileSchema = z.looseObject({
     .looseObject({ key: z.string().regex(API_KEY_PATTERN) })
     .optional()
     .catch(undefined),
+  robots: z.array(z.unknown()).readonly().optional().catch(undefined),
 });
 export type CredentialsFile = z.infer<typeof fileSchema>;
 
