@@ -52,8 +52,11 @@ export interface Answer {
   codecs: { audio: string; video: string };
 }
 
-/** Two requests for a key frame within this time become one, so that a crowd of joiners costs one key frame. */
-const KEY_FRAME_REQUEST_DELAY_MS = 250;
+/**
+ * Requests for a key frame within this time become one, so that a crowd of joiners costs few. It is longer than the
+ * 300 ms for which Chromium ignores a request after another one: an ignored request is repeated only after a second.
+ */
+const KEY_FRAME_REQUEST_DELAY_MS = 400;
 
 /** WebRTC clients: an offer becomes transports, producers or consumers, and an answer. */
 export class WebRtc {
