@@ -1,9 +1,10 @@
 import type { Registration } from '@weir/bus';
 import { Access } from '@weir/access';
-import { MediaEvents } from '@weir/contracts';
+import { ErrorCode, MediaEvents, WeirError } from '@weir/contracts';
 import { Instances, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import type { hlsSettings } from './config.js';
+import { Discontinuities } from './discontinuities.js';
 import { MediaClient } from './media-client.js';
 import { HlsMetrics, type Load } from './metrics.js';
 import { Packaging, type PackagingSettings } from './packaging.js';
@@ -17,6 +18,10 @@ import { WaitingPlaces } from './waiting-places.js';
 const NODE_SILENT_AFTER_MS = 4_000;
 
 export type HlsContext = Pick<ServiceContext<typeof hlsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
+
+const toUnavailable = (cause: unknown): never => {
+  throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can not be asked just now', {}, { cause });
+};
 
 /** The service's parts, wired. Closed in the reverse order. */
 export class HlsPackager {
@@ -38,14 +43,21 @@ export class HlsPackager {
     const media = new MediaClient({ bus, log, watchNode: (nodeId) => this.#nodes.expect(nodeId) });
     const sourcePorts = this.#sourcePorts(media);
     const settings = this.#packagingSettings();
+    const discontinuities = new Discontinuities(redis);
     this.packagings = new Packagings({
-      make: (tenant, streamName, queryOf) =>
+      make: async (tenant, streamName, queryOf) =>
         new Packaging({
           tenant,
           streamName,
           media,
           openSource: (stream, listener) => Source.open(sourcePorts, stream, listener),
           queryOf,
+          firstDiscontinuity: await discontinuities.next(tenant, streamName).catch(toUnavailable),
+          countDiscontinuity: () => {
+            discontinuities.next(tenant, streamName).catch((error: unknown) => {
+              log.warn({ err: error, streamName }, 'a discontinuity could not be counted');
+            });
+          },
           settings,
           metrics: this.metrics,
           log,

@@ -125,7 +125,7 @@ export class LiveMedia {
     return parts;
   }
 
-  /** Waits for something to play: a part, or for players that know no parts a finished segment. */
+  /** Waits for the first part, which tells codecs, or the first finished segment, from which players can begin. */
   async ready(what: 'part' | 'segment', options: WaitOptions): Promise<void> {
     const has = () => (what === 'part' ? this.#playlist.isReady : this.#hasSegment) || this.#playlist.hasEnded;
     await this.#room.wait(() => has() || undefined, options);
@@ -159,8 +159,8 @@ export class LiveMedia {
     ));
   }
 
-  /** The multivariant playlist. @param query of the media playlist's address, percent-encoded, or empty */
-  index(query: string): string {
+  /** The multivariant playlist. @param query of the media playlist's address, percent-encoded */
+  index(query: string | undefined): string {
     const { ms, bytes, frames } = this.#measured;
     const measuredBps = ms > 0 ? (bytes * 8_000) / ms : NEUTRAL_BPS;
     const { peakBps, averageBps } = this.#playlist.bandwidth ?? { peakBps: measuredBps, averageBps: undefined };

@@ -4,7 +4,7 @@ import type { Logger } from '@weir/platform';
 import { LiveMedia } from './live-media.js';
 import type { MediaClient } from './media-client.js';
 import type { HlsMetrics } from './metrics.js';
-import { firstDiscontinuitySequence, firstMediaSequence } from './sequence-base.js';
+import { firstMediaSequence } from './sequence-base.js';
 import type { Source, SourceListener } from './source.js';
 import type { MediumKind } from './transcoder.js';
 import { Viewers } from './viewers.js';
@@ -26,6 +26,10 @@ export interface PackagingPorts {
   media: Pick<MediaClient, 'find'>;
   openSource: (stream: StreamInfo, listener: SourceListener) => Promise<Source>;
   queryOf: (resource: ResourceName) => string;
+  /** Where the numbers of this packaging's discontinuities begin. */
+  firstDiscontinuity: number;
+  /** Another discontinuity has its number. */
+  countDiscontinuity: () => void;
   settings: PackagingSettings;
   metrics: HlsMetrics;
   log: Logger;
@@ -78,7 +82,7 @@ export class Packaging {
     this.live = new LiveMedia({
       playlist: { targetDurationS: Math.ceil(maxSegmentMs / 1_000), windowMs, maxBytes },
       firstMsn: firstMediaSequence(Date.now()),
-      firstDiscontinuity: firstDiscontinuitySequence(Date.now()),
+      firstDiscontinuity: ports.firstDiscontinuity,
       queryOf: ports.queryOf,
     });
   }
@@ -268,6 +272,7 @@ export class Packaging {
       this.#silentSinceMs = undefined;
       this.#vainAttempts = 0;
       if (this.#state.tag === 'tapped') this.#state.hasMedia = true;
+      if (part.isDiscontinuity && part.index === 0) this.ports.countDiscontinuity();
       if (part.isIndependent) this.#keyFrameMs = performance.now();
       this.ports.metrics.partMade(atMs - endsAtMs, part.data.length);
     }

@@ -5,8 +5,10 @@ import type { Load } from './metrics.js';
 import type { EndCause, Packaging } from './packaging.js';
 import type { VideoTarget } from './video-path.js';
 
+type QueryOf = (resource: ResourceName) => string;
+
 export interface PackagingsOptions {
-  make: (tenant: string, streamName: string, queryOf: (resource: ResourceName) => string) => Packaging;
+  make: (tenant: string, streamName: string, queryOf: QueryOf) => Promise<Packaging>;
   log: Logger;
   maxStreams: number;
   maxBytes: number;
@@ -44,12 +46,7 @@ export class Packagings {
   }
 
   /** The stream's packaging, which is begun if there is none. Throws as `Packaging.open` does, and UNAVAILABLE. */
-  async open(
-    tenant: string,
-    target: VideoTarget,
-    streamName: string,
-    queryOf: (resource: ResourceName) => string,
-  ): Promise<Packaging> {
+  async open(tenant: string, target: VideoTarget, streamName: string, queryOf: QueryOf): Promise<Packaging> {
     const key = keyOf(tenant, streamName);
     const known = this.#byStream.get(key);
     if (known !== undefined && known.state !== 'ended') return this.#remember(target, known);
@@ -108,14 +105,9 @@ export class Packagings {
     this.#byTarget.clear();
   }
 
-  async #begin(
-    key: string,
-    tenant: string,
-    streamName: string,
-    queryOf: (resource: ResourceName) => string,
-  ): Promise<Packaging> {
+  async #begin(key: string, tenant: string, streamName: string, queryOf: QueryOf): Promise<Packaging> {
     this.#assertRoom();
-    const packaging = this.options.make(tenant, streamName, queryOf);
+    const packaging = await this.options.make(tenant, streamName, queryOf);
     try {
       await packaging.open();
       this.#assertRoom();

@@ -9,7 +9,3 @@ const MS_PER_NUMBER = 250;
  */
 export const firstMediaSequence = (nowMs: number): number =>
   Math.max(1, Math.floor((nowMs - EPOCH_MS) / MS_PER_NUMBER));
-
-/** For the same reason: players keep clocks by discontinuity number. */
-export const firstDiscontinuitySequence = (nowMs: number): number =>
-  Math.max(0, Math.floor((nowMs - EPOCH_MS) / 1_000));

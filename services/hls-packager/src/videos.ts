@@ -37,12 +37,6 @@ export interface Resource {
   readonly byTicket: boolean;
 }
 
-/**
- * Query parameter of a player that begins with a playlist that has parts only. Others are first given one with a
- * segment, because to them it would be empty, and some fail at that.
- */
-const TAKES_PARTS = 'parts';
-
 const notFound = (what: string): WeirError => new WeirError(ErrorCode.NOT_FOUND, what);
 const notYet = (): WeirError => new WeirError(ErrorCode.UNAVAILABLE, 'It did not come in time; ask again');
 
@@ -107,15 +101,14 @@ export class Videos {
   async index(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging, admitted } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
     if (!packaging.live.isReady) throw notYet();
-    const queries = [admitted.query, viewer.query.has(TAKES_PARTS) ? `${TAKES_PARTS}=1` : undefined];
-    return packaging.live.index(queries.filter((query) => query !== undefined).join('&'));
+    return packaging.live.index(admitted.query);
   }
 
   async media(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging } = await this.#playlistOf(viewer, target, () => true);
     const { live } = packaging;
-    const takesParts = viewer.query.has('_HLS_msn') || viewer.query.has(TAKES_PARTS);
-    if (!takesParts && !live.hasSegment) await this.#waitForStart(viewer, packaging, 'segment');
+    // Players, even those that take parts, refuse a playlist without a finished segment as empty.
+    if (!live.hasSegment) await this.#waitForStart(viewer, packaging, 'segment');
     const directives = {
       msn: viewer.query.get('_HLS_msn') ?? undefined,
       part: viewer.query.get('_HLS_part') ?? undefined,
