@@ -12,17 +12,28 @@ import type { Table } from './table.js';
 
 const SERVERS = ['weir', 'raw mediasoup'] as const;
 type Server = (typeof SERVERS)[number];
-const KINDS = ['publish', 'play'] as const;
-type Kind = (typeof KINDS)[number];
-const WATCHED = 'bench-watched';
-/** Chromium takes no request for a key frame soon after another one, so players who follow each other closely wait. */
-const PAUSE_BEFORE_PLAY_MS = 1_000;
 
-/** The pages of one server: one publishes all the time, one joins and leaves as publisher, one as player. */
+const KINDS = {
+  publish: 'publish() to PUBLISHING',
+  play: 'play() to first decoded frame',
+  playSoonAfter: `play() 100 ms after another player's, likewise`,
+} as const;
+type Kind = keyof typeof KINDS;
+const kinds = Object.keys(KINDS) as Kind[];
+
+const WATCHED = 'bench-watched';
+/** Chromium takes no request for a key frame soon after another one: players who shall not disturb each other wait. */
+const PAUSE_BEFORE_PLAY_MS = 1_000;
+const SOON_MS = 100;
+
+/** Of one server. Another page publishes `WATCHED` all the time. */
 interface Pages {
-  publish: SdkPage;
-  play: SdkPage;
+  publisher: SdkPage;
+  player: SdkPage;
+  secondPlayer: SdkPage;
 }
+
+type Marks = Record<Server, Record<Kind, JoinMarks[]>>;
 
 export const join: Benchmark = {
   name: 'join',
@@ -34,23 +45,20 @@ export const join: Benchmark = {
     try {
       const context = await browser.newContext();
       await context.addInitScript(installJoinMarks);
-      const pages = {
+      const pages: Record<Server, Pages> = {
         weir: await openPages(context, site.url, platform.httpUrl.replace('http:', 'ws:')),
         'raw mediasoup': await openPages(context, site.url, `ws://127.0.0.1:${raw.ready.port}`),
       };
-      const marks: Record<Server, Record<Kind, JoinMarks[]>> = {
-        weir: { publish: [], play: [] },
-        'raw mediasoup': { publish: [], play: [] },
+      const marks: Marks = {
+        weir: { publish: [], play: [], playSoonAfter: [] },
+        'raw mediasoup': { publish: [], play: [], playSoonAfter: [] },
       };
       for (let round = -warmUps; round < joins; round++) {
         // Who comes second may find the machine warmer: they take turns.
-        for (const server of round % 2 === 0 ? SERVERS : SERVERS.toReversed())
-          for (const kind of KINDS) {
-            const name = kind === 'publish' ? `bench-${round}` : WATCHED;
-            if (kind === 'play') await sleep(PAUSE_BEFORE_PLAY_MS);
-            const measured = await measureJoin(pages[server][kind].page, kind, name);
-            if (round >= 0) marks[server][kind].push(measured);
-          }
+        for (const server of round % 2 === 0 ? SERVERS : SERVERS.toReversed()) {
+          const measured = await measureRound(pages[server], `bench-${round}`);
+          if (round >= 0) for (const kind of kinds) marks[server][kind].push(measured[kind]);
+        }
         if ((round + 1) % 10 === 0 && round > 0) log(`${round + 1} of ${joins} joins`);
       }
       return { tables: [totals(marks), phases(marks)], figures: { joins, marks, summaries: summaries(marks) } };
@@ -71,36 +79,45 @@ async function openPages(context: BrowserContext, siteUrl: string, wsUrl: string
   const watched = await connected();
   await watched.publish('out', { name: WATCHED });
   await watched.waitForEvent('out', 'PUBLISHING');
-  return { publish: await connected(), play: await connected() };
+  return { publisher: await connected(), player: await connected(), secondPlayer: await connected() };
 }
 
-type Marks = Record<Server, Record<Kind, JoinMarks[]>>;
+async function measureRound(
+  { publisher, player, secondPlayer }: Pages,
+  name: string,
+): Promise<Record<Kind, JoinMarks>> {
+  const publish = await measureJoin(publisher.page, 'publish', name);
+  await sleep(PAUSE_BEFORE_PLAY_MS);
+  const play = await measureJoin(player.page, 'play', WATCHED);
+  await sleep(PAUSE_BEFORE_PLAY_MS);
+  const [, playSoonAfter] = await Promise.all([
+    measureJoin(player.page, 'play', WATCHED),
+    sleep(SOON_MS).then(() => measureJoin(secondPlayer.page, 'play', WATCHED)),
+  ]);
+  return { publish, play, playSoonAfter };
+}
 
 const totalMs = (kind: Kind, { told, decoded }: JoinMarks): number => (kind === 'publish' ? told : (decoded ?? NaN));
 
+const summaryOf = (marks: Marks, server: Server, kind: Kind) =>
+  summarize(marks[server][kind].map((one) => totalMs(kind, one)));
+
 const summaries = (marks: Marks) =>
   Object.fromEntries(
-    KINDS.map((kind) => [
-      kind,
-      Object.fromEntries(
-        SERVERS.map((server) => [server, summarize(marks[server][kind].map((one) => totalMs(kind, one)))]),
-      ),
-    ]),
+    kinds.map((kind) => [kind, Object.fromEntries(SERVERS.map((server) => [server, summaryOf(marks, server, kind)]))]),
   );
 
 function totals(marks: Marks): Table {
   return {
     title: 'Join time with the unmodified WebSDK in Chromium, ms',
     columns: ['', 'joins', 'p50', 'p99', 'min', 'max', 'p50 / baseline'],
-    rows: KINDS.flatMap((kind) => {
-      const of = (server: Server) => summarize(marks[server][kind].map((one) => totalMs(kind, one)));
-      const baseline = of('raw mediasoup');
-      return SERVERS.map((server) => {
-        const { count, min, p50, p99, max } = of(server);
-        const what = kind === 'publish' ? 'publish() to PUBLISHING' : 'play() to first decoded frame';
-        return [`${what}, ${server}`, count, p50, p99, min, max, p50 / baseline.p50];
-      });
-    }),
+    rows: kinds.flatMap((kind) =>
+      SERVERS.map((server) => {
+        const { count, min, p50, p99, max } = summaryOf(marks, server, kind);
+        const baseline = summaryOf(marks, 'raw mediasoup', kind);
+        return [`${KINDS[kind]}, ${server}`, count, p50, p99, min, max, p50 / baseline.p50];
+      }),
+    ),
   };
 }
 
@@ -109,11 +126,11 @@ function phases(marks: Marks): Table {
   return {
     title: 'Where the time goes, medians, ms',
     columns: ['', 'offer', 'answer', 'ICE and DTLS', 'status', 'first frame'],
-    rows: KINDS.flatMap((kind) =>
+    rows: kinds.flatMap((kind) =>
       SERVERS.map((server) => {
         const middle = (phase: (one: JoinMarks) => number) => median(marks[server][kind].map(phase));
         return [
-          `${kind}, ${server}`,
+          `${KINDS[kind]}, ${server}`,
           middle(({ asked }) => asked),
           middle(({ asked, answered }) => answered - asked),
           middle(({ answered, connected }) => connected - answered),
