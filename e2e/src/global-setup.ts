@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePortRange, freePorts, startPlatform, type Platform, type ProcessName } from '@weir/single-machine';
 import type { TestProject } from 'vitest/node';
+import { z } from 'zod';
 import { startOtlpSink } from './otlp-sink.js';
 import { startSite } from './site.js';
 
@@ -17,6 +18,7 @@ declare module 'vitest' {
       username: string;
       password: string;
       operatorKey: string;
+      robots: { id: string; token: string; cameras: string[] }[];
       natsUrl: string;
       redisUrl: string;
       /** Tells the processes' ids, and kills one: `GET /pids`, `POST /kill/<process>`. */
@@ -28,6 +30,12 @@ declare module 'vitest' {
     };
   }
 }
+
+const credentials = z.object({
+  user: z.object({ username: z.string(), password: z.string() }),
+  operator: z.object({ key: z.string() }),
+  robots: z.array(z.object({ id: z.string(), token: z.string(), cameras: z.array(z.string()) })).default([]),
+});
 
 /** Starts the one platform that all end-to-end tests share, as `npm start` does, on free ports with data of its own. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -54,13 +62,14 @@ export default async function setup(project: TestProject): Promise<() => Promise
   });
   const site = await startSite();
   const control = await startControl(platform);
-  const { user, operator } = platform.credentials as typeof platform.credentials & { operator: { key: string } };
+  const { user, operator, robots } = credentials.parse(platform.credentials);
   project.provide('platform', {
     httpUrl: platform.httpUrl,
     rtspPort,
     dataDir,
     ...user,
     operatorKey: operator.key,
+    robots,
     natsUrl: platform.urls.nats,
     redisUrl: platform.urls.redis,
     controlUrl: control.url,

@@ -16,7 +16,7 @@ const BLANK_PAGE = `<!doctype html><meta charset="utf-8"><title>WebSDK</title>
 <body><div id="local" style="width:320px;height:240px"></div><div id="remote" style="width:320px;height:240px"></div>
 <script src="/websdk/flashphoner-webrtc-only.js"></script></body>`;
 
-/** Serves the unmodified WebSDK package below `/websdk/`, and at `/` a page that has loaded it and nothing else. */
+/** Serves the unmodified WebSDK package below `/websdk/`, hls.js at `/hls.js`, and at `/` a page that has loaded it and nothing else. */
 export async function startSite(): Promise<{ url: string; close(): Promise<void> }> {
   const sdkDir = dirname(createRequire(import.meta.url).resolve('@flashphoner/websdk/package.json'));
   const server = createServer((request, response) => {
@@ -24,6 +24,11 @@ export async function startSite(): Promise<{ url: string; close(): Promise<void>
     if (pathname === '/') {
       response.setHeader('content-type', 'text/html; charset=utf-8');
       response.end(BLANK_PAGE);
+      return;
+    }
+    if (pathname === '/hls.js') {
+      response.setHeader('content-type', 'text/javascript; charset=utf-8');
+      createReadStream(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js')).pipe(response);
       return;
     }
     const file = normalize(join(sdkDir, pathname.replace(/^\/websdk\//, '/')));

@@ -1,4 +1,5 @@
-import { EndReason, MediaKind, type StreamInfo, type TrackInfo } from '@weir/contracts';
+import { create } from '@bufbuild/protobuf';
+import { CodecsSchema, EndReason, MediaKind, TrackInfoSchema, type StreamInfo, type TrackInfo } from '@weir/contracts';
 import { SourceClock } from '@weir/frames';
 import { encodingNameOf, type SdpTrack } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
@@ -119,11 +120,11 @@ export class IngestSession implements Session, StreamSource, StreamListener {
             nowMs: this.options.nowMs,
           }),
       );
-      this.options.info.codecs = Object.assign(this.options.info.codecs ?? {}, {
+      this.options.info.codecs = create(CodecsSchema, {
         audio: descriptions.find(({ kind }) => kind === 'audio')?.codec ?? '',
         video: descriptions.find(({ kind }) => kind === 'video')?.codec ?? '',
-      }) as NonNullable<StreamInfo['codecs']>;
-      this.options.info.tracks = descriptions.map((description) => trackInfo(description) as TrackInfo);
+      });
+      this.options.info.tracks = descriptions.map(trackInfo);
       this.stream = this.options.open(this);
     }
     this.enter({ tag: 'live', packets: 0 });
@@ -235,13 +236,14 @@ export function usableTracks(announced: readonly SdpTrack[]) {
   return usable;
 }
 
-export const trackInfo = ({ kind, codec, clockRate, channels, parameters }: TrackDescription) => ({
-  kind: kind === 'video' ? MediaKind.VIDEO : MediaKind.AUDIO,
-  codec,
-  clockRate,
-  channels,
-  parameters: { ...parameters },
-});
+export const trackInfo = ({ kind, codec, clockRate, channels, parameters }: TrackDescription): TrackInfo =>
+  create(TrackInfoSchema, {
+    kind: kind === 'video' ? MediaKind.VIDEO : MediaKind.AUDIO,
+    codec,
+    clockRate,
+    channels,
+    parameters: { ...parameters },
+  });
 
 const sameMedium = (a: TrackDescription, b: TrackDescription | undefined): boolean =>
   a.kind === b?.kind && a.codec === b.codec && a.clockRate === b.clockRate && a.channels === b.channels;

@@ -5,6 +5,8 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
 
+import { StreamRegistry } from './registry.js';
+
 let redisServer: TestServer;
 let redis: Redis;
 let node: RtspNode;
@@ -56,6 +58,11 @@ describe('RTSP', () => {
   it.each(['tcp', 'udp'] as const)('takes a push by %s and plays it by either transport', async (transport) => {
     node.push(await node.awaitPush('robot/front', 's1'), H264_AAC, transport);
     await flowing('s1');
+    const registry = new StreamRegistry(redis, 'host:1');
+    await waitFor(async () => ((await registry.find('demo', 'robot/front'))?.tracks.length ?? 0) === 2);
+    expect(await registry.find('demo', 'robot/front')).toMatchObject({
+      codecs: { audio: 'MPEG4-GENERIC', video: 'H264' },
+    });
     for (const way of ['tcp', 'udp'] as const) {
       const probed = await probe(node.playUrl('robot/front'), way);
       expect(probed.streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);

@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import {
+  CodecsSchema,
   ErrorCode,
   StreamInfoSchema,
   WeirError,
@@ -173,10 +174,10 @@ export class Sources {
     if (codecs.length === 0 || codecs.length > 2)
       throw new WeirError(ErrorCode.INVALID, 'a feed has one or two tracks');
     const info = this.infoOf(request, 'rtp');
-    info.codecs = Object.assign(create(StreamInfoSchema).codecs ?? {}, {
+    info.codecs = create(CodecsSchema, {
       audio: codecs.find(({ kind }) => kind === 'audio')?.name ?? '',
       video: codecs.find(({ kind }) => kind === 'video')?.name ?? '',
-    }) as NonNullable<StreamInfo['codecs']>;
+    });
     const router = codecs.map(({ routerCodec }) => routerCodec);
     const home = await core.pickWorker().leaseRouter(
       dialectKey(router),

@@ -1,0 +1,216 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { promisify } from 'node:util';
+import { waitFor } from '@weir/testing';
+import { WebSocket } from 'ws';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { openPage, received, startBrowser } from './browser.js';
+import { SdkPage } from './sdk-page.js';
+
+const { httpUrl, siteUrl, username, password, robots } = inject('platform');
+const wsUrl = httpUrl.replace('http:', 'ws:');
+const run = promisify(execFile);
+const robot = robots[0];
+if (robot === undefined) throw new Error('the demo has no robots');
+
+interface Reply {
+  id: unknown;
+  act: string;
+  err: { ec: number; em: string; dm: string };
+  ret?: { uri?: string; hls_uri?: string };
+}
+
+/** A client that knows nothing of weir: the original document's calls over a plain WebSocket. */
+class App {
+  readonly replies: Reply[] = [];
+
+  private constructor(readonly socket: WebSocket) {
+    socket.on('message', (data: Buffer) => this.replies.push(JSON.parse(data.toString()) as Reply));
+    socket.on('error', () => undefined); // `close` follows
+  }
+
+  static async open(query: string, headers: Record<string, string> = {}): Promise<App> {
+    const socket = new WebSocket(`${wsUrl}/channel/app${query}`, { headers });
+    const app = new App(socket);
+    await once(socket, 'open');
+    return app;
+  }
+
+  async ask(message: Record<string, unknown>, timeoutMs = 20_000): Promise<Reply> {
+    this.socket.send(JSON.stringify(message));
+    return waitFor(
+      () => this.replies.find(({ id, act }) => id === message['id'] && act === `${message['act'] as string}!`),
+      {
+        timeoutMs,
+        what: `the reply to ${JSON.stringify(message)}`,
+      },
+    );
+  }
+
+  startStream(robotId: string, camera: string): Promise<Reply> {
+    return this.ask({ id: `start-${camera}`, act: 'robot.start_stream', arg: { robot_id: robotId, camera } });
+  }
+}
+
+let token: string;
+let browser: Browser;
+let context: BrowserContext;
+const apps: App[] = [];
+
+beforeAll(async () => {
+  const response = await fetch(`${httpUrl}/auth/`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ username, password }),
+  });
+  token = ((await response.json()) as { ret: { token: string } }).ret.token;
+  browser = await startBrowser();
+});
+beforeEach(async () => {
+  context = await browser.newContext();
+});
+afterEach(async () => {
+  for (const app of apps.splice(0)) app.socket.terminate();
+  await context.close();
+});
+afterAll(() => browser.close());
+
+async function open(query = `?tonken=${token}`, headers: Record<string, string> = {}): Promise<App> {
+  const app = await App.open(query, headers);
+  apps.push(app);
+  return app;
+}
+
+const playlistOf = async (url: string) => {
+  const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
+  return { status: response.status, text: await response.text() };
+};
+
+const videoState = (page: Page) =>
+  page.evaluate(() => {
+    const video = document.querySelector('video');
+    const quality = video?.getVideoPlaybackQuality();
+    return { frames: quality?.totalVideoFrames ?? 0, timeS: video?.currentTime ?? 0 };
+  });
+
+describe("a robot's live video, by the calls of the original document", () => {
+  it('starts with robot.start_stream, and the reply has the documented shape', async () => {
+    const app = await open();
+    const reply = await app.ask({
+      id: 'abc',
+      act: 'robot.start_stream',
+      arg: { robot_id: robot.id, camera: robot.cameras[0] },
+    });
+    expect(reply).toMatchObject({
+      id: 'abc',
+      act: 'robot.start_stream!',
+      err: { ec: 0, em: 'This operation is successful.', dm: 'ok' },
+      ret: { uri: expect.stringMatching(/^rtsp:\/\//), hls_uri: expect.stringMatching(/^http.*index\.m3u8/) },
+    });
+  });
+
+  it.each([
+    ['?token=', {}],
+    ['?tonken=', {}],
+    ['', { authorization: 'Bearer ' }],
+  ])('takes the token as %s %j', async (query, headers: Record<string, string>) => {
+    const app = await open(
+      query === '' ? '' : `${query}${token}`,
+      Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, value + token])),
+    );
+    const reply = await app.ask({ id: 'l', act: 'robot.list', arg: {} });
+    expect(reply.err.ec).toBe(0);
+  });
+
+  it('plays in the browser by HLS, by WebRTC under its stream name, and in an RTSP player', async () => {
+    const app = await open();
+    const { ret } = await app.startStream(robot.id, robot.cameras[0] ?? '');
+    const hls = await fetch(`${httpUrl}/stream/`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: JSON.stringify({ id: robot.id, rtsp_url: ret?.uri }),
+    });
+    expect(hls.status).toBe(200);
+    const answer = (await hls.json()) as { err: { ec: number; em: string }; ret: { hls_url: string } };
+    expect(answer).toMatchObject({ err: { ec: 0, em: 'ok' }, ext: null, ebd: null });
+    expect(answer.ret.hls_url).toMatch(new RegExp(`/videos/${robot.id}/index\\.m3u8`));
+
+    await waitFor(async () => (await playlistOf(`${httpUrl}/videos/${robot.id}/index.m3u8`)).status === 200, {
+      timeoutMs: 15_000,
+      what: 'the playlist',
+    });
+    const page = await openPage(context, siteUrl);
+    await page.addScriptTag({ url: `${siteUrl}/hls.js` });
+    await page.evaluate(
+      ([url, bearer]) => {
+        const { Hls } = window as unknown as {
+          Hls: new (options: object) => { loadSource(url: string): void; attachMedia(element: HTMLMediaElement): void };
+        };
+        const video = document.createElement('video');
+        video.muted = true;
+        video.autoplay = true;
+        document.body.append(video);
+        const player = new Hls({
+          lowLatencyMode: true,
+          xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader('authorization', `Bearer ${bearer}`),
+        });
+        player.loadSource(url);
+        player.attachMedia(video);
+      },
+      [`${httpUrl}/videos/${robot.id}/index.m3u8`, token] as const,
+    );
+    await waitFor(async () => (await videoState(page)).frames > 30, { timeoutMs: 20_000, what: 'frames by HLS' });
+
+    const sdk = await SdkPage.open(context, siteUrl);
+    await sdk.connect(wsUrl);
+    await sdk.play('in', { name: `${robot.id}/${robot.cameras[0]}` });
+    await sdk.waitForEvent('in', 'PLAYING');
+    await waitFor(async () => (await received(sdk.page)).framesDecoded > 20, { timeoutMs: 20_000 });
+
+    const { stdout } = await run('ffprobe', [
+      ...['-hide_banner', '-loglevel', 'error', '-rtsp_transport', 'tcp', '-read_intervals', '%+2', '-count_frames'],
+      ...[
+        '-select_streams',
+        'v',
+        '-show_entries',
+        'stream=codec_name,nb_read_frames',
+        '-of',
+        'csv=p=0',
+        ret?.uri ?? '',
+      ],
+    ]);
+    const [codec, frames] = stdout.trim().split(',');
+    expect(codec).toBe('h264');
+    expect(Number(frames)).toBeGreaterThan(20);
+  });
+
+  it('is started once for two apps that ask at the same time', async () => {
+    const [first, second] = await Promise.all([open(), open()]);
+    const [one, two] = await Promise.all([
+      first.startStream(robot.id, robot.cameras[0] ?? ''),
+      second.startStream(robot.id, robot.cameras[0] ?? ''),
+    ]);
+    expect(one.err.ec).toBe(0);
+    expect(two.err.ec).toBe(0);
+    expect(one.ret?.hls_uri).toBe(two.ret?.hls_uri);
+  });
+
+  it.each([
+    ['an unknown robot', { robot_id: 'no_such_robot', camera: 'front' }],
+    ['an unknown camera', { robot_id: robot.id, camera: 'no_such_camera' }],
+    ['a missing camera', { robot_id: robot.id }],
+  ])('answers %s with an error, not with silence', async (_name, arg) => {
+    const app = await open();
+    const reply = await app.ask({ id: 1, act: 'robot.start_stream', arg });
+    expect(reply.err.ec).not.toBe(0);
+  });
+
+  it('lets nobody in without a token', async () => {
+    const socket = new WebSocket(`${wsUrl}/channel/app`);
+    const [error] = (await once(socket, 'error')) as [Error];
+    expect(error.message).toContain('401');
+    expect((await playlistOf(`${httpUrl}/videos/${robot.id}/index.m3u8`)).status).toBe(200);
+    expect((await fetch(`${httpUrl}/videos/${robot.id}/index.m3u8`)).status).toBe(401);
+  });
+});
