@@ -242,6 +242,17 @@ describe('publishing', () => {
     expect(client.effects).toContainEqual({ type: 'joined', direction: 'publish', elapsedMs: 0 });
   });
 
+  it.each(['publishes', 'plays'] as const)('%s all the same when the word of the media overtakes the answer', (act) => {
+    const client = session()[act]('offering');
+    client.takes();
+    expect(client.media({ kind: 'connected' }).takes()).toEqual([]);
+    expect(client.answers().takes()).toEqual(
+      act === 'publishes'
+        ? ['S setRemoteSDP', 'S notifyStreamStatusEvent PUBLISHING']
+        : ['S notifyAudioCodec', 'S setRemoteSDP', 'S notifyStreamStatusEvent PLAYING'],
+    );
+  });
+
   it('sends the full status object of the original server', () => {
     const client = session().publishes('live');
     expect(client.sent('notifyStreamStatusEvent')).toEqual([

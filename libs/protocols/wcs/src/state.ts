@@ -48,7 +48,13 @@ export type StreamPhase =
   /** The node that has the stream is looked up; players only. */
   | { readonly tag: 'finding'; readonly offer: Offer; readonly deadlineMs: number }
   /** The media core has the offer. A publisher's node is known only from its answer. */
-  | { readonly tag: 'offering'; readonly nodeId: string | undefined; readonly deadlineMs: number }
+  | {
+      readonly tag: 'offering';
+      readonly nodeId: string | undefined;
+      /** The event may overtake the answer. */
+      readonly connected: boolean;
+      readonly deadlineMs: number;
+    }
   /** The client has the answer; ICE and DTLS come up. */
   | { readonly tag: 'connecting'; readonly nodeId: string; readonly codecs: Codecs; readonly deadlineMs: number }
   | { readonly tag: 'live'; readonly nodeId: string; readonly codecs: Codecs };

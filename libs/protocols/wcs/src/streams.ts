@@ -142,7 +142,11 @@ export const decided = (state: EstablishedState, peerId: PeerId, decision: Decis
     return replace(state, { ...stream, streamName, phase: { tag: 'finding', offer, deadlineMs } });
   }
   turn.do({ type: 'publish', peerId, streamName, ...mediaOffer(stream, offer) });
-  return replace(state, { ...stream, streamName, phase: { tag: 'offering', nodeId: undefined, deadlineMs } });
+  return replace(state, {
+    ...stream,
+    streamName,
+    phase: { tag: 'offering', nodeId: undefined, connected: false, deadlineMs },
+  });
 };
 
 const deny = (
@@ -173,7 +177,7 @@ export const found = (
   const { offer, deadlineMs } = stream.phase;
   const { streamName } = stream;
   turn.do({ type: 'play', peerId, nodeId: where.nodeId, streamName, ...mediaOffer(stream, offer) });
-  return replace(state, { ...stream, phase: { tag: 'offering', nodeId: where.nodeId, deadlineMs } });
+  return replace(state, { ...stream, phase: { tag: 'offering', nodeId: where.nodeId, connected: false, deadlineMs } });
 };
 
 type Answer = Extract<Input, { type: 'answered' }>;
@@ -195,7 +199,8 @@ export const answered = (state: EstablishedState, answer: Answer, turn: Turn): E
     codecs: answer.codecs,
     deadlineMs: stream.phase.deadlineMs,
   };
-  return replace(state, { ...stream, ...stateOfOrigin(stream, answer.stream), phase });
+  const connecting: Stream = { ...stream, ...stateOfOrigin(stream, answer.stream), phase };
+  return stream.phase.connected ? connected(state, connecting, turn) : replace(state, connecting);
 };
 
 const stateOfOrigin = (stream: Stream, origin: Answer['stream']): Partial<Stream> => {
@@ -318,6 +323,8 @@ export const media = (state: EstablishedState, peerId: PeerId, event: MediaEvent
 };
 
 const connected = (state: EstablishedState, stream: Stream, turn: Turn): EstablishedState => {
+  if (stream.phase.tag === 'offering')
+    return replace(state, { ...stream, phase: { ...stream.phase, connected: true } });
   if (stream.phase.tag !== 'connecting') return state;
   const { nodeId, codecs } = stream.phase;
   const live: Stream = { ...stream, phase: { tag: 'live', nodeId, codecs } };
