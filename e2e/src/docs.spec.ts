@@ -17,13 +17,15 @@ interface SettingDescription {
 
 const escaped = (text: string) => text.replaceAll('|', '\\|');
 
-/** The service's settings, of its built form: `<name>Settings` in its config or settings module. */
+/** The service's settings, of its built form: the object `<name>Settings` in its config or settings module. */
 async function settingsOf(service: string): Promise<SettingDescription[]> {
   const folder = join(checkout, 'services', service, 'dist');
   const file = (await readdir(folder)).find((name) => name === 'config.js' || name === 'settings.js');
   if (file === undefined) throw new Error(`${service} has no module of settings`);
   const module = (await import(join(folder, file))) as Record<string, unknown>;
-  const shape = Object.entries(module).find(([name]) => name.endsWith('Settings') && name !== 'sessionSettings')?.[1];
+  const shape = Object.entries(module).find(
+    ([name, value]) => name.endsWith('Settings') && typeof value === 'object',
+  )?.[1];
   return describeSettings(shape);
 }
 
