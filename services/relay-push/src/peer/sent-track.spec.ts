@@ -66,6 +66,32 @@ describe('a sent track', () => {
     expect(track.stats).toMatchObject({ packets: 5, resent: 3, forgotten: 2 });
   });
 
+  it('doesn’t send again what is still under way on a slow path', () => {
+    const { track, sent } = newTrack();
+    track.forward(packet(1, 1), 0);
+    track.senderReport({ ntpSeconds: 0, ntpFraction: 0, rtpTimestamp: 0 }, 0);
+    const report = { ssrc: 1, fractionLost: 0, packetsLost: 0, highestSequenceNumber: 1, jitter: 0 };
+    track.reported({ ...report, lastSenderReport: 0, delaySinceLastSenderReport: 0 }, 300);
+    for (let nowMs = 400; nowMs < 1_000; nowMs += 40) track.resend([1], nowMs);
+    expect(sent).toHaveLength(3);
+  });
+
+  it('fills no path with repetitions', () => {
+    const { track, sent } = newTrack();
+    for (let index = 0; index < 1_000; index += 1) track.forward(packet(index, 0), 0);
+    track.resend(
+      Array.from({ length: 900 }, (_, index) => index),
+      100,
+    );
+    expect(sent).toHaveLength(1_200);
+    for (let index = 1_000; index < 1_020; index += 1) track.forward(packet(index, 0), 100);
+    track.resend(
+      Array.from({ length: 900 }, (_, index) => index + 100),
+      200,
+    );
+    expect(sent).toHaveLength(1_230);
+  });
+
   it('forgets nothing of a second at 1000 packets', () => {
     const { track, sent } = newTrack();
     for (let index = 0; index < 1_024; index += 1) track.forward(packet(index, 0), index);

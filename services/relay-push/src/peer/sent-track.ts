@@ -35,8 +35,11 @@ interface Kept {
 const KEPT_PACKETS = 1_024;
 /** Older than this a lost packet is of no use to a live picture. */
 const KEPT_MS = 2_000;
-/** One loss is often asked for twice before the answer is there. */
-const RESEND_PAUSE_MS = 20;
+/** One loss is asked for again before the answer can be there: what was sent within a round trip is under way. */
+const MIN_RESEND_PAUSE_MS = 20;
+/** Repetitions that a path may carry beside each packet; on a path that is full, more would only make it fuller. */
+const REPETITIONS_PER_PACKET = 0.5;
+const MAX_REPETITIONS = 200;
 const NTP_UNIX_SECONDS = 2_208_988_800;
 const EXTENSION_BYTES = 8;
 
@@ -51,6 +54,7 @@ export class SentTrack {
   #bytes = 0;
   #resent = 0;
   #forgotten = 0;
+  #repetitions = MAX_REPETITIONS;
   #fractionLost = 0;
   #rttMs: number | undefined;
   /** The middle 32 bits of a report's NTP time, and when it was sent. */
@@ -83,16 +87,19 @@ export class SentTrack {
     this.#last = { sequenceNumber, timestamp, sentAtMs: nowMs };
     this.#packets += 1;
     this.#bytes += packet.length - headerBytes;
+    this.#repetitions = Math.min(MAX_REPETITIONS, this.#repetitions + REPETITIONS_PER_PACKET);
   }
 
   /** The very same protected packet again: its index and its text are one. */
   resend(sequenceNumbers: readonly number[], nowMs: number): void {
+    const pauseMs = Math.max(MIN_RESEND_PAUSE_MS, this.#rttMs ?? 0);
     for (const sequenceNumber of sequenceNumbers) {
       const kept = this.#kept[sequenceNumber % KEPT_PACKETS];
       if (kept?.sequenceNumber !== sequenceNumber || nowMs - kept.sentAtMs > KEPT_MS) {
         this.#forgotten += 1;
-      } else if (nowMs - kept.resentAtMs >= RESEND_PAUSE_MS) {
+      } else if (nowMs - kept.resentAtMs >= pauseMs && this.#repetitions >= 1) {
         kept.resentAtMs = nowMs;
+        this.#repetitions -= 1;
         this.#resent += 1;
         this.options.send(kept.bytes);
       }

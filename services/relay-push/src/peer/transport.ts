@@ -73,14 +73,14 @@ export class Transport {
   #isClosed = false;
 
   constructor(private readonly options: TransportOptions) {
-    const family = options.localAddress.includes(':') ? 'udp6' : 'udp4';
+    const isIpv6 = options.localAddress.includes(':');
     this.#ice = new Connection(true, {
       iceLite: false,
       useTcp: false,
-      useIpv4: family === 'udp4',
-      useIpv6: family === 'udp6',
+      useIpv4: !isIpv6,
+      useIpv6: isIpv6,
       additionalHostAddresses: [options.localAddress],
-      interfaceAddresses: { [family]: options.localAddress },
+      // One socket, not bound to an address: the system speaks to each candidate from the address that leads there.
       filterCandidatePair: ({ protocol }) => protocol.localIp === options.localAddress,
     });
     // Otherwise a public server of the library's choice is asked for our address.
