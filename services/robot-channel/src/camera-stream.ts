@@ -42,6 +42,7 @@ export type EndCause =
   | 'taken-over'
   | 'draining'
   | 'ended-by-media'
+  | 'robot-refused'
   | 'node-lost';
 
 type Phase =
@@ -90,6 +91,7 @@ export class CameraStream {
   #phase: Phase = { tag: 'starting' };
   #nodeId: string | undefined;
   #push: 'none' | 'asked' | 'acknowledged' = 'none';
+  #pushUrl = '';
   #misses = 0;
   /** Why the start is of no use any more. */
   #cancelled: Err | undefined;
@@ -159,6 +161,17 @@ export class CameraStream {
     this.#nodeId = undefined;
     if (this.#phase.tag === 'starting') this.#media.resolve({ ok: false, err: errOf('stream-failed') });
     else await this.end('node-lost');
+  }
+
+  /**
+   * The robot has connected anew, perhaps after a restart. One that pushes still just says so, one that has forgotten
+   * begins again while the media core waits for it, and one that can't ends the stream, so that nobody waits in vain.
+   */
+  async robotReturned(): Promise<void> {
+    if (this.#phase.tag !== 'live' || this.#push === 'none') return;
+    const outcome = await this.#commandStart(this.ports.timeoutMs);
+    if (outcome.ok || outcome.err.dm === 'timeout' || outcome.err.dm === 'robot_offline') return;
+    await this.end('robot-refused');
   }
 
   watched(viewers: number): void {
@@ -274,26 +287,24 @@ export class CameraStream {
    * is as good as one that says so.
    */
   async #pushed(pushUrl: string, timeoutMs: number): Promise<Outcome<undefined>> {
-    const { robotId, camera } = this.key;
     this.#push = 'asked';
-    const refusal = this.ports
-      .command(
-        robotId,
-        {
-          act: 'robot.start_stream',
-          arg: { robot_id: robotId, camera, token: { base_uri: this.#baseUri, uri: pushUrl } },
-        },
-        timeoutMs,
-      )
-      .then((outcome): Promise<Outcome<undefined>> | Outcome<undefined> => {
-        if (!outcome.ok) return outcome;
-        this.#push = 'acknowledged';
-        // A yes is worth the picture that follows it.
-        return this.#media.promise;
-      });
+    this.#pushUrl = pushUrl;
+    const refusal = this.#commandStart(timeoutMs).then((outcome): Promise<Outcome<undefined>> | Outcome<undefined> => {
+      if (!outcome.ok) return outcome;
+      this.#push = 'acknowledged';
+      // A yes is worth the picture that follows it.
+      return this.#media.promise;
+    });
     const outcome = await this.#withTimeout(Promise.race([this.#media.promise, refusal]), timeoutMs, errOf('timeout'));
     const isPictureMissing = !outcome.ok && outcome.err.dm === 'timeout' && this.#isAcknowledged();
     return isPictureMissing ? { ok: false, err: errOf('no-media') } : outcome;
+  }
+
+  #commandStart(timeoutMs: number): Promise<Outcome<unknown>> {
+    const { robotId, camera } = this.key;
+    const token = { base_uri: this.#baseUri, uri: this.#pushUrl };
+    const arg = { robot_id: robotId, camera, token };
+    return this.ports.command(robotId, { act: 'robot.start_stream', arg }, timeoutMs);
   }
 
   /** A path of its own for every stream, so that no robot takes a new one for one that it pushes already. */

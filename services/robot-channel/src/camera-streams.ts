@@ -144,6 +144,12 @@ export class CameraStreams {
     return (await this.#streams.get(nameOf(key))?.stream.leave(asker)) ?? true;
   }
 
+  robotReturned({ tenant, robotId }: { readonly tenant: string; readonly robotId: string }): void {
+    for (const stream of this.#bySession.values())
+      if (stream.key.tenant === tenant && stream.key.robotId === robotId)
+        this.#keep(stream.robotReturned(), 'a robot that came back could not be told of its stream');
+  }
+
   nodeLost(nodeId: string): void {
     this.ports.log.warn({ nodeId }, 'a media node is gone, its streams end');
     for (const stream of this.#bySession.values())

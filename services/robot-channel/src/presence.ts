@@ -27,7 +27,7 @@ export interface PresencePorts {
   readonly log: Pick<Logger, 'warn'>;
   /** A robot has come or gone, wherever its socket is. */
   readonly changed: (robot: RobotKey, online: boolean) => void;
-  /** A robot has a socket with this epoch; older ones are to be closed. */
+  /** A robot has a new socket, with this epoch, on another instance. */
   readonly arrived: (robot: HeldRobot) => void;
 }
 
@@ -137,7 +137,8 @@ export class Presence {
 
   #heard({ tenant, robotId, online, instanceId, epoch }: RobotStateChanged): void {
     if (instanceId === this.ports.bus.instanceId) return;
-    if (online) this.ports.arrived({ tenant, robotId, epoch });
+    const before = this.#sightings.get(nameOf({ tenant, robotId }))?.epoch ?? 0n;
+    if (online && before < epoch) this.ports.arrived({ tenant, robotId, epoch });
     this.#see({ tenant, robotId, online, epoch, instanceId, missed: 0 });
   }
 

@@ -76,6 +76,7 @@ export class RobotChannel {
       presence: () => this.presence,
       credentials: this.#credentials,
       log,
+      arrived: (robot) => this.streams.robotReturned(robot),
       socket: {
         settings: robotSettings(config),
         metrics,
@@ -88,7 +89,10 @@ export class RobotChannel {
       log,
       records: new FencedRecords(redis, { prefix: 'robot-channel:robot', ttlMs: PRESENCE_TTL_MS }),
       changed: (robot, online) => this.apps.robotChanged(robot, online),
-      arrived: (robot) => this.robots.replacedBy(robot),
+      arrived: (robot) => {
+        this.robots.replacedBy(robot);
+        this.streams.robotReturned(robot);
+      },
     });
     const media = new MediaClient({ bus, log });
     this.#nodes = new Instances({

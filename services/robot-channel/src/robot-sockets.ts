@@ -156,6 +156,8 @@ export interface RobotSocketsPorts {
   readonly credentials: Pick<CredentialWatch, 'add' | 'remove'>;
   readonly socket: Omit<RobotSocketPorts, 'ended'>;
   readonly log: Logger;
+  /** A robot has a new socket here. */
+  readonly arrived: (robot: RobotKey) => void;
 }
 
 interface Held {
@@ -245,6 +247,7 @@ export class RobotSockets {
     this.#current.set(nameOf(robot), { socket, epoch });
     this.ports.log.info({ ...robot, socket: socket.key }, 'robot online');
     held?.socket.terminate(CLOSE.replaced, 'The robot has connected anew');
+    this.ports.arrived(robot);
   }
 
   #ended(socket: RobotSocket): void {

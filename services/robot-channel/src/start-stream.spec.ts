@@ -322,6 +322,31 @@ describe('a stream', () => {
     expect(around.media.ingests).toHaveLength(1);
   });
 
+  it.each([
+    ['the same instance', () => here],
+    ['another instance', () => there],
+  ])('is begun again by a robot that was restarted and finds %s', async (_where, at) => {
+    const { dog } = await live();
+    around.media.watch('r1/front', 1);
+    const asked = dog.heard.find(({ act }) => act === 'robot.start_stream');
+    dog.end();
+    const again = await robot(at());
+    const { arg } = await again.hears(({ act }) => act === 'robot.start_stream');
+    expect(arg).toEqual(asked?.arg);
+    expect(around.media.ingests).toHaveLength(1);
+  });
+
+  it('ends when its robot comes back and can not go on, so that the next start is a new one', async () => {
+    const { client, dog } = await live();
+    around.media.watch('r1/front', 1);
+    dog.end();
+    const again = await opened(Robot.open(here.wsUrl, around.auth.key(ofRobot('r1')), around.media));
+    again.behaviour = 'ffmpeg-failed';
+    await isGone();
+    again.behaviour = 'honest';
+    expect((await client.start()).err?.ec).toBe(0);
+  });
+
   it('ends when its camera is removed, and when it is to come from elsewhere', async () => {
     const { client } = await live();
     around.media.watch('r1/front', 1);
