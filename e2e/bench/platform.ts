@@ -18,8 +18,15 @@ export interface BenchPlatform {
   stop(): Promise<void>;
 }
 
-/** One client with thousands of sockets is what limits per address are made against. */
-const LIMITS = { WEIR_SOCKETS_PER_ADDRESS: '1000000', WEIR_UPGRADES_PER_MINUTE: '10000000' };
+/**
+ * One client with thousands of sockets is what limits per address are made against. The demo's robots would publish
+ * beside what is measured.
+ */
+const SETTINGS = {
+  WEIR_SOCKETS_PER_ADDRESS: '1000000',
+  WEIR_UPGRADES_PER_MINUTE: '10000000',
+  WEIR_DEMO_ROBOTS: '0',
+};
 
 /** Starts weir as `npm start` does, with data of its own, on free ports. */
 export async function startBenchPlatform(log: (line: string) => void): Promise<BenchPlatform> {
@@ -30,7 +37,7 @@ export async function startBenchPlatform(log: (line: string) => void): Promise<B
     dataDir,
     env: {
       ...process.env,
-      ...LIMITS,
+      ...SETTINGS,
       WEIR_HTTP_PORT: String(httpPort),
       WEIR_RTSP_PORT: String(rtspPort),
       WEIR_MEDIA_PORT: String(await freePortRange(8)),
