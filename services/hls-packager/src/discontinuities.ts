@@ -5,21 +5,31 @@ import type { Redis } from 'ioredis';
 const KEPT_S = 30 * 24 * 60 * 60;
 
 /**
- * Counts each stream's discontinuities in Redis. Players keep their clocks by these numbers, so that they may neither go
- * back nor come again when a killed service begins anew; and they keep them in arrays, so that they can't be made of the
- * time as segments' numbers are.
+ * Counts each stream's discontinuities in Redis, because the numbers may not go back at one address, even when a killed
+ * service begins anew. Players keep them in arrays, so that they can't be made of the time as segments' numbers are.
  */
 export class Discontinuities {
-  constructor(private readonly redis: Pick<Redis, 'incr' | 'expire'>) {}
+  constructor(private readonly redis: Pick<Redis, 'set' | 'get' | 'incr' | 'expire'>) {}
 
-  /** The number of one more discontinuity. */
-  async next(tenant: string, streamName: string): Promise<number> {
-    const stream = createHash('sha256')
-      .update(JSON.stringify([tenant, streamName]))
-      .digest('base64url');
-    const key = `hls:discontinuities:${stream}`;
-    const number = await this.redis.incr(key);
+  /** The number that was used last; 1 in the beginning. */
+  async current(tenant: string, streamName: string): Promise<number> {
+    const key = keyOf(tenant, streamName);
+    await this.redis.set(key, 1, 'EX', KEPT_S, 'NX');
     await this.redis.expire(key, KEPT_S);
-    return number;
+    return Number((await this.redis.get(key)) ?? 1);
   }
+
+  /** There is one more. */
+  async count(tenant: string, streamName: string): Promise<void> {
+    const key = keyOf(tenant, streamName);
+    await this.redis.incr(key);
+    await this.redis.expire(key, KEPT_S);
+  }
+}
+
+function keyOf(tenant: string, streamName: string): string {
+  const stream = createHash('sha256')
+    .update(JSON.stringify([tenant, streamName]))
+    .digest('base64url');
+  return `hls:discontinuities:${stream}`;
 }

@@ -52,9 +52,9 @@ export class HlsPackager {
           media,
           openSource: (stream, listener) => Source.open(sourcePorts, stream, listener),
           queryOf,
-          firstDiscontinuity: await discontinuities.next(tenant, streamName).catch(toUnavailable),
+          discontinuitiesBefore: (await discontinuities.current(tenant, streamName).catch(toUnavailable)) - 1,
           countDiscontinuity: () => {
-            discontinuities.next(tenant, streamName).catch((error: unknown) => {
+            discontinuities.count(tenant, streamName).catch((error: unknown) => {
               log.warn({ err: error, streamName }, 'a discontinuity could not be counted');
             });
           },

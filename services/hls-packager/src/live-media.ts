@@ -13,8 +13,10 @@ import { WaitingRoom } from './waiting-room.js';
 
 export interface LiveMediaOptions {
   playlist: PlaylistOptions;
-  firstMsn: number;
-  firstDiscontinuity: number;
+  /** Of segments and of initialisation segments. */
+  firstNumber: number;
+  /** The discontinuities before the first segment, with which one begins. */
+  discontinuitiesBefore: number;
   /** Query of a resource's address, percent-encoded. */
   queryOf: (resource: ResourceName) => string;
 }
@@ -53,7 +55,7 @@ export class LiveMedia {
   #described: Described | undefined;
   #measured: Measured = { ms: 0, bytes: 0, frames: 0 };
   #nextMsn: number;
-  #nextInitId = 0;
+  #nextInitId: number;
   #segmentMs = 0;
   #hasSegment = false;
   #rendered: { full?: string; skipped?: string } = {};
@@ -61,7 +63,7 @@ export class LiveMedia {
   constructor(options: LiveMediaOptions) {
     this.#options = options;
     this.#playlist = new LivePlaylist(options.playlist);
-    this.#nextMsn = options.firstMsn;
+    this.#nextMsn = this.#nextInitId = options.firstNumber;
   }
 
   /** Where a packager goes on. */
@@ -154,7 +156,7 @@ export class LiveMedia {
   playlist(skip: boolean): string {
     const key = skip ? 'skipped' : 'full';
     return (this.#rendered[key] ??= withQueries(
-      withDiscontinuitiesFrom(this.#options.firstDiscontinuity, this.#playlist.render({ skip })),
+      withDiscontinuitiesFrom(this.#options.discontinuitiesBefore, this.#playlist.render({ skip })),
       (resource) => this.#queryOf(resource),
     ));
   }

@@ -4,8 +4,10 @@ import type { Logger } from '@weir/platform';
 import { LiveMedia } from './live-media.js';
 import type { MediaClient } from './media-client.js';
 import type { HlsMetrics } from './metrics.js';
+import { EpochTimeline } from './epoch-timeline.js';
 import { firstMediaSequence } from './sequence-base.js';
 import type { Source, SourceListener } from './source.js';
+import type { StreamPlan } from './track-plan.js';
 import type { MediumKind } from './transcoder.js';
 import { Viewers } from './viewers.js';
 
@@ -26,9 +28,8 @@ export interface PackagingPorts {
   media: Pick<MediaClient, 'find'>;
   openSource: (stream: StreamInfo, listener: SourceListener) => Promise<Source>;
   queryOf: (resource: ResourceName) => string;
-  /** Where the numbers of this packaging's discontinuities begin. */
-  firstDiscontinuity: number;
-  /** Another discontinuity has its number. */
+  discontinuitiesBefore: number;
+  /** There is another one, beyond that with which the first segment begins. */
   countDiscontinuity: () => void;
   settings: PackagingSettings;
   metrics: HlsMetrics;
@@ -42,6 +43,7 @@ interface Tapped {
   readonly tag: 'tapped';
   readonly source: Source;
   readonly packager: RtpPackager;
+  readonly timeline: EpochTimeline;
   hasMedia: boolean;
 }
 
@@ -76,13 +78,14 @@ export class Packaging {
   #keyFrameAskedMs = 0;
   #checkedMs = 0;
   #framesLost = 0;
+  #hasBegun = false;
 
   constructor(private readonly ports: PackagingPorts) {
     const { maxSegmentMs, windowMs, maxBytes } = ports.settings;
     this.live = new LiveMedia({
       playlist: { targetDurationS: Math.ceil(maxSegmentMs / 1_000), windowMs, maxBytes },
-      firstMsn: firstMediaSequence(Date.now()),
-      firstDiscontinuity: ports.firstDiscontinuity,
+      firstNumber: firstMediaSequence(Date.now()),
+      discontinuitiesBefore: ports.discontinuitiesBefore,
       queryOf: ports.queryOf,
     });
   }
@@ -151,7 +154,7 @@ export class Packaging {
     const state = this.#state;
     if (state.tag !== 'tapped') return;
     const atMs = performance.now();
-    this.#take(state.packager.interrupt(nowMs()));
+    this.#take(state.packager.interrupt(nowMs()), state.timeline);
     this.#vainAttempts = state.hasMedia ? 0 : this.#vainAttempts + 1;
     this.#silentSinceMs ??= atMs;
     this.#state = { tag: 'away', nextAttemptMs: atMs + this.#retryMs(), attempting: false };
@@ -182,7 +185,7 @@ export class Packaging {
       if (!state.attempting && atMs >= state.nextAttemptMs && this.#state === state) void this.#attempt();
       return;
     }
-    this.#take(state.packager.advance(nowMs()));
+    this.#take(state.packager.advance(nowMs()), state.timeline);
     this.#wantKeyFrame(state, atMs);
     this.#checkSilence(state.source, atMs);
   }
@@ -192,7 +195,7 @@ export class Packaging {
     if (state.tag === 'ended') return;
     this.#state = { tag: 'ended', cause, atMs: performance.now() };
     if (state.tag === 'tapped') {
-      this.#take(state.packager.end(nowMs()));
+      this.#take(state.packager.end(nowMs()), state.timeline);
       state.source.close();
     } else this.#take([{ kind: 'stream-end' }]);
     this.ports.log.info({ ...this.#fields(), cause }, 'a stream is no longer packaged');
@@ -248,7 +251,7 @@ export class Packaging {
       maxSegmentMs: settings.maxSegmentMs,
       ...this.live.next,
     });
-    this.#state = { tag: 'tapped', source, packager, hasMedia: false };
+    this.#state = { tag: 'tapped', source, packager, timeline: timelineOf(source.plan), hasMedia: false };
     this.#framesLost = 0;
     this.#keyFrameMs = performance.now();
     // The tap itself has asked for one; a transcoder will have missed it.
@@ -261,18 +264,23 @@ export class Packaging {
   }
 
   #push(source: Source, kind: MediumKind, packet: Buffer): void {
-    if (this.#state.tag !== 'tapped' || this.#state.source !== source) return;
-    this.#take(this.#state.packager.push(kind, packet, nowMs()));
+    const state = this.#state;
+    if (state.tag !== 'tapped' || state.source !== source) return;
+    this.#take(state.packager.push(kind, packet, nowMs()), state.timeline);
   }
 
-  #take(outputs: readonly SegmentOutput[]): void {
+  #take(outputs: readonly SegmentOutput[], timeline?: EpochTimeline): void {
     if (outputs.length === 0) return;
     const atMs = nowMs();
+    for (const output of outputs) {
+      if (output.kind === 'part') timeline?.place(output.data, output.programDateTimeMs);
+    }
     for (const { part, endsAtMs } of this.live.add(outputs)) {
       this.#silentSinceMs = undefined;
       this.#vainAttempts = 0;
       if (this.#state.tag === 'tapped') this.#state.hasMedia = true;
-      if (part.isDiscontinuity && part.index === 0) this.ports.countDiscontinuity();
+      if (part.isDiscontinuity && part.index === 0 && this.#hasBegun) this.ports.countDiscontinuity();
+      this.#hasBegun = true;
       if (part.isIndependent) this.#keyFrameMs = performance.now();
       this.ports.metrics.partMade(atMs - endsAtMs, part.data.length);
     }
@@ -320,4 +328,12 @@ export class Packaging {
   #fields(): { tenant: string; streamName: string } {
     return { tenant: this.tenant, streamName: this.streamName };
   }
+}
+
+/** Track ids as the packager gives them. */
+function timelineOf({ video, audio }: StreamPlan): EpochTimeline {
+  const timescales = new Map<number, number>();
+  if (video !== undefined) timescales.set(1, video.packaged.clockRate);
+  if (audio !== undefined) timescales.set(2, audio.packaged.codec === 'opus' ? 48_000 : audio.packaged.clockRate);
+  return new EpochTimeline(timescales);
 }

@@ -1,0 +1,64 @@
+import { EPOCH_MS } from './sequence-base.js';
+
+interface Box {
+  readonly type: string;
+  /** Where its content begins and ends. */
+  readonly start: number;
+  readonly end: number;
+}
+
+function* boxesIn(view: DataView, start: number, end: number): Generator<Box> {
+  for (let offset = start; offset + 8 <= end;) {
+    const size = view.getUint32(offset);
+    const type = String.fromCharCode(...[4, 5, 6, 7].map((index) => view.getUint8(offset + index)));
+    if (size < 8 || offset + size > end) return;
+    yield { type, start: offset + 8, end: offset + size };
+    offset += size;
+  }
+}
+
+interface DecodeTime {
+  readonly trackId: number;
+  /** Of the 64 bits in `tfdt`, version 1. */
+  readonly offset: number;
+}
+
+/** ISO 14496-12 §8.8: the decode times of a fragment's tracks. */
+function* decodeTimesIn(view: DataView): Generator<DecodeTime> {
+  for (const moof of boxesIn(view, 0, view.byteLength)) {
+    if (moof.type !== 'moof') continue;
+    for (const traf of boxesIn(view, moof.start, moof.end)) {
+      if (traf.type !== 'traf') continue;
+      const boxes = [...boxesIn(view, traf.start, traf.end)];
+      const tfhd = boxes.find(({ type }) => type === 'tfhd');
+      const tfdt = boxes.find(({ type }) => type === 'tfdt');
+      if (tfhd === undefined || tfdt === undefined || view.getUint8(tfdt.start) !== 1) continue;
+      yield { trackId: view.getUint32(tfhd.start + 4), offset: tfdt.start + 4 };
+    }
+  }
+}
+
+/**
+ * Makes the media times of fragments those of the wall clock, to the second. A packager's own timeline begins anew with
+ * every start; on this one, what comes after a lost source or a killed service lies behind what came before, so that
+ * players that know the old can place the new.
+ */
+export class EpochTimeline {
+  #aheadS: number | undefined;
+
+  /** @param timescales by track id */
+  constructor(private readonly timescales: ReadonlyMap<number, number>) {}
+
+  /** Changes the fragment, which begins at that time. */
+  place(fragment: Uint8Array, programDateTimeMs: number): void {
+    const view = new DataView(fragment.buffer, fragment.byteOffset, fragment.byteLength);
+    for (const { trackId, offset } of decodeTimesIn(view)) {
+      const timescale = this.timescales.get(trackId);
+      if (timescale === undefined) continue;
+      const ticks = view.getBigUint64(offset);
+      this.#aheadS ??= Math.round((programDateTimeMs - EPOCH_MS) / 1_000 - Number(ticks) / timescale);
+      // Whole seconds are whole ticks of every track.
+      view.setBigUint64(offset, ticks + BigInt(this.#aheadS * timescale));
+    }
+  }
+}
