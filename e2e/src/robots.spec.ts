@@ -6,6 +6,7 @@ import { WebSocket } from 'ws';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { openPage, received, startBrowser } from './browser.js';
+import { RobotApp } from './robot-app.js';
 import { SdkPage } from './sdk-page.js';
 
 const { httpUrl, siteUrl, username, password, robots } = inject('platform');
@@ -14,49 +15,10 @@ const run = promisify(execFile);
 const robot = robots[0];
 if (robot === undefined) throw new Error('the demo has no robots');
 
-interface Reply {
-  id: unknown;
-  act: string;
-  err: { ec: number; em: string; dm: string };
-  ret?: { uri?: string; hls_uri?: string };
-}
-
-/** A client that knows nothing of weir: the original document's calls over a plain WebSocket. */
-class App {
-  readonly replies: Reply[] = [];
-
-  private constructor(readonly socket: WebSocket) {
-    socket.on('message', (data: Buffer) => this.replies.push(JSON.parse(data.toString()) as Reply));
-    socket.on('error', () => undefined); // `close` follows
-  }
-
-  static async open(query: string, headers: Record<string, string> = {}): Promise<App> {
-    const socket = new WebSocket(`${wsUrl}/channel/app${query}`, { headers });
-    const app = new App(socket);
-    await once(socket, 'open');
-    return app;
-  }
-
-  async ask(message: Record<string, unknown>, timeoutMs = 20_000): Promise<Reply> {
-    this.socket.send(JSON.stringify(message));
-    return waitFor(
-      () => this.replies.find(({ id, act }) => id === message['id'] && act === `${message['act'] as string}!`),
-      {
-        timeoutMs,
-        what: `the reply to ${JSON.stringify(message)}`,
-      },
-    );
-  }
-
-  startStream(robotId: string, camera: string): Promise<Reply> {
-    return this.ask({ id: `start-${camera}`, act: 'robot.start_stream', arg: { robot_id: robotId, camera } });
-  }
-}
-
 let token: string;
 let browser: Browser;
 let context: BrowserContext;
-const apps: App[] = [];
+const apps: RobotApp[] = [];
 
 beforeAll(async () => {
   const response = await fetch(`${httpUrl}/auth/`, {
@@ -76,8 +38,8 @@ afterEach(async () => {
 });
 afterAll(() => browser.close());
 
-async function open(query = `?tonken=${token}`, headers: Record<string, string> = {}): Promise<App> {
-  const app = await App.open(query, headers);
+async function open(query = `?tonken=${token}`, headers: Record<string, string> = {}): Promise<RobotApp> {
+  const app = await RobotApp.open(`${wsUrl}/channel/app${query}`, headers);
   apps.push(app);
   return app;
 }

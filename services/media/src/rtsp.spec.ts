@@ -4,7 +4,6 @@ import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
-
 import { StreamRegistry } from './registry.js';
 
 let redisServer: TestServer;
