@@ -76,9 +76,12 @@ describe('the documentation', () => {
     await mkdir(folder, { recursive: true });
     await rm(join(folder, '.weir'), { force: true });
     await symlink(dataDir, join(folder, '.weir'));
+    await rm(join(folder, 'node_modules'), { force: true });
+    await symlink(join(checkout, 'node_modules'), join(folder, 'node_modules'));
     for (const block of blocks) {
       const commands = block
         .replaceAll('http://localhost:8080', httpUrl)
+        .replaceAll('ws://localhost:8080', httpUrl.replace('http:', 'ws:'))
         .replaceAll('localhost:8554', `localhost:${rtspPort}`)
         .replaceAll('curl -s', 'curl -sS');
       const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], { cwd: folder });
