@@ -1,9 +1,13 @@
 import fastifyStatic from '@fastify/static';
 import type { FastifyInstance } from 'fastify';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Beside `src` and `dist` alike. */
 const FILES = fileURLToPath(new URL('../web/', import.meta.url));
+
+/** The player of watch.html, without what it doesn't need (subtitles, encryption). */
+const HLS_JS = fileURLToPath(import.meta.resolve('hls.js/dist/hls.light.min.mjs'));
 
 /** The page loads its own files only, runs no inline code, can't be framed, and alone may ask for the camera. */
 const PAGE_HEADERS = {
@@ -34,4 +38,5 @@ export async function servePage(scope: FastifyInstance): Promise<void> {
     cacheControl: true,
     maxAge: 0,
   });
+  scope.get('/hls.js', (_request, reply) => reply.sendFile(path.basename(HLS_JS), path.dirname(HLS_JS)));
 }
