@@ -80,6 +80,14 @@ test('what nobody renews goes', async () => {
   expect(await short.read('kept')).toMatchObject({ value: 'me' });
 });
 
+test('all names are told, once each, without what stands beside them', async () => {
+  const names = Array.from({ length: 1_500 }, (_, index) => `t/n${index}`);
+  await Promise.all(names.map((name) => records.take(name, 'v')));
+  await redis.set('testing:other', '1');
+  await records.release('t/n0', (await records.read('t/n0'))?.epoch ?? 0n);
+  expect((await records.names()).sort()).toEqual(names.slice(1).sort());
+});
+
 test('values may hold blanks, and many are read at once', async () => {
   const names = Array.from({ length: 1_200 }, (_, index) => `n${index}`);
   await Promise.all(names.filter((_name, index) => index % 2 === 0).map((name) => records.take(name, `v ${name} {}`)));

@@ -31,6 +31,7 @@ if current and string.match(current, '^%d+') == ARGV[1] then return redis.call('
 return 0`;
 
 const MAX_NAMES_AT_ONCE = 500;
+const EPOCH_SUFFIX = ':epoch';
 
 export interface FencedRecord {
   readonly epoch: bigint;
@@ -100,9 +101,22 @@ export class FencedRecords {
     return records;
   }
 
+  /** The names of all records. Looks through the whole database: not for every second. */
+  async names(): Promise<string[]> {
+    const names = new Set<string>();
+    const start = `${this.options.prefix}:`;
+    let cursor = '0';
+    do {
+      const [next, keys] = await this.redis.scan(cursor, 'MATCH', `${start}*`, 'COUNT', MAX_NAMES_AT_ONCE);
+      for (const key of keys) if (!key.endsWith(EPOCH_SUFFIX)) names.add(key.slice(start.length));
+      cursor = next;
+    } while (cursor !== '0');
+    return [...names];
+  }
+
   #keys(name: string): [key: string, epochKey: string] {
     const key = `${this.options.prefix}:${name}`;
-    return [key, `${key}:epoch`];
+    return [key, `${key}${EPOCH_SUFFIX}`];
   }
 }
 

@@ -146,7 +146,8 @@ describe('robots of an instance', () => {
     const client = await app(there);
     const dog = await robot(here);
     await waitFor(() => client.states().length === 1);
-    // Unlike a key, a token can be verified without the bus.
+    // Unlike a key, a token can be verified without the bus, once the instance has verified another one.
+    await app(here);
     const token = await around.auth.token(ofRobot('robot_dog_sr_20002'));
     await around.nats.kill();
     await opened(Robot.open(here.wsUrl, token));

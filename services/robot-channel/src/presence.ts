@@ -77,11 +77,6 @@ export class Presence {
     return held.filter((_robot, index) => kept[index] === false);
   }
 
-  /** Says again who is here: for those who may have missed it. */
-  announce(held: readonly HeldRobot[]): void {
-    for (const robot of held) this.#tell(robot, true, robot.epoch);
-  }
-
   /** The instance that holds the robot's socket. */
   async holderOf(robot: RobotKey): Promise<string | undefined> {
     return (await this.ports.records.read(nameOf(robot)))?.value;
@@ -124,6 +119,22 @@ export class Presence {
     }
   }
 
+  /** Learns of robots that came while nothing could be heard. */
+  async catchUp(): Promise<void> {
+    const names = await this.ports.records.names();
+    const records = await this.ports.records.readAll(names);
+    for (const [index, name] of names.entries()) {
+      const record = records[index];
+      const slash = name.indexOf('/');
+      if (record === undefined || slash === -1) continue;
+      const { epoch, value: instanceId } = record;
+      const robot = { tenant: name.slice(0, slash), robotId: name.slice(slash + 1) };
+      if (instanceId === this.ports.bus.instanceId) continue;
+      this.#heard({ ...robot, online: true, instanceId, epoch });
+    }
+    await this.compare();
+  }
+
   close(): Promise<void> {
     return this.#subscription.close();
   }
@@ -135,7 +146,7 @@ export class Presence {
     this.ports.bus.publish(RobotEvents.method.stateChanged, { tenant, robotId, online, instanceId, epoch });
   }
 
-  #heard({ tenant, robotId, online, instanceId, epoch }: RobotStateChanged): void {
+  #heard({ tenant, robotId, online, instanceId, epoch }: Omit<RobotStateChanged, '$typeName' | '$unknown'>): void {
     if (instanceId === this.ports.bus.instanceId) return;
     const before = this.#sightings.get(nameOf({ tenant, robotId }))?.epoch ?? 0n;
     if (online && before < epoch) this.ports.arrived({ tenant, robotId, epoch });

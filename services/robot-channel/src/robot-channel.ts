@@ -25,6 +25,7 @@ import { PRESENCE_TTL_MS, RobotSockets } from './robot-sockets.js';
 
 const INSTANCE_SILENT_AFTER_MS = 4_000;
 const COMPARE_INTERVAL_MS = 5_000;
+const COMPARISONS_PER_CATCH_UP = 6;
 
 /** The service's parts, wired. Closed in the reverse order: streams, sockets, what they need, what watches others. */
 export class RobotChannel {
@@ -153,11 +154,14 @@ export class RobotChannel {
       bus.subscribe(RobotEvents.method.robotChanged, (robot) => this.#robotChanged(robot.tenant, robot.robotId)),
     ];
     this.#stopWatchingConnection = bus.onConnectionChange((connected) => {
-      if (!connected) return;
-      this.robots.announceAll();
-      this.#keep(this.presence.compare());
+      if (connected) this.#keep(this.presence.catchUp());
     });
-    this.#comparing = setInterval(() => this.#keep(this.presence.compare()), COMPARE_INTERVAL_MS);
+    let rounds = 0;
+    this.#comparing = setInterval(() => {
+      rounds += 1;
+      const isTime = rounds % COMPARISONS_PER_CATCH_UP === 0;
+      this.#keep(isTime ? this.presence.catchUp() : this.presence.compare());
+    }, COMPARE_INTERVAL_MS);
     metrics.observe(() => ({ robots: this.robots.count, apps: this.apps.count, ...this.streams.load }));
   }
 

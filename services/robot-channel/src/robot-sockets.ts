@@ -152,7 +152,7 @@ export class RobotSocket implements SocketListener, CredentialHolder {
 }
 
 export interface RobotSocketsPorts {
-  readonly presence: () => Pick<Presence, 'arrive' | 'leave' | 'renew' | 'announce'>;
+  readonly presence: () => Pick<Presence, 'arrive' | 'leave' | 'renew'>;
   readonly credentials: Pick<CredentialWatch, 'add' | 'remove'>;
   readonly socket: Omit<RobotSocketPorts, 'ended'>;
   readonly log: Logger;
@@ -218,11 +218,6 @@ export class RobotSockets {
 
   removed(robot: RobotKey): void {
     this.find(robot)?.terminate(CLOSE.forbidden, 'The robot was removed');
-  }
-
-  /** Those who came while the bus was away say so again. */
-  announceAll(): void {
-    this.ports.presence().announce(this.#held());
   }
 
   async drain(): Promise<void> {
