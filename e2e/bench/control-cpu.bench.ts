@@ -122,15 +122,18 @@ function shares(watched: ReadonlyMap<string, readonly Watched[]>): Table {
       '',
       'players',
       'Mbit/s each',
-      'lowest',
+      'least',
       'control ms/s',
       'workers ms/s',
       'control / workers',
+      'lowest',
+      'highest',
       'worker ms/s a player',
       'worker ms/s a Mbit/s',
     ],
     rows: [...watched].map(([server, rounds]) => {
       const middle = (value: (round: Watched) => number) => median(rounds.map(value));
+      const share = (round: Watched) => controlMsPerS(round) / round.workers;
       const mbps = (round: Watched) => round.received.map(({ bytes }) => (bytes * 8) / round.elapsedMs / 1_000);
       return [
         server,
@@ -139,12 +142,14 @@ function shares(watched: ReadonlyMap<string, readonly Watched[]>): Table {
         Math.min(...rounds.flatMap(mbps)),
         middle(controlMsPerS),
         middle(({ workers }) => workers),
-        middle((round) => controlMsPerS(round) / round.workers),
+        middle(share),
+        Math.min(...rounds.map(share)),
+        Math.max(...rounds.map(share)),
         middle(({ workers, received }) => workers / received.length),
         middle((round) => round.workers / deliveredMbps(round)),
       ];
     }),
-    note: '1000 ms/s is one core. Control: every process of the server but the media workers.',
+    note: '1000 ms/s is one core. Control: every process of the server but the media workers. Lowest and highest of the rounds.',
   };
 }
 
