@@ -68,6 +68,8 @@ class Playback {
     this.#hls = new Hls({
       enableWorker: false,
       lowLatencyMode: true,
+      // Whoever has fallen behind plays a little faster until he is close again.
+      maxLiveSyncPlaybackRate: 1.2,
       backBufferLength: 30,
       xhrSetup: (xhr, url) => {
         // Segments are opened by the tickets in the playlist.
