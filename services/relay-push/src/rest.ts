@@ -8,15 +8,19 @@ import {
   Inject,
   NotFoundException,
   Post,
+  Req,
 } from '@nestjs/common';
+import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Authenticated, CurrentPrincipal, demandPermit, permits, toHttpException, type Principal } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { streamName } from '@weir/protocol-wcs';
+import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { RelayRefused, Relays, type RelayView } from './relays.js';
 import type { Direction } from './store.js';
 
+const tracer = trace.getTracer('@weir/relay-push');
 const MAX_BODY_BYTES = 16 * 1024;
 
 /** Vendor scripts send an empty body with the content type of JSON. */
@@ -88,13 +92,23 @@ const REFUSALS = {
   failed: { status: 500, code: 'RELAY_FAILED' },
 } as const satisfies Record<RelayRefused['kind'], object>;
 
-const answered = async <Answer>(work: () => Promise<Answer>): Promise<Answer> => {
+/** Part of the trace that the gateway has begun. */
+const answered = async <Answer>(
+  name: string,
+  request: FastifyRequest,
+  work: () => Promise<Answer>,
+): Promise<Answer> => {
+  const parent = propagation.extract(context.active(), request.headers);
+  const span = tracer.startSpan(`relay ${name}`, { kind: SpanKind.SERVER }, parent);
   try {
-    return await work();
+    return await context.with(trace.setSpan(parent, span), work);
   } catch (error) {
     if (!(error instanceof RelayRefused)) throw toHttpException(error);
+    span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
     const { status, code } = REFUSALS[error.kind];
     throw new HttpException({ error: { code, message: error.message, fields: {} } }, status, { cause: error });
+  } finally {
+    span.end();
   }
 };
 
@@ -110,21 +124,21 @@ export class PullController {
   /** Publishes a stream of this server on another one. */
   @Post('push')
   @HttpCode(200)
-  push(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    return this.create('push', principal, body);
+  push(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest, @Body() body: unknown): Promise<void> {
+    return this.create('push', principal, request, body);
   }
 
   /** Plays another server's stream and publishes it here. */
   @Post('pull')
   @HttpCode(200)
-  pull(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    return this.create('pull', principal, body);
+  pull(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest, @Body() body: unknown): Promise<void> {
+    return this.create('pull', principal, request, body);
   }
 
   @Post('find_all')
   @HttpCode(200)
-  findAll(@CurrentPrincipal() principal: Principal): Promise<readonly RelayItem[]> {
-    return answered(async () => {
+  findAll(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest): Promise<readonly RelayItem[]> {
+    return answered('find_all', request, async () => {
       demandSomeRelayRight(principal);
       const views = await this.visible(principal);
       if (views.length === 0) throw new NotFoundException();
@@ -133,15 +147,22 @@ export class PullController {
   }
 
   @Get('find_all')
-  findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly RelayItem[]> {
-    return this.findAll(principal);
+  findAllByGet(
+    @CurrentPrincipal() principal: Principal,
+    @Req() request: FastifyRequest,
+  ): Promise<readonly RelayItem[]> {
+    return this.findAll(principal, request);
   }
 
   /** Ends all relays that fit the fields that are given. */
   @Post('terminate')
   @HttpCode(200)
-  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    return answered(async () => {
+  terminate(
+    @CurrentPrincipal() principal: Principal,
+    @Req() request: FastifyRequest,
+    @Body() body: unknown,
+  ): Promise<void> {
+    return answered('terminate', request, async () => {
       demandSomeRelayRight(principal);
       const wanted = Object.entries(parsed(filterBody, body) ?? {});
       if (wanted.length === 0) throw new WeirError(ErrorCode.INVALID, 'Which relays to terminate must be said');
@@ -154,8 +175,8 @@ export class PullController {
     });
   }
 
-  private create(direction: Direction, principal: Principal, body: unknown): Promise<void> {
-    return answered(async () => {
+  private create(direction: Direction, principal: Principal, request: FastifyRequest, body: unknown): Promise<void> {
+    return answered(direction, request, async () => {
       const wanted = parsed(relayBody, body);
       const { tenant } = principal;
       demandPermit(principal, 'relay', tenant, wanted.localStreamName);

@@ -1,3 +1,4 @@
+import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { writeNack, writePictureLoss } from '../peer/rtcp.js';
@@ -64,6 +65,7 @@ export class OriginalServer {
   private constructor(
     private readonly server: WebSocketServer,
     private readonly certificate: Certificate,
+    private readonly scheme: 'ws' | 'wss' = 'ws',
   ) {
     server.on('connection', (socket) => this.#serve(socket));
   }
@@ -74,12 +76,21 @@ export class OriginalServer {
     return new OriginalServer(server, await createCertificate());
   }
 
+  /** Its port speaks TLS. */
+  static async startSecure(tls: { cert: string; key: string }): Promise<OriginalServer> {
+    const https = createServer(tls);
+    const server = new WebSocketServer({ server: https });
+    server.once('close', () => https.close());
+    await new Promise<void>((resolve) => https.listen(0, '127.0.0.1', resolve));
+    return new OriginalServer(server, await createCertificate(), 'wss');
+  }
+
   get port(): number {
     return (this.server.address() as AddressInfo).port;
   }
 
   get uri(): string {
-    return `ws://127.0.0.1:${this.port}`;
+    return `${this.scheme}://127.0.0.1:${this.port}`;
   }
 
   /** As a crash does it. */
