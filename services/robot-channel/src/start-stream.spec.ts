@@ -340,8 +340,8 @@ describe('a stream', () => {
     const { client, dog } = await live();
     around.media.watch('r1/front', 1);
     dog.end();
-    const again = await opened(Robot.open(here.wsUrl, around.auth.key(ofRobot('r1')), around.media));
-    again.behaviour = 'ffmpeg-failed';
+    const key = around.auth.key(ofRobot('r1'));
+    const again = await opened(Robot.open(here.wsUrl, key, around.media, 'ffmpeg-failed'));
     await isGone();
     again.behaviour = 'honest';
     expect((await client.start()).err?.ec).toBe(0);

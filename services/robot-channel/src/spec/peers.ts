@@ -118,10 +118,11 @@ export class Robot extends Peer {
   readonly commands: string[] = [];
   media: FakeMedia | undefined;
 
-  static open(wsUrl: string, token: string, media?: FakeMedia): Promise<Robot> {
+  static open(wsUrl: string, token: string, media?: FakeMedia, behaviour: Behaviour = 'honest'): Promise<Robot> {
     const headers = { authorization: `Bearer ${token}` };
     const robot = new Robot(new WebSocket(`${wsUrl}/channel/robot`, { headers, perMessageDeflate: false }));
     robot.media = media;
+    robot.behaviour = behaviour;
     return robot.opened();
   }
 
