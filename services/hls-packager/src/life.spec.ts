@@ -10,8 +10,8 @@ let player: Player;
 let headers: Record<string, string>;
 
 const env = {
-  WEIR_HLS_IDLE_MS: '2000',
-  WEIR_HLS_SOURCE_GRACE_MS: '3000',
+  WEIR_HLS_IDLE_MS: '6000',
+  WEIR_HLS_SOURCE_GRACE_MS: '8000',
   WEIR_HLS_LINGER_MS: '3000',
   WEIR_HLS_BLOCK_TIMEOUT_MS: '1000',
 };
@@ -38,11 +38,11 @@ const packaging = () => service.packager.packagings.find('demo', name);
 const isIn = (playlist: MediaPlaylist, other: MediaPlaylist) =>
   playlist.segments.some((uri) => other.segments.includes(uri));
 
-describe('packaging', () => {
+describe('packaging', { timeout: 60_000 }, () => {
   it('begins with the first request and ends some time after the last, with its tap', async () => {
     await media();
     expect(around.media.tapsOf(name)).toHaveLength(1);
-    await waitFor(() => packaging() === undefined);
+    await waitFor(() => packaging() === undefined, { timeoutMs: 20_000 });
     await waitFor(() => around.media.tapsOf(name).length === 0);
   });
 
@@ -77,7 +77,7 @@ describe('packaging', () => {
   });
 });
 
-describe('a source that is lost', () => {
+describe('a source that is lost', { timeout: 60_000 }, () => {
   it('and returns goes on in the same playlist after a discontinuity, even with another size and sound', async () => {
     const before = await media();
     around.media.unpublish(name);
@@ -103,10 +103,13 @@ describe('a source that is lost', () => {
   it('and stays away ends the playlist, which is forgotten some time later', async () => {
     await media();
     around.media.unpublish(name);
-    const ended = await waitFor(async () => {
-      const now = await media();
-      return now.hasEnded && now;
-    });
+    const ended = await waitFor(
+      async () => {
+        const now = await media();
+        return now.hasEnded && now;
+      },
+      { timeoutMs: 20_000 },
+    );
     expect(ended.segments.length).toBeGreaterThan(0);
     expect(ended.hint).toBeUndefined();
     expect((await player.get(`/videos/${name}/index.m3u8`)).status).toBe(404);
@@ -128,9 +131,13 @@ describe('a source that is lost', () => {
     await media();
     const [tap] = around.media.tapsOf(name);
     service.packager.packagings.sessionEnded(tap?.request.sessionId ?? '');
-    await waitFor(() => around.media.tapsOf(name)[0] !== undefined && around.media.tapsOf(name)[0] !== tap);
-    await waitFor(async () => (await media()) && packaging()?.state === 'flowing');
-    await waitFor(() => around.media.tapsOf(name).length === 1);
+    await waitFor(
+      async () => {
+        const taps = around.media.tapsOf(name);
+        return (await media()) && taps.length === 1 && taps[0] !== tap && packaging()?.state === 'flowing';
+      },
+      { timeoutMs: 20_000 },
+    );
   });
 });
 
