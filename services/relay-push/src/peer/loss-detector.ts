@@ -1,10 +1,10 @@
-/** Missing packets that are asked for at the same time, and how long. */
-const MAX_MISSING = 512;
+/** More than this at once isn't worth asking for: a key frame is smaller. */
+const MAX_MISSING = 300;
 const MAX_REQUESTS = 10;
 const MIN_PAUSE_MS = 20;
 const GIVE_UP_MS = 2_000;
-/** A jump of more than this is a new numbering, not a loss. */
-const MAX_GAP = 3_000;
+/** A jump backwards by more than this is a new numbering, not a late packet. */
+const MAX_LATENESS = 3_000;
 
 export interface Loss {
   /** To be asked for now, oldest first. */
@@ -27,6 +27,7 @@ export class LossDetector {
   /** Extended by the number of turns. */
   #highest: number | undefined;
   #first = 0;
+  #abandoned = 0;
   #received = 0;
   #reported = { expected: 0, received: 0 };
 
@@ -43,7 +44,7 @@ export class LossDetector {
       this.#advance(this.#highest, difference, nowMs);
       return true;
     }
-    if (difference < -MAX_GAP) {
+    if (difference < -MAX_LATENESS) {
       this.#restart(sequenceNumber);
       return true;
     }
@@ -54,10 +55,11 @@ export class LossDetector {
 
   /** What to ask for now. To be called after every packet and every few milliseconds. */
   due(nowMs: number, rttMs: number): Loss {
-    if (this.#missing.size === 0) return NOTHING;
+    if (this.isComplete) return NOTHING;
     const pauseMs = Math.max(MIN_PAUSE_MS, rttMs);
     const wanted: number[] = [];
-    let abandoned = 0;
+    let abandoned = this.#abandoned;
+    this.#abandoned = 0;
     for (const [index, missing] of this.#missing) {
       if (missing.requests >= MAX_REQUESTS || nowMs - missing.sinceMs > GIVE_UP_MS) {
         this.#missing.delete(index);
@@ -72,7 +74,7 @@ export class LossDetector {
   }
 
   get isComplete(): boolean {
-    return this.#missing.size === 0;
+    return this.#missing.size === 0 && this.#abandoned === 0;
   }
 
   /** For a receiver report; begins a new interval. */
@@ -92,13 +94,13 @@ export class LossDetector {
   #advance(highest: number, difference: number, nowMs: number): void {
     this.#highest = highest + difference;
     this.#received += 1;
-    if (difference > MAX_GAP) return this.#missing.clear();
+    if (this.#missing.size + difference - 1 > MAX_MISSING) {
+      this.#abandoned += this.#missing.size + difference - 1;
+      this.#missing.clear();
+      return;
+    }
     for (let index = highest + 1; index < highest + difference; index += 1)
       this.#missing.set(index, { requests: 0, askedAtMs: 0, sinceMs: nowMs });
-    for (const index of this.#missing.keys()) {
-      if (this.#missing.size <= MAX_MISSING) break;
-      this.#missing.delete(index);
-    }
   }
 
   #restart(sequenceNumber: number): void {
