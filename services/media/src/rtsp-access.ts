@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { permits, type Access } from '@weir/access';
 import { isWeirError, ErrorCode } from '@weir/contracts';
-import { signStreamUrl, verifyStreamUrl, type Credentials, type Refusal, type RtspUrl } from '@weir/protocol-rtsp';
+import {
+  parseRtspUrl,
+  signStreamUrl,
+  verifyStreamUrl,
+  type Credentials,
+  type Refusal,
+  type RtspUrl,
+} from '@weir/protocol-rtsp';
 
 export type RtspVerb = 'publish' | 'play';
 
@@ -44,18 +51,26 @@ export class RtspAccess {
     });
   }
 
+  /**
+   * @param awaitedUrl the push URL that the path's session was given, if there is one. It is good for that session and
+   * as long as that lives, so that a pusher whose ffmpeg has died may come back; the session's own patience bounds it.
+   */
   async decide(
     verb: RtspVerb,
     path: string,
     url: RtspUrl,
     credentials: Credentials | undefined,
+    awaitedUrl?: string,
   ): Promise<'accepted' | Refusal> {
     const stream = streamNameOf(path);
     if (stream === undefined) return 'not-found';
-    const signed = verifyStreamUrl(url, verb, [this.key], Date.now());
-    if (signed.tag === 'valid') return 'accepted';
+    const isAwaited =
+      verb === 'publish' && awaitedUrl !== undefined && saltOf(url) === saltOf(parseRtspUrl(awaitedUrl));
+    const signed = verifyStreamUrl(url, verb, [this.key], isAwaited ? 0 : Date.now());
+    if (signed.tag === 'valid' && (verb === 'play' || isAwaited)) return 'accepted';
     const token = new URLSearchParams(url.query).get('token') ?? passwordOf(credentials) ?? url.user?.password;
-    if (token === undefined || token === '') return signed.refusal === 'missing' ? 'unauthenticated' : 'forbidden';
+    if (token === undefined || token === '')
+      return signed.tag === 'refused' && signed.refusal === 'missing' ? 'unauthenticated' : 'forbidden';
     try {
       const principal = await this.access.authenticate(token);
       return permits(principal, verb, stream.tenant, stream.streamName) ? 'accepted' : 'forbidden';
@@ -66,6 +81,8 @@ export class RtspAccess {
     }
   }
 }
+
+const saltOf = (url: RtspUrl | undefined): string | null => new URLSearchParams(url?.query).get('salt');
 
 const passwordOf = (credentials: Credentials | undefined): string | undefined =>
   credentials?.scheme === 'basic' ? credentials.password : undefined;

@@ -66,7 +66,7 @@ export class RtspServer {
     const { sources, access } = this.options;
     return {
       authorise: async (verb, path, url, credentials) => {
-        const decision = await access.decide(verb, path, url, credentials);
+        const decision = await access.decide(verb, path, url, credentials, sources.pushUrlOf(path));
         return decision === 'accepted' ? { tag: 'accepted' } : refused(decision);
       },
       describe: async (path) => {

@@ -143,6 +143,24 @@ describe('RTSP', () => {
     expect(framesOf(await probe(node.playUrl('cam')), 'video')).toBeGreaterThan(20);
   });
 
+  it('lets a pusher come back with its URL as long as its session lives, and with no other session', async () => {
+    const url = await node.awaitPush('cam', 's1', 2_000);
+    const first = node.push(url);
+    await flowing('s1');
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    first.kill('SIGKILL');
+    await once(first, 'close');
+    const again = node.push(url);
+    const stream = node.recorded.core.findLocal('demo', 'cam');
+    await waitFor(() => stream?.source.broken === false);
+    again.kill('SIGKILL');
+    await waitFor(() => ended('s1') !== undefined);
+    await node.awaitPush('cam', 's2', 60_000);
+    const stale = node.push(url);
+    expect((await once(stale, 'close'))[0]).not.toBe(0);
+    expect(node.recorded.has('s2', 'connected')).toBe(false);
+  });
+
   it('ends a stream whose pusher comes back with other media', async () => {
     const url = await node.awaitPush('cam', 's1');
     const first = node.push(url);

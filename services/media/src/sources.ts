@@ -52,7 +52,7 @@ const PULL_GRACE_MS = 60_000;
 
 /** Streams that aren't published by WebRTC, and taps: the contract's MediaRtp. */
 export class Sources {
-  private readonly pushes = new Map<string, IngestSession>();
+  private readonly pushes = new Map<string, { session: IngestSession; pushUrl: string }>();
 
   constructor(private readonly options: SourcesOptions) {}
 
@@ -64,8 +64,9 @@ export class Sources {
         const session = await this.reserve(request, 'rtsp', this.options.sourceGraceMs);
         const expiresInMs = Math.min(Math.max(source.value.expiresInMs, 1_000), MAX_PUSH_WAIT_MS);
         session.expectWithin(expiresInMs);
-        this.pushes.set(rtspPath(request), session);
-        return { nodeId, pushUrl: this.options.access.signedUrl(request, 'publish', expiresInMs) };
+        const pushUrl = this.options.access.signedUrl(request, 'publish', expiresInMs);
+        this.pushes.set(rtspPath(request), { session, pushUrl });
+        return { nodeId, pushUrl };
       }
       case 'rtspPull': {
         const url = parseRtspUrl(source.value.url);
@@ -87,11 +88,15 @@ export class Sources {
 
   /** Whether somebody is awaited at an RTSP path. */
   mayPush(path: string): boolean {
-    return this.pushes.get(path)?.waiting ?? false;
+    return this.pushes.get(path)?.session.waiting ?? false;
+  }
+
+  pushUrlOf(path: string): string | undefined {
+    return this.pushes.get(path)?.pushUrl;
   }
 
   takePush(path: string): IngestSession | undefined {
-    const session = this.pushes.get(path);
+    const session = this.pushes.get(path)?.session;
     return session?.waiting === true ? session : undefined;
   }
 
@@ -156,7 +161,7 @@ export class Sources {
       open: (opened) => core.openStream(info, opened, opened),
       onClosed: (closed) => {
         const path = rtspPath(info);
-        if (this.pushes.get(path) === closed) this.pushes.delete(path);
+        if (this.pushes.get(path)?.session === closed) this.pushes.delete(path);
         core.forget(closed);
         core.unclaim(info);
       },
