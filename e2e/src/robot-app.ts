@@ -33,7 +33,7 @@ export class RobotApp {
     );
   }
 
-  startStream(robotId: string, camera: string, id: string = `start-${camera}`): Promise<Reply> {
+  startStream(robotId: string, camera: string, id = `start-${camera}`): Promise<Reply> {
     return this.ask({ id, act: 'robot.start_stream', arg: { robot_id: robotId, camera } });
   }
 }
