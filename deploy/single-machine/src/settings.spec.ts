@@ -8,6 +8,7 @@ it('has a default for everything', () => {
     WEIR_RTSP_PORT: 8_554,
     WEIR_MEDIA_PORT: 40_000,
     WEIR_ANNOUNCED_ADDRESS: '127.0.0.1',
+    WEIR_DEMO_ROBOTS: true,
     WEIR_DATA_DIR: '.weir',
   });
 });
