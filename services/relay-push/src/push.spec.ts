@@ -123,7 +123,7 @@ describe('a push to a server with the original’s answers', () => {
       status: 200,
       body: '',
     });
-    expect(server.heard).toContain('unPublishStream');
+    await waitFor(() => server.heard.includes('unPublishStream'), { what: 'unPublishStream' });
     expect(await relay.request('GET', 'find_all')).toMatchObject({ status: 404 });
     await waitFor(() => media.taps.size === 0, { what: 'the end of the tap' });
     expect(await relay.request('POST', 'terminate', { body: { remoteStreamName: 'far' } })).toMatchObject({
