@@ -96,6 +96,14 @@ describe('a push to a server with the original’s answers', () => {
     );
   });
 
+  it('comes about although the last flight of the DTLS handshake is lost', async () => {
+    server.losesLastFlight = true;
+    await push();
+    await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the state' });
+    await published();
+    expect(await listed()).toMatchObject({ retries: 0 });
+  });
+
   it('sends lost packets again', async () => {
     server.loses = (kind, sequenceNumber) => kind === 'video' && sequenceNumber % 10 === 0;
     await push();

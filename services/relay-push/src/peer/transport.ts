@@ -57,10 +57,16 @@ export interface TransportOptions {
   readonly dtlsTimeoutMs: number;
 }
 
+/** A flight is several datagrams; its repetition is answered once. */
+const FLIGHT_PAUSE_MS = 200;
+
 const isSrtpProfile = (profile: number | undefined): profile is SrtpProfile =>
   Object.values(SRTP_PROFILES).some((known) => known === profile);
 
 const isDtls = (packet: Buffer): boolean => packet[0] !== undefined && packet[0] > 19 && packet[0] < 64;
+/** A record of an alert in an epoch that has keys. */
+const isEncryptedAlert = (packet: Buffer): boolean =>
+  packet.length > 13 && packet[0] === 21 && packet.readUInt16BE(3) > 0;
 const isMedia = (packet: Buffer): boolean => packet[0] !== undefined && packet[0] > 127 && packet[0] < 192;
 
 /** One path to the remote: a full ICE agent that dials out, DTLS over it, and the keys for SRTP. */
@@ -162,7 +168,7 @@ export class Transport {
     const { certPem, keyPem, signatureHash } = this.options.certificate;
     const common = {
       ...{ cert: certPem, key: keyPem, signatureHash },
-      transport: this.#datagrams(),
+      transport: this.#datagrams(remote.setup !== 'passive'),
       srtpProfiles: [SRTP_PROFILES.aesGcm, SRTP_PROFILES.aesCmSha1],
       extendedMasterSecret: true,
     };
@@ -201,17 +207,39 @@ export class Transport {
     }
   }
 
-  #datagrams(): DatagramTransport {
+  /**
+   * What the handshake travels by. A server's last flight may be lost, and the library doesn't send it again: a client
+   * that repeats its own gets it from here. Once connected, only what is encrypted comes through, so nobody from outside can
+   * close or renegotiate the connection.
+   */
+  #datagrams(isServer: boolean): DatagramTransport {
+    let lastFlight: Buffer[] = [];
+    let isFlightOver = false;
+    let repeatedAtMs = 0;
     const datagrams: DatagramTransport = {
       type: 'ice',
       address: { address: this.options.localAddress, family: 'IPv4', port: 0 },
       closed: false,
       onData: () => undefined,
-      send: (data) => this.#ice.send(data),
+      send: (data) => {
+        if (isFlightOver) lastFlight = [];
+        isFlightOver = false;
+        lastFlight.push(data);
+        return this.#ice.send(data);
+      },
       close: () => Promise.resolve(),
     };
     this.#ice.onData.subscribe((packet) => {
-      if (isDtls(packet) && !this.#isClosed) datagrams.onData(packet, ['', 0]);
+      if (!isDtls(packet) || this.#isClosed) return;
+      if (this.#sender === undefined) {
+        isFlightOver = true;
+        datagrams.onData(packet, ['', 0]);
+      } else if (isEncryptedAlert(packet)) {
+        datagrams.onData(packet, ['', 0]);
+      } else if (isServer && Date.now() - repeatedAtMs >= FLIGHT_PAUSE_MS) {
+        repeatedAtMs = Date.now();
+        for (const datagram of lastFlight) void this.#ice.send(datagram);
+      }
     });
     return datagrams;
   }

@@ -55,6 +55,7 @@ export class OriginalServer {
   behaviour: Behaviour = 'normal';
   /** Lost of what arrives, and asked for again. */
   loses: (kind: Kind, sequenceNumber: number) => boolean = () => false;
+  losesLastFlight = false;
   /** Streams that can be played here. */
   readonly streams = new Set<string>();
   readonly published = new Map<string, PublishedHere>();
@@ -166,6 +167,7 @@ export class OriginalServer {
     const { peer, answer } = await OriginalPeer.open({
       ...{ certificate: this.certificate, offer, direction: 'recvonly' },
       loses: (kind, sequenceNumber) => !asked.has(sequenceNumber) && this.loses(kind, sequenceNumber),
+      losesLastFlight: this.losesLastFlight,
       onConnected: () => status('PUBLISHING'),
       onRtp: (kind, { header, payload }) => {
         received[kind].set(header.sequenceNumber, payload.toString('hex'));
