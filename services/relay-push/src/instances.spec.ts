@@ -64,6 +64,28 @@ describe('several instances', () => {
     expect(await second.list()).toHaveLength(1);
   });
 
+  it('never say that a relay is up whose instance is gone', async () => {
+    const [first, second] = [await start(), await start()];
+    await push(first);
+    await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
+    // As killed: no word to the database, and its hold still lasts.
+    await first.context.bus.drain();
+    await first.context.redis.set(
+      `relay-push:holder:${(await second.list())[0]?.id}`,
+      'relay-push-killed',
+      'PX',
+      5_000,
+    );
+    expect(await statusOf(second)).toBe('PENDING');
+  });
+
+  it('tell of a relay what the one that runs it counts', async () => {
+    const [first, second] = [await start(), await start()];
+    await push(first);
+    await waitFor(async () => ((await second.list())[0]?.stats?.['packets'] ?? 0) > 0, { what: 'packets' });
+    expect((await second.list())[0]).toMatchObject({ status: 'PUBLISHING' });
+  });
+
   it('never run the same relay at once: who has lost the hold lets go', async () => {
     const first = await start();
     await push(first);

@@ -33,11 +33,4 @@ export class Holders {
   async release(relayId: string): Promise<void> {
     await this.redis.eval(RELEASE, 1, keyOf(relayId), this.instanceId);
   }
-
-  /** Which of the relays are held by somebody. */
-  async held(relayIds: readonly string[]): Promise<ReadonlySet<string>> {
-    if (relayIds.length === 0) return new Set();
-    const holders = await this.redis.mget(relayIds.map(keyOf));
-    return new Set(relayIds.filter((_, index) => holders[index] !== null));
-  }
 }

@@ -4,6 +4,7 @@ import { allowedSchemes, clientSettings, readCa, type RelayContext } from './con
 import { Holders } from './lock.js';
 import { MediaCore } from './media.js';
 import { RelayMetrics } from './metrics.js';
+import { OtherInstances } from './other-instances.js';
 import { createCertificate } from './peer/transport.js';
 import { PullAttempt } from './pull.js';
 import { PushAttempt, type RelayPorts } from './push.js';
@@ -51,9 +52,10 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
       mediaTimeoutMs: config.WEIR_RELAY_MEDIA_TIMEOUT_MS,
     },
   };
+  const others = new OtherInstances({ bus, log });
   const relays = new Relays(
     {
-      ...{ store, instanceId, log },
+      ...{ store, others, instanceId, log },
       holders: new Holders(redis, instanceId, config.WEIR_RELAY_LOCK_MS),
       metrics: new RelayMetrics(),
       attempt: attemptMaker(ports, config.WEIR_RELAY_APP_KEY),
@@ -71,6 +73,7 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
       checkIntervalMs: config.WEIR_RELAY_LOCK_MS / CHECKS_PER_HOLD,
     },
   );
+  const serving = others.serve(() => relays.live());
   relays.start();
   return {
     access: new Access({ bus, redis, log }),
@@ -78,6 +81,7 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
     store,
     close: async () => {
       await relays.close();
+      await serving.close();
       await media.close();
       await store.close();
     },

@@ -12,8 +12,9 @@ import {
 } from './attempt.js';
 import type { Holders } from './lock.js';
 import type { RelayMetrics } from './metrics.js';
+import type { LiveRelay, OtherInstances } from './other-instances.js';
 import { Relay, type RelayOutcome, type RelayStatus, type RetrySettings } from './relay.js';
-import type { Direction, RelayRequest, RelayRow, RelayStore } from './store.js';
+import { STATES, type Direction, type RelayRequest, type RelayRow, type RelayStore } from './store.js';
 
 /** Why a relay didn't come about. */
 export class RelayRefused extends Error {
@@ -32,6 +33,7 @@ export type MakeAttempt = (id: string, request: RelayRequest, listener: AttemptL
 export interface RelaysPorts {
   readonly store: RelayStore;
   readonly holders: Holders;
+  readonly others: OtherInstances;
   readonly instanceId: string;
   readonly log: Logger;
   readonly metrics: RelayMetrics;
@@ -49,7 +51,7 @@ export interface RelaysSettings {
 /** As it is at this moment. */
 export interface RelayView {
   readonly row: RelayRow;
-  /** Undefined for one that another instance runs. */
+  /** Undefined for one that nobody runs. */
   readonly stats: AttemptStats | undefined;
 }
 
@@ -121,15 +123,32 @@ export class Relays {
 
   async list(tenant: string): Promise<RelayView[]> {
     const rows = await this.ports.store.list(tenant);
-    const elsewhere = rows.filter(({ id, state }) => state !== 'FAILED' && !this.#running.has(id)).map(({ id }) => id);
-    const held = await this.#held(elsewhere);
+    const held = rows.filter(({ id, state }) => state !== 'FAILED' && !this.#running.has(id));
+    const elsewhere = await this.ports.others.lookUp(held);
     return rows.flatMap((row): RelayView[] => {
       const own = this.#running.get(row.id);
-      if (own?.status !== undefined) return [{ row: { ...row, ...liveFields(own) }, stats: own.relay.stats }];
-      const isOrphan = elsewhere.includes(row.id) && !held.has(row.id);
-      const state = isOrphan ? ('WAITING' as const) : row.state;
-      return row.wanted ? [{ row: { ...row, state }, stats: undefined }] : [];
+      if (own?.status !== undefined) return [viewOf(row, own.status, own.relay.stats)];
+      if (!row.wanted) return [];
+      if (row.state === 'FAILED') return [{ row, stats: undefined }];
+      const found = elsewhere(row.id);
+      switch (found.kind) {
+        case 'live':
+          return [viewOf(row, found.live.status, found.live.stats)];
+        case 'orphan':
+          return [{ row: { ...row, state: 'WAITING' }, stats: undefined }];
+        case 'unknown':
+          return [{ row, stats: undefined }];
+        default:
+          return found satisfies never;
+      }
     });
+  }
+
+  /** Those of this instance. */
+  live(): LiveRelay[] {
+    return [...this.#running].flatMap(([id, { relay, status }]) =>
+      status === undefined ? [] : [{ id, status, stats: relay.stats }],
+    );
   }
 
   /** Ends them wherever they run, and waits for it. */
@@ -300,15 +319,6 @@ export class Relays {
     this.#run(row, { retries: row.retries, reason: row.reason });
   }
 
-  async #held(ids: readonly string[]): Promise<ReadonlySet<string>> {
-    try {
-      return await this.ports.holders.held(ids);
-    } catch (err) {
-      this.ports.log.warn({ err }, 'who runs which relay could not be found out');
-      return new Set(ids);
-    }
-  }
-
   /** @returns whether it went well */
   async #quietly(message: string, work: () => Promise<unknown>): Promise<boolean> {
     try {
@@ -322,13 +332,10 @@ export class Relays {
   }
 }
 
-const STATES = { new: 'NEW', running: 'RUNNING', waiting: 'WAITING', failed: 'FAILED' } as const;
-
-const liveFields = ({ status }: Running): Partial<RelayRow> => {
-  if (status === undefined) return {};
-  const { phase, ...rest } = status;
-  return { ...rest, state: STATES[phase] };
-};
+const viewOf = (row: RelayRow, { phase, ...status }: RelayStatus, stats: AttemptStats): RelayView => ({
+  row: { ...row, ...status, state: STATES[phase] },
+  stats,
+});
 
 const refusal = (end: AttemptEnd, direction: Direction): RelayRefused => {
   const reason = reasonOf(end);

@@ -18,10 +18,12 @@ export interface RelayRequest {
 
 const SCHEMA = 'relay_push';
 const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
-const STATES = { new: 'NEW', running: 'RUNNING', waiting: 'WAITING', failed: 'FAILED' } as const satisfies Record<
-  RelayPhase,
-  RelayRow['state']
->;
+export const STATES = {
+  new: 'NEW',
+  running: 'RUNNING',
+  waiting: 'WAITING',
+  failed: 'FAILED',
+} as const satisfies Record<RelayPhase, RelayRow['state']>;
 
 /** A name on the other server can be published once; so can a name here. */
 const claimOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: RelayRequest): string => {

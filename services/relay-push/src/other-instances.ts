@@ -1,0 +1,143 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Bus, Registration } from '@weir/bus';
+import {
+  ErrorCode,
+  InstanceRelays,
+  isWeirError,
+  RelayPhase,
+  type RelayStatsSchema,
+  type RunningRelay,
+} from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import type { AttemptStats } from './attempt.js';
+import type { RelayStatus } from './relay.js';
+
+/** A relay as the instance that runs it sees it. */
+export interface LiveRelay {
+  readonly id: string;
+  readonly status: RelayStatus;
+  readonly stats: AttemptStats;
+}
+
+const PHASES = {
+  new: RelayPhase.NEW,
+  running: RelayPhase.RUNNING,
+  waiting: RelayPhase.WAITING,
+  failed: RelayPhase.FAILED,
+} as const satisfies Record<RelayStatus['phase'], RelayPhase>;
+
+/** Of a phase that this version doesn't know, nothing is said. */
+const phaseOf = (phase: RelayPhase): RelayStatus['phase'] | undefined => {
+  switch (phase) {
+    case RelayPhase.NEW:
+      return 'new';
+    case RelayPhase.RUNNING:
+      return 'running';
+    case RelayPhase.WAITING:
+      return 'waiting';
+    case RelayPhase.FAILED:
+      return 'failed';
+    case RelayPhase.UNSPECIFIED:
+      return undefined;
+    default:
+      return phase satisfies never;
+  }
+};
+
+export interface HeldRelay {
+  readonly id: string;
+  readonly holder: string | null;
+}
+
+/** What an instance knows of a relay that it doesn't run itself. */
+export type Elsewhere =
+  | { readonly kind: 'live'; readonly live: LiveRelay }
+  /** Its instance is gone: nobody runs it until another one takes it over. */
+  | { readonly kind: 'orphan' }
+  /** Nothing but what the database says. */
+  | { readonly kind: 'unknown' };
+
+/** The other instances of relay-push, asked over the bus. */
+export class OtherInstances {
+  constructor(private readonly ports: { readonly bus: Bus; readonly log: Logger }) {}
+
+  /** Answers what others ask about this one. */
+  serve(relays: () => readonly LiveRelay[]): Registration {
+    return this.ports.bus.serve(InstanceRelays.method.listRelays, () => ({
+      relays: relays().map(({ id, status, stats }) => ({
+        relayId: id,
+        phase: PHASES[status.phase],
+        reason: status.reason,
+        retries: status.retries,
+        localMediaSessionId: status.localMediaSessionId ?? '',
+        remoteMediaSessionId: status.remoteMediaSessionId ?? '',
+        stats: toMessage(stats),
+      })),
+    }));
+  }
+
+  /** What has become of relays that others hold: each holder is asked once. Never fails. */
+  async lookUp(held: readonly HeldRelay[]): Promise<(id: string) => Elsewhere> {
+    const holders = [...new Set(held.flatMap(({ holder }) => holder ?? []))];
+    const answers = new Map(
+      await Promise.all(holders.map(async (holder) => [holder, await this.#ask(holder)] as const)),
+    );
+    const holderOf = new Map(held.map(({ id, holder }) => [id, holder]));
+    return (id) => {
+      const answer = answers.get(holderOf.get(id) ?? '') ?? 'gone';
+      if (answer === 'unknown') return { kind: 'unknown' };
+      if (answer === 'gone') return { kind: 'orphan' };
+      const live = answer.get(id);
+      return live === undefined ? { kind: 'unknown' } : { kind: 'live', live };
+    };
+  }
+
+  async #ask(instanceId: string): Promise<ReadonlyMap<string, LiveRelay> | 'gone' | 'unknown'> {
+    const { bus, log } = this.ports;
+    try {
+      const { relays } = await bus.call(InstanceRelays.method.listRelays, { instanceId });
+      return new Map(relays.flatMap(liveRelay).map((live) => [live.id, live]));
+    } catch (err) {
+      // Nobody serves under the name of an instance that has ended.
+      if (bus.connected && isWeirError(err, ErrorCode.UNAVAILABLE)) return 'gone';
+      log.warn({ err, instanceId }, 'an instance did not tell of its relays');
+      return 'unknown';
+    }
+  }
+}
+
+const toMessage = ({ rttMs, availableBps, ...stats }: AttemptStats): MessageInitShape<typeof RelayStatsSchema> => ({
+  packets: BigInt(stats.packets),
+  bytes: BigInt(stats.bytes),
+  resentPackets: BigInt(stats.resentPackets),
+  fractionLost: stats.fractionLost,
+  keyFrameRequests: BigInt(stats.keyFrameRequests),
+  ...(rttMs === undefined ? {} : { rttMs }),
+  ...(availableBps === undefined ? {} : { availableBps: BigInt(Math.round(availableBps)) }),
+});
+
+const liveRelay = (relay: RunningRelay): LiveRelay[] => {
+  const { relayId, reason, retries, localMediaSessionId, remoteMediaSessionId, stats } = relay;
+  const phase = phaseOf(relay.phase);
+  if (phase === undefined) return [];
+  const status = {
+    ...{ phase, reason, retries },
+    localMediaSessionId: localMediaSessionId || null,
+    remoteMediaSessionId: remoteMediaSessionId || null,
+  };
+  return [
+    {
+      id: relayId,
+      status,
+      stats: {
+        packets: Number(stats?.packets ?? 0),
+        bytes: Number(stats?.bytes ?? 0),
+        resentPackets: Number(stats?.resentPackets ?? 0),
+        fractionLost: stats?.fractionLost ?? 0,
+        rttMs: stats?.rttMs,
+        availableBps: stats?.availableBps === undefined ? undefined : Number(stats.availableBps),
+        keyFrameRequests: Number(stats?.keyFrameRequests ?? 0),
+      },
+    },
+  ];
+};
