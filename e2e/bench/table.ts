@@ -23,12 +23,14 @@ export function formatTable({ title, columns, rows, note }: Table): string {
   ].join('\n');
 }
 
+const SMALLEST = 0.000_05;
+
 /** Three significant digits, or all of a whole number. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return '-';
   if (Number.isInteger(value) || Math.abs(value) >= 1_000) return Math.round(value).toLocaleString('en-US');
-  const digits = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
-  return value.toFixed(Math.min(digits, 4));
+  if (Math.abs(value) < SMALLEST) return '0';
+  return value.toFixed(Math.min(2 - Math.floor(Math.log10(Math.abs(value))), 4));
 }
 
 const pad = (text: string, width: number, left: boolean) => (left ? text.padEnd(width) : text.padStart(width));
