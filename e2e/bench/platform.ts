@@ -9,6 +9,10 @@ import { cpuMs, descendants, nameOf, treeCpuMs, type CpuClocks } from './process
 /** A running weir, as far as benchmarks need it. */
 export interface BenchPlatform {
   httpUrl: string;
+  /** `rtsp://host:port`. */
+  rtspUrl: string;
+  /** Of the demo tenant. */
+  user: { username: string; password: string };
   natsUrl: string;
   redisUrl: string;
   /** @throws when the process is down */
@@ -49,6 +53,8 @@ export async function startBenchPlatform(log: (line: string) => void): Promise<B
   });
   return {
     httpUrl: platform.httpUrl,
+    rtspUrl: `rtsp://127.0.0.1:${rtspPort}`,
+    user: platform.credentials.user,
     natsUrl: platform.urls.nats,
     redisUrl: platform.urls.redis,
     pidOf: (name) => Promise.resolve(living(platform.pids(), name)),
@@ -73,6 +79,8 @@ export async function startBenchPlatform(log: (line: string) => void): Promise<B
 
 const sharedPlatform = z.object({
   httpUrl: z.url(),
+  rtspUrl: z.url(),
+  user: z.object({ username: z.string(), password: z.string() }),
   natsUrl: z.string(),
   redisUrl: z.string(),
   /** Where `GET /pids` tells the processes. */

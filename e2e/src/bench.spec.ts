@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { median, quantile, summarize } from '../bench/samples.js';
 import { figure, formatTable } from '../bench/table.js';
 
-const { httpUrl, natsUrl, redisUrl, controlUrl } = inject('platform');
+const { httpUrl, rtspPort, username, password, natsUrl, redisUrl, controlUrl } = inject('platform');
 
 const record = z.object({
   benchmark: z.string(),
@@ -36,7 +36,14 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Runs a benchmark in its short form, as `npm run bench` does, on the platform of the tests. */
 async function figuresOf(name: string): Promise<unknown> {
-  const platform = JSON.stringify({ httpUrl, natsUrl, redisUrl, controlUrl });
+  const platform = JSON.stringify({
+    httpUrl,
+    rtspUrl: `rtsp://127.0.0.1:${rtspPort}`,
+    user: { username, password },
+    natsUrl,
+    redisUrl,
+    controlUrl,
+  });
   const program = resolve(import.meta.dirname, '../../deploy/single-machine/bench.mjs');
   await promisify(execFile)(process.execPath, [program, '--short', '--out', folder, '--platform', platform, name]);
   const text = await readFile(join(folder, `${name}.json`), 'utf8');
