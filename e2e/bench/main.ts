@@ -4,13 +4,14 @@ import { parseArgs } from 'node:util';
 import type { Benchmark } from './benchmark.js';
 import { bus } from './bus.bench.js';
 import { controlCpu } from './control-cpu.bench.js';
+import { glassToGlass } from './glass-to-glass.bench.js';
 import { idleSessions } from './idle-sessions.bench.js';
 import { join } from './join.bench.js';
 import { machineFacts } from './machine.js';
 import { attachPlatform, startBenchPlatform } from './platform.js';
 import { formatTable } from './table.js';
 
-const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu];
+const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu, glassToGlass];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,

@@ -1,0 +1,239 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor } from '@weir/testing';
+import type { BrowserContext, Page } from 'playwright-core';
+import { startBrowser } from '../src/browser.js';
+import { SdkPage } from '../src/sdk-page.js';
+import { startSite } from '../src/site.js';
+import type { Benchmark } from './benchmark.js';
+import { ChildProgram } from './child-program.js';
+import { agesOf, driftMsPerMin, takeReadings, watchClock, type ClockReading } from './clock-watch.js';
+import { logIn } from './demo-user.js';
+import { serveFolder } from './file-server.js';
+import type { BenchPlatform } from './platform.js';
+import { RtmpServer } from './rtmp-server.js';
+import { RtspPushes } from './rtsp-pushes.js';
+import { quantile } from './samples.js';
+import type { Table } from './table.js';
+
+const STREAM = 'bench-clock';
+/** The shortest that ordinary HLS is made in: a GOP. */
+const SEGMENT_S = 1;
+const TAKE_INTERVAL_MS = 10_000;
+/** A picture that has stood on the screen for so long is called a stall; the pictures come every 33 ms. */
+const STALL_MS = 150;
+
+interface Way {
+  name: string;
+  /** Begins to play; the page's video is at the selector. */
+  open(context: BrowserContext): Promise<{ page: Page; video: string }>;
+}
+
+interface Watched {
+  p50Ms: number;
+  p95Ms: number;
+  maxMs: number;
+  driftMsPerMin: number;
+  stalls: number;
+  samples: number;
+  unreadable: number;
+  /** The median of each tenth of the run. */
+  tenthsMs: number[];
+}
+
+export const glassToGlass: Benchmark = {
+  name: 'glass-to-glass',
+  async run({ platform, short, log }) {
+    const { settleMs, runMs } = short ? { settleMs: 1_000, runMs: 4_000 } : { settleMs: 30_000, runMs: 600_000 };
+    const folder = await mkdtemp(join(tmpdir(), 'weir-bench-clock-'));
+    const site = await startSite();
+    const files = await serveFolder(join(folder, 'ffmpeg'));
+    const token = await logIn(platform);
+    const hlsUrl = `${platform.httpUrl}/videos/~/${STREAM}/index.m3u8?token=${encodeURIComponent(token)}`;
+    await mkdir(join(folder, 'ffmpeg'));
+    if (!short && !RtmpServer.isInstalled()) throw new Error('nginx and its RTMP module are missing');
+    const rtmp = short ? undefined : await RtmpServer.start(join(folder, 'nginx'), SEGMENT_S);
+    const pushes = await RtspPushes.connect(platform);
+    const source = await ChildProgram.start('clock-source', [
+      `[f=rtsp:rtsp_transport=tcp]${await pushes.expect(STREAM)}`,
+      `[f=hls:hls_time=${SEGMENT_S}:hls_list_size=6:hls_flags=delete_segments]${join(folder, 'ffmpeg/index.m3u8')}`,
+      ...(rtmp === undefined ? [] : [`[f=flv]${rtmp.pushUrl(STREAM)}`]),
+    ]);
+    const ways: Way[] = [
+      { name: 'weir, WebRTC in the WebSDK', open: (context) => playBySdk(context, site.url, platform) },
+      { name: "weir, LL-HLS in weir's page", open: (context) => playInPage(context, platform, token) },
+      { name: 'weir, LL-HLS in hls.js', open: (context) => playByHlsJs(context, site.url, hlsUrl) },
+      ...(rtmp === undefined ? [] : [hlsBaseline('nginx-rtmp, HLS in hls.js', site.url, rtmp.playlistUrl(STREAM))]),
+      hlsBaseline('ffmpeg, HLS in hls.js', site.url, `${files.url}/index.m3u8`),
+    ];
+    const browser = await startBrowser();
+    try {
+      const context = await browser.newContext({ viewport: { width: 700, height: 420 } });
+      const pages = new Map<string, Page>();
+      for (const way of ways) {
+        const { page, video } = await way.open(context);
+        await watchClock(page, video);
+        await untilReadable(page, way.name);
+        pages.set(way.name, page);
+        log(`${way.name}: plays`);
+      }
+      await sleep(settleMs);
+      for (const page of pages.values()) await takeReadings(page);
+      const readings = await watchAll(pages, runMs, log);
+      const watched = new Map([...readings].map(([name, all]) => [name, summaryOf(all)]));
+      return {
+        tables: [latencies(watched, runMs, rtmp !== undefined)],
+        figures: { runMs, settleMs, segmentS: SEGMENT_S, watched: Object.fromEntries(watched) },
+      };
+    } finally {
+      await browser.close();
+      await source.stop();
+      await pushes.close();
+      await rtmp?.stop();
+      await files.close();
+      await site.close();
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+};
+
+const hlsBaseline = (name: string, siteUrl: string, url: string): Way => ({
+  name,
+  open: async (context) => {
+    // Its first segments have to be there.
+    await waitFor(async () => ((await (await fetch(url)).text()).match(/#EXTINF/g)?.length ?? 0) >= 3, {
+      timeoutMs: 30_000,
+      what: `the playlist of ${name}`,
+    });
+    return playByHlsJs(context, siteUrl, url);
+  },
+});
+
+async function playBySdk(context: BrowserContext, siteUrl: string, { httpUrl }: BenchPlatform) {
+  const { page } = await waitFor(
+    async () => {
+      const sdk = await SdkPage.open(context, siteUrl);
+      try {
+        await sdk.connect(httpUrl.replace('http:', 'ws:'));
+        await sdk.play('in', { name: STREAM });
+        await sdk.waitForEvent('in', 'PLAYING', 5_000);
+        return sdk;
+      } catch (error) {
+        await sdk.close(); // the stream may not have begun yet
+        throw error;
+      }
+    },
+    { timeoutMs: 30_000, what: 'the WebSDK to play' },
+  );
+  return { page, video: '#remote video' };
+}
+
+async function playInPage(context: BrowserContext, { httpUrl }: BenchPlatform, token: string) {
+  const page = await context.newPage();
+  await page.goto(`${httpUrl}/watch.html`);
+  await page.fill('#watch [name=name]', `${STREAM}`);
+  await page.fill('#who [name=token]', token);
+  await page.click('#watch [data-action=start]');
+  return { page, video: '#watch video' };
+}
+
+/** As it is when nothing is told to it. */
+async function playByHlsJs(context: BrowserContext, siteUrl: string, playlistUrl: string) {
+  const page = await context.newPage();
+  await page.goto(siteUrl);
+  await page.addScriptTag({ url: `${siteUrl}/hls.js` });
+  await page.evaluate((url) => {
+    const { Hls } = window as unknown as {
+      Hls: new () => { loadSource(source: string): void; attachMedia(element: HTMLMediaElement): void };
+    };
+    const video = Object.assign(document.createElement('video'), { muted: true, autoplay: true, id: 'hls' });
+    document.body.prepend(video);
+    const player = new Hls();
+    player.loadSource(url);
+    player.attachMedia(video);
+  }, playlistUrl);
+  return { page, video: '#hls' };
+}
+
+const untilReadable = (page: Page, name: string) =>
+  waitFor(async () => (await takeReadings(page)).some(({ clock }) => clock !== undefined), {
+    timeoutMs: 30_000,
+    what: `a picture with a clock by ${name}`,
+  });
+
+async function watchAll(pages: ReadonlyMap<string, Page>, runMs: number, log: (line: string) => void) {
+  const readings = new Map<string, ClockReading[]>([...pages.keys()].map((name) => [name, []]));
+  const endMs = performance.now() + runMs;
+  for (let leftMs = runMs; leftMs > 0; leftMs = endMs - performance.now()) {
+    await sleep(Math.min(leftMs, TAKE_INTERVAL_MS));
+    const now: string[] = [];
+    for (const [name, page] of pages) {
+      const taken = await takeReadings(page);
+      readings.get(name)?.push(...taken);
+      const ages = agesOf(taken).samples.map(({ ageMs }) => ageMs);
+      now.push(ages.length === 0 ? '-' : quantile(ages, 0.5).toFixed(0));
+    }
+    log(`${((runMs - leftMs) / 1_000).toFixed(0)} s: ${now.join(', ')} ms`);
+  }
+  return readings;
+}
+
+function summaryOf(readings: readonly ClockReading[]): Watched {
+  const { samples, unreadable } = agesOf(readings);
+  const ages = samples.map(({ ageMs }) => ageMs);
+  const firstMs = samples[0]?.atMs ?? 0;
+  const spanMs = (samples.at(-1)?.atMs ?? 0) - firstMs + 1;
+  const tenths = Array.from({ length: 10 }, (_tenth, index) =>
+    samples.filter(({ atMs }) => Math.floor(((atMs - firstMs) * 10) / spanMs) === index).map(({ ageMs }) => ageMs),
+  );
+  return {
+    p50Ms: quantile(ages, 0.5),
+    p95Ms: quantile(ages, 0.95),
+    maxMs: quantile(ages, 1),
+    driftMsPerMin: driftMsPerMin(samples),
+    stalls: stallsIn(readings),
+    samples: samples.length,
+    unreadable,
+    tenthsMs: tenths.filter((tenth) => tenth.length > 0).map((tenth) => quantile(tenth, 0.5)),
+  };
+}
+
+/** How often one picture stood for longer than it should. */
+function stallsIn(readings: readonly ClockReading[]): number {
+  let stalls = 0;
+  let since: ClockReading | undefined;
+  let isStalled = false;
+  for (const reading of readings) {
+    if (reading.clock !== since?.clock || since === undefined) {
+      since = reading;
+      isStalled = false;
+    } else if (!isStalled && reading.atMs - since.atMs > STALL_MS) {
+      stalls += 1;
+      isStalled = true;
+    }
+  }
+  return stalls;
+}
+
+function latencies(watched: ReadonlyMap<string, Watched>, runMs: number, hasNginx: boolean): Table {
+  return {
+    title: 'From the camera to the screen: the age of the picture that is seen, ms',
+    columns: ['', 'p50', 'p95', 'max', 'drift ms/min', 'first tenth', 'last tenth', 'stalls', 'samples', 'unreadable'],
+    rows: [...watched].map(([name, { p50Ms, p95Ms, maxMs, tenthsMs, ...more }]) => [
+      name,
+      ...[p50Ms, p95Ms, maxMs].map(Math.round),
+      more.driftMsPerMin,
+      Math.round(tenthsMs[0] ?? NaN),
+      Math.round(tenthsMs.at(-1) ?? NaN),
+      more.stalls,
+      more.samples,
+      more.unreadable,
+    ]),
+    note:
+      `One H.264 stream, 640 × 360 at 30/s with a GOP of 1 s, encoded once, watched for ${runMs / 1_000} s by all at the ` +
+      `same time in one Chromium. Ordinary HLS in segments of ${SEGMENT_S} s. Encoding and decoding are in it.` +
+      (hasNginx ? '' : ' Without nginx in the short form.'),
+  };
+}
