@@ -2,12 +2,19 @@ import { randomBytes } from 'node:crypto';
 import { permits, type Access } from '@weir/access';
 import { isWeirError, ErrorCode } from '@weir/contracts';
 import {
+  awaitsSignature,
+  DEFAULT_SERVER_CONFIG,
   parseRtspUrl,
   signStreamUrl,
+  verifyCredentials,
+  verifyStreamPassword,
   verifyStreamUrl,
-  type Credentials,
+  type HostAnswer,
   type Refusal,
   type RtspUrl,
+  type ServerChallenge,
+  type ServerEffect,
+  type SignatureVerdict,
 } from '@weir/protocol-rtsp';
 
 export type RtspVerb = 'publish' | 'play';
@@ -26,9 +33,19 @@ export function streamNameOf(path: string): StreamName | undefined {
   return { tenant: path.slice(0, slash), streamName: path.slice(slash + 1) };
 }
 
+/** What somebody wants of a path, and what he shows for it. */
+export type RtspRequest = Pick<
+  Extract<ServerEffect, { tag: 'authorise' }>,
+  'verb' | 'path' | 'url' | 'method' | 'requestUrl' | 'credentials'
+>;
+
+const FOR_SIGNATURES: readonly ServerChallenge[] = ['digest-sha-256', 'digest-md5'];
+/** Of tokens and keys only hashes are kept, so they can't be the secret of a Digest: they have to be shown. */
+const FOR_TOKENS: readonly ServerChallenge[] = ['basic'];
+
 /**
- * Who may push to or play an RTSP URL of this node: whoever holds a URL that the node has signed, or a token or API key
- * with the grant, given as the password (Basic) or as `?token=`.
+ * Who may push to or play an RTSP URL of this node: whoever holds a URL that the node has signed, with the signature in
+ * its place or as the password of a Digest, or a token or API key with the grant, as the password (Basic) or `?token=`.
  */
 export class RtspAccess {
   /** Signed URLs name this node, and its streams end with it, so its key needs to live no longer. */
@@ -55,22 +72,43 @@ export class RtspAccess {
    * @param awaitedUrl the push URL that the path's session was given, if there is one. It is good for that session and
    * as long as that lives, so that a pusher whose ffmpeg has died may come back; the session's own patience bounds it.
    */
-  async decide(
-    verb: RtspVerb,
-    path: string,
-    url: RtspUrl,
-    credentials: Credentials | undefined,
-    awaitedUrl?: string,
-  ): Promise<'accepted' | Refusal> {
+  async decide(request: RtspRequest, awaitedUrl?: string): Promise<HostAnswer> {
+    const { verb, path, url } = request;
     const stream = streamNameOf(path);
-    if (stream === undefined) return 'not-found';
+    if (stream === undefined) return refused('not-found');
     const isAwaited =
       verb === 'publish' && awaitedUrl !== undefined && saltOf(url) === saltOf(parseRtspUrl(awaitedUrl));
-    const signed = verifyStreamUrl(url, verb, [this.key], isAwaited ? 0 : Date.now());
-    if (signed.tag === 'valid' && (verb === 'play' || isAwaited)) return 'accepted';
-    const token = new URLSearchParams(url.query).get('token') ?? passwordOf(credentials) ?? url.user?.password;
+    const nowMs = isAwaited ? 0 : Date.now();
+    const isByPassword = awaitsSignature(url);
+    if (isByPassword && request.credentials === undefined) return refused('unauthenticated', FOR_SIGNATURES);
+    const signed = isByPassword ? this.verifyPassword(request, nowMs) : verifyStreamUrl(url, verb, [this.key], nowMs);
+    if (signed.tag === 'valid' && (verb === 'play' || isAwaited)) return { tag: 'accepted' };
+    if (isByPassword)
+      return signed.tag === 'refused' && signed.refusal === 'bad-signature'
+        ? refused('unauthenticated', FOR_SIGNATURES)
+        : refused('forbidden');
+    const token = tokenOf(request);
     if (token === undefined || token === '')
-      return signed.tag === 'refused' && signed.refusal === 'missing' ? 'unauthenticated' : 'forbidden';
+      return signed.tag === 'refused' && signed.refusal === 'missing'
+        ? refused('unauthenticated', FOR_TOKENS)
+        : refused('forbidden');
+    const decision = await this.decideByToken(token, verb, stream);
+    return decision === 'accepted' ? { tag: 'accepted' } : refused(decision, FOR_TOKENS);
+  }
+
+  private verifyPassword({ verb, url, method, requestUrl, credentials }: RtspRequest, nowMs: number): SignatureVerdict {
+    if (credentials === undefined) return { tag: 'refused', refusal: 'missing' };
+    const { username } = credentials;
+    const { realm } = DEFAULT_SERVER_CONFIG;
+    return verifyStreamPassword(url, verb, [this.key], nowMs, (password) =>
+      verifyCredentials(credentials, {
+        ...{ method, url: requestUrl, realm, username },
+        secret: { tag: 'password', password },
+      }),
+    );
+  }
+
+  private async decideByToken(token: string, verb: RtspVerb, stream: StreamName): Promise<'accepted' | Refusal> {
     try {
       const principal = await this.access.authenticate(token);
       return permits(principal, verb, stream.tenant, stream.streamName) ? 'accepted' : 'forbidden';
@@ -84,5 +122,13 @@ export class RtspAccess {
 
 const saltOf = (url: RtspUrl | undefined): string | null => new URLSearchParams(url?.query).get('salt');
 
-const passwordOf = (credentials: Credentials | undefined): string | undefined =>
-  credentials?.scheme === 'basic' ? credentials.password : undefined;
+const tokenOf = ({ url, credentials }: RtspRequest): string | undefined =>
+  new URLSearchParams(url.query).get('token') ??
+  (credentials?.scheme === 'basic' ? credentials.password : undefined) ??
+  url.user?.password;
+
+const refused = (refusal: Refusal, challenges?: readonly ServerChallenge[]): HostAnswer => ({
+  tag: 'refused',
+  refusal,
+  ...(challenges !== undefined && { challenges }),
+});

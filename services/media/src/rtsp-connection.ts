@@ -10,8 +10,6 @@ import {
   stepServer,
   type HostAnswer,
   type OpenTrack,
-  type RtspUrl,
-  type Credentials,
   type SdpTrack,
   type ServerEffect,
   type ServerInput,
@@ -19,6 +17,7 @@ import {
   type TrackDescription,
 } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
+import type { RtspRequest } from './rtsp-access.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
 
 /** A publisher's media on their way into a stream. */
@@ -37,12 +36,7 @@ export interface Playback {
 
 /** What a connection needs of the media core. */
 export interface RtspHost {
-  authorise(
-    verb: 'publish' | 'play',
-    path: string,
-    url: RtspUrl,
-    credentials: Credentials | undefined,
-  ): Promise<HostAnswer>;
+  authorise(request: RtspRequest): Promise<HostAnswer>;
   describe(path: string): Promise<HostAnswer & { tracks?: readonly TrackDescription[] }>;
   mayRecord(path: string): HostAnswer;
   record(path: string, tracks: readonly SdpTrack[], connection: RtspConnection): Promise<Recording | HostAnswer>;
@@ -78,7 +72,6 @@ export class RtspConnection {
         ...DEFAULT_SERVER_CONFIG,
         sessionId: randomBytes(12).toString('hex'),
         nonce: randomBytes(16).toString('hex'),
-        challenges: ['basic'],
       },
       Date.now(),
     );
@@ -120,7 +113,7 @@ export class RtspConnection {
         if (this.socket.writable) this.socket.write(encodeResponse(effect.response));
         break;
       case 'authorise':
-        this.answer(effect.id, this.host.authorise(effect.verb, effect.path, effect.url, effect.credentials));
+        this.answer(effect.id, this.host.authorise(effect));
         break;
       case 'describe':
         this.answer(effect.id, this.host.describe(effect.path));

@@ -65,10 +65,7 @@ export class RtspServer {
   private get host(): RtspHost {
     const { sources, access } = this.options;
     return {
-      authorise: async (verb, path, url, credentials) => {
-        const decision = await access.decide(verb, path, url, credentials, sources.pushUrlOf(path));
-        return decision === 'accepted' ? { tag: 'accepted' } : refused(decision);
-      },
+      authorise: (request) => access.decide(request, sources.pushUrlOf(request.path)),
       describe: async (path) => {
         const stream = this.find(path);
         if (stream === undefined) return refused('not-found');

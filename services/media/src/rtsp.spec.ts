@@ -1,10 +1,15 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { EndReason } from '@weir/contracts';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
 import { StreamRegistry } from './registry.js';
+
+const hasGStreamer = spawnSync('gst-launch-1.0', ['--version']).status === 0;
+if (!hasGStreamer) console.warn('GStreamer is not installed: the tests with it as a peer are SKIPPED');
 
 let redisServer: TestServer;
 let redis: Redis;
@@ -52,6 +57,34 @@ async function probe(url: string, transport: 'tcp' | 'udp' = 'tcp'): Promise<Pro
 
 const framesOf = (probed: Probed, kind: string) =>
   Number(probed.streams.find(({ codec_type }) => codec_type === kind)?.nb_read_frames ?? 0);
+
+/** A signed URL whose signature is the password of some user. */
+function withPassword(url: string, password?: string): string {
+  const [, address = '', rest = '', signature = ''] = /^rtsp:\/\/([^/]*)(.*)&signature=(.*)$/.exec(url) ?? [];
+  return `rtsp://bot:${password ?? signature}@${address}${rest}`;
+}
+
+/** The pipeline ends by itself after that many decoded pictures, and prints each. */
+async function gstreamerDecodes(url: string): Promise<boolean> {
+  const sink = '! rtph264depay ! avdec_h264 ! identity eos-after=21 silent=false ! fakesink'.split(' ');
+  const player = node.run('gst-launch-1.0', ['-v', 'rtspsrc', `location=${url}`, 'protocols=tcp', ...sink]);
+  let output = '';
+  player.stdout?.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  await once(player, 'close');
+  return (output.match(/last-message = chain/g)?.length ?? 0) >= 20;
+}
+
+/** The schemes of the 401 that somebody gets who shows nothing. */
+async function schemesAsked(url: string): Promise<string[]> {
+  const socket = connect(node.server.port, '127.0.0.1');
+  socket.write(`DESCRIBE ${url} RTSP/1.0\r\nCSeq: 1\r\n\r\n`);
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  expect(answer.toString()).toMatch(/^RTSP\/1.0 401 /);
+  return [...answer.toString().matchAll(/^WWW-Authenticate: (\w+)/gm)].map(([, scheme = '']) => scheme);
+}
 
 describe('RTSP', () => {
   it.each(['tcp', 'udp'] as const)('takes a push by %s and plays it by either transport', async (transport) => {
@@ -108,6 +141,30 @@ describe('RTSP', () => {
     expect((await probe(`rtsp://user:${PLAYER_TOKEN}@${base}/other/cam`)).streams).toEqual([]);
     expect((await probe(`rtsp://${base}/demo/cam?token=${PLAYER_TOKEN}`)).streams).toHaveLength(2);
     expect((await probe(node.sources.signPlayUrl('demo', 'cam', 60_000))).streams).toHaveLength(2);
+  });
+
+  it.each([
+    ['ffmpeg', async (url: string) => framesOf(await probe(url), 'video') > 20],
+    ...(hasGStreamer ? [['GStreamer', gstreamerDecodes] as const] : []),
+  ])('takes a signature as the password of a Digest, from a pusher and from %s that plays', async (_name, plays) => {
+    const pushUrl = await node.awaitPush('cam', 's1');
+    const wrong = node.push(withPassword(pushUrl, 'guessed'));
+    expect((await once(wrong, 'close'))[0]).not.toBe(0);
+    node.push(withPassword(pushUrl));
+    await flowing('s1');
+    const playUrl = node.sources.signPlayUrl('demo', 'cam', 60_000);
+    expect(await plays(withPassword(playUrl))).toBe(true);
+    expect((await probe(withPassword(playUrl, 'guessed'))).streams).toEqual([]);
+    expect((await probe(withPassword(playUrl.replace('/demo/cam', '/demo/other')))).streams).toEqual([]);
+    expect((await probe(withPassword(node.sources.signPlayUrl('demo', 'cam', -1_000)))).streams).toEqual([]);
+  });
+
+  it('asks for a Digest where it knows the secret, and for a token where it does not', async () => {
+    node.push(await node.awaitPush('cam', 's1'));
+    await flowing('s1');
+    const signed = node.sources.signPlayUrl('demo', 'cam', 60_000);
+    expect(await schemesAsked(signed.replace(/&signature=.*/, ''))).toEqual(['Digest', 'Digest']);
+    expect(await schemesAsked(signed.replace(/\?.*/, ''))).toEqual(['Basic']);
   });
 
   it('counts its players as viewers', async () => {

@@ -5,15 +5,7 @@ import type { RtspRequest } from './messages.js';
 import { controlOf, parseSdp, writeSdp } from './sdp.js';
 import { after, challenge, close, isSession, NO_BODY, respond } from './server-reply.js';
 import { ask, LIVE_RANGE } from './server-requests.js';
-import type {
-  AwaitedStep,
-  Awaiting,
-  HostAnswer,
-  Presentation,
-  Refusal,
-  ServerState,
-  ServerStep,
-} from './server-state.js';
+import type { AwaitedStep, Awaiting, HostAnswer, Presentation, ServerState, ServerStep } from './server-state.js';
 import { formatTransport } from './transport-header.js';
 import { contentBaseOf, resolveControl } from './url.js';
 
@@ -135,10 +127,15 @@ function playReady(
   return { state: answered.state, effects: [...answered.effects, { tag: 'release-media' }] };
 }
 
-export function refuse(state: ServerState, { request }: Awaiting, refusal: Refusal): ServerStep {
+export function refuse(
+  state: ServerState,
+  { request }: Awaiting,
+  { refusal, challenges = state.config.challenges }: Extract<HostAnswer, { tag: 'refused' }>,
+  nowMs: number,
+): ServerStep {
   switch (refusal) {
     case 'unauthenticated':
-      return countRefusal(challenge(state, request, false));
+      return countRefusal(challenge(state, request, challenges, false, nowMs));
     case 'forbidden':
       return countRefusal(respond(state, request, 403));
     case 'not-found':

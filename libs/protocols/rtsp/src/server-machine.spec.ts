@@ -414,10 +414,30 @@ describe('access', () => {
     const old = 'Digest username="bot", realm="weir", nonce="old", uri="/", response="0"';
     const { status, headers } = responseIn(rig.request('DESCRIBE', { Authorization: old }));
     expect(status).toBe(401);
+    expect(headers.all('WWW-Authenticate')).toEqual(['Digest realm="weir", nonce="N", stale=true']);
+  });
+
+  it('lets a nonce be answered for its time, and asks again with another one, in the algorithm that was answered', () => {
+    const rig = new Rig({ nonceLifeMs: 10_000 });
+    const answering = (nonce: string) =>
+      `Digest username="bot", realm="weir", nonce="${nonce}", uri="/", response="0", algorithm=SHA-256`;
+    rig.nowMs += 9_999;
+    expect(tagsOf(rig.request('DESCRIBE', { Authorization: answering('N') }))).toEqual(['authorise']);
+    rig.answer({ tag: 'refused', refusal: 'not-found' });
+    rig.nowMs += 1;
+    const { status, headers } = responseIn(rig.request('DESCRIBE', { Authorization: answering('N') }));
+    expect(status).toBe(401);
     expect(headers.all('WWW-Authenticate')).toEqual([
-      'Digest realm="weir", nonce="N", algorithm=SHA-256, qop="auth", stale=true',
-      'Digest realm="weir", nonce="N", stale=true',
+      'Digest realm="weir", nonce="N-2", algorithm=SHA-256, qop="auth", stale=true',
     ]);
+    expect(tagsOf(rig.request('DESCRIBE', { Authorization: answering('N-2') }))).toEqual(['authorise']);
+  });
+
+  it('asks in the way that the host wants for this request', () => {
+    const rig = new Rig();
+    rig.request('DESCRIBE');
+    const refusal = rig.answer({ tag: 'refused', refusal: 'unauthenticated', challenges: ['basic'] });
+    expect(responseIn(refusal).headers.all('WWW-Authenticate')).toEqual(['Basic realm="weir"']);
   });
 
   it('cuts a peer off that keeps trying', () => {

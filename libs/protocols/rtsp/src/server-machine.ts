@@ -18,6 +18,7 @@ export function startServer(
     queue: [],
     lastHeardMs: nowMs,
     refusals: 0,
+    nonce: { value: config.nonce, issuedMs: nowMs, number: 1 },
     sessionsOpened: 0,
     nextEffectId: 1,
   };
@@ -131,6 +132,6 @@ function drain(step: ServerStep, nowMs: number): ServerStep {
 /** Goes on with the request that waited, then with those behind it. */
 function resume(state: AwaitingState, awaiting: Awaiting, answer: HostAnswer, nowMs: number): ServerStep {
   const free: ServerState = { ...state, awaiting: undefined };
-  if (answer.tag === 'refused') return drain(refuse(free, awaiting, answer.refusal), nowMs);
+  if (answer.tag === 'refused') return drain(refuse(free, awaiting, answer, nowMs), nowMs);
   return drain(proceed(free, awaiting, answer, nowMs), nowMs);
 }

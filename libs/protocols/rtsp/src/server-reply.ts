@@ -4,6 +4,7 @@ import { type HeaderEntry, RtspHeaders } from './headers.js';
 import { cseqOf, reasonOf, type RtspRequest, type RtspResponse } from './messages.js';
 import type {
   CloseReason,
+  IssuedNonce,
   ServerChallenge,
   ServerConfig,
   ServerEffect,
@@ -88,16 +89,31 @@ function allowedIn(phase: ServerPhase): string {
   }
 }
 
-export function challenge(state: ServerState, request: RtspRequest, stale: boolean): ServerStep {
-  const headers = state.config.challenges.map((kind): HeaderEntry => [
+/** Asks who it is. A nonce that has come of age is replaced by another one. */
+export function challenge(
+  state: ServerState,
+  request: RtspRequest,
+  challenges: readonly ServerChallenge[],
+  stale: boolean,
+  nowMs: number,
+): ServerStep {
+  const { config } = state;
+  const nonce = nowMs - state.nonce.issuedMs < config.nonceLifeMs ? state.nonce : nextNonce(state, nowMs);
+  const headers = challenges.map((kind): HeaderEntry => [
     'WWW-Authenticate',
-    formatChallenge(challengeOf(kind, state.config, stale)),
+    formatChallenge(challengeOf(kind, config.realm, nonce.value, stale)),
   ]);
-  return respond(state, request, 401, headers);
+  return respond({ ...state, nonce }, request, 401, headers);
+}
+
+/** The random part is the connection's, so a nonce of any other connection is none of this one's. */
+function nextNonce({ config, nonce }: ServerState, nowMs: number): IssuedNonce {
+  const number = nonce.number + 1;
+  return { value: `${config.nonce}-${number}`, issuedMs: nowMs, number };
 }
 
 /** MD5 is offered without naming it and without qop: the form that every client since RFC 2069 answers. */
-function challengeOf(kind: ServerChallenge, { realm, nonce }: ServerConfig, stale: boolean): Challenge {
+function challengeOf(kind: ServerChallenge, realm: string, nonce: string, stale: boolean): Challenge {
   const digest = { scheme: 'digest', realm, nonce, stale, opaque: undefined } as const;
   switch (kind) {
     case 'basic':

@@ -1,4 +1,4 @@
-import { type Credentials, parseAuthorization } from './authentication.js';
+import { type Credentials, type DigestCredentials, parseAuthorization } from './authentication.js';
 import { formatRange, parseSession } from './header-values.js';
 import { cseqOf, isRtspMethod, type RtspRequest } from './messages.js';
 import { after, challenge, isSession, respond, wrongState } from './server-reply.js';
@@ -7,6 +7,7 @@ import type {
   AwaitedStep,
   Awaiting,
   OpenTrack,
+  ServerChallenge,
   ServerEffect,
   ServerPhase,
   ServerState,
@@ -83,8 +84,8 @@ function authorise(state: ServerState, request: RtspRequest, verb: 'publish' | '
   if (path === '') return respond(state, request, 404);
   const header = request.headers.get('Authorization');
   const credentials: Credentials | undefined = header === undefined ? basicOf(whole.user) : parseAuthorization(header);
-  if (credentials?.scheme === 'digest' && credentials.nonce !== state.config.nonce) {
-    return challenge(state, request, true);
+  if (credentials?.scheme === 'digest' && !isFresh(state, credentials.nonce, nowMs)) {
+    return challenge(state, request, [challengeAnsweredBy(credentials)], true, nowMs);
   }
   const url = { ...whole, user: undefined };
   return ask(state, request, { tag: 'authorise', verb, url, path }, nowMs, (id) => ({
@@ -97,6 +98,15 @@ function authorise(state: ServerState, request: RtspRequest, verb: 'publish' | '
     requestUrl: request.url,
     credentials,
   }));
+}
+
+function isFresh({ nonce, config }: ServerState, answered: string, nowMs: number): boolean {
+  return answered === nonce.value && nowMs - nonce.issuedMs < config.nonceLifeMs;
+}
+
+/** A client that knows its way is asked the same way again. */
+function challengeAnsweredBy({ algorithm }: DigestCredentials): ServerChallenge {
+  return algorithm.startsWith('MD5') ? 'digest-md5' : 'digest-sha-256';
 }
 
 function basicOf(user: { readonly username: string; readonly password: string } | undefined): Credentials | undefined {

@@ -9,10 +9,12 @@ import type { RtspUrl } from './url.js';
 export interface ServerConfig {
   /** Random, of this connection, at least 64 bits, letters and digits: sessions are named by it and a counter. */
   readonly sessionId: string;
-  /** Random, of this connection, at least 64 bits, letters and digits: the Digest nonce. */
+  /** Random, of this connection, at least 64 bits, letters and digits: the Digest nonces begin with it. */
   readonly nonce: string;
+  /** How long a Digest nonce may be answered; after that the peer is asked again with another one, `stale=true`. */
+  readonly nonceLifeMs: number;
   readonly realm: string;
-  /** What 401 offers, in this order. Many clients read only the last Digest. */
+  /** What 401 offers unless the host says otherwise, in this order. Many clients read only the last Digest. */
   readonly challenges: readonly ServerChallenge[];
   /** Lower transports that SETUP may choose. */
   readonly lowers: readonly ('tcp' | 'udp')[];
@@ -33,6 +35,7 @@ export type ServerChallenge = 'digest-sha-256' | 'digest-md5' | 'basic';
 
 export const DEFAULT_SERVER_CONFIG: Omit<ServerConfig, 'sessionId' | 'nonce'> = {
   realm: 'weir',
+  nonceLifeMs: 5 * 60_000,
   challenges: ['digest-sha-256', 'digest-md5'],
   lowers: ['tcp', 'udp'],
   sessionTimeoutMs: 60_000,
@@ -93,6 +96,13 @@ export type AwaitedStep =
   | { readonly tag: 'start-play' }
   | { readonly tag: 'start-record' };
 
+export interface IssuedNonce {
+  readonly value: string;
+  readonly issuedMs: number;
+  /** Of this connection, from 1. */
+  readonly number: number;
+}
+
 export interface ServerState {
   readonly config: ServerConfig;
   readonly phase: ServerPhase;
@@ -100,6 +110,7 @@ export interface ServerState {
   readonly queue: readonly RtspRequest[];
   readonly lastHeardMs: number;
   readonly refusals: number;
+  readonly nonce: IssuedNonce;
   readonly sessionsOpened: number;
   readonly nextEffectId: number;
 }
@@ -148,7 +159,8 @@ export type HostAnswer =
   | { readonly tag: 'opened'; readonly serverPorts?: PortPair; readonly ssrc?: number }
   /** To start-play: where each track's timeline begins, when that is known. */
   | { readonly tag: 'play-ready'; readonly origins: readonly TrackOrigin[] }
-  | { readonly tag: 'refused'; readonly refusal: Refusal };
+  /** `challenges`: what 401 offers for this very request, in place of the configured ones. */
+  | { readonly tag: 'refused'; readonly refusal: Refusal; readonly challenges?: readonly ServerChallenge[] };
 
 export interface TrackOrigin {
   readonly track: number;

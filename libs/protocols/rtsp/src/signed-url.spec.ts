@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { createHmac } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { signStreamUrl, verifyStreamUrl } from './signed-url.js';
+import { awaitsSignature, signStreamUrl, verifyStreamPassword, verifyStreamUrl } from './signed-url.js';
 import { parseRtspUrl, type RtspUrl } from './url.js';
 
 const KEY = Buffer.alloc(32, 1);
@@ -74,6 +74,23 @@ describe('a signed URL', () => {
     expect(verdict([OTHER_KEY, KEY])).toBe('valid');
     expect(verdict([OTHER_KEY])).toBe('refused');
     expect(verdict([])).toBe('refused');
+  });
+
+  it('has its signature as a password instead, for the peer to prove that it knows it', () => {
+    const signature = new URL(url).searchParams.get('signature') ?? '';
+    const rest = url.replace(/&signature=.*/, '');
+    expect([awaitsSignature(parsed(url)), awaitsSignature(parsed(rest))]).toEqual([false, true]);
+    expect(awaitsSignature(parsed(rest.replace(/&salt=.*/, '')))).toBe(false);
+    const verdict = (text: string, verb: 'publish' | 'play', nowMs: number, shown = signature): string => {
+      const given = verifyStreamPassword(parsed(text), verb, [OTHER_KEY, KEY], nowMs, (password) => password === shown);
+      return given.tag === 'valid' ? given.path : given.refusal;
+    };
+    expect(verdict(rest, 'publish', BEFORE_MS)).toBe('lab/front cam');
+    expect(verdict(rest, 'publish', BEFORE_MS, 'guessed')).toBe('bad-signature');
+    expect(verdict(rest.replace('front', 'back'), 'publish', BEFORE_MS)).toBe('bad-signature');
+    expect(verdict(rest, 'play', BEFORE_MS)).toBe('wrong-verb');
+    expect(verdict(rest, 'publish', EXPIRES_S * 1000)).toBe('expired');
+    expect(verdict(url, 'publish', BEFORE_MS)).toBe('missing');
   });
 
   it('does not say why a forged one would be refused besides', () => {

@@ -36,7 +36,9 @@ export function signStreamUrl(url: UrlToSign): string {
   const path = `/${url.path.split('/').map(encodeURIComponent).join('/')}`;
   const whole = origin && { ...origin, path, user: undefined };
   if (!whole || streamPathOf(whole) !== url.path) throw new RangeError('origin or path can not be written as a URL');
-  const signature = signatureOf(url.key, url.verb, url.path, String(url.expiresAtS), url.salt).toString('base64url');
+  const { key, verb, salt } = url;
+  const grant: Grant = { verb, path: url.path, expires: String(url.expiresAtS), salt };
+  const signature = signatureOf(key, grant).toString('base64url');
   const query = `expires=${url.expiresAtS}&verb=${url.verb}&salt=${url.salt}&signature=${signature}`;
   return formatRtspUrl({ ...whole, query });
 }
@@ -52,17 +54,61 @@ export function verifyStreamUrl(
   keys: readonly Uint8Array[],
   nowMs: number,
 ): SignatureVerdict {
+  const { grant, signature } = readGrant(url);
+  if (grant === undefined || !signature) return refused('missing');
+  const given = Buffer.from(signature, 'base64url');
+  const isGenuine = keys.some((key) => sameSecret(given, signatureOf(key, grant)));
+  return isGenuine ? verdictOf(grant, verb, nowMs) : refused('bad-signature');
+}
+
+/** Whether a URL is a signed one without its signature, which its holder shall prove to know as a password. */
+export function awaitsSignature(url: RtspUrl): boolean {
+  const { grant, signature } = readGrant(url);
+  return grant !== undefined && signature === undefined;
+}
+
+/**
+ * For peers who want a user and a password: the signature, taken out of the URL, is the password of whatever user. It
+ * can be worked out again from the rest of the URL, which is what Digest needs, and never goes over the wire.
+ *
+ * @param proves whether the peer has shown that it knows this password
+ */
+export function verifyStreamPassword(
+  url: RtspUrl,
+  verb: StreamVerb,
+  keys: readonly Uint8Array[],
+  nowMs: number,
+  proves: (password: string) => boolean,
+): SignatureVerdict {
+  const { grant, signature } = readGrant(url);
+  if (grant === undefined || signature !== undefined) return refused('missing');
+  const isGenuine = keys.some((key) => proves(signatureOf(key, grant).toString('base64url')));
+  return isGenuine ? verdictOf(grant, verb, nowMs) : refused('bad-signature');
+}
+
+/** What a signature is about. */
+interface Grant {
+  readonly verb: string;
+  readonly path: string;
+  readonly expires: string;
+  readonly salt: string;
+}
+
+/** A parameter that is given twice counts as none, so that nobody can mean one and show another. */
+function readGrant(url: RtspUrl): { readonly grant: Grant | undefined; readonly signature: string | undefined } {
   const path = streamPathOf(url);
   const query = new URLSearchParams(url.query);
   const once = (name: string): string | undefined => {
     const values = query.getAll(name);
-    return values.length === 1 ? values[0] : undefined;
+    return values.length > 1 ? '' : values[0];
   };
-  const [expires, signedVerb, salt, signature] = [once('expires'), once('verb'), once('salt'), once('signature')];
-  if (path === undefined || !expires || !signedVerb || salt === undefined || !signature) return refused('missing');
-  const given = Buffer.from(signature, 'base64url');
-  const genuine = keys.filter((key) => sameSecret(given, signatureOf(key, signedVerb, path, expires, salt)));
-  if (genuine.length === 0 || !/^\d{1,15}$/.test(expires)) return refused('bad-signature');
+  const [expires, verb, salt, signature] = [once('expires'), once('verb'), once('salt'), once('signature')];
+  const isWhole = path !== undefined && !!expires && !!verb && !!salt;
+  return { grant: isWhole ? { verb, path, expires, salt } : undefined, signature };
+}
+
+function verdictOf({ path, verb: signedVerb, expires }: Grant, verb: StreamVerb, nowMs: number): SignatureVerdict {
+  if (!/^\d{1,15}$/.test(expires)) return refused('bad-signature');
   if (signedVerb !== verb) return refused('wrong-verb');
   const expiresAtS = Number(expires);
   return nowMs < expiresAtS * 1000 ? { tag: 'valid', path, expiresAtS } : refused('expired');
@@ -73,6 +119,6 @@ function refused(refusal: SignatureRefusal): SignatureVerdict {
 }
 
 /** Every field is on a line of its own and none can hold a line break, so no two sets of fields sign alike. */
-function signatureOf(key: Uint8Array, verb: string, path: string, expires: string, salt: string): Buffer {
+function signatureOf(key: Uint8Array, { verb, path, expires, salt }: Grant): Buffer {
   return hmacSha256(key, ['weir-rtsp-1', verb, path, expires, salt].join('\n'));
 }
