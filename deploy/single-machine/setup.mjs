@@ -10,12 +10,15 @@ import { SetupError } from './setup/command.mjs';
 import { waitForLock } from './setup/file-lock.mjs';
 import { ensureNodePackages } from './setup/node-packages.mjs';
 import {
+  canInstall,
   CHROMIUM,
   FFMPEG,
+  FIREFOX,
   installSystemPackages,
   isInstalled,
   NATS,
   OPENSSL,
+  PEERS,
   REDIS,
 } from './setup/system-packages.mjs';
 
@@ -60,7 +63,9 @@ export async function setUp({ purpose, log }) {
 
 /** @param {'start' | 'test'} purpose */
 function neededPackages(purpose) {
-  if (purpose === 'test') return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL];
+  // Tests with a peer that can't be had are skipped, and say so.
+  if (purpose === 'test')
+    return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, ...(canInstall() ? [...PEERS, FIREFOX] : [])];
   return [
     ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),
     ...(process.env['NATS_URL'] ? [] : [NATS]),

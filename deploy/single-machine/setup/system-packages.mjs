@@ -2,9 +2,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { findProgram, run, SetupError, succeeds } from './command.mjs';
 
 /**
- * What has to be installed on the system, by the name of Debian's package. `programs`: any of them will do.
+ * What has to be installed on the system, by the name of Debian's package. `programs`: any of them will do. `shown`: a
+ * command that succeeds where it is there, for what isn't a program.
  *
- * @typedef {{ debian: string, programs: readonly string[], elsewhere: string }} SystemPackage
+ * @typedef {{ debian: string, elsewhere: string } & ({ programs: readonly string[] } | { shown: readonly [string, ...string[]] })} SystemPackage
  */
 
 /** @type {SystemPackage} */
@@ -22,8 +23,48 @@ export const CHROMIUM = {
 /** @type {SystemPackage} */
 export const OPENSSL = { debian: 'openssl', programs: ['openssl'], elsewhere: 'openssl 3' };
 
+/** @param {string} debian @param {string} element @returns {SystemPackage} */
+const gstreamerPlugin = (debian, element) => ({
+  debian,
+  shown: ['gst-inspect-1.0', '--exists', element],
+  elsewhere: `GStreamer's element ${element}`,
+});
+
+/**
+ * Foreign programs that the tests have weir speak with. Some 30 MB to download and 100 MB installed, beside what ffmpeg
+ * and Chromium bring along anyway.
+ *
+ * @type {readonly SystemPackage[]}
+ */
+export const PEERS = [
+  { debian: 'gstreamer1.0-tools', programs: ['gst-launch-1.0'], elsewhere: "GStreamer's tools" },
+  gstreamerPlugin('gstreamer1.0-plugins-base', 'opusenc'),
+  gstreamerPlugin('gstreamer1.0-plugins-good', 'rtspsrc'),
+  gstreamerPlugin('gstreamer1.0-plugins-ugly', 'x264enc'),
+  gstreamerPlugin('gstreamer1.0-plugins-bad', 'h264parse'),
+  gstreamerPlugin('gstreamer1.0-libav', 'avdec_h264'),
+  gstreamerPlugin('gstreamer1.0-rtsp', 'rtspclientsink'),
+  {
+    debian: 'python3-gi',
+    shown: ['/usr/bin/python3', '-c', 'import gi'],
+    elsewhere: 'PyGObject for Python 3',
+  },
+  {
+    debian: 'gir1.2-gst-rtsp-server-1.0',
+    shown: ['/usr/bin/python3', '-c', 'import gi; gi.require_version("GstRtspServer", "1.0")'],
+    elsewhere: "GStreamer's RTSP server with its introspection data",
+  },
+];
+/** @type {SystemPackage} */
+export const FIREFOX = { debian: 'firefox-esr', programs: ['firefox-esr'], elsewhere: 'Firefox ESR' };
+
+export const canInstall = () => findProgram('apt-get') !== undefined;
+
 /** @param {SystemPackage} systemPackage */
-export const isInstalled = ({ programs }) => programs.some((program) => findProgram(program) !== undefined);
+export const isInstalled = (systemPackage) =>
+  'programs' in systemPackage
+    ? systemPackage.programs.some((program) => findProgram(program) !== undefined)
+    : succeeds(...systemPackage.shown);
 
 /**
  * Installs Debian packages, as root or through sudo. They are installed for their programs: system services that they
@@ -34,7 +75,7 @@ export const isInstalled = ({ programs }) => programs.some((program) => findProg
  *   missing for people whose system has no apt
  */
 export async function installSystemPackages(packages, { log, elsewhere }) {
-  if (findProgram('apt-get') === undefined)
+  if (!canInstall())
     throw new SetupError(
       'weir needs programs that this system lacks, and there is no apt-get to install them with.\n' +
         `Install these and make sure that they are in PATH:\n${elsewhere.map((name) => `  - ${name}`).join('\n')}`,
