@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { checkout } from './checkout.mjs';
 import { run } from './command.mjs';
 
-const SOURCE_FOLDERS = ['services', 'libs', 'proto', 'deploy/single-machine/src'];
+const SOURCE_FOLDERS = ['services', 'libs', 'proto', 'deploy/single-machine/src', 'deploy/robot-simulator'];
 const SOURCE_FILES = [
   'package-lock.json',
   'nx.json',
@@ -62,7 +62,7 @@ function sourcesHash() {
 }
 
 /** The folders of all projects that are compiled. */
-const projects = () => [
+export const projects = () => [
   ...SOURCE_FOLDERS.flatMap((folder) => [...filesIn(folder)])
     .filter((file) => file.endsWith('/tsconfig.lib.json'))
     .map(dirname)
