@@ -9,9 +9,10 @@ import { idleSessions } from './idle-sessions.bench.js';
 import { join } from './join.bench.js';
 import { machineFacts } from './machine.js';
 import { attachPlatform, startBenchPlatform } from './platform.js';
+import { relay } from './relay.bench.js';
 import { formatTable } from './table.js';
 
-const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu, glassToGlass];
+const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu, relay, glassToGlass];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,

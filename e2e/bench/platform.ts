@@ -15,6 +15,8 @@ export interface BenchPlatform {
   user: { username: string; password: string };
   natsUrl: string;
   redisUrl: string;
+  /** Of the demo tenant. */
+  operatorKey: string;
   /** @throws when the process is down */
   pidOf(name: ProcessName): Promise<number>;
   /** Starts services afresh, so that what they hold is this run's; nothing where others share the platform. */
@@ -24,12 +26,13 @@ export interface BenchPlatform {
 
 /**
  * One client with thousands of sockets is what limits per address are made against. The demo's robots would publish
- * beside what is measured.
+ * beside what is measured. Streams are relayed from the platform to itself.
  */
 const SETTINGS = {
   WEIR_SOCKETS_PER_ADDRESS: '1000000',
   WEIR_UPGRADES_PER_MINUTE: '10000000',
   WEIR_DEMO_ROBOTS: '0',
+  WEIR_OUTBOUND_ALLOW: '127.0.0.1',
 };
 
 /** Starts weir as `npm start` does, with data of its own, on free ports. */
@@ -57,6 +60,7 @@ export async function startBenchPlatform(log: (line: string) => void): Promise<B
     user: platform.credentials.user,
     natsUrl: platform.urls.nats,
     redisUrl: platform.urls.redis,
+    operatorKey: z.object({ operator: z.object({ key: z.string() }) }).parse(platform.credentials).operator.key,
     pidOf: (name) => Promise.resolve(living(platform.pids(), name)),
     restart: async (names) => {
       const before = platform.pids();
@@ -83,6 +87,7 @@ const sharedPlatform = z.object({
   user: z.object({ username: z.string(), password: z.string() }),
   natsUrl: z.string(),
   redisUrl: z.string(),
+  operatorKey: z.string(),
   /** Where `GET /pids` tells the processes. */
   controlUrl: z.url(),
 });

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { median, quantile, summarize } from '../bench/samples.js';
 import { figure, formatTable } from '../bench/table.js';
 
-const { httpUrl, rtspPort, username, password, natsUrl, redisUrl, controlUrl } = inject('platform');
+const { httpUrl, rtspPort, username, password, natsUrl, redisUrl, operatorKey, controlUrl } = inject('platform');
 
 const record = z.object({
   benchmark: z.string(),
@@ -42,6 +42,7 @@ async function figuresOf(name: string): Promise<unknown> {
     user: { username, password },
     natsUrl,
     redisUrl,
+    operatorKey,
     controlUrl,
   });
   const program = resolve(import.meta.dirname, '../../deploy/single-machine/bench.mjs');
@@ -117,6 +118,35 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     expect(Object.keys(figures.watched.weir[0]?.control ?? {}).toSorted()).toEqual(
       ['auth', 'gateway', 'media', 'nats', 'postgres', 'redis', 'wcs-signalling'].toSorted(),
     );
+  });
+
+  it('relay: packets pass two hops of weir, and two pipes', async () => {
+    const usage = z.object({
+      'relay-push': z.number().nonnegative(),
+      'media workers': z.number().nonnegative(),
+      'media (Node)': z.number().nonnegative(),
+      others: z.number().nonnegative(),
+    });
+    const round = z.object({
+      load: z.object({ streams: z.literal(2) }),
+      published: usage,
+      relayed: usage,
+      latencyMs: z.object({
+        atSource: summary,
+        added: z.array(summary.extend({ min: z.number() })).length(2),
+        missingShare: z.number().min(0).max(1),
+      }),
+    });
+    const figures = z
+      .object({ measured: z.record(z.string(), z.array(round).length(1)) })
+      .parse(await figuresOf('relay'));
+    expect(Object.keys(figures.measured)).toEqual([
+      ...['weir, push', 'weir, pull', 'mediasoup pipe, SRTP', 'mediasoup pipe'],
+    ]);
+    // A packet can't be behind a relay before it is in front of it; a pipe is a matter of microseconds.
+    for (const name of ['weir, push', 'weir, pull'])
+      for (const { latencyMs } of figures.measured[name] ?? [])
+        for (const { p50 } of latencyMs.added) expect(p50).toBeGreaterThan(0);
   });
 });
 

@@ -1,0 +1,110 @@
+import { createSocket, type Socket } from 'node:dgram';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { clockMs, stampOf, type Medium } from './relay-stream.js';
+
+const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** What hasn't come by then is missing. */
+const LATE_MS = 1_000;
+
+/** What became of the packets of one stream. Latencies in milliseconds, one for each packet that came to all places. */
+export interface Passage {
+  /** From sending to the stream's source: on its server. */
+  readonly atSource: readonly number[];
+  /** What each hop adds. */
+  readonly added: readonly (readonly number[])[];
+  readonly sent: number;
+  /** Of the sent: packets that came everywhere. */
+  readonly arrived: number;
+}
+
+interface Observed {
+  readonly medium: Medium;
+  readonly number: number;
+  readonly sentMs: number;
+  /** By the number of hops; filled as the packet arrives. */
+  readonly atMs: (number | undefined)[];
+}
+
+/** Takes one stream's RTP at the source and behind each hop, by one clock. */
+export class HopReceiver {
+  private readonly packets = new Map<number, Observed>();
+  private isCounting = false;
+
+  private constructor(private readonly sockets: readonly Socket[]) {
+    for (const [hops, socket] of sockets.entries())
+      socket.on('message', (packet: Buffer) => this.receive(packet, hops));
+  }
+
+  /** @param places the source and each hop */
+  static async open(places: number): Promise<HopReceiver> {
+    const sockets = await Promise.all(
+      Array.from(
+        { length: places },
+        () =>
+          new Promise<Socket>((resolve, reject) => {
+            const socket = createSocket({ type: 'udp4', recvBufferSize: RECEIVE_BUFFER_BYTES });
+            socket.once('error', reject).bind(0, '127.0.0.1', () => resolve(socket));
+          }),
+      ),
+    );
+    return new HopReceiver(sockets);
+  }
+
+  /** Where the stream is to be sent after so many hops. */
+  addressAfter(hops: number): { ip: string; port: number } {
+    const socket = this.sockets[hops];
+    if (socket === undefined) throw new RangeError(`nothing is received after ${hops} hops`);
+    return { ip: '127.0.0.1', port: socket.address().port };
+  }
+
+  /** Whether both media have come to every place since `begin`. */
+  get hasAll(): boolean {
+    const arrived = [...this.packets.values()].filter(({ atMs }) => this.isEverywhere(atMs));
+    return (['audio', 'video'] as const).every((kind) => arrived.some(({ medium }) => medium === kind));
+  }
+
+  /** Begins to note packets. */
+  begin(): void {
+    this.packets.clear();
+    this.isCounting = true;
+  }
+
+  /** What has been sent in the next `windowMs`. */
+  async watch(windowMs: number): Promise<Passage> {
+    const startMs = clockMs();
+    this.begin();
+    await sleep(windowMs + LATE_MS);
+    this.isCounting = false;
+    const seen = [...this.packets.values()].filter(({ sentMs }) => sentMs >= startMs && sentMs < startMs + windowMs);
+    const numbers = seen.map(({ number }) => number);
+    const arrived = seen.flatMap(({ sentMs, atMs }) => (this.isEverywhere(atMs) ? [{ sentMs, atMs }] : []));
+    this.packets.clear();
+    return {
+      atSource: arrived.map(({ sentMs, atMs: [first = NaN] }) => first - sentMs),
+      added: this.sockets
+        .slice(1)
+        .map((_, hop) => arrived.map(({ atMs }) => (atMs[hop + 1] ?? NaN) - (atMs[hop] ?? NaN))),
+      sent: Math.max(...numbers) - Math.min(...numbers) + 1,
+      arrived: arrived.length,
+    };
+  }
+
+  close(): void {
+    for (const socket of this.sockets) socket.close();
+  }
+
+  private isEverywhere(atMs: readonly (number | undefined)[]): boolean {
+    return this.sockets.every((_, hops) => atMs[hops] !== undefined);
+  }
+
+  private receive(packet: Buffer, hops: number): void {
+    const nowMs = clockMs();
+    if (!this.isCounting || isRtcp(packet)) return;
+    const stamp = stampOf(packet);
+    const observed: Observed = this.packets.get(stamp.number) ?? { ...stamp, atMs: [] };
+    this.packets.set(stamp.number, observed);
+    observed.atMs[hops] ??= nowMs;
+  }
+}
+
+const isRtcp = (packet: Buffer): boolean => packet.readUInt8(1) >= 192 && packet.readUInt8(1) <= 223;
