@@ -1,4 +1,5 @@
 import Hls from '/hls.js';
+import { LiveEdge } from '/live-edge.js';
 
 const FIGURES_INTERVAL_MS = 500;
 const RETRY_MS = 1_000;
@@ -43,6 +44,7 @@ const playlistOf = (name) => `/videos/${PLAIN_NAME.test(name) ? name : `~/${enco
 /** One stream being watched, from start to stop. */
 class Playback {
   #hls;
+  #liveEdge;
   #retries = 0;
   #timers = new Set();
   #over = false;
@@ -68,8 +70,8 @@ class Playback {
     this.#hls = new Hls({
       enableWorker: false,
       lowLatencyMode: true,
-      // Whoever has fallen behind plays a little faster until he is close again.
-      maxLiveSyncPlaybackRate: 1.2,
+      // A stall moves nobody away from the live edge for good: LiveEdge sees to the distance.
+      liveSyncOnStallIncrease: 0,
       backBufferLength: 30,
       xhrSetup: (xhr, url) => {
         // Segments are opened by the tickets in the playlist.
@@ -81,6 +83,7 @@ class Playback {
     this.#hls.on(Hls.Events.FRAG_BUFFERED, () => (this.#retries = 0));
     this.#hls.loadSource(this.url);
     this.#hls.attachMedia(video);
+    this.#liveEdge = new LiveEdge(this.#hls, video);
     this.#play();
     const timer = setInterval(() => this.#showFigures(), FIGURES_INTERVAL_MS);
     this.#timers.add(timer);
@@ -138,6 +141,7 @@ class Playback {
     for (const timer of this.#timers) clearTimeout(timer);
     video.removeEventListener('playing', this.#onPlaying);
     video.removeEventListener('ended', this.#onEnded);
+    this.#liveEdge?.stop();
     this.#hls?.destroy();
     video.onerror = null;
     video.removeAttribute('src');

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+
+interface LiveEdgeModule {
+  nextRate(now: { behind: number; target: number; ahead: number; rate: number }): number;
+}
+
+const { nextRate } = (await import(new URL('../web/live-edge.js', import.meta.url).href)) as LiveEdgeModule;
+const TARGET = 0.684;
+
+describe('how fast the page plays', () => {
+  it.each([
+    ['normally where it should be', 0.7, 1, 1],
+    ['no faster for what is hardly noticed', 0.74, 1, 1],
+    ['a little faster when a start has cost time', 0.9, 1, 1.05],
+    ['faster and faster the further it is behind', 1.2, 1, 1.1],
+    ['at the most a quarter faster', 9, 1, 1.25],
+    ['on until it is nearly there', 0.72, 1.05, 1.05],
+    ['normally again when it is', 0.7, 1.05, 1],
+    ['never more slowly', 0.2, 1, 1],
+  ])('%s', (_name, behind, rate, expected) => {
+    expect(nextRate({ behind, target: TARGET, ahead: 0.5, rate })).toBe(expected);
+  });
+
+  it('never eats up what is left in the buffer', () => {
+    expect(nextRate({ behind: 5, target: TARGET, ahead: 0.2, rate: 1.25 })).toBe(1);
+  });
+
+  it('comes to rest: nearer by what it plays faster, and no further', () => {
+    let behind = 2;
+    let rate = 1;
+    const rates: number[] = [];
+    for (let step = 0; step < 400; step++) {
+      rate = nextRate({ behind, target: TARGET, ahead: behind - 0.1, rate });
+      behind -= (rate - 1) * 0.2;
+      rates.push(rate);
+    }
+    expect(behind).toBeGreaterThan(TARGET);
+    expect(behind).toBeLessThan(TARGET + 0.06);
+    expect(new Set(rates.slice(-50))).toEqual(new Set([1]));
+  });
+});

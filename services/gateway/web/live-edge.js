@@ -1,0 +1,93 @@
+const STEP_MS = 200;
+/** With less than this in the buffer nothing is sped up. */
+const LEAST_AHEAD_S = 0.3;
+/** Further behind than so the picture is sped up, until it is nearly where it should be. */
+const TOO_FAR_S = 0.06;
+const NEARLY_S = 0.02;
+/** By how far it is behind: the speed. Below, speech keeps its pitch and nobody notices. */
+const SPEEDS = [
+  [3, 1.25],
+  [1, 1.15],
+  [0.4, 1.1],
+  [0, 1.05],
+];
+/** Further behind than so it isn't worth the while. */
+const JUMP_S = 12;
+/** What a stall adds to the distance from the live edge, and how long it takes until that is given up again. */
+const STALL_S = 0.1;
+/** A player that begins waits once or twice, which says nothing of the network. */
+const BEGINNING_MS = 2_000;
+const MAX_SPARE_S = 1;
+const CALM_MS = 30_000;
+
+/**
+ * How fast to play. Pure; all times in seconds.
+ * @param {{ behind: number, target: number, ahead: number, rate: number }} now `behind` the live edge, where `target` is
+ *   wanted; `ahead` in the buffer; `rate` so far
+ */
+export function nextRate({ behind, target, ahead, rate }) {
+  const excess = behind - target;
+  if (ahead < LEAST_AHEAD_S || excess <= (rate > 1 ? NEARLY_S : TOO_FAR_S)) return 1;
+  return SPEEDS.find(([least]) => excess > least)[1];
+}
+
+/**
+ * Keeps an hls.js player of low-latency HLS as close to the live edge as the playlist recommends (PART-HOLD-BACK). hls.js
+ * itself speeds up only when more than a second is in the buffer, which this close to the edge never happens, so what
+ * the start and each stall have cost would never be made good.
+ */
+export class LiveEdge {
+  #hls;
+  #video;
+  #timer;
+  #spareS = 0;
+  #calmSinceMs = performance.now();
+  #playingSinceMs;
+
+  /** The player is to have hls.js' default `maxLiveSyncPlaybackRate` of 1, which leaves the speed alone. */
+  constructor(hls, video) {
+    this.#hls = hls;
+    this.#video = video;
+    video.addEventListener('waiting', this.#onWaiting);
+    this.#timer = setInterval(() => this.#step(), STEP_MS);
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+    this.#video.removeEventListener('waiting', this.#onWaiting);
+    this.#setRate(1);
+  }
+
+  #onWaiting = () => {
+    const isBeginning = !(performance.now() - this.#playingSinceMs > BEGINNING_MS);
+    if (isBeginning || this.#video.seeking) return;
+    this.#spareS = Math.min(MAX_SPARE_S, this.#spareS + STALL_S);
+    this.#calmSinceMs = performance.now();
+  };
+
+  #step() {
+    const video = this.#video;
+    const details = this.#hls.latestLevelDetails;
+    if (!details?.live || !details.partHoldBack || video.paused || video.seeking || video.buffered.length === 0) {
+      this.#setRate(1);
+      return;
+    }
+    const nowMs = performance.now();
+    this.#playingSinceMs ??= nowMs;
+    if (this.#spareS > 0 && nowMs - this.#calmSinceMs > CALM_MS) {
+      this.#spareS = Math.max(0, this.#spareS - STALL_S);
+      this.#calmSinceMs = nowMs;
+    }
+    const behind = details.edge + details.age - video.currentTime;
+    const target = details.partHoldBack + this.#spareS;
+    const ahead = video.buffered.end(video.buffered.length - 1) - video.currentTime;
+    if (behind - target > JUMP_S && this.#hls.liveSyncPosition !== null) {
+      video.currentTime = this.#hls.liveSyncPosition;
+      this.#setRate(1);
+    } else this.#setRate(nextRate({ behind, target, ahead, rate: video.playbackRate }));
+  }
+
+  #setRate(rate) {
+    if (this.#video.playbackRate !== rate) this.#video.playbackRate = rate;
+  }
+}
