@@ -6,7 +6,9 @@ export interface Reply {
   id: unknown;
   act: string;
   err: { ec: number; em: string; dm: string };
-  ret?: { uri?: string; hls_uri?: string };
+  ret?: { uri?: string; hls_uri?: string; stream?: string };
+  /** Of the event `robot.state`. */
+  arg?: { robot_id: string; status: string };
 }
 
 /** A client that knows nothing of weir: the original document's calls over a plain WebSocket. */

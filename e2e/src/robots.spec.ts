@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { waitFor } from '@weir/testing';
 import { WebSocket } from 'ws';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { openPage, received, startBrowser } from './browser.js';
+import { pictureOf, playByHls } from './hls-player.js';
 import { RobotApp } from './robot-app.js';
 import { SdkPage } from './sdk-page.js';
 
@@ -48,13 +49,6 @@ const playlistOf = async (url: string) => {
   const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
   return { status: response.status, text: await response.text() };
 };
-
-const videoState = (page: Page) =>
-  page.evaluate(() => {
-    const video = document.querySelector('video');
-    const quality = video?.getVideoPlaybackQuality();
-    return { frames: quality?.totalVideoFrames ?? 0, timeS: video?.currentTime ?? 0 };
-  });
 
 describe("a robot's live video, by the calls of the original document", () => {
   it('starts with robot.start_stream, and the reply has the documented shape', async () => {
@@ -103,26 +97,11 @@ describe("a robot's live video, by the calls of the original document", () => {
       what: 'the playlist',
     });
     const page = await openPage(context, siteUrl);
-    await page.addScriptTag({ url: `${siteUrl}/hls.js` });
-    await page.evaluate(
-      ([url, bearer]) => {
-        const { Hls } = window as unknown as {
-          Hls: new (options: object) => { loadSource(url: string): void; attachMedia(element: HTMLMediaElement): void };
-        };
-        const video = document.createElement('video');
-        video.muted = true;
-        video.autoplay = true;
-        document.body.append(video);
-        const player = new Hls({
-          lowLatencyMode: true,
-          xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader('authorization', `Bearer ${bearer}`),
-        });
-        player.loadSource(url);
-        player.attachMedia(video);
-      },
-      [`${httpUrl}/videos/${robot.id}/index.m3u8`, token] as const,
-    );
-    await waitFor(async () => (await videoState(page)).frames > 30, { timeoutMs: 20_000, what: 'frames by HLS' });
+    await playByHls(page, siteUrl, `${httpUrl}/videos/${robot.id}/index.m3u8`, token);
+    await waitFor(async () => (await pictureOf(page, '#hls')).frames > 30, {
+      timeoutMs: 20_000,
+      what: 'frames by HLS',
+    });
 
     const sdk = await SdkPage.open(context, siteUrl);
     await sdk.connect(wsUrl);
@@ -159,13 +138,14 @@ describe("a robot's live video, by the calls of the original document", () => {
   });
 
   it.each([
-    ['an unknown robot', { robot_id: 'no_such_robot', camera: 'front' }],
-    ['an unknown camera', { robot_id: robot.id, camera: 'no_such_camera' }],
-    ['a missing camera', { robot_id: robot.id }],
-  ])('answers %s with an error, not with silence', async (_name, arg) => {
+    ['an unknown robot', { robot_id: 'no_such_robot', camera: 'front' }, { ec: 107, dm: 'permission' }],
+    ['an unknown camera', { robot_id: robot.id, camera: 'no_such_camera' }, { ec: 103, dm: 'invalid_arg' }],
+    ['a missing camera', { robot_id: robot.id }, { ec: 103, dm: 'invalid_arg' }],
+    ['a missing robot', { camera: 'front' }, { ec: 103, dm: 'invalid_arg' }],
+  ])('answers %s with its error, not with silence', async (_name, arg, err) => {
     const app = await open();
     const reply = await app.ask({ id: 1, act: 'robot.start_stream', arg });
-    expect(reply.err.ec).not.toBe(0);
+    expect(reply).toMatchObject({ id: 1, act: 'robot.start_stream!', err, ret: null });
   });
 
   it('lets nobody in without a token', async () => {

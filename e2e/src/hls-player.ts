@@ -1,0 +1,46 @@
+import type { Page } from 'playwright-core';
+
+interface HlsPage {
+  Hls: new (options: object) => { loadSource(url: string): void; attachMedia(element: HTMLMediaElement): void };
+}
+
+/** Plays a playlist by hls.js in the page's own video element, which has the id `hls`. */
+export async function playByHls(page: Page, siteUrl: string, url: string, bearer: string): Promise<void> {
+  await page.addScriptTag({ url: `${siteUrl}/hls.js` });
+  await page.evaluate(
+    ([source, token]) => {
+      const { Hls } = window as unknown as HlsPage;
+      const video = document.createElement('video');
+      video.id = 'hls';
+      video.muted = true;
+      video.autoplay = true;
+      document.body.append(video);
+      const player = new Hls({
+        lowLatencyMode: true,
+        xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader('authorization', `Bearer ${token}`),
+      });
+      player.loadSource(source);
+      player.attachMedia(video);
+    },
+    [url, bearer] as const,
+  );
+}
+
+export interface Picture {
+  /** Pixels, 0 before the first frame. */
+  width: number;
+  /** Decoded so far. */
+  frames: number;
+  ended: boolean;
+}
+
+/** What a page's first video shows that fits the selector. */
+export const pictureOf = (page: Page, selector: string): Promise<Picture> =>
+  page.evaluate((videoSelector) => {
+    const video = document.querySelector<HTMLVideoElement>(videoSelector);
+    return {
+      width: video?.videoWidth ?? 0,
+      frames: video?.getVideoPlaybackQuality().totalVideoFrames ?? 0,
+      ended: video?.ended ?? false,
+    };
+  }, selector);
