@@ -8,11 +8,12 @@ import { glassToGlass } from './glass-to-glass.bench.js';
 import { idleSessions } from './idle-sessions.bench.js';
 import { join } from './join.bench.js';
 import { machineFacts } from './machine.js';
+import { packagingCpu } from './packaging-cpu.bench.js';
 import { attachPlatform, startBenchPlatform } from './platform.js';
 import { relay } from './relay.bench.js';
 import { formatTable } from './table.js';
 
-const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu, relay, glassToGlass];
+const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu, relay, glassToGlass, packagingCpu];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
