@@ -18,6 +18,7 @@ export interface IngestOptions {
   log: Logger;
   /** How long a source that has been lost may take to come back. */
   graceMs: number;
+  maxOwnFeeds: number;
   nowMs(): number;
   /** The tracks are known: the stream begins. */
   open(session: IngestSession): Stream;
@@ -117,6 +118,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
             cname: this.identity.sessionId,
             clock: this.clock,
             transcoding: this.transcoder,
+            maxOwnFeeds: this.options.maxOwnFeeds,
             nowMs: this.options.nowMs,
           }),
       );

@@ -94,6 +94,7 @@ await runService({
       ffmpegBin: config.FFMPEG_BIN,
       sourceGraceMs: config.WEIR_MEDIA_SOURCE_GRACE_MS,
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
+      maxOwnFeeds: config.WEIR_MEDIA_MAX_OWN_FEEDS,
       internalAddress: config.WEIR_MEDIA_INTERNAL_ADDRESS,
     });
     const rtsp = await RtspServer.listen({

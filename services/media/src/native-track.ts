@@ -31,13 +31,13 @@ export interface NativeTrackOptions {
   cname: string;
   clock: SourceClock;
   transcoding: Transcoding;
+  /** WebRTC players who may have a feed of their own, at a time. */
+  maxOwnFeeds: number;
   nowMs(): number;
 }
 
 /** Up to ten seconds of 30 frames, and what a burst to one player may cost. */
 const GOP_LIMITS = { frames: 300, bytes: 4 * 1024 * 1024 };
-/** A GOP that began just now is no reason to send it again. */
-const FRESH_GOP_FRAMES = 6;
 
 interface SharedFeed {
   feed: Promise<{ feed: WebRtcFeed; piped: PipedProducer }>;
@@ -56,6 +56,7 @@ export class NativeTrack implements Track {
   private readonly gop = new GopCache(GOP_LIMITS);
   private readonly feeds = new Set<WebRtcFeed>();
   private shared: SharedFeed | undefined;
+  private ownFeeds = 0;
   private hasBFrames = false;
   private parameterSets: NalFrame['parameterSets'];
   private closed = false;
@@ -131,9 +132,11 @@ export class NativeTrack implements Track {
 
   async lend(to: RouterLease): Promise<LentTrack> {
     if (this.needsTranscoding) return this.options.transcoding.lend(this, to);
-    // A camera makes no key frame for a new viewer. One who comes in the middle of a GOP gets a feed of his own,
-    // which begins with that GOP; on a shared one he would be a burst of the past for all others.
-    return this.gop.frames.length > FRESH_GOP_FRAMES ? this.lendPrivate(to) : this.lendShared(to);
+    // A camera makes no key frame for a new viewer, and the last one has gone by before he is connected. So he gets a
+    // feed of his own, which begins with the last GOP; on a shared one he would be a burst of the past for all others.
+    // When there are many, those who come later wait for the next key frame.
+    const isShared = this.description.kind === 'audio' || this.ownFeeds >= this.options.maxOwnFeeds;
+    return isShared ? this.lendShared(to) : this.lendOwn(to);
   }
 
   async sendTo({ ip, port }: UdpAddress): Promise<SentTrack> {
@@ -197,17 +200,31 @@ export class NativeTrack implements Track {
     return this.description.parameters['profile-level-id'] ?? '42e01f';
   }
 
-  private async lendPrivate(to: RouterLease): Promise<LentTrack> {
-    const feed = await this.openFeed(to.share());
-    return {
-      producerId: feed.producer.id,
-      start: () => {
-        if (feed.closed || this.closed) return;
-        feed.catchUp(this.gop.frames);
-        this.feeds.add(feed);
-      },
-      release: () => this.closeFeed(feed),
+  private async lendOwn(to: RouterLease): Promise<LentTrack> {
+    this.ownFeeds += 1;
+    let released = false;
+    const release = () => {
+      if (!released) this.ownFeeds -= 1;
+      released = true;
     };
+    try {
+      const feed = await this.openFeed(to.share());
+      return {
+        producerId: feed.producer.id,
+        start: () => {
+          if (feed.closed || this.closed) return;
+          feed.catchUp(this.gop.frames);
+          this.feeds.add(feed);
+        },
+        release: () => {
+          release();
+          this.closeFeed(feed);
+        },
+      };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   private async lendShared(to: RouterLease): Promise<LentTrack> {

@@ -77,10 +77,14 @@ describe('an RTSP source in Chromium', () => {
     await waitFor(() => ffmpegsOfNode() === 0);
   });
 
-  it('shows a picture at once although the camera makes a key frame only every ten seconds', async () => {
+  it.each([
+    // The key frame has gone by when he is connected, and the end of the GOP is far away.
+    ['just after it', 0],
+    ['in the middle of a GOP', 2_500],
+  ])('shows a picture at once to a viewer who comes %s, though a key frame is rare', async (_name, afterMs) => {
     await camera(H264_LONG_GOP);
-    // Long enough for a viewer to come in the middle of a GOP, whose end is far away.
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await waitFor(() => (node.recorded.core.findLocal('demo', 'cam')?.videoMeter?.keyFrames ?? 0) > 0);
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
     const keyFramesBefore = node.recorded.core.findLocal('demo', 'cam')?.videoMeter?.keyFrames;
     const { page } = await play(stage(), 'v1');
     await waitFor(async () => (await see(page)).width === 320, { timeoutMs: 10_000 });
@@ -88,11 +92,19 @@ describe('an RTSP source in Chromium', () => {
     await expectMedia(page);
   });
 
-  it('shares what it feeds among viewers who come at the beginning of a GOP', async () => {
+  it('feeds each of its first viewers alone, and those who come later together', async () => {
+    await node.close();
+    node = await RtspNode.start(redis, {}, undefined, 1);
     await camera(H264_OPUS);
     const pages = await Promise.all([play(stage(), 'v1'), play(stage(), 'v2'), play(stage(), 'v3')]);
     await Promise.all(pages.map(({ page }) => expectMedia(page)));
-    for (const session of ['v1', 'v2', 'v3']) node.recorded.core.closeSession(session, 1);
+    // One for the first viewer's picture, one for the others', and one for everybody's sound.
+    expect(node.recorded.core.pipeCount).toBe(3);
+    node.recorded.core.closeSession('v1', 1);
+    const { page } = await play(stage(), 'v4');
+    await expectMedia(page);
+    expect(node.recorded.core.pipeCount).toBe(3);
+    for (const session of ['v2', 'v3', 'v4']) node.recorded.core.closeSession(session, 1);
     await waitFor(() => node.recorded.core.pipeCount === 0);
   });
 });

@@ -64,6 +64,8 @@ function withPassword(url: string, password?: string): string {
   return `rtsp://bot:${password ?? signature}@${address}${rest}`;
 }
 
+const ffmpegDecodes = async (url: string) => framesOf(await probe(url), 'video') > 20;
+
 /** The pipeline ends by itself after that many decoded pictures, and prints each. */
 async function gstreamerDecodes(url: string): Promise<boolean> {
   const sink = '! rtph264depay ! avdec_h264 ! identity eos-after=21 silent=false ! fakesink'.split(' ');
@@ -144,9 +146,9 @@ describe('RTSP', () => {
   });
 
   it.each([
-    ['ffmpeg', async (url: string) => framesOf(await probe(url), 'video') > 20],
-    ...(hasGStreamer ? [['GStreamer', gstreamerDecodes] as const] : []),
-  ])('takes a signature as the password of a Digest, from a pusher and from %s that plays', async (_name, plays) => {
+    { player: 'ffmpeg', plays: ffmpegDecodes },
+    ...(hasGStreamer ? [{ player: 'GStreamer', plays: gstreamerDecodes }] : []),
+  ])('takes a signature as the password of a Digest, from a pusher and from $player that plays', async ({ plays }) => {
     const pushUrl = await node.awaitPush('cam', 's1');
     const wrong = node.push(withPassword(pushUrl, 'guessed'));
     expect((await once(wrong, 'close'))[0]).not.toBe(0);

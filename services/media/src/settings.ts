@@ -38,6 +38,9 @@ export const mediaSettings = {
   WEIR_MEDIA_SOURCE_GRACE_MS: millisecondsSetting(5_000).describe(
     'A pushing RTSP source that was lost may come back within this time, and its stream goes on.',
   ),
+  WEIR_MEDIA_MAX_OWN_FEEDS: countSetting(50).describe(
+    'WebRTC viewers of one RTSP source who begin with its last GOP, each on a feed of his own; more wait for a key frame.',
+  ),
   FFMPEG_BIN: z.string().default('ffmpeg').describe('The ffmpeg program.'),
   ...outboundSettings,
 } as const satisfies SettingsShape;

@@ -36,6 +36,8 @@ export interface SourcesOptions {
   ffmpegBin: string;
   sourceGraceMs: number;
   noMediaTimeoutMs: number;
+  /** See NativeTrackOptions. */
+  maxOwnFeeds: number;
   /** Address of this node for the platform's other services. */
   internalAddress: string;
 }
@@ -157,6 +159,7 @@ export class Sources {
       ffmpegBin,
       log,
       graceMs,
+      maxOwnFeeds: this.options.maxOwnFeeds,
       nowMs: () => performance.now(),
       open: (opened) => core.openStream(info, opened, opened),
       onClosed: (closed) => {

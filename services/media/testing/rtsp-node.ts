@@ -24,7 +24,7 @@ export class RtspNode {
     readonly server: RtspServer,
   ) {}
 
-  static async start(redis: Redis, overrides: Overrides = {}, allow = '127.0.0.0/8') {
+  static async start(redis: Redis, overrides: Overrides = {}, allow = '127.0.0.0/8', maxOwnFeeds = 50) {
     const recorded = await RecordedCore.start(redis, { maxSessions: 100, ...overrides });
     const port = await freePort();
     const log = createLogger('media', 'node-1', 'silent');
@@ -47,6 +47,7 @@ export class RtspNode {
       ffmpegBin: 'ffmpeg',
       sourceGraceMs: 1_500,
       noMediaTimeoutMs: 15_000,
+      maxOwnFeeds,
       internalAddress: '127.0.0.1',
     });
     const server = await RtspServer.listen({
