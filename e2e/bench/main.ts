@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import type { Benchmark } from './benchmark.js';
 import { bus } from './bus.bench.js';
 import { controlCpu } from './control-cpu.bench.js';
+import { firstFrame } from './first-frame.bench.js';
 import { glassToGlass } from './glass-to-glass.bench.js';
 import { idleSessions } from './idle-sessions.bench.js';
 import { join } from './join.bench.js';
@@ -13,7 +14,16 @@ import { attachPlatform, startBenchPlatform } from './platform.js';
 import { relay } from './relay.bench.js';
 import { formatTable } from './table.js';
 
-const BENCHMARKS: readonly Benchmark[] = [bus, join, idleSessions, controlCpu, relay, glassToGlass, packagingCpu];
+const BENCHMARKS: readonly Benchmark[] = [
+  bus,
+  join,
+  idleSessions,
+  controlCpu,
+  relay,
+  glassToGlass,
+  packagingCpu,
+  firstFrame,
+];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,

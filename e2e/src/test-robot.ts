@@ -53,6 +53,16 @@ export async function createRobot({
   return key;
 }
 
+export async function removeRobot(
+  { httpUrl, operatorKey }: Pick<TestRobotOptions, 'httpUrl' | 'operatorKey'>,
+  id: string,
+): Promise<void> {
+  await fetch(`${httpUrl}/channel/robots/${id}`, {
+    method: 'DELETE',
+    headers: { authorization: `Bearer ${operatorKey}` },
+  });
+}
+
 /** A robot in this process, as bare as can be: it does what it is told once, and mends nothing. */
 export class TestRobot {
   /** When the last command came, by `performance.now()`. */
