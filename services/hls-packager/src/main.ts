@@ -1,8 +1,15 @@
 import 'reflect-metadata';
+import { setFlagsFromString } from 'node:v8';
 import { runService, type ServiceContext } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
 import { hlsSettings } from './config.js';
 import { HlsPackager } from './hls-packager.js';
+
+/**
+ * Packets and parts lie outside the heap and soon become garbage. V8 would look for it whenever they have grown by a part
+ * of the small heap, several times a second, and mark the whole heap each time: half of this process' time.
+ */
+setFlagsFromString('--heap-growing-percent=400');
 
 const made = new WeakMap<object, HlsPackager>();
 

@@ -3,7 +3,8 @@ import type { ResourceName, SegmentOutput } from '@weir/hls';
 interface StoredSegment {
   parts: Uint8Array[];
   bytes: number;
-  /** As soon as it is finished; the parts are views of it. */
+  isFinished: boolean;
+  /** As soon as somebody has asked for it; the parts are views of it. */
   whole: Uint8Array | undefined;
 }
 
@@ -24,16 +25,18 @@ export class StoredMedia {
         this.#bytes += output.data.length;
         return;
       case 'part': {
-        const segment = this.#segments.get(output.msn) ?? { parts: [], bytes: 0, whole: undefined };
+        const segment = this.#segments.get(output.msn) ?? { parts: [], bytes: 0, isFinished: false, whole: undefined };
         segment.parts.push(output.data);
         segment.bytes += output.data.length;
         this.#segments.set(output.msn, segment);
         this.#bytes += output.data.length;
         return;
       }
-      case 'segment-end':
-        this.#join(output.msn);
+      case 'segment-end': {
+        const segment = this.#segments.get(output.msn);
+        if (segment !== undefined) segment.isFinished = true;
         return;
+      }
       case 'stream-end':
         return;
       default:
@@ -46,7 +49,7 @@ export class StoredMedia {
       case 'init':
         return this.#inits.get(name.initId);
       case 'segment':
-        return this.#segments.get(name.msn)?.whole;
+        return this.#whole(name.msn);
       case 'part':
         return this.#segments.get(name.msn)?.parts[name.index];
       default:
@@ -74,12 +77,14 @@ export class StoredMedia {
     this.#bytes = 0;
   }
 
-  #join(msn: number): void {
+  /** Low-latency players take parts, so many a segment is never asked for as a whole. */
+  #whole(msn: number): Uint8Array | undefined {
     const segment = this.#segments.get(msn);
-    if (segment === undefined) return;
+    if (segment === undefined || !segment.isFinished || segment.whole !== undefined) return segment?.whole;
     const whole = Buffer.concat(segment.parts);
     let offset = 0;
     segment.parts = segment.parts.map(({ length }) => whole.subarray(offset, (offset += length)));
     segment.whole = whole;
+    return whole;
   }
 }
