@@ -53,7 +53,6 @@ interface Fed {
   readonly track: ReceivedTrack;
   readonly fed: FedTrack;
   readonly socket: RtpSocket;
-  readonly to: { readonly ip: string; readonly port: number };
   packets: number;
   octets: number;
 }
@@ -209,12 +208,12 @@ export class PullAttempt implements Attempt {
     for (const [index, { medium, fed }] of fedMedia.entries()) {
       const to = reply.rtpAddresses[index];
       if (to === undefined) throw new Error('The media core named no address for a track');
-      const socket = await RtpSocket.open(this.ports.rtpAddress);
+      const socket = await RtpSocket.open(this.ports.rtpAddress, to);
       this.#sockets.push(socket);
       const { payloadType, ssrc } = fed;
       const track = new ReceivedTrack({ clockRate: fed.track.clockRate, out: { payloadType, ssrc } });
       const { section, codecs } = medium;
-      tracks.push({ section, codecs, track, fed, socket, to: { ip: to.ip, port: to.port }, packets: 0, octets: 0 });
+      tracks.push({ section, codecs, track, fed, socket, packets: 0, octets: 0 });
     }
     if (this.#isOver) return this.#release();
     for (const each of tracks) each.socket.onPacket((packet) => this.#fromMediaCore(packet, each));
@@ -231,7 +230,7 @@ export class PullAttempt implements Attempt {
     if (renamed === undefined) return;
     track.packets += 1;
     track.octets += renamed.length;
-    track.socket.send(renamed, track.to);
+    track.socket.send(renamed);
     this.#askForLostOf(track, nowMs);
   }
 
@@ -271,12 +270,12 @@ export class PullAttempt implements Attempt {
     if (this.#feeding.tag !== 'open') return;
     for (const message of parseRtcp(packet)) {
       if (message.kind !== 'sender-report') continue;
-      for (const { track, fed, socket, to, packets, octets } of this.#feeding.tracks) {
+      for (const { track, fed, socket, packets, octets } of this.#feeding.tracks) {
         const renamed = track.senderReport(message, Date.now());
         if (renamed === undefined) continue;
         const { ssrc } = fed;
         const report = writeSenderReport({ ...renamed, ssrc, packetCount: packets, octetCount: octets });
-        socket.send(Buffer.concat([report, writeDescription(ssrc, this.localMediaSessionId)]), to);
+        socket.send(Buffer.concat([report, writeDescription(ssrc, this.localMediaSessionId)]));
       }
     }
   }

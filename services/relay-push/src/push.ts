@@ -148,7 +148,7 @@ export class PushAttempt implements Attempt {
         clockRate: medium.codec.clockRate,
         cname: this.localMediaSessionId,
         absSendTimeId: media.headerExtensions.find(({ uri }) => uri === ABS_SEND_TIME.uri)?.id,
-        protect: (packet) => path.protectRtp(packet),
+        protect: (header, payload) => path.protectRtp(header, payload),
         send: (packet) => path.sendProtected(packet),
       });
       this.#sent.set(kind, { ssrc: medium.ssrc, track, path, reportedAtMs: 0 });

@@ -11,16 +11,21 @@ export class RtpSocket {
     readonly port: number,
   ) {}
 
-  static open(ip: string): Promise<RtpSocket> {
+  /** @param peer where packets go to, and from where alone they come; without it they come from anywhere */
+  static open(ip: string, peer?: { readonly ip: string; readonly port: number }): Promise<RtpSocket> {
     return new Promise((resolve, reject) => {
       const type = ip.includes(':') ? 'udp6' : 'udp4';
       const socket = createSocket({ type, recvBufferSize: RECEIVE_BUFFER_BYTES });
-      socket.once('error', reject);
-      socket.bind(0, ip, () => {
+      const opened = () => {
         socket.off('error', reject);
         // An ICMP error of a datagram: what matters is told by the session's events.
         socket.on('error', () => undefined);
         resolve(new RtpSocket(socket, ip, socket.address().port));
+      };
+      socket.once('error', reject);
+      socket.bind(0, ip, () => {
+        if (peer === undefined) opened();
+        else socket.connect(peer.port, peer.ip, opened);
       });
     });
   }
@@ -29,8 +34,9 @@ export class RtpSocket {
     this.socket.on('message', listener);
   }
 
-  send(packet: Buffer, to: { readonly ip: string; readonly port: number }): void {
-    this.socket.send(packet, to.port, to.ip);
+  /** To the peer. */
+  send(packet: Buffer): void {
+    this.socket.send(packet);
   }
 
   close(): void {

@@ -21,7 +21,7 @@ const newTrack = (absSendTimeId?: number) => {
     clockRate: 90_000,
     cname: 'c',
     absSendTimeId,
-    protect: (plain) => (isUp ? Buffer.concat([plain, Buffer.from('sealed')]) : undefined),
+    protect: (header, payload) => (isUp ? Buffer.concat([header, payload, Buffer.from('sealed')]) : undefined),
     send: (sealed) => sent.push(sealed),
   });
   return { track, sent, goesDown: () => (isUp = false) };

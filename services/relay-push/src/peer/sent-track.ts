@@ -9,7 +9,7 @@ export interface SentTrackOptions {
   /** The id of the header extension abs-send-time; undefined when the remote doesn't want it. */
   readonly absSendTimeId: number | undefined;
   /** Undefined while the path isn't up. */
-  readonly protect: (packet: Buffer) => Buffer | undefined;
+  readonly protect: (header: Buffer, payload: Buffer) => Buffer | undefined;
   readonly send: (protectedPacket: Buffer) => void;
 }
 
@@ -80,7 +80,8 @@ export class SentTrack {
     this.#follow(packet, nowMs);
     const sequenceNumber = (packet.readUInt16BE(2) + this.#sequenceOffset) & 0xffff;
     const timestamp = (packet.readUInt32BE(4) + this.#timestampOffset) >>> 0;
-    const sealed = this.options.protect(this.#rewritten(packet, headerBytes, sequenceNumber, timestamp, nowMs));
+    const header = this.#header(packet, sequenceNumber, timestamp, nowMs);
+    const sealed = this.options.protect(header, packet.subarray(headerBytes));
     if (sealed === undefined) return;
     this.options.send(sealed);
     this.#kept[sequenceNumber % KEPT_PACKETS] = { sequenceNumber, bytes: sealed, sentAtMs: nowMs, resentAtMs: 0 };
@@ -147,10 +148,9 @@ export class SentTrack {
   }
 
   /** Without the source's contributing sources and header extensions: the remote has never agreed to them. */
-  #rewritten(packet: Buffer, headerBytes: number, sequenceNumber: number, timestamp: number, nowMs: number): Buffer {
+  #header(packet: Buffer, sequenceNumber: number, timestamp: number, nowMs: number): Buffer {
     const { ssrc, payloadType, absSendTimeId } = this.options;
-    const start = absSendTimeId === undefined ? 12 : 12 + EXTENSION_BYTES;
-    const out = Buffer.allocUnsafe(start + packet.length - headerBytes);
+    const out = Buffer.allocUnsafe(absSendTimeId === undefined ? 12 : 12 + EXTENSION_BYTES);
     const hasPadding = (packet.readUInt8(0) & 0x20) !== 0;
     out.writeUInt8(0x80 | (hasPadding ? 0x20 : 0) | (absSendTimeId === undefined ? 0 : 0x10), 0);
     out.writeUInt8((packet.readUInt8(1) & 0x80) | payloadType, 1);
@@ -166,7 +166,6 @@ export class SentTrack {
         16,
       );
     }
-    packet.copy(out, start, headerBytes);
     return out;
   }
 }

@@ -108,17 +108,14 @@ export class SrtpSender {
   }
 
   /** The same packet must not be protected twice: send the protected one again. Throws RangeError for malformed RTP. */
-  protectRtp(packet: Buffer): Buffer {
-    const headerBytes = rtpHeaderLength(packet);
-    if (headerBytes === undefined) throw new RangeError('Not an RTP packet');
-    const ssrc = packet.readUInt32BE(8);
+  protectRtp(header: Buffer, payload: Buffer): Buffer {
+    if (rtpHeaderLength(header) !== header.length) throw new RangeError('Not the header of an RTP packet');
+    const ssrc = header.readUInt32BE(8);
     const highest = this.#highest.get(ssrc);
-    const index = indexOf(packet.readUInt16BE(2), highest);
+    const index = indexOf(header.readUInt16BE(2), highest);
     if (highest === undefined || index > highest) this.#highest.set(ssrc, index);
     const rollover = Math.floor(index / 0x1_0000);
     const sequenceNumber = index % 0x1_0000;
-    const header = packet.subarray(0, headerBytes);
-    const payload = packet.subarray(headerBytes);
     if (this.key.profile === SRTP_PROFILES.aesGcm) {
       const iv = gcmIv(this.#rtp.salt, ssrc, rollover, sequenceNumber);
       const cipher = createCipheriv('aes-128-gcm', this.#rtp.encryption, iv);

@@ -130,8 +130,8 @@ export class Transport {
   }
 
   /** The protected packet, to be sent now and again. Undefined before `connected`. */
-  protectRtp(packet: Buffer): Buffer | undefined {
-    return this.#sender?.protectRtp(packet);
+  protectRtp(header: Buffer, payload: Buffer): Buffer | undefined {
+    return this.#sender?.protectRtp(header, payload);
   }
 
   sendProtected(packet: Buffer): void {
