@@ -12,6 +12,7 @@ import { machineFacts } from './machine.js';
 import { packagingCpu } from './packaging-cpu.bench.js';
 import { attachPlatform, startBenchPlatform } from './platform.js';
 import { relay } from './relay.bench.js';
+import { robots } from './robots.bench.js';
 import { formatTable } from './table.js';
 
 const BENCHMARKS: readonly Benchmark[] = [
@@ -23,6 +24,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   glassToGlass,
   packagingCpu,
   firstFrame,
+  robots,
 ];
 
 const { values: options, positionals: names } = parseArgs({
