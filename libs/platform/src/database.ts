@@ -10,6 +10,7 @@ import {
   type SqlMigrationAwareDriverAdapterFactory,
   type SqlQuery,
 } from '@prisma/driver-adapter-utils';
+import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 
 /** A service's own corner of the database that several services share: one PostgreSQL schema. */
 export interface ServiceDatabase {
@@ -37,7 +38,15 @@ const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
 const NO_FILTERS = { externalTables: [], externalEnums: [] };
 
 /** Networks that aren't up yet; Prisma's adapter has no kind for them. */
-const TRANSIENT_CODES = new Set(['EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EPIPE', 'ETIMEDOUT']);
+const TRANSIENT_CODES = new Set([
+  ...['EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EPIPE', 'ETIMEDOUT'],
+  ...['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND'],
+]);
+/** Prisma's P1xxx are about the connection, P2024 and P2037 about having none left. */
+const CLIENT_CODES = /^P1\d{3}$|^P2024$|^P2037$/;
+/** The driver's own errors have nothing but their words. */
+const CONNECTION_MESSAGES =
+  /^Connection terminated|^timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed and is not queryable/;
 const TRANSIENT_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
 /** PostgreSQL: cannot_connect_now, admin_shutdown, crash_shutdown. */
 const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
@@ -105,12 +114,26 @@ async function whenReachable<T>(attempt: () => Promise<T>, options: MigrationOpt
   }
 }
 
+/**
+ * An error of a Prisma client in the words of the closed set: UNAVAILABLE if it says that the database can't be reached
+ * just now; any other is handed back.
+ */
+export const asWeirError = (error: unknown): unknown =>
+  isTransient(error)
+    ? new WeirError(ErrorCode.UNAVAILABLE, "The database can't be reached just now", {}, { cause: error })
+    : error;
+
 function isTransient(error: unknown): boolean {
   if (isDriverAdapterError(error)) {
     const { cause } = error;
     return TRANSIENT_KINDS.has(cause.kind) || TRANSIENT_STATES.has(cause.originalCode ?? '');
   }
-  return error instanceof Error && 'code' in error && TRANSIENT_CODES.has(String(error.code));
+  if (!(error instanceof Error) || isWeirError(error)) return false;
+  if ('code' in error && (TRANSIENT_CODES.has(String(error.code)) || CLIENT_CODES.test(String(error.code))))
+    return true;
+  if (error.name === 'PrismaClientInitializationError' || CONNECTION_MESSAGES.test(error.message)) return true;
+  const { meta } = error as { meta?: { driverAdapterError?: unknown } };
+  return isTransient(meta?.driverAdapterError);
 }
 
 async function applyMigrations(adapter: PrismaPg, migrationsDir: string): Promise<readonly string[]> {

@@ -2,7 +2,7 @@ import type { Bus, Registration } from '@weir/bus';
 import { ApplicationPolicy, Auth, ErrorCode, WeirError } from '@weir/contracts';
 import type { ApiKeys } from './api-keys.js';
 import type { Application, Applications } from './applications.js';
-import { asWeirError } from './database.js';
+import { asWeirError } from '@weir/platform/database';
 import type { SigningKeys } from './signing-keys.js';
 
 export interface BusPorts {

@@ -1,6 +1,5 @@
 import path from 'node:path';
 import { knownGrants, type Grant } from '@weir/access';
-import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
 import { z } from 'zod';
@@ -29,18 +28,3 @@ export const writeGrants = (grants: readonly Grant[]): Prisma.InputJsonValue =>
 
 export const isTaken = (error: unknown): boolean =>
   error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002';
-
-const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EAI_AGAIN']);
-
-/** Prisma's P1xxx are about the connection, P2024 and P2037 about having none left; others are ours. */
-export const asWeirError = (error: unknown): unknown => {
-  if (isWeirError(error) || !(error instanceof Error)) return error;
-  const code = 'code' in error ? String(error.code) : '';
-  const unreachable =
-    error instanceof Prisma.PrismaClientInitializationError ||
-    /^P1\d{3}$|^P2024$|^P2037$/.test(code) ||
-    CONNECTION_CODES.has(code);
-  return unreachable
-    ? new WeirError(ErrorCode.UNAVAILABLE, "The database can't be reached just now", {}, { cause: error })
-    : error;
-};

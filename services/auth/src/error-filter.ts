@@ -1,34 +1,8 @@
-import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
-import { httpStatusOf } from '@weir/access';
-import { ErrorCode, isWeirError } from '@weir/contracts';
-import type { Logger } from '@weir/platform';
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import { asWeirError } from './database.js';
+import { Catch } from '@nestjs/common';
+import { RestErrorFilter, type RestError } from '@weir/access';
+import type { FastifyRequest } from 'fastify';
+import { asWeirError } from '@weir/platform/database';
 import { EC, failure } from './envelope.js';
-
-interface Answer {
-  readonly status: number;
-  readonly code: string;
-  readonly message: string;
-  readonly fields: Readonly<Record<string, string>>;
-}
-
-const INTERNAL: Answer = { status: 500, code: 'INTERNAL', message: 'Something went wrong here', fields: {} };
-
-const CODES: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'FORBIDDEN', 404: 'NOT_FOUND' };
-
-const answerTo = (error: unknown): Answer => {
-  const known = asWeirError(error instanceof HttpException && isWeirError(error.cause) ? error.cause : error);
-  if (isWeirError(known)) {
-    const { code, message, fields } = known;
-    return code === ErrorCode.INTERNAL
-      ? INTERNAL
-      : { status: httpStatusOf(known), code: ErrorCode[code], message, fields };
-  }
-  if (!(error instanceof HttpException) || error.getStatus() >= 500) return INTERNAL;
-  const status = error.getStatus();
-  return { status, code: CODES[status] ?? 'INVALID', message: error.message, fields: {} };
-};
 
 const ecOf = (status: number): number => {
   if (status === 429) return EC.limited;
@@ -38,21 +12,14 @@ const ecOf = (status: number): number => {
 
 const isLogin = ({ method, url }: FastifyRequest): boolean => method === 'POST' && /^\/auth\/?(?:\?|$)/.test(url);
 
-/** Every error as JSON: the log-in's in its envelope, the others as `{"error": {code, message, fields}}`. */
+/** As everywhere, but for the log-in, whose errors are in its envelope. */
 @Catch()
-export class ErrorFilter implements ExceptionFilter {
-  constructor(private readonly log: Pick<Logger, 'error' | 'warn'>) {}
+export class ErrorFilter extends RestErrorFilter {
+  protected override translated(error: unknown): unknown {
+    return asWeirError(error);
+  }
 
-  catch(error: unknown, host: ArgumentsHost): void {
-    const http = host.switchToHttp();
-    const request = http.getRequest<FastifyRequest>();
-    const { status, ...body } = answerTo(error);
-    if (status >= 500) {
-      const path = request.url.split('?', 1)[0];
-      this.log[status === 500 ? 'error' : 'warn']({ err: error, method: request.method, path }, 'request failed');
-    }
-    const reply = http.getResponse<FastifyReply>().code(status);
-    if (status === 401) reply.header('www-authenticate', 'Bearer');
-    void reply.send(isLogin(request) ? failure(ecOf(status), body.message) : { error: body });
+  protected override bodyOf(answer: RestError, request: FastifyRequest): object {
+    return isLogin(request) ? failure(ecOf(answer.status), answer.message) : super.bodyOf(answer, request);
   }
 }

@@ -1,5 +1,4 @@
 import { grantsOfRole, MAX_PATTERN_LENGTH, objectPattern, ROLES, VERBS, type Grant } from '@weir/access';
-import { ErrorCode, WeirError } from '@weir/contracts';
 import { z } from 'zod';
 import { MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH } from './passwords.js';
 
@@ -50,13 +49,3 @@ export const listQuery = z.object({
   limit: z.coerce.number().int().min(1).max(MAX_LIST_LIMIT).default(DEFAULT_LIST_LIMIT),
   subject: z.string().optional(),
 });
-
-/** Throws INVALID that tells every wrong field. */
-export const parsed = <T>(schema: z.ZodType<T>, value: unknown): T => {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const fields = Object.fromEntries(
-    result.error.issues.map(({ path, message }) => [path.length === 0 ? 'body' : path.join('.'), message]),
-  );
-  throw new WeirError(ErrorCode.INVALID, 'The request can not be understood; see the fields', fields);
-};

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, type Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
 import { ApiKeys, type ApiKeyRecord } from './api-keys.js';
 import { Applications, type Application, type Policy } from './applications.js';
 import {
@@ -8,7 +8,6 @@ import {
   newApplicationBody,
   newKeyBody,
   newUserBody,
-  parsed,
   policyBody,
   userChangeBody,
 } from './operator-body.js';

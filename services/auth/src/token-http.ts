@@ -1,7 +1,7 @@
 import { Body, Controller, Get, Header, HttpCode, Inject, Post, Query } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, type Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { grantsIn, listQuery, newTokenBody, parsed, revokeBody } from './operator-body.js';
+import { grantsIn, listQuery, newTokenBody, revokeBody } from './operator-body.js';
 import { demandAdministration, demandCovered } from './rights.js';
 import { SigningKeys } from './signing-keys.js';
 import { Tokens, type TokenIssuer } from './tokens.js';

@@ -1,27 +1,12 @@
-import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
-import { httpStatusOf } from '@weir/access';
-import { ErrorCode, isWeirError } from '@weir/contracts';
+import { Catch, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import { restErrorOf } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ecOfStatus, failure } from './envelope.js';
 import type { HlsMetrics } from './metrics.js';
 
-interface Answer {
-  readonly status: number;
-  readonly message: string;
-}
-
-const INTERNAL: Answer = { status: 500, message: 'Something went wrong here' };
 /** After so long an answer may be another one. */
 const RETRY_AFTER_S = 1;
-
-const answerTo = (error: unknown): Answer => {
-  if (isWeirError(error)) {
-    return error.code === ErrorCode.INTERNAL ? INTERNAL : { status: httpStatusOf(error), message: error.message };
-  }
-  if (!(error instanceof HttpException) || error.getStatus() >= 500) return INTERNAL;
-  return { status: error.getStatus(), message: error.message };
-};
 
 /** Every error in the robots' interface's envelope, with the status that says the same. */
 @Catch()
@@ -33,7 +18,7 @@ export class ErrorFilter implements ExceptionFilter {
 
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
-    const { status, message } = answerTo(error);
+    const { status, message } = restErrorOf(error);
     if (status === 500) {
       const request = http.getRequest<FastifyRequest>();
       // Without the query, which may hold a token.

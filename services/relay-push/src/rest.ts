@@ -1,18 +1,14 @@
-import {
-  BadRequestException,
-  Body,
-  Controller,
-  Get,
-  HttpCode,
-  HttpException,
-  Inject,
-  NotFoundException,
-  Post,
-  Req,
-} from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, HttpException, Inject, NotFoundException, Post, Req } from '@nestjs/common';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Authenticated, CurrentPrincipal, demandPermit, permits, toHttpException, type Principal } from '@weir/access';
+import {
+  Authenticated,
+  CurrentPrincipal,
+  demandPermit,
+  parsed,
+  permits,
+  toHttpException,
+  type Principal,
+} from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { streamName } from '@weir/protocol-wcs';
 import type { FastifyRequest } from 'fastify';
@@ -21,20 +17,7 @@ import { RelayRefused, Relays, type RelayView } from './relays.js';
 import type { Direction } from './store.js';
 
 const tracer = trace.getTracer('@weir/relay-push');
-const MAX_BODY_BYTES = 16 * 1024;
-
-/** Vendor scripts send an empty body with the content type of JSON. */
-export const acceptEmptyJson = (app: NestFastifyApplication): void => {
-  app.useBodyParser('application/json', { bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => {
-    try {
-      const text = body.toString();
-      done(null, text.trim() === '' ? undefined : JSON.parse(text));
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      done(new BadRequestException('The body is not JSON'));
-    }
-  });
-};
+export const MAX_BODY_BYTES = 16 * 1024;
 
 const uri = z.string().min(1).max(2_048);
 const relayBody = z.object({ uri, localStreamName: streamName, remoteStreamName: streamName });
@@ -77,13 +60,6 @@ const itemOf = ({ row, stats }: RelayView): RelayItem => {
       ? {}
       : { stats: { ...stats, rttMs: stats.rttMs ?? null, availableBps: stats.availableBps ?? null } }),
   };
-};
-
-const parsed = <Output>(schema: z.ZodType<Output>, body: unknown): Output => {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  const fields = result.error.issues.map(({ path }) => path.join('.')).filter((path) => path !== '');
-  throw new WeirError(ErrorCode.INVALID, 'The body is not valid', { fields: fields.join(',') });
 };
 
 const REFUSALS = {

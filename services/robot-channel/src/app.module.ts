@@ -1,10 +1,9 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access } from '@weir/access';
+import { Access, RestErrorFilter } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import type { RobotChannelContext } from './config.js';
-import { ErrorFilter } from './error-filter.js';
 import { Fleet } from './fleet.js';
 import { Presence } from './presence.js';
 import { RobotChannel } from './robot-channel.js';
@@ -29,7 +28,7 @@ export class AppModule {
         part(Fleet, (channel) => channel.fleet),
         part(Presence, (channel) => channel.presence),
         part(OutboundGuard, (channel) => channel.guard),
-        { provide: APP_FILTER, useValue: new ErrorFilter(context.log) },
+        { provide: APP_FILTER, useValue: new RestErrorFilter(context.log) },
       ],
     };
   }

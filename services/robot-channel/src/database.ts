@@ -1,5 +1,4 @@
 import path from 'node:path';
-import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
 import { Prisma, PrismaClient } from './generated/client.js';
@@ -24,18 +23,3 @@ const codeOf = (error: unknown): string | undefined =>
 export const isTaken = (error: unknown): boolean => codeOf(error) === 'P2002';
 /** The row isn't there, or the row that it would belong to. */
 export const isMissing = (error: unknown): boolean => ['P2025', 'P2003'].includes(codeOf(error) ?? '');
-
-const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EAI_AGAIN']);
-
-/** Prisma's P1xxx are about the connection, P2024 and P2037 about having none left; others are ours. */
-export const asWeirError = (error: unknown): unknown => {
-  if (isWeirError(error) || !(error instanceof Error)) return error;
-  const code = 'code' in error ? String(error.code) : '';
-  const unreachable =
-    error instanceof Prisma.PrismaClientInitializationError ||
-    /^P1\d{3}$|^P2024$|^P2037$/.test(code) ||
-    CONNECTION_CODES.has(code);
-  return unreachable
-    ? new WeirError(ErrorCode.UNAVAILABLE, "The database can't be reached just now", {}, { cause: error })
-    : error;
-};

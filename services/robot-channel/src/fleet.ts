@@ -1,6 +1,7 @@
 import type { Bus } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
-import { asWeirError, isMissing, isTaken, type Database } from './database.js';
+import { asWeirError } from '@weir/platform/database';
+import { isMissing, isTaken, type Database } from './database.js';
 
 export interface CameraRecord {
   readonly name: string;

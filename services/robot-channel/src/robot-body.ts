@@ -32,16 +32,6 @@ export const listQuery = z.object({
   after: z.string().max(64).default(''),
 });
 
-/** Throws INVALID that tells every wrong field. */
-export const parsed = <T>(schema: z.ZodType<T>, value: unknown): T => {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const fields = Object.fromEntries(
-    result.error.issues.map(({ path, message }) => [path.length === 0 ? 'body' : path.join('.'), message]),
-  );
-  throw new WeirError(ErrorCode.INVALID, 'The request can not be understood; see the fields', fields);
-};
-
 /**
  * Throws INVALID for a URL that the platform will never connect to. The media core looks again when it does: what a name
  * stands for may have changed.

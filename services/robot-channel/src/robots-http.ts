@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, type Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Fleet, type CameraRecord, type RobotRecord } from './fleet.js';
 import { Presence } from './presence.js';
@@ -10,7 +10,6 @@ import {
   listQuery,
   newCameraBody,
   newRobotBody,
-  parsed,
   robotChangeBody,
 } from './robot-body.js';
 

@@ -1,34 +1,10 @@
-import {
-  BadRequestException,
-  Body,
-  Controller,
-  Get,
-  HttpCode,
-  HttpException,
-  Inject,
-  NotFoundException,
-  Post,
-} from '@nestjs/common';
-import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Authenticated, CurrentPrincipal, demandPermit, type Principal } from '@weir/access';
+import { Body, Controller, Get, HttpCode, HttpException, Inject, NotFoundException, Post } from '@nestjs/common';
+import { Authenticated, CurrentPrincipal, demandPermit, parsed, type Principal } from '@weir/access';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import { z } from 'zod';
 import { Operator, type ConnectionView, type StreamFilter, type StreamView } from './operator.js';
 
-const MAX_BODY_BYTES = 64 * 1024;
-
-/** Vendor scripts send an empty body with the content type of JSON. */
-export const acceptEmptyJson = (app: NestFastifyApplication): void => {
-  app.useBodyParser('application/json', { bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => {
-    try {
-      const text = body.toString();
-      done(null, text.trim() === '' ? undefined : JSON.parse(text));
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      done(new BadRequestException('The body is not JSON'));
-    }
-  });
-};
+export const MAX_BODY_BYTES = 64 * 1024;
 
 const text = z.string().min(1).max(1_024);
 
@@ -48,13 +24,6 @@ const snapshotBody = z.object({ streamName: text });
 const connectionsBody = z
   .object({ sessionId: text.optional(), sessionIds: z.array(text).max(1_000).optional() })
   .refine(({ sessionId, sessionIds }) => sessionId !== undefined || sessionIds !== undefined);
-
-const parsed = <Output>(schema: z.ZodType<Output>, body: unknown): Output => {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  const fields = result.error.issues.map(({ path }) => path.join('.')).filter((path) => path !== '');
-  throw new WeirError(ErrorCode.INVALID, 'The body is not valid', { fields: fields.join(',') });
-};
 
 const filterOf = (body: z.output<typeof filterBody>): StreamFilter => {
   const { mediaSessionId, mediaSessionIds, name, published, status } = body ?? {};

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { acceptEmptyJson } from '@weir/access';
 import { Bus, type Registration } from '@weir/bus';
 import { Auth, ErrorCode, WeirError } from '@weir/contracts';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
@@ -8,7 +9,7 @@ import { startNats, startPostgres, startRedis, type TestServer } from '@weir/tes
 import { AppModule, RELAY_PUSH } from '../app.module.js';
 import { relaySettings, type RelayContext } from '../config.js';
 import type { RelayPush } from '../relay-push.js';
-import { acceptEmptyJson, type RelayItem } from '../rest.js';
+import { MAX_BODY_BYTES, type RelayItem } from '../rest.js';
 
 const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
 
@@ -95,7 +96,7 @@ export class RelayInstance {
       logger: false,
       abortOnError: false,
     });
-    acceptEmptyJson(app);
+    acceptEmptyJson(app, { maxBytes: MAX_BODY_BYTES });
     await app.init();
     return new RelayInstance(context, app, app.get<RelayPush>(RELAY_PUSH));
   }

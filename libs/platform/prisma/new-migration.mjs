@@ -1,17 +1,18 @@
-// DATABASE_URL=... node services/auth/prisma/new-migration.mjs <name>: writes the migration that leads from the committed schema.prisma
-// to the edited one. Read it before you commit it: the engine can't know what a rename meant. Needs a build of
-// libs/platform and any PostgreSQL, in which it changes nothing.
+// DATABASE_URL=... node libs/platform/prisma/new-migration.mjs <service's folder> <name>: writes the migration that leads from
+// the committed schema.prisma to the edited one. Read it before you commit it: the engine can't know what a rename meant.
+// Needs a build of libs/platform and any PostgreSQL, in which it changes nothing.
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { schemaDifference } from '@weir/platform/database';
 
-const name = process.argv[2];
-if (!/^[a-z0-9_]+$/.test(name ?? '')) throw new Error('usage: new-migration.mjs <name in a-z, 0-9 and _>');
+const [service, name] = process.argv.slice(2);
+if (service === undefined || !/^[a-z0-9_]+$/.test(name ?? ''))
+  throw new Error("usage: new-migration.mjs <service's folder> <name in a-z, 0-9 and _>");
 
 const url = process.env['DATABASE_URL'];
 if (url === undefined) throw new Error('DATABASE_URL is not set');
-const folder = import.meta.dirname;
+const folder = path.join(service, 'prisma');
 const migrations = (await readdir(path.join(folder, 'migrations'))).filter((entry) => /^\d{4}_/.test(entry));
 const committed =
   migrations.length === 0

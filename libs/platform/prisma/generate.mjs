@@ -1,14 +1,18 @@
-// Generates the database client into src/generated, without a network.
+// node libs/platform/prisma/generate.mjs <service's folder>: generates its database client into src/generated, without a
+// network.
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+
+const [service] = process.argv.slice(2);
+if (service === undefined) throw new Error("usage: generate.mjs <service's folder>");
 
 const require = createRequire(import.meta.url);
 const packageFile = require.resolve('prisma/package.json');
 const cli = path.resolve(path.dirname(packageFile), require(packageFile).bin.prisma);
 
 execFileSync(process.execPath, [cli, 'generate', '--schema', 'schema.prisma'], {
-  cwd: import.meta.dirname,
+  cwd: path.join(service, 'prisma'),
   stdio: 'inherit',
   env: {
     ...process.env,
