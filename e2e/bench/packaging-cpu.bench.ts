@@ -15,7 +15,7 @@ import type { Table } from './table.js';
 
 /** A stream that nobody asks for is no longer packaged after half a minute. */
 const ASK_INTERVAL_MS = 10_000;
-const LEAST_SEGMENTS = 2;
+const LEAST_SEGMENTS = 1;
 
 const KINDS = {
   'weir: hls-packager': packageByWeir,

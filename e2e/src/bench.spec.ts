@@ -5,6 +5,8 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
+import { driftMsPerMin } from '../bench/clock-watch.js';
+import { ageMs, CLOCK_BITS, CLOCK_BLOCK_PIXELS, drawClock, readClock } from '../bench/picture-clock.js';
 import { median, quantile, summarize } from '../bench/samples.js';
 import { figure, formatTable } from '../bench/table.js';
 
@@ -148,6 +150,41 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
       for (const { latencyMs } of figures.measured[name] ?? [])
         for (const { p50 } of latencyMs.added) expect(p50).toBeGreaterThan(0);
   });
+
+  it('glass-to-glass: every player shows a clock that can be read', async () => {
+    const watched = z.object({
+      p50Ms: z.number().positive(),
+      p95Ms: z.number().positive(),
+      driftMsPerMin: z.number(),
+      samples: z.number().min(20),
+      unreadable: z.number(),
+    });
+    const figures = z.object({ watched: z.record(z.string(), watched) }).parse(await figuresOf('glass-to-glass'));
+    // nginx is compared with in the full form only, which installs it.
+    expect(Object.keys(figures.watched)).toEqual([
+      'weir, WebRTC in the WebSDK',
+      "weir, LL-HLS in weir's page",
+      'weir, LL-HLS in hls.js',
+      'ffmpeg, HLS in hls.js',
+    ]);
+    for (const { samples, unreadable } of Object.values(figures.watched)) expect(unreadable).toBeLessThan(samples / 10);
+  });
+
+  it('packaging-cpu: every stream is packaged, by weir and by ffmpeg', async () => {
+    const used = z.object({
+      packaging: z.number().nonnegative(),
+      media: z.number().nonnegative(),
+      flowing: z.literal(2),
+    });
+    const figures = z
+      .object({ measured: z.record(z.string(), z.array(used).length(1)) })
+      .parse(await figuresOf('packaging-cpu'));
+    expect(Object.keys(figures.measured)).toEqual([
+      'weir: hls-packager',
+      'ffmpeg -c copy -f hls, fMP4',
+      'ffmpeg -c copy -f hls, MPEG-TS',
+    ]);
+  });
 });
 
 describe('figures', () => {
@@ -157,6 +194,33 @@ describe('figures', () => {
     expect(median([3, 1, 2])).toBe(2);
     expect(summarize([2, 1])).toEqual({ count: 2, min: 1, p50: 1.5, p99: 1.99, max: 2 });
     expect(() => median([])).toThrow('no samples');
+  });
+
+  it('a drift is the slope of the line through the samples, by the minute', () => {
+    const line = (slopeMsPerS: number) =>
+      Array.from({ length: 61 }, (_sample, second) => ({
+        atMs: 1e12 + second * 1_000,
+        ageMs: 500 + second * slopeMsPerS,
+      }));
+    expect(driftMsPerMin(line(2))).toBeCloseTo(120);
+    expect(driftMsPerMin(line(0))).toBe(0);
+    expect(driftMsPerMin(line(2).slice(0, 1))).toBe(0);
+  });
+
+  it('the clock in a picture is read as it was drawn, and a picture without one is none', () => {
+    const [width, epochMs] = [CLOCK_BITS * CLOCK_BLOCK_PIXELS, 1_795_000_123_456];
+    const luma = new Uint8Array(width * CLOCK_BLOCK_PIXELS);
+    drawClock(luma, width, epochMs);
+    const bitsOf = (row: number) =>
+      Array.from(
+        { length: CLOCK_BITS },
+        (_bit, block) => (luma[row * width + block * CLOCK_BLOCK_PIXELS + CLOCK_BLOCK_PIXELS / 2] ?? 0) > 127,
+      );
+    const bits = bitsOf(CLOCK_BLOCK_PIXELS - 1);
+    expect(bits).toEqual(bitsOf(0));
+    expect(ageMs(readClock(bits) ?? NaN, epochMs + 345)).toBe(345);
+    expect(readClock(bits.with(5, !bits[5]))).toBeUndefined();
+    for (const colour of [false, true]) expect(readClock(bits.map(() => colour))).toBeUndefined();
   });
 
   it('are shown with three digits that count, in columns as wide as they need', () => {

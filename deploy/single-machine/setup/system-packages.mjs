@@ -60,6 +60,11 @@ export const FIREFOX = { debian: 'firefox-esr', programs: ['firefox-esr'], elsew
 
 export const canInstall = () => findProgram('apt-get') !== undefined;
 
+/** What a benchmark compares with: nginx, and its module that makes HLS of RTMP. */
+export const NGINX_PACKAGES = ['nginx-light', 'libnginx-mod-rtmp'];
+export const isNginxRtmpInstalled = () =>
+  findProgram('nginx') !== undefined && existsSync('/usr/lib/nginx/modules/ngx_rtmp_module.so');
+
 /** @param {SystemPackage} systemPackage */
 export const isInstalled = (systemPackage) =>
   'programs' in systemPackage
@@ -101,7 +106,9 @@ export async function installSystemPackages(packages, { log, elsewhere }) {
 
 const hasSystemd = () => existsSync('/run/systemd/system');
 const services = (/** @type {readonly string[]} */ packages) =>
-  packages.filter((name) => name === NATS.debian || name === REDIS.debian);
+  packages.flatMap((name) =>
+    name === NATS.debian || name === REDIS.debian ? [name] : name === 'nginx-light' ? ['nginx'] : [],
+  );
 
 /** @param {readonly string[]} packages */
 function commandForRoot(packages) {
@@ -130,7 +137,10 @@ ${hasPackageLists() ? '' : 'update'}
 install "$@" || { update; install "$@"; }
 if [ -d /run/systemd/system ]; then
   for package in "$@"; do
-    case $package in nats-server | redis-server) systemctl disable --now $package ;; esac
+    case $package in
+      nats-server | redis-server) systemctl disable --now $package ;;
+      nginx-light) systemctl disable --now nginx ;;
+    esac
   done
 fi
 `;
