@@ -13,9 +13,11 @@ import { sum } from './samples.js';
 
 const TENANT = 'demo';
 const ALIVE_INTERVAL_MS = 1_000;
-const RELAY_TIMEOUT_MS = 30_000;
+const RELAY_TIMEOUT_MS = 60_000;
 
-const relayList = z.array(z.object({ localStreamName: z.string(), remoteStreamName: z.string(), status: z.string() }));
+const relayList = z.array(
+  z.object({ localStreamName: z.string(), remoteStreamName: z.string(), status: z.string(), reason: z.string() }),
+);
 
 type Direction = 'push' | 'pull';
 
@@ -67,8 +69,11 @@ export class WeirRelays {
     await this.rest(direction, { uri, localStreamName, remoteStreamName });
     const awaited = direction === 'push' ? 'PUBLISHING' : 'PLAYING';
     await waitFor(
-      async () =>
-        (await this.list()).some((each) => each.localStreamName === localStreamName && each.status === awaited),
+      async () => {
+        const found = (await this.list()).find((each) => each.localStreamName === localStreamName);
+        if (found?.status === awaited) return true;
+        throw new Error(`it is ${found?.status ?? 'not in the list'}: ${found?.reason ?? ''}`);
+      },
       { timeoutMs: RELAY_TIMEOUT_MS, intervalMs: 50, what: `the relay from ${from} to ${to}` },
     );
   }
