@@ -124,11 +124,12 @@ export const asWeirError = (error: unknown): unknown =>
     : error;
 
 function isTransient(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null || isWeirError(error)) return false;
   if (isDriverAdapterError(error)) {
     const { cause } = error;
     return TRANSIENT_KINDS.has(cause.kind) || TRANSIENT_STATES.has(cause.originalCode ?? '');
   }
-  if (!(error instanceof Error) || isWeirError(error)) return false;
+  if (!(error instanceof Error)) return false;
   if ('code' in error && (TRANSIENT_CODES.has(String(error.code)) || CLIENT_CODES.test(String(error.code))))
     return true;
   if (error.name === 'PrismaClientInitializationError' || CONNECTION_MESSAGES.test(error.message)) return true;

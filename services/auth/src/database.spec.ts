@@ -42,6 +42,10 @@ describe("an error of the database's client", () => {
   });
 });
 
+it.each([undefined, 'text', new Error('any')])('what has nothing to do with it stays what it is: %s', (error) =>
+  expect(asWeirError(error)).toBe(error),
+);
+
 it.each(['Connection terminated unexpectedly', 'timeout exceeded when trying to connect'])(
   'the driver’s "%s" is UNAVAILABLE',
   (message) => expect(asWeirError(new Error(message))).toMatchObject({ code: ErrorCode.UNAVAILABLE }),
