@@ -45,6 +45,7 @@ export class MediaClient {
       streamName,
       sessionId,
       ownerId: this.ports.bus.instanceId,
+      fromKeyFrame: true,
       ...addresses,
     });
   }

@@ -119,6 +119,9 @@ export class IngestSession implements Session, StreamSource, StreamListener {
             clock: this.clock,
             transcoding: this.transcoder,
             maxOwnFeeds: this.options.maxOwnFeeds,
+            onKeyFrame: (atMs) => {
+              for (const track of this.live) if (track.description.kind === 'audio') track.keepSince(atMs);
+            },
             nowMs: this.options.nowMs,
           }),
       );

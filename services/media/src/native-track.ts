@@ -13,8 +13,18 @@ import {
 } from '@weir/frames';
 import type { StreamCodec } from '@weir/media-core';
 import { GopCache } from './gop-cache.js';
+import { PacedSender } from './paced-sender.js';
 import { PipedProducer } from './piped-producer.js';
-import type { LentTrack, PacketListener, SentTrack, Track, TrackDescription, UdpAddress } from './track.js';
+import { RecentPackets } from './recent-packets.js';
+import type {
+  LentTrack,
+  PacketListener,
+  SendOptions,
+  SentTrack,
+  Track,
+  TrackDescription,
+  UdpAddress,
+} from './track.js';
 import { WebRtcFeed } from './webrtc-feed.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
@@ -33,11 +43,16 @@ export interface NativeTrackOptions {
   transcoding: Transcoding;
   /** WebRTC players who may have a feed of their own, at a time. */
   maxOwnFeeds: number;
+  /** A key frame has come, whose first packet came then: other tracks keep what came since. */
+  onKeyFrame(atMs: number): void;
   nowMs(): number;
 }
 
 /** Up to ten seconds of 30 frames, and what a burst to one player may cost. */
 const GOP_LIMITS = { frames: 300, bytes: 4 * 1024 * 1024 };
+
+/** Receivers place media by when they come: much more of the past would put them on a wrong clock. */
+const RECENT_LIMITS = { ageMs: 700, bytes: 2 * 1024 * 1024 };
 
 interface SharedFeed {
   feed: Promise<{ feed: WebRtcFeed; piped: PipedProducer }>;
@@ -54,6 +69,7 @@ export class NativeTrack implements Track {
   private assembler: FrameAssembler | undefined;
   private readonly clock: TrackClock;
   private readonly gop = new GopCache(GOP_LIMITS);
+  private readonly recent = new RecentPackets(RECENT_LIMITS);
   private readonly feeds = new Set<WebRtcFeed>();
   private shared: SharedFeed | undefined;
   private ownFeeds = 0;
@@ -72,6 +88,12 @@ export class NativeTrack implements Track {
     this.options.payloadType = payloadType;
     this.assembler = this.newAssembler(payloadType, ssrc);
     this.gop.clear();
+    this.recent.clear();
+  }
+
+  /** The stream's key frame came then. */
+  keepSince(atMs: number): void {
+    this.recent.beginAt(atMs);
   }
 
   get payloadType(): number {
@@ -112,6 +134,7 @@ export class NativeTrack implements Track {
   push(packet: Buffer): void {
     if (this.closed) return;
     for (const listener of this.listeners) listener.onRtp(packet);
+    this.recent.add(packet, this.options.nowMs());
     for (const frame of this.assembler?.push(packet) ?? []) this.onFrame(frame);
   }
 
@@ -139,17 +162,21 @@ export class NativeTrack implements Track {
     return isShared ? this.lendShared(to) : this.lendOwn(to);
   }
 
-  async sendTo({ ip, port }: UdpAddress): Promise<SentTrack> {
+  async sendTo({ ip, port }: UdpAddress, { fromKeyFrame, after }: SendOptions): Promise<SentTrack> {
     const socket = createSocket(ip.includes(':') ? 'udp6' : 'udp4');
     await connectSocket(socket, port, ip);
     socket.on('error', () => undefined); // nobody listens any more; the tap's owner will close it
-    const send = (packet: Buffer) => socket.send(packet);
+    const past = fromKeyFrame ? this.recent.packets : [];
+    const sender = new PacedSender(past, (packet) => socket.send(packet), after);
+    const send = (packet: Buffer) => sender.push(packet);
     const stop = await this.listen({ onRtp: send, onRtcp: send });
     return {
+      caughtUp: sender.caughtUp,
       payloadType: this.options.payloadType,
       ssrc: this.assembler?.ssrc ?? this.options.ssrc ?? 0,
       close: () => {
         stop();
+        sender.close();
         socket.close();
       },
     };
@@ -160,6 +187,7 @@ export class NativeTrack implements Track {
     this.closed = true;
     this.listeners.clear();
     this.gop.clear();
+    this.recent.clear();
     this.assembler = undefined;
     for (const feed of this.feeds) feed.close();
     this.feeds.clear();
@@ -183,6 +211,10 @@ export class NativeTrack implements Track {
     this.clock.arrived(frame.rtpTimestamp, this.options.nowMs());
     if (frame.kind === 'video') {
       this.gop.add(frame);
+      if (frame.isKeyFrame && frame.complete) {
+        const atMs = this.recent.beginWithFrame(((frame.rtpTimestamp % 2 ** 32) + 2 ** 32) % 2 ** 32);
+        if (atMs !== undefined) this.options.onKeyFrame(atMs);
+      }
       if ('nalUnits' in frame) {
         this.parameterSets = frame.parameterSets ?? this.parameterSets;
         if (frame.codec === 'H264' && frame.nalUnits.some(isBSlice)) this.hasBFrames = true;

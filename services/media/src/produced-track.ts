@@ -73,6 +73,7 @@ export class ProducedTrack implements Track {
       return {
         payloadType: consumer.rtpParameters.codecs[0]?.payloadType ?? 0,
         ssrc: consumer.rtpParameters.encodings?.[0]?.ssrc ?? 0,
+        caughtUp: Promise.resolve(),
         close: () => transport.close(),
       };
     } catch (error) {

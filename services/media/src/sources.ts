@@ -106,13 +106,20 @@ export class Sources {
     const { core, notifier } = this.options;
     core.assertRoom();
     const stream = core.streamOf(request.tenant, request.streamName);
+    // Sound means something only behind a picture.
     const wanted = [
-      { track: stream.track('audio'), address: request.audio },
       { track: stream.track('video'), address: request.video },
+      { track: stream.track('audio'), address: request.audio },
     ].flatMap(({ track, address }) => (track === undefined || address === undefined ? [] : [{ track, address }]));
     const sent: { track: Track; sent: SentTrack }[] = [];
     try {
-      for (const { track, address } of wanted) sent.push({ track, sent: await track.sendTo(checkedAddress(address)) });
+      let after = Promise.resolve();
+      for (const { track, address } of wanted) {
+        const options = { fromKeyFrame: request.fromKeyFrame, after };
+        const begun = await track.sendTo(checkedAddress(address), options);
+        sent.push({ track, sent: begun });
+        after = begun.caughtUp;
+      }
       // The stream may have ended meanwhile.
       core.streamOf(request.tenant, request.streamName);
       const session: TapSession = new TapSession({

@@ -37,7 +37,16 @@ export interface UdpAddress {
 export interface SentTrack {
   payloadType: number;
   ssrc: number;
+  /** Of the past nothing more is to come. */
+  caughtUp: Promise<void>;
   close(): void;
+}
+
+export interface SendOptions {
+  /** Begins with what has come since the last key frame, where that isn't long ago. */
+  fromKeyFrame: boolean;
+  /** What must have been sent before. */
+  after?: Promise<void>;
 }
 
 /**
@@ -57,6 +66,6 @@ export interface Track {
   /** A source that can't make key frames on request ignores it. */
   requestKeyFrame(): void;
   lend(to: RouterLease): Promise<LentTrack>;
-  sendTo(address: UdpAddress): Promise<SentTrack>;
+  sendTo(address: UdpAddress, options: SendOptions): Promise<SentTrack>;
   close(): void;
 }
