@@ -35,23 +35,28 @@ process.once('exit', () => ffmpeg.kill('SIGKILL'));
 const PLANE_BYTES = WIDTH * HEIGHT;
 const texture = textureOf(2 * WIDTH);
 const startedMs = performance.now();
+const startedEpochMs = Date.now();
 let frames = 0;
 
-/** Each picture shows the time at which it was made, in time or not. What ffmpeg has not yet taken is waited for. */
+const mediaMs = (frame: number) => (frame * 1_000) / FRAMES_PER_S;
+
+/**
+ * Each picture shows the time at which it was due, as a camera's would be taken: where this program is late, that counts
+ * as age too, and the clock runs exactly as the stream's timestamps do. What ffmpeg has not yet taken is waited for.
+ */
 function drawNext(): void {
   const picture = Buffer.alloc((PLANE_BYTES * 3) / 2, 128);
   const shift = (frames * 2) % WIDTH;
   for (let row = 0; row < HEIGHT; row++)
     texture.copy(picture, row * WIDTH, row * 2 * WIDTH + shift, row * 2 * WIDTH + shift + WIDTH);
-  drawClock(picture.subarray(0, PLANE_BYTES), WIDTH, Date.now());
+  drawClock(picture.subarray(0, PLANE_BYTES), WIDTH, Math.round(startedEpochMs + mediaMs(frames)));
   frames += 1;
   if (ffmpeg.stdin.write(picture)) schedule();
   else ffmpeg.stdin.once('drain', schedule);
 }
 
 function schedule(): void {
-  const dueMs = startedMs + (frames * 1_000) / FRAMES_PER_S;
-  setTimeout(drawNext, Math.max(0, dueMs - performance.now()));
+  setTimeout(drawNext, Math.max(0, startedMs + mediaMs(frames) - performance.now()));
 }
 
 /** Hills of light, which moving sideways give the encoder some work. */

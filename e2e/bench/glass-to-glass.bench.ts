@@ -47,29 +47,41 @@ export const glassToGlass: Benchmark = {
   name: 'glass-to-glass',
   async run({ platform, short, log }) {
     const { settleMs, runMs } = short ? { settleMs: 1_000, runMs: 4_000 } : { settleMs: 30_000, runMs: 600_000 };
-    const folder = await mkdtemp(join(tmpdir(), 'weir-bench-clock-'));
-    const site = await startSite();
-    const files = await serveFolder(join(folder, 'ffmpeg'));
-    const token = await logIn(platform);
-    const hlsUrl = `${platform.httpUrl}/videos/~/${STREAM}/index.m3u8?token=${encodeURIComponent(token)}`;
-    await mkdir(join(folder, 'ffmpeg'));
     if (!short && !RtmpServer.isInstalled()) throw new Error('nginx and its RTMP module are missing');
-    const rtmp = short ? undefined : await RtmpServer.start(join(folder, 'nginx'), SEGMENT_S);
-    const pushes = await RtspPushes.connect(platform);
-    const source = await ChildProgram.start('clock-source', [
-      `[f=rtsp:rtsp_transport=tcp]${await pushes.expect(STREAM)}`,
-      `[f=hls:hls_time=${SEGMENT_S}:hls_list_size=6:hls_flags=delete_segments]${join(folder, 'ffmpeg/index.m3u8')}`,
-      ...(rtmp === undefined ? [] : [`[f=flv]${rtmp.pushUrl(STREAM)}`]),
-    ]);
-    const ways: Way[] = [
-      { name: 'weir, WebRTC in the WebSDK', open: (context) => playBySdk(context, site.url, platform) },
-      { name: "weir, LL-HLS in weir's page", open: (context) => playInPage(context, platform, token) },
-      { name: 'weir, LL-HLS in hls.js', open: (context) => playByHlsJs(context, site.url, hlsUrl) },
-      ...(rtmp === undefined ? [] : [hlsBaseline('nginx-rtmp, HLS in hls.js', site.url, rtmp.playlistUrl(STREAM))]),
-      hlsBaseline('ffmpeg, HLS in hls.js', site.url, `${files.url}/index.m3u8`),
-    ];
-    const browser = await startBrowser();
+    const closers: (() => Promise<unknown>)[] = [];
+    const opened = <Opened>(what: Opened, close: (what: Opened) => Promise<unknown>): Opened => {
+      closers.unshift(() => close(what));
+      return what;
+    };
     try {
+      const folder = opened(await mkdtemp(join(tmpdir(), 'weir-bench-clock-')), (path) =>
+        rm(path, { recursive: true, force: true }),
+      );
+      await mkdir(join(folder, 'ffmpeg'));
+      const site = opened(await startSite(), (one) => one.close());
+      const files = opened(await serveFolder(join(folder, 'ffmpeg')), (one) => one.close());
+      const rtmp = short
+        ? undefined
+        : opened(await RtmpServer.start(join(folder, 'nginx'), SEGMENT_S), (one) => one.stop());
+      const pushes = opened(await RtspPushes.connect(platform), (one) => one.close());
+      const token = await logIn(platform);
+      const hlsUrl = `${platform.httpUrl}/videos/~/${STREAM}/index.m3u8?token=${encodeURIComponent(token)}`;
+      opened(
+        await ChildProgram.start('clock-source', [
+          `[f=rtsp:rtsp_transport=tcp]${await pushes.expect(STREAM)}`,
+          `[f=hls:hls_time=${SEGMENT_S}:hls_list_size=6:hls_flags=delete_segments]${join(folder, 'ffmpeg/index.m3u8')}`,
+          ...(rtmp === undefined ? [] : [`[f=flv]${rtmp.pushUrl(STREAM)}`]),
+        ]),
+        (one) => one.stop(),
+      );
+      const ways: Way[] = [
+        { name: 'weir, WebRTC in the WebSDK', open: (context) => playBySdk(context, site.url, platform) },
+        { name: "weir, LL-HLS in weir's page", open: (context) => playInPage(context, platform, token) },
+        { name: 'weir, LL-HLS in hls.js', open: (context) => playByHlsJs(context, site.url, hlsUrl) },
+        ...(rtmp === undefined ? [] : [hlsBaseline('nginx-rtmp, HLS in hls.js', site.url, rtmp.playlistUrl(STREAM))]),
+        hlsBaseline('ffmpeg, HLS in hls.js', site.url, `${files.url}/index.m3u8`),
+      ];
+      const browser = opened(await startBrowser(), (one) => one.close());
       const context = await browser.newContext({ viewport: { width: 700, height: 420 } });
       const pages = new Map<string, Page>();
       for (const way of ways) {
@@ -88,13 +100,7 @@ export const glassToGlass: Benchmark = {
         figures: { runMs, settleMs, segmentS: SEGMENT_S, watched: Object.fromEntries(watched) },
       };
     } finally {
-      await browser.close();
-      await source.stop();
-      await pushes.close();
-      await rtmp?.stop();
-      await files.close();
-      await site.close();
-      await rm(folder, { recursive: true, force: true });
+      for (const close of closers) await close();
     }
   },
 };

@@ -56,6 +56,7 @@ export class RtmpServer {
 
 const configOf = (options: { folder: string; rtmpPort: number; httpPort: number; segmentS: number }): string => `
 load_module ${MODULE};
+${process.getuid?.() === 0 ? 'user root;' : ''}
 daemon off;
 worker_processes 1;
 pid ${options.folder}/nginx.pid;
