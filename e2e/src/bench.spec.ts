@@ -185,6 +185,46 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
       'ffmpeg -c copy -f hls, MPEG-TS',
     ]);
   });
+
+  it('first-frame: every viewer sees a frame, of a robot that begins and of one that pushes already', async () => {
+    const marks = z.object({
+      commanded: z.number().optional(),
+      answered: z.number().positive(),
+      decoded: z.number().positive(),
+    });
+    const one = z.array(marks).length(1);
+    const viewer = z.object({ cold: one, running: one });
+    const series = z.object({
+      gopMs: z.literal(1_000),
+      measured: z.object({ 'WebRTC, WebSDK': viewer, 'LL-HLS, hls.js': viewer, 'RTSP, ffmpeg': viewer }),
+      straightMs: z.array(z.number().positive()).length(1),
+    });
+    const figures = z.object({ series: z.array(series).length(1) }).parse(await figuresOf('first-frame'));
+    for (const { cold, running } of Object.values(figures.series[0]?.measured ?? {})) {
+      for (const { answered, decoded } of [...cold, ...running]) expect(decoded).toBeGreaterThan(answered);
+      // A robot that pushes already isn't told again.
+      for (const { commanded, answered } of cold) expect(commanded).toBeLessThan(answered);
+      for (const { commanded } of running) expect(commanded).toBeUndefined();
+    }
+  });
+
+  it('robots: every robot is connected, commanded, and seen to come and go', async () => {
+    const some = summary.extend({ count: z.literal(10) });
+    const bytes = z.record(z.string(), z.number().positive());
+    const round = z.object({
+      openingMs: summary.extend({ count: z.literal(20) }),
+      ...{ commandMs: some, onlineMs: some, offlineMs: some },
+      rssBytesBefore: bytes,
+      rssBytesAfter: bytes,
+      idleCpuMsPerS: z.record(z.string(), z.number().nonnegative()),
+      lost: z.literal(0),
+    });
+    const rounds = z.array(round).length(1);
+    const figures = z
+      .object({ measured: z.object({ weir: rounds, 'bare ws': rounds }) })
+      .parse(await figuresOf('robots'));
+    expect(Object.keys(figures.measured.weir[0]?.rssBytesAfter ?? {})).toEqual(['robot-channel', 'gateway']);
+  });
 });
 
 describe('figures', () => {
