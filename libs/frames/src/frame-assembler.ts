@@ -53,9 +53,8 @@ export class FrameAssembler {
     const packet = isRtcp(rtpPacket) ? undefined : parseRtpPacket(rtpPacket);
     if (packet === undefined || packet.payloadType !== (this.#options.payloadType ?? packet.payloadType)) return [];
     const frames: Frame[] = [];
-    for (const ours of packet.ssrc === this.#ssrc ? [packet] : this.#fromOtherSource(packet, frames)) {
-      for (const ordered of this.#reorder.push(ours)) this.#take(ordered, frames);
-    }
+    if (packet.ssrc === this.#ssrc) this.#order(packet, frames);
+    else for (const ours of this.#fromOtherSource(packet, frames)) this.#order(ours, frames);
     return frames;
   }
 
@@ -87,6 +86,10 @@ export class FrameAssembler {
     return [first, packet];
   }
 
+  #order(packet: RtpPacket, frames: Frame[]): void {
+    for (const ordered of this.#reorder.push(packet)) this.#take(ordered, frames);
+  }
+
   #take({ packet, lostBefore, restarted }: OrderedPacket, frames: Frame[]): void {
     if (restarted) {
       frames.push(...this.#depacketizer.flush());
@@ -97,7 +100,8 @@ export class FrameAssembler {
     if (packet.payload.length === 0) return;
     const timestamp = this.#timestamps.unwrap(packet.timestamp);
     const { payload, marker } = packet;
-    frames.push(...this.#depacketizer.push({ payload, marker, timestamp, lostBefore: this.#lostBefore }));
+    const made = this.#depacketizer.push({ payload, marker, timestamp, lostBefore: this.#lostBefore });
+    for (const frame of made) frames.push(frame);
     this.#lostBefore = false;
   }
 }

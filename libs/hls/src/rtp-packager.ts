@@ -98,11 +98,14 @@ export class RtpPackager {
   }
 
   #segment({ clock }: Track, frames: readonly Frame[], nowMs: number): SegmentOutput[] {
-    return frames.flatMap((frame) => {
+    const outputs: SegmentOutput[] = [];
+    for (const frame of frames) {
       if (frame.lost) this.#framesLost++;
       clock.arrived(frame.rtpTimestamp, nowMs);
-      return this.#segmenter.push(frame, { nowMs, wallClockMs: clock.wallClockMs(frame.rtpTimestamp) ?? nowMs });
-    });
+      const wallClockMs = clock.wallClockMs(frame.rtpTimestamp) ?? nowMs;
+      for (const output of this.#segmenter.push(frame, { nowMs, wallClockMs })) outputs.push(output);
+    }
+    return outputs;
   }
 
   #resetTracks(): void {
