@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { promisify } from 'node:util';
 
 const FFMPEG = process.env['FFMPEG_BIN'] ?? 'ffmpeg';
-const QUIET = ['-hide_banner', '-nostdin', '-loglevel', 'error'];
+/** Whoever begins to read in the middle of a GOP has errors to tell of, which say nothing. */
+const QUIET = ['-hide_banner', '-nostdin', '-loglevel', 'fatal'];
 
 /** Until it has ended by itself. @throws when it fails */
 export const runFfmpeg = async (args: readonly string[]): Promise<void> => {

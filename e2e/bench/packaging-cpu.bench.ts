@@ -219,7 +219,7 @@ function perStream(
           together / baselineTogether,
         ];
       }),
-      ['nobody: media takes the streams in', streamCount, 0, 0, 0, 0, taking, taking, taking / baselineTogether],
+      ['beside that: media takes the streams in', streamCount, '', '', '', '', '', taking, ''],
     ],
     note:
       '1000 ms/s is one core. Streams of 720p at 30/s, 2 Mbit/s H.264 and AAC, pushed to weir by RTSP and taken from it: by ' +

@@ -156,7 +156,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
       p50Ms: z.number().positive(),
       p95Ms: z.number().positive(),
       driftMsPerMin: z.number(),
-      samples: z.number().min(20),
+      samples: z.number().min(5),
       unreadable: z.number(),
     });
     const figures = z.object({ watched: z.record(z.string(), watched) }).parse(await figuresOf('glass-to-glass'));
