@@ -20,6 +20,7 @@ import {
   OPENSSL,
   PEERS,
   REDIS,
+  TEST_HOSTS,
 } from './setup/system-packages.mjs';
 
 /**
@@ -64,7 +65,8 @@ export async function setUp({ purpose, log }) {
 /** @param {'start' | 'test'} purpose */
 function neededPackages(purpose) {
   // Tests with a peer that can't be had are skipped, and say so.
-  if (purpose === 'test') return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, ...(canInstall() ? [...PEERS, FIREFOX] : [])];
+  if (purpose === 'test')
+    return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : [])];
   return [
     ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),
     ...(process.env['NATS_URL'] ? [] : [NATS]),

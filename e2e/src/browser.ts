@@ -11,8 +11,8 @@ const ARGUMENTS = [
 ];
 
 /** Debian's Chromium with a fake camera (a green clock face) and microphone (a beep a second). */
-export const startBrowser = (): Promise<Browser> =>
-  chromium.launch({ executablePath: process.env['CHROMIUM_BIN'] ?? '/usr/bin/chromium', args: ARGUMENTS });
+export const startBrowser = (executablePath = process.env['CHROMIUM_BIN'] ?? '/usr/bin/chromium'): Promise<Browser> =>
+  chromium.launch({ executablePath, args: ARGUMENTS });
 
 /** What a page's RTCPeerConnections have received so far, over all of them. */
 export interface Received {

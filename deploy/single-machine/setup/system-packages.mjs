@@ -31,6 +31,16 @@ const gstreamerPlugin = (debian, element) => ({
 });
 
 /**
+ * What test hosts with networks of their own are made of; without it, tests between two hosts are skipped.
+ *
+ * @type {readonly SystemPackage[]}
+ */
+export const TEST_HOSTS = [
+  { debian: 'iproute2', programs: ['ip', '/usr/sbin/ip'], elsewhere: 'iproute2' },
+  { debian: 'python3', shown: ['/usr/bin/python3', '-c', 'import ctypes'], elsewhere: 'Python 3' },
+];
+
+/**
  * Foreign programs that the tests have weir speak with. Some 30 MB to download and 100 MB installed, beside what ffmpeg
  * and Chromium bring along anyway.
  *
