@@ -1,10 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 interface LiveEdgeModule {
   nextRate(now: { behind: number; target: number; ahead: number; rate: number }): number;
+  LiveEdge: new (hls: object, video: object, recover: () => void) => { stop(): void };
 }
 
-const { nextRate } = (await import(new URL('../web/live-edge.js', import.meta.url).href)) as LiveEdgeModule;
+const { nextRate, LiveEdge } = (await import(new URL('../web/live-edge.js', import.meta.url).href)) as LiveEdgeModule;
 const TARGET = 0.684;
 
 describe('how fast the page plays', () => {
@@ -37,5 +38,61 @@ describe('how fast the page plays', () => {
     expect(behind).toBeGreaterThan(TARGET);
     expect(behind).toBeLessThan(TARGET + 0.06);
     expect(new Set(rates.slice(-50))).toEqual(new Set([1]));
+  });
+});
+
+describe('a picture that stands still', () => {
+  const player = (age: number) => {
+    const calls: string[] = [];
+    const video = {
+      ...{ currentTime: 10, paused: false, seeking: true, playbackRate: 1, buffered: { length: 0 } },
+      addEventListener: () => undefined,
+      removeEventListener: () => undefined,
+    };
+    const hls = {
+      latestLevelDetails: { live: true, partHoldBack: TARGET, edge: 30, age },
+      liveSyncPosition: 29.3,
+    };
+    return { calls, video, liveEdge: new LiveEdge(hls, video, () => calls.push('recover')) };
+  };
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('jumps to the live edge while the stream goes on, and begins anew when that was no help', () => {
+    const { calls, video, liveEdge } = player(0.1);
+    vi.advanceTimersByTime(3_000);
+    expect(video.currentTime).toBe(10);
+    vi.advanceTimersByTime(2_000);
+    expect(video.currentTime).toBe(29.3);
+    expect(calls).toEqual([]);
+    vi.advanceTimersByTime(4_400);
+    expect(calls).toEqual(['recover']);
+    liveEdge.stop();
+    vi.advanceTimersByTime(10_000);
+    expect(calls).toEqual(['recover']);
+  });
+
+  it('is left alone while nothing comes, but not for ever', () => {
+    const { calls, video, liveEdge } = player(10);
+    vi.advanceTimersByTime(14_000);
+    expect(calls).toEqual([]);
+    vi.advanceTimersByTime(2_000);
+    expect(calls).toEqual(['recover']);
+    expect(video.currentTime).toBe(10);
+    liveEdge.stop();
+  });
+
+  it('is left alone while it is paused', () => {
+    const { calls, video, liveEdge } = player(0.1);
+    video.paused = true;
+    vi.advanceTimersByTime(60_000);
+    expect(calls).toEqual([]);
+    expect(video.currentTime).toBe(10);
+    liveEdge.stop();
   });
 });

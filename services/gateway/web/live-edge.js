@@ -19,6 +19,11 @@ const STALL_S = 0.1;
 const BEGINNING_MS = 2_000;
 const MAX_SPARE_S = 1;
 const CALM_MS = 30_000;
+/** A picture that stands still for so long while the stream goes on doesn't come back by itself. */
+const STUCK_MS = 4_000;
+const FRESH_S = 3;
+/** Nor does the player when it no longer hears of the stream: a source that was lost is given up by then. */
+const DEAF_MS = 15_000;
 
 /**
  * How fast to play. Pure; all times in seconds.
@@ -39,15 +44,23 @@ export function nextRate({ behind, target, ahead, rate }) {
 export class LiveEdge {
   #hls;
   #video;
+  #recover;
   #timer;
   #spareS = 0;
   #calmSinceMs = performance.now();
   #playingSinceMs;
+  #lastTime = 0;
+  #movedMs = performance.now();
+  #rescues = 0;
 
-  /** The player is to have hls.js' default `maxLiveSyncPlaybackRate` of 1, which leaves the speed alone. */
-  constructor(hls, video) {
+  /**
+   * The player is to have hls.js' default `maxLiveSyncPlaybackRate` of 1, which leaves the speed alone.
+   * @param {() => void} recover begins anew what stands still for good
+   */
+  constructor(hls, video, recover) {
     this.#hls = hls;
     this.#video = video;
+    this.#recover = recover;
     video.addEventListener('waiting', this.#onWaiting);
     this.#timer = setInterval(() => this.#step(), STEP_MS);
   }
@@ -68,6 +81,7 @@ export class LiveEdge {
   #step() {
     const video = this.#video;
     const details = this.#hls.latestLevelDetails;
+    this.#rescueIfStuck(details);
     if (!details?.live || !details.partHoldBack || video.paused || video.seeking || video.buffered.length === 0) {
       this.#setRate(1);
       return;
@@ -85,6 +99,23 @@ export class LiveEdge {
       video.currentTime = this.#hls.liveSyncPosition;
       this.#setRate(1);
     } else this.#setRate(nextRate({ behind, target, ahead, rate: video.playbackRate }));
+  }
+
+  /** First by a jump to where there surely is something, then by beginning anew. */
+  #rescueIfStuck(details) {
+    const video = this.#video;
+    const nowMs = performance.now();
+    const hasMoved = video.currentTime !== this.#lastTime;
+    if (hasMoved) this.#rescues = 0;
+    if (hasMoved || video.paused) this.#movedMs = nowMs;
+    this.#lastTime = video.currentTime;
+    const goesOn = details?.live === true && details.age < FRESH_S;
+    if (!details?.live || nowMs - this.#movedMs < (goesOn ? STUCK_MS : DEAF_MS)) return;
+    this.#movedMs = nowMs;
+    this.#rescues += 1;
+    if (goesOn && this.#rescues === 1 && this.#hls.liveSyncPosition !== null)
+      this.#lastTime = video.currentTime = this.#hls.liveSyncPosition;
+    else this.#recover();
   }
 
   #setRate(rate) {

@@ -83,7 +83,7 @@ class Playback {
     this.#hls.on(Hls.Events.FRAG_BUFFERED, () => (this.#retries = 0));
     this.#hls.loadSource(this.url);
     this.#hls.attachMedia(video);
-    this.#liveEdge = new LiveEdge(this.#hls, video);
+    this.#liveEdge = new LiveEdge(this.#hls, video, () => this.#reload());
     this.#play();
     const timer = setInterval(() => this.#showFigures(), FIGURES_INTERVAL_MS);
     this.#timers.add(timer);
@@ -107,16 +107,24 @@ class Playback {
     const refusal = REFUSALS[response?.code];
     if (refusal !== undefined) this.#end('failed', 'Failed', refusal);
     else if (++this.#retries > MAX_RETRIES) this.#end('failed', 'Failed', `The stream can’t be had (${details}).`);
-    else if (type === Hls.ErrorTypes.MEDIA_ERROR) this.#hls.recoverMediaError();
+    else if (type === Hls.ErrorTypes.MEDIA_ERROR && this.#retries === 1) this.#reload();
     else {
       watch.say('busy', 'Connecting again…');
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
-        this.#hls.loadSource(this.url);
-        this.#play();
+        this.#reload();
       }, RETRY_MS);
       this.#timers.add(timer);
     }
+  }
+
+  /**
+   * From the beginning: after hls.js' own recovery from media errors the playlist is no longer asked for, and the element,
+   * which gets its source anew either way, stands paused.
+   */
+  #reload() {
+    this.#hls.loadSource(this.url);
+    this.#play();
   }
 
   #onPlaying = () => watch.say('live', 'Playing');
