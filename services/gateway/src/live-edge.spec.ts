@@ -46,6 +46,7 @@ describe('a picture that stands still', () => {
     const calls: string[] = [];
     const video = {
       ...{ currentTime: 10, paused: false, seeking: true, playbackRate: 1, buffered: { length: 0 } },
+      ...{ videoWidth: 640, frames: 300, getVideoPlaybackQuality: () => ({ totalVideoFrames: video.frames }) },
       addEventListener: () => undefined,
       removeEventListener: () => undefined,
     };
@@ -65,16 +66,37 @@ describe('a picture that stands still', () => {
 
   it('jumps to the live edge while the stream goes on, and begins anew when that was no help', () => {
     const { calls, video, liveEdge } = player(0.1);
-    vi.advanceTimersByTime(3_000);
+    vi.advanceTimersByTime(2_000);
     expect(video.currentTime).toBe(10);
     vi.advanceTimersByTime(2_000);
     expect(video.currentTime).toBe(29.3);
     expect(calls).toEqual([]);
-    vi.advanceTimersByTime(4_400);
+    vi.advanceTimersByTime(3_400);
     expect(calls).toEqual(['recover']);
     liveEdge.stop();
     vi.advanceTimersByTime(10_000);
     expect(calls).toEqual(['recover']);
+  });
+
+  it('is one, though the clock runs on', () => {
+    const { video, liveEdge } = player(0.1);
+    for (let step = 0; step < 20; step++) {
+      video.currentTime += 0.2;
+      vi.advanceTimersByTime(200);
+    }
+    expect(video.currentTime).toBeGreaterThan(29);
+    liveEdge.stop();
+  });
+
+  it('is none as long as pictures are shown', () => {
+    const { calls, video, liveEdge } = player(0.1);
+    for (let step = 0; step < 100; step++) {
+      video.frames += 6;
+      vi.advanceTimersByTime(200);
+    }
+    expect(video.currentTime).toBe(10);
+    expect(calls).toEqual([]);
+    liveEdge.stop();
   });
 
   it('is left alone while nothing comes, but not for ever', () => {

@@ -20,7 +20,7 @@ const BEGINNING_MS = 2_000;
 const MAX_SPARE_S = 1;
 const CALM_MS = 30_000;
 /** A picture that stands still for so long while the stream goes on doesn't come back by itself. */
-const STUCK_MS = 4_000;
+const STUCK_MS = 3_000;
 const FRESH_S = 3;
 /** Nor does the player when it no longer hears of the stream: a source that was lost is given up by then. */
 const DEAF_MS = 15_000;
@@ -49,7 +49,7 @@ export class LiveEdge {
   #spareS = 0;
   #calmSinceMs = performance.now();
   #playingSinceMs;
-  #lastTime = 0;
+  #lastSeen = 0;
   #movedMs = performance.now();
   #rescues = 0;
 
@@ -105,16 +105,18 @@ export class LiveEdge {
   #rescueIfStuck(details) {
     const video = this.#video;
     const nowMs = performance.now();
-    const hasMoved = video.currentTime !== this.#lastTime;
+    // At a hole in the stream Chromium may show no further picture while its clock runs on: frames count, not the time.
+    const seen = video.videoWidth > 0 ? video.getVideoPlaybackQuality().totalVideoFrames : video.currentTime;
+    const hasMoved = seen !== this.#lastSeen;
     if (hasMoved) this.#rescues = 0;
     if (hasMoved || video.paused) this.#movedMs = nowMs;
-    this.#lastTime = video.currentTime;
+    this.#lastSeen = seen;
     const goesOn = details?.live === true && details.age < FRESH_S;
     if (!details?.live || nowMs - this.#movedMs < (goesOn ? STUCK_MS : DEAF_MS)) return;
     this.#movedMs = nowMs;
     this.#rescues += 1;
     if (goesOn && this.#rescues === 1 && this.#hls.liveSyncPosition !== null)
-      this.#lastTime = video.currentTime = this.#hls.liveSyncPosition;
+      video.currentTime = this.#hls.liveSyncPosition;
     else this.#recover();
   }
 
