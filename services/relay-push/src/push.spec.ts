@@ -104,6 +104,13 @@ describe('a push to a server with the original’s answers', () => {
     expect(await listed()).toMatchObject({ retries: 0 });
   });
 
+  it('shows the server often that it is still there, so that a short cut isn’t taken for its end', async () => {
+    await push();
+    const here = await published();
+    // Two paths, by the library alone each of them every five seconds.
+    await waitFor(() => here.checks >= 12, { timeoutMs: 20_000, what: 'connectivity checks' });
+  });
+
   it('sends lost packets again', async () => {
     server.loses = (kind, sequenceNumber) => kind === 'video' && sequenceNumber % 10 === 0;
     await push();

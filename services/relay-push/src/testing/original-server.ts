@@ -32,6 +32,8 @@ export interface PublishedHere {
   readonly received: Record<Kind, Map<number, string>>;
   readonly payloadTypes: Record<Kind, number | undefined>;
   readonly senderReports: number[];
+  /** See OriginalPeer.checks. */
+  readonly checks: number;
   requestKeyFrame(): void;
   /** Ends it as the server's operator would. */
   end(status: 'UNPUBLISHED' | 'FAILED', info: string): void;
@@ -193,6 +195,9 @@ export class OriginalServer {
     };
     const here: PublishedHere = {
       ...{ name, received, payloadTypes, senderReports },
+      get checks() {
+        return peer.checks;
+      },
       requestKeyFrame: () => peer.sendRtcp('video', writePictureLoss(1, ssrcs.video)),
       end: (text, info) => {
         status(text, info);
