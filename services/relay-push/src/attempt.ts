@@ -14,6 +14,8 @@ export type AttemptEnd =
   | { readonly kind: 'bad-answer'; readonly detail: string }
   | { readonly kind: 'no-common-codecs' }
   | { readonly kind: 'no-permitted-address' }
+  /** The server stands by, and yet nothing has come for so long that the media core has given the stream up. */
+  | { readonly kind: 'no-media' }
   | { readonly kind: 'local-missing' }
   | { readonly kind: 'local-busy' }
   | { readonly kind: 'local-ended'; readonly reason: EndReason }
@@ -77,6 +79,7 @@ export const consequenceOf = (end: AttemptEnd): Consequence => {
       // An orderly end is the other operator's will; FAILED may be an accident.
       return end.end.kind === 'ended-by-remote' && end.end.status !== 'FAILED' ? 'finish' : 'retry';
     case 'media':
+    case 'no-media':
     case 'local-missing':
     case 'local-busy':
     case 'local-failed':
@@ -137,6 +140,8 @@ export const reasonOf = (end: AttemptEnd): string => {
       return 'No common codecs';
     case 'no-permitted-address':
       return 'The answer names no address that may be spoken to';
+    case 'no-media':
+      return 'No media have come from the server';
     case 'local-missing':
       return 'Stream not found';
     case 'local-busy':

@@ -168,6 +168,22 @@ describe('the life of a pull', () => {
     await waitFor(async () => (await listed())?.status === 'PLAYING', { what: 'the state' });
   });
 
+  it('is tried again when nothing comes any more, as over a network that was cut', async () => {
+    const answered = pull();
+    await plays();
+    await answered;
+    await feed();
+    clearInterval(sending);
+    media.endFeed('near', EndReason.NO_MEDIA);
+    await waitFor(async () => (await listed())?.reason === 'No media have come from the server', {
+      what: 'the reason',
+    });
+    await waitFor(() => server.heard.filter((message) => message === 'playStream').length === 2);
+    await plays();
+    await feed();
+    await waitFor(async () => (await listed())?.status === 'PLAYING', { what: 'the state' });
+  });
+
   it('ends when an operator ends its stream here', async () => {
     const answered = pull();
     await plays();

@@ -321,7 +321,8 @@ export class PullAttempt implements Attempt {
 
   #localEnded(reason: EndReason): void {
     this.#session = undefined;
-    this.#remote?.fail({ kind: 'local-ended', reason });
+    const isStarved = reason === EndReason.NO_MEDIA || reason === EndReason.SOURCE_TIMEOUT;
+    this.#remote?.fail(isStarved ? { kind: 'no-media' } : { kind: 'local-ended', reason });
   }
 
   #later(delayMs: number, work: () => void): NodeJS.Timeout {
