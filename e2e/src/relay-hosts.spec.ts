@@ -14,12 +14,14 @@ if (whyNot !== undefined) console.warn(`Relays between two hosts are NOT TESTED:
 
 const EMPTY_OK = { status: 200, text: '' };
 const CUT_MS = 10_000;
+/** Not more often than the gateway answers one address. */
+const PATIENTLY = { timeoutMs: 60_000, intervalMs: 200 };
 
 let hosts: TwoHosts;
 
 const untilRelay = (host: WeirHost, localStreamName: string, status: string) =>
   waitFor(async () => (await host.relayOf(localStreamName))?.status === status, {
-    timeoutMs: 60_000,
+    ...PATIENTLY,
     what: `the relay of ${localStreamName} being ${status}`,
   });
 
@@ -85,7 +87,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', () => {
       // 16 and 17
       await publisher.call('out', 'stop');
       await publisher.waitForEvent('out', 'UNPUBLISHED');
-      await waitFor(async () => (await first.relays()).length === 0, { what: 'the end of the relay' });
+      await waitFor(async () => (await first.relays()).length === 0, { ...PATIENTLY, what: 'the end of the relay' });
     });
 
     it('reaches several names there at once, each of them ended on its own', async () => {
@@ -245,7 +247,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', () => {
       await publishers[1].waitForEvent('session', 'DISCONNECTED');
       await second.untilHealthy();
       await hosts.publisher(second, pulled);
-      await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { what: 'a retry' });
+      await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { ...PATIENTLY, what: 'a retry' });
       await untilRelay(first, pushed, 'PUBLISHING');
       await untilRelay(first, pulled, 'PLAYING');
       await expectBothToPlay({ pushed, pulled });
@@ -258,7 +260,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', () => {
       await publishers[1].waitForEvent('out', 'FAILED', 40_000);
       await second.untilHealthy();
       await hosts.publisher(second, pulled);
-      await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { what: 'a retry' });
+      await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { ...PATIENTLY, what: 'a retry' });
       await untilRelay(first, pushed, 'PUBLISHING');
       await untilRelay(first, pulled, 'PLAYING');
       await expectBothToPlay({ pushed, pulled });
