@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { FakeMedia } from './testing/fake-media.js';
@@ -77,6 +78,18 @@ describe('several instances', () => {
       5_000,
     );
     expect(await statusOf(second)).toBe('PENDING');
+  });
+
+  it('run a relay once that is slow to begin, although it looks as if it were left behind', async () => {
+    const first = await start();
+    const { store } = first.relayPush;
+    const add = store.add.bind(store);
+    // Longer than it takes an instance to look for what others have left behind.
+    store.add = async (...row) => add(...row).finally(() => sleep(1_000));
+    const before = server.heard.length;
+    await push(first);
+    await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the state' });
+    expect(server.heard.slice(before)).toEqual(['connection', 'publishStream']);
   });
 
   it('tell of a relay what the one that runs it counts', async () => {

@@ -78,6 +78,8 @@ export const requestOf = ({ tenant, direction, uri, localStreamName, remoteStrea
 /** All relays of this instance: those that it was asked for, and those that another one left behind. */
 export class Relays {
   readonly #running = new Map<string, Running>();
+  /** In the database already, where a check would take them for left behind, and not yet running. */
+  readonly #beginning = new Set<string>();
   #check: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #isClosing = false;
@@ -102,23 +104,30 @@ export class Relays {
 
   /** Resolves once the other server has agreed. Throws RelayRefused, and what the database throws. */
   async create(request: RelayRequest): Promise<void> {
-    const { store, holders, instanceId } = this.ports;
     if (this.#isClosing || this.#running.size >= this.settings.maxRelays)
       throw new RelayRefused('failed', 'This server takes no more relays');
     const id = randomUUID();
-    // Before anybody else can see it.
-    await holders.hold(id);
-    const row = await store.add(id, request, instanceId);
-    if (row === undefined) {
-      await holders.release(id);
-      throw new RelayRefused('conflict', 'There is such a relay already');
-    }
-    const { relay } = this.#run(row, undefined);
+    const relay = await this.#begin(id, request);
     const end = await this.#firstEnd(relay);
     if (end === undefined) return;
     await relay.stop('finish');
     await this.#forget(id);
     throw refusal(end, request.direction);
+  }
+
+  async #begin(id: string, request: RelayRequest): Promise<Relay> {
+    const { store, holders, instanceId } = this.ports;
+    this.#beginning.add(id);
+    try {
+      // Before any other instance can see it.
+      await holders.hold(id);
+      const row = await store.add(id, request, instanceId);
+      if (row !== undefined) return this.#run(row, undefined).relay;
+      await holders.release(id);
+      throw new RelayRefused('conflict', 'There is such a relay already');
+    } finally {
+      this.#beginning.delete(id);
+    }
   }
 
   async list(tenant: string): Promise<RelayView[]> {
@@ -312,6 +321,7 @@ export class Relays {
       if (!wanted) await running.relay.stop('finish');
       return;
     }
+    if (this.#beginning.has(id)) return;
     if (this.#running.size >= this.settings.maxRelays || !(await holders.hold(id))) return;
     const row = await store.take(id, instanceId);
     if (row === undefined || (row.state === 'FAILED' && row.wanted)) return holders.release(id);
