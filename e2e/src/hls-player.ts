@@ -31,7 +31,8 @@ export interface Picture {
   width: number;
   /** Decoded so far. */
   frames: number;
-  ended: boolean;
+  /** On the player's timeline, in seconds. */
+  positionS: number;
 }
 
 /** What a page's first video shows that fits the selector. */
@@ -41,6 +42,6 @@ export const pictureOf = (page: Page, selector: string): Promise<Picture> =>
     return {
       width: video?.videoWidth ?? 0,
       frames: video?.getVideoPlaybackQuality().totalVideoFrames ?? 0,
-      ended: video?.ended ?? false,
+      positionS: video?.currentTime ?? 0,
     };
   }, selector);
