@@ -69,15 +69,15 @@ describe('several instances', () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
+    const lock = `relay-push:holder:${(await second.list())[0]?.id}`;
     // As killed: no word to the database, and its hold still lasts.
     await first.context.bus.drain();
-    await first.context.redis.set(
-      `relay-push:holder:${(await second.list())[0]?.id}`,
-      'relay-push-killed',
-      'PX',
-      5_000,
-    );
+    await first.context.redis.set(lock, 'relay-push-killed', 'PX', 60_000);
     expect(await statusOf(second)).toBe('PENDING');
+    await first.stop();
+    await second.context.redis.del(lock);
+    expect(await second.request('POST', 'terminate', { body: { uri: server.uri } })).toMatchObject({ status: 200 });
+    expect(await second.list()).toEqual([]);
   });
 
   it('run a relay once that is slow to begin, although it looks as if it were left behind', async () => {
@@ -87,7 +87,7 @@ describe('several instances', () => {
     // Longer than it takes an instance to look for what others have left behind.
     store.add = async (...row) => add(...row).finally(() => sleep(1_000));
     const before = server.heard.length;
-    await push(first);
+    expect(await push(first)).toMatchObject({ status: 200 });
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the state' });
     expect(server.heard.slice(before)).toEqual(['connection', 'publishStream']);
   });
