@@ -14,7 +14,10 @@ import { nanos } from '@nats-io/transport-node';
 import type { Connection } from './connection.js';
 import type { JobRoute } from './route.js';
 
+/** NATS' error codes (its server/errors.json). */
+const STREAM_NOT_FOUND = 10059;
 const STREAM_NAME_IN_USE = 10058;
+const SUBJECTS_OVERLAP = 10065;
 const DUPLICATE_WINDOW_MS = 10 * 60_000;
 const DEAD_KEPT_MS = 30 * 24 * 3_600_000;
 const DEAD_KEPT_MAX = 100_000;
@@ -115,7 +118,13 @@ async function makeStream(manager: JetStreamManager, config: Partial<StreamConfi
   try {
     await manager.streams.add(config);
   } catch (error) {
-    if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NAME_IN_USE) throw error;
-    await manager.streams.update(config.name, config);
+    // Where two instances make a stream at the same time, the later one may hear that it overlaps, with itself.
+    if (!isApiError(error, STREAM_NAME_IN_USE, SUBJECTS_OVERLAP)) throw error;
+    await manager.streams.update(config.name, config).catch((failure: unknown) => {
+      throw isApiError(failure, STREAM_NOT_FOUND) ? error : failure;
+    });
   }
 }
+
+const isApiError = (error: unknown, ...codes: number[]): boolean =>
+  error instanceof JetStreamApiError && codes.includes(error.code);

@@ -76,6 +76,15 @@ describe('a job', () => {
     await waitFor(async () => (await messagesIn(JOB_STREAM)) === 0);
   });
 
+  it('is stored when several instances make its stream at the same time', async () => {
+    const clients = await Promise.all(Array.from({ length: 16 }, () => bed.bus()));
+    for (let round = 0; round < 40; round++) {
+      await Promise.all(clients.map((client, i) => client.enqueue(dust, {}, { id: `d${round}-${i}` })));
+      expect(await messagesIn(JOB_STREAM)).toBe(clients.length);
+      await withManager((manager) => manager.streams.delete(JOB_STREAM));
+    }
+  });
+
   it('is the same job when it is enqueued again with its id, for its own method only', async () => {
     const client = await bed.bus();
     expect(await client.enqueue(dust, { room: 'a' }, { id: '1' })).toEqual({ duplicate: false });

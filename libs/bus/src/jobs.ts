@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { context as contexts, propagation } from '@opentelemetry/api';
@@ -62,6 +63,11 @@ export interface WorkOptions<I extends DescMessage> {
 }
 
 const ENQUEUE_DEADLINE_MS = 5_000;
+/**
+ * Nobody takes what is published for a stream that NATS has lost, which is made again, or that another instance is just
+ * making: NATS says that it exists a moment before it listens.
+ */
+const STORE_AGAIN_AFTER_MS = [0, 20, 80, 320];
 
 export class Jobs {
   readonly #connection: Connection;
@@ -85,13 +91,14 @@ export class Jobs {
       if (!VALID_ID.test(options.id))
         throw new WeirError(ErrorCode.INVALID, `${route.name}: the job's id can't be used`);
       const data = toBinary(method.input, messageOf(method.input, init));
-      try {
-        return await this.#store(route, data, options);
-      } catch (error) {
-        if (!isWeirError(error, ErrorCode.UNAVAILABLE) || error.fields['reason'] !== NO_RESPONDERS) throw error;
-        // NATS has lost the stream since it was made.
-        this.#streams.forget();
-        return await this.#store(route, data, options);
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await this.#store(route, data, options);
+        } catch (error) {
+          if (attempt > STORE_AGAIN_AFTER_MS.length || !isNoStream(error)) throw error;
+          this.#streams.forget();
+          await sleep(STORE_AGAIN_AFTER_MS[attempt - 1]);
+        }
       }
     });
   }
@@ -146,6 +153,9 @@ export class Jobs {
     });
   }
 }
+
+const isNoStream = (error: unknown): boolean =>
+  isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === NO_RESPONDERS;
 
 /** Fits into a header line as it is. */
 const VALID_ID = /^[\x21-\x7e]{1,512}$/;
