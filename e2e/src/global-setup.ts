@@ -1,11 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePortRange, freePorts, startPlatform, type Platform, type ProcessName } from '@weir/single-machine';
 import type { TestProject } from 'vitest/node';
 import { z } from 'zod';
+import { serveOnLoopback, type LoopbackServer } from './loopback-server.js';
 import { startOtlpSink } from './otlp-sink.js';
 import { startSite } from './site.js';
 
@@ -86,17 +85,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
-async function startControl(platform: Platform): Promise<{ url: string; close(): Promise<void> }> {
-  const server = createServer((request, response) => {
+function startControl(platform: Platform): Promise<LoopbackServer> {
+  return serveOnLoopback((request, response) => {
     const [, verb, name = ''] = (request.url ?? '').split('/');
     if (request.method === 'POST' && verb === 'kill') platform.kill(name as ProcessName, 'SIGKILL');
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify(platform.pids()));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    close: () => new Promise((resolve) => void server.close(() => resolve())),
-  };
 }

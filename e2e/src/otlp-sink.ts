@@ -1,6 +1,5 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
+import { serveOnLoopback, type LoopbackServer } from './loopback-server.js';
 
 const resource = z.object({
   resource: z.object({
@@ -31,7 +30,7 @@ export interface Span {
 }
 
 /** Takes what the services export by OTLP (HTTP, JSON) and tells what it has seen: `GET /seen/spans|metrics`. */
-export async function startOtlpSink(): Promise<{ url: string; close(): Promise<void> }> {
+export async function startOtlpSink(): Promise<LoopbackServer> {
   const spans: Span[] = [];
   const names = new Set<string>();
   const take = (path: string, body: unknown) => {
@@ -45,7 +44,7 @@ export async function startOtlpSink(): Promise<{ url: string; close(): Promise<v
       for (const { scopeMetrics } of metrics.parse(body).resourceMetrics)
         for (const scope of scopeMetrics) for (const { name } of scope.metrics) names.add(name);
   };
-  const server = createServer((request, response) => {
+  return serveOnLoopback((request, response) => {
     let text = '';
     request.on('data', (chunk: Buffer) => {
       text += chunk.toString();
@@ -56,13 +55,4 @@ export async function startOtlpSink(): Promise<{ url: string; close(): Promise<v
       response.end(JSON.stringify(request.url === '/seen/spans' ? spans : [...names]));
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    close: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
 }

@@ -5,8 +5,9 @@ import { received } from './browser.js';
 import { BadLink } from './hosts/bad-link.js';
 import { whyNoHosts } from './hosts/network.js';
 import { strangeServers } from './hosts/strange-servers.js';
-import { expectMoreFrames, expectPictureAndSound, keyFrames, newName, TwoHosts } from './hosts/two-hosts.js';
+import { expectMoreFrames, keyFrames, newName, TwoHosts } from './hosts/two-hosts.js';
 import type { WeirHost } from './hosts/weir-host.js';
+import { expectPictureAndSound } from './picture-and-sound.js';
 
 const { siteUrl } = inject('platform');
 const whyNot = whyNoHosts();
@@ -240,24 +241,14 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
       await expectBothToPlay({ pushed, pulled });
     });
 
-    it('when the signalling of the other host is killed', async () => {
+    it.each([
+      ['signalling', 'wcs-signalling', 'session', 'DISCONNECTED'],
+      ['media node', 'media', 'out', 'FAILED'],
+    ])('when the %s of the other host is killed', async (_what, service, toldOf, status) => {
       const { first, second } = hosts;
       const { pushed, pulled, publishers } = await bothWays();
-      await second.kill('wcs-signalling');
-      await publishers[1].waitForEvent('session', 'DISCONNECTED');
-      await second.untilHealthy();
-      await hosts.publisher(second, pulled);
-      await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { ...PATIENTLY, what: 'a retry' });
-      await untilRelay(first, pushed, 'PUBLISHING');
-      await untilRelay(first, pulled, 'PLAYING');
-      await expectBothToPlay({ pushed, pulled });
-    });
-
-    it('when the media node of the other host is killed', async () => {
-      const { first, second } = hosts;
-      const { pushed, pulled, publishers } = await bothWays();
-      await second.kill('media');
-      await publishers[1].waitForEvent('out', 'FAILED', 40_000);
+      await second.kill(service);
+      await publishers[1].waitForEvent(toldOf, status, 40_000);
       await second.untilHealthy();
       await hosts.publisher(second, pulled);
       await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { ...PATIENTLY, what: 'a retry' });

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { waitFor } from '@weir/testing';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { middlePixel, received, startBrowser } from './browser.js';
+import { startBrowser } from './browser.js';
+import { expectPictureAndSound } from './picture-and-sound.js';
 import { SdkPage } from './sdk-page.js';
 
 const { httpUrl, siteUrl, operatorKey } = inject('platform');
@@ -70,19 +71,6 @@ async function playerOf(name: string): Promise<SdkPage> {
   await page.play('in', { name });
   await page.waitForEvent('in', 'PLAYING');
   return page;
-}
-
-/** The camera's green face with a pie on it, and its beep. */
-async function expectPictureAndSound({ page }: SdkPage): Promise<void> {
-  await waitFor(
-    async () => {
-      const { framesDecoded, audioEnergy } = await received(page);
-      return framesDecoded > 20 && audioEnergy > 0;
-    },
-    { timeoutMs: 20_000, what: 'picture and sound' },
-  );
-  const [red = 0, green = 0, blue = 0] = await middlePixel(page, '#remote video');
-  expect(green).toBeGreaterThan(Math.max(red, blue));
 }
 
 describe('a stream pushed to another server', () => {

@@ -1,8 +1,7 @@
 import { createReadStream, statSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { dirname, extname, join, normalize, sep } from 'node:path';
+import { serveOnLoopback, type LoopbackServer } from './loopback-server.js';
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -17,9 +16,9 @@ const BLANK_PAGE = `<!doctype html><meta charset="utf-8"><title>WebSDK</title>
 <script src="/websdk/flashphoner-webrtc-only.js"></script></body>`;
 
 /** Serves the unmodified WebSDK package below `/websdk/`, hls.js at `/hls.js`, and at `/` a page that has loaded it and nothing else. */
-export async function startSite(): Promise<{ url: string; close(): Promise<void> }> {
+export async function startSite(): Promise<LoopbackServer> {
   const sdkDir = dirname(createRequire(import.meta.url).resolve('@flashphoner/websdk/package.json'));
-  const server = createServer((request, response) => {
+  return serveOnLoopback((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://site');
     if (pathname === '/') {
       response.setHeader('content-type', 'text/html; charset=utf-8');
@@ -40,13 +39,4 @@ export async function startSite(): Promise<{ url: string; close(): Promise<void>
     response.setHeader('content-type', CONTENT_TYPES[extname(file)] ?? 'application/octet-stream');
     createReadStream(file).pipe(response);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    close: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
 }

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { waitFor } from '@weir/testing';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { middlePixel, received, startBrowser } from './browser.js';
+import { received, startBrowser } from './browser.js';
+import { expectPictureAndSound } from './picture-and-sound.js';
 import { SdkPage } from './sdk-page.js';
 
 const { httpUrl, siteUrl } = inject('platform');
@@ -42,25 +43,12 @@ async function playerOf(name: string): Promise<SdkPage> {
   return page;
 }
 
-async function expectMedia({ page }: SdkPage): Promise<void> {
-  await waitFor(
-    async () => {
-      const { framesDecoded, audioEnergy } = await received(page);
-      return framesDecoded > 20 && audioEnergy > 0;
-    },
-    { timeoutMs: 20_000, what: 'picture and sound' },
-  );
-  // Chromium's fake camera is a green field with a moving pie on it.
-  const [red = 0, green = 0, blue = 0] = await middlePixel(page, '#remote video');
-  expect(green).toBeGreaterThan(Math.max(red, blue));
-}
-
 describe('the unmodified WebSDK', () => {
   it('publishes a camera that another page plays, with picture and sound', async () => {
     const name = newName();
     await publisherOf(name);
     const player = await playerOf(name);
-    await expectMedia(player);
+    await expectPictureAndSound(player);
     const [status] = player
       .framesReceived('notifyStreamStatusEvent')
       .map(([first]) => first as Record<string, unknown>)
@@ -210,14 +198,14 @@ describe('the unmodified WebSDK', () => {
     const player = await connectedPage();
     await player.play('in', { name, options: { transport: 'TCP' } });
     await player.waitForEvent('in', 'PLAYING');
-    await expectMedia(player);
+    await expectPictureAndSound(player);
   });
 
   it('plays one stream in several pages at once', async () => {
     const name = newName();
     await publisherOf(name);
     const players = await Promise.all([playerOf(name), playerOf(name), playerOf(name)]);
-    await Promise.all(players.map(expectMedia));
+    await Promise.all(players.map(expectPictureAndSound));
   });
 });
 
@@ -228,7 +216,7 @@ describe('what goes wrong is told', () => {
     const second = await connectedPage();
     await second.publish('out', { name });
     expect((await second.waitForEvent('out', 'FAILED')).info).toBe('Stream name is already in use');
-    await expectMedia(await playerOf(name));
+    await expectPictureAndSound(await playerOf(name));
   });
 
   it('fails to play a stream that is not there', async () => {
@@ -261,7 +249,7 @@ describe('what goes wrong is told', () => {
     const again = await connectedPage();
     await again.publish('out', { name });
     await again.waitForEvent('out', 'PUBLISHING');
-    await expectMedia(await playerOf(name));
+    await expectPictureAndSound(await playerOf(name));
   });
 
   it('closes a player on its own without a word to the others', async () => {

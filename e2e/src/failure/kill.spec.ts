@@ -5,8 +5,9 @@ import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { received, startBrowser } from '../browser.js';
 import { SdkPage } from '../sdk-page.js';
+import { killAndAwaitRestart, untilHealthy } from './kills.js';
 
-const { httpUrl, siteUrl, controlUrl, redisUrl, username, password, operatorKey } = inject('platform');
+const { httpUrl, siteUrl, redisUrl, username, password, operatorKey } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 /** New sessions must work this long after the restart of a process. */
 const RECOVERY_MS = 10_000;
@@ -29,27 +30,6 @@ afterAll(async () => {
   redis.disconnect();
   await browser.close();
 });
-
-const pids = async () => (await (await fetch(`${controlUrl}/pids`)).json()) as Record<string, number>;
-
-/** kill -9, and until another process has taken the place. */
-async function killAndAwaitRestart(name: string): Promise<void> {
-  const before = (await pids())[name];
-  await fetch(`${controlUrl}/kill/${name}`, { method: 'POST' });
-  await waitFor(
-    async () => {
-      const now = (await pids())[name];
-      return now !== undefined && now !== before;
-    },
-    { timeoutMs: 20_000, what: `the restart of ${name}` },
-  );
-}
-
-const untilHealthy = () =>
-  waitFor(async () => (await fetch(`${httpUrl}/healthz`)).status === 200, {
-    timeoutMs: 30_000,
-    what: 'a healthy platform',
-  });
 
 async function connectedPage(): Promise<SdkPage> {
   const page = await SdkPage.open(context, siteUrl);

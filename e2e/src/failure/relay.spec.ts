@@ -4,8 +4,9 @@ import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, inject, it } from 'vitest';
 import { received, startBrowser } from '../browser.js';
 import { SdkPage } from '../sdk-page.js';
+import { kill, killAndAwaitRestart, untilHealthy } from './kills.js';
 
-const { httpUrl, siteUrl, controlUrl, operatorKey } = inject('platform');
+const { httpUrl, siteUrl, operatorKey } = inject('platform');
 const uri = httpUrl.replace('http:', 'ws:');
 
 let browser: Browser;
@@ -24,12 +25,6 @@ afterEach(async () => {
   await context.close();
 });
 afterAll(() => browser.close());
-
-const untilHealthy = () =>
-  waitFor(async () => (await fetch(`${httpUrl}/healthz`)).status === 200, {
-    timeoutMs: 30_000,
-    what: 'a healthy platform',
-  });
 
 const rest = (method: string, body: object) =>
   fetch(`${httpUrl}/rest-api/pull/${method}`, {
@@ -71,11 +66,7 @@ describe('when relay-push is killed', () => {
     await rest('pull', { uri, localStreamName: pulled, remoteStreamName: source });
     await expectPicture(pushed);
     await expectPicture(pulled);
-    const pidOf = async () =>
-      ((await (await fetch(`${controlUrl}/pids`)).json()) as Record<string, number>)['relay-push'];
-    const before = await pidOf();
-    await fetch(`${controlUrl}/kill/relay-push`, { method: 'POST' });
-    await waitFor(async () => ![before, undefined].includes(await pidOf()), { timeoutMs: 20_000, what: 'the restart' });
+    await killAndAwaitRestart('relay-push');
     await untilHealthy();
     await waitFor(async () => (await statusOf(source)) === 'PUBLISHING' && (await statusOf(pulled)) === 'PLAYING', {
       timeoutMs: 30_000,
@@ -94,7 +85,7 @@ describe('when the media node is killed', () => {
     await publisher.waitForEvent('out', 'PUBLISHING');
     await rest('push', { uri, localStreamName: source, remoteStreamName: pushed });
     await expectPicture(pushed);
-    await fetch(`${controlUrl}/kill/media`, { method: 'POST' });
+    await kill('media');
     await publisher.waitForEvent('out', 'FAILED');
     await waitFor(async () => (await statusOf(source)) === 'PENDING', { timeoutMs: 20_000, what: 'waiting' });
     await untilHealthy();

@@ -13,8 +13,9 @@ import { pictureOf, playByHls } from '../hls-player.js';
 import { RobotApp } from '../robot-app.js';
 import { SdkPage } from '../sdk-page.js';
 import { TestRobot, type Said } from '../test-robot.js';
+import { killAndAwaitRestart, untilHealthy } from './kills.js';
 
-const { httpUrl, siteUrl, controlUrl, username, password, operatorKey, rtspPort, robots } = inject('platform');
+const { httpUrl, siteUrl, username, password, operatorKey, rtspPort, robots } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 const run = promisify(execFile);
 const [robot] = robots;
@@ -54,12 +55,6 @@ afterEach(async () => {
 });
 afterAll(() => browser.close());
 
-const untilHealthy = () =>
-  waitFor(async () => (await fetch(`${httpUrl}/healthz`)).status === 200, {
-    timeoutMs: 30_000,
-    what: 'a healthy platform',
-  });
-
 const openAnApp = () => RobotApp.open(`${wsUrl}/channel/app?token=${token}`);
 async function openApp(): Promise<void> {
   app = await openAnApp();
@@ -68,20 +63,6 @@ async function openApp(): Promise<void> {
 /** What the app was told of the demo's robot without asking. */
 const statesTold = () =>
   app.received.flatMap(({ act, arg }) => (act === 'robot.state' && arg?.robot_id === robot.id ? [arg.status] : []));
-
-const pids = async () => (await (await fetch(`${controlUrl}/pids`)).json()) as Record<string, number>;
-
-async function killAndAwaitRestart(name: string): Promise<void> {
-  const before = (await pids())[name];
-  await fetch(`${controlUrl}/kill/${name}`, { method: 'POST' });
-  await waitFor(
-    async () => {
-      const now = (await pids())[name];
-      return now !== undefined && now !== before;
-    },
-    { timeoutMs: 20_000, what: `the restart of ${name}` },
-  );
-}
 
 /** Asks for the stream until it is there, as an app does that tries again. */
 const untilStarted = () =>

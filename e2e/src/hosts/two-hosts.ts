@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { waitFor } from '@weir/testing';
 import type { BrowserContext } from 'playwright-core';
-import { expect } from 'vitest';
-import { middlePixel, received } from '../browser.js';
+import { received } from '../browser.js';
 import type { SdkPage } from '../sdk-page.js';
 import { Network } from './network.js';
 import { WeirHost } from './weir-host.js';
@@ -89,19 +88,6 @@ export class TwoHosts {
 }
 
 export const newName = () => `two-${randomUUID().slice(0, 8)}`;
-
-/** The camera's green face with a pie on it, and its beep. */
-export async function expectPictureAndSound({ page }: SdkPage): Promise<void> {
-  await waitFor(
-    async () => {
-      const { framesDecoded, audioEnergy } = await received(page);
-      return framesDecoded > 20 && audioEnergy > 0;
-    },
-    { timeoutMs: 30_000, what: 'picture and sound' },
-  );
-  const [red = 0, green = 0, blue = 0] = await middlePixel(page, '#remote video');
-  expect(green).toBeGreaterThan(Math.max(red, blue));
-}
 
 /** From now on, so much more is seen. */
 export async function expectMoreFrames({ page }: SdkPage, frames: number, timeoutMs = 40_000): Promise<void> {
