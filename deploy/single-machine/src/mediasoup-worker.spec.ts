@@ -1,7 +1,11 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 
 const checkout = resolve(import.meta.dirname, '../../..');
@@ -40,6 +44,52 @@ it.skipIf(isInNodeModules)('says what is missing where it can be neither downloa
     expect(stderr).toMatch(/no prebuilt binary \(.+\)/);
     expect(stderr).toMatch(/can be neither downloaded nor built here.*\n.*apt-get install g\+\+ pkg-config meson/);
   } finally {
+    rmSync(cache, { recursive: true, force: true });
+  }
+});
+
+it.skipIf(isInNodeModules)('takes the prebuilt that can be downloaded, once, and none that doesn’t run', async () => {
+  const worker = ensureWorker().stdout.trim();
+  const cache = mkdtempSync(join(tmpdir(), 'weir-cache-'));
+  const other = join(cache, 'mediasoup-worker');
+  mkdirSync(other);
+  const packed = (folder: string) =>
+    spawnSync('tar', ['-czC', folder, 'mediasoup-worker'], { maxBuffer: 64 * 1024 * 1024 }).stdout;
+  let archive = packed(cache);
+  const asked: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url);
+    response.end(archive);
+  }).listen(0, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const obtain = async () => {
+      const program = `import { obtainMediasoupWorker } from './worker.mjs';
+        console.log(await obtainMediasoupWorker({ log: console.error }));`;
+      return promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], {
+        cwd: join(checkout, 'deploy/mediasoup-worker'),
+        env: {
+          ...process.env,
+          MEDIASOUP_WORKER_BIN: '',
+          MEDIASOUP_WORKER_PREBUILT_DOWNLOAD_BASE_URL: `http://127.0.0.1:${port}/releases`,
+          XDG_CACHE_HOME: cache,
+        },
+      });
+    };
+    expect(await obtain()).toMatchObject({
+      stdout: 'undefined\n',
+      stderr: expect.stringContaining("no prebuilt binary (it doesn't run on this system)") as string,
+    });
+    archive = packed(dirname(worker));
+    const first = (await obtain()).stdout.trim();
+    expect(first.startsWith(cache)).toBe(true);
+    expect(spawnSync(first, { env: {} }).status).toBe(41);
+    expect((await obtain()).stdout.trim()).toBe(first);
+    expect(asked).toHaveLength(2);
+    expect(asked[0]).toMatch(/^\/releases\/[\d.]+\/mediasoup-worker-[\d.]+-linux-\w+-kernel\d+\.tgz$/);
+  } finally {
+    server.close();
     rmSync(cache, { recursive: true, force: true });
   }
 });
