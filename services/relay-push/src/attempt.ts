@@ -41,6 +41,8 @@ export interface AttemptStats {
   /** The remote's estimate of what the path carries. */
   readonly availableBps: number | undefined;
   readonly keyFrameRequests: number;
+  /** For how long nothing at all has come from the remote by the media's path. */
+  readonly silentMs: number;
 }
 
 export const NO_STATS: AttemptStats = {
@@ -51,6 +53,7 @@ export const NO_STATS: AttemptStats = {
   rttMs: undefined,
   availableBps: undefined,
   keyFrameRequests: 0,
+  silentMs: 0,
 };
 
 /** One try of a relay. */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { FakeMedia } from './testing/fake-media.js';
@@ -126,6 +127,25 @@ describe('several instances', () => {
     await waitFor(async () => (await first.request('GET', 'find_all')).status === 200, { what: 'the list' });
     expect(await statusOf(first)).toBe('PUBLISHING');
     expect(server.published.get('far-cam')).toBe(here);
+  });
+});
+
+describe('a relay that ends while PostgreSQL is gone', () => {
+  it('is not listed, and makes room for the next when PostgreSQL is back', async () => {
+    const instance = await start();
+    media.publish('short');
+    await push(instance, 'short');
+    await waitFor(async () => (await statusOf(instance)) === 'PUBLISHING');
+    await surroundings.postgres.kill();
+    try {
+      media.endStream('short', EndReason.CLIENT);
+      await waitFor(() => !server.published.has('far-short'), { what: 'the end on the other server' });
+    } finally {
+      await surroundings.postgres.restart();
+    }
+    await waitFor(async () => (await instance.request('GET', 'find_all')).status === 404, { what: 'an empty list' });
+    media.publish('short');
+    await waitFor(async () => (await push(instance, 'short')).status === 200, { what: 'the next relay' });
   });
 });
 

@@ -112,6 +112,7 @@ const toMessage = ({ rttMs, availableBps, ...stats }: AttemptStats): MessageInit
   resentPackets: BigInt(stats.resentPackets),
   fractionLost: stats.fractionLost,
   keyFrameRequests: BigInt(stats.keyFrameRequests),
+  silentMs: stats.silentMs,
   ...(rttMs === undefined ? {} : { rttMs }),
   ...(availableBps === undefined ? {} : { availableBps: BigInt(Math.round(availableBps)) }),
 });
@@ -137,6 +138,7 @@ const liveRelay = (relay: RunningRelay): LiveRelay[] => {
         rttMs: stats?.rttMs,
         availableBps: stats?.availableBps === undefined ? undefined : Number(stats.availableBps),
         keyFrameRequests: Number(stats?.keyFrameRequests ?? 0),
+        silentMs: stats?.silentMs ?? 0,
       },
     },
   ];

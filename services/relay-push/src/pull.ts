@@ -103,6 +103,7 @@ export class PullAttempt implements Attempt {
       rttMs: this.#rttMs,
       availableBps: undefined,
       keyFrameRequests: this.#keyFrameRequests,
+      silentMs: Math.round(this.#remote?.silentMs ?? 0),
     };
   }
 

@@ -108,7 +108,19 @@ describe('a push to a server with the original’s answers', () => {
     await push();
     const here = await published();
     // Two paths, by the library alone each of them every five seconds.
-    await waitFor(() => here.checks >= 12, { timeoutMs: 20_000, what: 'connectivity checks' });
+    await waitFor(() => here.peer.checks >= 12, { timeoutMs: 20_000, what: 'connectivity checks' });
+  });
+
+  it('isn’t said to be up while nothing comes from the server, and is when it comes again', async () => {
+    await push();
+    const { peer } = await published();
+    await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the state' });
+    peer.isSilent = true;
+    await waitFor(async () => (await listed())?.status === 'PENDING', { timeoutMs: 20_000, what: 'waiting' });
+    expect(await listed()).toMatchObject({ reason: 'Nothing comes from the server any more', retries: 0 });
+    peer.isSilent = false;
+    await waitFor(async () => (await listed())?.status === 'PUBLISHING', { timeoutMs: 20_000, what: 'the state' });
+    expect(await listed()).toMatchObject({ reason: '', retries: 0 });
   });
 
   it('sends lost packets again', async () => {

@@ -93,6 +93,7 @@ export class PushAttempt implements Attempt {
       rttMs: all.map(({ rttMs }) => rttMs).find((rttMs) => rttMs !== undefined),
       availableBps: this.#availableBps,
       keyFrameRequests: this.#keyFrameRequests,
+      silentMs: Math.round(this.#remote?.silentMs ?? 0),
     };
   }
 

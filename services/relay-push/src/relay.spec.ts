@@ -12,13 +12,16 @@ const newRelay = (resumed?: { retries: number; reason: string }, retry = RETRY) 
   const statuses: RelayStatus[] = [];
   const outcomes: RelayOutcome[] = [];
   let stops = 0;
+  let silentMs = 0;
   const relay = new Relay({
     attempt: (listener) => {
       attempts.push(listener);
       return {
         localMediaSessionId: `local ${attempts.length}`,
         remoteMediaSessionId: `remote ${attempts.length}`,
-        stats: NO_STATS,
+        get stats() {
+          return { ...NO_STATS, silentMs };
+        },
         start: () => undefined,
         stop: () => {
           stops += 1;
@@ -40,7 +43,10 @@ const newRelay = (resumed?: { retries: number; reason: string }, retry = RETRY) 
     if (listener === undefined) throw new Error('unreachable');
     return listener;
   };
-  return { relay, attempt, attempts, outcomes, statuses, phases, stops: () => stops };
+  const silentFor = (ms: number) => {
+    silentMs = ms;
+  };
+  return { relay, attempt, attempts, outcomes, statuses, phases, stops: () => stops, silentFor };
 };
 
 describe('a relay', () => {
@@ -89,6 +95,22 @@ describe('a relay', () => {
     expect(statuses.at(-1)?.retries).toBe(1);
   });
 
+  it('waits while its server is silent, and is running again as soon as it isn’t', async () => {
+    const { relay, attempt, silentFor } = newRelay();
+    const first = await attempt(1);
+    silentFor(5_000);
+    expect(relay.status).toMatchObject({ phase: 'new', reason: '' });
+    silentFor(2_900);
+    first.accepted();
+    first.running();
+    expect(relay.status).toMatchObject({ phase: 'running', reason: '', localMediaSessionId: 'local 1' });
+    silentFor(3_000);
+    expect(relay.status).toMatchObject({ phase: 'waiting', reason: 'Nothing comes from the server any more' });
+    expect(relay.status).toMatchObject({ localMediaSessionId: 'local 1', remoteMediaSessionId: 'remote 1' });
+    silentFor(10);
+    expect(relay.status).toMatchObject({ phase: 'running', reason: '' });
+  });
+
   it('isn’t tried again where that is of no use', async () => {
     const { attempt, attempts, outcomes } = newRelay({ retries: 0, reason: '' });
     (await attempt(1)).ended(FORBIDDEN);
@@ -98,7 +120,7 @@ describe('a relay', () => {
 
   it('goes on after another instance with the retries that are left', async () => {
     const { relay, attempt, outcomes } = newRelay({ retries: 1, reason: 'lost' });
-    expect(relay.phase).toBe('waiting');
+    expect(relay.status.phase).toBe('waiting');
     (await attempt(1)).ended(LOST);
     (await attempt(2)).ended(LOST);
     expect(outcomes).toEqual([{ kind: 'failed', end: LOST }]);
@@ -114,7 +136,7 @@ describe('a relay', () => {
 
     const waiting = newRelay({ retries: 0, reason: '' }, { ...RETRY, minPauseMs: 1_000_000, maxPauseMs: 1_000_000 });
     (await waiting.attempt(1)).ended(LOST);
-    expect(waiting.relay.phase).toBe('waiting');
+    expect(waiting.relay.status.phase).toBe('waiting');
     await waiting.relay.stop('finish');
     expect(waiting.outcomes).toHaveLength(1);
     await waiting.relay.stop('finish');

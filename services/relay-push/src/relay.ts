@@ -20,7 +20,7 @@ export type RelayPhase = 'new' | 'running' | 'waiting' | 'failed';
 /** What is worth remembering of a relay. */
 export interface RelayStatus {
   readonly phase: RelayPhase;
-  /** Of the last end. */
+  /** Of the last end, or of what is wrong at this moment. */
   readonly reason: string;
   readonly retries: number;
   readonly localMediaSessionId: string | null;
@@ -50,7 +50,10 @@ type Life =
   | { readonly tag: 'trying'; readonly attempt: Attempt }
   | { readonly tag: 'running'; readonly attempt: Attempt; readonly sinceMs: number }
   | { readonly tag: 'waiting'; readonly timer: NodeJS.Timeout }
-  | { readonly tag: 'over' };
+  | { readonly tag: 'over'; readonly outcome: RelayOutcome['kind'] };
+
+/** Three checks without an answer. ICE gives the path up only after 30 s (RFC 7675), and it may come back until then. */
+const SILENT_AFTER_MS = 3_000;
 
 const outcome = <Value>() => {
   let resolve: (value: Value) => void = () => undefined;
@@ -89,7 +92,24 @@ export class Relay {
     return this.#life.tag === 'trying' || this.#life.tag === 'running' ? this.#life.attempt.stats : NO_STATS;
   }
 
-  get phase(): RelayPhase {
+  get isFinished(): boolean {
+    return this.#life.tag === 'over' && this.#life.outcome === 'finished';
+  }
+
+  /** As it is at this moment; `changed` is not told of silence. */
+  get status(): RelayStatus {
+    const isSilent = this.#life.tag === 'running' && this.#life.attempt.stats.silentMs >= SILENT_AFTER_MS;
+    const attempt = 'attempt' in this.#life ? this.#life.attempt : undefined;
+    return {
+      phase: isSilent ? 'waiting' : this.#phase,
+      reason: isSilent ? 'Nothing comes from the server any more' : this.#reason,
+      retries: this.#retries,
+      localMediaSessionId: attempt?.localMediaSessionId ?? null,
+      remoteMediaSessionId: attempt?.remoteMediaSessionId ?? null,
+    };
+  }
+
+  get #phase(): RelayPhase {
     switch (this.#life.tag) {
       case 'idle':
       case 'trying':
@@ -99,7 +119,7 @@ export class Relay {
       case 'waiting':
         return 'waiting';
       case 'over':
-        return 'failed';
+        return this.#life.outcome === 'failed' ? 'failed' : 'waiting';
       default:
         return this.#life satisfies never;
     }
@@ -140,7 +160,7 @@ export class Relay {
     };
     const attempt = this.options.attempt(listener);
     this.#life = { tag: 'trying', attempt };
-    this.#tell(attempt);
+    this.#tell();
     attempt.start();
   }
 
@@ -153,7 +173,7 @@ export class Relay {
     if (this.#life.tag !== 'trying') return;
     const { attempt } = this.#life;
     this.#life = { tag: 'running', attempt, sinceMs: Date.now() };
-    this.#tell(attempt);
+    this.#tell();
   }
 
   #ended(end: AttemptEnd): void {
@@ -168,7 +188,7 @@ export class Relay {
     const pauseMs = retryPauseMs(this.#retries, this.options.retry, this.options.random());
     this.#retries += 1;
     this.#life = { tag: 'waiting', timer: setTimeout(() => this.#try(), pauseMs) };
-    this.#tell(undefined);
+    this.#tell();
   }
 
   #finish(end: AttemptEnd): void {
@@ -176,20 +196,14 @@ export class Relay {
   }
 
   #end(outcome: RelayOutcome): void {
-    this.#life = { tag: 'over' };
+    this.#life = { tag: 'over', outcome: outcome.kind };
     this.#first.resolve(outcome.kind === 'released' ? { kind: 'stopped' } : outcome.end);
-    if (outcome.kind === 'failed') this.#tell(undefined);
+    if (outcome.kind === 'failed') this.#tell();
     this.options.over(outcome);
     this.#over.resolve(undefined);
   }
 
-  #tell(attempt: Attempt | undefined): void {
-    this.options.changed({
-      phase: this.phase,
-      reason: this.#reason,
-      retries: this.#retries,
-      localMediaSessionId: attempt?.localMediaSessionId ?? null,
-      remoteMediaSessionId: attempt?.remoteMediaSessionId ?? null,
-    });
+  #tell(): void {
+    this.options.changed(this.status);
   }
 }

@@ -92,7 +92,7 @@ export class Relays {
     ports.metrics.observe(() =>
       [...this.#running.values()].map(({ relay, direction }) => ({
         direction,
-        phase: relay.phase,
+        phase: relay.status.phase,
         stats: relay.stats,
       })),
     );
@@ -136,7 +136,7 @@ export class Relays {
     const elsewhere = await this.ports.others.lookUp(held);
     return rows.flatMap((row): RelayView[] => {
       const own = this.#running.get(row.id);
-      if (own?.status !== undefined) return [viewOf(row, own.status, own.relay.stats)];
+      if (own !== undefined) return own.relay.isFinished ? [] : [viewOf(row, own.relay.status, own.relay.stats)];
       if (!row.wanted) return [];
       if (row.state === 'FAILED') return [{ row, stats: undefined }];
       const found = elsewhere(row.id);
@@ -155,9 +155,9 @@ export class Relays {
 
   /** Those of this instance. */
   live(): LiveRelay[] {
-    return [...this.#running].flatMap(([id, { relay, status }]) =>
-      status === undefined ? [] : [{ id, status, stats: relay.stats }],
-    );
+    return [...this.#running]
+      .filter(([, { relay }]) => !relay.isFinished)
+      .map(([id, { relay }]) => ({ id, status: relay.status, stats: relay.stats }));
   }
 
   /** Ends them wherever they run, and waits for it. */
@@ -306,6 +306,7 @@ export class Relays {
     for (const [id, running] of this.#running) {
       await this.#save(id, running);
       if (running.isSaved && running.status?.phase === 'failed') await this.#letGo(id, running);
+      if (running.relay.isFinished) await this.#forget(id);
     }
     for (const row of await store.live()) {
       if (this.#isClosing) return;

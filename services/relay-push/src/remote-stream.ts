@@ -74,6 +74,11 @@ export class RemoteStream {
     this.#open().catch((error: unknown) => this.#openFailed(error));
   }
 
+  /** For how long nothing has come by the media's path. */
+  get silentMs(): number {
+    return this.#peer?.silentMs ?? 0;
+  }
+
   stop(): void {
     this.#input({ type: 'stop' });
   }

@@ -130,6 +130,11 @@ export class Peer {
     return agreed;
   }
 
+  /** Of the path that has been silent for longest. */
+  get silentMs(): number {
+    return Math.max(0, ...[...this.#used].map((path) => path.silentMs));
+  }
+
   async close(): Promise<void> {
     this.#isOver = true;
     await Promise.all(this.transports.map((transport) => transport.close()));

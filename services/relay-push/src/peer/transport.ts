@@ -66,6 +66,8 @@ export interface TransportOptions {
  * repeats a lost check; a server that waits 15 s for the next one, as weir does, would take a cut of 10 s for our end.
  */
 const SIGN_OF_LIFE_INTERVAL_MS = 1_000;
+/** Longer than any path is taken for usable. */
+const ANSWER_TIMEOUT_MS = 5_000;
 /** A flight is several datagrams; its repetition is answered once. */
 const FLIGHT_PAUSE_MS = 200;
 
@@ -86,6 +88,7 @@ export class Transport {
   #receiver: SrtpReceiver | undefined;
   #dtlsTimer: NodeJS.Timeout | undefined;
   #signOfLifeTimer: NodeJS.Timeout | undefined;
+  #heardAtMs: number | undefined;
   readonly #tieBreaker = randomBytes(8).readBigUInt64BE();
   #isClosed = false;
 
@@ -140,6 +143,11 @@ export class Transport {
     return seconds === undefined ? undefined : seconds * 1_000;
   }
 
+  /** For how long nothing has come from the remote, neither media nor the answer to a check; 0 before ICE is up. */
+  get silentMs(): number {
+    return this.#heardAtMs === undefined ? 0 : performance.now() - this.#heardAtMs;
+  }
+
   /** The protected packet, to be sent now and again. Undefined before `connected`. */
   protectRtp(header: Buffer, payload: Buffer): Buffer | undefined {
     return this.#sender?.protectRtp(header, payload);
@@ -168,7 +176,8 @@ export class Transport {
     await this.#ice.addRemoteCandidate(undefined);
     await this.#ice.connect();
     if (this.#isClosed) return;
-    this.#signOfLifeTimer = setInterval(() => this.#showLife(), SIGN_OF_LIFE_INTERVAL_MS);
+    this.#heard();
+    this.#signOfLifeTimer = setInterval(() => void this.#check(), SIGN_OF_LIFE_INTERVAL_MS);
     this.#dtlsTimer = setTimeout(
       () => this.#end('dtls-timeout', 'The server did not finish the DTLS handshake'),
       this.options.dtlsTimeoutMs,
@@ -209,27 +218,34 @@ export class Transport {
     this.options.listener.connected();
   }
 
-  /** A connectivity check whose answer nobody waits for: that the remote is there is the library's to watch. */
-  #showLife(): void {
-    const { localUsername, remoteUsername, remotePassword } = this.#ice;
+  /** A connectivity check that is not repeated. When the remote counts as gone is the library's to say. */
+  async #check(): Promise<void> {
+    const { localUsername, remoteUsername, remotePassword, nominated } = this.#ice;
+    if (nominated === undefined) return;
     const check = new Message(methods.BINDING, classes.REQUEST)
       .setAttribute('USERNAME', `${remoteUsername}:${localUsername}`)
       .setAttribute('PRIORITY', candidatePriority('prflx'))
-      .setAttribute('ICE-CONTROLLING', this.#tieBreaker)
-      .addMessageIntegrity(Buffer.from(remotePassword))
-      .addFingerprint();
-    void this.#ice.send(check.bytes);
+      .setAttribute('ICE-CONTROLLING', this.#tieBreaker);
+    const { protocol, remoteAddr } = nominated;
+    const once = { retransmissions: 0, responseTimeout: ANSWER_TIMEOUT_MS };
+    await protocol.request(check, remoteAddr, Buffer.from(remotePassword), once).then(
+      () => this.#heard(),
+      () => undefined,
+    );
+  }
+
+  #heard(): void {
+    this.#heardAtMs = performance.now();
   }
 
   #receive(packet: Buffer): void {
     if (this.#receiver === undefined || !isMedia(packet)) return;
-    if (isRtcp(packet)) {
-      const plain = this.#receiver.unprotectRtcp(packet);
-      if (plain !== undefined) this.options.listener.rtcp(plain);
-    } else {
-      const plain = this.#receiver.unprotectRtp(packet);
-      if (plain !== undefined) this.options.listener.rtp(plain);
-    }
+    const isControl = isRtcp(packet);
+    const plain = isControl ? this.#receiver.unprotectRtcp(packet) : this.#receiver.unprotectRtp(packet);
+    if (plain === undefined) return;
+    this.#heard();
+    if (isControl) this.options.listener.rtcp(plain);
+    else this.options.listener.rtp(plain);
   }
 
   /**

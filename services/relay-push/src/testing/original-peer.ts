@@ -45,6 +45,8 @@ interface Path {
 /** The media of the original server: full ICE, a path for each medium, DTLS client, AES-CM. All of it by werift. */
 export class OriginalPeer {
   readonly #paths: readonly Path[];
+  /** As over a link that was cut: connectivity checks stay without an answer. */
+  isSilent = false;
   #connected = 0;
   #checks = 0;
 
@@ -61,7 +63,7 @@ export class OriginalPeer {
         filterCandidatePair: ({ protocol }) => protocol.localIp === '127.0.0.1',
         filterStunResponse: () => {
           if (this.#connected > 0) this.#checks += 1;
-          return true;
+          return !this.isSilent;
         },
       });
       ice.stunServer = undefined;

@@ -32,8 +32,7 @@ export interface PublishedHere {
   readonly received: Record<Kind, Map<number, string>>;
   readonly payloadTypes: Record<Kind, number | undefined>;
   readonly senderReports: number[];
-  /** See OriginalPeer.checks. */
-  readonly checks: number;
+  readonly peer: OriginalPeer;
   requestKeyFrame(): void;
   /** Ends it as the server's operator would. */
   end(status: 'UNPUBLISHED' | 'FAILED', info: string): void;
@@ -194,10 +193,7 @@ export class OriginalServer {
       peer.close().catch(() => undefined);
     };
     const here: PublishedHere = {
-      ...{ name, received, payloadTypes, senderReports },
-      get checks() {
-        return peer.checks;
-      },
+      ...{ name, received, payloadTypes, senderReports, peer },
       requestKeyFrame: () => peer.sendRtcp('video', writePictureLoss(1, ssrcs.video)),
       end: (text, info) => {
         status(text, info);
