@@ -172,6 +172,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
           expect(carried).toBeGreaterThan(lost);
         }
         await sleep(CUT_MS);
+        expect((await first.relays()).map(({ status }) => status)).toEqual(['PENDING', 'PENDING']);
         const before = await Promise.all(players.map(({ page }) => received(page)));
         await link.set(bad);
         await waitFor(
@@ -182,6 +183,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
           { timeoutMs: 40_000, what: 'the picture after the cut' },
         );
         expect((await first.relays()).map(({ retries }) => retries)).toEqual([0, 0]);
+        expect((await first.relays()).map(({ status }) => status).toSorted()).toEqual(['PLAYING', 'PUBLISHING']);
       } finally {
         await link.close();
       }
@@ -252,6 +254,19 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
       await second.untilHealthy();
       await hosts.publisher(second, pulled);
       await waitFor(async () => ((await first.relayOf(pushed))?.retries ?? 0) > 0, { ...PATIENTLY, what: 'a retry' });
+      await untilRelay(first, pushed, 'PUBLISHING');
+      await untilRelay(first, pulled, 'PLAYING');
+      await expectBothToPlay({ pushed, pulled });
+    });
+
+    it('when everything on the other host is killed at once, and started again', async () => {
+      const { first, second } = hosts;
+      const { pushed, pulled, publishers } = await bothWays();
+      await second.killAll();
+      await publishers[1].waitForEvent('session', 'DISCONNECTED', 40_000);
+      for (const name of [pushed, pulled]) await untilRelay(first, name, 'PENDING');
+      await second.startAgain();
+      await hosts.publisher(second, pulled);
       await untilRelay(first, pushed, 'PUBLISHING');
       await untilRelay(first, pulled, 'PLAYING');
       await expectBothToPlay({ pushed, pulled });

@@ -137,6 +137,11 @@ export class Namespace {
     return (await execute('ip', ['-n', this.name, ...args])).stdout;
   }
 
+  /** kill -9 of everything that runs there. */
+  async killAll(): Promise<void> {
+    await killAllIn(this.name);
+  }
+
   /** Bytes that one of its devices has sent. */
   async sentBytes(device: string): Promise<number> {
     const { stdout } = await execute('ip', [
@@ -180,7 +185,7 @@ function filesInEtc(): string[] {
   }
 }
 
-async function remove(name: string): Promise<void> {
+async function killAllIn(name: string): Promise<void> {
   const pids = await execute('ip', ['netns', 'pids', name]).then(
     ({ stdout }) => stdout.split('\n').filter((line) => line !== ''),
     () => [], // it is gone already
@@ -192,6 +197,10 @@ async function remove(name: string): Promise<void> {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
   }
+}
+
+async function remove(name: string): Promise<void> {
+  await killAllIn(name);
   // Its devices go with it, and with them their other ends.
   await execute('ip', ['netns', 'delete', name]).catch((error: unknown) => {
     if (!messageOf(error).includes('No such file')) throw error;

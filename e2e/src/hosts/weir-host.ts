@@ -171,6 +171,21 @@ export class WeirHost implements LinkEnd {
     });
   }
 
+  /** As when the machine loses its power: every process of the platform, its servers and its supervisor at once. */
+  async killAll(): Promise<void> {
+    const weir = this.#weir;
+    if (weir === undefined) throw new Error('not started');
+    const ended = once(weir, 'exit');
+    await this.namespace.killAll();
+    await ended;
+  }
+
+  /** After `killAll`, on the same data. */
+  async startAgain(): Promise<void> {
+    this.#lines.length = 0;
+    await this.#startWeir();
+  }
+
   async untilHealthy(): Promise<void> {
     const url = `http://${this.#control.there}:${HTTP_PORT}/healthz`;
     await waitFor(async () => (await fetch(url).catch(() => undefined))?.status === 200, {
