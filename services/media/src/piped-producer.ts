@@ -1,6 +1,6 @@
 import type { types as mediasoup } from 'mediasoup';
 import type { LentTrack } from './track.js';
-import type { RouterLease } from './worker-pool.js';
+import { MEDIA_SOCKET_BUFFERS, type RouterLease } from './worker-pool.js';
 
 interface Pipe {
   lent: Promise<{ producerId: string; close(): void }>;
@@ -59,6 +59,7 @@ async function pipeProducer(from: mediasoup.Router, producer: mediasoup.Producer
     router: to,
     // Two routers of one worker can't hold the same producer id.
     keepId: false,
+    listenInfo: { protocol: 'udp', ip: '127.0.0.1', ...MEDIA_SOCKET_BUFFERS },
   });
   if (piped === undefined) throw new Error('mediasoup made no pipe producer');
   return {

@@ -25,6 +25,7 @@ import { RtspPull } from './rtsp-pull.js';
 import { PublisherSession } from './session.js';
 import { TapSession } from './taps.js';
 import type { SentTrack, Track } from './track.js';
+import { MEDIA_SOCKET_BUFFERS } from './worker-pool.js';
 
 export interface SourcesOptions {
   nodeId: string;
@@ -203,7 +204,7 @@ export class Sources {
       const produced: ProducedTrack[] = [];
       for (const [index, { streamCodec, payloadType, ssrc }] of codecs.entries()) {
         const transport = await home.router.createPlainTransport({
-          listenInfo: { protocol: 'udp', ip: internalAddress },
+          listenInfo: { protocol: 'udp', ip: internalAddress, ...MEDIA_SOCKET_BUFFERS },
           rtcpMux: true,
           comedia: true,
         });

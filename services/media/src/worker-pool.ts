@@ -21,6 +21,12 @@ export interface RouterLease {
 }
 
 const REPLACE_RETRY_MS = 200;
+/**
+ * What may wait in the kernel at a port that takes in media. Each worker has one for all its publishers, and the packets
+ * of a picture come at once: with Linux' default of 208 KiB a few key frames at a time are too many. No more than
+ * net.core.rmem_max and wmem_max are granted.
+ */
+export const MEDIA_SOCKET_BUFFERS = { recvBufferSize: 4 * 1024 * 1024, sendBufferSize: 4 * 1024 * 1024 } as const;
 
 interface HeldRouter {
   router: Promise<mediasoup.Router>;
@@ -151,7 +157,10 @@ export class WorkerPool {
     const port = firstPort === 0 ? 0 : firstPort + index;
     try {
       const webRtcServer = await worker.createWebRtcServer({
-        listenInfos: (['udp', 'tcp'] as const).map((protocol) => ({ protocol, ip: host, announcedAddress, port })),
+        listenInfos: [
+          { protocol: 'udp', ip: host, announcedAddress, port, ...MEDIA_SOCKET_BUFFERS },
+          { protocol: 'tcp', ip: host, announcedAddress, port },
+        ],
       });
       if (this.closed) {
         worker.close();
