@@ -4,6 +4,7 @@ import { runService, type ServiceContext } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
 import { hlsSettings } from './config.js';
 import { HlsPackager } from './hls-packager.js';
+import { receiveBuffer } from './udp-sockets.js';
 
 /**
  * Packets and parts lie outside the heap and soon become garbage. V8 would look for it whenever they have grown by a part
@@ -27,6 +28,9 @@ await runService({
   adapter: ({ config }) => httpAdapter(config),
   start: async (context) => {
     const packager = packagerOf(context);
+    const buffer = await receiveBuffer(context.config.WEIR_HLS_RTP_ADDRESS);
+    if (buffer.grantedBytes < buffer.wantedBytes)
+      context.log.info(buffer, 'a busy moment may lose packets: the kernel limits buffers by net.core.rmem_max');
     return { drain: () => packager.drain(), close: () => packager.close() };
   },
 });

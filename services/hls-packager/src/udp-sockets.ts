@@ -17,6 +17,15 @@ export async function bindUdp(ip: string, port = 0): Promise<Socket> {
   return socket;
 }
 
+/** How much may wait in the kernel while this process is busy: Linux grants no more than net.core.rmem_max. */
+export async function receiveBuffer(ip: string): Promise<{ wantedBytes: number; grantedBytes: number }> {
+  const socket = await bindUdp(ip);
+  // Linux tells twice what it was asked for (socket(7)).
+  const grantedBytes = socket.getRecvBufferSize() / (process.platform === 'linux' ? 2 : 1);
+  socket.close();
+  return { wantedBytes: RECEIVE_BUFFER_BYTES, grantedBytes };
+}
+
 /** Sockets on so many ports of loopback in a row, the first one even (RFC 3550 §11). */
 export async function bindUdpRow(count: number): Promise<Socket[]> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
