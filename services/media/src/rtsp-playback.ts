@@ -60,8 +60,10 @@ export function playRtsp(stream: Stream): Playback {
       for (const [index, track] of playableTracks(stream).entries()) {
         const ssrc = randomInt(1, 2 ** 32);
         const counts = { packets: 0, bytes: 0 };
+        const isWhole = track.description.kind === 'video' ? fromFirstPicture() : () => true;
         const listener = {
           onRtp: (packet: Buffer) => {
+            if (!isWhole(packet)) return;
             counts.packets += 1;
             counts.bytes += packet.length;
             deliver(index, 'rtp', renumbered(packet, FIRST_PAYLOAD_TYPE + index, ssrc));
@@ -97,6 +99,24 @@ export function playRtsp(stream: Stream): Playback {
       stopped = true;
       for (const stop of stops.splice(0)) stop();
     },
+  };
+}
+
+/**
+ * Tells whether a packet belongs to a picture whose beginning has been seen: the rest of one whose beginning has not is
+ * no bitstream, and a recorder may end with it. A picture's last packet has the marker, the next one's another timestamp
+ * (RFC 6184 §5.1, and other payload formats likewise).
+ */
+export function fromFirstPicture(): (packet: Buffer) => boolean {
+  let hasBegun = false;
+  let unfinished: number | undefined;
+  return (packet) => {
+    if (hasBegun) return true;
+    const timestamp = packet.readUInt32BE(4);
+    if (unfinished !== undefined && unfinished !== timestamp) return (hasBegun = true);
+    unfinished = timestamp;
+    hasBegun = ((packet[1] ?? 0) & 0x80) !== 0;
+    return false;
   };
 }
 
