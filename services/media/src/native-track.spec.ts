@@ -60,6 +60,18 @@ const otherFrame = (number: number) => frame(number, Buffer.from('419a24', 'hex'
 const sequencesReceived = () => received.map((packet) => packet.readUInt16BE(2));
 const sendFrom = (fromKeyFrame: boolean) => track.sendTo({ ip: '127.0.0.1', port: receiver.port }, { fromKeyFrame });
 
+describe('a track of an RTSP source', () => {
+  it('hands on no packet that is no RTP, and goes on', async () => {
+    const heard: Buffer[] = [];
+    await track.listen({ onRtp: (packet) => heard.push(packet) });
+    const longerThanItIs = Buffer.from('9060000100000e1000001267bede0040', 'hex');
+    for (const bytes of [Buffer.alloc(0), Buffer.from([0x80]), Buffer.alloc(200), longerThanItIs]) track.push(bytes);
+    keyFrame(1);
+    expect(heard).toHaveLength(3);
+    expect(keyFramesAtMs).toHaveLength(1);
+  });
+});
+
 describe('a track of an RTSP source that is sent to a service', () => {
   it('begins with the first packet of its last key frame, and goes on with what comes', async () => {
     otherFrame(1);

@@ -4,6 +4,7 @@ import {
   isBSlice,
   parseH264Sps,
   parseRtcp,
+  parseRtpPacket,
   type Frame,
   type FrameAssembler,
   type FrameCodec,
@@ -131,8 +132,9 @@ export class NativeTrack implements Track {
     return this.feeds.size;
   }
 
+  /** What is no RTP is dropped here, so that nobody behind has to expect it. */
   push(packet: Buffer): void {
-    if (this.closed) return;
+    if (this.closed || parseRtpPacket(packet) === undefined) return;
     for (const listener of this.listeners) listener.onRtp(packet);
     this.recent.add(packet, this.options.nowMs());
     for (const frame of this.assembler?.push(packet) ?? []) this.onFrame(frame);
