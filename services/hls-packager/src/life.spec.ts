@@ -117,6 +117,19 @@ describe('a source that is lost', { timeout: 60_000 }, () => {
     expect((await player.get(`/videos/${name}/media.m3u8`)).status).toBe(404);
   });
 
+  it('leaves a last part, which is not shown at once after the one before', async () => {
+    await media();
+    const shown = () => packaging()?.live.playlist(false) ?? '';
+    const before = shown();
+    await waitFor(() => shown() !== before, { intervalMs: 5 });
+    const atItsEnd = parsePlaylist(shown());
+    around.media.unpublish(name);
+    packaging()?.lost();
+    expect(parsePlaylist(shown()).parts).toEqual(atItsEnd.parts);
+    await waitFor(() => parsePlaylist(shown()).segments.length > atItsEnd.segments.length);
+    expect(parsePlaylist(shown()).parts.slice(0, -1)).toEqual(atItsEnd.parts);
+  });
+
   it('with its node, without a word, is noticed by the silence of the node', async () => {
     const before = await media();
     around.media.die();

@@ -47,10 +47,18 @@ interface Tapped {
   hasMedia: boolean;
 }
 
+/** What a lost source left: a part, mostly a short one, and the end of its segment. */
+interface Remainder {
+  readonly outputs: readonly SegmentOutput[];
+  readonly timeline: EpochTimeline;
+  /** By `performance.now()`. */
+  readonly dueMs: number;
+}
+
 type State =
   | Tapped
   /** Without a source, which may come (back). */
-  | { readonly tag: 'away'; nextAttemptMs: number; attempting: boolean }
+  | { readonly tag: 'away'; nextAttemptMs: number; attempting: boolean; remainder?: Remainder }
   | { readonly tag: 'ended'; readonly cause: EndCause; readonly atMs: number };
 
 /** `FindStreams` is asked about a source that has been silent for so long, and the tap is made anew after so much more. */
@@ -79,6 +87,7 @@ export class Packaging {
   #checkedMs = 0;
   #framesLost = 0;
   #hasBegun = false;
+  #partAtMs = 0;
 
   constructor(private readonly ports: PackagingPorts) {
     const { maxSegmentMs, windowMs, maxBytes } = ports.settings;
@@ -149,15 +158,20 @@ export class Packaging {
     return this.#state.tag === 'tapped' && this.#state.source.nodeId === nodeId;
   }
 
-  /** The source has gone; it may come back. */
+  /**
+   * The source has gone; it may come back. What it left is shown no sooner than a part would be: hls.js leaves out a
+   * short last part of a segment that comes while it still appends the part before, and then never plays to the end.
+   */
   lost(): void {
     const state = this.#state;
     if (state.tag !== 'tapped') return;
     const atMs = performance.now();
-    this.#take(state.packager.interrupt(nowMs()), state.timeline);
+    const { packager, timeline } = state;
+    const dueMs = this.#partAtMs + this.ports.settings.partMs;
+    const remainder: Remainder = { outputs: packager.interrupt(nowMs()), timeline, dueMs };
     this.#vainAttempts = state.hasMedia ? 0 : this.#vainAttempts + 1;
     this.#silentSinceMs ??= atMs;
-    this.#state = { tag: 'away', nextAttemptMs: atMs + this.#retryMs(), attempting: false };
+    this.#state = { tag: 'away', nextAttemptMs: atMs + this.#retryMs(), attempting: false, remainder };
     state.source.close();
     this.ports.log.info(this.#fields(), 'a source is away');
     this.#endIfHopeless(atMs);
@@ -181,6 +195,7 @@ export class Packaging {
     if (atMs - this.lastAskedMs > this.ports.settings.idleMs) return this.end('idle');
     if (this.live.bytes > 2 * this.ports.settings.maxBytes) return this.end('too-large');
     if (state.tag === 'away') {
+      if (state.remainder !== undefined && atMs >= state.remainder.dueMs) this.#takeRemainder();
       this.#endIfHopeless(atMs);
       if (!state.attempting && atMs >= state.nextAttemptMs && this.#state === state) void this.#attempt();
       return;
@@ -193,6 +208,7 @@ export class Packaging {
   end(cause: EndCause): void {
     const state = this.#state;
     if (state.tag === 'ended') return;
+    this.#takeRemainder();
     this.#state = { tag: 'ended', cause, atMs: performance.now() };
     if (state.tag === 'tapped') {
       this.#take(state.packager.end(nowMs()), state.timeline);
@@ -242,6 +258,7 @@ export class Packaging {
       if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The stream can not be transcoded');
       return;
     }
+    this.#takeRemainder();
     const { video, audio } = source.plan;
     const packager = new RtpPackager({
       ...(video && { video: video.packaged }),
@@ -269,6 +286,14 @@ export class Packaging {
     this.#take(state.packager.push(kind, packet, nowMs()), state.timeline);
   }
 
+  #takeRemainder(): void {
+    const state = this.#state;
+    if (state.tag !== 'away' || state.remainder === undefined) return;
+    const { outputs, timeline } = state.remainder;
+    delete state.remainder;
+    this.#take(outputs, timeline);
+  }
+
   #take(outputs: readonly SegmentOutput[], timeline?: EpochTimeline): void {
     if (outputs.length === 0) return;
     const atMs = nowMs();
@@ -276,11 +301,14 @@ export class Packaging {
       if (output.kind === 'part') timeline?.place(output.data, output.programDateTimeMs);
     }
     for (const { part, endsAtMs } of this.live.add(outputs)) {
-      this.#silentSinceMs = undefined;
       this.#vainAttempts = 0;
-      if (this.#state.tag === 'tapped') this.#state.hasMedia = true;
+      if (this.#state.tag === 'tapped') {
+        this.#silentSinceMs = undefined;
+        this.#state.hasMedia = true;
+      }
       if (part.isDiscontinuity && part.index === 0 && this.#hasBegun) this.ports.countDiscontinuity();
       this.#hasBegun = true;
+      this.#partAtMs = performance.now();
       if (part.isIndependent) this.#keyFrameMs = performance.now();
       this.ports.metrics.partMade(atMs - endsAtMs, part.data.length);
     }
