@@ -52,10 +52,11 @@ export class AudioOnlyTimeline {
   }
 
   #writeDueParts(): void {
-    const { pacing, writer, segmentMs } = this.#context;
+    const { pacing, writer } = this.#context;
     while (pacing.dueMs !== undefined && pacing.isDue(this.#audio.endMs - this.#partStartMs!)) {
       // Half a millisecond less than due, so that rounding doesn't add a frame.
       this.#writePart(this.#partStartMs! + pacing.dueMs - 0.5);
+      const segmentMs = (writer.isFirst && this.#context.firstSegmentMs) || this.#context.segmentMs;
       if (writer.segmentMs(this.#partStartMs!) >= segmentMs * 0.95) writer.endSegment();
     }
   }

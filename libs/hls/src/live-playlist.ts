@@ -10,7 +10,7 @@ export interface PlaylistOptions {
   maxBytes?: number;
   /** Segments that left the playlist and can still be fetched by players that saw them. */
   graceSegments?: number;
-  /** In multiples of the part target; RFC 8216bis wants at least 2 and recommends 3. */
+  /** In multiples of the part target, 2.5 if not given; RFC 8216bis wants at least 2 and recommends 3. */
   partHoldBack?: number;
 }
 
@@ -77,7 +77,7 @@ export class LivePlaylist {
   constructor(options: PlaylistOptions) {
     const windowMs = TARGET_DURATIONS_IN_WINDOW * options.targetDurationS * 1000;
     const bounds = { windowMs, maxSegments: 120, maxBytes: 64 * 1024 * 1024, graceSegments: 3 };
-    this.#options = { ...bounds, partHoldBack: 3, ...options };
+    this.#options = { ...bounds, partHoldBack: 2.5, ...options };
   }
 
   /** Without a part there is nothing to tell yet: RFC 8216 wants no empty playlist. */

@@ -27,6 +27,7 @@ export class SegmentWriter {
   readonly #pacing: PartPacing;
   #outputs: SegmentOutput[] = [];
   #segment: OpenSegment | undefined;
+  readonly #firstMsn: number;
   #msn: number;
   #initId: number;
   #endMs = 0;
@@ -35,7 +36,7 @@ export class SegmentWriter {
 
   constructor(options: { pacing: PartPacing; firstMsn: number; firstInitId: number; continuesEarlier: boolean }) {
     this.#pacing = options.pacing;
-    this.#msn = options.firstMsn;
+    this.#firstMsn = this.#msn = options.firstMsn;
     this.#initId = options.firstInitId - 1;
     this.#isDiscontinuity = options.continuesEarlier;
   }
@@ -44,6 +45,11 @@ export class SegmentWriter {
     const outputs = this.#outputs;
     this.#outputs = [];
     return outputs;
+  }
+
+  /** Is the segment being written, or the next one, the very first? */
+  get isFirst(): boolean {
+    return this.#msn === this.#firstMsn;
   }
 
   /** Of the segment being written, up to `endMs`. */

@@ -152,6 +152,31 @@ describe('segments', () => {
     expectContinuous(source.parts, 1);
   });
 
+  it('begin with a short one if that is wished, and with key frames from the third on', () => {
+    const source = new Source({ firstSegmentMs: 600 });
+    source.play(13_000, { gopMs: 4_000 });
+    expect(source.segments.map((segment) => segment.durationMs)).toEqual([600, 3400, 4000, 4000]);
+    const begins = source.parts.filter((part) => part.index === 0).map((part) => part.isIndependent);
+    expect(begins).toEqual([true, false, true, true, true]);
+    expect(source.discontinuities).toEqual([]);
+    expectContinuous(source.parts, 1);
+  });
+
+  it('begin with key frames where the short first one is a GOP', () => {
+    const source = new Source({ firstSegmentMs: 600 });
+    source.play(3_700, { gopMs: 600 });
+    expect(source.segments.map((segment) => segment.durationMs)).toEqual([600, 1200, 1200]);
+  });
+
+  it('begin with a short one only once, not again after an interruption', () => {
+    const source = new Source({ firstSegmentMs: 600 });
+    source.play(3_100);
+    source.outputs.push(...source.segmenter.interrupt());
+    source.nowMs += 5_000;
+    source.play(2_100);
+    expect(source.segments.map((segment) => segment.durationMs)).toEqual([600, 400, 1000, 1000, 120, 1000, 1000]);
+  });
+
   it('carry the wall clock of their first picture', () => {
     const source = new Source();
     source.play(3_100);
@@ -350,6 +375,15 @@ describe('audio alone', () => {
     expect(source.segments.every((segment) => segment.durationMs === 1000)).toBe(true);
     expect(source.parts.every((part) => part.durationMs === 200 && part.isIndependent)).toBe(true);
     expectContinuous(source.parts, 2);
+  });
+
+  it('begins with a short segment if that is wished', () => {
+    const source = new Source({ video: undefined, audio: { codec: 'opus', channels: 2 }, firstSegmentMs: 600 });
+    for (let index = 0; index < 200; index++) {
+      source.audio();
+      source.nowMs += 20;
+    }
+    expect(source.segments.map((segment) => segment.durationMs)).toEqual([600, 1000, 1000, 1000]);
   });
 
   it('that pauses and returns goes on after a discontinuity', () => {

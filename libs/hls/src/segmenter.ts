@@ -22,6 +22,11 @@ export interface SegmenterOptions {
   segmentMs?: number;
   /** … and at the latest after this, key frame or not. Also how long a silent source is waited for. Whole seconds. */
   maxSegmentMs?: number;
+  /**
+   * The very first segment ends with the first part that brings it to so much, key frame or not, and the second with the
+   * next key frame: players begin with a finished segment only. Not given, the first is like all others.
+   */
+  firstSegmentMs?: number;
   /** How far audio may lag behind the video before silence takes its place. */
   audioPatienceMs?: number;
   /** Where a packager that continues an earlier one's playlist goes on; its first segment is then a discontinuity. */
@@ -48,6 +53,7 @@ export class Segmenter {
       pacing,
       segmentMs: options.segmentMs ?? 1_000,
       maxSegmentMs,
+      firstSegmentMs: options.firstSegmentMs,
     };
     const audio = options.audio && audioQueueOf(options.audio, options.audioPatienceMs ?? 500);
     if (options.video !== undefined) this.#timeline = new VideoTimeline(context, options.video, audio);

@@ -14,4 +14,5 @@ export interface TimelineContext {
   pacing: PartPacing;
   segmentMs: number;
   maxSegmentMs: number;
+  firstSegmentMs: number | undefined;
 }

@@ -56,6 +56,8 @@ export class VideoTimeline {
   /** Where the last epoch ended. */
   #end = 0;
   #needsKeyFrame = true;
+  /** The first segment ended within a GOP, in which the second began. */
+  #isWithinGop = false;
   /** Pictures were left out since the last one taken. */
   #hasDropped = false;
   #parameterSets: ParameterSets | undefined;
@@ -158,6 +160,7 @@ export class VideoTimeline {
       this.#context.writer.writeInit(tracks, track);
       this.#parameterSets = frame.parameterSets;
     }
+    this.#isWithinGop = false;
     this.#context.pacing.relearn();
     const frameTicks = Math.round(this.#timescale / (frameRateOf(track) ?? 30));
     const composition = (track.sps.reorderFrames ?? 0) * frameTicks;
@@ -196,18 +199,27 @@ export class VideoTimeline {
     this.#addSample(epoch.held, duration);
     epoch.lastDuration = duration;
     epoch.held = { dts, pts, isKeyFrame: frame.isKeyFrame, nalUnits: frame.nalUnits };
-    if (frame.isKeyFrame && this.#segmentMs(epoch, dts) >= segmentMs * 0.95) {
+    if (frame.isKeyFrame && (this.#isWithinGop || this.#segmentMs(epoch, dts) >= segmentMs * 0.95)) {
       this.#writePart(epoch, dts);
       writer.endSegment();
+      this.#isWithinGop = false;
     } else if (pacing.isDue(this.#ms(dts - epoch.partStart))) {
       this.#writePart(epoch, dts);
-      if (this.#isSegmentFull(dts + (pacing.targetMs * this.#timescale) / 1000)) writer.endSegment();
+      if (this.#isFirstLongEnough(dts)) {
+        writer.endSegment();
+        this.#isWithinGop = !frame.isKeyFrame;
+      } else if (this.#isSegmentFull(dts + (pacing.targetMs * this.#timescale) / 1000)) writer.endSegment();
     }
   }
 
   /** Of the open segment with the part not yet written. */
   #segmentMs(epoch: Epoch, end: number): number {
     return Math.max(this.#context.writer.segmentMs(this.#ms(end)), this.#ms(end - epoch.partStart));
+  }
+
+  #isFirstLongEnough(end: number): boolean {
+    const { writer, firstSegmentMs } = this.#context;
+    return firstSegmentMs !== undefined && writer.isFirst && writer.segmentMs(this.#ms(end)) >= firstSegmentMs * 0.95;
   }
 
   #isSegmentFull(end: number): boolean {

@@ -69,6 +69,8 @@ const MAX_RETRY_MS = 4_000;
 /** So often a source may be tapped in vain, one time after the other. */
 const MAX_VAIN_ATTEMPTS = 8;
 const KEY_FRAME_RETRY_MS = 1_000;
+/** Players wait for the first finished segment, and with less in it they would stall as soon as they have begun. */
+const PARTS_IN_FIRST_SEGMENT = 3;
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
@@ -266,6 +268,7 @@ export class Packaging {
       partMs: settings.partMs,
       segmentMs: settings.segmentMs,
       maxSegmentMs: settings.maxSegmentMs,
+      ...(!this.live.hasSegment && { firstSegmentMs: PARTS_IN_FIRST_SEGMENT * settings.partMs }),
       ...this.live.next,
     });
     this.#state = { tag: 'tapped', source, packager, timeline: timelineOf(source.plan), hasMedia: false };

@@ -107,7 +107,7 @@ export class Videos {
   async media(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging } = await this.#playlistOf(viewer, target, () => true);
     const { live } = packaging;
-    // Players, even those that take parts, refuse a playlist without a finished segment as empty.
+    // Players, even those that take parts, refuse a playlist without a finished segment as empty: the first one is short.
     if (!live.hasSegment) await this.#waitForStart(viewer, packaging, 'segment');
     const directives = {
       msn: viewer.query.get('_HLS_msn') ?? undefined,
