@@ -107,6 +107,7 @@ const localConsequence = (reason: EndReason): Consequence => {
     case EndReason.REPLACED:
     case EndReason.OWNER_LOST:
     case EndReason.SOURCE_FAILED:
+    case EndReason.NO_MEDIA:
     case EndReason.UNSPECIFIED:
       return 'retry';
     case EndReason.CLIENT:
@@ -115,7 +116,6 @@ const localConsequence = (reason: EndReason): Consequence => {
     case EndReason.ICE_TIMEOUT:
     case EndReason.ICE_LOST:
     case EndReason.DTLS_FAILED:
-    case EndReason.NO_MEDIA:
     case EndReason.STREAM_ENDED:
     case EndReason.SOURCE_TIMEOUT:
       return 'finish';

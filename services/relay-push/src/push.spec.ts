@@ -249,10 +249,13 @@ describe('the life of a push', () => {
     expect(server.heard).toContain('unPublishStream');
   });
 
-  it('waits for a source whose media node has died', async () => {
+  it.each([
+    ['whose media node has died', EndReason.NODE_LOST],
+    ['that brought no media for too long', EndReason.NO_MEDIA],
+  ])('waits for a source %s', async (_what, reason) => {
     await push();
     await published();
-    media.endStream('cam', EndReason.NODE_LOST);
+    media.endStream('cam', reason);
     await waitFor(async () => (await listed())?.status === 'PENDING', { what: 'waiting' });
     media.publish('cam');
     await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the relay' });
