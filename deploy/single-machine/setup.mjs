@@ -12,6 +12,7 @@ import { ensureNodePackages } from './setup/node-packages.mjs';
 import {
   canInstall,
   CHROMIUM,
+  CURL,
   FFMPEG,
   FIREFOX,
   installSystemPackages,
@@ -66,7 +67,7 @@ export async function setUp({ purpose, log }) {
 function neededPackages(purpose) {
   // Tests with a peer that can't be had are skipped, and say so.
   if (purpose === 'test')
-    return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : [])];
+    return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, CURL, ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : [])];
   return [
     ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),
     ...(process.env['NATS_URL'] ? [] : [NATS]),

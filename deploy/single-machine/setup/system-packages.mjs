@@ -22,6 +22,12 @@ export const CHROMIUM = {
 };
 /** @type {SystemPackage} */
 export const OPENSSL = { debian: 'openssl', programs: ['openssl'], elsewhere: 'openssl 3' };
+/**
+ * README's commands use it, and tests run these.
+ *
+ * @type {SystemPackage}
+ */
+export const CURL = { debian: 'curl', programs: ['curl'], elsewhere: 'curl' };
 
 /** @param {string} debian @param {string} element @returns {SystemPackage} */
 const gstreamerPlugin = (debian, element) => ({
