@@ -38,7 +38,10 @@ const SETTINGS = {
 };
 
 /** Starts weir as `npm start` does, with data of its own, on free ports. */
-export async function startBenchPlatform(log: (line: string) => void): Promise<BenchPlatform> {
+export async function startBenchPlatform(
+  log: (line: string) => void,
+  settings: Readonly<Record<string, string>> = SETTINGS,
+): Promise<BenchPlatform> {
   const dataDir = await mkdtemp(join(tmpdir(), 'weir-bench-'));
   const [httpPort = 0, rtspPort = 0] = await freePorts(2);
   const removeData = () => rm(dataDir, { recursive: true, force: true });
@@ -46,7 +49,7 @@ export async function startBenchPlatform(log: (line: string) => void): Promise<B
     dataDir,
     env: {
       ...process.env,
-      ...SETTINGS,
+      ...settings,
       WEIR_HTTP_PORT: String(httpPort),
       WEIR_RTSP_PORT: String(rtspPort),
       WEIR_MEDIA_PORT: String(await freePortRange(8)),

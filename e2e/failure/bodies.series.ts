@@ -1,0 +1,90 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ProcessName } from '@weir/single-machine';
+import { addressOf, RawClient } from './raw-client.js';
+import type { SeededRandom } from './seeded-random.js';
+import type { Series, SeriesContext, SeriesResult } from './series.js';
+import { VISIT_COLUMNS, visitCells, Visitors, type Visits } from './visitors.js';
+import { WatchedProcesses } from './watched-processes.js';
+
+interface Victim {
+  service: ProcessName;
+  /** Takes a body. */
+  post: string;
+  /** What the others ask the same service for. */
+  get: string;
+}
+
+const VICTIMS: readonly [Victim, ...Victim[]] = [
+  { service: 'wcs-signalling', post: '/rest-api/stream/find_all', get: '/rest-api/stream/find_all' },
+  { service: 'hls-packager', post: '/stream/', get: '/stream/' },
+  { service: 'relay-push', post: '/rest-api/pull/push', get: '/rest-api/pull/find_all' },
+  { service: 'robot-channel', post: '/channel/robots', get: '/channel/robots' },
+  { service: 'auth', post: '/auth/', get: '/.well-known/jwks.json' },
+];
+const BREAK_OFFS = ['reset', 'end', 'destroy'] as const;
+const MAX_BODY_BYTES = 4_096;
+/** More than this the others may not wait: a place that is taken by an unfinished body would cost them seconds. */
+const MAX_WAIT_MS = 2_000;
+
+/** Bodies that don't end, of one address at one service, and then are broken off all at once. */
+export const bodies: Series = {
+  name: 'bodies',
+  trials: { full: 5, short: 1 },
+  async run({ platform, short, trials, random, log }: SeriesContext): Promise<SeriesResult> {
+    const [count, windowMs] = short ? [330, 1_500] : [330, 5_000];
+    const port = Number(new URL(platform.httpUrl).port);
+    const rows: (string | number)[][] = [];
+    const broken: string[] = [];
+    const first = random.below(VICTIMS.length);
+    for (let trial = 1; trial <= trials; trial += 1) {
+      const victim = VICTIMS[(first + trial) % VICTIMS.length] ?? VICTIMS[0];
+      log(`${count} unfinished bodies for ${victim.service}`);
+      const processes = await WatchedProcesses.of(platform, ['gateway', victim.service]);
+      const others = new Visitors({
+        httpUrl: platform.httpUrl,
+        address: addressOf(random),
+        paths: [victim.get],
+        headers: { authorization: `Bearer ${platform.operatorKey}` },
+      });
+      const note = (what: string, visits: Visits) => {
+        rows.push([`${victim.service}, ${what}`, ...visitCells(visits), ...processes.peaksMib()]);
+        if (visits.failed > 0) broken.push(`${visits.failed} others got no answer of ${victim.service}, ${what}`);
+        if (visits.maxMs > MAX_WAIT_MS) broken.push(`others waited ${Math.round(visits.maxMs)} ms, ${what}`);
+      };
+      try {
+        note('quiet', await others.watch(windowMs));
+        const attackers = await RawClient.openMany(count, { port, address: addressOf(random) });
+        for (const attacker of attackers) attacker.send(unfinished(victim.post, random));
+        await delay(200);
+        note('unfinished bodies', await others.watch(windowMs));
+        for (const attacker of attackers) attacker.breakOff(random.pick(BREAK_OFFS));
+        note('bodies broken off', await others.watch(windowMs));
+        for (const attacker of attackers) attacker.breakOff('destroy');
+        broken.push(...(await processes.ended()));
+      } finally {
+        processes.close();
+      }
+    }
+    return {
+      tables: [
+        {
+          title: `${count} unfinished POST bodies of one address`,
+          columns: ['others, at', ...VISIT_COLUMNS, 'gateway MiB', 'service MiB'],
+          rows,
+          note: 'The memory is the most that each process took meanwhile.',
+        },
+      ],
+      broken,
+    };
+  },
+};
+
+/** The headers, and as much of the body as the random numbers say: all but the last byte at most. */
+function unfinished(path: string, random: SeededRandom): string {
+  const length = 2 + random.below(MAX_BODY_BYTES);
+  const sent = random.below(length - 1);
+  const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
+  return random.next() < 0.5
+    ? `${head}Content-Length: ${length}\r\n\r\n${'{'.repeat(sent)}`
+    : `${head}Transfer-Encoding: chunked\r\n\r\n${length.toString(16)}\r\n${'{'.repeat(sent)}`;
+}

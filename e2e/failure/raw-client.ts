@@ -1,0 +1,71 @@
+import { connect, type Socket } from 'node:net';
+
+export interface RawClientOptions {
+  port: number;
+  /** Of loopback, that this client comes from. */
+  address: string;
+}
+
+/** A client that says what it likes. */
+export class RawClient {
+  received = '';
+  closed = false;
+
+  private constructor(readonly socket: Socket) {
+    socket.setEncoding('latin1');
+    socket.on('data', (text: string) => {
+      this.received += text;
+    });
+    socket.on('error', () => undefined); // `close` follows
+    socket.on('close', () => {
+      this.closed = true;
+    });
+  }
+
+  static open({ port, address }: RawClientOptions): Promise<RawClient> {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ port, host: '127.0.0.1', localAddress: address, allowHalfOpen: true });
+      socket.once('error', reject);
+      socket.once('connect', () => {
+        socket.off('error', reject);
+        resolve(new RawClient(socket));
+      });
+    });
+  }
+
+  static openMany(count: number, options: RawClientOptions): Promise<RawClient[]> {
+    return Promise.all(Array.from({ length: count }, () => RawClient.open(options)));
+  }
+
+  /** Of the first answer; undefined while there is none. */
+  get statusCode(): number | undefined {
+    const code = /^HTTP\/1\.1 (\d{3}) /.exec(this.received)?.[1];
+    return code === undefined ? undefined : Number(code);
+  }
+
+  /** Nothing is waited for: a client that attacks doesn't care whether its bytes are taken. */
+  send(bytes: string | Uint8Array): void {
+    if (this.socket.writable) this.socket.write(bytes);
+  }
+
+  /** By a reset, or in order. */
+  breakOff(how: 'reset' | 'end' | 'destroy'): void {
+    switch (how) {
+      case 'reset':
+        this.socket.resetAndDestroy();
+        return;
+      case 'end':
+        this.socket.end();
+        return;
+      case 'destroy':
+        this.socket.destroy();
+        return;
+      default:
+        how satisfies never;
+    }
+  }
+}
+
+/** An address of loopback for one attack. What is limited for it is limited for nobody else. */
+export const addressOf = (random: { below(bound: number): number }): string =>
+  `127.${1 + random.below(250)}.${random.below(256)}.${1 + random.below(254)}`;
