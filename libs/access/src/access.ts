@@ -30,7 +30,7 @@ const claimsSchema = z.object({
   grants: z.array(z.object({ verb: z.string(), object: z.string() })),
 });
 
-/** The part of the bus by which a revocation is heard of at once. */
+/** The part of the bus by which the end of a credential is heard of at once. */
 export interface BusListener {
   subscribe<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -69,6 +69,7 @@ export class Access {
     this.#revocations = new Revocations(ports.redis, this.#nowMs);
     this.#apiKeys = new ExpiringMap(MAX_CACHED_KEYS, this.#nowMs);
     ports.bus.subscribe(AuthEvents.method.tokenRevoked, ({ tokenId }) => this.#revocations.note(tokenId));
+    ports.bus.subscribe(AuthEvents.method.keyRemoved, () => this.#apiKeys.clear());
   }
 
   /**
@@ -99,8 +100,13 @@ export class Access {
     const digest = createHash('sha256').update(key).digest('base64');
     const cached = this.#apiKeys.get(digest);
     if (cached !== undefined) return cached;
-    const { subject, tenant, grants } = await this.ports.bus.call(Auth.method.verifyApiKey, { key });
-    const principal: Principal = { subject, tenant, grants: knownGrants(grants), credential: { kind: 'key' } };
+    const { subject, tenant, grants, expiresAtMs } = await this.ports.bus.call(Auth.method.verifyApiKey, { key });
+    const principal: Principal = {
+      subject,
+      tenant,
+      grants: knownGrants(grants),
+      credential: { kind: 'key', ...(expiresAtMs > 0n && { expiresAtMs: Number(expiresAtMs) }) },
+    };
     this.#apiKeys.set(digest, principal, KEY_CACHE_MS);
     return principal;
   }

@@ -27,4 +27,8 @@ export class ExpiringMap<V> {
     const oldest = this.#entries.keys().next();
     if (!oldest.done) this.#entries.delete(oldest.value);
   }
+
+  clear(): void {
+    this.#entries.clear();
+  }
 }

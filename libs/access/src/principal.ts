@@ -3,7 +3,9 @@ import { fits, grantCovers, type Grant, type Verb } from './grants.js';
 
 /** How somebody proved who he is. */
 export type Credential =
-  { readonly kind: 'token'; readonly tokenId: string; readonly expiresAtMs: number } | { readonly kind: 'key' };
+  | { readonly kind: 'token'; readonly tokenId: string; readonly expiresAtMs: number }
+  /** Named by the principal's subject. */
+  | { readonly kind: 'key'; readonly expiresAtMs?: number | undefined };
 
 /** Who somebody is and what he may do. */
 export interface Principal {

@@ -12,10 +12,10 @@ export const revocationKey = (tokenId: string): string => `auth:revoked:${tokenI
 /** How long a token found unrevoked isn't looked up again: the most that a revocation can be late by. */
 const UNREVOKED_MS = 1_000;
 const REVOKED_MS = 60_000;
-const REDIS_TIMEOUT_MS = 1_000;
+export const REDIS_TIMEOUT_MS = 1_000;
 const MAX_CACHED = 10_000;
 
-const withTimeout = async <T>(work: Promise<T>, timeoutMs: number): Promise<T> => {
+export const withTimeout = async <T>(work: Promise<T>, timeoutMs: number): Promise<T> => {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);

@@ -1,6 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { API_KEY_PATTERN, type Grant } from '@weir/access';
-import { ErrorCode, WeirError } from '@weir/contracts';
+import type { Bus } from '@weir/bus';
+import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import { isTaken, readGrants, writeGrants, type Database, type DatabaseTransaction } from './database.js';
 import type { ApiKey } from './generated/client.js';
 import type { Tokens } from './tokens.js';
@@ -18,6 +19,14 @@ export interface NewApiKey {
   readonly label: string;
   readonly grants: readonly Grant[];
   readonly expiresAt?: Date;
+}
+
+export interface VerifiedKey {
+  readonly subject: string;
+  readonly tenant: string;
+  readonly grants: readonly Grant[];
+  /** 0: never. */
+  readonly expiresAtMs: number;
 }
 
 const ID_ALPHABET = 'abcdefghijklmnopqrstuvwxyz012345';
@@ -45,7 +54,13 @@ const isLive = (row: ApiKey, key: string): boolean =>
 
 /** The tenants' long-lived credentials for machines. Only their hashes are kept. */
 export class ApiKeys {
-  constructor(private readonly ports: { readonly database: Database; readonly tokens: Tokens }) {}
+  constructor(
+    private readonly ports: {
+      readonly database: Database;
+      readonly tokens: Tokens;
+      readonly bus: Pick<Bus, 'publish'>;
+    },
+  ) {}
 
   /** The key itself is in the answer and nowhere else. Throws ALREADY_EXISTS for a label that the tenant has. */
   async create(request: NewApiKey): Promise<ApiKeyRecord & { readonly key: string }> {
@@ -59,11 +74,16 @@ export class ApiKeys {
   }
 
   /** Throws UNAUTHENTICATED. */
-  async verify(key: string): Promise<{ readonly subject: string; readonly tenant: string; readonly grants: Grant[] }> {
+  async verify(key: string): Promise<VerifiedKey> {
     const id = idOf(key);
     const row = id === undefined ? null : await this.ports.database.apiKey.findUnique({ where: { id } });
     if (row === null || !isLive(row, key)) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The API key is not valid');
-    return { subject: `key:${row.id}`, tenant: row.tenantName, grants: readGrants(row.grants) };
+    return {
+      subject: `key:${row.id}`,
+      tenant: row.tenantName,
+      grants: readGrants(row.grants),
+      expiresAtMs: row.expiresAt?.getTime() ?? 0,
+    };
   }
 
   async list(tenant: string, limit: number): Promise<ApiKeyRecord[]> {
@@ -82,12 +102,13 @@ export class ApiKeys {
     return recordOf(row);
   }
 
-  /** Takes back the tokens made with it, too. Throws NOT_FOUND. */
+  /** Ends what was opened with it, and takes back the tokens made with it. Throws NOT_FOUND. */
   async remove(tenant: string, keyId: string): Promise<void> {
     await this.get(tenant, keyId);
     // First the tokens: when that fails, the key is still there for another try.
     await this.ports.tokens.revokeOfIssuer(`key:${keyId}`);
     await this.ports.database.apiKey.deleteMany({ where: { id: keyId, tenantName: tenant } });
+    this.ports.bus.publish(AuthEvents.method.keyRemoved, { keyId });
     await this.ports.tokens.revokeOfIssuer(`key:${keyId}`);
   }
 }

@@ -5,6 +5,7 @@ import { bootstrap, type BootstrapMode } from './bootstrap.js';
 import { serveBus } from './bus.js';
 import { bootstrapKey, type AuthConfig, type AuthContext } from './config.js';
 import { openDatabase, type Database } from './database.js';
+import { EndedCredentials } from './ended-credentials.js';
 import { LoginLimits } from './login-limits.js';
 import { Login } from './login.js';
 import { Passwords } from './passwords.js';
@@ -13,6 +14,7 @@ import { Tokens } from './tokens.js';
 import { Users } from './users.js';
 
 const PURGE_INTERVAL_MS = 10 * 60_000;
+const RESTORE_INTERVAL_MS = 2_000;
 
 const bootstrapMode = async (config: AuthConfig): Promise<BootstrapMode> => {
   if (!config.WEIR_SINGLE_MACHINE) {
@@ -51,7 +53,7 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
 
   const tokens = new Tokens({ database, redis, bus, keys });
   const users = new Users({ database, passwords, tokens });
-  const apiKeys = new ApiKeys({ database, tokens });
+  const apiKeys = new ApiKeys({ database, tokens, bus });
   const applications = new Applications({ database, bus });
   const limits = new LoginLimits(redis, {
     failuresPerUser: config.WEIR_AUTH_LOGIN_FAILURES_PER_USER,
@@ -61,8 +63,13 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
 
   let registrations: readonly Registration[] = [];
   let purgeTimer: NodeJS.Timeout | undefined;
+  let restoreTimer: NodeJS.Timeout | undefined;
   const restoreRevocations = (): void => {
     tokens.restoreRevocations().catch((err: unknown) => log.warn({ err }, 'revocations could not be restored'));
+  };
+  const restoreLostRevocations = (): void => {
+    if (redis.status !== 'ready') return;
+    tokens.restoreLostRevocations().catch((err: unknown) => log.warn({ err }, 'revocations could not be compared'));
   };
   const purge = (): void => {
     tokens.purge().catch((err: unknown) => log.warn({ err }, 'expired tokens could not be removed'));
@@ -70,14 +77,16 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
   return {
     ...{ database, keys, tokens, users, apiKeys, applications, passwords, limits, login },
     start: () => {
-      registrations = serveBus(bus, { applications, apiKeys, keys });
+      registrations = serveBus(bus, { applications, apiKeys, keys, ended: new EndedCredentials(database) });
       purgeTimer = setInterval(purge, PURGE_INTERVAL_MS);
-      // Redis may have come back without its data.
+      // Redis may have come back without its data, or lose it as it stands.
+      restoreTimer = setInterval(restoreLostRevocations, RESTORE_INTERVAL_MS);
       redis.on('ready', restoreRevocations);
       if (redis.status === 'ready') restoreRevocations();
     },
     close: async () => {
       clearInterval(purgeTimer);
+      clearInterval(restoreTimer);
       redis.off('ready', restoreRevocations);
       await Promise.all(registrations.map((registration) => registration.close()));
       await database.$disconnect();

@@ -111,6 +111,24 @@ describe('the single-machine mode', () => {
     });
   });
 
+  test.each([
+    ['a new password', () => single],
+    ['another mode', () => surroundings.env],
+  ])('ends the tokens of a log-in, and of the operator’s key, with %s', async (_what, next) => {
+    const tokens = await during(single, async (instance) => {
+      const { user, operator } = await credentials();
+      const login = await instance.request('POST', '/auth/', { body: user });
+      const body = { subject: 'page', role: 'operator', ttlS: 600 };
+      const minted = await instance.request('POST', '/auth/tokens', { as: operator.key, body });
+      return [login.json.ret.token, minted.json.token];
+    });
+    await rm(file);
+    await during(next(), async (instance) => {
+      const statusOf = async (as: string) => (await instance.request('GET', '/auth/users', { as })).status;
+      for (const token of tokens) await expect.poll(() => statusOf(token), { timeout: 10_000 }).toBe(401);
+    });
+  });
+
   test('makes what the file lacks and keeps the rest', async () => {
     await during(single, async () => undefined);
     const { user } = await credentials();

@@ -12,6 +12,7 @@ import {
 } from './credentials-file.js';
 import { writeGrants, type Database, type DatabaseTransaction } from './database.js';
 import type { Passwords } from './passwords.js';
+import { subjectOfUser } from './users.js';
 
 /** What the service makes for itself at its start. */
 export type BootstrapMode =
@@ -121,6 +122,7 @@ const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransactio
   }
   if (known !== null && (await passwords.verify(known.passwordHash, password))) return;
   const passwordHash = await passwords.hash(password);
+  if (known !== null) await revokeTokens(transaction, { subject: subjectOfUser(known.id) });
   await transaction.user.upsert({
     where: { username: DEMO_USERNAME },
     create: {
@@ -141,6 +143,17 @@ interface MadeKey {
   readonly demo: boolean;
 }
 
+/** With all that was made with them. Redis and whoever holds something open with one learn of it once this service runs. */
+const revokeTokens = async (
+  transaction: DatabaseTransaction,
+  of: { readonly subject: string } | { readonly issuer: string },
+): Promise<void> => {
+  const where = { ...of, revokedAt: null, expiresAt: { gt: new Date() } };
+  const rows = await transaction.token.findMany({ where, select: { id: true } });
+  await transaction.token.updateMany({ where, data: { revokedAt: new Date() } });
+  for (const { id } of rows) await revokeTokens(transaction, { issuer: `token:${id}` });
+};
+
 /** The key with this label is this one from now on. */
 const setKey = async (
   transaction: DatabaseTransaction,
@@ -149,6 +162,7 @@ const setKey = async (
 ): Promise<void> => {
   const known = await transaction.apiKey.findUnique({ where: { tenantName_label: { tenantName: tenant, label } } });
   if (known !== null && isSameKey(known, key)) return;
+  if (known !== null) await revokeTokens(transaction, { issuer: `key:${known.id}` });
   await transaction.apiKey.deleteMany({ where: { tenantName: tenant, label } });
   await insertApiKey(transaction, key, { tenant, label, grants }, demo);
 };
@@ -156,6 +170,10 @@ const setKey = async (
 /** A database that served a single machine before has a user and an open application that don't belong here. */
 const removeDemo = async ({ log }: BootstrapPorts, transaction: DatabaseTransaction): Promise<void> => {
   const where = { demo: true };
+  for (const { id } of await transaction.user.findMany({ where, select: { id: true } }))
+    await revokeTokens(transaction, { subject: subjectOfUser(id) });
+  for (const { id } of await transaction.apiKey.findMany({ where, select: { id: true } }))
+    await revokeTokens(transaction, { issuer: `key:${id}` });
   const users = await transaction.user.deleteMany({ where });
   const keys = await transaction.apiKey.deleteMany({ where });
   const applications = await transaction.application.deleteMany({ where });

@@ -1,13 +1,16 @@
+import { credentialRefIn } from '@weir/access';
 import type { Bus, Registration } from '@weir/bus';
 import { ApplicationPolicy, Auth, ErrorCode, WeirError } from '@weir/contracts';
 import type { ApiKeys } from './api-keys.js';
 import type { Application, Applications } from './applications.js';
 import { asWeirError } from '@weir/platform/database';
+import type { EndedCredentials } from './ended-credentials.js';
 import type { SigningKeys } from './signing-keys.js';
 
 export interface BusPorts {
   readonly applications: Applications;
   readonly apiKeys: ApiKeys;
+  readonly ended: EndedCredentials;
   readonly keys: SigningKeys;
 }
 
@@ -33,7 +36,7 @@ const mapped = async <T>(work: () => Promise<T>): Promise<T> => {
 /** What other services ask the auth service. */
 export const serveBus = (
   bus: Pick<Bus, 'serve'>,
-  { applications, apiKeys, keys }: BusPorts,
+  { applications, apiKeys, ended, keys }: BusPorts,
 ): readonly Registration[] => [
   bus.serve(Auth.method.getJwks, () => ({ json: JSON.stringify(keys.jwks) })),
   bus.serve(Auth.method.getApplication, ({ appKey }) =>
@@ -51,8 +54,16 @@ export const serveBus = (
   ),
   bus.serve(Auth.method.verifyApiKey, ({ key }) =>
     mapped(async () => {
-      const { subject, tenant, grants } = await apiKeys.verify(key);
-      return { subject, tenant, grants: grants.map(({ verb, object }) => ({ verb, object })) };
+      const { subject, tenant, grants, expiresAtMs } = await apiKeys.verify(key);
+      return {
+        subject,
+        tenant,
+        grants: grants.map(({ verb, object }) => ({ verb, object })),
+        expiresAtMs: BigInt(expiresAtMs),
+      };
     }),
+  ),
+  bus.serve(Auth.method.findEnded, ({ credentials }) =>
+    mapped(async () => ({ ended: await ended.among(credentials.map(credentialRefIn)) })),
   ),
 ];

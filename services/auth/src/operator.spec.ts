@@ -1,4 +1,4 @@
-import { Access, grant, grantsOfRole, type Grant } from '@weir/access';
+import { Access, credentialRefMessage, grant, grantsOfRole, type CredentialRef, type Grant } from '@weir/access';
 import { Bus } from '@weir/bus';
 import { ApplicationPolicy, Auth, AuthEvents, ErrorCode } from '@weir/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -454,6 +454,14 @@ describe('tokens', () => {
     expect(await codeOf(access.verifyToken(token))).toBe(ErrorCode.UNAUTHENTICATED);
   }, 20_000);
 
+  test('stay revoked when Redis is emptied as it stands', async () => {
+    const { token, tokenId } = await mint();
+    await as(keys.operator).post('/auth/revoke', { tokenId });
+    await instance.context.redis.flushall();
+    await expect.poll(() => instance.context.redis.exists(`auth:revoked:${tokenId}`), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => codeOf(access.verifyToken(token)), { timeout: 5_000 }).toBe(ErrorCode.UNAUTHENTICATED);
+  }, 20_000);
+
   test('can not be revoked without Redis, and the operator is told', async () => {
     const { token, tokenId } = await mint();
     await surroundings.redis.kill();
@@ -472,6 +480,48 @@ describe('tokens', () => {
     await instance.auth.tokens.purge();
     expect(await instance.auth.tokens.find('acme', old)).toBeUndefined();
     expect(await instance.auth.tokens.find('acme', young)).toBeDefined();
+  });
+});
+
+describe('credentials that others hold something open with', () => {
+  const endedAmong = async (...refs: CredentialRef[]): Promise<number[]> =>
+    (await client.call(Auth.method.findEnded, { credentials: refs.map(credentialRefMessage) })).ended;
+  const inAnHourMs = Date.now() + 3_600_000;
+
+  test('are told apart: revoked, expired and removed from those that hold', async () => {
+    const operator = as(keys.operator);
+    const mint = async () => (await operator.post('/auth/tokens', { subject: 'x', role: 'viewer', ttlS: 600 })).json;
+    const newKey = async (label: string) => (await operator.post('/auth/keys', { label, role: 'viewer' })).json;
+    const [kept, revoked] = [await mint(), await mint()];
+    const [held, removed, expired] = [await newKey('held'), await newKey('removed'), await newKey('expired')];
+    await operator.post('/auth/applications', { appKey: 'standing', policy: 'open' });
+    await operator.post('/auth/revoke', { tokenId: revoked.tokenId });
+    await operator.delete(`/auth/keys/${removed.keyId}`);
+    const past = { expiresAt: new Date(Date.now() - 1) };
+    await instance.auth.database.apiKey.update({ where: { id: expired.keyId }, data: past });
+    const token = ({ tokenId }: { tokenId: string }, expiresAtMs = inAnHourMs) =>
+      ({ kind: 'token', tokenId, expiresAtMs }) as const;
+    const key = ({ keyId }: { keyId: string }) => ({ kind: 'key', keyId }) as const;
+    const application = (appKey: string, tenant: string) => ({ kind: 'application', appKey, tenant }) as const;
+    const good = [token(kept), key(held), application('standing', 'acme')];
+    const bad = [
+      ...[token(revoked), token(kept, Date.now()), key(removed), key(expired)],
+      ...[application('standing', 'umbrella'), application('never', 'acme')],
+    ];
+    expect(await endedAmong(...good, ...bad)).toEqual(bad.map((_ref, index) => good.length + index));
+  });
+
+  test('that are keys are told to everybody when they are removed, and tokens live no longer than their key', async () => {
+    const told: string[] = [];
+    const listening = client.subscribe(AuthEvents.method.keyRemoved, ({ keyId }) => void told.push(keyId));
+    const body = { label: 'short', role: 'operator', ttlS: 600 };
+    const { key, keyId } = (await as(keys.operator).post('/auth/keys', body)).json;
+    expect((await as(key).post('/auth/tokens', { subject: 'x', role: 'viewer', ttlS: 3_600 })).status).toBe(400);
+    expect((await as(key).post('/auth/tokens', { subject: 'x', role: 'viewer', ttlS: 300 })).status).toBe(201);
+    await as(keys.operator).delete(`/auth/keys/${keyId}`);
+    await expect.poll(() => told).toContain(keyId);
+    expect(await codeOf(access.authenticate(key))).toBe(ErrorCode.UNAUTHENTICATED);
+    await listening.close();
   });
 });
 

@@ -69,7 +69,7 @@ export class TokensController {
   }
 
   #demandLife({ credential }: Principal, ttlS: number): void {
-    const ownLifeS = credential.kind === 'token' ? Math.floor((credential.expiresAtMs - Date.now()) / 1000) : Infinity;
+    const ownLifeS = Math.floor(((credential.expiresAtMs ?? Infinity) - Date.now()) / 1000);
     const longestS = Math.min(this.limit.maxTtlS, ownLifeS);
     if (ttlS <= longestS) return;
     throw new WeirError(ErrorCode.INVALID, 'The token would live too long', { ttlS: `at most ${longestS}` });

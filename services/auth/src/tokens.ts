@@ -34,6 +34,8 @@ export interface TokenRecord {
 
 /** Verifiers' clocks may be behind: the revocation outlives the token by this. */
 const REVOCATION_MARGIN_MS = 60_000;
+/** Goes with the revocations when Redis loses what it has. */
+const REVOCATIONS_TOLD = 'auth:revocations-told';
 /** An expired token's row is kept this long. */
 const KEEP_EXPIRED_MS = 60 * 60 * 1000;
 
@@ -47,7 +49,7 @@ const recordOf = (row: Token): TokenRecord => ({
 
 export interface TokenPorts {
   readonly database: Database;
-  readonly redis: Pick<Redis, 'set'>;
+  readonly redis: Pick<Redis, 'set' | 'exists'>;
   readonly bus: Pick<Bus, 'publish'>;
   readonly keys: SigningKeys;
 }
@@ -123,7 +125,13 @@ export class Tokens {
       where: { revokedAt: { not: null }, expiresAt: { gt: new Date() } },
     });
     for (const row of rows) await this.#writeRevocation(row);
+    await this.ports.redis.set(REVOCATIONS_TOLD, '1');
     return rows.length;
+  }
+
+  /** The same, only when Redis doesn't remember having been told. */
+  async restoreLostRevocations(): Promise<void> {
+    if ((await this.ports.redis.exists(REVOCATIONS_TOLD)) === 0) await this.restoreRevocations();
   }
 
   async purge(): Promise<number> {

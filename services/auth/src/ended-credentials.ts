@@ -1,0 +1,59 @@
+import type { CredentialRef } from '@weir/access';
+import type { Database } from './database.js';
+
+/** Tells which of the credentials that others hold something open with are no longer good. */
+export class EndedCredentials {
+  constructor(private readonly database: Database) {}
+
+  /** Places in the list. Rejects when the database can't be asked. */
+  async among(refs: readonly (CredentialRef | undefined)[]): Promise<number[]> {
+    const nowMs = Date.now();
+    const [revoked, keys, applications] = await Promise.all([
+      this.#revoked(refs.flatMap((ref) => (ref?.kind === 'token' ? [ref.tokenId] : []))),
+      this.#liveKeys(refs.flatMap((ref) => (ref?.kind === 'key' ? [ref.keyId] : []))),
+      this.#tenants(refs.flatMap((ref) => (ref?.kind === 'application' ? [ref.appKey] : []))),
+    ]);
+    const hasEnded = (ref: CredentialRef | undefined): boolean => {
+      switch (ref?.kind) {
+        case undefined:
+          return false;
+        case 'token':
+          return ref.expiresAtMs <= nowMs || revoked.has(ref.tokenId);
+        case 'key':
+          return !keys.has(ref.keyId);
+        case 'application':
+          return applications.get(ref.appKey) !== ref.tenant;
+        default:
+          return ref satisfies never;
+      }
+    };
+    return refs.flatMap((ref, index) => (hasEnded(ref) ? [index] : []));
+  }
+
+  async #revoked(ids: string[]): Promise<Set<string>> {
+    if (ids.length === 0) return new Set();
+    const rows = await this.database.token.findMany({
+      where: { id: { in: ids }, revokedAt: { not: null } },
+      select: { id: true },
+    });
+    return new Set(rows.map(({ id }) => id));
+  }
+
+  async #liveKeys(ids: string[]): Promise<Set<string>> {
+    if (ids.length === 0) return new Set();
+    const rows = await this.database.apiKey.findMany({
+      where: { id: { in: ids }, OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }] },
+      select: { id: true },
+    });
+    return new Set(rows.map(({ id }) => id));
+  }
+
+  async #tenants(appKeys: string[]): Promise<Map<string, string>> {
+    if (appKeys.length === 0) return new Map();
+    const rows = await this.database.application.findMany({
+      where: { appKey: { in: appKeys } },
+      select: { appKey: true, tenantName: true },
+    });
+    return new Map(rows.map(({ appKey, tenantName }) => [appKey, tenantName]));
+  }
+}
