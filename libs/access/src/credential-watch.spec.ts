@@ -19,7 +19,11 @@ let endedForAuth: Set<string>;
 let questions: number;
 let nowMs: number;
 
-const token = (tokenId: string, expiresAtMs = nowMs + 600_000): CredentialRef => ({ kind: 'token', tokenId, expiresAtMs });
+const token = (tokenId: string, expiresAtMs = nowMs + 600_000): CredentialRef => ({
+  kind: 'token',
+  tokenId,
+  expiresAtMs,
+});
 const key = (keyId: string): CredentialRef => ({ kind: 'key', keyId });
 const application: CredentialRef = { kind: 'application', appKey: 'doors', tenant: 'acme' };
 

@@ -149,7 +149,10 @@ export class CredentialWatch {
         if (answer.status === 'fulfilled') for (const name of answer.value) this.#end(name);
         else hasFailed = true;
         if (answer.status === 'rejected' && !this.#isTroubled)
-          this.ports.log.warn({ err: answer.reason }, 'open credentials could not be looked at; what is open stays open');
+          this.ports.log.warn(
+            { err: answer.reason },
+            'open credentials could not be looked at; what is open stays open',
+          );
         this.#isTroubled ||= answer.status === 'rejected';
       }
     }

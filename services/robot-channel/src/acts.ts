@@ -1,4 +1,4 @@
-import type { Principal } from '@weir/access';
+import { credentialRefOf, type Principal } from '@weir/access';
 import { isWeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { errOf, type AppRequest, type AppResult, type Outcome, type Problem } from '@weir/protocol-turing';
@@ -67,7 +67,9 @@ export class Acts {
     const started = await this.ports.streams.start({ tenant, robotId, camera: camera.name }, camera, asker);
     if (!started.ok) return started;
     const { nodeId, streamName } = started.ret;
-    const uri = await this.ports.media.playUrl(nodeId, { tenant, streamName }, this.ports.playUrlTtlMs);
+    const stream = { tenant, streamName };
+    const credential = credentialRefOf(principal);
+    const uri = await this.ports.media.playUrl(nodeId, stream, credential, this.ports.playUrlTtlMs);
     return { ok: true, ret: { uri, hls_uri: this.#hls(robot, camera.name), rtsp_uri: uri, stream: streamName } };
   }
 

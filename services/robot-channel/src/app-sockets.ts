@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { SpanStatusCode, trace } from '@opentelemetry/api';
-import type { Principal } from '@weir/access';
+import { credentialRefOf, type CredentialWatch, type Principal } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import {
   CLOSE,
@@ -16,7 +16,6 @@ import {
   type RequestRef,
 } from '@weir/protocol-turing';
 import type { Acts } from './acts.js';
-import type { CredentialHolder, CredentialWatch } from './credential-watch.js';
 import type { RobotMetrics } from './metrics.js';
 import type { PeerSocket, SocketListener } from './peer-socket.js';
 import type { RobotKey } from './presence.js';
@@ -34,25 +33,18 @@ export interface AppSocketPorts {
 const tracer = trace.getTracer('@weir/robot-channel');
 
 /** One app's socket: a machine and what it asks for. */
-export class AppSocket implements SocketListener, CredentialHolder {
+export class AppSocket implements SocketListener {
   readonly key = randomUUID();
   deadlineMs: number;
   #state: AppState;
-  #principal: Principal;
 
   constructor(
     private readonly socket: PeerSocket,
-    readonly credential: string,
-    principal: Principal,
+    private readonly principal: Principal,
     private readonly ports: AppSocketPorts,
   ) {
-    this.#principal = principal;
     this.#state = newApp(ports.settings, this.key, Date.now());
     this.deadlineMs = nextAppDeadlineMs(this.#state);
-  }
-
-  get principal(): Principal {
-    return this.#principal;
   }
 
   frame(text: string): void {
@@ -79,17 +71,13 @@ export class AppSocket implements SocketListener, CredentialHolder {
     this.#take({ type: 'terminate', code, reason });
   }
 
-  credentialConfirmed(principal: Principal): void {
-    this.#principal = principal;
-  }
-
   credentialEnded(): void {
     this.#take({ type: 'credential-ended' });
   }
 
   /** Told only to those who may know of the robot. */
   robotChanged({ tenant, robotId }: RobotKey, online: boolean): void {
-    if (!maySee(this.#principal, tenant, robotId)) return;
+    if (!maySee(this.principal, tenant, robotId)) return;
     const arg = { robot_id: robotId, status: online ? 'online' : 'robot_offline' } as const;
     this.#take({ type: 'event', event: { act: 'robot.state', arg } });
   }
@@ -132,7 +120,7 @@ export class AppSocket implements SocketListener, CredentialHolder {
   #ask(ref: RequestRef, request: AppRequest): void {
     tracer.startActiveSpan(`robot-channel ${request.act}`, { root: true }, (span) => {
       this.ports.acts
-        .perform(this.#principal, this.key, request)
+        .perform(this.principal, this.key, request)
         .then((outcome) => {
           if (!outcome.ok) span.setStatus({ code: SpanStatusCode.ERROR, message: outcome.err.dm });
           this.#take({ type: 'answered', ref, outcome });
@@ -144,7 +132,7 @@ export class AppSocket implements SocketListener, CredentialHolder {
 }
 
 export interface AppSocketsPorts {
-  readonly credentials: Pick<CredentialWatch, 'add' | 'remove'>;
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly socket: Omit<AppSocketPorts, 'ended'>;
 }
 
@@ -163,16 +151,16 @@ export class AppSockets {
     return this.#open.size;
   }
 
-  open(socket: PeerSocket, credential: string, principal: Principal): AppSocket {
-    const opened: AppSocket = new AppSocket(socket, credential, principal, {
+  open(socket: PeerSocket, principal: Principal): AppSocket {
+    const stopWatching = this.ports.credentials.watch([credentialRefOf(principal)], () => opened.credentialEnded());
+    const opened: AppSocket = new AppSocket(socket, principal, {
       ...this.ports.socket,
       ended: () => {
         this.#open.delete(opened);
-        this.ports.credentials.remove(opened);
+        stopWatching();
       },
     });
     this.#open.add(opened);
-    this.ports.credentials.add(opened);
     return opened;
   }
 

@@ -1,3 +1,4 @@
+import { credentialRefMessage } from '@weir/access';
 import type { Bus, Registration } from '@weir/bus';
 import {
   ErrorCode,
@@ -82,6 +83,9 @@ export const serveBus = (
     if (!command.success) throw new WeirError(ErrorCode.INVALID, 'No such command', { act });
     const socket = sockets.find({ tenant, robotId });
     if (socket === undefined) return refused(errOf('robot-offline'));
-    return commandReply(await socket.command(command.data, timeoutMs));
+    return {
+      ...commandReply(await socket.command(command.data, timeoutMs)),
+      credential: credentialRefMessage(socket.credential),
+    };
   }),
 ];

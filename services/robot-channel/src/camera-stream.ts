@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CredentialRef, CredentialWatch } from '@weir/access';
 import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { errOf, type Err, type Outcome, type RobotCommand } from '@weir/protocol-turing';
+import type { Commanded } from './commands.js';
 import { streamNameOf, type CameraRecord } from './fleet.js';
 import { errOfEnd, errOfFailure, type MediaClient, type Source, type StreamName } from './media.js';
 import type { RobotMetrics } from './metrics.js';
@@ -21,11 +23,12 @@ export interface Started {
 export interface CameraStreamPorts {
   readonly media: Pick<MediaClient, 'ingest' | 'evictOwn' | 'close' | 'find'>;
   /** Sends a command to the robot, wherever its socket is. Never rejects. */
-  readonly command: (robotId: string, command: RobotCommand, timeoutMs: number) => Promise<Outcome<unknown>>;
+  readonly command: (robotId: string, command: RobotCommand, timeoutMs: number) => Promise<Commanded>;
   /** Whether a command would find the robot. Throws when that can't be told. */
   readonly isReachable: () => Promise<boolean>;
   /** A node of which a session was just opened. */
   readonly watchNode: (nodeId: string) => void;
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
   readonly log: Logger;
   readonly nowMs: () => number;
@@ -43,6 +46,7 @@ export type EndCause =
   | 'draining'
   | 'ended-by-media'
   | 'robot-refused'
+  | 'credential-ended'
   | 'node-lost';
 
 type Phase =
@@ -93,6 +97,7 @@ export class CameraStream {
   #push: 'none' | 'asked' | 'acknowledged' = 'none';
   #pushUrl = '';
   #misses = 0;
+  #stopWatchingCredential: (() => void) | undefined;
   /** Why the start is of no use any more. */
   #cancelled: Err | undefined;
   readonly #media = signal<Outcome<undefined>>();
@@ -211,6 +216,7 @@ export class CameraStream {
       return this.ended;
     }
     this.#phase = { tag: 'ended' };
+    this.#stopWatchingCredential?.();
     this.ports.metrics.ended(cause);
     this.ports.log.info({ ...this.#about, cause }, 'stream ended');
     void this.#release().finally(() => this.#ended.resolve());
@@ -300,11 +306,20 @@ export class CameraStream {
     return isPictureMissing ? { ok: false, err: errOf('no-media') } : outcome;
   }
 
-  #commandStart(timeoutMs: number): Promise<Outcome<unknown>> {
+  async #commandStart(timeoutMs: number): Promise<Outcome<unknown>> {
     const { robotId, camera } = this.key;
     const token = { base_uri: this.#baseUri, uri: this.#pushUrl };
     const arg = { robot_id: robotId, camera, token };
-    return this.ports.command(robotId, { act: 'robot.start_stream', arg }, timeoutMs);
+    const { outcome, credential } = await this.ports.command(robotId, { act: 'robot.start_stream', arg }, timeoutMs);
+    if (credential !== undefined) this.#standOn(credential);
+    return outcome;
+  }
+
+  /** What the robot pushes ends with the credential of the socket by which it was told to. */
+  #standOn(credential: CredentialRef): void {
+    this.#stopWatchingCredential?.();
+    if (this.#phase.tag === 'ended') return;
+    this.#stopWatchingCredential = this.ports.credentials.watch([credential], () => void this.end('credential-ended'));
   }
 
   /** A path of its own for every stream, so that no robot takes a new one for one that it pushes already. */

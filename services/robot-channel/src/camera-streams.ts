@@ -1,3 +1,4 @@
+import type { CredentialWatch } from '@weir/access';
 import type { Bus } from '@weir/bus';
 import {
   ErrorCode,
@@ -26,6 +27,7 @@ export interface CameraStreamsPorts {
   readonly commands: Pick<Commands, 'send' | 'isReachable'>;
   readonly media: MediaClient;
   readonly watchNode: (nodeId: string) => void;
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
   readonly log: Logger;
   readonly commandTimeoutMs: number;
@@ -249,12 +251,13 @@ export class CameraStreams {
   }
 
   #streamPorts({ tenant, robotId }: CameraKey): CameraStreamPorts {
-    const { commands, media, watchNode, metrics, log, commandTimeoutMs, lingerMs } = this.ports;
+    const { commands, media, watchNode, credentials, metrics, log, commandTimeoutMs, lingerMs } = this.ports;
     return {
       media,
       command: (_robotId, command, timeoutMs) => commands.send({ tenant, robotId }, command, timeoutMs),
       isReachable: () => commands.isReachable({ tenant, robotId }),
       watchNode,
+      credentials,
       metrics,
       log,
       nowMs: Date.now,

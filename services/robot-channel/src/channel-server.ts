@@ -12,7 +12,7 @@ import type { PeerSocket, SocketListener } from './peer-socket.js';
 /** Whoever knows what is spoken on a path. */
 export interface Channel {
   /** Throws WeirError for whom it doesn't let in. */
-  admit(principal: Principal): Promise<(socket: PeerSocket, credential: string) => SocketListener>;
+  admit(principal: Principal): Promise<(socket: PeerSocket) => SocketListener>;
 }
 
 export interface ChannelServerOptions {
@@ -97,7 +97,7 @@ export class ChannelServer {
       const principal = await this.options.access.authenticate(credential);
       const open = await channel.admit(principal);
       if (!this.options.hasRoom()) return { status: 503, err: errOf('unavailable') };
-      return { open: (socket) => open(socket, credential) };
+      return { open };
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal.status >= 500) this.options.log.warn({ err: error, path }, 'a socket could not be admitted');

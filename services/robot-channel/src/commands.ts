@@ -1,7 +1,8 @@
+import { credentialRefIn, type CredentialRef } from '@weir/access';
 import type { Bus } from '@weir/bus';
 import { ErrorCode, isWeirError, RobotSockets as RobotSocketsContract, type RobotCommandReply } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
-import { errOf, type Outcome, type RobotCommand } from '@weir/protocol-turing';
+import { errOf, type Outcome, type Problem, type RobotCommand } from '@weir/protocol-turing';
 import type { Presence, RobotKey } from './presence.js';
 import type { RobotSockets } from './robot-sockets.js';
 
@@ -12,6 +13,13 @@ export interface CommandsPorts {
   readonly log: Pick<Logger, 'warn'>;
 }
 
+/** What came of a command. */
+export interface Commanded {
+  readonly outcome: Outcome<unknown>;
+  /** With what the robot's socket was opened; undefined when it wasn't found. */
+  readonly credential: CredentialRef | undefined;
+}
+
 const FORWARD_MARGIN_MS = 1_000;
 
 /** Robots can be commanded from every instance, whichever holds their sockets. */
@@ -19,17 +27,17 @@ export class Commands {
   constructor(private readonly ports: CommandsPorts) {}
 
   /** Never rejects; comes to an end with the time-out. */
-  async send(robot: RobotKey, command: RobotCommand, timeoutMs: number): Promise<Outcome<unknown>> {
+  async send(robot: RobotKey, command: RobotCommand, timeoutMs: number): Promise<Commanded> {
     const local = this.ports.sockets.find(robot);
-    if (local !== undefined) return local.command(command, timeoutMs);
+    if (local !== undefined) return { outcome: await local.command(command, timeoutMs), credential: local.credential };
     try {
       return await this.#forward(robot, command, timeoutMs);
     } catch (error) {
-      if (isWeirError(error, ErrorCode.DEADLINE)) return { ok: false, err: errOf('timeout') };
+      if (isWeirError(error, ErrorCode.DEADLINE)) return failed('timeout');
       // Its instance is dead, and the robot with it until it connects elsewhere.
-      if (isWeirError(error, ErrorCode.UNAVAILABLE)) return { ok: false, err: errOf('robot-offline') };
+      if (isWeirError(error, ErrorCode.UNAVAILABLE)) return failed('robot-offline');
       this.ports.log.warn({ err: error, ...robot }, 'a robot could not be reached');
-      return { ok: false, err: errOf('unavailable') };
+      return failed('unavailable');
     }
   }
 
@@ -38,12 +46,13 @@ export class Commands {
     return this.ports.sockets.find(robot) !== undefined || (await this.#holder(robot)) !== undefined;
   }
 
-  async #forward(robot: RobotKey, { act, arg }: RobotCommand, timeoutMs: number): Promise<Outcome<unknown>> {
+  async #forward(robot: RobotKey, { act, arg }: RobotCommand, timeoutMs: number): Promise<Commanded> {
     const instanceId = await this.#holder(robot);
-    if (instanceId === undefined) return { ok: false, err: errOf('robot-offline') };
+    if (instanceId === undefined) return failed('robot-offline');
     const request = { instanceId, ...robot, act, argJson: JSON.stringify(arg), timeoutMs };
     const deadlineMs = timeoutMs + FORWARD_MARGIN_MS;
-    return outcomeOf(await this.ports.bus.call(RobotSocketsContract.method.command, request, { deadlineMs }));
+    const reply = await this.ports.bus.call(RobotSocketsContract.method.command, request, { deadlineMs });
+    return { outcome: outcomeOf(reply), credential: credentialRefIn(reply.credential) };
   }
 
   /** A record of this instance itself is what is left of a socket that has just gone. */
@@ -52,6 +61,11 @@ export class Commands {
     return instanceId === this.ports.bus.instanceId ? undefined : instanceId;
   }
 }
+
+const failed = (problem: Problem): Commanded => ({
+  outcome: { ok: false, err: errOf(problem) },
+  credential: undefined,
+});
 
 const outcomeOf = ({ outcome }: RobotCommandReply): Outcome<unknown> => {
   switch (outcome.case) {

@@ -48,8 +48,8 @@ export const robotChannelSettings = {
   WEIR_ROBOT_MAX_BUFFERED_BYTES: countSetting(4 * 1024 * 1024, 64 * 1024).describe(
     'A robot or app that leaves more than this unread is dropped.',
   ),
-  WEIR_ROBOT_CREDENTIAL_CHECK_MS: millisecondsSetting(60_000, 100).describe(
-    'How often the token or key of an open socket is looked at again.',
+  WEIR_ROBOT_CREDENTIAL_CHECK_MS: millisecondsSetting(3_000, 100).describe(
+    'How late the end of a token or key may be noticed when the telling of it was lost.',
   ),
   WEIR_DEMO_ROBOTS: flagSetting(true).describe('Single-machine mode: the demo tenant has two simulated robots.'),
   ...outboundSettings,

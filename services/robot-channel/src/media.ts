@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { credentialRefMessage, type CredentialRef } from '@weir/access';
 import type { Bus } from '@weir/bus';
 import { EndReason, ErrorCode, isWeirError, Media, MediaRtp, type StreamInfo } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
@@ -90,9 +91,14 @@ export class MediaClient {
     }
   }
 
-  /** Throws WeirError. */
-  async playUrl(nodeId: string, { tenant, streamName }: StreamName, expiresInMs: number): Promise<string> {
-    const request = { nodeId, tenant, streamName, expiresInMs };
+  /** It ends with the credential of whom it is given to. Throws WeirError. */
+  async playUrl(
+    nodeId: string,
+    { tenant, streamName }: StreamName,
+    credential: CredentialRef,
+    expiresInMs: number,
+  ): Promise<string> {
+    const request = { nodeId, tenant, streamName, expiresInMs, credential: credentialRefMessage(credential) };
     return (await this.ports.bus.call(MediaRtp.method.signRtspUrl, request)).url;
   }
 }

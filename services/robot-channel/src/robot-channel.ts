@@ -1,5 +1,5 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Access, type Principal } from '@weir/access';
+import { Access, credentialRefOf, CredentialWatch, type Principal } from '@weir/access';
 import type { Registration } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { OutboundGuard } from '@weir/outbound';
@@ -11,7 +11,6 @@ import { CameraStreams, LEASE_TTL_MS } from './camera-streams.js';
 import { ChannelServer, type Channel } from './channel-server.js';
 import { Commands } from './commands.js';
 import { appSettings, MAX_PAYLOAD_BYTES, robotSettings, type RobotChannelContext } from './config.js';
-import { CredentialWatch } from './credential-watch.js';
 import { openDatabase, type Database } from './database.js';
 import { makeDemoRobots, removeDemoRobots } from './demo-robots.js';
 import { FencedRecords } from './fenced-records.js';
@@ -69,7 +68,7 @@ export class RobotChannel {
     this.fleet = new Fleet({ database, bus });
     this.#credentials = new CredentialWatch({
       bus,
-      access: this.access,
+      redis,
       log,
       intervalMs: config.WEIR_ROBOT_CREDENTIAL_CHECK_MS,
     });
@@ -109,6 +108,7 @@ export class RobotChannel {
       commands: new Commands({ bus, sockets: this.robots, presence: this.presence, log }),
       media,
       watchNode: (nodeId) => this.#nodes.expect(nodeId),
+      credentials: this.#credentials,
       metrics,
       log,
       commandTimeoutMs: config.WEIR_ROBOT_COMMAND_TIMEOUT_MS,
@@ -140,7 +140,7 @@ export class RobotChannel {
     });
     this.#server = new ChannelServer({
       channels: new Map<string, Channel>([
-        ['/channel/app', { admit: async (principal) => (socket, key) => this.apps.open(socket, key, principal) }],
+        ['/channel/app', { admit: async (principal) => (socket) => this.apps.open(socket, principal) }],
         ['/channel/robot', { admit: (principal) => this.#admitRobot(principal) }],
       ]),
       access: this.access,
@@ -204,7 +204,7 @@ export class RobotChannel {
     const robotId = boundRobot(principal);
     if (robotId === undefined) throw new WeirError(ErrorCode.FORBIDDEN, 'The credential is not bound to one robot');
     await this.fleet.get(tenant, robotId);
-    return (socket, credential) => this.robots.open({ tenant, robotId }, socket, credential, principal);
+    return (socket) => this.robots.open({ tenant, robotId }, socket, credentialRefOf(principal));
   }
 
   async #robotChanged(tenant: string, robotId: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Principal } from '@weir/access';
+import type { CredentialRef, CredentialWatch } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import {
   CLOSE,
@@ -15,11 +15,9 @@ import {
   type RobotSettings,
   type RobotState,
 } from '@weir/protocol-turing';
-import type { CredentialHolder, CredentialWatch } from './credential-watch.js';
 import type { RobotMetrics } from './metrics.js';
 import type { PeerSocket, SocketListener } from './peer-socket.js';
 import { nameOf, type HeldRobot, type Presence, type RobotKey } from './presence.js';
-import { boundRobot } from './rights.js';
 
 export interface RobotSocketPorts {
   readonly settings: RobotSettings;
@@ -37,28 +35,22 @@ interface Waiting {
 }
 
 /** One robot's socket: a machine, what it asks for, and who waits for what comes out of it. */
-export class RobotSocket implements SocketListener, CredentialHolder {
+export class RobotSocket implements SocketListener {
   deadlineMs: number;
   readonly key = randomUUID();
   readonly #waiting = new Map<CommandRef, Waiting>();
   #state: RobotState;
   #commanded = 0;
-  #principal: Principal;
 
   constructor(
     readonly robot: RobotKey,
     private readonly socket: PeerSocket,
-    readonly credential: string,
-    principal: Principal,
+    /** With what it was opened. */
+    readonly credential: CredentialRef,
     private readonly ports: RobotSocketPorts,
   ) {
-    this.#principal = principal;
     this.#state = newRobot(ports.settings, Date.now());
     this.deadlineMs = nextRobotDeadlineMs(this.#state);
-  }
-
-  get principal(): Principal {
-    return this.#principal;
   }
 
   get isOpen(): boolean {
@@ -97,12 +89,6 @@ export class RobotSocket implements SocketListener, CredentialHolder {
 
   terminate(code: CloseCode, reason: string): void {
     this.take({ type: 'terminate', code, reason });
-  }
-
-  credentialConfirmed(principal: Principal): void {
-    this.#principal = principal;
-    if (principal.tenant !== this.robot.tenant || boundRobot(principal) !== this.robot.robotId)
-      this.terminate(CLOSE.forbidden, 'The token is not for this robot');
   }
 
   credentialEnded(): void {
@@ -153,7 +139,7 @@ export class RobotSocket implements SocketListener, CredentialHolder {
 
 export interface RobotSocketsPorts {
   readonly presence: () => Pick<Presence, 'arrive' | 'leave' | 'renew'>;
-  readonly credentials: Pick<CredentialWatch, 'add' | 'remove'>;
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly socket: Omit<RobotSocketPorts, 'ended'>;
   readonly log: Logger;
   /** A robot has a new socket here. */
@@ -195,13 +181,16 @@ export class RobotSockets {
     return this.#current.get(nameOf(robot))?.socket;
   }
 
-  open(robot: RobotKey, socket: PeerSocket, credential: string, principal: Principal): RobotSocket {
-    const opened: RobotSocket = new RobotSocket(robot, socket, credential, principal, {
+  open(robot: RobotKey, socket: PeerSocket, credential: CredentialRef): RobotSocket {
+    const stopWatching = this.ports.credentials.watch([credential], () => opened.credentialEnded());
+    const opened: RobotSocket = new RobotSocket(robot, socket, credential, {
       ...this.ports.socket,
-      ended: () => this.#ended(opened),
+      ended: () => {
+        stopWatching();
+        this.#ended(opened);
+      },
     });
     this.#open.add(opened);
-    this.ports.credentials.add(opened);
     this.#arrive(opened).catch((error: unknown) => {
       // A robot that nobody could find again is better off trying anew.
       this.ports.log.warn({ err: error, ...robot }, 'a robot could not be entered in Redis');
@@ -247,7 +236,6 @@ export class RobotSockets {
 
   #ended(socket: RobotSocket): void {
     this.#open.delete(socket);
-    this.ports.credentials.remove(socket);
     const name = nameOf(socket.robot);
     const held = this.#current.get(name);
     if (held?.socket !== socket) return;

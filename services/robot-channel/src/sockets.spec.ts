@@ -94,7 +94,7 @@ describe('a token', () => {
     expect(await client.closes()).toBe(4401);
   });
 
-  it('that is a removed key closes what it opened, and one for something else, too', async () => {
+  it('that is a removed key closes what it opened, though nobody hears of the removal', async () => {
     await restart({ WEIR_ROBOT_CREDENTIAL_CHECK_MS: '100' });
     const keys = [
       around.auth.key(ofRobot('robot_dog_sr_20001')),
@@ -103,9 +103,8 @@ describe('a token', () => {
     const robots = await Promise.all(keys.map((key) => opened(Robot.open(service.wsUrl, key))));
     await waitFor(() => service.channel.robots.count === 2);
     around.auth.removeKey(keys[0]);
-    around.auth.changeKey(keys[1], ofRobot('robot_dog_sr_20001'));
     expect(await robots[0]?.closes()).toBe(4401);
-    expect(await robots[1]?.closes()).toBe(4403);
+    expect(service.channel.robots.count).toBe(1);
   });
 });
 
@@ -168,7 +167,7 @@ describe('a socket', () => {
         return sent.length * 3 * 1024 * 1024;
       },
     };
-    const client = service.channel.apps.open(unread, token, principal);
+    const client = service.channel.apps.open(unread, principal);
     client.frame('{"act":"robot.fly"}');
     expect(closes).toEqual([]);
     client.frame('{"act":"robot.fly"}');

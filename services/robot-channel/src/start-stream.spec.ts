@@ -9,6 +9,7 @@ import { Instance, Surroundings } from './spec/service.js';
 const ENV = {
   WEIR_ROBOT_COMMAND_TIMEOUT_MS: '1500',
   WEIR_ROBOT_LINGER_MS: '1000',
+  WEIR_ROBOT_CREDENTIAL_CHECK_MS: '200',
   WEIR_PUBLIC_URL: 'https://weir.example/',
 };
 
@@ -345,6 +346,21 @@ describe('a stream', () => {
     await isGone();
     again.behaviour = 'honest';
     expect((await client.start()).err?.ec).toBe(0);
+  });
+
+  it.each([
+    ['the same instance', () => here],
+    ['another instance', () => there],
+  ])('ends with the key of its robot, which was connected to %s and is not any more', async (_where, at) => {
+    const key = around.auth.key(ofRobot('r1'));
+    const dog = await opened(Robot.open(at().wsUrl, key, around.media));
+    await waitFor(async () => (await here.channel.presence.online('demo', ['r1'])).has('r1'));
+    const client = await app(here);
+    expect((await client.start()).err?.ec).toBe(0);
+    around.media.watch('r1/front', 1);
+    dog.end();
+    around.auth.removeKey(key);
+    await isGone();
   });
 
   it('ends when its camera is removed, and when it is to come from elsewhere', async () => {

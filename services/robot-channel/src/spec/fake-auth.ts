@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { TOKEN_AUDIENCE, TOKEN_ISSUER } from '@weir/access';
 import { Bus } from '@weir/bus';
-import { Auth, AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
+import { Auth, AuthEvents, ErrorCode, WeirError, type CredentialRef } from '@weir/contracts';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose';
 
 export interface GrantText {
@@ -13,6 +13,8 @@ export const everything: readonly GrantText[] = ['publish', 'play', 'relay', 're
   verb,
   object: '*',
 }));
+
+const idOf = (key: string): string => key.slice(5, 17);
 
 export const ofRobot = (robotId: string): readonly GrantText[] => [{ verb: 'publish', object: `${robotId}/*` }];
 
@@ -26,10 +28,15 @@ export class FakeAuth {
     jwks: string,
   ) {
     bus.serve(Auth.method.getJwks, () => ({ json: jwks }));
+    bus.serve(Auth.method.findEnded, ({ credentials }) => {
+      const live = new Set([...this.#keys.keys()].map(idOf));
+      const hasEnded = ({ kind }: CredentialRef) => kind.case === 'key' && !live.has(kind.value.keyId);
+      return { ended: credentials.flatMap((ref, index) => (hasEnded(ref) ? [index] : [])) };
+    });
     bus.serve(Auth.method.verifyApiKey, ({ key }) => {
       const found = this.#keys.get(key);
       if (found === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
-      return { subject: `key:${key.slice(5, 17)}`, tenant: found.tenant, grants: [...found.grants] };
+      return { subject: `key:${idOf(key)}`, tenant: found.tenant, grants: [...found.grants] };
     });
   }
 
@@ -69,10 +76,6 @@ export class FakeAuth {
 
   removeKey(key: string): void {
     this.#keys.delete(key);
-  }
-
-  changeKey(key: string, grants: readonly GrantText[]): void {
-    this.#keys.set(key, { tenant: 'demo', grants });
   }
 
   revoked(tokenId: string): void {
