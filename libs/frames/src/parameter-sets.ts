@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 
 import { BitReader, unescapeNalUnit } from './bit-reader.js';
+import { parseH264Sps } from './h264-sps.js';
+import { parseH265Sps } from './h265-sps.js';
 
 /**
  * The parameter sets that a key frame is decoded with: `sps[0]` is the one its first slice refers to. The object stays
@@ -76,8 +78,18 @@ export class ParameterSetStore {
     for (const key of ['sprop-parameter-sets', 'sprop-vps', 'sprop-sps', 'sprop-pps']) {
       const value = fmtp[key];
       if (typeof value !== 'string') continue;
-      for (const set of value.split(',')) this.add(new Uint8Array(Buffer.from(set.trim(), 'base64')));
+      for (const set of value.split(',')) this.add(withoutStartCode(Buffer.from(set.trim(), 'base64')));
     }
+  }
+
+  /** The sets by which a decoder could begin, before any picture has told which it needs; undefined while one is missing. */
+  get anyComplete(): ParameterSets | undefined {
+    for (const pps of this.#pps.values()) {
+      const spsId = this.#idsOf(pps, 'pps')?.parent;
+      const sps = spsId === undefined ? undefined : this.#sps.get(spsId);
+      if (sps !== undefined && isReadable(this.#codec, sps)) return this.#setsWith(sps, spsId);
+    }
+    return undefined;
   }
 
   /** Returns whether the NAL unit was a parameter set; a malformed one is taken out of the stream all the same. */
@@ -88,7 +100,7 @@ export class ParameterSetStore {
     if (ids === undefined || ids.own >= MAX_SETS_OF_A_KIND) return true;
     const sets = role === 'vps' ? this.#vps : role === 'sps' ? this.#sps : this.#pps;
     const known = sets.get(ids.own);
-    if (known === undefined || !equalBytes(known, nalUnit)) sets.set(ids.own, nalUnit.slice());
+    if (known === undefined || !equalBytes(known, nalUnit)) sets.set(ids.own, new Uint8Array(nalUnit));
     return true;
   }
 
@@ -102,14 +114,19 @@ export class ParameterSetStore {
     const pps = this.#pps.get(reader.unsignedExpGolomb());
     const spsId = pps && this.#idsOf(pps, 'pps')?.parent;
     const sps = spsId === undefined ? undefined : this.#sps.get(spsId);
-    if (sps === undefined || (this.#codec === 'H265' && this.#vps.size === 0)) return undefined;
-    const next: ParameterSets = {
+    const next = sps && this.#setsWith(sps, spsId);
+    if (next === undefined) return undefined;
+    if (this.#current === undefined || !equalSets(this.#current, next)) this.#current = next;
+    return this.#current;
+  }
+
+  #setsWith(sps: Uint8Array, spsId: number | undefined): ParameterSets | undefined {
+    if (this.#codec === 'H265' && this.#vps.size === 0) return undefined;
+    return {
       vps: [...this.#vps.values()],
       sps: [sps],
       pps: [...this.#pps.values()].filter((set) => this.#idsOf(set, 'pps')?.parent === spsId),
     };
-    if (this.#current === undefined || !equalSets(this.#current, next)) this.#current = next;
-    return this.#current;
   }
 
   #idsOf(nalUnit: Uint8Array, role: 'vps' | 'sps' | 'pps'): { own: number; parent: number } | undefined {
@@ -122,6 +139,15 @@ export class ParameterSetStore {
     const parent = role === 'pps' ? reader.unsignedExpGolomb() : 0;
     return reader.exhausted ? undefined : { own, parent };
   }
+}
+
+const isReadable = (codec: NalCodec, sps: Uint8Array): boolean =>
+  (codec === 'H264' ? parseH264Sps(sps) : parseH265Sps(sps)) !== undefined;
+
+/** Devices write it into the SDP. */
+function withoutStartCode(set: Uint8Array): Uint8Array {
+  const zeros = set.findIndex((byte) => byte !== 0);
+  return new Uint8Array(zeros >= 2 && set[zeros] === 1 ? set.subarray(zeros + 1) : set);
 }
 
 function skipH265ProfileTierLevel(reader: BitReader): void {

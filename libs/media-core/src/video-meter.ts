@@ -1,6 +1,7 @@
 import { readAv1 } from './av1.js';
 import { readH264 } from './h264.js';
-import type { VideoCodecName } from './negotiation.js';
+import { readH265 } from './h265.js';
+import { readJpeg } from './jpeg.js';
 import { parseRtp } from './rtp-packet.js';
 import type { FrameHint } from './video-frame.js';
 import { readVp8 } from './vp8.js';
@@ -12,12 +13,18 @@ export interface VideoSample {
   bps: number;
 }
 
-const READERS: Record<VideoCodecName, (payload: Uint8Array) => FrameHint> = {
+type Reader = (payload: Uint8Array) => FrameHint;
+
+const READERS: Readonly<Record<string, Reader>> = {
   H264: readH264,
+  H265: readH265,
+  JPEG: readJpeg,
   VP8: readVp8,
   VP9: readVp9,
   AV1: readAv1,
 };
+
+const readNothing: Reader = () => ({ isKeyFrame: false });
 
 /** Timestamps of frames that packets may still belong to when they come late or out of order. */
 const REMEMBERED_FRAMES = 16;
@@ -37,7 +44,12 @@ export class VideoMeter {
   private bytesSinceSample = 0;
   private sampledAtMs: number | undefined;
 
-  constructor(readonly codec: VideoCodecName) {}
+  private readonly read: Reader;
+
+  /** @param codec by its name in SDP. Of one that isn't known only the frames are counted. */
+  constructor(codec: string) {
+    this.read = READERS[codec] ?? readNothing;
+  }
 
   /** Returns true when the packet changed `width` or `height`. Garbage is ignored. */
   feed(rtpPacket: Uint8Array, nowMs: number): boolean {
@@ -47,7 +59,7 @@ export class VideoMeter {
     this.bytesSinceSample += rtpPacket.length;
     // Padding that a sender probes the bandwidth with.
     if (packet.payload.length === 0) return false;
-    const hint = READERS[this.codec](packet.payload);
+    const hint = this.read(packet.payload);
     this.countFrame(packet.timestamp, hint.isKeyFrame);
     if (!hint.dimensions) return false;
     const { width, height } = hint.dimensions;

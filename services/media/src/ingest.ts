@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { CodecsSchema, EndReason, MediaKind, TrackInfoSchema, type StreamInfo, type TrackInfo } from '@weir/contracts';
+import { CodecsSchema, EndReason, type StreamInfo } from '@weir/contracts';
 import { SourceClock } from '@weir/frames';
 import { encodingNameOf, type SdpTrack } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
@@ -107,14 +107,15 @@ export class IngestSession implements Session, StreamSource, StreamListener {
         this.end(EndReason.SOURCE_FAILED, 'the source came back with other media');
         return 'changed';
       }
-      for (const [index, { payloadType }] of usable.entries()) this.live[index]?.restart(payloadType, undefined);
+      for (const [index, { description, payloadType }] of usable.entries())
+        this.live[index]?.restart(description, payloadType);
+      this.stream.describeAnew();
     } else {
       this.live = usable.map(
         ({ description, payloadType }) =>
           new NativeTrack({
             description,
             payloadType,
-            ssrc: undefined,
             cname: this.identity.sessionId,
             clock: this.clock,
             transcoding: this.transcoder,
@@ -122,6 +123,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
             onKeyFrame: (atMs) => {
               for (const track of this.live) if (track.description.kind === 'audio') track.keepSince(atMs);
             },
+            onDescribed: () => this.stream?.describeAnew(),
             nowMs: this.options.nowMs,
           }),
       );
@@ -129,7 +131,6 @@ export class IngestSession implements Session, StreamSource, StreamListener {
         audio: descriptions.find(({ kind }) => kind === 'audio')?.codec ?? '',
         video: descriptions.find(({ kind }) => kind === 'video')?.codec ?? '',
       });
-      this.options.info.tracks = descriptions.map(trackInfo);
       this.stream = this.options.open(this);
     }
     this.enter({ tag: 'live', packets: 0 });
@@ -241,14 +242,12 @@ export function usableTracks(announced: readonly SdpTrack[]) {
   return usable;
 }
 
-export const trackInfo = ({ kind, codec, clockRate, channels, parameters }: TrackDescription): TrackInfo =>
-  create(TrackInfoSchema, {
-    kind: kind === 'video' ? MediaKind.VIDEO : MediaKind.AUDIO,
-    codec,
-    clockRate,
-    channels,
-    parameters: { ...parameters },
-  });
+/** Video tells in its stream how it is to be decoded; AAC tells it, and how its packets are made, only here. */
+const FIXED_PARAMETERS = ['config', 'sizelength', 'indexlength', 'indexdeltalength'];
 
 const sameMedium = (a: TrackDescription, b: TrackDescription | undefined): boolean =>
-  a.kind === b?.kind && a.codec === b.codec && a.clockRate === b.clockRate && a.channels === b.channels;
+  a.kind === b?.kind &&
+  a.codec === b.codec &&
+  a.clockRate === b.clockRate &&
+  a.channels === b.channels &&
+  FIXED_PARAMETERS.every((name) => a.parameters[name]?.toLowerCase() === b.parameters[name]?.toLowerCase());

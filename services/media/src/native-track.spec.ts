@@ -24,12 +24,12 @@ beforeEach(async () => {
   track = new NativeTrack({
     description: { kind: 'video', codec: 'H264', clockRate: 90_000, channels: 0, parameters: {} },
     payloadType: 96,
-    ssrc: undefined,
     cname: 'test',
     clock: new SourceClock(),
     transcoding: { lend: () => Promise.reject(new Error('nobody asks')) },
     maxOwnFeeds: 1,
     onKeyFrame: (atMs) => keyFramesAtMs.push(atMs),
+    onDescribed: () => undefined,
     nowMs: () => nowMs,
   });
   receiver.socket = createSocket('udp4', (packet) => received.push(packet)).bind(0, '127.0.0.1');

@@ -1,14 +1,19 @@
 import { createSocket, type Socket } from 'node:dgram';
 import {
+  ContinuedNumbering,
   createFrameAssembler,
   isBSlice,
-  parseH264Sps,
   parseRtcp,
   parseRtpPacket,
+  ParameterSetInserter,
+  parameterSetsOf,
+  withParameterSets,
+  writeSenderReport,
   type Frame,
   type FrameAssembler,
   type FrameCodec,
-  type NalFrame,
+  type NalCodec,
+  type ParameterSets,
   type SourceClock,
   type TrackClock,
 } from '@weir/frames';
@@ -38,7 +43,6 @@ export interface Transcoding {
 export interface NativeTrackOptions {
   description: TrackDescription;
   payloadType: number;
-  ssrc: number | undefined;
   cname: string;
   clock: SourceClock;
   transcoding: Transcoding;
@@ -46,6 +50,8 @@ export interface NativeTrackOptions {
   maxOwnFeeds: number;
   /** A key frame has come, whose first packet came then: other tracks keep what came since. */
   onKeyFrame(atMs: number): void;
+  /** The stream says of itself something else than was known. */
+  onDescribed(): void;
   nowMs(): number;
 }
 
@@ -61,12 +67,14 @@ interface SharedFeed {
 }
 
 /**
- * A track whose RTP comes into this process: an RTSP source's. Taps and RTSP players get its packets as they are. For
- * WebRTC players its frames are packed anew, untouched inside; only what WebRTC can't carry is transcoded, for them.
+ * A track whose RTP comes into this process: an RTSP source's. Taps and RTSP players get its packets as they are, with
+ * the parameter sets before each key frame. For WebRTC players its frames are packed anew, untouched inside; only what
+ * WebRTC can't carry is transcoded, for them.
  */
 export class NativeTrack implements Track {
-  readonly description: TrackDescription;
+  private described: TrackDescription;
   private readonly listeners = new Set<PacketListener>();
+  private readonly numbering: ContinuedNumbering;
   private assembler: FrameAssembler | undefined;
   private readonly clock: TrackClock;
   private readonly gop = new GopCache(GOP_LIMITS);
@@ -75,21 +83,35 @@ export class NativeTrack implements Track {
   private shared: SharedFeed | undefined;
   private ownFeeds = 0;
   private hasBFrames = false;
-  private parameterSets: NalFrame['parameterSets'];
+  private parameterSets: ParameterSets | undefined;
+  private sourcePayloadType: number;
+  private inserter: ParameterSetInserter | undefined;
   private closed = false;
 
   constructor(private readonly options: NativeTrackOptions) {
-    this.description = options.description;
-    this.clock = options.clock.track(options.description.clockRate);
-    this.assembler = this.newAssembler(options.payloadType, options.ssrc);
+    const { description } = options;
+    this.numbering = new ContinuedNumbering(description.clockRate);
+    this.sourcePayloadType = options.payloadType;
+    this.clock = options.clock.track(description.clockRate);
+    this.described = asItCanBeTold(description);
+    this.assembler = newAssembler(description);
+    this.inserter = inserterFor(description);
   }
 
-  /** The source has begun anew, under other numbers. */
-  restart(payloadType: number, ssrc: number | undefined): void {
-    this.options.payloadType = payloadType;
-    this.assembler = this.newAssembler(payloadType, ssrc);
+  /** The source has begun anew, under other numbers, which are led on, and perhaps with other parameter sets. */
+  restart(description: TrackDescription, payloadType: number): void {
+    this.sourcePayloadType = payloadType;
+    this.numbering.restart();
+    this.inserter = inserterFor(description);
+    this.parameterSets = undefined;
+    this.hasBFrames = false;
     this.gop.clear();
     this.recent.clear();
+    this.describe(asItCanBeTold(description));
+  }
+
+  get description(): TrackDescription {
+    return this.described;
   }
 
   /** The stream's key frame came then. */
@@ -108,7 +130,7 @@ export class NativeTrack implements Track {
       const parameters = {
         'packetization-mode': 1,
         'level-asymmetry-allowed': 1,
-        'profile-level-id': this.profileLevelId(),
+        'profile-level-id': this.description.parameters['profile-level-id'] ?? '42e01f',
       };
       return { kind, mimeType: 'video/H264', clockRate, parameters };
     }
@@ -132,18 +154,28 @@ export class NativeTrack implements Track {
     return this.feeds.size;
   }
 
-  /** What is no RTP is dropped here, so that nobody behind has to expect it. */
+  /** What is no RTP of the track is dropped here, so that nobody behind has to expect it. */
   push(packet: Buffer): void {
-    if (this.closed || parseRtpPacket(packet) === undefined) return;
-    for (const listener of this.listeners) listener.onRtp(packet);
-    this.recent.add(packet, this.options.nowMs());
-    for (const frame of this.assembler?.push(packet) ?? []) this.onFrame(frame);
+    if (this.closed || parseRtpPacket(packet)?.payloadType !== this.sourcePayloadType) return;
+    const nowMs = this.options.nowMs();
+    for (const bytes of this.inserter?.push(packet) ?? [packet]) {
+      const sent = toBuffer(this.numbering.packet(bytes, nowMs));
+      for (const listener of this.listeners) listener.onRtp(sent);
+      this.recent.add(sent, nowMs);
+      for (const frame of this.assembler?.push(sent) ?? []) this.onFrame(frame);
+    }
   }
 
+  /** Of what a source reports, its clock alone means something to others. */
   pushRtcp(packet: Buffer): void {
     if (this.closed) return;
-    for (const message of parseRtcp(packet)) if (message.kind === 'sender-report') this.clock.senderReport(message);
-    for (const listener of this.listeners) listener.onRtcp?.(packet);
+    for (const message of parseRtcp(packet)) {
+      const report = message.kind === 'sender-report' ? this.numbering.report(message) : undefined;
+      if (report === undefined) continue;
+      this.clock.senderReport(report);
+      const bytes = toBuffer(writeSenderReport(report));
+      for (const listener of this.listeners) listener.onRtcp?.(bytes);
+    }
   }
 
   async listen(listener: PacketListener): Promise<() => void> {
@@ -174,8 +206,8 @@ export class NativeTrack implements Track {
     const stop = await this.listen({ onRtp: send, onRtcp: send });
     return {
       caughtUp: sender.caughtUp,
-      payloadType: this.options.payloadType,
-      ssrc: this.assembler?.ssrc ?? this.options.ssrc ?? 0,
+      payloadType: this.payloadType,
+      ssrc: this.assembler?.ssrc ?? 0,
       close: () => {
         stop();
         sender.close();
@@ -195,20 +227,6 @@ export class NativeTrack implements Track {
     this.feeds.clear();
   }
 
-  private newAssembler(payloadType: number, ssrc: number | undefined): FrameAssembler | undefined {
-    const { codec, clockRate, channels, parameters } = this.description;
-    const known = FRAME_CODECS.find((name) => name.toLowerCase() === codec.toLowerCase());
-    if (known === undefined) return undefined;
-    return createFrameAssembler({
-      codec: known,
-      clockRate,
-      parameters,
-      payloadType,
-      ...(channels > 0 ? { channels } : {}),
-      ...(ssrc === undefined ? {} : { ssrc }),
-    });
-  }
-
   private onFrame(frame: Frame): void {
     this.clock.arrived(frame.rtpTimestamp, this.options.nowMs());
     if (frame.kind === 'video') {
@@ -218,7 +236,8 @@ export class NativeTrack implements Track {
         if (atMs !== undefined) this.options.onKeyFrame(atMs);
       }
       if ('nalUnits' in frame) {
-        this.parameterSets = frame.parameterSets ?? this.parameterSets;
+        if (frame.parameterSets !== undefined && frame.parameterSets !== this.parameterSets)
+          this.decodedWith(frame.codec, frame.parameterSets);
         if (frame.codec === 'H264' && frame.nalUnits.some(isBSlice)) this.hasBFrames = true;
       }
     }
@@ -227,11 +246,18 @@ export class NativeTrack implements Track {
       else feed.send(frame);
   }
 
-  private profileLevelId(): string {
-    const sps = this.parameterSets?.sps[0];
-    if (sps !== undefined && parseH264Sps(sps) !== undefined && sps.length > 3)
-      return Buffer.from(sps.subarray(1, 4)).toString('hex');
-    return this.description.parameters['profile-level-id'] ?? '42e01f';
+  private decodedWith(codec: NalCodec, sets: ParameterSets): void {
+    this.parameterSets = sets;
+    const { description } = this;
+    this.describe({ ...description, parameters: withParameterSets(codec, description.parameters, sets) });
+    this.options.onDescribed();
+  }
+
+  private describe(description: TrackDescription): void {
+    const webRtcBefore = JSON.stringify(this.webRtcCodec);
+    this.described = description;
+    // Who comes now is promised another profile than that of the feed that others share.
+    if (JSON.stringify(this.webRtcCodec) !== webRtcBefore) this.shared = undefined;
   }
 
   private async lendOwn(to: RouterLease): Promise<LentTrack> {
@@ -322,6 +348,36 @@ export class NativeTrack implements Track {
     this.feeds.delete(feed);
     feed.close();
   }
+}
+
+const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+const nalCodecOf = (codec: string): NalCodec | undefined => NAL_CODECS.find((known) => known === codec);
+const NAL_CODECS: readonly NalCodec[] = ['H264', 'H265'];
+
+/** The parameter sets of its SDP are handed on only where they are whole. */
+function asItCanBeTold(description: TrackDescription): TrackDescription {
+  const codec = nalCodecOf(description.codec);
+  if (codec === undefined) return description;
+  const { parameters } = description;
+  return { ...description, parameters: withParameterSets(codec, parameters, parameterSetsOf(codec, parameters)) };
+}
+
+function inserterFor({ codec, parameters }: TrackDescription): ParameterSetInserter | undefined {
+  const nalCodec = nalCodecOf(codec);
+  return nalCodec && new ParameterSetInserter(nalCodec, parameters);
+}
+
+function newAssembler(description: TrackDescription): FrameAssembler | undefined {
+  const { codec, clockRate, channels, parameters } = description;
+  const known = FRAME_CODECS.find((name) => name.toLowerCase() === codec.toLowerCase());
+  if (known === undefined) return undefined;
+  return createFrameAssembler({
+    codec: known,
+    clockRate,
+    parameters,
+    ...(channels > 0 ? { channels } : {}),
+  });
 }
 
 const FRAME_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'mpeg4-generic', 'PCMU', 'PCMA'];

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { parseH264Sps, parseRtcp, writeSenderReport } from '@weir/frames';
+import { ErrorCode, isWeirError } from '@weir/contracts';
+import { parameterSetsOf, parseRtcp, withParameterSets, writeSenderReport, type ParameterSets } from '@weir/frames';
 import { parseFormat, type TrackDescription as SdpTrackDescription } from '@weir/protocol-rtsp';
 import { nextKeyFrame } from './key-frame.js';
 import type { Playback } from './rtsp-connection.js';
@@ -15,15 +16,12 @@ const CODECS = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'MPEG4-GENERIC', 'PCMU', '
 const playableTracks = (stream: Stream): Track[] =>
   stream.source.tracks.filter(({ description }) => CODECS.includes(description.codec));
 
-/**
- * A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. H.264 is described with its parameter sets, for
- * which a key frame may have to be waited for.
- */
+/** A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. */
 export const describeForRtsp = (stream: Stream): Promise<SdpTrackDescription[]> =>
   Promise.all(
     playableTracks(stream).map(async (track, index) => {
       const { kind, codec, clockRate, channels } = track.description;
-      const parameters = new Map(Object.entries(await parametersOf(track)));
+      const parameters = new Map(Object.entries(await parametersOf(track, stream.info.ready)));
       return {
         kind,
         format: parseFormat(codec, parameters),
@@ -34,21 +32,32 @@ export const describeForRtsp = (stream: Stream): Promise<SdpTrackDescription[]> 
     }),
   );
 
-async function parametersOf(track: Track): Promise<Record<string, string>> {
+/** Of H.264 and H.265 with the parameter sets that the stream has now, for which a key frame may have to be waited for. */
+async function parametersOf(track: Track, isFlowing: boolean): Promise<Record<string, string>> {
   const { codec, parameters } = track.description;
-  if (codec !== 'H264' || parameters['sprop-parameter-sets'] !== undefined) return parameters;
-  const frame = await nextKeyFrame(track, 'H264', PARAMETER_SETS_TIMEOUT_MS);
-  if (!('nalUnits' in frame) || frame.parameterSets === undefined) return parameters;
-  const { sps, pps } = frame.parameterSets;
-  const [first] = sps;
-  return {
-    ...parameters,
-    'packetization-mode': '1',
-    'sprop-parameter-sets': [...sps, ...pps].map((set) => Buffer.from(set).toString('base64')).join(','),
-    ...(first !== undefined && parseH264Sps(first) !== undefined
-      ? { 'profile-level-id': Buffer.from(first.subarray(1, 4)).toString('hex') }
-      : {}),
-  };
+  if (codec !== 'H264' && codec !== 'H265') return { ...parameters };
+  const packetization: Record<string, string> = codec === 'H264' ? { 'packetization-mode': '1' } : {};
+  if (parameterSetsOf(codec, parameters) !== undefined) return { ...packetization, ...parameters };
+  return withParameterSets(
+    codec,
+    { ...packetization, ...parameters },
+    await nextParameterSets(track, codec, isFlowing),
+  );
+}
+
+/** A camera's next key frame may be a minute away: then a player, too, finds the sets in the stream. */
+async function nextParameterSets(
+  track: Track,
+  codec: 'H264' | 'H265',
+  isFlowing: boolean,
+): Promise<ParameterSets | undefined> {
+  try {
+    const frame = await nextKeyFrame(track, codec, PARAMETER_SETS_TIMEOUT_MS);
+    return 'nalUnits' in frame ? frame.parameterSets : undefined;
+  } catch (error) {
+    if (isFlowing && isWeirError(error, ErrorCode.UNAVAILABLE)) return undefined;
+    throw error;
+  }
 }
 
 /** A stream's packets for one RTSP player, under the numbers that its description gave. */

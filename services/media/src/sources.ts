@@ -16,7 +16,7 @@ import { parseRtspUrl } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';
-import { IngestSession, trackInfo } from './ingest.js';
+import { IngestSession } from './ingest.js';
 import type { SessionNotifier } from './notifier.js';
 import { FeedLink } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
@@ -24,7 +24,7 @@ import { rtspPath, type RtspAccess } from './rtsp-access.js';
 import { RtspPull } from './rtsp-pull.js';
 import { PublisherSession } from './session.js';
 import { TapSession } from './taps.js';
-import type { SentTrack, Track } from './track.js';
+import { trackInfo, type SentTrack, type Track } from './track.js';
 import { MEDIA_SOCKET_BUFFERS } from './worker-pool.js';
 
 export interface SourcesOptions {

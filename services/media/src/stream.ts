@@ -1,7 +1,7 @@
 import type { StreamInfo, EndReason, StreamSignal } from '@weir/contracts';
 import { VideoMeter } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
-import type { Track } from './track.js';
+import { trackInfo, type Track } from './track.js';
 import type { MediaWorker } from './worker-pool.js';
 
 /** Where a stream's media come from. The stream closes it when it ends. */
@@ -52,9 +52,9 @@ export class Stream {
     this.info = options.info;
     this.source = options.source;
     this.startedMs = options.nowMs();
+    this.info.tracks = this.source.tracks.map(({ description }) => trackInfo(description));
     const video = this.track('video');
-    const codec = METERED.find((metered) => metered === video?.description.codec);
-    if (codec !== undefined) this.videoMeter = new VideoMeter(codec);
+    if (video !== undefined) this.videoMeter = new VideoMeter(video.description.codec);
   }
 
   track(kind: mediasoup.MediaKind): Track | undefined {
@@ -88,6 +88,13 @@ export class Stream {
   /** Takes the measure of the last interval; called about once a second. */
   measure(nowMs: number): void {
     this.fps = this.videoMeter?.sample(nowMs).fps ?? 0;
+  }
+
+  /** What the source says of its media has changed. */
+  describeAnew(): void {
+    if (this.ended) return;
+    this.info.tracks = this.source.tracks.map(({ description }) => trackInfo(description));
+    this.options.onChanged(this);
   }
 
   /** The source's media flow. */
@@ -154,6 +161,3 @@ export class Stream {
     for (const listener of this.listeners) listener.onVideoSize(meter.width, meter.height);
   }
 }
-
-/** The codecs whose frames can be counted in their packets. */
-const METERED = ['H264', 'VP8', 'VP9', 'AV1'] as const;

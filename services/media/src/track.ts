@@ -1,3 +1,5 @@
+import { create } from '@bufbuild/protobuf';
+import { MediaKind, TrackInfoSchema, type TrackInfo } from '@weir/contracts';
 import type { StreamCodec } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
@@ -69,3 +71,12 @@ export interface Track {
   sendTo(address: UdpAddress, options: SendOptions): Promise<SentTrack>;
   close(): void;
 }
+
+export const trackInfo = ({ kind, codec, clockRate, channels, parameters }: TrackDescription): TrackInfo =>
+  create(TrackInfoSchema, {
+    kind: kind === 'video' ? MediaKind.VIDEO : MediaKind.AUDIO,
+    codec,
+    clockRate,
+    channels,
+    parameters: { ...parameters },
+  });

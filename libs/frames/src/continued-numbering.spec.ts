@@ -1,0 +1,67 @@
+import { Buffer } from 'node:buffer';
+
+import { describe, expect, it } from 'vitest';
+
+import { ContinuedNumbering, parseRtpPacket, type SenderReport, writeRtpPacket } from './index.js';
+
+const CLOCK_RATE = 90_000;
+const PAYLOAD = Uint8Array.of(1, 2, 3);
+
+interface Sent {
+  sequenceNumber: number;
+  timestamp: number;
+  payloadType?: number;
+  ssrc?: number;
+}
+
+const packet = ({ payloadType = 96, ssrc = 7, ...rest }: Sent) =>
+  Buffer.from(writeRtpPacket({ payloadType, ssrc, marker: true, ...rest }, PAYLOAD));
+
+const numbers = (bytes: Uint8Array) => {
+  const parsed = parseRtpPacket(bytes);
+  return [parsed?.sequenceNumber, parsed?.timestamp, parsed?.payloadType, parsed?.ssrc];
+};
+
+const report = (rtpTimestamp: number, ssrc: number): SenderReport => ({
+  kind: 'sender-report',
+  ssrc,
+  ntpMs: 5_000,
+  rtpTimestamp,
+  packetCount: 1,
+  octetCount: 1,
+});
+
+describe('the numbers of a source', () => {
+  it('stay what they are as long as it goes on, and its packets with them', () => {
+    const numbering = new ContinuedNumbering(CLOCK_RATE);
+    const packets = [
+      { sequenceNumber: 0xffff, timestamp: 0xffffff00 },
+      { sequenceNumber: 0, timestamp: 3_000 },
+    ].map(packet);
+    expect(packets.map((bytes) => numbering.packet(bytes, 0))).toEqual(packets);
+  });
+
+  it('follow on when it begins anew, with one left out, and its time went on meanwhile', () => {
+    const numbering = new ContinuedNumbering(CLOCK_RATE);
+    numbering.packet(packet({ sequenceNumber: 0xfffe, timestamp: 0xffff_ffff }), 1_000);
+    numbering.restart();
+    const anew = (sequenceNumber: number, timestamp: number, nowMs: number) =>
+      numbers(numbering.packet(packet({ sequenceNumber, timestamp, payloadType: 99, ssrc: 8 }), nowMs));
+    expect(anew(500, 70_000, 3_000)).toEqual([0, 179_999, 96, 7]);
+    expect(anew(501, 73_000, 3_033)).toEqual([1, 182_999, 96, 7]);
+    expect(anew(499, 67_000, 3_040)).toEqual([0xffff, 176_999, 96, 7]);
+    numbering.restart();
+    expect(anew(9, 9, 3_133)).toEqual([3, 191_999, 96, 7]);
+  });
+
+  it('are those of its reports too, of which none counts before its first packet', () => {
+    const numbering = new ContinuedNumbering(CLOCK_RATE);
+    expect(numbering.report(report(10, 7))).toBeUndefined();
+    numbering.packet(packet({ sequenceNumber: 1, timestamp: 1_000 }), 0);
+    expect(numbering.report(report(10, 7))).toEqual(report(10, 7));
+    numbering.restart();
+    expect(numbering.report(report(10, 8))).toBeUndefined();
+    numbering.packet(packet({ sequenceNumber: 1, timestamp: 50_000, ssrc: 8 }), 1_000);
+    expect(numbering.report(report(50_000, 8))).toEqual(report(91_000, 7));
+  });
+});

@@ -1,0 +1,51 @@
+import { Buffer } from 'node:buffer';
+
+import { parseH264Sps } from './h264-sps.js';
+import { type NalCodec, type ParameterSets, ParameterSetStore } from './parameter-sets.js';
+
+type Fmtp = Readonly<Record<string, string>>;
+
+/** What only repeats what the sets say, and may contradict them. */
+const TOLD_BY_SETS: Readonly<Record<NalCodec, readonly string[]>> = {
+  H264: ['sprop-parameter-sets'],
+  H265: [
+    ...['sprop-vps', 'sprop-sps', 'sprop-pps', 'profile-space', 'profile-id', 'tier-flag', 'level-id'],
+    ...['interop-constraints', 'profile-compatibility-indicator'],
+  ],
+};
+
+/** The sets that a description tells, if it tells all that a decoder needs. Sources hand out halves, and empty ones. */
+export const parameterSetsOf = (codec: NalCodec, fmtp: Fmtp): ParameterSets | undefined =>
+  new ParameterSetStore(codec, fmtp).anyComplete;
+
+/** The description with these sets instead of its own, and with a profile that is theirs; without any if they are unknown. */
+export function withParameterSets(
+  codec: NalCodec,
+  fmtp: Fmtp,
+  sets: ParameterSets | undefined,
+): Record<string, string> {
+  const others = Object.fromEntries(Object.entries(fmtp).filter(([name]) => !TOLD_BY_SETS[codec].includes(name)));
+  if (sets === undefined) return others;
+  const base64 = (units: readonly Uint8Array[]) => units.map((unit) => Buffer.from(unit).toString('base64')).join(',');
+  switch (codec) {
+    case 'H264': {
+      const [sps] = sets.sps;
+      return {
+        ...others,
+        'sprop-parameter-sets': base64([...sets.sps, ...sets.pps]),
+        ...(sps !== undefined && parseH264Sps(sps) !== undefined
+          ? { 'profile-level-id': Buffer.from(sps.subarray(1, 4)).toString('hex') }
+          : {}),
+      };
+    }
+    case 'H265':
+      return {
+        ...others,
+        'sprop-vps': base64(sets.vps),
+        'sprop-sps': base64(sets.sps),
+        'sprop-pps': base64(sets.pps),
+      };
+    default:
+      return codec satisfies never;
+  }
+}
