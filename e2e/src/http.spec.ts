@@ -83,6 +83,53 @@ describe('the platform over HTTP', () => {
     await waitFor(() => socket.closeCode !== undefined);
   });
 
+  it.each([
+    ['curl -d', 'application/x-www-form-urlencoded'],
+    ['a browser', 'text/plain;charset=UTF-8'],
+  ])('takes JSON on every path of the original documents with the content type of %s', async (_what, type) => {
+    const send = (path: string, body: object, key?: string) =>
+      fetch(httpUrl + path, {
+        method: 'POST',
+        headers: { 'content-type': type, ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) },
+        body: new TextEncoder().encode(JSON.stringify(body)),
+      });
+    expect((await send('/auth/', { username, password })).status).toBe(200);
+    const minted = await send('/auth/tokens', { subject: 'door', ttlS: 60, role: 'viewer' }, operatorKey);
+    const { token } = (await minted.json()) as { token: string };
+    expect(await (await send('/stream/', { stream: 'nowhere' }, token)).json()).toMatchObject({ err: { ec: 404 } });
+    for (const path of ['stream/find', 'stream/terminate', 'pull/terminate']) {
+      const filter = path.startsWith('pull') ? { localStreamName: 'nowhere' } : { name: 'nowhere' };
+      const response = await send(`/rest-api/${path}`, filter, operatorKey);
+      expect([path, response.status, await response.json()]).toEqual([
+        path,
+        404,
+        { error: { code: 'NOT_FOUND', message: expect.any(String), fields: {} } },
+      ]);
+    }
+    const made = await send('/channel/robots', { id: 'typeless' }, operatorKey);
+    expect(made.status).toBe(201);
+    const removed = await fetch(`${httpUrl}/channel/robots/typeless`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${operatorKey}`, 'content-type': 'application/json' },
+    });
+    expect(removed.status).toBe(204);
+  });
+
+  it.each([
+    ['/auth/', { err: { ec: 103 } }],
+    ['/stream/', { err: { ec: 103 } }],
+    ['/auth/tokens', { error: { code: 'INVALID' } }],
+    ['/rest-api/stream/find', { error: { code: 'INVALID' } }],
+    ['/rest-api/pull/push', { error: { code: 'INVALID' } }],
+    ['/channel/robots', { error: { code: 'INVALID' } }],
+  ])('says of what is no JSON that it must be, in the shape of %s', async (path, shape) => {
+    const response = await post(path, 'a=b', { ...asOperator, 'content-type': 'application/x-www-form-urlencoded' });
+    expect(response.status).toBe(400);
+    const text = await response.text();
+    expect(JSON.parse(text)).toMatchObject(shape);
+    expect(text).toContain('must be JSON in UTF-8');
+  });
+
   it('answers what nobody serves with an error that has a code', async () => {
     const response = await fetch(`${httpUrl}/no/such/thing`);
     expect(response.status).toBe(404);

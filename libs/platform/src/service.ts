@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Controller, Get, Inject, Module, Res, type DynamicModule, type WebSocketAdapter } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { APP_FILTER, NestFactory } from '@nestjs/core';
+import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
+import { restAdapter, RestErrorFilter } from '@weir/access';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
 import type { FastifyReply } from 'fastify';
@@ -44,7 +45,7 @@ export interface ServiceDefinition<Shape extends SettingsShape> {
   /** As in `services/<name>`. */
   service: string;
   settings: Shape;
-  /** The service's one Nest module, for its HTTP and WebSocket edges. */
+  /** The service's one Nest module, for its HTTP and WebSocket edges, with the filter that shapes its errors. */
   module?(context: ServiceContext<Shape>): DynamicModule;
   adapter?(context: ServiceContext<Shape>): FastifyAdapter;
   webSocketAdapter?(app: NestFastifyApplication, context: ServiceContext<Shape>): WebSocketAdapter;
@@ -77,8 +78,8 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
   const context: ServiceContext<Shape> = { service, instanceId, config, log, bus, redis, health };
 
   const app = await NestFactory.create<NestFastifyApplication>(
-    appModule(health, definition.module?.(context)),
-    definition.adapter?.(context) ?? new FastifyAdapter(),
+    appModule(health, log, definition.module?.(context)),
+    definition.adapter?.(context) ?? restAdapter(),
     { logger: nestLogger(log), abortOnError: false },
   );
   const webSocketAdapter = definition.webSocketAdapter?.(app, context);
@@ -173,9 +174,12 @@ class HealthController {
 @Module({})
 class PlatformModule {}
 
-const appModule = (health: Health, service: DynamicModule | undefined): DynamicModule => ({
+const appModule = (health: Health, log: Logger, service: DynamicModule | undefined): DynamicModule => ({
   module: PlatformModule,
   imports: service === undefined ? [] : [service],
   controllers: [HealthController],
-  providers: [{ provide: Health, useValue: health }],
+  providers: [
+    { provide: Health, useValue: health },
+    ...(service === undefined ? [{ provide: APP_FILTER, useValue: new RestErrorFilter(log) }] : []),
+  ],
 });

@@ -1,12 +1,12 @@
 import { Module, type DynamicModule, type InjectionToken } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
-import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access } from '@weir/access';
+import type { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Access, restAdapter } from '@weir/access';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
 import { openAuth, type Auth } from './auth.js';
 import type { AuthContext } from './config.js';
-import { ErrorFilter } from './error-filter.js';
+import { ErrorFilter, errorBody } from './error-filter.js';
 import { ExpireZone, LoginController } from './login-http.js';
 import { Login } from './login.js';
 import { ApplicationsController, KeysController, UsersController } from './operator-http.js';
@@ -57,10 +57,10 @@ export class AppModule {
   }
 }
 
-/** `/auth` and `/auth/` are one; the client's address is the one that the gateway tells. */
+/** The client's address is the one that the gateway tells. */
 export const httpAdapter = ({ config }: AuthContext): FastifyAdapter =>
-  new FastifyAdapter({
-    bodyLimit: MAX_BODY_BYTES,
-    routerOptions: { ignoreTrailingSlash: true },
+  restAdapter({
+    maxBodyBytes: MAX_BODY_BYTES,
     trustProxy: config.WEIR_AUTH_TRUSTED_PROXIES,
+    bodyOf: errorBody,
   });

@@ -1,7 +1,8 @@
 import { Catch } from '@nestjs/common';
-import { RestErrorFilter, type RestError } from '@weir/access';
-import type { FastifyRequest } from 'fastify';
+import { restErrorBody, RestErrorFilter, type ErrorBody, type RestError } from '@weir/access';
+import type { Logger } from '@weir/platform';
 import { asWeirError } from '@weir/platform/database';
+import type { FastifyRequest } from 'fastify';
 import { EC, failure } from './envelope.js';
 
 const ecOf = (status: number): number => {
@@ -10,16 +11,19 @@ const ecOf = (status: number): number => {
   return status >= 500 ? EC.logic : EC.input;
 };
 
-const isLogin = ({ method, url }: FastifyRequest): boolean => method === 'POST' && /^\/auth\/?(?:\?|$)/.test(url);
+const isLogin = ({ url }: FastifyRequest): boolean => /^\/auth\/?(?:\?|$)/.test(url);
 
 /** As everywhere, but for the log-in, whose errors are in its envelope. */
+export const errorBody: ErrorBody = (answer, request) =>
+  isLogin(request) ? failure(ecOf(answer.status), answer.message) : restErrorBody(answer, request);
+
 @Catch()
 export class ErrorFilter extends RestErrorFilter {
-  protected override translated(error: unknown): unknown {
-    return asWeirError(error);
+  constructor(log: Pick<Logger, 'error' | 'warn'>) {
+    super(log, errorBody);
   }
 
-  protected override bodyOf(answer: RestError, request: FastifyRequest): object {
-    return isLogin(request) ? failure(ecOf(answer.status), answer.message) : super.bodyOf(answer, request);
+  protected override answerTo(error: unknown): RestError {
+    return super.answerTo(asWeirError(error));
   }
 }

@@ -37,10 +37,6 @@ export class LoginController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Envelope<LoginReply>> {
     reply.header('cache-control', 'no-store');
-    if (!/^application\/json *(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
-      reply.code(415);
-      return failure(EC.input, 'The body must be JSON, with content-type application/json.');
-    }
     const parsed = bodySchema.safeParse(body);
     if (!parsed.success) {
       reply.code(400);

@@ -202,6 +202,27 @@ describe('limits', () => {
   });
 });
 
+test.each([
+  ['none', ''],
+  ["curl's and urllib's", 'application/x-www-form-urlencoded'],
+  ["a browser's", 'text/plain;charset=UTF-8'],
+  ['no type at all', 'json'],
+])('JSON is taken with any content type: %s', async (_name, type) => {
+  const body = { username: 'ada@example.org', password: PASSWORD };
+  expect((await login(body, { headers: { 'content-type': type } })).status).toBe(200);
+});
+
+test.each(['GET', 'PUT', 'DELETE'] as const)('%s is refused in the envelope', async (method) => {
+  const { status, headers, json } = await instance.request(method, '/auth/?token=secret');
+  expect([status, headers.allow]).toEqual([405, 'POST']);
+  expect(json).toEqual({
+    err: { ec: 103, em: 'Another method is needed here: POST' },
+    ret: null,
+    ext: null,
+    ebd: null,
+  });
+});
+
 describe('a malformed log-in', () => {
   test.each([
     ['no JSON', '{"username":', 400, {}],
@@ -212,9 +233,12 @@ describe('a malformed log-in', () => {
     ['a password that is no text', { username: 'ada', password: 7 }, 400, {}],
     ['an endless name', { username: 'a'.repeat(257), password: PASSWORD }, 400, {}],
     ['an endless password', { username: 'ada', password: 'a'.repeat(1025) }, 400, {}],
-    ['a form', 'username=ada&password=x', 415, { 'content-type': 'application/x-www-form-urlencoded' }],
-    ['plain text', '{"username":"ada","password":"x"}', 415, { 'content-type': 'text/plain' }],
-    ['something unheard of', 'x', 415, { 'content-type': 'application/x-unheard-of' }],
+    ['a form', 'username=ada&password=x', 400, { 'content-type': 'application/x-www-form-urlencoded' }],
+    ['plain text', 'ada x', 400, { 'content-type': 'text/plain' }],
+    ['something unheard of', 'x', 400, { 'content-type': 'application/x-unheard-of' }],
+    ['a NUL in the name', { username: 'a\0da', password: PASSWORD }, 400, {}],
+    ['a NUL in the password', { username: 'ada', password: `a\0${PASSWORD}` }, 400, {}],
+    ['half of a surrogate pair', { username: 'ada\ud83d', password: PASSWORD }, 400, {}],
     ['a large body', { username: 'ada', password: 'a'.repeat(40_000) }, 413, {}],
     ['a name that would be a prototype', '{"__proto__":{"a":1},"username":"a","password":"b"}', 400, {}],
   ])('with %s is refused in the envelope', async (_name, body, status, headers) => {

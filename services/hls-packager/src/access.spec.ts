@@ -95,10 +95,36 @@ describe('POST /stream/', () => {
     expect(await response.json()).toEqual(refusal(ec));
   });
 
+  it.each([[''], ['application/x-www-form-urlencoded'], ['text/plain'], ['no type']])(
+    'takes JSON with the content type "%s"',
+    async (type) => {
+      const response = await withToken(token).get('/stream/', {
+        method: 'POST',
+        headers: { 'content-type': type },
+        // A view has no content type of its own that fetch would add.
+        body: new TextEncoder().encode(JSON.stringify({ stream: 'garden' })),
+      });
+      expect(await response.json()).toMatchObject({ err: { ec: 0 }, ret: { hls_url: expect.any(String) } });
+    },
+  );
+
+  it.each([
+    ['POST', '/videos/dog/index.m3u8', 'GET, HEAD'],
+    ['PUT', '/stream/', 'GET, HEAD, POST'],
+    ['POST', '/stream/dog', 'DELETE, GET, HEAD'],
+  ])('is not %s %s, whose answer does not repeat the token', async (method, path, allow) => {
+    const response = await withToken(token).get(`${path}?token=${token}`, { method, body: '{}' });
+    expect([response.status, response.headers.get('allow')]).toEqual([405, allow]);
+    const text = await response.text();
+    expect(JSON.parse(text)).toEqual(refusal(103));
+    expect(text).not.toContain(token);
+  });
+
   it('refuses what is no JSON', async () => {
     for (const [type, body] of [
       ['application/json', '{'],
       ['text/plain', 'id=dog'],
+      ['application/x-www-form-urlencoded', 'id=dog&rtsp_url=rtsp://x/demo/dog'],
     ] as const) {
       const response = await withToken(token).get('/stream/', {
         method: 'POST',

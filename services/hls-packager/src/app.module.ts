@@ -1,8 +1,9 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
-import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyAdapter } from '@nestjs/platform-fastify';
+import { restAdapter } from '@weir/access';
 import type { HlsConfig } from './config.js';
-import { ErrorFilter } from './error-filter.js';
+import { ErrorFilter, errorBody } from './error-filter.js';
 import type { HlsPackager } from './hls-packager.js';
 import { HlsMetrics } from './metrics.js';
 import { PublicUrl, StreamController } from './stream-http.js';
@@ -27,10 +28,10 @@ export class AppModule {
   }
 }
 
-/** `/stream` and `/stream/` are one; client, scheme and host are those that the gateway tells. */
+/** Client, scheme and host are those that the gateway tells. */
 export const httpAdapter = (config: Pick<HlsConfig, 'WEIR_HLS_TRUST_FORWARDED'>): FastifyAdapter =>
-  new FastifyAdapter({
-    bodyLimit: MAX_BODY_BYTES,
-    routerOptions: { ignoreTrailingSlash: true },
+  restAdapter({
+    maxBodyBytes: MAX_BODY_BYTES,
     trustProxy: config.WEIR_HLS_TRUST_FORWARDED,
+    bodyOf: errorBody,
   });

@@ -1,9 +1,14 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { Access } from '@weir/access';
+import { APP_FILTER } from '@nestjs/core';
+import type { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Access, restAdapter } from '@weir/access';
 import type { RelayContext } from './config.js';
+import { ErrorFilter } from './error-filter.js';
 import { openRelayPush, type RelayPush } from './relay-push.js';
 import { Relays } from './relays.js';
 import { PullController } from './rest.js';
+
+const MAX_BODY_BYTES = 16 * 1024;
 
 /** The token under which the module holds what `openRelayPush` made. */
 export const RELAY_PUSH = Symbol('relay-push');
@@ -18,7 +23,10 @@ export class AppModule {
         { provide: RELAY_PUSH, useFactory: () => openRelayPush(context) },
         { provide: Access, useFactory: (relayPush: RelayPush) => relayPush.access, inject: [RELAY_PUSH] },
         { provide: Relays, useFactory: (relayPush: RelayPush) => relayPush.relays, inject: [RELAY_PUSH] },
+        { provide: APP_FILTER, useValue: new ErrorFilter(context.log) },
       ],
     };
   }
 }
+
+export const httpAdapter = (): FastifyAdapter => restAdapter({ maxBodyBytes: MAX_BODY_BYTES });

@@ -1,11 +1,9 @@
 import 'reflect-metadata';
 import { setFlagsFromString } from 'node:v8';
-import { acceptEmptyJson } from '@weir/access';
 import { runService } from '@weir/platform';
-import { AppModule, RELAY_PUSH } from './app.module.js';
+import { AppModule, httpAdapter, RELAY_PUSH } from './app.module.js';
 import { relaySettings } from './config.js';
 import type { RelayPush } from './relay-push.js';
-import { MAX_BODY_BYTES } from './rest.js';
 
 /**
  * Each packet leaves a cipher behind, which Node can't use twice and which costs a collection far more than its size. A small
@@ -19,10 +17,10 @@ await runService({
   service: 'relay-push',
   settings: relaySettings,
   module: (context) => AppModule.with(context),
+  adapter: httpAdapter,
   start: async (context, app) => {
     const relayPush = app.get<RelayPush>(RELAY_PUSH);
     context.health.check('database', () => relayPush.store.ping());
-    acceptEmptyJson(app, { maxBytes: MAX_BODY_BYTES });
     return { close: () => relayPush.close() };
   },
 });

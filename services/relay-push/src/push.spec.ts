@@ -3,7 +3,7 @@ import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FakeMedia, type Kind } from './testing/fake-media.js';
 import { OriginalServer, type Behaviour, type PublishedHere } from './testing/original-server.js';
-import { RelayInstance, startSurroundings, type Surroundings } from './testing/relay-instance.js';
+import { KEYS, RelayInstance, startSurroundings, type Surroundings } from './testing/relay-instance.js';
 
 let surroundings: Surroundings;
 let media: FakeMedia;
@@ -236,7 +236,27 @@ describe('a push that can’t be', () => {
     ['a field less', { uri: 'ws://a', localStreamName: 'cam' }],
     ['a name that is none', { uri: 'ws://a', localStreamName: 'cam', remoteStreamName: '\u0007' }],
   ])('because the body has %s is 400', async (_what, body) => {
-    expect(await relay.request('POST', 'push', { body })).toMatchObject({ status: 400 });
+    const response = await relay.request('POST', 'push', { body });
+    expect(response).toMatchObject({ status: 400 });
+    expect(JSON.parse(response.body)).toEqual({
+      error: { code: 'INVALID', message: expect.any(String), fields: expect.any(Object) },
+    });
+  });
+
+  it.each([
+    ['PUT', 'push?token=secret', 405],
+    ['POST', 'nothing?token=secret', 404],
+    ['POST', 'terminate', 404],
+  ] as const)('is told so in the shape of every other error: %s %s', async (method, path, status) => {
+    const response = await relay.app.inject({
+      method,
+      url: `/rest-api/pull/${path}`,
+      headers: { authorization: `Bearer ${KEYS.operator}`, 'content-type': 'text/plain' },
+      payload: '{"localStreamName":"cam"}',
+    });
+    expect(response.statusCode).toBe(status);
+    expect(response.json()).toEqual({ error: { code: expect.any(String), message: expect.any(String), fields: {} } });
+    expect(response.body).not.toContain('secret');
   });
 });
 

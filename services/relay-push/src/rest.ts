@@ -1,14 +1,6 @@
-import { Body, Controller, Get, HttpCode, HttpException, Inject, NotFoundException, Post, Req } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Inject, Post, Req } from '@nestjs/common';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import {
-  Authenticated,
-  CurrentPrincipal,
-  demandPermit,
-  parsed,
-  permits,
-  toHttpException,
-  type Principal,
-} from '@weir/access';
+import { Authenticated, CurrentPrincipal, demandPermit, parsed, permits, type Principal } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { streamName } from '@weir/protocol-wcs';
 import type { FastifyRequest } from 'fastify';
@@ -17,7 +9,6 @@ import { RelayRefused, Relays, type RelayView } from './relays.js';
 import type { Direction } from './store.js';
 
 const tracer = trace.getTracer('@weir/relay-push');
-export const MAX_BODY_BYTES = 16 * 1024;
 
 const uri = z.string().min(1).max(2_048);
 const relayBody = z.object({ uri, localStreamName: streamName, remoteStreamName: streamName });
@@ -62,12 +53,6 @@ const itemOf = ({ row, stats }: RelayView): RelayItem => {
   };
 };
 
-const REFUSALS = {
-  'unknown-stream': { status: 404, code: 'NOT_FOUND' },
-  conflict: { status: 409, code: 'ALREADY_EXISTS' },
-  failed: { status: 500, code: 'RELAY_FAILED' },
-} as const satisfies Record<RelayRefused['kind'], object>;
-
 /** Part of the trace that the gateway has begun. */
 const answered = async <Answer>(
   name: string,
@@ -79,14 +64,14 @@ const answered = async <Answer>(
   try {
     return await context.with(trace.setSpan(parent, span), work);
   } catch (error) {
-    if (!(error instanceof RelayRefused)) throw toHttpException(error);
-    span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
-    const { status, code } = REFUSALS[error.kind];
-    throw new HttpException({ error: { code, message: error.message, fields: {} } }, status, { cause: error });
+    if (error instanceof RelayRefused) span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
+    throw error;
   } finally {
     span.end();
   }
 };
+
+const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is no such relay');
 
 const demandSomeRelayRight = (principal: Principal): void => {
   if (!principal.grants.some(({ verb }) => verb === 'relay')) demandPermit(principal, 'relay', principal.tenant, '*');
@@ -117,7 +102,7 @@ export class PullController {
     return answered('find_all', request, async () => {
       demandSomeRelayRight(principal);
       const views = await this.visible(principal);
-      if (views.length === 0) throw new NotFoundException();
+      if (views.length === 0) throw nothing();
       return views.map(itemOf);
     });
   }
@@ -146,7 +131,7 @@ export class PullController {
       const fitting = views.filter(({ row }) =>
         wanted.every(([field, value]) => value === undefined || row[field as keyof typeof row] === value),
       );
-      if (fitting.length === 0) throw new NotFoundException();
+      if (fitting.length === 0) throw nothing();
       await this.relays.terminate(fitting.map(({ row }) => row.id));
     });
   }

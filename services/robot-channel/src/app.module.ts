@@ -1,7 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
-import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access, RestErrorFilter } from '@weir/access';
+import type { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Access, restAdapter, RestErrorFilter } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import type { RobotChannelContext } from './config.js';
 import { Fleet } from './fleet.js';
@@ -34,6 +34,4 @@ export class AppModule {
   }
 }
 
-/** `/channel/robots` and `/channel/robots/` are one. */
-export const httpAdapter = (): FastifyAdapter =>
-  new FastifyAdapter({ bodyLimit: MAX_BODY_BYTES, routerOptions: { ignoreTrailingSlash: true } });
+export const httpAdapter = (): FastifyAdapter => restAdapter({ maxBodyBytes: MAX_BODY_BYTES });

@@ -65,6 +65,31 @@ test('robots and cameras are made, listed, changed and removed', async () => {
   await ask('DELETE', '/rest1');
 });
 
+test('a robot is removed whatever content type the request names', async () => {
+  await ask('POST', '', { id: 'rest2', cameras: [{ name: 'top' }] });
+  const remove = (path: string) =>
+    fetch(`${service.wsUrl.replace('ws', 'http')}/channel/robots${path}`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${operator}`, 'content-type': 'application/json' },
+    });
+  expect((await remove('/rest2/cameras/top')).status).toBe(204);
+  expect((await remove('/rest2')).status).toBe(204);
+  expect((await ask('GET', '/rest2')).status).toBe(404);
+});
+
+test.each([[''], ['application/x-www-form-urlencoded'], ['text/plain']])(
+  'JSON is taken with the content type "%s"',
+  async (type) => {
+    const response = await fetch(`${service.wsUrl.replace('ws', 'http')}/channel/robots`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${operator}`, 'content-type': type },
+      body: new TextEncoder().encode('{"id":"rest3"}'),
+    });
+    expect(response.status).toBe(201);
+    expect((await ask('DELETE', '/rest3')).status).toBe(204);
+  },
+);
+
 test('a list tells who is online, and goes on where it was left', async () => {
   const dog = await Robot.open(service.wsUrl, around.auth.key(ofRobot('robot_dog_sr_20001')));
   await waitFor(() => service.channel.robots.count === 1);

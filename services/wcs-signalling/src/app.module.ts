@@ -1,10 +1,15 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { Access } from '@weir/access';
+import { APP_FILTER } from '@nestjs/core';
+import type { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Access, restAdapter } from '@weir/access';
+import { ErrorFilter } from './error-filter.js';
 import { Operator } from './operator.js';
 import { ConnectionController, StreamController } from './rest.js';
 import { Sessions } from './sessions.js';
 import type { WcsSignalling } from './wcs-signalling.js';
 import { GATEWAY_OPTIONS, WcsGateway, type GatewayOptions } from './ws.js';
+
+const MAX_BODY_BYTES = 64 * 1024;
 
 @Module({})
 export class AppModule {
@@ -22,7 +27,10 @@ export class AppModule {
         { provide: Operator, useValue: operator },
         { provide: GATEWAY_OPTIONS, useValue: gatewayOptions },
         WcsGateway,
+        { provide: APP_FILTER, useValue: new ErrorFilter(context.log) },
       ],
     };
   }
 }
+
+export const httpAdapter = (): FastifyAdapter => restAdapter({ maxBodyBytes: MAX_BODY_BYTES });

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { runService, type ServiceContext } from '@weir/platform';
-import { AppModule } from './app.module.js';
+import { AppModule, httpAdapter } from './app.module.js';
 import { wcsSettings } from './config.js';
 import { WcsSignalling } from './wcs-signalling.js';
 
@@ -17,10 +17,10 @@ await runService({
   service: 'wcs-signalling',
   settings: wcsSettings,
   module: (context) => AppModule.with(wcsOf(context)),
+  adapter: httpAdapter,
   webSocketAdapter: (app, context) => wcsOf(context).webSocketAdapter(app),
-  start: async (context, app) => {
+  start: async (context) => {
     const wcs = wcsOf(context);
-    wcs.prepare(app);
     return { drain: () => wcs.drain(), close: () => wcs.close() };
   },
 });

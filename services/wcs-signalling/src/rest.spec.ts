@@ -199,6 +199,32 @@ describe('who asks', () => {
     expect((await rest('GET', 'connection/find_all', undefined, token)).status).toBe(404);
   });
 
+  it.each([[''], ['application/x-www-form-urlencoded'], ['text/plain;charset=UTF-8'], ['no type']])(
+    'may send JSON with the content type "%s"',
+    async (type) => {
+      await (await connect(here)).publishes('p', 'cam');
+      const response = await fetch(`${here.httpUrl}/rest-api/stream/find`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${operator}`, 'content-type': type },
+        body: new TextEncoder().encode('{"name":"cam"}'),
+      });
+      expect(await response.json()).toMatchObject([{ name: 'cam' }]);
+    },
+  );
+
+  it.each([
+    ['POST', 'stream/find', 'name=cam', 400, 'INVALID'],
+    ['POST', 'stream/find', { name: 'none' }, 404, 'NOT_FOUND'],
+    ['POST', 'stream/terminate', { name: 'none' }, 404, 'NOT_FOUND'],
+    ['POST', 'stream/nothing?token=secret', {}, 404, 'NOT_FOUND'],
+    ['GET', 'stream/terminate?token=secret', undefined, 405, 'INVALID'],
+    ['GET', 'stream/%zz?token=secret', undefined, 400, 'INVALID'],
+  ] as const)('is told of an error in one shape: %s %s %j', async (method, path, body, status, code) => {
+    const answer = await rest(method, path, body);
+    expect(answer).toMatchObject({ status, body: { error: { code, message: expect.any(String), fields: {} } } });
+    expect(answer.text).not.toContain('secret');
+  });
+
   it.each([['{'], ['[]'], ['{"name":5}'], [JSON.stringify({ mediaSessionIds: 'x' })]])(
     'is told 400 for the body %s',
     async (body) => {

@@ -1,10 +1,8 @@
-import { Body, Controller, Get, HttpCode, HttpException, Inject, NotFoundException, Post } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Inject, Post } from '@nestjs/common';
 import { Authenticated, CurrentPrincipal, demandPermit, parsed, type Principal } from '@weir/access';
-import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { ErrorCode, WeirError } from '@weir/contracts';
 import { z } from 'zod';
 import { Operator, type ConnectionView, type StreamFilter, type StreamView } from './operator.js';
-
-export const MAX_BODY_BYTES = 64 * 1024;
 
 const text = z.string().min(1).max(1_024);
 
@@ -34,28 +32,10 @@ const filterOf = (body: z.output<typeof filterBody>): StreamFilter => {
 
 const isEmpty = (filter: StreamFilter): boolean => Object.values(filter).every((value) => value === undefined);
 
-const STATUS: Partial<Record<ErrorCode, number>> = {
-  [ErrorCode.INVALID]: 400,
-  [ErrorCode.UNAUTHENTICATED]: 401,
-  [ErrorCode.FORBIDDEN]: 403,
-  [ErrorCode.NOT_FOUND]: 404,
-};
-
-/** The original interface knows 200, 404 and 500; what it has no word for keeps HTTP's own. */
-const answered = async <Answer>(work: () => Promise<Answer>): Promise<Answer> => {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isWeirError(error)) throw error;
-    const { code, message, fields } = error;
-    throw new HttpException({ error: { code: ErrorCode[code], message, fields } }, STATUS[code] ?? 500, {
-      cause: error,
-    });
-  }
-};
+const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is nothing of the kind');
 
 const orNotFound = <Item>(items: readonly Item[]): readonly Item[] => {
-  if (items.length === 0) throw new NotFoundException();
+  if (items.length === 0) throw nothing();
   return items;
 };
 
@@ -72,13 +52,11 @@ export class StreamController {
 
   @Post('find')
   @HttpCode(200)
-  find(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
-    return answered(async () => {
-      demandOperator(principal);
-      const wanted = parsed(filterBody, body);
-      const withMetrics = wanted?.display?.includes('metrics') ?? false;
-      return orNotFound(await this.operator.streams(principal, filterOf(wanted), withMetrics));
-    });
+  async find(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
+    demandOperator(principal);
+    const wanted = parsed(filterBody, body);
+    const withMetrics = wanted?.display?.includes('metrics') ?? false;
+    return orNotFound(await this.operator.streams(principal, filterOf(wanted), withMetrics));
   }
 
   @Get('find')
@@ -88,12 +66,10 @@ export class StreamController {
 
   @Post('find_all')
   @HttpCode(200)
-  findAll(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
-    return answered(async () => {
-      demandOperator(principal);
-      const withMetrics = parsed(filterBody, body)?.display?.includes('metrics') ?? false;
-      return orNotFound(await this.operator.streams(principal, {}, withMetrics));
-    });
+  async findAll(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
+    demandOperator(principal);
+    const withMetrics = parsed(filterBody, body)?.display?.includes('metrics') ?? false;
+    return orNotFound(await this.operator.streams(principal, {}, withMetrics));
   }
 
   @Get('find_all')
@@ -103,24 +79,20 @@ export class StreamController {
 
   @Post('terminate')
   @HttpCode(200)
-  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    return answered(async () => {
-      demandOperator(principal);
-      const filter = filterOf(parsed(filterBody, body));
-      if (isEmpty(filter)) throw new WeirError(ErrorCode.INVALID, 'Which streams to terminate must be said');
-      if ((await this.operator.terminateStreams(principal, filter)) === 0) throw new NotFoundException();
-    });
+  async terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    demandOperator(principal);
+    const filter = filterOf(parsed(filterBody, body));
+    if (isEmpty(filter)) throw new WeirError(ErrorCode.INVALID, 'Which streams to terminate must be said');
+    if ((await this.operator.terminateStreams(principal, filter)) === 0) throw nothing();
   }
 
   @Post('snapshot')
   @HttpCode(200)
-  snapshot(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<{ data: string }> {
-    return answered(async () => {
-      demandOperator(principal);
-      const { streamName } = parsed(snapshotBody, body);
-      const png = await this.operator.snapshot(principal, streamName);
-      return { data: png.toString('base64') };
-    });
+  async snapshot(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<{ data: string }> {
+    demandOperator(principal);
+    const { streamName } = parsed(snapshotBody, body);
+    const png = await this.operator.snapshot(principal, streamName);
+    return { data: png.toString('base64') };
   }
 }
 
@@ -131,11 +103,9 @@ export class ConnectionController {
 
   @Post('find_all')
   @HttpCode(200)
-  findAll(@CurrentPrincipal() principal: Principal): Promise<readonly ConnectionView[]> {
-    return answered(async () => {
-      demandOperator(principal);
-      return orNotFound(await this.operator.connections(principal));
-    });
+  async findAll(@CurrentPrincipal() principal: Principal): Promise<readonly ConnectionView[]> {
+    demandOperator(principal);
+    return orNotFound(await this.operator.connections(principal));
   }
 
   @Get('find_all')
@@ -145,12 +115,10 @@ export class ConnectionController {
 
   @Post('terminate')
   @HttpCode(200)
-  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    return answered(async () => {
-      demandOperator(principal);
-      const { sessionId, sessionIds } = parsed(connectionsBody, body);
-      const ids = [...(sessionIds ?? []), ...(sessionId === undefined ? [] : [sessionId])];
-      if ((await this.operator.terminateConnections(principal, ids)) === 0) throw new NotFoundException();
-    });
+  async terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    demandOperator(principal);
+    const { sessionId, sessionIds } = parsed(connectionsBody, body);
+    const ids = [...(sessionIds ?? []), ...(sessionId === undefined ? [] : [sessionId])];
+    if ((await this.operator.terminateConnections(principal, ids)) === 0) throw nothing();
   }
 }

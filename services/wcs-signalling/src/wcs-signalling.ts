@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { acceptEmptyJson, Access } from '@weir/access';
+import { Access } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
@@ -11,7 +11,6 @@ import { MediaClient } from './media.js';
 import { WcsMetrics } from './metrics.js';
 import { Operator } from './operator.js';
 import { Peers, serveSessions } from './peers.js';
-import { MAX_BODY_BYTES } from './rest.js';
 import { Sessions } from './sessions.js';
 import { WholeFrameAdapter } from './ws-adapter.js';
 
@@ -85,11 +84,6 @@ export class WcsSignalling {
       maxPayloadBytes: MAX_PAYLOAD_BYTES,
       hasRoom: () => this.sessions.hasRoom,
     });
-  }
-
-  /** Before the HTTP port opens. */
-  prepare(app: NestFastifyApplication): void {
-    acceptEmptyJson(app, { maxBytes: MAX_BODY_BYTES });
   }
 
   drain(): Promise<void> {

@@ -1,15 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { acceptEmptyJson } from '@weir/access';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus, type Registration } from '@weir/bus';
 import { Auth, ErrorCode, WeirError } from '@weir/contracts';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
-import { AppModule, RELAY_PUSH } from '../app.module.js';
+import { AppModule, httpAdapter, RELAY_PUSH } from '../app.module.js';
 import { relaySettings, type RelayContext } from '../config.js';
 import type { RelayPush } from '../relay-push.js';
-import { MAX_BODY_BYTES, type RelayItem } from '../rest.js';
+import type { RelayItem } from '../rest.js';
 
 const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
 
@@ -92,11 +91,10 @@ export class RelayInstance {
     const bus = await Bus.connect({ url: config.NATS_URL, service: 'relay-push', instanceId });
     const redis = connectRedis(config.REDIS_URL, log);
     const context: RelayContext = { service: 'relay-push', instanceId, config, log, bus, redis, health: new Health() };
-    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), new FastifyAdapter(), {
+    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), httpAdapter(), {
       logger: false,
       abortOnError: false,
     });
-    acceptEmptyJson(app, { maxBytes: MAX_BODY_BYTES });
     await app.init();
     return new RelayInstance(context, app, app.get<RelayPush>(RELAY_PUSH));
   }

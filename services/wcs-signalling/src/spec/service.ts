@@ -1,13 +1,13 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
 import { parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { AppModule } from '../app.module.js';
+import { AppModule, httpAdapter } from '../app.module.js';
 import { wcsSettings } from '../config.js';
 import { WcsSignalling } from '../wcs-signalling.js';
 import { FakeAuth } from './fake-auth.js';
@@ -33,12 +33,11 @@ export async function startService(
   redis.on('error', () => undefined);
   const log = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' });
   const wcs = new WcsSignalling({ bus, redis, log, config, instanceId });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(wcs), new FastifyAdapter(), {
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(wcs), httpAdapter(), {
     logger: false,
     abortOnError: false,
   });
   app.useWebSocketAdapter(wcs.webSocketAdapter(app));
-  wcs.prepare(app);
   await app.listen(0, '127.0.0.1');
   const sayAlive = () =>
     bus.publish(InstanceEvents.method.alive, { service: 'wcs-signalling', instanceId, startedAtMs: 1n });

@@ -1,19 +1,21 @@
-import { BadRequestException, Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
-import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
-import { httpStatusOf } from './http-status.js';
+import { httpStatusOf } from '../http-status.js';
 
 export interface RestError {
   /** Of HTTP. */
   readonly status: number;
-  /** A name of ErrorCode. */
+  /** A name of ErrorCode, or a service's own. */
   readonly code: string;
   /** For people. */
   readonly message: string;
   readonly fields: Readonly<Record<string, string>>;
 }
+
+/** The shape of an error in a protocol's answers. */
+export type ErrorBody = (error: RestError, request: FastifyRequest) => object;
 
 const INTERNAL: RestError = { status: 500, code: 'INTERNAL', message: 'Something went wrong here', fields: {} };
 const CODES: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'FORBIDDEN', 404: 'NOT_FOUND' };
@@ -32,15 +34,24 @@ export const restErrorOf = (error: unknown): RestError => {
   return { status, code: CODES[status] ?? 'INVALID', message: error.message, fields: {} };
 };
 
-/** Every error as `{"error": {code, message, fields}}` with its status; those of the server are logged. */
+/** `{"error": {code, message, fields}}`. */
+export const restErrorBody: ErrorBody = ({ code, message, fields }) => ({ error: { code, message, fields } });
+
+/** Every error in the protocol's shape with its status; those of the server are logged. */
 @Catch()
 export class RestErrorFilter implements ExceptionFilter {
-  constructor(private readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>) {}
+  constructor(
+    private readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>,
+    private readonly bodyOf: ErrorBody = restErrorBody,
+  ) {}
 
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
-    const answer = restErrorOf(this.translated(error));
+    const reply = http.getResponse<FastifyReply>();
+    // The client has gone away; whatever broke off its request isn't an error of ours.
+    if (reply.raw.destroyed || reply.sent) return;
+    const answer = this.answerTo(error);
     if (answer.status >= 500) {
       // Without the query, which may hold a token.
       const path = request.url.split('?', 1)[0];
@@ -49,18 +60,18 @@ export class RestErrorFilter implements ExceptionFilter {
         'request failed',
       );
     }
-    const reply = http.getResponse<FastifyReply>().code(answer.status);
     if (answer.status === 401) reply.header('www-authenticate', 'Bearer');
-    void reply.send(this.bodyOf(answer, request));
+    void reply.code(answer.status).headers(this.headersOf(answer)).send(this.bodyOf(answer, request));
   }
 
-  /** A service's own errors in the words of the closed set. */
-  protected translated(error: unknown): unknown {
-    return error;
+  /** A service's own errors are among them. */
+  protected answerTo(error: unknown): RestError {
+    return restErrorOf(error);
   }
 
-  protected bodyOf({ code, message, fields }: RestError, _request: FastifyRequest): object {
-    return { error: { code, message, fields } };
+  /** A protocol's own headers. */
+  protected headersOf(_answer: RestError): Readonly<Record<string, string>> {
+    return {};
   }
 }
 
@@ -72,17 +83,4 @@ export const parsed = <Output>(schema: z.ZodType<Output>, value: unknown): Outpu
     result.error.issues.map(({ path, message }) => [path.length === 0 ? 'body' : path.join('.'), message]),
   );
   throw new WeirError(ErrorCode.INVALID, 'The request can not be understood; see the fields', fields);
-};
-
-/** Vendor scripts send an empty body with the content type of JSON. */
-export const acceptEmptyJson = (app: NestFastifyApplication, { maxBytes }: { maxBytes: number }): void => {
-  app.useBodyParser('application/json', { bodyLimit: maxBytes }, (_request, body, done) => {
-    try {
-      const text = body.toString();
-      done(null, text.trim() === '' ? undefined : JSON.parse(text));
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      done(new BadRequestException('The body is not JSON'));
-    }
-  });
 };

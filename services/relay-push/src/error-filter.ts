@@ -1,0 +1,19 @@
+import { Catch } from '@nestjs/common';
+import { RestErrorFilter, type RestError } from '@weir/access';
+import { asWeirError } from '@weir/platform/database';
+import { RelayRefused } from './relays.js';
+
+const REFUSALS = {
+  'unknown-stream': { status: 404, code: 'NOT_FOUND' },
+  conflict: { status: 409, code: 'ALREADY_EXISTS' },
+  failed: { status: 500, code: 'RELAY_FAILED' },
+} as const satisfies Record<RelayRefused['kind'], object>;
+
+@Catch()
+export class ErrorFilter extends RestErrorFilter {
+  protected override answerTo(error: unknown): RestError {
+    return error instanceof RelayRefused
+      ? { ...REFUSALS[error.kind], message: error.message, fields: {} }
+      : super.answerTo(asWeirError(error));
+  }
+}
