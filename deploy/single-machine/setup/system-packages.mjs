@@ -59,11 +59,18 @@ export const PEERS = [
   gstreamerPlugin('gstreamer1.0-plugins-ugly', 'x264enc'),
   gstreamerPlugin('gstreamer1.0-plugins-bad', 'h264parse'),
   gstreamerPlugin('gstreamer1.0-libav', 'avdec_h264'),
+  // Its elements have no rank, which --exists wants.
+  { debian: 'gstreamer1.0-nice', shown: ['gst-inspect-1.0', 'nicesrc'], elsewhere: "GStreamer's element nicesrc" },
   gstreamerPlugin('gstreamer1.0-rtsp', 'rtspclientsink'),
   {
     debian: 'python3-gi',
     shown: ['/usr/bin/python3', '-c', 'import gi'],
     elsewhere: 'PyGObject for Python 3',
+  },
+  {
+    debian: 'gir1.2-gst-plugins-bad-1.0',
+    shown: ['/usr/bin/python3', '-c', 'import gi; gi.require_version("GstWebRTC", "1.0")'],
+    elsewhere: "GStreamer's WebRTC library with its introspection data",
   },
   {
     debian: 'gir1.2-gst-rtsp-server-1.0',

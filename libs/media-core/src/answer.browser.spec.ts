@@ -20,6 +20,10 @@ interface Scenario {
   /** With transceivers in this order instead of the WebSDK's `offerToReceive…`. */
   transceivers?: boolean;
   dataChannel?: boolean;
+  /** The data channel is offered before anything else is there. */
+  dataChannelFirst?: boolean;
+  /** The answerer has never heard of this codec. */
+  unknown?: RegExp;
   simulcast?: boolean;
   /** What is answered to a player. */
   stream?: PlayableStream;
@@ -46,11 +50,19 @@ const SCENARIOS = {
   publishDataChannel: { send: 'av', dataChannel: true },
   publishTwoVideos: { send: 'avv', policy: 'balanced' },
   publishMaxBundle: { send: 'va', policy: 'max-bundle' },
+  publishDataChannelFirst: { send: 'av', dataChannelFirst: true, policy: 'max-bundle' },
+  publishDataChannelFirstBalanced: { send: 'av', dataChannelFirst: true, policy: 'balanced' },
+  publishUnknownAudioFirst: { send: 'av', unknown: /(?:opus|G722|PCM[UA])(?=\/)/g, policy: 'max-bundle' },
   publishSimulcast: { simulcast: true, policy: 'max-bundle' },
   play: { receive: 'av', stream: { audio: OPUS, video: VP8 } },
   playTransceivers: { receive: 'va', transceivers: true, policy: 'max-bundle', stream: { audio: OPUS, video: VP8 } },
   playWithoutVideo: { receive: 'av', stream: { audio: OPUS } },
   playWithoutAudio: { receive: 'av', stream: { video: VP8 } },
+  playUnknownVideo: { receive: 'av', unknown: /VP8(?=\/)/g, stream: { audio: OPUS, video: VP8 } },
+  playUnknownVideoFirst: {
+    ...{ receive: 'va', transceivers: true, policy: 'max-bundle' },
+    ...{ unknown: /VP8(?=\/)/g, stream: { audio: OPUS, video: VP8 } },
+  },
   playAudioOnly: { receive: 'a', stream: { audio: OPUS, video: VP8 } },
 } satisfies Record<string, Scenario>;
 
@@ -74,15 +86,16 @@ const TRANSPORT: AnsweredTransport = {
   dtlsParameters: { fingerprints: [{ algorithm: 'sha-256', value: Array(32).fill('22').join(':') }] },
 };
 
-function answer({ stream, bitrate = {} }: Scenario, sdp: string): string {
-  const offer = parseOffer(sdp);
+function answer({ stream, unknown, bitrate = {} }: Scenario, sdp: string): string {
+  const offer = parseOffer(unknown ? sdp.replaceAll(unknown, 'x-$&') : sdp);
   const negotiated = stream ? negotiatePlay(offer, stream).sections : negotiatePublish(offer).sections;
   const sections = negotiated.map((section): AnswerSection => {
     if (section.tag !== 'send') return section;
     const sent = { ssrc: 70000 + section.mediaIndex, cname: 'cname', streamId: 'weir', trackId: section.kind };
     return { ...section, sent };
   });
-  return writeAnswer({ offer, transports: offer.transports.map(() => TRANSPORT), sections, bitrate, originId: 1 });
+  const transports = offer.transports.map(() => TRANSPORT);
+  return writeAnswer({ offer, transports, sections, bitrate, originId: 1 }).replaceAll(/ x-/g, ' ');
 }
 
 const PAGE = `<!doctype html><script>
@@ -94,7 +107,8 @@ async function run(name, scenario) {
   const outcome = { directions: [], sending: [], streams: [] };
   pc.ontrack = ({ streams }) => outcome.streams.push(streams.map(({ id }) => id));
   try {
-    if (scenario.dataChannel) pc.createDataChannel('data');
+    if (scenario.dataChannel || scenario.dataChannelFirst) pc.createDataChannel('data');
+    if (scenario.dataChannelFirst) await pc.setLocalDescription(await pc.createOffer());
     for (const kind of scenario.send ?? '') {
       const stream = await tracks(kind);
       pc.addTrack(stream.getTracks()[0], stream);
@@ -113,7 +127,11 @@ async function run(name, scenario) {
     await pc.setLocalDescription(await pc.createOffer(options));
     const sdp = await post('/answer/' + name, pc.localDescription.sdp);
     await pc.setRemoteDescription({ type: 'answer', sdp });
-    outcome.directions = pc.getTransceivers().map(({ currentDirection }) => currentDirection);
+    // Rejected sections have a stopped transceiver, or none, as the browser likes.
+    outcome.directions = pc
+      .getTransceivers()
+      .map(({ currentDirection }) => currentDirection)
+      .filter((direction) => direction !== 'stopped');
     outcome.sending = pc.getSenders()
       .flatMap((sender) => (sender.track ? (sender.getParameters().codecs ?? []) : []))
       .map(({ mimeType }) => mimeType)
@@ -251,11 +269,16 @@ describe.each(BROWSERS)('in $name', (browser) => {
     ['publishDataChannel', ['sendonly', 'sendonly']],
     ['publishTwoVideos', ['sendonly', 'sendonly', 'inactive']],
     ['publishMaxBundle', ['sendonly', 'sendonly']],
+    ['publishDataChannelFirst', ['sendonly', 'sendonly']],
+    ['publishDataChannelFirstBalanced', ['sendonly', 'sendonly']],
+    ['publishUnknownAudioFirst', ['inactive', 'sendonly']],
     ['publishSimulcast', ['sendonly']],
     ['play', ['recvonly', 'recvonly']],
     ['playTransceivers', ['recvonly', 'recvonly']],
     ['playWithoutVideo', ['recvonly', 'inactive']],
     ['playWithoutAudio', ['inactive', 'recvonly']],
+    ['playUnknownVideo', ['recvonly']],
+    ['playUnknownVideoFirst', ['inactive', 'recvonly']],
     ['playAudioOnly', ['recvonly']],
   ] as const)('the directions are as answered: %s', (name, directions) => {
     expect(outcomes[name].directions).toEqual(directions);

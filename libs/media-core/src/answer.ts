@@ -78,12 +78,14 @@ function sectionLines(
   switch (section.tag) {
     case 'rejected':
       return rejectedLines(media);
-    case 'inactive':
+    case 'inactive': {
+      const { codec, transportIndex } = section;
       return [
-        ...transportLines(offer, media, transports, [section.codec.payloadType]),
-        'a=inactive',
-        ...codecLines(section.codec, answeredParameters(section.codec), []),
+        ...transportLines(offer, media, transportIndex, transports, codec ? [codec.payloadType] : media.formats),
+        ...(media.kind === 'other' ? dataChannelLines(media) : ['a=inactive']),
+        ...(codec ? codecLines(codec, answeredParameters(codec), []) : []),
       ];
+    }
     case 'receive':
       return receiveLines(offer, media, section, transports, bitrate);
     case 'send':
@@ -92,6 +94,10 @@ function sectionLines(
       return section satisfies never;
   }
 }
+
+/** Firefox insists on the port. Nobody listens there: what comes is dropped, and the channel never opens. */
+const dataChannelLines = ({ formats }: OfferedMedia): string[] =>
+  formats.includes('webrtc-datachannel') ? ['a=sctp-port:5000'] : [];
 
 function rejectedLines(media: OfferedMedia): string[] {
   return [
@@ -113,7 +119,13 @@ function receiveLines(
   const isVideo = kind === 'video';
   const payloadTypes = [codec.payloadType, ...(rtx ? [rtx.payloadType] : [])];
   const parameters = { ...answeredParameters(codec), ...(isVideo ? encoderParameters(bitrate) : {}) };
-  const [mediaLine = '', connectionLine = '', ...rest] = transportLines(offer, media, transports, payloadTypes);
+  const [mediaLine = '', connectionLine = '', ...rest] = transportLines(
+    offer,
+    media,
+    section.transportIndex,
+    transports,
+    payloadTypes,
+  );
   return [
     mediaLine,
     connectionLine,
@@ -129,13 +141,13 @@ function receiveLines(
 function sendLines(
   offer: Offer,
   media: OfferedMedia,
-  { codec, rtpCapabilities, sent }: SendSection & { sent: SentRtp },
+  { transportIndex, codec, rtpCapabilities, sent }: SendSection & { sent: SentRtp },
   transports: AnswerOptions['transports'],
 ): string[] {
   const ssrc = integer(sent.ssrc);
   const msid = `${word(sent.streamId)} ${word(sent.trackId)}`;
   return [
-    ...transportLines(offer, media, transports, [codec.payloadType]),
+    ...transportLines(offer, media, transportIndex, transports, [codec.payloadType]),
     'a=sendonly',
     `a=msid:${msid}`,
     ...codecLines(codec, answeredParameters(codec), rtpCapabilities.codecs[0]?.rtcpFeedback ?? []),
@@ -149,20 +161,20 @@ function sendLines(
 function transportLines(
   offer: Offer,
   media: OfferedMedia,
+  transportIndex: number,
   transports: AnswerOptions['transports'],
-  payloadTypes: readonly number[],
+  formats: readonly (number | string)[],
 ): string[] {
-  const transport = media.transportIndex === undefined ? undefined : transports[media.transportIndex];
-  const remote = media.transportIndex === undefined ? undefined : offer.transports[media.transportIndex];
+  const transport = transports[transportIndex];
+  const remote = offer.transports[transportIndex];
   if (!transport || !remote) throw new RangeError(`Section ${media.index} is in use and has no transport`);
   const { iceParameters, iceCandidates, dtlsParameters } = transport;
   const fingerprint =
     dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256') ?? dtlsParameters.fingerprints[0];
   if (!fingerprint) throw new RangeError('The transport has no fingerprint');
   const { port, connection } = defaultDestination(iceCandidates);
-  const formats = payloadTypes.map(integer).join(' ');
   return [
-    `m=${word(media.mediaType)} ${port} ${word(media.protocol)} ${formats}`,
+    `m=${word(media.mediaType)} ${port} ${word(media.protocol)} ${formats.map((format) => word(String(format))).join(' ')}`,
     `c=IN ${connection}`,
     ...midLine(media),
     `a=ice-ufrag:${word(iceParameters.usernameFragment)}`,

@@ -70,11 +70,14 @@ export function isCodecName(name: string): name is CodecName {
 export function isUsable(codec: OfferedCodec, name: CodecName): boolean {
   const facts = CODECS[name];
   if (codec.name !== name || codec.clockRate !== facts.clockRate) return false;
-  if (facts.kind === 'audio' && (codec.channels ?? 1) !== (facts.channels ?? 1)) return false;
-  // RTP with the marker bit and one of these looks like RTCP (RFC 5761 section 4).
-  if (codec.payloadType >= 64 && codec.payloadType <= 95) return false;
+  // Opus is written with two channels whatever it carries (RFC 7587 §7). Some leave them out, and mean the same.
+  if (facts.kind === 'audio' && name !== 'opus' && (codec.channels ?? 1) !== (facts.channels ?? 1)) return false;
+  if (looksLikeRtcp(codec.payloadType)) return false;
   return name !== 'H264' || (h264Rank(codec.parameters) >= 0 && packetizationMode(codec.parameters) <= 1);
 }
+
+/** RTP with the marker bit and such a payload type (RFC 5761 §4). */
+const looksLikeRtcp = (payloadType: number): boolean => payloadType >= 64 && payloadType <= 95;
 
 export function packetizationMode(parameters: CodecParameters): number {
   return Number(parameters['packetization-mode'] ?? 0);
@@ -129,6 +132,8 @@ function sameParameter(codec: OfferedCodec, stream: StreamCodec, name: string): 
 /**
  * The stream's own profile first. Else any: encoders of WebRTC clients send constrained baseline whatever was
  * negotiated, and decoders don't look at the SDP. The next higher profile is the better guess, then the next lower.
+ * The packetization mode comes before that, but isn't insisted on either: who leaves it out, or says 0, puts fragments
+ * together all the same.
  */
 function h264Candidates(codecs: readonly OfferedCodec[], stream: CodecParameters): OfferedCodec[] {
   const mode = packetizationMode(stream);
@@ -136,9 +141,10 @@ function h264Candidates(codecs: readonly OfferedCodec[], stream: CodecParameters
   const cost = ({ parameters }: OfferedCodec): number => {
     const distance = h264Rank(parameters) - rank;
     const profileCost = distance >= 0 ? distance : H264_PROFILES.length - distance;
-    return profileCost * 2 + (packetizationMode(parameters) === mode ? 0 : 1);
+    const difference = packetizationMode(parameters) - mode;
+    return profileCost * 2 + Math.abs(difference) + (difference < 0 ? H264_PROFILES.length * 4 : 0);
   };
-  return codecs.filter(({ parameters }) => packetizationMode(parameters) >= mode).sort((a, b) => cost(a) - cost(b));
+  return [...codecs].sort((a, b) => cost(a) - cost(b));
 }
 
 export function pickParameters(codec: { parameters: CodecParameters }, names: readonly string[]): CodecParameters {
@@ -170,7 +176,22 @@ export function describeCodec({ name, parameters }: { name: string; parameters: 
   return profile === undefined ? name : `${name}/${profile}`;
 }
 
-/** What a section offers, without the codecs that never carry media of their own. */
+/**
+ * What a section offers, without the codecs that never carry media of their own; with what makes a codec of ours one that
+ * isn't: `PCMU (16000 Hz)`.
+ */
 export function describeOffered(media: OfferedMedia): string[] {
-  return media.codecs.filter((codec) => isCodecName(codec.name)).map((codec) => describeCodec(codec));
+  return media.codecs.flatMap((codec) => {
+    if (!isCodecName(codec.name)) return [];
+    const { clockRate, channels = 1 } = CODECS[codec.name];
+    const oddities = isUsable(codec, codec.name)
+      ? []
+      : [
+          ...(codec.clockRate === clockRate ? [] : [`${codec.clockRate} Hz`]),
+          ...((codec.channels ?? 1) === channels || codec.name === 'opus' ? [] : [`${codec.channels ?? 1} channels`]),
+          ...(looksLikeRtcp(codec.payloadType) ? [`payload type ${codec.payloadType}, which RTCP has`] : []),
+          ...(packetizationMode(codec.parameters) > 1 ? ['interleaved'] : []),
+        ];
+    return [`${describeCodec(codec)}${oddities.length > 0 ? ` (${oddities.join(', ')})` : ''}`];
+  });
 }

@@ -136,7 +136,7 @@ const ANSWER_LINE = new RegExp(
     'a=setup:(?:active|passive)',
     'a=candidate:udp 1 udp 1 192\\.0\\.2\\.1 40000 typ host',
     'a=extmap:\\d+ (?:urn|https?):\\S+',
-    'a=rtpmap:\\d+ [A-Za-z0-9]+/\\d+(?:/2)?',
+    "a=rtpmap:\\d+ [!#-'*+\\-.0-9A-Z^_`a-z{|}~]+/\\d+(?:/\\d+)?",
     'a=fmtp:\\d+ [A-Za-z0-9=;,.+/:-]+',
     'a=rtcp-fb:\\d+ (?:nack|nack pli|ccm fir|goog-remb|transport-cc)',
     'a=msid:weir track',

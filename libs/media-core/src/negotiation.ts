@@ -33,8 +33,9 @@ export interface RejectedSection {
 export interface InactiveSection {
   tag: 'inactive';
   mediaIndex: number;
-  kind: MediaKind;
-  codec: OfferedCodec;
+  transportIndex: number;
+  /** What is answered of the section's formats; all of them where none is known. */
+  codec?: OfferedCodec;
 }
 
 /** The client sends, we receive. */
@@ -94,16 +95,48 @@ export function hasMuxedRtcp(offer: Offer, media: OfferedMedia): boolean {
 
 /**
  * The answer to a section that carries nothing: inactive where its transport is there anyway, because some media
- * section next to it is in use, else rejected.
+ * section next to it is in use, else rejected. The section whose mid is the tag of a BUNDLE group in use is never
+ * rejected, not even a data channel: the others' transport is the one that it describes (RFC 8843 §7.3.3).
  */
 export function idleSection(
+  offer: Offer,
   media: OfferedMedia,
   used: readonly { transportIndex: number }[],
   reason: string,
 ): InactiveSection | RejectedSection {
-  const rejected: RejectedSection = { tag: 'rejected', mediaIndex: media.index, reason };
-  if (media.kind === 'other' || !used.some((section) => section.transportIndex === media.transportIndex))
-    return rejected;
-  const codec = media.codecs.find(({ name }) => isCodecName(name));
-  return codec ? { tag: 'inactive', mediaIndex: media.index, kind: media.kind, codec } : rejected;
+  const transportIndex = bundleTransport(offer, media) ?? media.transportIndex;
+  const codec = media.codecs.find(({ name }) => isCodecName(name)) ?? media.codecs[0];
+  const isKept =
+    transportIndex !== undefined &&
+    used.some((section) => section.transportIndex === transportIndex) &&
+    (isBundleTag(offer, media) || (media.kind !== 'other' && codec !== undefined && isCodecName(codec.name)));
+  if (!isKept) return { tag: 'rejected', mediaIndex: media.index, reason };
+  return { tag: 'inactive', mediaIndex: media.index, transportIndex, ...(codec ? { codec } : {}) };
+}
+
+/** Rejected, unless it is a tag that has to stay. */
+export function refusedSection(
+  offer: Offer,
+  media: OfferedMedia,
+  used: readonly { transportIndex: number }[],
+  reason: string,
+): InactiveSection | RejectedSection {
+  return isBundleTag(offer, media)
+    ? idleSection(offer, media, used, reason)
+    : { tag: 'rejected', mediaIndex: media.index, reason };
+}
+
+function isBundleTag(offer: Offer, media: OfferedMedia): boolean {
+  return offer.bundleGroups.some((mids) => {
+    const tag = mids.find((mid) => offer.media.some((section) => section.mid === mid && section.enabled));
+    return tag !== undefined && tag === media.mid;
+  });
+}
+
+/** The transport of the group that a section is in, also of one that isn't media. */
+function bundleTransport(offer: Offer, media: OfferedMedia): number | undefined {
+  const mids = offer.bundleGroups.find((group) => media.mid !== undefined && group.includes(media.mid));
+  return offer.media.find(
+    ({ mid, transportIndex }) => mid !== undefined && mids?.includes(mid) && transportIndex !== undefined,
+  )?.transportIndex;
 }

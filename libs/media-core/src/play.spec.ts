@@ -128,10 +128,72 @@ describe('a medium that only one side has', () => {
   });
 });
 
+describe('a codec that only one side has', () => {
+  const tags = (sdp: string, stream: PlayableStream) =>
+    negotiatePlay(parseOffer(sdp), stream).sections.map(({ tag }) => tag);
+  const both: PlayableStream = { audio: OPUS, video: h264('42e01f') };
+
+  it('rejects that section alone: a browser without H.264 gets the sound', () => {
+    expect(tags(fixture('firefox-153-play'), both)).toEqual(['send', 'rejected']);
+  });
+
+  it('rejects that section alone: a player without Opus gets the picture', () => {
+    const withoutOpus = fixture('chromium-156-play').replaceAll('opus/48000/2', 'speex/16000');
+    const onTransportsOfTheirOwn = withoutOpus.replace(/a=group:BUNDLE.*\r\n/, '');
+    expect(tags(onTransportsOfTheirOwn, both)).toEqual(['rejected', 'send']);
+  });
+
+  it('keeps that section when it describes the transport of the others', () => {
+    expect(tags(fixture('firefox-153-play-video-first-max-bundle'), both)).toEqual(['inactive', 'send']);
+  });
+
+  it.each(['OPUS/48000', 'opus/48000/1'])('is no matter of how it is written: %s is Opus', (rtpmap) => {
+    const sdp = fixture('chromium-156-play').replaceAll('opus/48000/2', rtpmap);
+    const [audio] = negotiatePlay(parseOffer(sdp), both).sections;
+    expect(audio).toMatchObject({
+      tag: 'send',
+      rtpCapabilities: { codecs: [{ mimeType: 'audio/opus', channels: 2 }] },
+    });
+    expect(tags(sdp, both)).toEqual(['send', 'send']);
+  });
+});
+
+describe('the packetization mode', () => {
+  const offering = (...modes: (number | undefined)[]) =>
+    [
+      ...['v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=ice-ufrag:abcd', 'a=ice-pwd:0123456789abcdef012345'],
+      `a=fingerprint:sha-256 ${Array(32).fill('AB').join(':')}`,
+      `m=video 9 UDP/TLS/RTP/SAVPF ${modes.map((_mode, index) => 96 + index).join(' ')}`,
+      ...['a=recvonly', 'a=rtcp-mux'],
+      ...modes.flatMap((mode, index) => [
+        `a=rtpmap:${96 + index} H264/90000`,
+        ...(mode === undefined ? [] : [`a=fmtp:${96 + index} packetization-mode=${mode};profile-level-id=42e01f`]),
+      ]),
+      '',
+    ].join('\r\n');
+  const chosen = (...modes: (number | undefined)[]) => {
+    const [section] = negotiatePlay(parseOffer(offering(...modes)), { video: h264('42e01f') }).sections;
+    return section?.tag === 'send' ? section.codec.payloadType : section?.tag;
+  };
+
+  it('may be left out, or be 0, though the stream has fragments: such players put them together', () => {
+    expect(chosen(undefined)).toBe(96);
+    expect(chosen(0)).toBe(96);
+  });
+
+  it("is the stream's where the player has it", () => {
+    expect(chosen(undefined, 0, 1)).toBe(98);
+  });
+
+  it('is told where it is why a player is refused', () => {
+    expect(() => chosen(2)).toThrow('No common video codec: offered H264/42e01f (interleaved), wanted H264/42e01f');
+  });
+});
+
 describe('a player that cannot show the stream', () => {
   it('is refused with the names of both sides', () => {
     try {
-      play('firefox-153-play', { audio: OPUS, video: h264('42e01f') });
+      play('firefox-153-play', { video: h264('42e01f') });
       expect.unreachable();
     } catch (error) {
       if (!(error instanceof NoCommonCodecsError)) throw error;

@@ -11,6 +11,7 @@ import {
   codecName,
   idleSection,
   hasMuxedRtcp,
+  refusedSection,
   type PlaySection,
   type SendSection,
   type StreamCodec,
@@ -26,31 +27,52 @@ export interface PlayableStream {
 
 /**
  * One section per m-line, in order. A medium that the stream hasn't is answered inactive: a silent `sendonly` section
- * would keep a browser's video element from ever starting.
- * @throws NoCommonCodecsError when stream and player both have a medium but no codec for it in common, or when they
- * have no medium in common at all.
+ * would keep a browser's video element from ever starting. A medium that stream and player have no common codec for is
+ * rejected, and the other one is sent (RFC 8829 §5.3.1).
+ * @throws NoCommonCodecsError when nothing can be sent.
  */
 export function negotiatePlay(offer: Offer, stream: PlayableStream): { sections: PlaySection[] } {
   const sent: SendSection[] = [];
   const reasons = new Map<number, string>();
+  const refused: OfferedMedia[] = [];
   for (const media of offer.media) {
     const section = send(offer, media, stream, sent);
-    if (typeof section === 'string') reasons.set(media.index, section);
-    else sent.push(section);
+    if (typeof section !== 'string') sent.push(section);
+    else {
+      reasons.set(media.index, section);
+      if (section === NO_COMMON_CODEC) refused.push(media);
+    }
   }
-  if (sent.length === 0) {
-    throw new NoCommonCodecsError(
-      'media',
-      offer.media.map((media) => `${media.mediaType} (${reasons.get(media.index) ?? 'unused'})`),
-      [stream.audio, stream.video].flatMap((codec) => (codec ? [describeStream(codec)] : [])),
-    );
-  }
-  const sections = offer.media.map(
-    (media) =>
-      sent.find((section) => section.mediaIndex === media.index) ??
-      idleSection(media, sent, reasons.get(media.index) ?? ''),
-  );
+  if (sent.length === 0) throw nothingToSend(offer, stream, reasons, refused);
+  const sections = offer.media.map((media) => {
+    const reason = reasons.get(media.index) ?? '';
+    const unused = refused.includes(media) ? refusedSection : idleSection;
+    return sent.find((section) => section.mediaIndex === media.index) ?? unused(offer, media, sent, reason);
+  });
   return { sections };
+}
+
+const NO_COMMON_CODEC = 'no common codec';
+
+function nothingToSend(
+  offer: Offer,
+  stream: PlayableStream,
+  reasons: ReadonlyMap<number, string>,
+  refused: readonly OfferedMedia[],
+): NoCommonCodecsError {
+  const describe = (codecs: readonly (StreamCodec | undefined)[]) =>
+    codecs.flatMap((codec) => (codec ? [describeStream(codec)] : []));
+  const [first] = refused;
+  if (first === undefined || first.kind === 'other') {
+    const offered = offer.media.map((media) => `${media.mediaType} (${reasons.get(media.index) ?? 'unused'})`);
+    return new NoCommonCodecsError('media', offered, describe([stream.audio, stream.video]));
+  }
+  const kinds = new Set(refused.map(({ kind }) => kind));
+  return new NoCommonCodecsError(
+    kinds.size === 1 ? first.kind : 'media',
+    refused.flatMap((media) => describeOffered(media)),
+    describe([kinds.has('audio') ? stream.audio : undefined, kinds.has('video') ? stream.video : undefined]),
+  );
 }
 
 /** A string is the reason why not. */
@@ -75,9 +97,7 @@ function send(
   const codec = candidates.find(
     ({ payloadType }) => !sent.some((section) => section.codec.payloadType === payloadType),
   );
-  if (!codec || !isCodecName(name)) {
-    throw new NoCommonCodecsError(kind, describeOffered(media), [describeStream(streamCodec)]);
-  }
+  if (!codec || !isCodecName(name)) return NO_COMMON_CODEC;
   const common = {
     kind,
     mimeType: streamCodec.mimeType,

@@ -202,6 +202,44 @@ describe('what mediasoup is told of a publisher', () => {
   });
 });
 
+describe('the section that describes the transport of a BUNDLE group', () => {
+  /** The data channel's section, moved in front of the others. */
+  const dataChannelFirst = (name: string) => {
+    const [head = '', ...sections] = fixture(name).split(/^(?=m=)/m);
+    const data = sections.filter((section) => section.startsWith('m=application'));
+    const media = sections.filter((section) => !section.startsWith('m=application'));
+    const mid = /a=mid:(\S+)/.exec(data[0] ?? '')?.[1] ?? '';
+    const mids = /a=group:BUNDLE (.*)/.exec(head)?.[1]?.trim().split(' ') ?? [];
+    const group = [mid, ...mids.filter((each) => each !== mid)].join(' ');
+    return [head.replace(/a=group:BUNDLE .*/, `a=group:BUNDLE ${group}\r`), ...data, ...media].join('');
+  };
+
+  it.each(['chromium-156-publish-data-channel', 'firefox-153-publish-data-channel'])(
+    'stays though it is a data channel: %s',
+    (name) => {
+      const [data, ...media] = publish(dataChannelFirst(name));
+      expect(data).toMatchObject({ tag: 'inactive', mediaIndex: 0, transportIndex: 0 });
+      expect(media.map(({ tag }) => tag)).toEqual(['receive', 'receive']);
+    },
+  );
+
+  it('stays though its codecs are unknown, and so does the group', () => {
+    const sdp = fixture('chromium-156-publish').replaceAll(
+      /a=rtpmap:(\d+) (?:opus|PCM[AU]|G722)\//g,
+      'a=rtpmap:$1 x-own/',
+    );
+    expect(publish(sdp).map(({ tag }) => tag)).toEqual(['inactive', 'receive']);
+  });
+
+  it('is rejected where nothing of its group is in use', () => {
+    const alone = dataChannelFirst('chromium-156-publish-data-channel').replace(
+      /a=group:BUNDLE .*/,
+      'a=group:BUNDLE 2\r',
+    );
+    expect(publish(alone)[0]).toMatchObject({ tag: 'rejected' });
+  });
+});
+
 describe('sections that carry nothing', () => {
   it('reject a data channel and keep a second camera inactive on the shared transport', () => {
     expect(publish(fixture('chromium-156-publish-data-channel')).map(({ tag }) => tag)).toEqual([

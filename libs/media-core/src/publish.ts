@@ -85,7 +85,7 @@ export function negotiatePublish(offer: Offer, preferences: PublishPreferences =
   const sections = offer.media.map(
     (media) =>
       received.find((section) => section.mediaIndex === media.index) ??
-      idleSection(media, received, reasons.get(media.index) ?? ''),
+      idleSection(offer, media, received, reasons.get(media.index) ?? ''),
   );
   return { sections };
 }

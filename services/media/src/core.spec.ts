@@ -4,6 +4,7 @@ import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RecordedCore, type Overrides } from '../testing/recorded-core.js';
+import { StunClient } from '../testing/stun-client.js';
 import type { MediaCore } from './core.js';
 import { StreamRegistry } from './registry.js';
 
@@ -12,6 +13,7 @@ let redis: Redis;
 let recorded: RecordedCore;
 let core: MediaCore;
 
+const has = (...told: Parameters<RecordedCore['has']>) => recorded.has(...told);
 const ended = (sessionId: string) => recorded.find(sessionId, 'ended');
 
 async function start(overrides: Overrides = {}): Promise<void> {
@@ -48,6 +50,9 @@ const offer = ({ direction = 'sendonly', h264 = 102, opus = 111, video = true } 
     ...(video && direction === 'sendonly' ? ['a=ssrc:2222 cname:me'] : []),
     '',
   ].join('\r\n');
+
+/** The first fragment of a DTLS handshake that goes no further: content type, version, epoch, number, length. */
+const CLIENT_HELLO_WITHOUT_END = Buffer.from('16fefd0000000000000000000c010000ff0000000000000000', 'hex');
 
 const FINGERPRINT = Array.from({ length: 32 }, (_unused, index) => (index + 16).toString(16).toUpperCase()).join(':');
 
@@ -145,8 +150,12 @@ describe('the media core', () => {
     const vp8 = offer({ direction: 'recvonly' })
       .replaceAll('H264', 'VP8')
       .replace(/a=fmtp:102.*\r\n/, '');
-    await expect(play('v1', vp8)).rejects.toMatchObject({ code: ErrorCode.NO_COMMON_CODECS });
+    const neither = vp8.replaceAll('opus/48000/2', 'speex/16000');
+    await expect(play('v1', neither)).rejects.toMatchObject({ code: ErrorCode.NO_COMMON_CODECS });
     expect(core.load.players).toBe(0);
+    const { answerSdp, codecs } = await play('v2', vp8);
+    expect(codecs).toEqual({ audio: 'opus', video: '' });
+    expect(answerSdp).toMatch(/m=video 0 /);
   });
 
   it('refuses an offer that is no SDP and leaves the name free', async () => {
@@ -196,6 +205,24 @@ describe('the media core', () => {
     await waitFor(() => ended('p1') !== undefined);
     expect(ended('p1')).toMatchObject({ reason: EndReason.ICE_TIMEOUT });
     expect(core.load.streams).toBe(0);
+  });
+
+  it("doesn't take a client that no answer reaches for one whose DTLS fails", async () => {
+    recorded.close();
+    await start({ connectTimeoutMs: 2_000 });
+    const { answerSdp } = await publish('p1');
+    const asks = await StunClient.open(answerSdp);
+    await asks.check();
+    await waitFor(() => has('p1', 'ended'));
+    expect(ended('p1')).toMatchObject({ reason: EndReason.ICE_TIMEOUT });
+    asks.close();
+
+    const begins = await StunClient.open((await publish('p2')).answerSdp);
+    await begins.check();
+    begins.send(CLIENT_HELLO_WITHOUT_END);
+    await waitFor(() => has('p2', 'ended'));
+    expect(ended('p2')).toMatchObject({ reason: EndReason.DTLS_FAILED });
+    begins.close();
   });
 
   it('keeps the mute state for late joiners and hands signals to the players', async () => {

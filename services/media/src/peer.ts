@@ -4,10 +4,39 @@ import type { types as mediasoup } from 'mediasoup';
 export interface PeerTimeouts {
   /** ICE and DTLS must be up within this time. */
   connectMs: number;
+  /** A client that has been silent for this long is gone. It is noticed a sixth of this time later at most. */
+  consentMs: number;
 }
 
 /** The path is given up when ICE has been without a working pair, or DTLS closed by the client, for this long. */
 const LOST_GRACE_MS = 2_000;
+
+const LOOKS_PER_CONSENT = 6;
+
+/**
+ * Whether the client of one transport still speaks. Consent (RFC 7675) is what keeps media from going to who doesn't
+ * want them; SRTP and SRTCP say so as well as a STUN check does, and some clients send no checks. mediasoup's own consent
+ * counts checks alone, and its byte counter everything else. Time is counted in looks: while nobody looked, because this
+ * process stood still, nobody was silent.
+ */
+export class ClientVoice {
+  private receivedBytes: number | undefined;
+  private silentLooks = 0;
+  private hasSpoken = false;
+
+  /** @param receivedBytes what has come so far, STUN left out */
+  look(receivedBytes: number): void {
+    const isNews = this.receivedBytes !== undefined && receivedBytes !== this.receivedBytes;
+    this.receivedBytes = receivedBytes;
+    if (isNews) this.hasSpoken = true;
+    this.silentLooks = isNews ? 0 : this.silentLooks + 1;
+  }
+
+  /** A client of whom no look has heard anything may have nothing to report of; it isn't judged by that. */
+  get isLost(): boolean {
+    return this.hasSpoken && this.silentLooks >= LOOKS_PER_CONSENT;
+  }
+}
 
 type PeerState =
   | { tag: 'connecting'; timer: NodeJS.Timeout }
@@ -26,6 +55,9 @@ export interface SourceLink {
 /** The connection to one WebRTC client: its transports, from the handshake to the loss of the path. */
 export class WebRtcPeer implements SourceLink {
   private state: PeerState;
+  private readonly voices: ReadonlyMap<mediasoup.WebRtcTransport, ClientVoice>;
+  private looker: NodeJS.Timeout | undefined;
+  private isLooking = false;
 
   /**
    * @param onConnected all transports are up; once
@@ -33,14 +65,15 @@ export class WebRtcPeer implements SourceLink {
    */
   constructor(
     private readonly transports: readonly mediasoup.WebRtcTransport[],
-    timeouts: PeerTimeouts,
+    private readonly timeouts: PeerTimeouts,
     private readonly onConnected: () => void,
     private readonly onLost: (reason: EndReason) => void,
   ) {
     this.state = {
       tag: 'connecting',
-      timer: setTimeout(() => this.lose(this.timeoutReason()), timeouts.connectMs),
+      timer: setTimeout(() => void this.loseUnconnected(), timeouts.connectMs),
     };
+    this.voices = new Map(transports.map((transport) => [transport, new ClientVoice()]));
     for (const transport of transports) {
       transport.on('icestatechange', () => this.onTransportChange());
       transport.on('dtlsstatechange', () => this.onTransportChange());
@@ -58,13 +91,14 @@ export class WebRtcPeer implements SourceLink {
 
   close(): void {
     this.enter({ tag: 'closed' });
+    clearInterval(this.looker);
     for (const transport of this.transports) transport.close();
   }
 
   private onTransportChange(): void {
     if (this.state.tag === 'closed') return;
     if (this.transports.some(({ dtlsState }) => dtlsState === 'failed')) {
-      this.lose(EndReason.DTLS_FAILED);
+      void this.loseUnconnected();
       return;
     }
     const broken = this.transports.some(
@@ -75,6 +109,7 @@ export class WebRtcPeer implements SourceLink {
       case 'connecting':
         if (!up) return;
         this.enter({ tag: 'connected' });
+        this.looker = setInterval(() => void this.look(), this.timeouts.consentMs / LOOKS_PER_CONSENT);
         this.onConnected();
         return;
       case 'connected':
@@ -89,9 +124,27 @@ export class WebRtcPeer implements SourceLink {
     }
   }
 
-  private timeoutReason(): EndReason {
-    const iceUp = this.transports.every(({ iceState }) => iceState === 'connected' || iceState === 'completed');
-    return iceUp ? EndReason.DTLS_FAILED : EndReason.ICE_TIMEOUT;
+  private async look(): Promise<void> {
+    if (this.isLooking) return;
+    this.isLooking = true;
+    try {
+      for (const [transport, voice] of this.voices) voice.look(await receivedBytes(transport));
+      if ([...this.voices.values()].some((voice) => voice.isLost)) this.lose(EndReason.ICE_LOST);
+    } catch {
+      // The transport has just been closed, or its worker doesn't answer: neither says anything about the client.
+    } finally {
+      this.isLooking = false;
+    }
+  }
+
+  /**
+   * A handshake has failed or takes too long. A client that a path leads from, but none to, asks for the path and never
+   * begins with DTLS: then it isn't DTLS that has failed.
+   */
+  private async loseUnconnected(): Promise<void> {
+    const waiting = this.transports.filter(({ dtlsState }) => dtlsState !== 'connected');
+    const received = await Promise.all(waiting.map((transport) => receivedBytes(transport).catch(() => 0)));
+    this.lose(received.some((bytes) => bytes > 0) ? EndReason.DTLS_FAILED : EndReason.ICE_TIMEOUT);
   }
 
   private lose(reason: EndReason): void {
@@ -104,6 +157,12 @@ export class WebRtcPeer implements SourceLink {
     if ('timer' in this.state) clearTimeout(this.state.timer);
     this.state = state;
   }
+}
+
+/** What has come from a transport's client, STUN left out: mediasoup doesn't count what comes to a port of many clients. */
+async function receivedBytes(transport: mediasoup.WebRtcTransport): Promise<number> {
+  const [stats] = await transport.getStats();
+  return stats?.bytesReceived ?? 0;
 }
 
 /** RTP that another service sends to plain transports of ours; it is connected from its first packet on. */

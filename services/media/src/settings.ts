@@ -16,8 +16,8 @@ export const mediaSettings = {
   WEIR_MEDIA_ICE_TIMEOUT_MS: millisecondsSetting(12_000, 100).describe(
     'A WebRTC peer that has not connected within this time is given up.',
   ),
-  WEIR_MEDIA_CONSENT_TIMEOUT_MS: millisecondsSetting(15_000, 1_000).describe(
-    'A connected WebRTC peer that has been silent for this long is given up.',
+  WEIR_MEDIA_CONSENT_TIMEOUT_MS: millisecondsSetting(30_000, 1_000).describe(
+    'A connected WebRTC peer whose SRTP and SRTCP have stayed away for this long is given up, a sixth of it later at most.',
   ),
   WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS: millisecondsSetting(15_000, 1_000).describe(
     'A connected publisher that sends no packet for this long is given up.',

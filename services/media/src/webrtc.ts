@@ -30,7 +30,7 @@ import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';
 import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
-import { WebRtcPeer } from './peer.js';
+import { WebRtcPeer, type PeerTimeouts } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
 import { PlayerSession, PublisherSession } from './session.js';
 import type { Stream } from './stream.js';
@@ -151,7 +151,7 @@ export class WebRtc {
     });
     session.peer = new WebRtcPeer(
       transports,
-      { connectMs: this.options.connectTimeoutMs },
+      this.peerTimeouts,
       () => session.onPeerConnected(performance.now()),
       (reason) => session.end(reason),
     );
@@ -224,13 +224,17 @@ export class WebRtc {
     });
     session.peer = new WebRtcPeer(
       transports,
-      { connectMs: this.options.connectTimeoutMs },
+      this.peerTimeouts,
       () => session.onPeerConnected(),
       (reason) => session.end(reason),
     );
     this.options.core.addSession(session);
     stream.join(session);
     joinMetrics.played(stream.info.codecs?.video ?? '');
+  }
+
+  private get peerTimeouts(): PeerTimeouts {
+    return { connectMs: this.options.connectTimeoutMs, consentMs: this.options.consentTimeoutMs };
   }
 
   private leaseRouter(worker: MediaWorker, sections: readonly (PublishSection | PlaySection)[]): Promise<RouterLease> {
@@ -255,7 +259,7 @@ export class WebRtc {
           enableUdp: !tcpOnly,
           enableTcp: true,
           preferUdp: true,
-          iceConsentTimeout: Math.ceil(this.options.consentTimeoutMs / 1_000),
+          iceConsentTimeout: 0, // WebRtcPeer listens for more than STUN
           initialAvailableOutgoingBitrate: 2_000_000,
         });
         opened.push(transport);

@@ -16,7 +16,10 @@ export interface Told {
 }
 
 /** Settings that differ from those of the tests. */
-export type Overrides = Partial<Pick<MediaCoreOptions, 'maxSessions'> & Pick<WebRtcOptions, 'connectTimeoutMs'>>;
+export type Overrides = Partial<
+  Pick<MediaCoreOptions, 'maxSessions'> &
+    Pick<WebRtcOptions, 'connectTimeoutMs' | 'consentTimeoutMs' | 'noMediaTimeoutMs'>
+>;
 
 /** A media core on real workers and a real Redis whose words to owners and to the other nodes are written down. */
 export class RecordedCore {
@@ -63,7 +66,7 @@ export class RecordedCore {
       core: this.core,
       notifier: this.notifier,
       connectTimeoutMs: 60_000,
-      consentTimeoutMs: 15_000,
+      consentTimeoutMs: 30_000,
       noMediaTimeoutMs: 15_000,
       maxBitrateBps: 5_000_000,
       ...overrides,

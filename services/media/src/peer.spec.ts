@@ -1,0 +1,24 @@
+import { describe, expect, it } from 'vitest';
+import { ClientVoice } from './peer.js';
+
+/** A client of whom so many bytes had come at each look. */
+const heard = (...receivedBytes: number[]) => {
+  const voice = new ClientVoice();
+  for (const bytes of receivedBytes) voice.look(bytes);
+  return voice;
+};
+
+describe("a client's voice", () => {
+  it('is lost when nothing more has come for six looks', () => {
+    expect(heard(100, 200, 200, 200, 200, 200, 200).isLost).toBe(false);
+    expect(heard(100, 200, 200, 200, 200, 200, 200, 200).isLost).toBe(true);
+  });
+
+  it('is there again with the next packet', () => {
+    expect(heard(100, 200, 200, 200, 200, 200, 200, 201, 201, 201).isLost).toBe(false);
+  });
+
+  it('is not missed in a client that has had nothing to send since its handshake', () => {
+    expect(heard(1_500, 1_500, 1_500, 1_500, 1_500, 1_500, 1_500, 1_500, 1_500).isLost).toBe(false);
+  });
+});
