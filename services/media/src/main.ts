@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { hostname } from 'node:os';
 import { MediaEvents } from '@weir/contracts';
-import { Access } from '@weir/access';
+import { Access, CredentialWatch } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, runService } from '@weir/platform';
 import { MediaCore } from './core.js';
@@ -80,8 +80,10 @@ await runService({
       return [];
     });
     if (leftovers.length > 0) log.info({ streams: leftovers.length }, 'streams of an earlier process removed');
+    const credentials = new CredentialWatch({ bus, redis, log });
     const access = new RtspAccess(
       new Access({ bus, redis, log }),
+      credentials,
       `rtsp://${config.WEIR_ANNOUNCED_ADDRESS}:${config.WEIR_RTSP_PORT}`,
     );
     const sources = new Sources({
@@ -103,6 +105,7 @@ await runService({
       core,
       sources,
       access,
+      credentials,
       log,
     });
     serveMedia(bus, instanceId, core, webRtc);
@@ -111,7 +114,7 @@ await runService({
     return {
       drain: () => core.drain(),
       close: async () => {
-        await Promise.all([owners.close(), nodes.close(), rtsp.close()]);
+        await Promise.all([owners.close(), nodes.close(), rtsp.close(), credentials.close()]);
         core.close();
       },
     };

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { permits, type Access } from '@weir/access';
+import { credentialRefOf, permits, type Access, type CredentialRef, type CredentialWatch } from '@weir/access';
 import { isWeirError, ErrorCode } from '@weir/contracts';
 import {
   awaitsSignature,
@@ -39,6 +39,9 @@ export type RtspRequest = Pick<
   'verb' | 'path' | 'url' | 'method' | 'requestUrl' | 'credentials'
 >;
 
+/** With what of its peer's a request was accepted; undefined: with something that ends otherwise. */
+export type RtspDecision = HostAnswer & { readonly credential?: CredentialRef | undefined };
+
 const FOR_SIGNATURES: readonly ServerChallenge[] = ['digest-sha-256', 'digest-md5'];
 /** Of tokens and keys only hashes are kept, so they can't be the secret of a Digest: they have to be shown. */
 const FOR_TOKENS: readonly ServerChallenge[] = ['basic'];
@@ -53,17 +56,19 @@ export class RtspAccess {
 
   constructor(
     private readonly access: Pick<Access, 'authenticate'>,
+    private readonly credentials: Pick<CredentialWatch, 'isLive'>,
     /** `rtsp://host:port`, as clients reach this node. */
     private readonly origin: string,
   ) {}
 
-  signedUrl(stream: StreamName, verb: RtspVerb, expiresInMs: number): string {
+  /** @param credential whose holder gets the URL, which is good no longer than that */
+  signedUrl(stream: StreamName, verb: RtspVerb, expiresInMs: number, credential?: CredentialRef): string {
     return signStreamUrl({
       origin: this.origin,
       path: rtspPath(stream),
       verb,
       expiresAtS: Math.ceil((Date.now() + expiresInMs) / 1_000),
-      salt: randomBytes(9).toString('base64url'),
+      salt: saltWith(credential),
       key: this.key,
     });
   }
@@ -72,7 +77,7 @@ export class RtspAccess {
    * @param awaitedUrl the push URL that the path's session was given, if there is one. It is good for that session and
    * as long as that lives, so that a pusher whose ffmpeg has died may come back; the session's own patience bounds it.
    */
-  async decide(request: RtspRequest, awaitedUrl?: string): Promise<HostAnswer> {
+  async decide(request: RtspRequest, awaitedUrl?: string): Promise<RtspDecision> {
     const { verb, path, url } = request;
     const stream = streamNameOf(path);
     if (stream === undefined) return refused('not-found');
@@ -82,7 +87,8 @@ export class RtspAccess {
     const isByPassword = awaitsSignature(url);
     if (isByPassword && request.credentials === undefined) return refused('unauthenticated', FOR_SIGNATURES);
     const signed = isByPassword ? this.verifyPassword(request, nowMs) : verifyStreamUrl(url, verb, [this.key], nowMs);
-    if (signed.tag === 'valid' && (verb === 'play' || isAwaited)) return { tag: 'accepted' };
+    if (signed.tag === 'valid' && isAwaited) return { tag: 'accepted' };
+    if (signed.tag === 'valid' && verb === 'play') return this.decideBySignature(url);
     if (isByPassword)
       return signed.tag === 'refused' && signed.refusal === 'bad-signature'
         ? refused('unauthenticated', FOR_SIGNATURES)
@@ -92,8 +98,19 @@ export class RtspAccess {
       return signed.tag === 'refused' && signed.refusal === 'missing'
         ? refused('unauthenticated', FOR_TOKENS)
         : refused('forbidden');
-    const decision = await this.decideByToken(token, verb, stream);
-    return decision === 'accepted' ? { tag: 'accepted' } : refused(decision, FOR_TOKENS);
+    return this.decideByToken(token, verb, stream);
+  }
+
+  /** The signature is good; what the URL was given for may have ended since. */
+  private async decideBySignature(url: RtspUrl): Promise<RtspDecision> {
+    const credential = credentialInSalt(saltOf(url) ?? '');
+    if (credential === undefined) return { tag: 'accepted' };
+    try {
+      return (await this.credentials.isLive(credential)) ? { tag: 'accepted', credential } : refused('forbidden');
+    } catch (error) {
+      if (isWeirError(error, ErrorCode.UNAVAILABLE)) return refused('unavailable');
+      throw error;
+    }
   }
 
   private verifyPassword({ verb, url, method, requestUrl, credentials }: RtspRequest, nowMs: number): SignatureVerdict {
@@ -108,15 +125,52 @@ export class RtspAccess {
     );
   }
 
-  private async decideByToken(token: string, verb: RtspVerb, stream: StreamName): Promise<'accepted' | Refusal> {
+  private async decideByToken(token: string, verb: RtspVerb, stream: StreamName): Promise<RtspDecision> {
     try {
       const principal = await this.access.authenticate(token);
-      return permits(principal, verb, stream.tenant, stream.streamName) ? 'accepted' : 'forbidden';
+      return permits(principal, verb, stream.tenant, stream.streamName)
+        ? { tag: 'accepted', credential: credentialRefOf(principal) }
+        : refused('forbidden', FOR_TOKENS);
     } catch (error) {
-      if (isWeirError(error, ErrorCode.UNAUTHENTICATED)) return 'unauthenticated';
-      if (isWeirError(error, ErrorCode.UNAVAILABLE) || isWeirError(error, ErrorCode.DEADLINE)) return 'unavailable';
+      if (isWeirError(error, ErrorCode.UNAUTHENTICATED)) return refused('unauthenticated', FOR_TOKENS);
+      if (isWeirError(error, ErrorCode.UNAVAILABLE) || isWeirError(error, ErrorCode.DEADLINE))
+        return refused('unavailable', FOR_TOKENS);
       throw error;
     }
+  }
+}
+
+const RANDOM_BYTES = 9;
+const RANDOM_LENGTH = (RANDOM_BYTES / 3) * 4;
+const EXPIRY_LENGTH = 9;
+
+/** Random, and behind that the credential: `t`, its expiry in base 36 and its id, or `k` and its id. It is signed. */
+function saltWith(credential: CredentialRef | undefined): string {
+  const random = randomBytes(RANDOM_BYTES).toString('base64url');
+  switch (credential?.kind) {
+    case 'token':
+      return `${random}t${credential.expiresAtMs.toString(36).padStart(EXPIRY_LENGTH, '0')}${credential.tokenId}`;
+    case 'key':
+      return `${random}k${credential.keyId}`;
+    case 'application': // nobody is given a URL for one
+    case undefined:
+      return random;
+    default:
+      return credential satisfies never;
+  }
+}
+
+function credentialInSalt(salt: string): CredentialRef | undefined {
+  const rest = salt.slice(RANDOM_LENGTH + 1);
+  switch (salt[RANDOM_LENGTH]) {
+    case 't': {
+      const expiresAtMs = parseInt(rest.slice(0, EXPIRY_LENGTH), 36);
+      return { kind: 'token', tokenId: rest.slice(EXPIRY_LENGTH), expiresAtMs };
+    }
+    case 'k':
+      return { kind: 'key', keyId: rest };
+    default:
+      return undefined;
   }
 }
 
@@ -127,7 +181,7 @@ const tokenOf = ({ url, credentials }: RtspRequest): string | undefined =>
   (credentials?.scheme === 'basic' ? credentials.password : undefined) ??
   url.user?.password;
 
-const refused = (refusal: Refusal, challenges?: readonly ServerChallenge[]): HostAnswer => ({
+const refused = (refusal: Refusal, challenges?: readonly ServerChallenge[]): RtspDecision => ({
   tag: 'refused',
   refusal,
   ...(challenges !== undefined && { challenges }),

@@ -36,7 +36,7 @@ export interface Playback {
 
 /** What a connection needs of the media core. */
 export interface RtspHost {
-  authorise(request: RtspRequest): Promise<HostAnswer>;
+  authorise(request: RtspRequest, connection: RtspConnection): Promise<HostAnswer>;
   describe(path: string): Promise<HostAnswer & { tracks?: readonly TrackDescription[] }>;
   mayRecord(path: string): HostAnswer;
   record(path: string, tracks: readonly SdpTrack[], connection: RtspConnection): Promise<Recording | HostAnswer>;
@@ -113,7 +113,7 @@ export class RtspConnection {
         if (this.socket.writable) this.socket.write(encodeResponse(effect.response));
         break;
       case 'authorise':
-        this.answer(effect.id, this.host.authorise(effect));
+        this.answer(effect.id, this.host.authorise(effect, this));
         break;
       case 'describe':
         this.answer(effect.id, this.host.describe(effect.path));

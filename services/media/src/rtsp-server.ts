@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:net';
 import { once } from 'node:events';
+import { credentialNameOf, type CredentialRef, type CredentialWatch } from '@weir/access';
 import { isWeirError } from '@weir/contracts';
 import type { HostAnswer } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
@@ -19,19 +20,23 @@ export interface RtspServerOptions {
   core: MediaCore;
   sources: Sources;
   access: RtspAccess;
+  credentials: Pick<CredentialWatch, 'watch'>;
   log: Logger;
 }
 
 /** RTSP in and out of the media core: robots push to signed URLs, players play every stream they may see. */
 export class RtspServer {
   private readonly connections = new Set<RtspConnection>();
+  /** How to stop watching what each connection stands on, by the credential's name. */
+  private readonly standing = new Map<RtspConnection, Map<string, () => void>>();
   private readonly server: Server;
 
   private constructor(private readonly options: RtspServerOptions) {
     this.server = createServer((socket) => {
-      const connection: RtspConnection = new RtspConnection(socket, this.host, options.log, () =>
-        this.connections.delete(connection),
-      );
+      const connection: RtspConnection = new RtspConnection(socket, this.host, options.log, () => {
+        this.connections.delete(connection);
+        this.letGo(connection);
+      });
       this.connections.add(connection);
     });
     this.server.maxConnections = MAX_CONNECTIONS;
@@ -65,7 +70,11 @@ export class RtspServer {
   private get host(): RtspHost {
     const { sources, access } = this.options;
     return {
-      authorise: (request) => access.decide(request, sources.pushUrlOf(request.path)),
+      authorise: async (request, connection) => {
+        const decision = await access.decide(request, sources.pushUrlOf(request.path));
+        if (decision.credential !== undefined) this.standOn(connection, decision.credential);
+        return decision;
+      },
       describe: async (path) => {
         const stream = this.find(path);
         if (stream === undefined) return refused('not-found');
@@ -114,6 +123,23 @@ export class RtspServer {
         };
       },
     };
+  }
+
+  /** What a connection was opened for ends with the credential that it was opened with. */
+  private standOn(connection: RtspConnection, credential: CredentialRef): void {
+    const stops = this.standing.get(connection) ?? new Map<string, () => void>();
+    const name = credentialNameOf(credential);
+    if (stops.has(name) || !this.connections.has(connection)) return;
+    stops.set(
+      name,
+      this.options.credentials.watch([credential], () => connection.stop('revoked')),
+    );
+    this.standing.set(connection, stops);
+  }
+
+  private letGo(connection: RtspConnection): void {
+    for (const stop of this.standing.get(connection)?.values() ?? []) stop();
+    this.standing.delete(connection);
   }
 
   private find(path: string): Stream | undefined {

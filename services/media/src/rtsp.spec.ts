@@ -5,7 +5,7 @@ import { EndReason } from '@weir/contracts';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
+import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
 import { StreamRegistry } from './registry.js';
 
 const hasGStreamer = spawnSync('gst-launch-1.0', ['--version']).status === 0;
@@ -88,6 +88,29 @@ async function schemesAsked(url: string): Promise<string[]> {
   return [...answer.toString().matchAll(/^WWW-Authenticate: (\w+)/gm)].map(([, scheme = '']) => scheme);
 }
 
+describe('what was opened with a credential', () => {
+  const key = { kind: 'key', keyId: 'abcdefghijkl' } as const;
+
+  it.each([
+    ['a token', () => node.playUrl('cam'), PLAYER],
+    ['a URL signed for a token', () => node.signedPlayUrl('cam', PLAYER), PLAYER],
+    ['a URL signed for a key', () => node.signedPlayUrl('cam', key), key],
+  ] as const)('by %s plays until that ends, and then not again', async (_what, urlOf, credential) => {
+    node.push(await node.awaitPush('cam', 's1'), H264_AAC);
+    await flowing('s1');
+    const url = urlOf();
+    expect(framesOf(await probe(url), 'video')).toBeGreaterThan(20);
+    await waitFor(() => node.credentials.watchedCount === 0);
+    const player = node.run('ffmpeg', ['-loglevel', 'error', '-i', url, '-f', 'null', '-']);
+    await waitFor(() => node.credentials.watchedCount === 1, { timeoutMs: 15_000 });
+    const left = once(player, 'close');
+    node.credentials.end(credential);
+    await left;
+    if (url.includes('signature=')) expect((await probe(url)).errors).toMatch(/403|Forbidden/);
+    expect(node.recorded.has('s1', 'ended')).toBe(false);
+  });
+});
+
 describe('RTSP', () => {
   it.each(['tcp', 'udp'] as const)('takes a push by %s and plays it by either transport', async (transport) => {
     node.push(await node.awaitPush('robot/front', 's1'), H264_AAC, transport);
@@ -142,7 +165,7 @@ describe('RTSP', () => {
     expect((await probe(`rtsp://user:wrong@${base}/demo/cam`)).streams).toEqual([]);
     expect((await probe(`rtsp://user:${PLAYER_TOKEN}@${base}/other/cam`)).streams).toEqual([]);
     expect((await probe(`rtsp://${base}/demo/cam?token=${PLAYER_TOKEN}`)).streams).toHaveLength(2);
-    expect((await probe(node.sources.signPlayUrl('demo', 'cam', 60_000))).streams).toHaveLength(2);
+    expect((await probe(node.signedPlayUrl('cam', undefined, 60_000))).streams).toHaveLength(2);
   });
 
   it.each([
@@ -154,17 +177,17 @@ describe('RTSP', () => {
     expect((await once(wrong, 'close'))[0]).not.toBe(0);
     node.push(withPassword(pushUrl));
     await flowing('s1');
-    const playUrl = node.sources.signPlayUrl('demo', 'cam', 60_000);
+    const playUrl = node.signedPlayUrl('cam', undefined, 60_000);
     expect(await plays(withPassword(playUrl))).toBe(true);
     expect((await probe(withPassword(playUrl, 'guessed'))).streams).toEqual([]);
     expect((await probe(withPassword(playUrl.replace('/demo/cam', '/demo/other')))).streams).toEqual([]);
-    expect((await probe(withPassword(node.sources.signPlayUrl('demo', 'cam', -1_000)))).streams).toEqual([]);
+    expect((await probe(withPassword(node.signedPlayUrl('cam', undefined, -1_000)))).streams).toEqual([]);
   });
 
   it('asks for a Digest where it knows the secret, and for a token where it does not', async () => {
     node.push(await node.awaitPush('cam', 's1'));
     await flowing('s1');
-    const signed = node.sources.signPlayUrl('demo', 'cam', 60_000);
+    const signed = node.signedPlayUrl('cam', undefined, 60_000);
     expect(await schemesAsked(signed.replace(/&signature=.*/, ''))).toEqual(['Digest', 'Digest']);
     expect(await schemesAsked(signed.replace(/\?.*/, ''))).toEqual(['Basic']);
   });

@@ -33,7 +33,5 @@ export function serveMediaRtp(bus: Bus, sources: Sources): void {
     sources.requestKeyFrame(tenant, streamName);
     return {};
   });
-  bus.serve(method.signRtspUrl, async ({ tenant, streamName, expiresInMs }) => ({
-    url: sources.signPlayUrl(tenant, streamName, expiresInMs),
-  }));
+  bus.serve(method.signRtspUrl, async (request) => ({ url: sources.signPlayUrl(request) }));
 }

@@ -8,8 +8,10 @@ import {
   type IngestRequest,
   type RtpAddress,
   type StreamInfo,
+  type SignRtspUrlRequest,
   type TapRequest,
 } from '@weir/contracts';
+import { credentialRefIn } from '@weir/access';
 import { dialectKey, type StreamCodec } from '@weir/media-core';
 import type { OutboundGuard } from '@weir/outbound';
 import { parseRtspUrl } from '@weir/protocol-rtsp';
@@ -151,9 +153,10 @@ export class Sources {
     this.options.core.streamOf(tenant, streamName).track('video')?.requestKeyFrame();
   }
 
-  signPlayUrl(tenant: string, streamName: string, expiresInMs: number): string {
+  /** @throws WeirError NOT_FOUND */
+  signPlayUrl({ tenant, streamName, expiresInMs, credential }: SignRtspUrlRequest): string {
     this.options.core.streamOf(tenant, streamName);
-    return this.options.access.signedUrl({ tenant, streamName }, 'play', expiresInMs);
+    return this.options.access.signedUrl({ tenant, streamName }, 'play', expiresInMs, credentialRefIn(credential));
   }
 
   private async reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {

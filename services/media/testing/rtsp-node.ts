@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
-import { IngestRequestSchema, ErrorCode, WeirError } from '@weir/contracts';
+import { credentialNameOf, credentialRefMessage, grant, type CredentialRef } from '@weir/access';
+import { IngestRequestSchema, ErrorCode, SignRtspUrlRequestSchema, WeirError } from '@weir/contracts';
 import { OutboundGuard, parseAllowList } from '@weir/outbound';
 import { createLogger } from '@weir/platform';
 import { freePort } from '@weir/testing';
@@ -14,6 +15,41 @@ import { RecordedCore, type Overrides } from './recorded-core.js';
 /** The password of somebody who may play everything of the tenant `demo`. */
 export const PLAYER_TOKEN = 'a-player';
 
+/** The credential of `PLAYER_TOKEN`. */
+export const PLAYER = { kind: 'token', tokenId: 'player-1', expiresAtMs: 2_000_000_000_000 } as const;
+
+/** Credentials that end when a test says so. */
+export class FakeCredentials {
+  readonly #ended = new Set<string>();
+  readonly #watched = new Map<string, Set<() => void>>();
+
+  end(ref: CredentialRef): void {
+    const name = credentialNameOf(ref);
+    this.#ended.add(name);
+    for (const onEnded of this.#watched.get(name) ?? []) onEnded();
+  }
+
+  readonly isLive = async (ref: CredentialRef): Promise<boolean> => !this.#ended.has(credentialNameOf(ref));
+
+  readonly watch = (refs: readonly CredentialRef[], onEnded: () => void): (() => void) => {
+    for (const name of refs.map(credentialNameOf)) this.#of(name).add(onEnded);
+    return () => {
+      for (const name of refs.map(credentialNameOf)) this.#of(name).delete(onEnded);
+    };
+  };
+
+  /** How much stands on them. */
+  get watchedCount(): number {
+    return [...this.#watched.values()].reduce((sum, watching) => sum + watching.size, 0);
+  }
+
+  #of(name: string): Set<() => void> {
+    const watching = this.#watched.get(name) ?? new Set();
+    this.#watched.set(name, watching);
+    return watching;
+  }
+}
+
 /** A media node with RTSP, without the bus. */
 export class RtspNode {
   readonly programs: ChildProcess[] = [];
@@ -22,19 +58,22 @@ export class RtspNode {
     readonly recorded: RecordedCore,
     readonly sources: Sources,
     readonly server: RtspServer,
+    readonly credentials: FakeCredentials,
   ) {}
 
   static async start(redis: Redis, overrides: Overrides = {}, allow = '127.0.0.0/8', maxOwnFeeds = 50) {
     const recorded = await RecordedCore.start(redis, { maxSessions: 100, ...overrides });
     const port = await freePort();
     const log = createLogger('media', 'node-1', 'silent');
+    const credentials = new FakeCredentials();
     const access = new RtspAccess(
       {
         authenticate: async (token) => {
           if (token !== PLAYER_TOKEN) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such token');
-          return { subject: 'player', tenant: 'demo', grants: [{ verb: 'play', object: '*' }] } as never;
+          return { subject: 'player', tenant: 'demo', grants: [grant('play', '*')], credential: PLAYER };
         },
       },
+      credentials,
       `rtsp://127.0.0.1:${port}`,
     );
     const sources = new Sources({
@@ -56,9 +95,21 @@ export class RtspNode {
       core: recorded.core,
       sources,
       access,
+      credentials,
       log,
     });
-    return new RtspNode(recorded, sources, server);
+    return new RtspNode(recorded, sources, server, credentials);
+  }
+
+  /** A URL that plays the stream, given to the credential's holder. */
+  signedPlayUrl(streamName: string, credential?: CredentialRef, expiresInMs = 60_000): string {
+    const request = {
+      tenant: 'demo',
+      streamName,
+      expiresInMs,
+      ...(credential !== undefined && { credential: credentialRefMessage(credential) }),
+    };
+    return this.sources.signPlayUrl(create(SignRtspUrlRequestSchema, request));
   }
 
   /** @returns the URL to push to */
