@@ -26,6 +26,10 @@ process.on('exit', () => {
   for (const child of living) child.kill('SIGKILL');
 });
 
+/** A line of ffmpeg's without what its URLs' bearers may do: it names the one that it pushes to, signature and all. */
+const withoutSecrets = (line: string): string =>
+  line.replace(/(\brtsps?:\/\/)(?:[^\s/@]*@)?([^\s?'"]*)\?[^\s'"]*/gi, '$1$2');
+
 /** One camera's ffmpeg, started again when it ends by itself, until `stop`. */
 export class Push {
   #child: ChildProcess | undefined;
@@ -79,10 +83,10 @@ export class Push {
       began();
     });
     createInterface({ input: child.stderr }).on('line', (line) => {
-      this.#lastWords = line;
+      this.#lastWords = withoutSecrets(line);
     });
     child.on('error', (error) => {
-      this.#lastWords = error.message;
+      this.#lastWords = withoutSecrets(error.message);
     });
     this.#ended = new Promise((resolve) => {
       child.on('close', () => {

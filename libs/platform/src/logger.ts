@@ -1,6 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import { trace } from '@opentelemetry/api';
 import { pino, type Logger, type DestinationStream } from 'pino';
+import { withheldSecrets } from './withheld-secrets.js';
 
 export type { Logger } from 'pino';
 
@@ -33,6 +34,8 @@ export const createLogger = (service: string, instanceId: string, level: string,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: redactedPaths, censor: '[redacted]' },
+      // What stands in other fields, in errors and in what other programs said.
+      hooks: { streamWrite: withheldSecrets },
       mixin: () => {
         const span = trace.getActiveSpan()?.spanContext();
         return span === undefined ? {} : { traceId: span.traceId, spanId: span.spanId };

@@ -48,7 +48,7 @@ const sized = (width: number) => waitFor(() => info()?.width === width, { what: 
 /** The fmtp parameters that DESCRIBE answers with. */
 async function described(): Promise<Record<string, string>> {
   const socket = connect(node.server.port, '127.0.0.1');
-  const url = node.sources.signPlayUrl('demo', 'cam', 60_000);
+  const url = node.signedPlayUrl('cam');
   socket.write(`DESCRIBE ${url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n`);
   const [answer] = (await once(socket, 'data')) as [Buffer];
   socket.destroy();
