@@ -13,7 +13,7 @@ export const singleMachineSettings = {
   WEIR_ANNOUNCED_ADDRESS: z
     .string()
     .default('127.0.0.1')
-    .describe('The address at which clients reach the media ports.'),
+    .describe('The addresses at which clients reach the media ports, best first, with commas between.'),
   WEIR_DEMO_ROBOTS: z
     .enum(['0', '1'])
     .default('1')

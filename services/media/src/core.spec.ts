@@ -1,11 +1,13 @@
+import { networkInterfaces } from 'node:os';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { EndReason, ErrorCode, PlayRequestSchema, PublishRequestSchema, type StreamInfo } from '@weir/contracts';
-import { startRedis, waitFor, type TestServer } from '@weir/testing';
+import { freePort, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RecordedCore, type Overrides } from '../testing/recorded-core.js';
 import { StunClient } from '../testing/stun-client.js';
 import type { MediaCore } from './core.js';
+import { mediaAddresses } from './media-addresses.js';
 import { StreamRegistry } from './registry.js';
 
 let redisServer: TestServer;
@@ -50,6 +52,9 @@ const offer = ({ direction = 'sendonly', h264 = 102, opus = 111, video = true } 
     ...(video && direction === 'sendonly' ? ['a=ssrc:2222 cname:me'] : []),
     '',
   ].join('\r\n');
+
+const addressesOfMachine = () => Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+const hasIpv6Loopback = addressesOfMachine().some(({ address }) => address === '::1');
 
 /** The first fragment of a DTLS handshake that goes no further: content type, version, epoch, number, length. */
 const CLIENT_HELLO_WITHOUT_END = Buffer.from('16fefd0000000000000000000c010000ff0000000000000000', 'hex');
@@ -223,6 +228,26 @@ describe('the media core', () => {
     await waitFor(() => has('p2', 'ended'));
     expect(ended('p2')).toMatchObject({ reason: EndReason.DTLS_FAILED });
     begins.close();
+  });
+
+  it('answers from every announced address that a client asks at', async () => {
+    recorded.close();
+    const announced = ['127.0.0.2', '127.0.0.1', '203.0.113.7', ...(hasIpv6Loopback ? ['::1'] : [])];
+    recorded = await RecordedCore.start(
+      redis,
+      {},
+      { addresses: mediaAddresses('0.0.0.0', announced, addressesOfMachine()), firstPort: await freePort() },
+    );
+    const { answerSdp } = await publish('p1');
+    const [ofAudio = ''] = answerSdp.split('m=video');
+    const told = [...ofAudio.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+) /gm)].map(([, address]) => address);
+    expect(told).toEqual(announced);
+    for (const [index, address] of announced.entries()) {
+      if (address === '203.0.113.7') continue; // somebody else's, in front of this machine
+      const client = await StunClient.open(answerSdp, index);
+      expect(await client.check()).toBe(address);
+      client.close();
+    }
   });
 
   it('keeps the mute state for late joiners and hands signals to the players', async () => {

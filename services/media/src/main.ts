@@ -1,10 +1,11 @@
 import 'reflect-metadata';
-import { hostname } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import { MediaEvents } from '@weir/contracts';
 import { Access, CredentialWatch } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, runService } from '@weir/platform';
 import { MediaCore } from './core.js';
+import { mediaAddresses, urlHost } from './media-addresses.js';
 import { observeLoad } from './metrics.js';
 import { BusNotifier } from './notifier.js';
 import { StreamRegistry } from './registry.js';
@@ -26,8 +27,11 @@ await runService({
     const workers = await WorkerPool.start({
       workerCount: config.WEIR_MEDIA_WORKERS,
       firstPort: config.WEIR_MEDIA_PORT,
-      host: config.WEIR_MEDIA_HOST,
-      announcedAddress: config.WEIR_ANNOUNCED_ADDRESS,
+      addresses: mediaAddresses(
+        config.WEIR_MEDIA_HOST,
+        config.WEIR_ANNOUNCED_ADDRESS,
+        Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []),
+      ),
       log,
     });
     health.check('workers', () => {
@@ -84,7 +88,7 @@ await runService({
     const access = new RtspAccess(
       new Access({ bus, redis, log }),
       credentials,
-      `rtsp://${config.WEIR_ANNOUNCED_ADDRESS}:${config.WEIR_RTSP_PORT}`,
+      `rtsp://${urlHost(config.WEIR_ANNOUNCED_ADDRESS[0])}:${config.WEIR_RTSP_PORT}`,
     );
     const sources = new Sources({
       nodeId: instanceId,

@@ -1,17 +1,32 @@
-import { countSetting, millisecondsSetting, portSetting, type SettingsShape } from '@weir/platform';
+import { countSetting, listSetting, millisecondsSetting, portSetting, type SettingsShape } from '@weir/platform';
 import { outboundSettings } from '@weir/outbound';
+import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+
+const HOST_NAME = /^(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?$/;
 
 export const mediaSettings = {
   WEIR_MEDIA_PORT: portSetting(40_000).describe(
     'First UDP and TCP port of WebRTC media; worker i uses this port plus i.',
   ),
-  WEIR_MEDIA_HOST: z.string().default('0.0.0.0').describe('Address that WebRTC media is received on.'),
-  WEIR_ANNOUNCED_ADDRESS: z
+  WEIR_MEDIA_HOST: z
     .string()
-    .default('127.0.0.1')
-    .describe('IP address or host name of this machine as WebRTC clients reach it.'),
+    .default('0.0.0.0')
+    .describe('Address that WebRTC media is received on; 0.0.0.0 for all that are announced, IPv6 among them.'),
+  WEIR_ANNOUNCED_ADDRESS: listSetting(['127.0.0.1'])
+    .transform((addresses, context): readonly [string, ...string[]] => {
+      const [first, ...others] = new Set(addresses);
+      for (const address of addresses)
+        if (isIP(address) === 0 && !HOST_NAME.test(address))
+          context.addIssue(`"${address}" is neither an IP address nor a host name`);
+      if (first !== undefined) return [first, ...others];
+      context.addIssue('give one address at least');
+      return z.NEVER;
+    })
+    .describe(
+      'IP addresses or host names of this machine as WebRTC clients reach it, best first, with commas between; RTSP URLs have the first.',
+    ),
   WEIR_MEDIA_WORKERS: countSetting(availableParallelism(), 1).describe('Media workers; one per core by default.'),
   WEIR_MEDIA_ICE_TIMEOUT_MS: millisecondsSetting(12_000, 100).describe(
     'A WebRTC peer that has not connected within this time is given up.',

@@ -120,7 +120,7 @@ export class WebRtc {
       );
       const answerSdp = writeAnswer({
         offer,
-        transports: answered,
+        transports: announced(home.worker, answered),
         sections,
         bitrate: bitrateOf(request.bitrate),
         originId: Date.now(),
@@ -189,7 +189,7 @@ export class WebRtc {
       }
       const answerSdp = writeAnswer({
         offer,
-        transports: answered,
+        transports: announced(lease.worker, answered),
         sections: answerSections,
         originId: Date.now(),
       });
@@ -273,6 +273,16 @@ export class WebRtc {
     );
   }
 }
+
+const announced = (worker: MediaWorker, transports: readonly (mediasoup.WebRtcTransport | undefined)[]) =>
+  transports.map(
+    (transport) =>
+      transport && {
+        iceParameters: transport.iceParameters,
+        iceCandidates: worker.candidatesOf(transport),
+        dtlsParameters: transport.dtlsParameters,
+      },
+  );
 
 const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
   (stream.track('video') ?? stream.track('audio'))?.homeWorker;

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@weir/platform';
 import { createWorker, types as mediasoup } from 'mediasoup';
+import { announcedCandidates, type MediaAddresses } from './media-addresses.js';
 
 export interface WorkerPoolOptions {
   workerCount: number;
   /** Worker i listens on this port plus i, with UDP and TCP. */
   firstPort: number;
-  host: string;
-  announcedAddress: string;
+  addresses: MediaAddresses;
   log: Logger;
 }
 
@@ -43,7 +43,13 @@ export class MediaWorker {
     readonly index: number,
     readonly worker: mediasoup.Worker,
     readonly webRtcServer: mediasoup.WebRtcServer,
+    private readonly addresses: MediaAddresses,
   ) {}
+
+  /** Where a client reaches a transport on this worker. */
+  candidatesOf(transport: mediasoup.WebRtcTransport): mediasoup.IceCandidate[] {
+    return announcedCandidates(this.addresses, transport.iceCandidates);
+  }
 
   /**
    * A router whose payload types are those of `codecs`. mediasoup sends with the router's payload types and never
@@ -152,21 +158,24 @@ export class WorkerPool {
   }
 
   private async startWorker(index: number): Promise<void> {
-    const { firstPort, host, announcedAddress, log } = this.options;
+    const { firstPort, addresses, log } = this.options;
     const worker = await createWorker({ logLevel: 'warn' });
     const port = firstPort === 0 ? 0 : firstPort + index;
     try {
       const webRtcServer = await worker.createWebRtcServer({
-        listenInfos: [
-          { protocol: 'udp', ip: host, announcedAddress, port, ...MEDIA_SOCKET_BUFFERS },
-          { protocol: 'tcp', ip: host, announcedAddress, port },
-        ],
+        listenInfos: addresses.listeners.map(({ protocol, ip, shared }) => ({
+          protocol,
+          ip,
+          port,
+          flags: { ipv6Only: true, udpReusePort: shared },
+          ...(protocol === 'udp' ? MEDIA_SOCKET_BUFFERS : {}),
+        })),
       });
       if (this.closed) {
         worker.close();
         return;
       }
-      const mediaWorker = new MediaWorker(index, worker, webRtcServer);
+      const mediaWorker = new MediaWorker(index, worker, webRtcServer, addresses);
       this.workers[index] = mediaWorker;
       worker.on('died', (error) => {
         log.error({ error: error.message, worker: index, pid: worker.pid }, 'media worker died');
@@ -176,8 +185,9 @@ export class WorkerPool {
       });
     } catch (error) {
       worker.close();
+      const hosts = [...new Set(addresses.listeners.map(({ ip }) => ip))].join(', ');
       throw new Error(
-        `media worker ${index} can't listen on port ${port} (UDP and TCP) of ${host}; is it taken? See WEIR_MEDIA_PORT`,
+        `media worker ${index} can't listen on port ${port} (UDP and TCP) of ${hosts}; is it taken? See WEIR_MEDIA_PORT`,
         { cause: error },
       );
     }

@@ -3,6 +3,7 @@ import { createLogger } from '@weir/platform';
 import type { Redis } from 'ioredis';
 import type { SessionNotifier } from '../src/notifier.js';
 import { MediaCore, type MediaCoreOptions } from '../src/core.js';
+import { mediaAddresses, type MediaAddresses } from '../src/media-addresses.js';
 import { StreamRegistry } from '../src/registry.js';
 import { WebRtc, type WebRtcOptions } from '../src/webrtc.js';
 import { WorkerPool } from '../src/worker-pool.js';
@@ -20,6 +21,12 @@ export type Overrides = Partial<
   Pick<MediaCoreOptions, 'maxSessions'> &
     Pick<WebRtcOptions, 'connectTimeoutMs' | 'consentTimeoutMs' | 'noMediaTimeoutMs'>
 >;
+
+export interface MediaSockets {
+  addresses?: MediaAddresses;
+  /** 0 for any. */
+  firstPort?: number;
+}
 
 /** A media core on real workers and a real Redis whose words to owners and to the other nodes are written down. */
 export class RecordedCore {
@@ -73,13 +80,16 @@ export class RecordedCore {
     });
   }
 
-  static async start(redis: Redis, overrides: Overrides = {}): Promise<RecordedCore> {
+  static async start(
+    redis: Redis,
+    overrides: Overrides = {},
+    { addresses = mediaAddresses('127.0.0.1', ['127.0.0.1'], []), firstPort = 0 }: MediaSockets = {},
+  ): Promise<RecordedCore> {
     await redis.flushall();
     const workers = await WorkerPool.start({
       workerCount: 2,
-      firstPort: 0,
-      host: '127.0.0.1',
-      announcedAddress: '127.0.0.1',
+      firstPort,
+      addresses,
       log: createLogger('media', 'node-1', 'silent'),
     });
     return new RecordedCore(workers, redis, overrides);
