@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '@weir/testing';
 import { Redis } from 'ioredis';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { received, startBrowser } from '../browser.js';
 import { SdkPage } from '../sdk-page.js';
-import { killAndAwaitRestart, untilHealthy } from './kills.js';
+import { killAndAwaitRestart, pause, untilHealthy } from './kills.js';
 
 const { httpUrl, siteUrl, redisUrl, username, password, operatorKey } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
@@ -67,6 +68,32 @@ const untilPublished = (name: string) =>
     },
     { timeoutMs: RECOVERY_MS, what: `a new publication of ${name}` },
   );
+
+describe('a process that stands still for a while', () => {
+  it.each(['nats', 'redis', 'wcs-signalling', 'media', 'gateway'])(
+    '%s: nobody takes anybody for dead, media keep flowing, and health tells the truth',
+    async (name) => {
+      const { publisher, player } = await streaming();
+      const paused = pause(name, 8_000);
+      if (name === 'nats' || name === 'redis')
+        await waitFor(async () => (await fetch(`${httpUrl}/healthz`)).status === 503, { timeoutMs: 8_000 });
+      await paused;
+      await untilHealthy();
+      // Whoever was thought dead would be ended by now.
+      await sleep(6_000);
+      const before = (await received(player.page)).framesDecoded;
+      await waitFor(async () => (await received(player.page)).framesDecoded > before + 30, { timeoutMs: 15_000 });
+      const events = [...(await publisher.events()), ...(await player.events())];
+      expect(events.filter(({ what }) => ['FAILED', 'DISCONNECTED', 'STOPPED', 'UNPUBLISHED'].includes(what))).toEqual(
+        [],
+      );
+      await player.call('in', 'stop');
+      await player.waitForEvent('in', 'STOPPED');
+      await publisher.call('out', 'stop');
+      await publisher.waitForEvent('out', 'UNPUBLISHED');
+    },
+  );
+});
 
 describe('kill -9 of a process while a stream plays', () => {
   it.each(['auth', 'nats', 'redis', 'postgres'])(

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '@weir/testing';
 import { inject } from 'vitest';
 
@@ -7,6 +8,14 @@ const pids = async () => (await (await fetch(`${controlUrl}/pids`)).json()) as R
 
 /** kill -9, without waiting for what follows. */
 export const kill = (name: string) => fetch(`${controlUrl}/kill/${name}`, { method: 'POST' });
+
+/** SIGSTOP, and SIGCONT after a time: its sockets stay open meanwhile, and nothing is read or written. */
+export async function pause(name: string, forMs: number): Promise<void> {
+  const pid = (await pids())[name];
+  if (pid === undefined) throw new Error(`${name} doesn't run`);
+  process.kill(pid, 'SIGSTOP');
+  await sleep(forMs).finally(() => process.kill(pid, 'SIGCONT'));
+}
 
 /** kill -9, and until another process has taken the place. */
 export async function killAndAwaitRestart(name: string): Promise<void> {

@@ -9,7 +9,7 @@ import {
   TimeoutError,
   connect,
 } from '@nats-io/transport-node';
-import { ErrorCode, WeirError } from '@weir/contracts';
+import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import type { BusLog } from './log.js';
 
 export interface ConnectionOptions {
@@ -268,7 +268,11 @@ function readUrl(url: string): { servers: string[]; user: string | undefined; pa
 }
 
 /** WeirError's fields.reason when nobody listens to the subject. */
-export const NO_RESPONDERS = 'no_responders';
+const NO_RESPONDERS = 'no_responders';
+
+/** Whether a call failed because NATS knows nobody who serves the method; an owner that is asked for has ended. */
+export const nobodyServes = (error: unknown): boolean =>
+  isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === NO_RESPONDERS;
 
 const notConnected = (what: string): WeirError =>
   new WeirError(ErrorCode.UNAVAILABLE, `${what}: there is no connection to NATS`, { reason: 'disconnected' });

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { context as contexts, propagation } from '@opentelemetry/api';
-import { ErrorCode, WeirError, isWeirError } from '@weir/contracts';
-import { type Connection, NO_RESPONDERS } from './connection.js';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { type Connection, nobodyServes } from './connection.js';
 import { JobStreams } from './job-streams.js';
 import { JobWorker } from './job-worker.js';
 import type { BusLog } from './log.js';
@@ -95,7 +95,7 @@ export class Jobs {
         try {
           return await this.#store(route, data, options);
         } catch (error) {
-          if (attempt > STORE_AGAIN_AFTER_MS.length || !isNoStream(error)) throw error;
+          if (attempt > STORE_AGAIN_AFTER_MS.length || !nobodyServes(error)) throw error;
           this.#streams.forget();
           await sleep(STORE_AGAIN_AFTER_MS[attempt - 1]);
         }
@@ -153,9 +153,6 @@ export class Jobs {
     });
   }
 }
-
-const isNoStream = (error: unknown): boolean =>
-  isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === NO_RESPONDERS;
 
 /** Fits into a header line as it is. */
 const VALID_ID = /^[\x21-\x7e]{1,512}$/;

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
-import { freePort, startNats, startRedis, waitFor, type TestServer } from '@weir/testing';
+import { FaultyLink, freePort, startNats, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Instances } from './instances.js';
 
@@ -83,6 +83,19 @@ describe('a service', () => {
     expect(report.checks['nats']).toEqual({ status: 'ok' });
     await redis.restart();
     await waitFor(async () => (await fetch(tiny.url)).status === 200);
+  });
+
+  it('says that it is unavailable while NATS stands still with its connections up', async () => {
+    const link = await FaultyLink.open({ port: nats.port });
+    const tiny = await startTiny({ NATS_URL: link.through(nats.url) });
+    await waitFor(async () => (await fetch(tiny.url)).status === 200);
+    link.hold();
+    await waitFor(async () => (await fetch(tiny.url)).status === 503);
+    const report = (await (await fetch(tiny.url)).json()) as { checks: Record<string, object> };
+    expect(report.checks['nats']).toMatchObject({ status: 'unavailable' });
+    link.release();
+    await waitFor(async () => (await fetch(tiny.url)).status === 200);
+    await link.close();
   });
 
   it('is seen by others while it lives, and missed after kill -9', async () => {

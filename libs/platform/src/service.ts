@@ -4,7 +4,7 @@ import { APP_FILTER, NestFactory } from '@nestjs/core';
 import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
 import { restAdapter, RestErrorFilter } from '@weir/access';
 import { Bus } from '@weir/bus';
-import { InstanceEvents } from '@weir/contracts';
+import { InstanceEvents, InstanceProbe } from '@weir/contracts';
 import type { FastifyReply } from 'fastify';
 import type { Redis } from 'ioredis';
 import { Health } from './health.js';
@@ -69,8 +69,9 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
   const bus = await Bus.connect({ url: config.NATS_URL, service, instanceId, log });
   const redis = connectRedis(config.REDIS_URL, log);
   const health = new Health();
-  health.check('nats', () => {
+  health.check('nats', async () => {
     if (!bus.connected) throw new Error('no connection to NATS; see NATS_URL');
+    await bus.flush();
   });
   health.check('redis', async () => {
     await redis.ping();
@@ -87,6 +88,7 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
   const running = await definition.start(context, app);
   await app.listen(config.WEIR_LISTEN_PORT, config.WEIR_LISTEN_HOST);
 
+  bus.serve(InstanceProbe.method.answer, () => ({}));
   let draining = false;
   const sayAlive = (gone = false) =>
     bus.publish(InstanceEvents.method.alive, {

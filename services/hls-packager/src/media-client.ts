@@ -1,16 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Bus } from '@weir/bus';
-import {
-  EndReason,
-  ErrorCode,
-  isWeirError,
-  Media,
-  MediaRtp,
-  type RtpAddressSchema,
-  type StreamInfo,
-  type TapReply,
-} from '@weir/contracts';
+import { nobodyServes, type Bus } from '@weir/bus';
+import { EndReason, Media, MediaRtp, type RtpAddressSchema, type StreamInfo, type TapReply } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 
 export interface MediaClientPorts {
@@ -69,7 +60,7 @@ export class MediaClient {
         await this.ports.bus.call(Media.method.closeSession, { nodeId, sessionId, reason: EndReason.CLIENT });
         return;
       } catch (error) {
-        if (isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === 'no_responders') return;
+        if (nobodyServes(error)) return;
         if (delayMs === undefined) throw error;
         await sleep(delayMs, undefined, { ref: false });
       }

@@ -1,6 +1,6 @@
 import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import { RtpPackager, type ResourceName, type SegmentOutput } from '@weir/hls';
-import type { Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
 import { LiveMedia } from './live-media.js';
 import type { MediaClient } from './media-client.js';
 import type { HlsMetrics } from './metrics.js';
@@ -51,7 +51,7 @@ interface Tapped {
 interface Remainder {
   readonly outputs: readonly SegmentOutput[];
   readonly timeline: EpochTimeline;
-  /** By `performance.now()`. */
+  /** By `awakeNowMs()`. */
   readonly dueMs: number;
 }
 
@@ -80,10 +80,10 @@ export class Packaging {
   readonly viewers = new Viewers();
   readonly startedAtMs = Date.now();
   #state: State = { tag: 'away', nextAttemptMs: 0, attempting: true };
-  /** When media stopped, by `performance.now()`; undefined while they flow. */
+  /** When media stopped, by `awakeNowMs()`; undefined while they flow. */
   #silentSinceMs: number | undefined;
   #vainAttempts = 0;
-  #askedMs = performance.now();
+  #askedMs = awakeNowMs();
   #keyFrameMs = 0;
   #keyFrameAskedMs = 0;
   #checkedMs = 0;
@@ -123,7 +123,7 @@ export class Packaging {
   }
 
   get endedForMs(): number | undefined {
-    return this.#state.tag === 'ended' ? performance.now() - this.#state.atMs : undefined;
+    return this.#state.tag === 'ended' ? awakeNowMs() - this.#state.atMs : undefined;
   }
 
   get endCause(): EndCause | undefined {
@@ -134,14 +134,14 @@ export class Packaging {
     return this.#state.tag === 'tapped' && this.#state.source.transcodes;
   }
 
-  /** By `performance.now()`. */
+  /** By `awakeNowMs()`. */
   get lastAskedMs(): number {
-    return this.live.waiting > 0 ? performance.now() : this.#askedMs;
+    return this.live.waiting > 0 ? awakeNowMs() : this.#askedMs;
   }
 
   /** Somebody fetches the playlist. */
   asked(): void {
-    this.#askedMs = performance.now();
+    this.#askedMs = awakeNowMs();
   }
 
   /** Throws NOT_FOUND when there is no such stream, and whatever opening its source may. */
@@ -167,7 +167,7 @@ export class Packaging {
   lost(): void {
     const state = this.#state;
     if (state.tag !== 'tapped') return;
-    const atMs = performance.now();
+    const atMs = awakeNowMs();
     const { packager, timeline } = state;
     const dueMs = this.#partAtMs + this.ports.settings.partMs;
     const remainder: Remainder = { outputs: packager.interrupt(nowMs()), timeline, dueMs };
@@ -191,7 +191,7 @@ export class Packaging {
 
   /** Does what is due; to be called several times a second. */
   tick(): void {
-    const atMs = performance.now();
+    const atMs = awakeNowMs();
     const state = this.#state;
     if (state.tag === 'ended') return;
     if (atMs - this.lastAskedMs > this.ports.settings.idleMs) return this.end('idle');
@@ -211,7 +211,7 @@ export class Packaging {
     const state = this.#state;
     if (state.tag === 'ended') return;
     this.#takeRemainder();
-    this.#state = { tag: 'ended', cause, atMs: performance.now() };
+    this.#state = { tag: 'ended', cause, atMs: awakeNowMs() };
     if (state.tag === 'tapped') {
       this.#take(state.packager.end(nowMs()), state.timeline);
       state.source.close();
@@ -222,7 +222,7 @@ export class Packaging {
   /** Lets everything go without telling viewers that the stream is over: they shall ask again. */
   abandon(): void {
     if (this.#state.tag === 'tapped') this.#state.source.close();
-    if (this.#state.tag !== 'ended') this.#state = { tag: 'ended', cause: 'idle', atMs: performance.now() };
+    if (this.#state.tag !== 'ended') this.#state = { tag: 'ended', cause: 'idle', atMs: awakeNowMs() };
     this.live.forget();
   }
 
@@ -239,7 +239,7 @@ export class Packaging {
     }
     if (this.#state !== state) return;
     state.attempting = false;
-    state.nextAttemptMs = performance.now() + this.#retryMs();
+    state.nextAttemptMs = awakeNowMs() + this.#retryMs();
   }
 
   /** In the state away, which it leaves when the source is there. */
@@ -273,7 +273,7 @@ export class Packaging {
     });
     this.#state = { tag: 'tapped', source, packager, timeline: timelineOf(source.plan), hasMedia: false };
     this.#framesLost = 0;
-    this.#keyFrameMs = performance.now();
+    this.#keyFrameMs = awakeNowMs();
     // The tap itself has asked for one; a transcoder will have missed it.
     this.#keyFrameAskedMs = source.transcodes ? this.#keyFrameMs - 0.7 * KEY_FRAME_RETRY_MS : this.#keyFrameMs;
     source.start();
@@ -311,8 +311,8 @@ export class Packaging {
       }
       if (part.isDiscontinuity && part.index === 0 && this.#hasBegun) this.ports.countDiscontinuity();
       this.#hasBegun = true;
-      this.#partAtMs = performance.now();
-      if (part.isIndependent) this.#keyFrameMs = performance.now();
+      this.#partAtMs = awakeNowMs();
+      if (part.isIndependent) this.#keyFrameMs = awakeNowMs();
       this.ports.metrics.partMade(atMs - endsAtMs, part.data.length);
     }
   }

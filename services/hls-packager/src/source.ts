@@ -1,7 +1,7 @@
 import type { Socket } from 'node:dgram';
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, MediaKind, WeirError, type StreamInfo, type TappedTrack } from '@weir/contracts';
-import type { Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
 import type { MediaClient } from './media-client.js';
 import { needsTranscoding, planStream, type SourceTrack, type StreamPlan } from './track-plan.js';
 import { Transcoder, type MediumKind } from './transcoder.js';
@@ -35,8 +35,8 @@ export class Source {
   readonly sessionId: string;
   readonly nodeId: string;
   readonly epoch: bigint;
-  /** When the last packet came, by `performance.now()`. */
-  lastPacketMs = performance.now();
+  /** When the last packet came, by `awakeNowMs()`. */
+  lastPacketMs = awakeNowMs();
   #transcoder: Transcoder | undefined;
   #giveBack: (() => void) | undefined;
   #plan: StreamPlan | undefined;
@@ -141,7 +141,7 @@ export class Source {
 
   #receive(kind: MediumKind, packet: Buffer): void {
     if (this.#closed) return;
-    this.lastPacketMs = performance.now();
+    this.lastPacketMs = awakeNowMs();
     if (this.#started) this.#handOn(kind, packet);
     else if (this.#early.length < MAX_EARLY_PACKETS) this.#early.push([kind, packet]);
   }

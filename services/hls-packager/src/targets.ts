@@ -1,4 +1,4 @@
-import type { Bus } from '@weir/bus';
+import { nobodyServes, type Bus } from '@weir/bus';
 import { ErrorCode, isWeirError, Robots, type Robot } from '@weir/contracts';
 import type { RtspAddress } from './stream-request.js';
 import { isPlainName, type VideoTarget } from './video-path.js';
@@ -38,7 +38,7 @@ export class Targets {
     } catch (error) {
       if (isWeirError(error, ErrorCode.NOT_FOUND)) return undefined;
       // A platform may have no robots at all.
-      if (isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === 'no_responders') return undefined;
+      if (nobodyServes(error)) return undefined;
       throw error;
     }
   }

@@ -4,8 +4,10 @@ import { Redis } from 'ioredis';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { play, publish, see, startChromium, type Seen } from '../testing/browser-peer.js';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordedCore } from '../testing/recorded-core.js';
 import type { MediaCore } from './core.js';
+import { EVERYTHING_CHECKED, wholeNames } from './rtp-activity.js';
 
 let browser: Browser;
 let context: BrowserContext;
@@ -132,5 +134,37 @@ describe('the media core with Chromium', () => {
     await publish(stage(), 'p2');
     await waitFor(() => has('p2', 'connected'));
     expect(has('p1', 'ended')).toBe(true);
+  });
+});
+
+describe('a picture that stands still', () => {
+  const NO_MEDIA_TIMEOUT_MS = 3_000;
+
+  const standStill = async (rtpActivity: Partial<typeof EVERYTHING_CHECKED>) => {
+    recorded.close();
+    recorded = await RecordedCore.start(redis, {
+      noMediaTimeoutMs: NO_MEDIA_TIMEOUT_MS,
+      rtpActivity: { ...EVERYTHING_CHECKED, ...rtpActivity },
+    });
+    await publish(stage(), 'p1', { still: true });
+    await waitFor(() => has('p1', 'connected'));
+    const packets = async () => Number((await recorded.core.sessionStats(['p1']))[0]?.videoBps ?? 0n);
+    await waitFor(async () => (await packets()) > 0);
+    await waitFor(async () => (await packets()) === 0, { timeoutMs: 20_000 });
+  };
+
+  it('is no silence while its publisher sends sender reports', async () => {
+    await standStill({});
+    await sleep(3 * NO_MEDIA_TIMEOUT_MS);
+    expect(has('p1', 'ended')).toBe(false);
+  });
+
+  it('is given up after the time for RTP activity, unless its name is excluded', async () => {
+    await standStill({ timeoutMs: 5_000 });
+    await waitFor(() => has('p1', 'ended'), { timeoutMs: 20_000 });
+    expect(recorded.find('p1', 'ended')).toMatchObject({ reason: EndReason.NO_MEDIA });
+    await standStill({ timeoutMs: 5_000, videoExclude: wholeNames('c.*') });
+    await sleep(8_000);
+    expect(has('p1', 'ended')).toBe(false);
   });
 });

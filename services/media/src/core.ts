@@ -4,7 +4,7 @@ import type { Logger } from '@weir/platform';
 import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
 import type { StreamRegistry } from './registry.js';
-import { PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
+import { measureIntervalMs, PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
 import { takeSnapshot } from './snapshot.js';
 import { Stream, type StreamListener, type StreamSource } from './stream.js';
 import type { MediaWorker, WorkerPool } from './worker-pool.js';
@@ -283,7 +283,7 @@ export class MediaCore {
       for (const stream of this.streams.values()) stream.measure(nowMs);
     }
     for (const session of [...this.sessions.values()]) {
-      if (session instanceof PublisherSession && session.isSilent(nowMs)) {
+      if (session instanceof PublisherSession && session.isSilent) {
         session.end(EndReason.NO_MEDIA);
         continue;
       }
@@ -291,13 +291,12 @@ export class MediaCore {
     }
   }
 
-  /** Every session is measured once a second, whether or not its owner wants to know: silence must be noticed. */
   private reportWhenDue(session: Session, nowMs: number): void {
     const { statsIntervalMs } = session.identity;
     if (statsIntervalMs === 0 && session.kind === 'player') return;
     const dueMs = this.nextStatsMs.get(session) ?? 0;
     if (nowMs < dueMs - TICK_MS / 2) return;
-    this.nextStatsMs.set(session, nowMs + (statsIntervalMs || 1_000));
+    this.nextStatsMs.set(session, nowMs + measureIntervalMs(session.identity));
     session.stats(nowMs).then(
       (stats) => {
         if (statsIntervalMs > 0 && this.sessions.has(session.identity.sessionId) && session.connected)

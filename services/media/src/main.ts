@@ -17,9 +17,6 @@ import { Sources } from './sources.js';
 import { WebRtc } from './webrtc.js';
 import { WorkerPool } from './worker-pool.js';
 
-/** After this time every node that lives has been heard. */
-const NODES_KNOWN_AFTER_MS = 5_000;
-
 await runService({
   service: 'media',
   settings: mediaSettings,
@@ -40,13 +37,19 @@ await runService({
 
     // Only one node at a time can listen on a host's media port, so whoever held it before is gone.
     const registry = new StreamRegistry(redis, `${hostname()}:${config.WEIR_MEDIA_PORT}`);
-    const startedMs = performance.now();
     const nodes = new Instances({ bus, service: 'media' });
     const owners = new Instances({
       bus,
       silentAfterMs: config.WEIR_MEDIA_OWNER_TIMEOUT_MS,
       onLost: (ownerId) => core.closeSessionsOf(ownerId),
     });
+    const rtpActivity = {
+      audio: config.WEIR_MEDIA_RTP_ACTIVITY_AUDIO,
+      video: config.WEIR_MEDIA_RTP_ACTIVITY_VIDEO,
+      audioExclude: config.WEIR_MEDIA_RTP_ACTIVITY_AUDIO_EXCLUDE,
+      videoExclude: config.WEIR_MEDIA_RTP_ACTIVITY_VIDEO_EXCLUDE,
+      timeoutMs: config.WEIR_MEDIA_RTP_ACTIVITY_TIMEOUT_MS,
+    };
     const notifier = new BusNotifier(bus);
     const core = new MediaCore({
       nodeId: instanceId,
@@ -60,8 +63,7 @@ await runService({
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'ended', value: { reason } } }),
         viewersChanged: (stream) =>
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'viewers', value: {} } }),
-        isNodeGone: (nodeId) =>
-          nodeId !== instanceId && !nodes.has(nodeId) && performance.now() - startedMs > NODES_KNOWN_AFTER_MS,
+        isNodeGone: (nodeId) => nodeId !== instanceId && nodes.isGone(nodeId),
         watchOwner: (ownerId) => owners.expect(ownerId),
       },
       log,
@@ -75,6 +77,7 @@ await runService({
       connectTimeoutMs: config.WEIR_MEDIA_ICE_TIMEOUT_MS,
       consentTimeoutMs: config.WEIR_MEDIA_CONSENT_TIMEOUT_MS,
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
+      rtpActivity,
       maxBitrateBps: config.WEIR_MEDIA_MAX_BITRATE_BPS,
     });
     observeLoad(workers, () => core.load);
@@ -100,6 +103,7 @@ await runService({
       ffmpegBin: config.FFMPEG_BIN,
       sourceGraceMs: config.WEIR_MEDIA_SOURCE_GRACE_MS,
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
+      rtpActivity,
       maxOwnFeeds: config.WEIR_MEDIA_MAX_OWN_FEEDS,
       internalAddress: config.WEIR_MEDIA_INTERNAL_ADDRESS,
     });

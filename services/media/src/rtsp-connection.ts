@@ -16,7 +16,7 @@ import {
   type ServerState,
   type TrackDescription,
 } from '@weir/protocol-rtsp';
-import type { Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
 import type { RtspRequest } from './rtsp-access.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
 
@@ -73,7 +73,7 @@ export class RtspConnection {
         sessionId: randomBytes(12).toString('hex'),
         nonce: randomBytes(16).toString('hex'),
       },
-      Date.now(),
+      awakeNowMs(),
     );
     socket.on('data', (bytes) => {
       for (const event of this.decoder.push(bytes)) this.input({ tag: 'received', event });
@@ -94,7 +94,7 @@ export class RtspConnection {
   }
 
   private input(input: ServerInput): void {
-    const { state, effects } = stepServer(this.state, input, Date.now());
+    const { state, effects } = stepServer(this.state, input, awakeNowMs());
     this.state = state;
     for (const effect of effects) this.perform(effect);
     this.arm();
@@ -104,7 +104,7 @@ export class RtspConnection {
     clearTimeout(this.timer);
     const deadlineMs = serverDeadlineMs(this.state);
     if (deadlineMs === undefined) return;
-    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - Date.now()) + 1);
+    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
   }
 
   private perform(effect: ServerEffect): void {

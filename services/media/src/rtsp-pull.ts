@@ -19,7 +19,7 @@ import {
   type RtspUrl,
   type SdpTrack,
 } from '@weir/protocol-rtsp';
-import type { Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
 import { EndReason } from '@weir/contracts';
 import { usableTracks, type IngestSession } from './ingest.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
@@ -149,7 +149,7 @@ class PullConnection {
   ) {
     const first = startClient(
       { ...DEFAULT_CLIENT_CONFIG, url: options.url, cnonce: randomBytes(12).toString('hex') },
-      Date.now(),
+      awakeNowMs(),
     );
     this.state = first.state;
     // The machine's first effects may end it; whoever made us shall have us by then.
@@ -161,7 +161,7 @@ class PullConnection {
   }
 
   private input(input: ClientInput): void {
-    this.apply(stepClient(this.state, input, Date.now()));
+    this.apply(stepClient(this.state, input, awakeNowMs()));
   }
 
   private apply({ state, effects }: ClientStep): void {
@@ -170,7 +170,7 @@ class PullConnection {
     clearTimeout(this.timer);
     const deadlineMs = clientDeadlineMs(this.state);
     if (deadlineMs === undefined) return;
-    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - Date.now()) + 1);
+    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
   }
 
   private perform(effect: ClientEffect): void {

@@ -1,9 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { EndReason, type SessionStatsSchema, type StreamSignal } from '@weir/contracts';
+import { awakeNowMs } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import type { SessionNotifier } from './notifier.js';
 import type { SourceLink, WebRtcPeer } from './peer.js';
 import type { ProducedTrack } from './produced-track.js';
+import { EVERYTHING_CHECKED, RtpActivity, type RtpActivityRules } from './rtp-activity.js';
 import type { Stream, StreamListener, StreamSource } from './stream.js';
 import type { LentTrack } from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
@@ -16,6 +18,9 @@ export interface SessionIdentity {
   /** Milliseconds between reports to the owner; 0 for none. */
   statsIntervalMs: number;
 }
+
+/** A session is measured once a second when its owner wants no reports: silence must be noticed. */
+export const measureIntervalMs = ({ statsIntervalMs }: SessionIdentity): number => statsIntervalMs || 1_000;
 
 /** A publisher or a player: what the media core keeps for one WebRTC client, on behalf of the instance that asked. */
 export interface Session {
@@ -47,8 +52,10 @@ export interface PublisherOptions {
   notifier: SessionNotifier;
   home: RouterLease;
   tracks: readonly ProducedTrack[];
+  streamName: string;
   noMediaTimeoutMs: number;
-  nowMs: number;
+  /** Everything is checked without them. */
+  rtpActivity?: RtpActivityRules | undefined;
 }
 
 /** The session that a stream comes from: also the stream's source. */
@@ -60,14 +67,28 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
   peer: SourceLink | undefined;
   private readonly videoRate = new Rate();
   private readonly audioRate = new Rate();
-  private lastPacketMs: number;
-  private packetCount = 0;
+  private readonly activity: RtpActivity;
   private closed = false;
 
   constructor(private readonly options: PublisherOptions) {
-    this.identity = options.identity;
-    this.tracks = options.tracks;
-    this.lastPacketMs = options.nowMs;
+    const { identity, tracks, streamName, noMediaTimeoutMs, rtpActivity = EVERYTHING_CHECKED } = options;
+    this.identity = identity;
+    this.tracks = tracks;
+    this.activity = new RtpActivity(
+      {
+        rules: rtpActivity,
+        streamName,
+        kinds: tracks.map(({ description }) => description.kind),
+        noMediaTimeoutMs,
+        maxStepMs: 2 * measureIntervalMs(identity),
+      },
+      awakeNowMs(),
+    );
+    for (const { producer } of tracks) {
+      producer.on('trace', () => this.activity.reported());
+      // Nothing but sender reports is traced.
+      producer.enableTraceEvent(['sr']).catch(() => undefined); // the session has ended meanwhile
+    }
   }
 
   get broken(): boolean {
@@ -80,8 +101,8 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
 
   readonly transcoding = false;
 
-  onPeerConnected(nowMs: number): void {
-    this.lastPacketMs = nowMs;
+  onPeerConnected(): void {
+    this.activity.begin(awakeNowMs());
     this.stream?.markReady();
     this.options.notifier.connected(this.identity);
   }
@@ -116,15 +137,19 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
   }
 
   /** Whether a connected publisher has sent nothing for too long. */
-  isSilent(nowMs: number): boolean {
-    return this.peer?.connected === true && nowMs - this.lastPacketMs > this.options.noMediaTimeoutMs;
+  get isSilent(): boolean {
+    return this.connected && this.activity.isSilent;
   }
 
   async stats(nowMs: number): Promise<SessionStatsInit> {
     const [video, audio] = await Promise.all([this.received('video'), this.received('audio')]);
-    const packets = (video?.packetCount ?? 0) + (audio?.packetCount ?? 0);
-    if (packets !== this.packetCount) this.lastPacketMs = nowMs;
-    this.packetCount = packets;
+    this.activity.measured(
+      new Map([
+        ['video', video?.packetCount ?? 0],
+        ['audio', audio?.packetCount ?? 0],
+      ]),
+      awakeNowMs(),
+    );
     const meter = this.stream?.videoMeter;
     return {
       sessionId: this.identity.sessionId,

@@ -1,8 +1,29 @@
-import { countSetting, listSetting, millisecondsSetting, portSetting, type SettingsShape } from '@weir/platform';
+import {
+  countSetting,
+  flagSetting,
+  listSetting,
+  millisecondsSetting,
+  portSetting,
+  type SettingsShape,
+} from '@weir/platform';
 import { outboundSettings } from '@weir/outbound';
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { wholeNames } from './rtp-activity.js';
+
+const namesSetting = () =>
+  z
+    .string()
+    .default('')
+    .transform((source, context) => {
+      try {
+        return wholeNames(source);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+        return z.NEVER;
+      }
+    });
 
 const HOST_NAME = /^(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?$/;
 
@@ -35,10 +56,23 @@ export const mediaSettings = {
     'A connected WebRTC peer whose SRTP and SRTCP have stayed away for this long is given up, a sixth of it later at most.',
   ),
   WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS: millisecondsSetting(15_000, 1_000).describe(
-    'A connected publisher that sends no packet for this long is given up.',
+    'A connected publisher of whom neither media nor sender reports come for this long is given up.',
+  ),
+  WEIR_MEDIA_RTP_ACTIVITY_TIMEOUT_MS: millisecondsSetting(60_000, 1_000).describe(
+    'A publisher whose sender reports come, but for this long no packet of any track that is checked, is given up; a static picture brings none.',
+  ),
+  WEIR_MEDIA_RTP_ACTIVITY_AUDIO: flagSetting(true).describe('Whether audio tracks of publishers are checked.'),
+  WEIR_MEDIA_RTP_ACTIVITY_VIDEO: flagSetting(true).describe(
+    'Whether video tracks of publishers are checked. A publisher without any checked track is never given up for its silence.',
+  ),
+  WEIR_MEDIA_RTP_ACTIVITY_AUDIO_EXCLUDE: namesSetting().describe(
+    'Regular expression; streams whose whole name fits have their audio not checked.',
+  ),
+  WEIR_MEDIA_RTP_ACTIVITY_VIDEO_EXCLUDE: namesSetting().describe(
+    'Regular expression; streams whose whole name fits have their video not checked.',
   ),
   WEIR_MEDIA_OWNER_TIMEOUT_MS: millisecondsSetting(4_000, 2_000).describe(
-    'Sessions of a service instance that has been silent for this long are closed.',
+    'Sessions of a service instance that NATS no longer knows are closed when it has been silent for this long; of one that NATS knows and that gives no answer, after three times as long.',
   ),
   WEIR_MEDIA_MAX_BITRATE_BPS: countSetting(8_000_000, 100_000).describe(
     'Bits per second that a publisher may send when it asks for no less.',

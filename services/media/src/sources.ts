@@ -24,6 +24,7 @@ import { FeedLink } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
 import { rtspPath, type RtspAccess } from './rtsp-access.js';
 import { RtspPull } from './rtsp-pull.js';
+import type { RtpActivityRules } from './rtp-activity.js';
 import { PublisherSession } from './session.js';
 import { TapSession } from './taps.js';
 import { trackInfo, type SentTrack, type Track } from './track.js';
@@ -39,6 +40,8 @@ export interface SourcesOptions {
   ffmpegBin: string;
   sourceGraceMs: number;
   noMediaTimeoutMs: number;
+  /** Everything is checked without them. */
+  rtpActivity?: RtpActivityRules | undefined;
   /** See NativeTrackOptions. */
   maxOwnFeeds: number;
   /** Address of this node for the platform's other services. */
@@ -237,10 +240,11 @@ export class Sources {
         notifier,
         home,
         tracks: produced,
+        streamName: request.streamName,
         noMediaTimeoutMs,
-        nowMs: performance.now(),
+        rtpActivity: this.options.rtpActivity,
       });
-      session.peer = new FeedLink(transports, () => session.onPeerConnected(performance.now()));
+      session.peer = new FeedLink(transports, () => session.onPeerConnected());
       core.assertFreshId(identity.sessionId);
       await core.claim(info);
       core.addSession(session);

@@ -32,6 +32,7 @@ import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
 import { WebRtcPeer, type PeerTimeouts } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
+import type { RtpActivityRules } from './rtp-activity.js';
 import { PlayerSession, PublisherSession } from './session.js';
 import type { Stream } from './stream.js';
 import type { LentTrack } from './track.js';
@@ -44,6 +45,8 @@ export interface WebRtcOptions {
   connectTimeoutMs: number;
   consentTimeoutMs: number;
   noMediaTimeoutMs: number;
+  /** Everything is checked without them. */
+  rtpActivity?: RtpActivityRules | undefined;
   maxBitrateBps: number;
 }
 
@@ -146,13 +149,14 @@ export class WebRtc {
       notifier: this.options.notifier,
       home,
       tracks,
+      streamName: info.streamName,
       noMediaTimeoutMs: this.options.noMediaTimeoutMs,
-      nowMs: performance.now(),
+      rtpActivity: this.options.rtpActivity,
     });
     session.peer = new WebRtcPeer(
       transports,
       this.peerTimeouts,
-      () => session.onPeerConnected(performance.now()),
+      () => session.onPeerConnected(),
       (reason) => session.end(reason),
     );
     const { core } = this.options;

@@ -29,22 +29,22 @@ export interface PeerOptions {
   unbundle?: boolean;
 }
 
-/** A page that publishes: left half red, right half blue, with a tone. */
+/** A page that publishes: left half red, right half blue, with a tone; or a picture that soon stands still, without one. */
 export async function publish(
   { context, webRtc }: Stage,
   sessionId: string,
-  options: PeerOptions & { tcp?: boolean; streamName?: string } = {},
+  options: PeerOptions & { tcp?: boolean; streamName?: string; still?: boolean } = {},
 ) {
   const page = await context.newPage();
   await page.goto('about:blank');
-  const offerSdp = await page.evaluate(async ({ bundlePolicy, prefer }) => {
+  const offerSdp = await page.evaluate(async ({ bundlePolicy, prefer, still }) => {
     const canvas = document.createElement('canvas');
     canvas.width = 320;
     canvas.height = 240;
     const drawing = canvas.getContext('2d');
     let tick = 0;
     setInterval(() => {
-      if (drawing === null) return;
+      if (drawing === null || (still === true && tick > 150)) return;
       drawing.fillStyle = '#ff0000';
       drawing.fillRect(0, 0, 160, 240);
       drawing.fillStyle = '#0000ff';
@@ -59,7 +59,7 @@ export async function publish(
     tone.start();
     const stream = canvas.captureStream(30);
     const [toneTrack] = output.stream.getAudioTracks();
-    if (toneTrack !== undefined) stream.addTrack(toneTrack);
+    if (toneTrack !== undefined && still !== true) stream.addTrack(toneTrack);
     const pc = new RTCPeerConnection({ bundlePolicy: bundlePolicy ?? 'max-compat' });
     for (const track of stream.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
     if (prefer !== undefined)

@@ -19,7 +19,7 @@ export interface Told {
 /** Settings that differ from those of the tests. */
 export type Overrides = Partial<
   Pick<MediaCoreOptions, 'maxSessions'> &
-    Pick<WebRtcOptions, 'connectTimeoutMs' | 'consentTimeoutMs' | 'noMediaTimeoutMs'>
+    Pick<WebRtcOptions, 'connectTimeoutMs' | 'consentTimeoutMs' | 'noMediaTimeoutMs' | 'rtpActivity'>
 >;
 
 export interface MediaSockets {

@@ -112,6 +112,20 @@ describe('several instances', () => {
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the relay' });
   });
 
+  it('take nothing over that its instance still runs, although Redis has forgotten who holds it', async () => {
+    const [first, second] = [await start(), await start()];
+    await push(first);
+    await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
+    const here = server.published.get('far-cam');
+    const hold = `relay-push:holder:${(await first.list())[0]?.id}`;
+    const forgetting = setInterval(() => void second.context.redis.del(hold), 5);
+    const looked = server.heard.length;
+    await sleep(3_000);
+    clearInterval(forgetting);
+    expect(server.published.get('far-cam')).toBe(here);
+    expect(server.heard.slice(looked)).not.toContain('publishStream');
+  });
+
   it('keep what runs running while Redis and PostgreSQL are gone', async () => {
     const first = await start();
     await push(first);

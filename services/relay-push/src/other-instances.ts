@@ -1,13 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Bus, Registration } from '@weir/bus';
-import {
-  ErrorCode,
-  InstanceRelays,
-  isWeirError,
-  RelayPhase,
-  type RelayStatsSchema,
-  type RunningRelay,
-} from '@weir/contracts';
+import { nobodyServes, type Bus, type Registration } from '@weir/bus';
+import { InstanceRelays, RelayPhase, type RelayStatsSchema, type RunningRelay } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import type { AttemptStats } from './attempt.js';
 import type { RelayStatus } from './relay.js';
@@ -99,7 +92,7 @@ export class OtherInstances {
       return new Map(relays.flatMap(liveRelay).map((live) => [live.id, live]));
     } catch (err) {
       // Nobody serves under the name of an instance that has ended.
-      if (bus.connected && isWeirError(err, ErrorCode.UNAVAILABLE)) return 'gone';
+      if (nobodyServes(err)) return 'gone';
       log.warn({ err, instanceId }, 'an instance did not tell of its relays');
       return 'unknown';
     }

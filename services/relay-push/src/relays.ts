@@ -308,9 +308,14 @@ export class Relays {
       if (running.isSaved && running.status?.phase === 'failed') await this.#letGo(id, running);
       if (running.relay.isFinished) await this.#forget(id);
     }
-    for (const row of await store.live()) {
+    const rows = await store.live();
+    // Redis forgets who holds a relay when it loses its data or stands still for too long; its holder doesn't.
+    const elsewhere = await this.ports.others.lookUp(
+      rows.filter(({ id, holder }) => holder !== this.ports.instanceId && !this.#running.has(id)),
+    );
+    for (const row of rows) {
       if (this.#isClosing) return;
-      await this.#lookAt(row);
+      if (elsewhere(row.id).kind !== 'live') await this.#lookAt(row);
     }
     await store.forgetFailed(new Date(Date.now() - this.settings.keepFailedMs));
   }

@@ -1,5 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { OutboundFailed, OutboundRefused, type OutboundGuard, type OutboundTarget } from '@weir/outbound';
+import { awakeNowMs } from '@weir/platform';
 import {
   newClient,
   nextClientDeadlineMs,
@@ -66,7 +67,7 @@ export class RemoteStream {
     private readonly ports: RemotePorts,
     private readonly options: RemoteStreamOptions,
   ) {
-    this.#state = newClient(options.stream, ports.client, Date.now());
+    this.#state = newClient(options.stream, ports.client, awakeNowMs());
   }
 
   start(): void {
@@ -133,7 +134,7 @@ export class RemoteStream {
   }
 
   #input(input: ClientInput): void {
-    const { state, effects } = stepClient(this.#state, input, Date.now());
+    const { state, effects } = stepClient(this.#state, input, awakeNowMs());
     this.#state = state;
     for (const effect of effects) this.#perform(effect);
     this.#schedule();
@@ -236,7 +237,7 @@ export class RemoteStream {
     clearTimeout(this.#timer);
     const deadlineMs = nextClientDeadlineMs(this.#state);
     if (deadlineMs === Infinity) return;
-    this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - Date.now()));
+    this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()));
   }
 
   #closeSocket(): void {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { SpanStatusCode, trace } from '@opentelemetry/api';
 import { credentialRefOf, type CredentialWatch, type Principal } from '@weir/access';
-import type { Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
 import {
   CLOSE,
   newApp,
@@ -43,7 +43,7 @@ export class AppSocket implements SocketListener {
     private readonly principal: Principal,
     private readonly ports: AppSocketPorts,
   ) {
-    this.#state = newApp(ports.settings, this.key, Date.now());
+    this.#state = newApp(ports.settings, this.key, awakeNowMs());
     this.deadlineMs = nextAppDeadlineMs(this.#state);
   }
 
@@ -84,7 +84,7 @@ export class AppSocket implements SocketListener {
 
   #take(input: AppInput): void {
     const wasOpen = this.#state.tag === 'open';
-    const { state, effects } = stepApp(this.#state, input, Date.now());
+    const { state, effects } = stepApp(this.#state, input, awakeNowMs());
     this.#state = state;
     this.deadlineMs = nextAppDeadlineMs(state);
     for (const effect of effects) this.#perform(effect);
@@ -177,7 +177,7 @@ export class AppSockets {
   }
 
   #tick(): void {
-    const nowMs = Date.now();
+    const nowMs = awakeNowMs();
     for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.tick();
   }
 }

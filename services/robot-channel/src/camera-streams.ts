@@ -1,5 +1,5 @@
 import type { CredentialWatch } from '@weir/access';
-import type { Bus } from '@weir/bus';
+import { nobodyServes, type Bus } from '@weir/bus';
 import {
   ErrorCode,
   isWeirError,
@@ -136,7 +136,7 @@ export class CameraStreams {
       return (await this.ports.bus.call(RobotStreams.method.stop, request)).stopped;
     } catch (error) {
       // The holder is dead, and the media core ends what it owned.
-      if (isWeirError(error, ErrorCode.UNAVAILABLE)) return true;
+      if (nobodyServes(error)) return true;
       throw error;
     }
   }
@@ -203,8 +203,8 @@ export class CameraStreams {
       return outcomeOf(await this.ports.bus.call(RobotStreams.method.start, request, { deadlineMs }));
     } catch (error) {
       if (isWeirError(error, ErrorCode.DEADLINE)) return { ok: false, err: errOf('timeout') };
-      // Nobody answers to the holder's name while the bus is there: it is dead.
-      if (isWeirError(error, ErrorCode.UNAVAILABLE) && this.ports.bus.connected) return { gone: epoch };
+      // Nobody answers to the holder's name: it is dead.
+      if (nobodyServes(error)) return { gone: epoch };
       throw error;
     }
   }

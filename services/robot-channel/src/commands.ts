@@ -1,5 +1,5 @@
 import { credentialRefIn, type CredentialRef } from '@weir/access';
-import type { Bus } from '@weir/bus';
+import { nobodyServes, type Bus } from '@weir/bus';
 import { ErrorCode, isWeirError, RobotSockets as RobotSocketsContract, type RobotCommandReply } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { errOf, type Outcome, type Problem, type RobotCommand } from '@weir/protocol-turing';
@@ -35,7 +35,7 @@ export class Commands {
     } catch (error) {
       if (isWeirError(error, ErrorCode.DEADLINE)) return failed('timeout');
       // Its instance is dead, and the robot with it until it connects elsewhere.
-      if (isWeirError(error, ErrorCode.UNAVAILABLE)) return failed('robot-offline');
+      if (nobodyServes(error)) return failed('robot-offline');
       this.ports.log.warn({ err: error, ...robot }, 'a robot could not be reached');
       return failed('unavailable');
     }

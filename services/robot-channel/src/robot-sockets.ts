@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { CredentialRef, CredentialWatch } from '@weir/access';
-import type { Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
 import {
   CLOSE,
   newRobot,
@@ -49,7 +49,7 @@ export class RobotSocket implements SocketListener {
     readonly credential: CredentialRef,
     private readonly ports: RobotSocketPorts,
   ) {
-    this.#state = newRobot(ports.settings, Date.now());
+    this.#state = newRobot(ports.settings, awakeNowMs());
     this.deadlineMs = nextRobotDeadlineMs(this.#state);
   }
 
@@ -62,7 +62,7 @@ export class RobotSocket implements SocketListener {
     this.#commanded += 1;
     const ref = `${this.key}.${this.#commanded}` as CommandRef;
     return new Promise((resolve) => {
-      this.#waiting.set(ref, { act: command.act, sentMs: Date.now(), resolve });
+      this.#waiting.set(ref, { act: command.act, sentMs: awakeNowMs(), resolve });
       this.take({ type: 'command', ref, command, timeoutMs });
     });
   }
@@ -97,7 +97,7 @@ export class RobotSocket implements SocketListener {
 
   private take(input: RobotInput): void {
     const wasOpen = this.isOpen;
-    const { state, effects } = stepRobot(this.#state, input, Date.now());
+    const { state, effects } = stepRobot(this.#state, input, awakeNowMs());
     this.#state = state;
     this.deadlineMs = nextRobotDeadlineMs(state);
     for (const effect of effects) this.#perform(effect);
@@ -124,7 +124,7 @@ export class RobotSocket implements SocketListener {
         this.#waiting.delete(effect.ref);
         if (waiting === undefined) return;
         const { outcome } = effect;
-        this.ports.metrics.commanded(waiting.act, outcome.ok ? undefined : outcome.err, Date.now() - waiting.sentMs);
+        this.ports.metrics.commanded(waiting.act, outcome.ok ? undefined : outcome.err, awakeNowMs() - waiting.sentMs);
         waiting.resolve(outcome);
         return;
       }
@@ -253,7 +253,7 @@ export class RobotSockets {
   }
 
   #tick(): void {
-    const nowMs = Date.now();
+    const nowMs = awakeNowMs();
     for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.tick();
     if (nowMs < this.#nextRenewMs || this.#isRenewing) return;
     this.#nextRenewMs = nowMs + RENEW_INTERVAL_MS;

@@ -9,6 +9,7 @@ import type { Load } from './metrics.js';
 import { Session, type ClientSocket, type SessionPorts, type Visit } from './session.js';
 
 const TICK_INTERVAL_MS = 200;
+const LATE_TICK_MS = 1_000;
 /** A live stream that the media core hasn't spoken of for so long is asked about. */
 const SILENT_AFTER_MS = 15_000;
 const SILENCE_CHECK_INTERVAL_MS = 5_000;
@@ -34,6 +35,7 @@ export class Sessions {
   /** Shared by all. */
   readonly #sessionPorts: SessionPorts;
   #opened = 0;
+  #tickedMs = Date.now();
   #nextSilenceCheckMs = 0;
   #draining = false;
 
@@ -135,6 +137,10 @@ export class Sessions {
 
   #tick(): void {
     const nowMs = Date.now();
+    const isLate = nowMs - this.#tickedMs > LATE_TICK_MS;
+    this.#tickedMs = nowMs;
+    // The process stood still: what clients have sent meanwhile is read before anybody's silence counts.
+    if (isLate) return;
     for (const session of this.#sessions.values()) if (session.deadlineMs <= nowMs) session.take({ type: 'tick' });
     if (nowMs < this.#nextSilenceCheckMs || !this.ports.bus.connected) return;
     this.#nextSilenceCheckMs = nowMs + SILENCE_CHECK_INTERVAL_MS;

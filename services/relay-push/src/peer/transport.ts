@@ -15,6 +15,7 @@ import {
   type DtlsSocket,
   type Transport as DatagramTransport,
 } from 'werift';
+import { awakeNowMs } from '@weir/platform';
 import type { LocalTransport } from '../sdp/offer.js';
 import type { RemoteCandidate, RemoteTransport } from '../sdp/answer.js';
 import { isRtcp } from './rtcp.js';
@@ -145,7 +146,7 @@ export class Transport {
 
   /** For how long nothing has come from the remote, neither media nor the answer to a check; 0 before ICE is up. */
   get silentMs(): number {
-    return this.#heardAtMs === undefined ? 0 : performance.now() - this.#heardAtMs;
+    return this.#heardAtMs === undefined ? 0 : awakeNowMs() - this.#heardAtMs;
   }
 
   /** The protected packet, to be sent now and again. Undefined before `connected`. */
@@ -235,7 +236,7 @@ export class Transport {
   }
 
   #heard(): void {
-    this.#heardAtMs = performance.now();
+    this.#heardAtMs = awakeNowMs();
   }
 
   #receive(packet: Buffer): void {

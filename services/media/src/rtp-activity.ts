@@ -1,0 +1,90 @@
+import type { types as mediasoup } from 'mediasoup';
+
+type MediaKind = mediasoup.MediaKind;
+
+/** Which tracks of which publishers must bring packets, as the `WEIR_MEDIA_RTP_ACTIVITY_*` settings have it. */
+export interface RtpActivityRules {
+  /** Whether tracks of the kind are checked at all. */
+  readonly audio: boolean;
+  readonly video: boolean;
+  /** Streams whose whole name fits aren't checked. */
+  readonly audioExclude: RegExp | undefined;
+  readonly videoExclude: RegExp | undefined;
+  /** How long no checked track may bring media while the publisher's sender reports come: a static picture has none. */
+  readonly timeoutMs: number;
+}
+
+export const EVERYTHING_CHECKED: RtpActivityRules = {
+  audio: true,
+  video: true,
+  audioExclude: undefined,
+  videoExclude: undefined,
+  timeoutMs: 60_000,
+};
+
+/** A regular expression that fits whole names; nothing for an empty text. Throws SyntaxError. */
+export const wholeNames = (source: string): RegExp | undefined =>
+  source === '' ? undefined : new RegExp(`^(?:${source})$`, 'u');
+
+export interface RtpActivityOptions {
+  readonly rules: RtpActivityRules;
+  readonly streamName: string;
+  readonly kinds: readonly MediaKind[];
+  /** How long a publisher of whom neither media nor sender reports come is waited for. */
+  readonly noMediaTimeoutMs: number;
+  /** No more counts between two measurements: without an answer of the worker nothing is known. */
+  readonly maxStepMs: number;
+}
+
+/** Judges whether a publisher has fallen silent. Silence is summed up over measurements, so only what was looked at counts. */
+export class RtpActivity {
+  readonly #checked: ReadonlySet<MediaKind>;
+  readonly #counts = new Map<MediaKind, number>();
+  #measuredMs: number;
+  #withoutMediaMs = 0;
+  #unheardMs = 0;
+  #hasReport = false;
+
+  constructor(
+    private readonly options: RtpActivityOptions,
+    nowMs: number,
+  ) {
+    const { rules, streamName, kinds } = options;
+    this.#checked = new Set(
+      kinds.filter((kind) => {
+        const exclude = kind === 'audio' ? rules.audioExclude : rules.videoExclude;
+        return rules[kind] && exclude?.test(streamName) !== true;
+      }),
+    );
+    this.#measuredMs = nowMs;
+  }
+
+  /** A sender report has come. */
+  reported(): void {
+    this.#hasReport = true;
+  }
+
+  /** Begins anew: until now nothing could come. */
+  begin(nowMs: number): void {
+    this.#measuredMs = nowMs;
+    this.#withoutMediaMs = 0;
+    this.#unheardMs = 0;
+  }
+
+  /** @param packetCounts of all packets so far, by kind */
+  measured(packetCounts: ReadonlyMap<MediaKind, number>, nowMs: number): void {
+    const stepMs = Math.min(nowMs - this.#measuredMs, this.options.maxStepMs);
+    this.#measuredMs = nowMs;
+    const active = [...packetCounts].filter(([kind, count]) => count !== (this.#counts.get(kind) ?? 0));
+    for (const [kind, count] of packetCounts) this.#counts.set(kind, count);
+    this.#unheardMs = active.length > 0 || this.#hasReport ? 0 : this.#unheardMs + stepMs;
+    this.#withoutMediaMs = active.some(([kind]) => this.#checked.has(kind)) ? 0 : this.#withoutMediaMs + stepMs;
+    this.#hasReport = false;
+  }
+
+  get isSilent(): boolean {
+    const { rules, noMediaTimeoutMs } = this.options;
+    if (this.#checked.size === 0) return false;
+    return this.#unheardMs > noMediaTimeoutMs || this.#withoutMediaMs > Math.max(rules.timeoutMs, noMediaTimeoutMs);
+  }
+}
