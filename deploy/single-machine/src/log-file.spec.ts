@@ -1,8 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
+import { identify } from '../setup/process-identity.mjs';
 import { LogFile } from './log-file.js';
+import { ProcessRecord } from './process-record.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'weir-log-'));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -21,3 +24,69 @@ it('never takes more than twice its bound, keeps the newest lines, and goes on w
   expect(lines.at(-1)).toBe('line 49');
   expect(lines).toEqual(Array.from({ length: lines.length }, (_, index) => `line ${50 - lines.length + index}`));
 });
+
+const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
+
+it.runIf(isRoot)('outlives a full disk and uses the space that comes back (only root can mount a small disk)', () => {
+  mkdirSync(folder, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'weir-full', folder]);
+  try {
+    const log = new LogFile(join(folder, 'media.log'), 16_000);
+    const filler = join(folder, 'filler');
+    log.writeLine('before');
+    fill(filler);
+    // It is to be set aside several times meanwhile, too.
+    for (let line = 0; line < 1_000; line++) log.writeLine(`while full ${line} ${'x'.repeat(60)}`);
+    const unborn = new LogFile(join(folder, 'new', 'auth.log'));
+    unborn.writeLine('nowhere');
+    rmSync(filler);
+    mkdirSync(join(folder, 'new'));
+    log.writeLine('after');
+    unborn.writeLine('somewhere');
+    for (const each of [log, unborn]) each.close();
+    expect(readFileSync(join(folder, 'media.log'), 'utf8')).toMatch(/\(\d+ lines could not be written\)\nafter\n$/);
+    expect(readFileSync(join(folder, 'new', 'auth.log'), 'utf8')).toBe('(1 lines could not be written)\nsomewhere\n');
+  } finally {
+    execFileSync('umount', [folder]);
+  }
+});
+
+it.runIf(isRoot)(
+  'a record of processes is written as soon as there is room (only root can mount a small disk)',
+  async () => {
+    mkdirSync(folder, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'weir-full', folder]);
+    try {
+      const said: string[] = [];
+      const record = new ProcessRecord(join(folder, 'processes.json'), (line) => said.push(line));
+      fill(join(folder, 'filler'));
+      record.note('auth', identify(process.pid));
+      expect(said).toHaveLength(1);
+      expect(said[0]).toContain('ENOSPC');
+      rmSync(join(folder, 'filler'));
+      await expect
+        .poll(
+          () =>
+            existsSync(join(folder, 'processes.json')) ? readFileSync(join(folder, 'processes.json'), 'utf8') : '',
+          {
+            timeout: 10_000,
+          },
+        )
+        .toContain(String(process.pid));
+    } finally {
+      execFileSync('umount', [folder]);
+    }
+  },
+);
+
+/** Takes all the space that is left. */
+function fill(path: string): void {
+  const descriptor = openSync(path, 'w');
+  try {
+    for (;;) writeSync(descriptor, Buffer.alloc(4_096));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -2,32 +2,67 @@ import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 
 const MAX_BYTES = 10 * 1024 * 1024;
 
-/** A log that never takes more than twice its bound: when full it is set aside, replacing the one set aside before. */
+/**
+ * A log that never takes more than twice its bound: when full it is set aside, replacing the one set aside before.
+ * It never throws: what a full disk doesn't take is left out, and counted in the log as soon as there is room again.
+ */
 export class LogFile {
-  #descriptor: number;
-  #bytes: number;
+  #descriptor: number | undefined;
+  #bytes = 0;
+  #lostLines = 0;
+  /** The file ends in a part of a line. */
+  #isTorn = false;
 
   constructor(
     readonly path: string,
     private readonly maxBytes = MAX_BYTES,
   ) {
-    this.#descriptor = openSync(path, 'a', 0o600);
-    this.#bytes = fstatSync(this.#descriptor).size;
+    this.#attempt(() => this.#open());
   }
 
   writeLine(line: string): void {
-    const bytes = Buffer.from(`${line}\n`);
-    if (this.#bytes > 0 && this.#bytes + bytes.length > this.maxBytes) {
-      closeSync(this.#descriptor);
-      renameSync(this.path, `${this.path}.1`);
-      this.#descriptor = openSync(this.path, 'a', 0o600);
-      this.#bytes = 0;
-    }
-    writeSync(this.#descriptor, bytes);
-    this.#bytes += bytes.length;
+    const isWritten = this.#attempt(() => {
+      const lost = this.#lostLines;
+      if (lost > 0) this.#write(`${this.#isTorn ? '\n' : ''}(${lost} lines could not be written)\n`);
+      this.#lostLines = 0;
+      this.#write(`${line}\n`);
+    });
+    if (!isWritten) this.#lostLines += 1;
   }
 
   close(): void {
-    closeSync(this.#descriptor);
+    const descriptor = this.#descriptor;
+    this.#descriptor = undefined;
+    if (descriptor !== undefined) this.#attempt(() => closeSync(descriptor));
+  }
+
+  #write(text: string): void {
+    const bytes = Buffer.from(text);
+    if (this.#bytes > 0 && this.#bytes + bytes.length > this.maxBytes) {
+      this.close();
+      renameSync(this.path, `${this.path}.1`);
+    }
+    const descriptor = this.#descriptor ?? this.#open();
+    const written = writeSync(descriptor, bytes);
+    this.#bytes += written;
+    this.#isTorn = written < bytes.length;
+    if (this.#isTorn) throw new Error('a part of the line was written');
+  }
+
+  #open(): number {
+    const descriptor = openSync(this.path, 'a', 0o600);
+    this.#descriptor = descriptor;
+    this.#bytes = fstatSync(descriptor).size;
+    return descriptor;
+  }
+
+  /** @returns whether it went well. Where a log can't be written, there is nowhere to say so. */
+  #attempt(work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch {
+      return false;
+    }
   }
 }

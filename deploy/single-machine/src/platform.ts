@@ -76,6 +76,16 @@ export interface Platform {
  * @throws StartError for what a person can mend; then nothing runs
  */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  try {
+    return await startInOrder(options);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')))
+      throw error;
+    throw new StartError(`The disk is full (${error.message}). Make room there, then start again.`, { cause: error });
+  }
+}
+
+async function startInOrder(options: PlatformOptions): Promise<Platform> {
   const settings = parseSingleMachineSettings(options.env);
   const dataDir = resolve(checkout, options.dataDir ?? settings.WEIR_DATA_DIR);
   // As root, PostgreSQL runs as another user, who must be able to pass through.
@@ -114,7 +124,7 @@ class Supervisor {
     private readonly settings: SingleMachineSettings,
     private readonly options: PlatformOptions,
   ) {
-    this.#record = new ProcessRecord(join(dataDir, 'processes.json'));
+    this.#record = new ProcessRecord(join(dataDir, 'processes.json'), options.log);
     this.#httpUrl = `http://127.0.0.1:${settings.WEIR_HTTP_PORT}`;
   }
 

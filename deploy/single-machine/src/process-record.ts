@@ -6,19 +6,38 @@ import { killGroup } from './supervised-process.js';
 const POLL_INTERVAL_MS = 50;
 const ORDERLY_END_MS = 5_000;
 
-/** The file in which a supervisor notes its processes, for a next one that finds them still running. */
+const RETRY_INTERVAL_MS = 1_000;
+
+/**
+ * The file in which a supervisor notes its processes, for a next one that finds them still running. Where it can't be
+ * written, because the disk is full, this is tried again until it can.
+ */
 export class ProcessRecord {
   readonly #processes = new Map<string, ProcessIdentity>();
+  #retry: NodeJS.Timeout | undefined;
 
-  constructor(private readonly path: string) {}
+  constructor(
+    private readonly path: string,
+    private readonly say: (line: string) => void = () => undefined,
+  ) {}
 
   /** @param identity undefined when the process has ended */
   note(name: string, identity: ProcessIdentity | undefined): void {
     if (identity === undefined) this.#processes.delete(name);
     else this.#processes.set(name, identity);
-    const text = JSON.stringify(Object.fromEntries(this.#processes), null, 2);
-    writeFileSync(`${this.path}.new`, text, { mode: 0o600 });
-    renameSync(`${this.path}.new`, this.path);
+    clearTimeout(this.#retry);
+    this.#write(true);
+  }
+
+  #write(isFirst: boolean): void {
+    try {
+      const text = JSON.stringify(Object.fromEntries(this.#processes), null, 2);
+      writeFileSync(`${this.path}.new`, text, { mode: 0o600 });
+      renameSync(`${this.path}.new`, this.path);
+    } catch (error) {
+      if (isFirst) this.say(`${this.path} can't be written: ${error instanceof Error ? error.message : String(error)}`);
+      this.#retry = setTimeout(() => this.#write(false), RETRY_INTERVAL_MS).unref();
+    }
   }
 
   /** Ends what a supervisor that was killed has left running. */

@@ -50,6 +50,8 @@ const CONNECTION_MESSAGES =
 const TRANSIENT_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
 /** PostgreSQL: cannot_connect_now, admin_shutdown, crash_shutdown. */
 const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
+/** PostgreSQL: disk_full, out_of_memory, io_error. */
+const FULL_STATES = new Set(['53100', '53200', '58030']);
 
 /**
  * What a Prisma client is made with: `new PrismaClient({ adapter: databaseAdapter({ url, schema: 'auth' }) })`.
@@ -116,12 +118,21 @@ async function whenReachable<T>(attempt: () => Promise<T>, options: MigrationOpt
 
 /**
  * An error of a Prisma client in the words of the closed set: UNAVAILABLE if it says that the database can't be reached
- * just now; any other is handed back.
+ * just now, or has no room to write; any other is handed back.
  */
-export const asWeirError = (error: unknown): unknown =>
-  isTransient(error)
-    ? new WeirError(ErrorCode.UNAVAILABLE, "The database can't be reached just now", {}, { cause: error })
-    : error;
+export const asWeirError = (error: unknown): unknown => {
+  const unavailable = (message: string) => new WeirError(ErrorCode.UNAVAILABLE, message, {}, { cause: error });
+  if (isFull(error)) return unavailable("The database can't write just now: its disk or its memory is full");
+  if (isTransient(error)) return unavailable("The database can't be reached just now");
+  return error;
+};
+
+function isFull(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false;
+  if (isDriverAdapterError(error)) return FULL_STATES.has(error.cause.originalCode ?? '');
+  const { meta } = error as { meta?: { driverAdapterError?: unknown } };
+  return meta?.driverAdapterError !== undefined && isFull(meta.driverAdapterError);
+}
 
 function isTransient(error: unknown): boolean {
   if (typeof error !== 'object' || error === null || isWeirError(error)) return false;

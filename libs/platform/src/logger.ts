@@ -1,6 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import { trace } from '@opentelemetry/api';
 import { pino, type Logger, type DestinationStream } from 'pino';
+import { logOutput } from './log-output.js';
 import { withheldSecrets } from './withheld-secrets.js';
 
 export type { Logger } from 'pino';
@@ -41,7 +42,7 @@ export const createLogger = (service: string, instanceId: string, level: string,
         return span === undefined ? {} : { traceId: span.traceId, spanId: span.spanId };
       },
     },
-    to ?? pino.destination({ dest: 1, sync: true }),
+    to ?? logOutput(1),
   );
 
 /** Nest's own messages in the service's log. Which routes and modules exist is said at `debug` only. */
