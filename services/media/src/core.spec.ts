@@ -1,6 +1,14 @@
 import { networkInterfaces } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { EndReason, ErrorCode, PlayRequestSchema, PublishRequestSchema, type StreamInfo } from '@weir/contracts';
+import {
+  EndReason,
+  ErrorCode,
+  isWeirError,
+  PlayRequestSchema,
+  PublishRequestSchema,
+  type StreamInfo,
+} from '@weir/contracts';
 import { freePort, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -292,5 +300,31 @@ describe('the media core', () => {
   it('says that a snapshot is not possible without video', async () => {
     await publish('p1', 'cam', { offerSdp: offer({ video: false }) });
     await expect(core.snapshot('demo', 'cam')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
+  });
+});
+
+describe('whoever comes while a stream ends', () => {
+  it('is told that it has ended, whatever fails of it at that moment', async () => {
+    const told: string[] = [];
+    for (let round = 0; round < 40; round++) {
+      await publish(`p${round}`);
+      const joining = [
+        play(`v${round}`),
+        play(`w${round}`, offer({ direction: 'recvonly', h264: 108, opus: 109 })),
+        core.snapshot('demo', 'cam'),
+      ].map((each) =>
+        each.then(
+          () => 'done',
+          (error: unknown) => (isWeirError(error) ? ErrorCode[error.code] : String(error)),
+        ),
+      );
+      await sleep(round % 10);
+      core.closeSession(`p${round}`, EndReason.DISCONNECTED);
+      for (const outcome of await Promise.all(joining)) told.push(outcome);
+      for (const viewer of [`v${round}`, `w${round}`]) core.closeSession(viewer, EndReason.CLIENT);
+    }
+    expect(told.filter((outcome) => outcome !== 'done' && outcome !== 'NOT_FOUND')).toEqual([]);
+    expect(told).toContain('NOT_FOUND');
+    expect(core.load).toEqual({ streams: 0, publishers: 0, players: 0 });
   });
 });

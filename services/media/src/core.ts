@@ -155,7 +155,8 @@ export class MediaCore {
   }
 
   async snapshot(tenant: string, streamName: string): Promise<Uint8Array> {
-    return takeSnapshot(this.streamOf(tenant, streamName), this.options.ffmpegBin);
+    const stream = this.streamOf(tenant, streamName);
+    return stream.use((ending) => takeSnapshot(stream, this.options.ffmpegBin, ending));
   }
 
   async sessionStats(sessionIds: readonly string[]): Promise<SessionStatsInit[]> {

@@ -6,12 +6,13 @@ const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
 
 /**
  * The track's first whole key frame from now on; the source is asked for one.
- * @throws WeirError UNAVAILABLE when none comes in time
+ * @throws WeirError UNAVAILABLE when none comes in time, and the signal's reason when the stream ends
  */
 export async function nextKeyFrame(
   track: Track,
   codec: 'H264' | 'H265' | 'VP8' | 'VP9',
   timeoutMs: number,
+  ending: AbortSignal,
 ): Promise<VideoFrame> {
   const { clockRate, parameters } = track.description;
   const assembler = createFrameAssembler({ codec, clockRate, parameters });
@@ -25,6 +26,9 @@ export async function nextKeyFrame(
       if (frame?.kind === 'video') settle?.resolve(frame);
     },
   });
+  const end = () => settle?.reject(asError(ending.reason));
+  ending.addEventListener('abort', end);
+  if (ending.aborted) end();
   const timer = setTimeout(
     () => settle?.reject(new WeirError(ErrorCode.UNAVAILABLE, 'the source sent no key frame in time')),
     timeoutMs,
@@ -36,6 +40,9 @@ export async function nextKeyFrame(
   } finally {
     clearInterval(requests);
     clearTimeout(timer);
+    ending.removeEventListener('abort', end);
     stopListening();
   }
 }
+
+const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)));

@@ -17,11 +17,11 @@ const playableTracks = (stream: Stream): Track[] =>
   stream.source.tracks.filter(({ description }) => CODECS.includes(description.codec));
 
 /** A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. */
-export const describeForRtsp = (stream: Stream): Promise<SdpTrackDescription[]> =>
+export const describeForRtsp = (stream: Stream, ending: AbortSignal): Promise<SdpTrackDescription[]> =>
   Promise.all(
     playableTracks(stream).map(async (track, index) => {
       const { kind, codec, clockRate, channels } = track.description;
-      const parameters = new Map(Object.entries(await parametersOf(track, stream.info.ready)));
+      const parameters = new Map(Object.entries(await parametersOf(track, stream.info.ready, ending)));
       return {
         kind,
         format: parseFormat(codec, parameters),
@@ -33,7 +33,7 @@ export const describeForRtsp = (stream: Stream): Promise<SdpTrackDescription[]> 
   );
 
 /** Of H.264 and H.265 with the parameter sets that the stream has now, for which a key frame may have to be waited for. */
-async function parametersOf(track: Track, isFlowing: boolean): Promise<Record<string, string>> {
+async function parametersOf(track: Track, isFlowing: boolean, ending: AbortSignal): Promise<Record<string, string>> {
   const { codec, parameters } = track.description;
   if (codec !== 'H264' && codec !== 'H265') return { ...parameters };
   const packetization: Record<string, string> = codec === 'H264' ? { 'packetization-mode': '1' } : {};
@@ -41,7 +41,7 @@ async function parametersOf(track: Track, isFlowing: boolean): Promise<Record<st
   return withParameterSets(
     codec,
     { ...packetization, ...parameters },
-    await nextParameterSets(track, codec, isFlowing),
+    await nextParameterSets(track, codec, isFlowing, ending),
   );
 }
 
@@ -50,9 +50,10 @@ async function nextParameterSets(
   track: Track,
   codec: 'H264' | 'H265',
   isFlowing: boolean,
+  ending: AbortSignal,
 ): Promise<ParameterSets | undefined> {
   try {
-    const frame = await nextKeyFrame(track, codec, PARAMETER_SETS_TIMEOUT_MS);
+    const frame = await nextKeyFrame(track, codec, PARAMETER_SETS_TIMEOUT_MS, ending);
     return 'nalUnits' in frame ? frame.parameterSets : undefined;
   } catch (error) {
     if (isFlowing && isWeirError(error, ErrorCode.UNAVAILABLE)) return undefined;

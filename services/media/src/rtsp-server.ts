@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:net';
 import { once } from 'node:events';
 import { credentialNameOf, type CredentialRef, type CredentialWatch } from '@weir/access';
-import { isWeirError } from '@weir/contracts';
+import { ErrorCode, isWeirError } from '@weir/contracts';
 import type { HostAnswer } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import type { MediaCore } from './core.js';
@@ -79,9 +79,13 @@ export class RtspServer {
         const stream = this.find(path);
         if (stream === undefined) return refused('not-found');
         try {
-          return { tag: 'described', sessionName: stream.info.streamName, tracks: await describeForRtsp(stream) };
+          return {
+            tag: 'described',
+            sessionName: stream.info.streamName,
+            tracks: await stream.use((ending) => describeForRtsp(stream, ending)),
+          };
         } catch (error) {
-          if (isWeirError(error)) return refused('unavailable');
+          if (isWeirError(error)) return refused(error.code === ErrorCode.NOT_FOUND ? 'not-found' : 'unavailable');
           throw error;
         }
       },

@@ -17,7 +17,7 @@ let decoders = 0;
  * @throws WeirError UNAVAILABLE when there is no video, no key frame comes, or it can't be decoded; EXHAUSTED when too
  * many snapshots are being taken
  */
-export async function takeSnapshot(stream: Stream, ffmpegBin: string): Promise<Uint8Array> {
+export async function takeSnapshot(stream: Stream, ffmpegBin: string, ending: AbortSignal): Promise<Uint8Array> {
   const video = stream.track('video');
   if (video === undefined) throw new WeirError(ErrorCode.UNAVAILABLE, 'the stream has no video');
   const codec = video.description.codec;
@@ -26,7 +26,7 @@ export async function takeSnapshot(stream: Stream, ffmpegBin: string): Promise<U
     throw new WeirError(ErrorCode.EXHAUSTED, 'too many snapshots are being taken at this moment');
   decoders += 1;
   try {
-    const frame = await nextKeyFrame(video, codec, KEY_FRAME_TIMEOUT_MS);
+    const frame = await nextKeyFrame(video, codec, KEY_FRAME_TIMEOUT_MS, ending);
     return 'nalUnits' in frame
       ? await decode(ffmpegBin, 'h264', frameToAnnexB(frame))
       : await decode(ffmpegBin, 'ivf', writeIvf([frame]));

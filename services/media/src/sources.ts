@@ -26,6 +26,7 @@ import { rtspPath, type RtspAccess } from './rtsp-access.js';
 import { RtspPull } from './rtsp-pull.js';
 import type { RtpActivityRules } from './rtp-activity.js';
 import { PublisherSession } from './session.js';
+import type { Stream } from './stream.js';
 import { TapSession } from './taps.js';
 import { trackInfo, type SentTrack, type Track } from './track.js';
 import { MEDIA_SOCKET_BUFFERS } from './worker-pool.js';
@@ -108,10 +109,15 @@ export class Sources {
     return session?.waiting === true ? session : undefined;
   }
 
-  async tap(request: TapRequest) {
-    const { core, notifier } = this.options;
+  tap(request: TapRequest) {
+    const { core } = this.options;
     core.assertRoom();
     const stream = core.streamOf(request.tenant, request.streamName);
+    return stream.use(() => this.tapStream(request, stream));
+  }
+
+  private async tapStream(request: TapRequest, stream: Stream) {
+    const { core, notifier } = this.options;
     // Sound means something only behind a picture.
     const wanted = [
       { track: stream.track('video'), address: request.video },

@@ -1,4 +1,4 @@
-import type { StreamInfo, EndReason, StreamSignal } from '@weir/contracts';
+import { ErrorCode, WeirError, type EndReason, type StreamInfo, type StreamSignal } from '@weir/contracts';
 import { VideoMeter } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
 import { trackInfo, type Track } from './track.js';
@@ -45,7 +45,9 @@ export class Stream {
   readonly startedMs: number;
   private readonly viewers = new Set<StreamListener>();
   private stopWatching: (() => void) | undefined;
-  private ended = false;
+  /** Aborted when the stream ends. */
+  private readonly ending = new AbortController();
+  private endReason: EndReason | undefined;
   private fps = 0;
 
   constructor(private readonly options: StreamOptions) {
@@ -61,8 +63,25 @@ export class Stream {
     return this.source.tracks.find(({ description }) => description.kind === kind);
   }
 
-  /** Somebody who receives the stream. */
+  /**
+   * Does something with the stream's tracks. Whoever comes while the stream ends meets tracks that close under his hands:
+   * he is told that the stream has ended, at once, and not what failed of it.
+   * @throws WeirError NOT_FOUND, with the reason `stream_ended`
+   */
+  async use<Result>(work: (ending: AbortSignal) => Promise<Result>): Promise<Result> {
+    try {
+      return await work(this.ending.signal);
+    } catch (error) {
+      throw this.ended ? this.endError : error;
+    }
+  }
+
+  /** Somebody who receives the stream; one who comes too late is told so. */
   join(viewer: StreamListener): void {
+    if (this.endReason !== undefined) {
+      viewer.onStreamEnded(this.endReason);
+      return;
+    }
     this.viewers.add(viewer);
     this.countViewers();
   }
@@ -132,13 +151,23 @@ export class Stream {
   /** Ends the stream for everybody. Idempotent. */
   end(reason: EndReason): void {
     if (this.ended) return;
-    this.ended = true;
+    this.endReason = reason;
     const { listeners } = this;
     this.viewers.clear();
     this.stopWatching?.();
     this.options.onEnded(this, reason);
     for (const listener of listeners) listener.onStreamEnded(reason);
+    this.ending.abort(this.endError);
     this.source.close();
+  }
+
+  private get ended(): boolean {
+    return this.endReason !== undefined;
+  }
+
+  private get endError(): WeirError {
+    const { streamName } = this.info;
+    return new WeirError(ErrorCode.NOT_FOUND, 'the stream has ended', { reason: STREAM_ENDED, streamName });
   }
 
   /** Who is to be told: first the source's session, then those who receive the stream. */
@@ -161,3 +190,6 @@ export class Stream {
     for (const listener of this.listeners) listener.onVideoSize(meter.width, meter.height);
   }
 }
+
+/** WeirError's `fields.reason` for whoever came while a stream ended. */
+const STREAM_ENDED = 'stream_ended';

@@ -101,7 +101,7 @@ export class WebRtc {
     const { sections } = refusing(() =>
       negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
     );
-    const answerSdp = await this.send(request, offer, sections, stream);
+    const answerSdp = await stream.use(() => this.send(request, offer, sections, stream));
     return { answerSdp, codecs: codecNames(sections), stream: stream.info };
   }
 

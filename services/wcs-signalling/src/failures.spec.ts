@@ -48,6 +48,13 @@ describe('a media node', () => {
     expect(await client.status('p', 'FAILED')).toMatchObject({ info: 'Failed by ICE keep alive' });
   });
 
+  it('on which a stream ends as a player comes, tells the player that it has ended', async () => {
+    await client.publishes('p', 'cam');
+    around.media.endsWhenPlayed = true;
+    client.says('playStream', publication('v', 'cam'));
+    expect(await client.status('v', 'FAILED')).toMatchObject({ info: 'Stopped by publisher stop' });
+  });
+
   it('that is not there makes publishing and playing fail at once', async () => {
     await around.media.stop();
     client.says('publishStream', publication('p', 'cam'));

@@ -21,6 +21,8 @@ export interface SessionOwner {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** The media core's word for whoever came while the stream ended. */
+const STREAM_ENDED = 'stream_ended';
 const CLOSE_RETRY_DELAYS_MS = [250, 1_000, 4_000];
 
 /** The media core as a session's effects need it: each takes an effect and gives the input that is its result. */
@@ -83,6 +85,8 @@ export class MediaClient {
         stream: { audioMuted, videoMuted, width, height },
       };
     } catch (error) {
+      if (isWeirError(error, ErrorCode.NOT_FOUND) && error.fields['reason'] === STREAM_ENDED)
+        return { type: 'media', peerId, event: { kind: 'ended', reason: 'stream-ended' } };
       return this.#refused(peerId, error, 'playing a stream failed');
     }
   }

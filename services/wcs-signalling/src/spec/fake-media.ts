@@ -33,6 +33,8 @@ export class FakeMedia {
   /** Connect each session as soon as it is answered. */
   autoConnect = true;
   publishDelayMs = 0;
+  /** Streams end just as somebody comes to play them. */
+  endsWhenPlayed = false;
   closeFailures = 0;
   readonly #alive: NodeJS.Timeout;
   readonly #startedAtMs = BigInt(Date.now());
@@ -124,6 +126,8 @@ export class FakeMedia {
   #play(request: PlayRequest) {
     const stream = this.#find(request.tenant, request.streamName);
     if (stream === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream');
+    if (this.endsWhenPlayed)
+      throw new WeirError(ErrorCode.NOT_FOUND, 'the stream has ended', { reason: 'stream_ended' });
     this.played.set(request.sessionId, request);
     this.#connectSoon(request.sessionId);
     return {
