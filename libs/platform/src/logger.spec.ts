@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { createLogger } from './logger.js';
+import { createLogger, nestLogger } from './logger.js';
 
 function capture() {
   const lines: Record<string, unknown>[] = [];
@@ -32,5 +32,13 @@ describe('the log', () => {
     const text = JSON.stringify(lines[0]);
     for (const secret of ['p4ss', 't0k', 'Bearer x']) expect(text).not.toContain(secret);
     expect(text).toContain('[redacted]');
+  });
+
+  it("doesn't call a request an error that its client broke off", () => {
+    const { log, lines } = capture();
+    nestLogger(log).error(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }));
+    expect(lines).toEqual([]);
+    nestLogger(log).error(new Error('read ECONNRESET'));
+    expect(lines).toMatchObject([{ level: 'error', msg: 'Error: read ECONNRESET' }]);
   });
 });

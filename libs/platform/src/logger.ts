@@ -51,6 +51,11 @@ export const nestLogger = (log: Logger): LoggerService => ({
   debug: (message: unknown, ...rest: unknown[]) => log.trace({ nest: rest }, String(message)),
   verbose: (message: unknown, ...rest: unknown[]) => log.trace({ nest: rest }, String(message)),
   warn: (message: unknown, ...rest: unknown[]) => log.warn({ nest: rest }, String(message)),
-  error: (message: unknown, ...rest: unknown[]) => log.error({ nest: rest }, String(message)),
+  error: (message: unknown, ...rest: unknown[]) =>
+    log[isBrokenOff(message) ? 'debug' : 'error']({ nest: rest }, String(message)),
   fatal: (message: unknown, ...rest: unknown[]) => log.fatal({ nest: rest }, String(message)),
 });
+
+/** What Node says of a request whose client broke it off, of which nothing is wrong here. */
+const isBrokenOff = (message: unknown): boolean =>
+  message instanceof Error && message.message === 'aborted' && 'code' in message && message.code === 'ECONNRESET';

@@ -73,6 +73,20 @@ describe('a service', () => {
     expect(tiny.output).toContain('LOG_LEVEL');
   });
 
+  it("outlives the error of one request's promise or stream, says so, and ends with a mistake of its own", async () => {
+    const tiny = await startTiny();
+    await waitFor(async () => (await fetch(tiny.url)).status === 200);
+    tiny.child.kill('SIGUSR2');
+    await waitFor(() =>
+      ['a promise of one request', 'a stream of one request'].every((text) => tiny.output.includes(text)),
+    );
+    expect((await fetch(tiny.url)).status).toBe(200);
+    tiny.child.kill('SIGHUP');
+    await once(tiny.child, 'exit');
+    expect(tiny.child.exitCode).toBe(1);
+    expect(messages(tiny.output)).toContain('unexpected error, the process ends');
+  });
+
   it('says that it is unavailable without Redis, and is well again afterwards', async () => {
     const tiny = await startTiny();
     await waitFor(async () => (await fetch(tiny.url)).status === 200);

@@ -63,7 +63,7 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
     Settings<Shape>;
   const instanceId = `${service}-${randomBytes(6).toString('hex')}`;
   const log = createLogger(service, instanceId, config.LOG_LEVEL);
-  endOnUnexpectedErrors(log);
+  const unexpected = watchUnexpectedErrors(log);
 
   const startedAtMs = Date.now();
   const bus = await Bus.connect({ url: config.NATS_URL, service, instanceId, log });
@@ -100,6 +100,7 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
     });
   sayAlive();
   const aliveTimer = setInterval(sayAlive, ALIVE_INTERVAL_MS, false);
+  unexpected.started();
   log.info({ url: await app.getUrl(), startMs: Math.round(process.uptime() * 1_000) }, 'service started');
 
   const stop = async (signal: string) => {
@@ -142,13 +143,37 @@ function readSettings<Shape extends SettingsShape>(service: string, shape: Shape
   }
 }
 
-function endOnUnexpectedErrors(log: Logger): void {
+/** What a stream says when its other end went away. As an exception it is one that nobody listened for. */
+const STREAM_ERRORS: ReadonlySet<unknown> = new Set([
+  ...['ECONNRESET', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT', 'ABORT_ERR'],
+  ...['ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_WRITE_AFTER_END', 'UND_ERR_ABORTED'],
+]);
+
+/**
+ * A mistake ends the process, because nobody knows in what state it leaves it. Not so, once the service has started, a
+ * rejected promise or a broken stream that nobody looks after: each belongs to one request and unwinds no one else's
+ * work, and whoever can cause one would end everybody's. They are logged as the defects that they are.
+ */
+function watchUnexpectedErrors(log: Logger): { started(): void } {
+  let hasStarted = false;
   const end = (error: unknown) => {
     log.fatal({ err: error }, 'unexpected error, the process ends');
     process.exit(1);
   };
-  process.on('uncaughtException', end);
-  process.on('unhandledRejection', end);
+  process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
+    if (hasStarted && STREAM_ERRORS.has(error.code))
+      log.error({ err: error }, "nobody listens to this stream's errors; the process goes on");
+    else end(error);
+  });
+  process.on('unhandledRejection', (reason) => {
+    if (hasStarted) log.error({ err: reason }, 'nobody handles the rejection of this promise; the process goes on');
+    else end(reason);
+  });
+  return {
+    started: () => {
+      hasStarted = true;
+    },
+  };
 }
 
 async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import ipaddr from 'ipaddr.js';
 
@@ -34,6 +35,9 @@ export class TrustedProxies {
   }
 }
 
+/** The address at the other end of a connection. */
+export const peerAddress = ({ remoteAddress = '' }: Socket): string => normalAddress(remoteAddress) ?? 'unknown';
+
 const HOST = /^[A-Za-z0-9._:[\]-]{1,255}$/;
 
 /** Headers by which a proxy tells of the client: never passed on as they came. */
@@ -52,7 +56,7 @@ export const FORWARDING_HEADERS: ReadonlySet<string> = new Set([
  * first address that isn't a believed proxy is the client; what stands left of it is the client's own invention.
  */
 export function originOf(request: IncomingMessage, trusted: TrustedProxies): Origin {
-  const peer = normalAddress(request.socket.remoteAddress ?? '') ?? 'unknown';
+  const peer = peerAddress(request.socket);
   const direct = request.socket instanceof TLSSocket ? 'https' : 'http';
   const { headers } = request;
   if (!trusted.includes(peer)) return { address: peer, forwardedFor: peer, proto: direct, host: sane(headers.host) };

@@ -20,6 +20,8 @@ const upstream = (service: ServiceName, what: string) =>
     .optional()
     .describe(`Where ${service} is (\`http://host:port\`): ${what}. Not set: its paths answer 404.`);
 
+const MIB = 1024 * 1024;
+
 const perMinute = (defaultCount: number, what: string) =>
   countSetting(defaultCount).describe(`${what} that one address may make in a minute; 0 is no limit.`);
 
@@ -38,11 +40,24 @@ export const gatewaySettings = {
   ),
   WEIR_HEADERS_TIMEOUT_MS: millisecondsSetting(15_000, 1).describe('How long a client may take to send the headers.'),
   WEIR_REQUEST_TIMEOUT_MS: millisecondsSetting(60_000, 1).describe('How long a client may take to send a request.'),
+  WEIR_ANSWER_TIMEOUT_MS: millisecondsSetting(60_000, 1).describe(
+    'How long a client may take nothing of an answer that waits for it.',
+  ),
   WEIR_UPSTREAM_TIMEOUT_MS: millisecondsSetting(30_000, 1).describe('How long a service may be silent in an answer.'),
   WEIR_UPSTREAM_CONNECT_TIMEOUT_MS: millisecondsSetting(2_000, 1).describe(
     'How long connecting to a service may take.',
   ),
   WEIR_UPSTREAM_MAX_IN_FLIGHT: countSetting(8_192, 1).describe('Requests to one service at a time; more get 503.'),
+  WEIR_CONNECTIONS_PER_ADDRESS: countSetting(2_000).describe(
+    'Connections open at a time per address, beside its WebSockets; 0 is no limit. Trusted proxies have none.',
+  ),
+  WEIR_REQUESTS_PER_ADDRESS: countSetting(1_000).describe(
+    'Requests of one address that services work at, at a time; 0 is no limit.',
+  ),
+  WEIR_BODY_BYTES_PER_ADDRESS: countSetting(16 * MIB, MIB).describe(
+    "Bytes of one address's request bodies held at a time, until they are answered; for more, 429.",
+  ),
+  WEIR_BODY_BYTES: countSetting(128 * MIB, MIB).describe('The same of all addresses together; for more, 503.'),
   WEIR_HANDSHAKE_TIMEOUT_MS: millisecondsSetting(10_000, 1).describe('How long a WebSocket handshake may take.'),
   WEIR_SOCKETS_PER_ADDRESS: countSetting(1_000).describe('WebSockets open at a time per address; 0 is no limit.'),
   WEIR_UPGRADES_PER_MINUTE: perMinute(1_200, 'WebSocket handshakes'),
@@ -77,11 +92,16 @@ export interface EdgeConfig {
   trustedProxies: TrustedProxies;
   headersTimeoutMs: number;
   requestTimeoutMs: number;
+  answerTimeoutMs: number;
   upstreamTimeoutMs: number;
   upstreamConnectTimeoutMs: number;
   upstreamMaxInFlight: number;
+  bodyBytesPerAddress: number;
+  bodyBytes: number;
   handshakeTimeoutMs: number;
-  /** 0 is no limit, here and in `perMinute`. */
+  /** 0 is no limit, here and in what follows. */
+  connectionsPerAddress: number;
+  requestsPerAddress: number;
   socketsPerAddress: number;
   perMinute: Readonly<Record<RateClass, number>>;
   upstreams: ReadonlyMap<ServiceName, URL>;
@@ -108,10 +128,15 @@ export function edgeConfig(settings: GatewaySettings): EdgeConfig {
     trustedProxies: trustedProxies(settings.WEIR_TRUSTED_PROXIES),
     headersTimeoutMs: Math.min(settings.WEIR_HEADERS_TIMEOUT_MS, settings.WEIR_REQUEST_TIMEOUT_MS),
     requestTimeoutMs: settings.WEIR_REQUEST_TIMEOUT_MS,
+    answerTimeoutMs: settings.WEIR_ANSWER_TIMEOUT_MS,
     upstreamTimeoutMs: settings.WEIR_UPSTREAM_TIMEOUT_MS,
     upstreamConnectTimeoutMs: settings.WEIR_UPSTREAM_CONNECT_TIMEOUT_MS,
     upstreamMaxInFlight: settings.WEIR_UPSTREAM_MAX_IN_FLIGHT,
+    bodyBytesPerAddress: settings.WEIR_BODY_BYTES_PER_ADDRESS,
+    bodyBytes: settings.WEIR_BODY_BYTES,
     handshakeTimeoutMs: settings.WEIR_HANDSHAKE_TIMEOUT_MS,
+    connectionsPerAddress: settings.WEIR_CONNECTIONS_PER_ADDRESS,
+    requestsPerAddress: settings.WEIR_REQUESTS_PER_ADDRESS,
     socketsPerAddress: settings.WEIR_SOCKETS_PER_ADDRESS,
     perMinute: {
       upgrade: settings.WEIR_UPGRADES_PER_MINUTE,

@@ -64,6 +64,7 @@ export class EdgeTelemetry {
   observe(sources: {
     openSockets: () => number;
     heldBytes: () => number;
+    heldBodyBytes: () => number;
     openConnections: () => number;
     bytes: () => Traffic;
   }): void {
@@ -76,6 +77,12 @@ export class EdgeTelemetry {
         description: 'Bytes that one side of a WebSocket has sent and the other not yet taken.',
       })
       .addCallback((result) => result.observe(sources.heldBytes()));
+    this.meter
+      .createObservableGauge('weir.gateway.bodies.held', {
+        unit: 'By',
+        description: 'Bytes of request bodies that are being received or wait for the answer.',
+      })
+      .addCallback((result) => result.observe(sources.heldBodyBytes()));
     this.meter
       .createObservableUpDownCounter('weir.gateway.connections.open', { description: "Clients' open connections." })
       .addCallback((result) => result.observe(sources.openConnections()));

@@ -8,6 +8,8 @@ import { createHttpEdge } from './http-edge.js';
 import { listeningPorts } from './listening-ports.js';
 import { Listeners, type OpenListener } from './listeners.js';
 import { RateCounters, type CounterStore } from './rate-counters.js';
+import { RequestBodies } from './request-body.js';
+import { SlowReaders } from './slow-readers.js';
 import { CertificateWatch, readCertificate } from './tls-certificate.js';
 import { Upgrades } from './upgrades.js';
 import { reasonOf, Upstreams } from './upstreams.js';
@@ -26,6 +28,8 @@ export interface EdgePorts {
 export class Edge {
   private readonly upstreams: Upstreams;
   private readonly upgrades: Upgrades;
+  private readonly bodies: RequestBodies;
+  private readonly slowReaders: SlowReaders;
   private readonly health: HealthReports;
   private readonly counters: RateCounters;
   private readonly telemetry = new EdgeTelemetry();
@@ -43,8 +47,11 @@ export class Edge {
       timeoutMs: config.upstreamTimeoutMs,
       connectTimeoutMs: config.upstreamConnectTimeoutMs,
       maxInFlight: config.upstreamMaxInFlight,
+      maxInFlightPerAddress: config.requestsPerAddress,
       log,
     });
+    this.bodies = new RequestBodies({ perAddressBytes: config.bodyBytesPerAddress, totalBytes: config.bodyBytes });
+    this.slowReaders = new SlowReaders({ timeoutMs: config.answerTimeoutMs, nowMs });
     this.health = new HealthReports({ upstreams: this.upstreams, nowMs });
     this.counters = new RateCounters({
       redis,
@@ -63,6 +70,7 @@ export class Edge {
     telemetry.observe({
       openSockets: () => this.upgrades.openSockets,
       heldBytes: () => this.upgrades.heldBytes,
+      heldBodyBytes: () => this.bodies.heldBytes,
       openConnections: () => this.book.size,
       bytes: () => this.book.traffic,
     });
@@ -90,6 +98,9 @@ export class Edge {
       counters: this.counters,
       health: this.health,
       telemetry: this.telemetry,
+      bodies: this.bodies,
+      slowReaders: this.slowReaders,
+      requestTimeoutMs: config.requestTimeoutMs,
       log,
       trustedProxies: config.trustedProxies,
       corsOrigins: config.corsOrigins,
@@ -103,6 +114,8 @@ export class Edge {
       certificate,
       headersTimeoutMs: config.headersTimeoutMs,
       requestTimeoutMs: config.requestTimeoutMs,
+      connectionsPerAddress: connectionsPerAddress(config),
+      trustedProxies: config.trustedProxies,
       book: this.book,
       onRequest: (request, response) => app.routing(request, response),
       onUpgrade: (server, request, socket, head) => this.upgrades.handle(server, request, socket, head),
@@ -133,9 +146,14 @@ export class Edge {
 
   async close(): Promise<void> {
     this.certificateWatch?.close();
+    this.slowReaders.close();
     this.upgrades.destroy();
     await this.listeners?.close();
     await this.app?.close();
     await this.upstreams.close();
   }
 }
+
+/** WebSockets are connections too, with a limit of their own. */
+const connectionsPerAddress = ({ connectionsPerAddress: beside, socketsPerAddress: sockets }: EdgeConfig): number =>
+  beside === 0 || sockets === 0 ? 0 : beside + sockets;

@@ -34,6 +34,15 @@ export class GatewayError extends Error {
   }
 }
 
+/** The client has broken off its request: nobody is left to answer, and nothing is wrong. */
+export class ClientGoneError extends Error {
+  override readonly name = 'ClientGoneError';
+
+  constructor() {
+    super('the client broke off its request');
+  }
+}
+
 export interface ErrorBody {
   error: { code: ErrorCode; message: string; requestId: string };
 }
@@ -52,7 +61,7 @@ const UNREACHABLE = new Set([
   'ETIMEDOUT',
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
-const TIMED_OUT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'FST_REPLY_FROM_TIMEOUT']);
+const TIMED_OUT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
 /** What went wrong between the gateway and a service, as the caller is told. */
 export function upstreamError(service: string, error: unknown): GatewayError {

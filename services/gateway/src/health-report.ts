@@ -40,8 +40,8 @@ export class HealthReports {
       ? { status: 'unavailable', reason: 'the gateway is stopping' }
       : { status: 'ok' };
     const answers = await Promise.all(
-      [...this.ports.upstreams.configured].map(
-        async ([service, url]) => [service, await this.askService(service, url)] as const,
+      [...this.ports.upstreams.configured.keys()].map(
+        async (service) => [service, await this.askService(service)] as const,
       ),
     );
     const services: Record<string, ServiceHealth> = { gateway, ...Object.fromEntries(answers) };
@@ -49,11 +49,10 @@ export class HealthReports {
     return { status: ok ? 'ok' : 'unavailable', services };
   }
 
-  private async askService(service: ServiceName, url: URL): Promise<ServiceHealth> {
+  private async askService(service: ServiceName): Promise<ServiceHealth> {
     const { upstreams } = this.ports;
     try {
-      const response = await upstreams.agent.request({
-        origin: url.origin,
+      const response = await upstreams.request(service, {
         path: '/healthz',
         method: 'GET',
         signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),

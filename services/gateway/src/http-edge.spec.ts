@@ -171,7 +171,7 @@ describe('what a service learns about the client', () => {
 describe('bodies', () => {
   const limit = 1024 * 1024;
 
-  it('streams a body of exactly the limit through', async () => {
+  it('takes a body of exactly the limit', async () => {
     const auth = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     const response = await post(`${url}/auth/`, 'x'.repeat(limit));
@@ -214,35 +214,7 @@ describe('bodies', () => {
     expect(parseAnswer(answer).statusCode).toBe(200);
     expect(wcs.requests[0]).toMatchObject({ method: 'GET', body: '' });
   });
-
-  it('ends its own request to the service when the client goes away in the middle of a body', async () => {
-    let brokenOff = false;
-    const auth = await startService({
-      onRequest: (request) => {
-        request.on('error', () => (brokenOff = true));
-        request.resume();
-      },
-    });
-    const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
-    const request = httpRequest({
-      port,
-      host: '127.0.0.1',
-      path: '/auth/',
-      method: 'POST',
-      headers: { 'content-length': 100 },
-    });
-    request.on('error', () => undefined);
-    request.write('half');
-    await waitFor(async () => (await connectionsOf(auth.server)) > 0);
-    request.destroy();
-    await waitFor(() => brokenOff, { what: 'the end of the request at the service' });
-  });
 });
-
-const connectionsOf = (server: { getConnections(callback: (error: Error | null, count: number) => void): void }) =>
-  new Promise<number>((resolve, reject) =>
-    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
-  );
 
 describe('a service that fails', () => {
   it('is answered for with 503 while it is dead, and used again as soon as it is back', async () => {

@@ -1,31 +1,27 @@
 import fastifyCors from '@fastify/cors';
-import fastifyHttpProxy from '@fastify/http-proxy';
 import fastifyRateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { bodyTooLarge, declaresMoreThan, hasBody, limitBody } from './body-limit.js';
 import { originOf, rateKey, type Origin, type TrustedProxies } from './client-address.js';
 import type { EdgeLog } from './edge-log.js';
 import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
-import { headersForClient, headersForService } from './forwarded-headers.js';
-import { errorBody, GatewayError, upstreamError } from './gateway-error.js';
+import { ClientGoneError, errorBody, GatewayError } from './gateway-error.js';
 import type { HealthReports } from './health-report.js';
 import { servePage } from './page.js';
+import { proxyRoute, type ProxyPorts } from './proxy.js';
 import type { RateCounters } from './rate-counters.js';
 import { requestIdOf } from './request-id.js';
-import { basePath, DEFAULT_MAX_BODY_BYTES, routes, type RateClass, type Route } from './routes.js';
-import type { Upstreams } from './upstreams.js';
+import { routes, type RateClass } from './routes.js';
+import type { SlowReaders } from './slow-readers.js';
 
 const MINUTE_MS = 60_000;
 const PREFLIGHT_MAX_AGE_S = 600;
-/** An idle connection may be closed by the service just when it is used again: a request without body is sent again. */
-const STALE_CONNECTION_RETRY_MS = 10;
 const CLIENT_WENT_AWAY = 499;
 
-export interface HttpEdgePorts {
-  upstreams: Upstreams;
+export interface HttpEdgePorts extends ProxyPorts {
   counters: RateCounters;
   health: HealthReports;
   telemetry: EdgeTelemetry;
+  slowReaders: SlowReaders;
   log: EdgeLog;
   trustedProxies: TrustedProxies;
   corsOrigins: '*' | readonly string[];
@@ -35,7 +31,12 @@ export interface HttpEdgePorts {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    edge: { origin: Origin; trace: RequestTrace };
+    edge: {
+      origin: Origin;
+      trace: RequestTrace;
+      /** Aborted when the answer has been sent or its client has gone. */
+      ended: AbortSignal;
+    };
   }
 }
 
@@ -46,6 +47,9 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
     genReqId: requestIdOf,
     frameworkErrors: (error, request, reply) => answerError(ports.log, error, request, reply),
   });
+  // Bodies are no affair of the framework's: a route that takes one reads it itself, whatever its type.
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
+    app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   app.setErrorHandler((error, request, reply) => answerError(ports.log, error, request, reply));
   traceRequests(app, ports);
   await limitRates(app, ports.counters);
@@ -62,19 +66,32 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
   });
   await app.register(async (scope) => {
     await allowOrigins(scope, ports.corsOrigins);
-    for (const route of routes) await scope.register((routeScope) => proxyRoute(routeScope, route, ports));
+    for (const route of routes)
+      await scope.register(async (routeScope) => {
+        limitClass(routeScope, route.rate, ports);
+        routeScope.addHook('onRequest', async ({ edge }) => edge.trace.route(route.path, route.service));
+        proxyRoute(routeScope, route, ports);
+      });
   });
   await app.ready();
   return app;
 }
 
-function traceRequests(app: FastifyInstance, { telemetry, trustedProxies, isDraining }: HttpEdgePorts): void {
+function traceRequests(
+  app: FastifyInstance,
+  { telemetry, slowReaders, trustedProxies, isDraining }: HttpEdgePorts,
+): void {
   app.addHook('onRequest', async (request, reply) => {
     const origin = originOf(request.raw, trustedProxies);
     const trace = telemetry.begin(request.raw, { requestId: request.id, clientAddress: origin.address });
     trace.route(request.routeOptions.url ?? 'none', 'gateway');
-    request.edge = { origin, trace };
-    reply.raw.once('close', () => trace.end(reply.raw.writableFinished ? reply.raw.statusCode : CLIENT_WENT_AWAY));
+    const end = new AbortController();
+    request.edge = { origin, trace, ended: end.signal };
+    reply.raw.once('close', () => {
+      trace.end(reply.raw.writableFinished ? reply.raw.statusCode : CLIENT_WENT_AWAY);
+      end.abort();
+    });
+    slowReaders.watch(reply.raw);
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
     if (isDraining()) reply.header('connection', 'close');
     // Before anything reads the body.
@@ -137,70 +154,15 @@ async function allowOrigins(scope: FastifyInstance, origins: '*' | readonly stri
   });
 }
 
-async function proxyRoute(scope: FastifyInstance, route: Route, ports: HttpEdgePorts): Promise<void> {
-  const { service } = route;
-  const maxBodyBytes = route.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES;
-  limitClass(scope, route.rate, ports);
-  scope.addHook('onRequest', async (request) => {
-    request.edge.trace.route(route.path, service);
-  });
-
-  const upstream = ports.upstreams.configured.get(service);
-  if (upstream === undefined) {
-    // In a hook, because it comes before the body is read.
-    scope.addHook('onRequest', async () => {
-      ports.upstreams.url(service);
-    });
-    for (const path of new Set([basePath(route), route.path])) scope.all(path, async () => undefined);
+function answerError(log: EdgeLog, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof ClientGoneError) {
+    log.debug({ requestId: request.id }, error.message);
+    void reply.code(CLIENT_WENT_AWAY).send();
     return;
   }
-
-  scope.addHook('preParsing', async (request, _reply, payload) => {
-    if (declaresMoreThan(request.raw, maxBodyBytes)) throw bodyTooLarge(maxBodyBytes);
-    return hasBody(request.raw) ? limitBody(payload, maxBodyBytes) : payload;
-  });
-  await scope.register(fastifyHttpProxy, {
-    upstream: upstream.origin,
-    prefix: basePath(route),
-    rewritePrefix: basePath(route),
-    routes: route.path.endsWith('/*') ? ['/', '/*'] : ['/'],
-    httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    undici: ports.upstreams.agent,
-    disableRequestLogging: true,
-    internalRewriteLocationHeader: false,
-    preHandler: (_request, reply, done) => {
-      reply.raw.once('close', ports.upstreams.begin(service));
-      done();
-    },
-    replyOptions: {
-      rewriteRequestHeaders: (request, headers) => {
-        const sent = headersForService(headers, request.edge.origin, request.id);
-        if (request.method === 'GET' || request.method === 'HEAD') delete sent['content-length'];
-        return request.edge.trace.inject(sent);
-      },
-      rewriteHeaders: (headers) => {
-        ports.upstreams.answered(service);
-        return headersForClient(headers);
-      },
-      retryDelay: ({ err, attempt, req }) =>
-        attempt === 0 && isStale(err) && (req.method === 'GET' || req.method === 'HEAD')
-          ? STALE_CONNECTION_RETRY_MS
-          : null,
-      onError: (reply, { error }) => {
-        const answer = upstreamError(service, error);
-        if (answer.statusCode >= 500) ports.upstreams.failed(service, error);
-        if (answer.code === 'BODY_TOO_LARGE') reply.header('connection', 'close');
-        reply.send(answer);
-      },
-    },
-  });
-}
-
-const isStale = (error: Error | null): boolean =>
-  error !== null && 'code' in error && (error.code === 'UND_ERR_SOCKET' || error.code === 'ECONNRESET');
-
-function answerError(log: EdgeLog, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const answer = asGatewayError(error);
+  // What is left of a body that was refused isn't waited for.
+  if (!request.raw.complete) reply.header('connection', 'close');
   if (answer.code === 'INTERNAL') log.error({ err: error, requestId: request.id }, 'request failed in the gateway');
   if (answer.retryAfterS !== undefined) reply.header('retry-after', answer.retryAfterS);
   void reply

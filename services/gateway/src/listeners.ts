@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { AddressCounts } from './address-counts.js';
+import { peerAddress, rateKey, type TrustedProxies } from './client-address.js';
 import type { ConnectionBook } from './connection-book.js';
 import { errorBody, GatewayError, type ErrorCode } from './gateway-error.js';
 import type { ListeningPort } from './listening-ports.js';
@@ -18,6 +20,9 @@ export interface ListenerPorts {
   certificate: Certificate | undefined;
   headersTimeoutMs: number;
   requestTimeoutMs: number;
+  /** 0 is no limit. Trusted proxies have none: their connections are others'. */
+  connectionsPerAddress: number;
+  trustedProxies: TrustedProxies;
   book: ConnectionBook;
   onRequest: (request: IncomingMessage, response: ServerResponse) => void;
   onUpgrade: (server: Server, request: IncomingMessage, socket: Socket, head: Buffer) => void;
@@ -31,6 +36,8 @@ export interface OpenListener extends ListeningPort {
 /** The public ports; all of them serve the same. */
 export class Listeners {
   private readonly servers: { entry: ListeningPort; server: Server }[];
+  private readonly connectionsOf = new AddressCounts();
+  private readonly counted = new WeakSet<Socket>();
 
   constructor(private readonly options: ListenerPorts) {
     this.servers = options.ports.map((entry) => ({ entry, server: this.serverFor(entry) }));
@@ -85,11 +92,24 @@ export class Listeners {
       scheme === 'https'
         ? createTlsServer({ ...options, ...certificate, minVersion: 'TLSv1.2' })
         : createServer(options);
+    server.on('connection', (socket: Socket) => this.count(socket));
     server.on(scheme === 'https' ? 'secureConnection' : 'connection', (socket: Socket) => book.enter(socket));
     server.on('request', onRequest);
     server.on('upgrade', (request, socket: Socket, head) => onUpgrade(server, request, socket, head));
     server.on('clientError', answerBrokenRequest);
     return server;
+  }
+
+  /** A connection comes again when the request that it began with is read once more without its offer to upgrade. */
+  private count(socket: Socket): void {
+    const { connectionsPerAddress, trustedProxies } = this.options;
+    const address = peerAddress(socket);
+    if (this.counted.has(socket) || trustedProxies.includes(address)) return;
+    this.counted.add(socket);
+    const key = rateKey(address);
+    if (this.connectionsOf.take(key, connectionsPerAddress))
+      socket.once('close', () => this.connectionsOf.release(key));
+    else socket.destroy();
   }
 }
 

@@ -1,10 +1,9 @@
-import { Agent } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
+import { AddressCounts } from './address-counts.js';
 import type { EdgeLog } from './edge-log.js';
 import { GatewayError } from './gateway-error.js';
 import type { ServiceName } from './routes.js';
 
-/** Connections to one service at a time; requests beyond wait for one that is free. */
-const CONNECTIONS = 256;
 const KEEP_ALIVE_MS = 4_000;
 
 /**
@@ -12,9 +11,13 @@ const KEEP_ALIVE_MS = 4_000;
  * remembered about a failed service but that it was said in the log, so it is back with its first answer.
  */
 export class Upstreams {
-  /** Pools of kept connections, one for each service that was asked. */
-  readonly agent: Agent;
+  /**
+   * Pools of kept connections, one for each service that was asked. A request never waits for another's connection: how
+   * long that one takes may be in its client's hands. What is limited is the number of requests.
+   */
+  private readonly agent: Agent;
   private readonly inFlight = new Map<ServiceName, number>();
+  private readonly inFlightOf = new AddressCounts();
   private readonly failing = new Set<ServiceName>();
 
   constructor(
@@ -23,11 +26,12 @@ export class Upstreams {
       timeoutMs: number;
       connectTimeoutMs: number;
       maxInFlight: number;
+      /** 0 is no limit. */
+      maxInFlightPerAddress: number;
       log: EdgeLog;
     },
   ) {
     this.agent = new Agent({
-      connections: CONNECTIONS,
       pipelining: 1,
       // Shorter than the 5 s after which a Node server closes an idle connection, so that none is used while it closes.
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -50,20 +54,28 @@ export class Upstreams {
     return url;
   }
 
+  /** @throws what undici throws, and the signal's reason */
+  request(service: ServiceName, request: Omit<Dispatcher.RequestOptions, 'origin'>): Promise<Dispatcher.ResponseData> {
+    return this.agent.request({ origin: this.url(service).origin, ...request });
+  }
+
   /**
-   * Counts a request to the service; the returned function ends it, once.
-   * @throws GatewayError when the service has too much work
+   * Counts a request of an address to the service; the returned function ends it, once.
+   * @throws GatewayError when the service, or the address, has too much in work
    */
-  begin(service: ServiceName): () => void {
+  begin(service: ServiceName, address: string): () => void {
     const count = this.inFlight.get(service) ?? 0;
     if (count >= this.options.maxInFlight)
       throw new GatewayError('OVERLOADED', `${service} has too many requests in work`, { retryAfterS: 1 });
+    if (!this.inFlightOf.take(address, this.options.maxInFlightPerAddress))
+      throw new GatewayError('RATE_LIMITED', 'too many requests of this address are in work', { retryAfterS: 1 });
     this.inFlight.set(service, count + 1);
     let ended = false;
     return () => {
       if (ended) return;
       ended = true;
       this.inFlight.set(service, (this.inFlight.get(service) ?? 1) - 1);
+      this.inFlightOf.release(address);
     };
   }
 
