@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { ByteBudget } from './byte-budget.js';
+import { ByteBudget } from '@weir/platform';
 import { ClientGoneError, GatewayError } from './gateway-error.js';
 
 export interface BodyOptions {

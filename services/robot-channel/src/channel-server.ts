@@ -2,7 +2,7 @@ import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { credentialOf, httpStatusOf, type Access, type Principal } from '@weir/access';
 import { isWeirError } from '@weir/contracts';
-import type { Logger } from '@weir/platform';
+import type { CutOff, Logger, UnfinishedFrames } from '@weir/platform';
 import { encodeRefusal, errOf, type Err } from '@weir/protocol-turing';
 import { WebSocket, WebSocketServer, type ServerOptions } from 'ws';
 import { errOfFailure } from './media.js';
@@ -21,12 +21,19 @@ export interface ChannelServerOptions {
   readonly metrics: Pick<RobotMetrics, 'refused'>;
   readonly log: Logger;
   readonly maxPayloadBytes: number;
+  readonly unfinishedFrames: UnfinishedFrames;
   /** Whether one more socket may be opened. */
   readonly hasRoom: () => boolean;
 }
 
 /** How long a peer may take to answer a close frame before its socket is destroyed. */
 const CLOSE_TIMEOUT_MS = 2_000;
+
+interface Admission {
+  /** Whose limits the socket counts towards. */
+  readonly holder: string;
+  readonly open: (socket: PeerSocket) => SocketListener;
+}
 
 interface Refusal {
   readonly status: number;
@@ -78,7 +85,11 @@ export class ChannelServer {
     this.#admit(request)
       .then((admission) => {
         if ('err' in admission) return this.#refuse(socket, admission);
-        this.#server.handleUpgrade(request, socket, head, (client) => this.#connected(client, admission.open));
+        this.#server.handleUpgrade(request, socket, head, (client) => {
+          const close = ({ code, reason }: CutOff) => client.close(code, reason);
+          this.options.unfinishedFrames.watch(socket, admission.holder, close);
+          this.#connected(client, admission.open);
+        });
         return undefined;
       })
       .catch((error: unknown) => {
@@ -87,7 +98,7 @@ export class ChannelServer {
       });
   };
 
-  async #admit(request: IncomingMessage): Promise<Refusal | { readonly open: (socket: PeerSocket) => SocketListener }> {
+  async #admit(request: IncomingMessage): Promise<Refusal | Admission> {
     const path = (request.url ?? '').split('?', 1)[0]?.replace(/\/$/, '') ?? '';
     const channel = this.options.channels.get(path);
     if (channel === undefined) return { status: 404, err: errOf('unknown-act') };
@@ -97,7 +108,7 @@ export class ChannelServer {
       const principal = await this.options.access.authenticate(credential);
       const open = await channel.admit(principal);
       if (!this.options.hasRoom()) return { status: 503, err: errOf('unavailable') };
-      return { open };
+      return { holder: `${principal.tenant}/${principal.subject}`, open };
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal.status >= 500) this.options.log.warn({ err: error, path }, 'a socket could not be admitted');

@@ -45,6 +45,9 @@ export const robotChannelSettings = {
     'A robot of which nothing was heard for this long is offline.',
   ),
   WEIR_ROBOT_MAX_SOCKETS: countSetting(20_000, 1).describe('Sockets of robots and apps that one instance takes.'),
+  WEIR_ROBOT_FRAME_TIMEOUT_MS: millisecondsSetting(15_000, 100).describe(
+    'How long a robot or app may take from the first byte of a frame to its last.',
+  ),
   WEIR_ROBOT_MAX_BUFFERED_BYTES: countSetting(4 * 1024 * 1024, 64 * 1024).describe(
     'A robot or app that leaves more than this unread is dropped.',
   ),
@@ -58,8 +61,11 @@ export const robotChannelSettings = {
 export type RobotChannelContext = Omit<ServiceContext<typeof robotChannelSettings>, 'service'>;
 export type RobotChannelConfig = RobotChannelContext['config'];
 
-/** Under this the socket layer refuses a frame (close code 1009); the protocol's own limit is lower. */
-export const MAX_PAYLOAD_BYTES = 1024 * 1024;
+/** Beyond this the socket layer refuses a frame (close code 1009), before it is held; the protocol's own limit is lower. */
+export const MAX_PAYLOAD_BYTES = 256 * 1024;
+
+/** Held for frames that are not finished, of one user or robot and in all. */
+export const UNFINISHED_FRAMES = { perAddressBytes: 8 * 1024 * 1024, totalBytes: 64 * 1024 * 1024 } as const;
 
 /** What forwarding and cleaning up may take beyond the robot's own time. */
 const REQUEST_MARGIN_MS = 5_000;

@@ -3,14 +3,20 @@ import { Access, credentialRefOf, CredentialWatch, type Principal } from '@weir/
 import type { Registration } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { OutboundGuard } from '@weir/outbound';
-import { Instances } from '@weir/platform';
+import { Instances, UnfinishedFrames } from '@weir/platform';
 import { Acts } from './acts.js';
 import { AppSockets } from './app-sockets.js';
 import { serveBus } from './bus.js';
 import { CameraStreams, LEASE_TTL_MS } from './camera-streams.js';
 import { ChannelServer, type Channel } from './channel-server.js';
 import { Commands } from './commands.js';
-import { appSettings, MAX_PAYLOAD_BYTES, robotSettings, type RobotChannelContext } from './config.js';
+import {
+  appSettings,
+  MAX_PAYLOAD_BYTES,
+  robotSettings,
+  UNFINISHED_FRAMES,
+  type RobotChannelContext,
+} from './config.js';
 import { openDatabase, type Database } from './database.js';
 import { makeDemoRobots, removeDemoRobots } from './demo-robots.js';
 import { FencedRecords } from './fenced-records.js';
@@ -36,6 +42,7 @@ export class RobotChannel {
   readonly apps: AppSockets;
   readonly streams: CameraStreams;
   readonly #server: ChannelServer;
+  readonly #unfinishedFrames: UnfinishedFrames;
   readonly #credentials: CredentialWatch;
   readonly #nodes: Instances;
   readonly #peers: Instances;
@@ -138,6 +145,10 @@ export class RobotChannel {
       silentAfterMs: INSTANCE_SILENT_AFTER_MS,
       onLost: (instanceId) => this.#keep(this.presence.instanceLost(instanceId)),
     });
+    this.#unfinishedFrames = new UnfinishedFrames({
+      ...UNFINISHED_FRAMES,
+      timeoutMs: config.WEIR_ROBOT_FRAME_TIMEOUT_MS,
+    });
     this.#server = new ChannelServer({
       channels: new Map<string, Channel>([
         ['/channel/app', { admit: async (principal) => (socket) => this.apps.open(socket, principal) }],
@@ -147,6 +158,7 @@ export class RobotChannel {
       metrics,
       log,
       maxPayloadBytes: MAX_PAYLOAD_BYTES,
+      unfinishedFrames: this.#unfinishedFrames,
       hasRoom: () => !this.#draining && this.robots.openCount + this.apps.count < config.WEIR_ROBOT_MAX_SOCKETS,
     });
     this.#registrations = [
@@ -181,6 +193,7 @@ export class RobotChannel {
     this.apps.drain();
     await this.robots.drain();
     await this.#server.close();
+    this.#unfinishedFrames.close();
   }
 
   async close(): Promise<void> {

@@ -129,14 +129,22 @@ describe('a socket', () => {
   });
 
   it.each([
-    ['a megabyte', 1_000_000, 4429],
-    ['more than a mebibyte', 1_100_000, 1009],
+    ['a quarter of a megabyte', 250_000, 4429],
+    ['more than 256 Ki', 263_000, 1009],
   ])('is closed for a frame of %s, and others go on', async (_size, length, code) => {
     const [rude, polite] = [await app(), await app()];
     rude.raw(`{"act":"robot.list","x":"${'x'.repeat(length)}"}`);
     expect(await rude.closes()).toBe(code);
     expect((await polite.asks('robot.list')).err?.ec).toBe(0);
     await waitFor(() => service.channel.apps.count === 1);
+  });
+
+  it('is closed when it does not finish a frame in time, and others go on', async () => {
+    await restart({ WEIR_ROBOT_FRAME_TIMEOUT_MS: '200' });
+    const [rude, polite] = [await app(), await app()];
+    rude.socket.send('{"act":', { fin: false });
+    expect(await rude.closes()).toBe(1008);
+    expect((await polite.asks('robot.list')).err?.ec).toBe(0);
   });
 
   it('is closed when it floods, and when it never sends anything useful', async () => {

@@ -1,4 +1,4 @@
-import { DEFAULT_SETTINGS, type SessionSettings } from '@weir/protocol-wcs';
+import { DEFAULT_SETTINGS, LENGTHS, type SessionSettings } from '@weir/protocol-wcs';
 import { outboundSettings } from '@weir/outbound';
 import { countSetting, flagSetting, millisecondsSetting, type Settings, type SettingsShape } from '@weir/platform';
 
@@ -22,6 +22,9 @@ export const wcsSettings = {
   WEIR_WCS_FRAME_BURST: countSetting(DEFAULT_SETTINGS.frameBurst, 300).describe(
     'Frames beyond that rate that it may send at once.',
   ),
+  WEIR_WCS_FRAME_TIMEOUT_MS: millisecondsSetting(15_000, 100).describe(
+    'How long a client may take from the first byte of a frame to its last.',
+  ),
   WEIR_WCS_MAX_BUFFERED_BYTES: countSetting(4 * 1024 * 1024, 64 * 1024).describe(
     'A client that leaves more than this unread is dropped.',
   ),
@@ -38,8 +41,11 @@ export const wcsSettings = {
 
 export type WcsConfig = Settings<typeof wcsSettings>;
 
-/** Under this the socket layer refuses a frame (close code 1009); the protocol's own limit is lower. */
-export const MAX_PAYLOAD_BYTES = 1024 * 1024;
+/** Beyond this the socket layer refuses a frame (close code 1009), before it is held. */
+export const MAX_PAYLOAD_BYTES = LENGTHS.frame;
+
+/** Held for frames that are not finished, of one address and in all. */
+export const UNFINISHED_FRAMES = { perAddressBytes: 8 * 1024 * 1024, totalBytes: 64 * 1024 * 1024 } as const;
 
 export const sessionSettings = (config: WcsConfig): SessionSettings => ({
   ...DEFAULT_SETTINGS,

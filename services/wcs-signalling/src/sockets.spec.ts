@@ -1,3 +1,4 @@
+import { connect as connectTcp, type Socket } from 'node:net';
 import { ApplicationPolicy, EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -38,6 +39,24 @@ const open = async (path = '/', headers = {}): Promise<Client> => {
   return client;
 };
 
+const HANDSHAKE = [
+  'GET / HTTP/1.1',
+  'Host: x',
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  '\r\n',
+].join('\r\n');
+
+/** Of a masked text frame of so many bytes. */
+function frameHeader(length: number): Buffer {
+  const header = Buffer.alloc(14);
+  header.writeUInt16BE(0x81ff);
+  header.writeBigUInt64BE(BigInt(length), 2);
+  return header;
+}
+
 describe('a socket', () => {
   it.each(['/', '/websocket', '/any/path?with=query'])('is taken on %s', async (path) => {
     const client = await open(path);
@@ -68,21 +87,53 @@ describe('a socket', () => {
     expect(await client.closes()).toBe(4400);
   });
 
-  it('is closed with 1009 for a frame over 1 MiB, and others go on', async () => {
+  it('is closed with 1009 for a frame over 256 Ki, and others go on', async () => {
     const [rude, polite] = [await connect(), await connect()];
     await polite.publishes('p', 'polite');
-    rude.raw(`{"message":"submitBugReport","data":["${'x'.repeat(1024 * 1024)}"]}`);
+    rude.raw(`{"message":"submitBugReport","data":["${'x'.repeat(256 * 1024)}"]}`);
     expect(await rude.closes()).toBe(1009);
     await waitFor(() => service.wcs.sessions.load.sessions === 1);
     polite.says('ping');
     await polite.hears('pong');
   });
 
-  it('hears what was wrong with a frame of 1 MB, and lives', async () => {
+  it('takes a frame of 256 Ki', async () => {
     const client = await connect();
-    client.raw(`{"message":"pong","data":["${'x'.repeat(1_000_000)}"]}`);
-    expect(await client.hears('fail')).toMatchObject({ info: 'Frame is too long' });
-    await client.publishes('p', 'after-a-megabyte');
+    const [begin, end] = ['{"message":"pushLogs","data":["', '"]}'];
+    client.raw(begin + 'x'.repeat(256 * 1024 - begin.length - end.length) + end);
+    await client.publishes('p', 'after-a-long-frame');
+  });
+
+  it.each([
+    ['a frame', (socket: Socket) => socket.write(Buffer.concat([frameHeader(200_000), Buffer.alloc(100_000)]))],
+    ['the header of a frame', (socket: Socket) => socket.write(frameHeader(200_000).subarray(0, 3))],
+    ['a message of many fragments', (socket: Socket) => socket.write(Buffer.from([0x01, 0x80, 0, 0, 0, 0]))],
+  ])('is closed when it does not finish %s in time', async (_what, begin) => {
+    await service.stop();
+    service = await startService(around, { WEIR_WCS_FRAME_TIMEOUT_MS: '200' });
+    const { port } = new URL(service.wsUrl);
+    const socket = connectTcp(Number(port), '127.0.0.1');
+    let received = '';
+    socket.setEncoding('latin1').on('data', (text: string) => (received += text));
+    socket.write(HANDSHAKE);
+    await waitFor(() => received.includes('\r\n\r\n'));
+    begin(socket);
+    await waitFor(() => received.includes('\x03\xf0A frame was not finished in time'), { what: 'the close frame' });
+    await waitFor(() => socket.destroyed && service.wcs.sessions.load.sessions === 0);
+  });
+
+  it('is closed when its address has too many unfinished frames, and others are not', async () => {
+    const from = (address: string) => open('/', { 'x-forwarded-for': address });
+    const many = await Promise.all(Array.from({ length: 40 }, () => from('203.0.113.66')));
+    for (const { socket } of many) socket.send('x'.repeat(256 * 1024 - 1), { fin: false });
+    await waitFor(() => many.filter(({ closeCode }) => closeCode === 1013).length >= 8, { what: 'sockets closed' });
+    const other = await from('203.0.113.77');
+    other.says('connection', { appKey: 'defaultApp' });
+    await other.hears('getVersion');
+    other.socket.send('{"message":"ping",', { fin: false });
+    other.socket.send('"data":[]}', { fin: true });
+    await other.hears('pong');
+    expect(many.some(({ closeCode }) => closeCode === undefined)).toBe(true);
   });
 
   it('hears what was wrong with malformed and binary frames', async () => {

@@ -2,16 +2,17 @@ import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
-import { Instances, type ServiceContext } from '@weir/platform';
+import { Instances, UnfinishedFrames, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import { Applications } from './applications.js';
-import { MAX_PAYLOAD_BYTES, sessionSettings, type wcsSettings } from './config.js';
+import { MAX_PAYLOAD_BYTES, sessionSettings, UNFINISHED_FRAMES, type wcsSettings } from './config.js';
 import { Hooks } from './hooks.js';
 import { MediaClient } from './media.js';
 import { WcsMetrics } from './metrics.js';
 import { Operator } from './operator.js';
 import { Peers, serveSessions } from './peers.js';
 import { Sessions } from './sessions.js';
+import { clientAddress } from './ws.js';
 import { WholeFrameAdapter } from './ws-adapter.js';
 
 const NODE_SILENT_AFTER_MS = 4_000;
@@ -27,6 +28,7 @@ export class WcsSignalling {
   readonly #nodes: Instances;
   readonly #peers: Instances;
   readonly #served: { close(): Promise<void> };
+  readonly #unfinishedFrames: UnfinishedFrames;
 
   constructor(readonly context: WcsContext) {
     const { bus, redis, log, config } = context;
@@ -72,6 +74,10 @@ export class WcsSignalling {
       },
     });
     metrics.observe(() => this.sessions.load);
+    this.#unfinishedFrames = new UnfinishedFrames({
+      ...UNFINISHED_FRAMES,
+      timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS,
+    });
     const peers = new Peers({ bus, instances: this.#peers, log });
     this.operator = new Operator({ bus, peers, media, log });
     this.#served = serveSessions(bus, this.sessions);
@@ -82,6 +88,8 @@ export class WcsSignalling {
     return new WholeFrameAdapter({
       httpServer,
       maxPayloadBytes: MAX_PAYLOAD_BYTES,
+      unfinishedFrames: this.#unfinishedFrames,
+      addressOf: (request) => clientAddress(request, this.context.config.WEIR_WCS_TRUST_FORWARDED),
       hasRoom: () => this.sessions.hasRoom,
     });
   }
@@ -92,6 +100,7 @@ export class WcsSignalling {
 
   async close(): Promise<void> {
     await this.sessions.close();
+    this.#unfinishedFrames.close();
     await this.#served.close();
     await this.#applications.close();
     await Promise.all([this.#nodes.close(), this.#peers.close()]);

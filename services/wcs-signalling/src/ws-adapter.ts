@@ -1,11 +1,15 @@
 import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocketAdapter } from '@nestjs/common';
+import type { UnfinishedFrames } from '@weir/platform';
 import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
 
 export interface WholeFrameOptions {
   readonly httpServer: Server;
   readonly maxPayloadBytes: number;
+  readonly unfinishedFrames: UnfinishedFrames;
+  /** Whose limits a socket counts towards. */
+  readonly addressOf: (request: IncomingMessage) => string;
   /** Whether one more socket may be opened. */
   readonly hasRoom: () => boolean;
 }
@@ -73,7 +77,9 @@ export class WholeFrameAdapter implements WebSocketAdapter<WebSocketServer, WebS
       refuse(socket, 503);
       return;
     }
+    const { unfinishedFrames, addressOf } = this.options;
     server.handleUpgrade(request, socket, head, (client) => {
+      unfinishedFrames.watch(socket, addressOf(request), ({ code, reason }) => client.close(code, reason));
       this.#open.add(client);
       client.once('close', () => this.#open.delete(client));
       server.emit('connection', client, request);

@@ -23,6 +23,10 @@ const forwardedAddress = (request: IncomingMessage): string | undefined => {
   return first && /^[0-9a-f:.]{2,45}$/i.test(first) ? first : undefined;
 };
 
+/** Of the client, as far as the service can know it. */
+export const clientAddress = (request: IncomingMessage, trustForwarded: boolean): string =>
+  (trustForwarded ? forwardedAddress(request) : undefined) ?? plainAddress(request.socket.remoteAddress);
+
 /** Reads the sockets and writes to them; what is said is the session's affair. */
 @WebSocketGateway()
 export class WcsGateway implements OnGatewayConnection<WebSocket> {
@@ -33,8 +37,8 @@ export class WcsGateway implements OnGatewayConnection<WebSocket> {
 
   handleConnection(socket: WebSocket, request: IncomingMessage): void {
     const { socket: tcp, headers } = request;
-    const forwarded = this.options.trustForwarded ? forwardedAddress(request) : undefined;
-    const remote: Address = { address: forwarded ?? plainAddress(tcp.remoteAddress), port: tcp.remotePort ?? 0 };
+    const address = clientAddress(request, this.options.trustForwarded);
+    const remote: Address = { address, port: tcp.remotePort ?? 0 };
     const local: Address = { address: plainAddress(tcp.localAddress), port: tcp.localPort ?? 0 };
     const session = this.sessions.open(clientSocket(socket), { remote, local, origin: headers.origin });
     socket.on('message', (data, isBinary) => {
