@@ -4,10 +4,12 @@ import { machineFacts } from '../bench/machine.js';
 import { attachPlatform, startBenchPlatform } from '../bench/platform.js';
 import { formatTable } from '../bench/table.js';
 import { bodies } from './bodies.series.js';
+import { frames } from './frames.series.js';
+import { reloads } from './reloads.series.js';
 import { SeededRandom } from './seeded-random.js';
 import type { Series } from './series.js';
 
-const SERIES: readonly Series[] = [bodies];
+const SERIES: readonly Series[] = [bodies, reloads, frames];
 
 /** The limits are those that a fresh installation has. The demo's robots would use what is measured. */
 const SETTINGS = { WEIR_DEMO_ROBOTS: '0' };

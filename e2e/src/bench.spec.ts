@@ -3,14 +3,13 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { driftMsPerMin } from '../bench/clock-watch.js';
 import { ageMs, CLOCK_BITS, CLOCK_BLOCK_PIXELS, drawClock, readClock } from '../bench/picture-clock.js';
 import { median, quantile, summarize } from '../bench/samples.js';
 import { figure, formatTable } from '../bench/table.js';
-
-const { httpUrl, rtspPort, username, password, natsUrl, redisUrl, operatorKey, controlUrl } = inject('platform');
+import { sharedPlatform } from './shared-platform.js';
 
 const record = z.object({
   benchmark: z.string(),
@@ -38,17 +37,16 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Runs a benchmark in its short form, as `npm run bench` does, on the platform of the tests. */
 async function figuresOf(name: string): Promise<unknown> {
-  const platform = JSON.stringify({
-    httpUrl,
-    rtspUrl: `rtsp://127.0.0.1:${rtspPort}`,
-    user: { username, password },
-    natsUrl,
-    redisUrl,
-    operatorKey,
-    controlUrl,
-  });
   const program = resolve(import.meta.dirname, '../../deploy/single-machine/bench.mjs');
-  await promisify(execFile)(process.execPath, [program, '--short', '--out', folder, '--platform', platform, name]);
+  await promisify(execFile)(process.execPath, [
+    program,
+    '--short',
+    '--out',
+    folder,
+    '--platform',
+    JSON.stringify(sharedPlatform()),
+    name,
+  ]);
   const text = await readFile(join(folder, `${name}.json`), 'utf8');
   const result = z.object({ figures: z.unknown() }).parse(JSON.parse(text));
   const { benchmark, tables } = record.parse(JSON.parse(text));

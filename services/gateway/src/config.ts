@@ -52,7 +52,7 @@ export const gatewaySettings = {
     'Connections open at a time per address, beside its WebSockets; 0 is no limit. Trusted proxies have none.',
   ),
   WEIR_REQUESTS_PER_ADDRESS: countSetting(1_000).describe(
-    'Requests of one address that services work at, at a time; 0 is no limit.',
+    'Requests of one address at a time, from their headers to the end of the answer; 0 is no limit.',
   ),
   WEIR_BODY_BYTES_PER_ADDRESS: countSetting(16 * MIB, MIB).describe(
     "Bytes of one address's request bodies held at a time, until they are answered; for more, 429.",

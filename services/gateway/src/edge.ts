@@ -47,7 +47,6 @@ export class Edge {
       timeoutMs: config.upstreamTimeoutMs,
       connectTimeoutMs: config.upstreamConnectTimeoutMs,
       maxInFlight: config.upstreamMaxInFlight,
-      maxInFlightPerAddress: config.requestsPerAddress,
       log,
     });
     this.bodies = new RequestBodies({ perAddressBytes: config.bodyBytesPerAddress, totalBytes: config.bodyBytes });
@@ -104,6 +103,7 @@ export class Edge {
       log,
       trustedProxies: config.trustedProxies,
       corsOrigins: config.corsOrigins,
+      requestsPerAddress: config.requestsPerAddress,
       perMinute: config.perMinute,
       isDraining: () => this.draining,
     });

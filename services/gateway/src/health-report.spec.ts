@@ -84,7 +84,6 @@ describe('/healthz', () => {
       timeoutMs: 1_000,
       connectTimeoutMs: 1_000,
       maxInFlight: 10,
-      maxInFlightPerAddress: 0,
       log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
     });
     let nowMs = 0;

@@ -1,6 +1,7 @@
 import fastifyCors from '@fastify/cors';
 import fastifyRateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { AddressCounts } from './address-counts.js';
 import { originOf, rateKey, type Origin, type TrustedProxies } from './client-address.js';
 import type { EdgeLog } from './edge-log.js';
 import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
@@ -25,6 +26,8 @@ export interface HttpEdgePorts extends ProxyPorts {
   log: EdgeLog;
   trustedProxies: TrustedProxies;
   corsOrigins: '*' | readonly string[];
+  /** At a time; 0 is no limit. */
+  requestsPerAddress: number;
   perMinute: Readonly<Record<RateClass, number>>;
   isDraining: () => boolean;
 }
@@ -79,8 +82,9 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
 
 function traceRequests(
   app: FastifyInstance,
-  { telemetry, slowReaders, trustedProxies, isDraining }: HttpEdgePorts,
+  { telemetry, slowReaders, trustedProxies, requestsPerAddress, isDraining }: HttpEdgePorts,
 ): void {
+  const requestsOf = new AddressCounts();
   app.addHook('onRequest', async (request, reply) => {
     const origin = originOf(request.raw, trustedProxies);
     const trace = telemetry.begin(request.raw, { requestId: request.id, clientAddress: origin.address });
@@ -94,6 +98,13 @@ function traceRequests(
     slowReaders.watch(reply.raw);
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
     if (isDraining()) reply.header('connection', 'close');
+    const key = rateKey(origin.address);
+    if (!requestsOf.take(key, requestsPerAddress)) {
+      // Whatever else has been sent on this connection, in advance of the answers, goes with it.
+      reply.header('connection', 'close');
+      throw new GatewayError('RATE_LIMITED', 'too many requests of this address at a time', { retryAfterS: 1 });
+    }
+    end.signal.addEventListener('abort', () => requestsOf.release(key), { once: true });
     // Before anything reads the body.
     if (request.is404) throw new GatewayError('NOT_FOUND', 'there is nothing at this path');
   });

@@ -50,8 +50,7 @@ async function forward(
   const body = isRead
     ? undefined
     : await bodies.read(request.raw, address, { maxBytes, timeoutMs: requestTimeoutMs, ended });
-  const end = upstreams.begin(service, address);
-  ended.addEventListener('abort', end, { once: true });
+  ended.addEventListener('abort', upstreams.begin(service), { once: true });
 
   const headers = headersForService(request.headers, origin, request.id);
   delete headers['content-length'];

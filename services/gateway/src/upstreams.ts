@@ -1,5 +1,4 @@
 import { Agent, type Dispatcher } from 'undici';
-import { AddressCounts } from './address-counts.js';
 import type { EdgeLog } from './edge-log.js';
 import { GatewayError } from './gateway-error.js';
 import type { ServiceName } from './routes.js';
@@ -17,7 +16,6 @@ export class Upstreams {
    */
   private readonly agent: Agent;
   private readonly inFlight = new Map<ServiceName, number>();
-  private readonly inFlightOf = new AddressCounts();
   private readonly failing = new Set<ServiceName>();
 
   constructor(
@@ -26,8 +24,6 @@ export class Upstreams {
       timeoutMs: number;
       connectTimeoutMs: number;
       maxInFlight: number;
-      /** 0 is no limit. */
-      maxInFlightPerAddress: number;
       log: EdgeLog;
     },
   ) {
@@ -60,22 +56,19 @@ export class Upstreams {
   }
 
   /**
-   * Counts a request of an address to the service; the returned function ends it, once.
-   * @throws GatewayError when the service, or the address, has too much in work
+   * Counts a request to the service; the returned function ends it, once.
+   * @throws GatewayError when the service has too much work
    */
-  begin(service: ServiceName, address: string): () => void {
+  begin(service: ServiceName): () => void {
     const count = this.inFlight.get(service) ?? 0;
     if (count >= this.options.maxInFlight)
       throw new GatewayError('OVERLOADED', `${service} has too many requests in work`, { retryAfterS: 1 });
-    if (!this.inFlightOf.take(address, this.options.maxInFlightPerAddress))
-      throw new GatewayError('RATE_LIMITED', 'too many requests of this address are in work', { retryAfterS: 1 });
     this.inFlight.set(service, count + 1);
     let ended = false;
     return () => {
       if (ended) return;
       ended = true;
       this.inFlight.set(service, (this.inFlight.get(service) ?? 1) - 1);
-      this.inFlightOf.release(address);
     };
   }
 
