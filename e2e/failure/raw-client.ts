@@ -48,6 +48,18 @@ export class RawClient {
     if (this.socket.writable) this.socket.write(bytes);
   }
 
+  /** When something has come back, or nothing will. */
+  answered(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.closed) return resolve();
+      const settle = () => {
+        this.socket.off('data', settle).off('close', settle);
+        resolve();
+      };
+      this.socket.on('data', settle).on('close', settle);
+    });
+  }
+
   /** By a reset, or in order. */
   breakOff(how: 'reset' | 'end' | 'destroy'): void {
     switch (how) {

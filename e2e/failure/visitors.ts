@@ -1,6 +1,5 @@
-import { request } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
-import { quantile } from '../bench/samples.js';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 
 export interface VisitorsOptions {
   httpUrl: string;
@@ -19,46 +18,23 @@ export interface Visits {
   maxMs: number;
 }
 
-const INTERVAL_MS = 100;
-/** Longer than anybody would wait who has asked for a list. */
-const TIMEOUT_MS = 5_000;
-
-/** The other clients: they ask, each on a connection of its own, and are to notice nothing. */
+/**
+ * The other clients: they ask, each on a connection of its own, and are to notice nothing. They are a process of their
+ * own, which isn't busy with the attack.
+ */
 export class Visitors {
   constructor(private readonly options: VisitorsOptions) {}
 
   /** Asks for so long, and waits for the answers. */
   async watch(durationMs: number): Promise<Visits> {
-    const visits: Promise<{ ms: number; ok: boolean }>[] = [];
-    for (const endsAtMs = performance.now() + durationMs; performance.now() < endsAtMs; await delay(INTERVAL_MS))
-      visits.push(this.visit(this.options.paths[visits.length % this.options.paths.length] ?? '/'));
-    const done = await Promise.all(visits);
-    const latencies = done.map(({ ms }) => ms);
-    return {
-      asked: done.length,
-      failed: done.filter(({ ok }) => !ok).length,
-      p50Ms: quantile(latencies, 0.5),
-      maxMs: quantile(latencies, 1),
-    };
-  }
-
-  private visit(path: string): Promise<{ ms: number; ok: boolean }> {
-    const { httpUrl, address, headers } = this.options;
-    const startedMs = performance.now();
-    return new Promise((resolve) => {
-      const end = (ok: boolean) => resolve({ ms: performance.now() - startedMs, ok });
-      request(`${httpUrl}${path}`, { localAddress: address, agent: false, headers: { ...headers } })
-        .setTimeout(TIMEOUT_MS, function (this: { destroy(): void }) {
-          this.destroy();
-        })
-        .on('response', (response) => {
-          response.resume();
-          response.on('end', () => end((response.statusCode ?? 500) < 429));
-          response.on('error', () => end(false));
-        })
-        .on('error', () => end(false))
-        .end();
+    const args = [JSON.stringify(this.options), String(durationMs)];
+    const child = fork(new URL('./visits.js', import.meta.url), args, { execArgv: [] });
+    const ended = once(child, 'exit').then(([status, signal]) => {
+      throw new Error(`the other clients ended with ${String(signal ?? status)}`);
     });
+    const [visits] = (await Promise.race([once(child, 'message'), ended])) as [Visits];
+    ended.catch(() => undefined); // it has said what it had to say
+    return visits;
   }
 }
 
