@@ -47,7 +47,9 @@ export interface ReceiveSection {
   kind: MediaKind;
   codec: OfferedCodec;
   rtx?: OfferedCodec;
-  /** For `transport.produce()`. */
+  /** Its packets carry no mid, and their SSRC isn't known: the payload type alone tells whose they are. */
+  isStray: boolean;
+  /** For `transport.produce()`; without an SSRC where that isn't known. */
   rtpParameters: RtpParameters;
   /** For `worker.createRouter()`; see `routerCodecs()`. */
   routerCodec: RtpCodecCapability;

@@ -289,8 +289,43 @@ describe('refusals', () => {
     expect(() => publish(fixture('chromium-156-play'))).toThrow(expect.objectContaining({ code: 'unsupported' }));
   });
 
-  it('refuse a section that can be recognised neither by mid nor by SSRC', () => {
-    const sdp = videoOffer('96', 'a=rtpmap:96 VP8/90000').replace('a=ssrc:77 cname:me\r\n', '');
-    expect(() => publish(sdp)).toThrow(/neither mid nor SSRC/);
+  it('tell what to offer when nothing tells audio from video', () => {
+    const sdp = strayOffer({ bundled: true, audio: 96, video: 96 });
+    expect(() => publish(sdp)).toThrow(
+      'Nothing tells audio from video: both have payload type 96 on one transport; offer a=ssrc, the mid header extension or another payload type',
+    );
   });
+});
+
+/** Audio and video of which neither an SSRC nor a header extension is told. */
+const strayOffer = ({ bundled, audio, video }: { bundled: boolean; audio: number; video: number }) =>
+  videoOffer(
+    `${video} ${video + 1}`,
+    ...[`a=rtpmap:${video} VP8/90000`, `a=rtpmap:${video + 1} rtx/90000`, `a=fmtp:${video + 1} apt=${video}`],
+    ...['a=mid:v', `m=audio 9 UDP/TLS/RTP/SAVPF ${audio}`, `a=rtpmap:${audio} opus/48000/2`],
+    ...['a=mid:a', 'a=rtcp-mux', 'a=sendonly'],
+  )
+    .replace('a=ssrc:77 cname:me\r\n', '')
+    .replace('t=0 0\r\n', bundled ? 't=0 0\r\na=group:BUNDLE v a\r\n' : 't=0 0\r\n');
+
+describe('media without SSRC and mid extension', () => {
+  const stray = (options: Parameters<typeof strayOffer>[0]) =>
+    received(strayOffer(options)).map(({ kind, isStray, rtx }) => ({ kind, isStray, hasRtx: rtx !== undefined }));
+  const both = [
+    { kind: 'video', isStray: true, hasRtx: false },
+    { kind: 'audio', isStray: true, hasRtx: false },
+  ];
+
+  it('are told apart by their transports, or by their payload types', () => {
+    expect(stray({ bundled: false, audio: 111, video: 96 })).toEqual(both);
+    expect(stray({ bundled: false, audio: 96, video: 96 })).toEqual(both);
+    expect(stray({ bundled: true, audio: 111, video: 96 })).toEqual(both);
+  });
+
+  it.each(['chromium-156-publish', 'chromium-156-publish-simulcast', 'firefox-153-publish', 'chrome-71-publish'])(
+    'are none of those of %s',
+    (name) => {
+      expect(received(fixture(name)).filter(({ isStray }) => isStray)).toEqual([]);
+    },
+  );
 });

@@ -91,6 +91,7 @@ export function negotiatePublish(offer: Offer, preferences: PublishPreferences =
 }
 
 const NO_COMMON_CODEC = 'no common codec';
+const isMid = ({ uri }: { uri: string }): boolean => uri === 'urn:ietf:params:rtp-hdrext:sdes:mid';
 
 function receive(
   offer: Offer,
@@ -105,13 +106,25 @@ function receive(
   if (media.direction !== 'sendonly' && media.direction !== 'sendrecv') return reject('the client sends nothing');
   if (!hasMuxedRtcp(offer, media)) return reject('no rtcp-mux');
   if (received.some((section) => section.kind === kind)) return reject(`a second ${kind} section`);
-  if (media.mid === undefined && media.ssrcs.length === 0) return reject('neither mid nor SSRC');
   const name = preferred[kind].find((candidate) => publishCandidates(media, candidate).length > 0);
   const codec = name && publishCandidates(media, name)[0];
   if (!name || !codec) return reject(NO_COMMON_CODEC);
 
-  const rtx = media.codecs.find((other) => other.name === 'rtx' && other.parameters['apt'] === codec.payloadType);
   const headerExtensions = commonHeaderExtensions(media, kind, name);
+  const isStray = media.ssrcs.length === 0 && !(media.mid !== undefined && headerExtensions.some(isMid));
+  const isSame = (other: ReceiveSection) =>
+    other.isStray && other.transportIndex === transportIndex && other.codec.payloadType === codec.payloadType;
+  if (isStray && received.some(isSame)) {
+    throw new SdpError(
+      'unsupported',
+      `Nothing tells audio from video: both have payload type ${codec.payloadType} on one transport; ` +
+        'offer a=ssrc, the mid header extension or another payload type',
+    );
+  }
+  // Retransmissions couldn't be told from anything else that comes.
+  const rtx = isStray
+    ? undefined
+    : media.codecs.find((other) => other.name === 'rtx' && other.parameters['apt'] === codec.payloadType);
   const congestion = headerExtensions.some((extension) => extension.uri === TRANSPORT_CC)
     ? ['transport-cc']
     : headerExtensions.some((extension) => extension.uri === ABS_SEND_TIME)
@@ -129,6 +142,7 @@ function receive(
     kind,
     codec,
     ...(rtx ? { rtx } : {}),
+    isStray,
     rtpParameters: {
       ...(media.mid === undefined ? {} : { mid: media.mid }),
       codecs: [

@@ -325,7 +325,7 @@ export class NativeTrack implements Track {
   private async openShared(lease: RouterLease) {
     const feed = await this.openFeed(lease);
     this.feeds.add(feed);
-    return { feed, piped: new PipedProducer(feed.producer, lease) };
+    return { feed, piped: new PipedProducer(() => feed.producer, lease) };
   }
 
   private async openFeed(lease: RouterLease): Promise<WebRtcFeed> {

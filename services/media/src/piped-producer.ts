@@ -15,7 +15,7 @@ export class PipedProducer {
   private readonly pipes = new Map<string, Pipe>();
 
   constructor(
-    readonly producer: mediasoup.Producer,
+    private readonly producer: () => mediasoup.Producer | Promise<mediasoup.Producer>,
     readonly home: RouterLease,
   ) {}
 
@@ -24,7 +24,8 @@ export class PipedProducer {
   }
 
   async lend(to: RouterLease): Promise<LentTrack> {
-    const { producer, home, pipes } = this;
+    const { home, pipes } = this;
+    const producer = await this.producer();
     if (to.router.id === home.router.id) return { producerId: producer.id, start: nothing, release: nothing };
     const key = to.router.id;
     const pipe = pipes.get(key) ?? { lent: pipeProducer(home.router, producer, to.router), users: 0 };

@@ -1,12 +1,20 @@
+import { ErrorCode, WeirError } from '@weir/contracts';
 import type { StreamCodec } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PipedProducer } from './piped-producer.js';
 import type { LentTrack, PacketListener, SentTrack, Track, TrackDescription, UdpAddress } from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
+/** How long somebody who wants a track waits for the first packets of one that has no producer before. */
+const FIRST_PACKETS_TIMEOUT_MS = 3_000;
+
 /** A track that a mediasoup producer receives: a WebRTC publisher's, or one fed by RTP. */
 export class ProducedTrack implements Track {
   readonly description: TrackDescription;
+  /** Undefined until the first packets where their SSRC has to be learned from them. */
+  producer: mediasoup.Producer | undefined;
+  private readonly producing: Promise<mediasoup.Producer>;
   private readonly piped: PipedProducer;
   private readonly listeners = new Set<PacketListener>();
   private tap: Promise<{ transport: mediasoup.DirectTransport; consumer: mediasoup.Consumer }> | undefined;
@@ -14,15 +22,21 @@ export class ProducedTrack implements Track {
 
   constructor(
     readonly webRtcCodec: StreamCodec,
-    readonly producer: mediasoup.Producer,
+    producer: mediasoup.Producer | Promise<mediasoup.Producer>,
     private readonly home: RouterLease,
   ) {
-    this.piped = new PipedProducer(producer, home);
+    if (!(producer instanceof Promise)) this.producer = producer;
+    this.producing = Promise.resolve(producer).then((made) => {
+      if (this.closed) made.close();
+      return (this.producer = made);
+    });
+    this.producing.catch(() => undefined); // whoever wants the track meets the error
+    this.piped = new PipedProducer(() => this.whenProduced(), home);
     this.description = {
-      kind: producer.kind,
+      kind: webRtcCodec.kind,
       codec: webRtcCodec.mimeType.split('/')[1] ?? '',
       clockRate: webRtcCodec.clockRate,
-      channels: producer.kind === 'audio' ? (webRtcCodec.channels ?? 1) : 0,
+      channels: webRtcCodec.kind === 'audio' ? (webRtcCodec.channels ?? 1) : 0,
       parameters: Object.fromEntries(
         Object.entries(webRtcCodec.parameters).map(([name, value]) => [name, String(value)]),
       ),
@@ -52,12 +66,27 @@ export class ProducedTrack implements Track {
     this.tap?.then(({ consumer }) => consumer.requestKeyFrame()).catch(() => undefined); // the track has been closed meanwhile
   }
 
+  private async whenProduced(): Promise<mediasoup.Producer> {
+    if (this.producer !== undefined) return this.producer;
+    const abort = new AbortController();
+    const late = sleep(FIRST_PACKETS_TIMEOUT_MS, undefined, { signal: abort.signal }).then(() => {
+      throw new WeirError(ErrorCode.UNAVAILABLE, `no packet of the stream's ${this.description.kind} has come yet`);
+    });
+    try {
+      return await Promise.race([this.producing, late]);
+    } finally {
+      late.catch(() => undefined); // aborted
+      abort.abort();
+    }
+  }
+
   lend(to: RouterLease): Promise<LentTrack> {
     return this.piped.lend(to);
   }
 
   async sendTo({ ip, port }: UdpAddress): Promise<SentTrack> {
     const { router } = this.home;
+    const { id: producerId } = await this.whenProduced();
     const transport = await router.createPlainTransport({
       listenInfo: { protocol: 'udp', ip: sourceAddressFor(ip) },
       rtcpMux: true,
@@ -66,7 +95,7 @@ export class ProducedTrack implements Track {
     try {
       await transport.connect({ ip, port });
       const consumer = await transport.consume({
-        producerId: this.producer.id,
+        producerId,
         rtpCapabilities: withoutRetransmission(router.rtpCapabilities),
         enableRtx: false,
       });
@@ -87,17 +116,19 @@ export class ProducedTrack implements Track {
     this.closed = true;
     this.listeners.clear();
     this.closeTap();
-    this.producer.close();
+    this.producer?.close();
   }
 
   private async openTap() {
     const { router } = this.home;
+    // Who watches or packages a stream wants it however late it comes.
+    const { id: producerId } = await this.producing;
     const transport = await router.createDirectTransport();
     transport.on('rtcp', (packet) => {
       for (const listener of this.listeners) listener.onRtcp?.(packet);
     });
     const consumer = await transport.consume({
-      producerId: this.producer.id,
+      producerId,
       rtpCapabilities: withoutRetransmission(router.rtpCapabilities),
     });
     consumer.on('rtp', (packet) => {

@@ -152,7 +152,7 @@ export class StreamTranscoder implements Transcoding {
         onRtp: (packet) => socket.send(packet, inputPort, '127.0.0.1'),
         onRtcp: (packet) => socket.send(packet, inputPort + 1, '127.0.0.1'),
       });
-      const piped = new PipedProducer(producer, lease);
+      const piped = new PipedProducer(() => producer, lease);
       return { track, piped, transport, inputPort, stopListening, sourcePort, payloadType, ssrc };
     } catch (error) {
       transport.close();

@@ -34,6 +34,7 @@ import { WebRtcPeer, type PeerTimeouts } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
 import type { RtpActivityRules } from './rtp-activity.js';
 import { PlayerSession, PublisherSession } from './session.js';
+import { produceStray } from './stray-media.js';
 import type { Stream } from './stream.js';
 import type { LentTrack } from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
@@ -320,12 +321,14 @@ async function produce(
 ): Promise<ProducedTrack> {
   const transport = transports[section.transportIndex];
   if (transport === undefined) throw new Error('a negotiated section has no transport');
-  const producer = await transport.produce({
+  const options: mediasoup.ProducerOptions = {
     kind: section.kind,
     rtpParameters: section.rtpParameters as mediasoup.RtpParameters,
     keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
-  });
-  return new ProducedTrack(section.streamCodec, producer, home);
+  };
+  const producer = section.isStray ? produceStray(home.worker.worker, transport, options) : transport.produce(options);
+  // The client sends nothing before it has the answer, so stray media can't be waited for.
+  return new ProducedTrack(section.streamCodec, section.isStray ? producer : await producer, home);
 }
 
 const consume = (

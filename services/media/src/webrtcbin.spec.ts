@@ -25,7 +25,7 @@ afterAll(async () => {
 });
 
 async function start(overrides: Overrides = {}): Promise<RecordedCore> {
-  recorded = await RecordedCore.start(redis, { connectTimeoutMs: 15_000, ...overrides });
+  recorded = await RecordedCore.start(redis, { connectTimeoutMs: 30_000, ...overrides });
   return recorded;
 }
 
@@ -61,4 +61,31 @@ describe.skipIf(!hasWebRtcBin)('webrtcbin', () => {
     expect(core.find('p1', 'ended')?.reason).toBe(EndReason.ICE_LOST);
     expect([EndReason.ICE_LOST, EndReason.STREAM_ENDED]).toContain(core.find('v1', 'ended')?.reason);
   }, 90_000);
+
+  const withoutSsrc = (sdp: string) => sdp.replaceAll(/a=ssrc[^\n]*\n/g, '');
+
+  it.each([
+    ['nothing but a transport of their own', { bundlePolicy: 'none', editOffer: withoutSsrc }],
+    ['nothing but their payload types', { bundlePolicy: 'max-bundle', editOffer: withoutSsrc }],
+  ] satisfies [string, WebRtcBinOptions][])(
+    'is received when its media have %s',
+    async (_what, options) => {
+      await start();
+      const publisher = await publish(options);
+      expect(publisher.offerSdp).not.toMatch(/a=(?:ssrc|extmap)/);
+      await waitFor(() => recorded?.has('p1', 'connected'), { timeoutMs: 30_000 });
+      const player = await play();
+      await Promise.all([decodes(player, 'H264', 30), decodes(player, 'OPUS', 30)]);
+    },
+    60_000,
+  );
+
+  it('plays without a packetization mode and with Opus of no channels, on a transport for each', async () => {
+    await start();
+    await publish();
+    const player = await play({ bundlePolicy: 'none' });
+    expect(player.offerSdp).not.toContain('packetization-mode');
+    expect(player.offerSdp).toContain('OPUS/48000\r\n');
+    await Promise.all([decodes(player, 'H264', 30), decodes(player, 'OPUS', 30)]);
+  }, 60_000);
 });

@@ -1,0 +1,101 @@
+import { setLogEventListeners, types as mediasoup } from 'mediasoup';
+
+/** Media that came to a worker under an SSRC that no producer has. */
+export interface StrayMedia {
+  ssrc: number;
+  payloadType: number;
+}
+
+type StrayListener = (media: StrayMedia) => void;
+
+/** mediasoup tells it in its log alone: `[pid:12] RTC::Transport::… no suitable Producer for … [ssrc:5, payloadType:96]`. */
+const STRAY = /^\[pid:(\d+)\] .*no suitable Producer .*\[ssrc:(\d+), payloadType:(\d+)\]/;
+
+const listenersByPid = new Map<number, Set<StrayListener>>();
+
+setLogEventListeners({
+  onwarn: (_namespace, line) => {
+    const [, pid, ssrc, payloadType] = STRAY.exec(line) ?? [];
+    for (const listener of listenersByPid.get(Number(pid)) ?? [])
+      listener({ ssrc: Number(ssrc), payloadType: Number(payloadType) });
+  },
+});
+
+/** The worker says nothing of it while nobody listens. */
+function listenForStrays(worker: mediasoup.Worker, listener: StrayListener): () => void {
+  const { pid } = worker;
+  const listeners = listenersByPid.get(pid) ?? new Set();
+  listenersByPid.set(pid, listeners);
+  listeners.add(listener);
+  if (listeners.size === 1) speakOf(worker, ['rtp']);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    listenersByPid.delete(pid);
+    speakOf(worker, []);
+  };
+}
+
+function speakOf(worker: mediasoup.Worker, logTags: mediasoup.WorkerLogTag[]): void {
+  // A worker that can't be asked has died, and everything on it with it.
+  worker.updateSettings({ logLevel: 'warn', logTags }).catch(() => undefined);
+}
+
+/** A producer that has got no packet within this time has the SSRC of somebody else's media. */
+const TRIAL_MS = 500;
+const LOOK_EVERY_MS = 50;
+/** Of SSRCs that weren't it, so that foreign media can't fill the memory. */
+const MAX_REMEMBERED = 1_000;
+
+/**
+ * Makes the producer of media that an offer tells no SSRC of and that carry no mid. mediasoup finds a packet's producer by
+ * these alone, so the SSRC has to be known first: it is that of the packets with the payload type (RFC 8843 §9.2). All
+ * transports of a worker are heard together, hence each SSRC is tried; only on its own transport does it bring packets.
+ * @returns once the first packets have come
+ * @throws when the transport is closed before
+ */
+export async function produceStray(
+  worker: mediasoup.Worker,
+  transport: mediasoup.WebRtcTransport,
+  options: mediasoup.ProducerOptions,
+): Promise<mediasoup.Producer> {
+  const payloadType = options.rtpParameters.codecs[0]?.payloadType;
+  const candidates = new Set<number>();
+  const tried = new Set<number>();
+  let wake: (() => void) | undefined;
+  const stop = listenForStrays(worker, (media) => {
+    if (media.payloadType !== payloadType || tried.has(media.ssrc) || candidates.size >= MAX_REMEMBERED) return;
+    candidates.add(media.ssrc);
+    wake?.();
+  });
+  transport.observer.once('close', () => wake?.());
+  try {
+    while (!transport.closed) {
+      const [ssrc] = candidates;
+      if (ssrc === undefined) {
+        await new Promise<void>((resolve) => (wake = resolve));
+        continue;
+      }
+      candidates.delete(ssrc);
+      if (tried.size >= MAX_REMEMBERED) tried.clear();
+      tried.add(ssrc);
+      const encodings = [{ ...options.rtpParameters.encodings?.[0], ssrc }];
+      const producer = await transport.produce({ ...options, rtpParameters: { ...options.rtpParameters, encodings } });
+      if (await bringsPackets(producer)) return producer;
+      producer.close();
+    }
+    throw new Error('the transport was closed before any of its media had come');
+  } finally {
+    stop();
+  }
+}
+
+async function bringsPackets(producer: mediasoup.Producer): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < TRIAL_MS; waitedMs += LOOK_EVERY_MS) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    if (producer.closed) return false;
+    const [stats] = await producer.getStats();
+    if (stats !== undefined && stats.packetCount > 0) return true;
+  }
+  return false;
+}
