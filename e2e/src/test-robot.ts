@@ -26,7 +26,7 @@ export interface TestRobotOptions {
   /** ffmpeg's arguments in front of `-f rtsp <uri>`; it is started once for each command. */
   picture: (camera: string) => readonly string[];
   /** In place of starting ffmpeg; undefined: says nothing. */
-  answer?: (camera: string) => Said | undefined;
+  answer?: (camera: string, uri: string) => Said | undefined;
 }
 
 /** Creates a robot with its key, as an operator does by REST. @returns its key */
@@ -114,7 +114,7 @@ export class TestRobot {
   }
 
   private perform(act: string, { camera, token }: Command['arg']): Said | undefined {
-    if (this.options.answer !== undefined) return this.options.answer(camera);
+    if (this.options.answer !== undefined) return this.options.answer(camera, token.uri ?? '');
     this.stop(camera);
     if (act !== 'robot.start_stream') return OK;
     const push = spawn(

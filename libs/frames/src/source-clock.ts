@@ -1,9 +1,12 @@
+import { TimestampSteps } from './timestamp-steps.js';
 import { Unwrapper } from './unwrapper.js';
 
-/** How long a lowest delay counts: long enough to meet a packet without jitter, short enough to follow clock drift. */
-const WINDOW_MS = 10_000;
+/** How long a lowest delay counts: long enough to meet a packet without jitter, short enough to follow a bad clock. */
+const WINDOW_MS = 2_000;
 /** No network delays packets so much: the clock was set, or the timestamps began anew. */
 const JUMP_MS = 5_000;
+/** Between two reports no clock runs away so far: the sender's clock was set. */
+const MAX_REPORT_STEP_MS = 500;
 
 /** The lowest of recent values, over one to two windows. */
 class RecentMinimum {
@@ -14,9 +17,7 @@ class RecentMinimum {
   /** Returns true when the value is so far from the ones before that they were forgotten. */
   add(value: number, nowMs: number): boolean {
     if (Number.isFinite(this.value) && Math.abs(value - this.value) > JUMP_MS) {
-      this.#windowStartMs = nowMs;
-      this.#current = value;
-      this.#previous = Number.POSITIVE_INFINITY;
+      this.restart(value, nowMs);
       return true;
     }
     if (nowMs - this.#windowStartMs >= WINDOW_MS) {
@@ -25,6 +26,12 @@ class RecentMinimum {
       this.#current = value;
     } else if (value < this.#current) this.#current = value;
     return false;
+  }
+
+  restart(value: number, nowMs: number): void {
+    this.#windowStartMs = nowMs;
+    this.#current = value;
+    this.#previous = Number.POSITIVE_INFINITY;
   }
 
   get value(): number {
@@ -44,7 +51,9 @@ export interface TrackClock {
 /**
  * Maps the RTP timestamps of one source's tracks to our wall clock (RFC 3550 §6.4.1). Tracks with sender reports are
  * lined up by the sender's clock, whose distance to ours is taken from the least delayed packets of all tracks; a track
- * without a report is placed by its own arrivals.
+ * without a report is placed by its own arrivals. When the sender's clock is set, the tracks stay where they are: what a
+ * report tells is how they lie to each other, not what time it is. A single timestamp that doesn't fit is placed by its
+ * arrival, and nothing is learnt of it.
  */
 export class SourceClock {
   readonly #ntpToLocalMs = new RecentMinimum();
@@ -52,15 +61,24 @@ export class SourceClock {
   track(clockRate: number): TrackClock {
     const ticksPerMs = clockRate / 1000;
     const arrivals = new RecentMinimum();
+    const steps = new TimestampSteps();
     const reportTimestamps = new Unwrapper(32);
     let reference: { ntpMs: number; rtpTimestamp: number } | undefined;
+    /** By how much the sender's clock has been set since its first report. */
+    let setByMs = 0;
     let last: number | undefined;
+    let stray: { rtpTimestamp: number; nowMs: number } | undefined;
     const ntpMs = (rtpTimestamp: number) =>
       reference && reference.ntpMs + (rtpTimestamp - reference.rtpTimestamp) / ticksPerMs;
     return {
       arrived: (rtpTimestamp, nowMs) => {
+        const step = steps.judge(rtpTimestamp / ticksPerMs, nowMs);
+        stray = step === 'stray' ? { rtpTimestamp, nowMs } : undefined;
+        if (step === 'stray') return;
         last = rtpTimestamp;
-        if (arrivals.add(nowMs - rtpTimestamp / ticksPerMs, nowMs)) reference = undefined;
+        const delayMs = nowMs - rtpTimestamp / ticksPerMs;
+        if (step === 'stepped') arrivals.restart(delayMs, nowMs);
+        if (step === 'stepped' || arrivals.add(delayMs, nowMs)) reference = undefined;
         const senderMs = ntpMs(rtpTimestamp);
         if (senderMs !== undefined) this.#ntpToLocalMs.add(nowMs - senderMs, nowMs);
       },
@@ -69,10 +87,14 @@ export class SourceClock {
         reportTimestamps.reset();
         const base = ((last % 2 ** 32) + 2 ** 32) % 2 ** 32;
         const distance = reportTimestamps.unwrap(base) * -1 + reportTimestamps.unwrap(report.rtpTimestamp);
-        reference = { ntpMs: report.ntpMs, rtpTimestamp: last + distance };
+        const rtpTimestamp = last + distance;
+        const stepMs = report.ntpMs - setByMs - (ntpMs(rtpTimestamp) ?? report.ntpMs - setByMs);
+        if (Math.abs(stepMs) > MAX_REPORT_STEP_MS) setByMs += stepMs;
+        reference = { ntpMs: report.ntpMs - setByMs, rtpTimestamp };
       },
       wallClockMs: (rtpTimestamp) => {
         if (last === undefined) return undefined;
+        if (rtpTimestamp === stray?.rtpTimestamp) return stray.nowMs;
         const senderMs = ntpMs(rtpTimestamp);
         const offsetMs = this.#ntpToLocalMs.value;
         if (senderMs !== undefined && Number.isFinite(offsetMs)) return senderMs + offsetMs;

@@ -46,6 +46,7 @@ export class AudioOnlyTimeline {
   }
 
   interrupt(): void {
+    this.#context.pacing.settle();
     if (this.#partStartMs !== undefined && this.#audio.hasSamples) this.#writePart(this.#audio.endMs);
     this.#partStartMs = undefined;
     this.#context.writer.interrupt();
@@ -66,7 +67,8 @@ export class AudioOnlyTimeline {
     const { trackId, timescale } = this.#audio.track;
     const { decodeTimeTicks, samples } = this.#audio.takeUntil(untilMs);
     const ticks = samples.reduce((sum, sample) => sum + sample.durationTicks, 0);
-    const endMs = ((decodeTimeTicks + ticks) * 1000) / timescale;
+    // A sample that stands for a hole may last longer; what remains of it is the next part's.
+    const endMs = Math.min(((decodeTimeTicks + ticks) * 1000) / timescale, startMs + this.#context.pacing.targetMs);
     this.#context.writer.writePart({
       startMs,
       endMs,

@@ -9,8 +9,8 @@ const TOLERANCE_MS = 60;
 /** How far audio may move against the wall clock, for how long, before its place in time is taken anew. */
 const MAX_SKEW_MS = 100;
 const SKEW_PATIENCE_MS = 1_500;
-/** A frame's time this far off tells that the sender's clock jumped, not that so much was lost. */
-const MAX_JUMP_MS = 5_000;
+/** A frame's time this far off tells that the sender's clock was set, or that one packet claims nonsense. */
+const MAX_JUMP_MS = 1_000;
 const MAX_PATIENCE_MS = 3_000;
 
 /**
@@ -54,6 +54,15 @@ export class AudioQueue {
   restart(mediaMs: number): void {
     this.#samples = [];
     this.#startTicks = this.#endTicks = Math.max(this.#startTicks, Math.round(mediaMs * this.#ticksPerMs));
+    this.#offsetTicks = undefined;
+  }
+
+  /** What waits from this time on is dropped, because the time itself was left out; what comes next is placed anew. */
+  cutAfter(mediaMs: number): void {
+    const limitTicks = mediaMs * this.#ticksPerMs;
+    while (this.#samples.length > 0 && this.#endTicks > limitTicks) {
+      this.#endTicks -= this.#samples.pop()!.durationTicks;
+    }
     this.#offsetTicks = undefined;
   }
 

@@ -15,6 +15,8 @@ class Fixture {
   index = 0;
   initId = 0;
   isDiscontinuity = false;
+  hasKeyFrames = true;
+  partTargetMs = 228;
   #segmentMs = 0;
 
   constructor(options: Partial<PlaylistOptions> = {}, firstMsn = 0) {
@@ -30,10 +32,10 @@ class Fixture {
       initId: this.initId,
       data: new Uint8Array(bytes),
       durationMs,
-      isIndependent: this.index === 0,
+      isIndependent: this.hasKeyFrames && this.index === 0,
       isDiscontinuity: this.isDiscontinuity,
       programDateTimeMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678) + this.msn * 1000,
-      partTargetMs: 228,
+      partTargetMs: this.partTargetMs,
       videoFrames: 6,
     });
     this.index++;
@@ -92,6 +94,7 @@ const ONCE = [
   'EXT-X-SERVER-CONTROL',
   'EXT-X-PART-INF',
   'EXT-X-MEDIA-SEQUENCE',
+  'EXT-X-START',
   'EXT-X-DISCONTINUITY-SEQUENCE',
   'EXT-X-SKIP',
 ];
@@ -254,9 +257,36 @@ describe('the media playlist', () => {
     expect(fixture.playlist.decidePart(3, 0)).toBe('gone');
   });
 
-  it('raises the part target when a source turns out slower', () => {
-    const fixture = new Fixture().segments(1).part({ durationMs: 700 });
-    expect(fixture.playlist.render()).toContain('PART-TARGET=0.7\n');
+  it('holds to the part target and the hold-back that it told first', () => {
+    const fixture = new Fixture().segments(1);
+    const told = (text: string) => /PART-HOLD-BACK=[\d.]+\n#EXT-X-PART-INF:PART-TARGET=[\d.]+\n/.exec(text)?.[0];
+    const first = told(fixture.playlist.render());
+    expect(first).toContain('PART-TARGET=0.228');
+    fixture.partTargetMs = 700;
+    expect(told(fixture.segments(30).playlist.render())).toBe(first);
+    expect(fixture.playlist.partTargetMs).toBe(228);
+  });
+
+  it('keeps a part to begin with, however long ago that was, and tells players to begin there', () => {
+    const fixture = new Fixture({ windowMs: 5_000 }).segments(1);
+    fixture.hasKeyFrames = false;
+    fixture.segments(40).parts(2);
+    const { segments, tags } = read(fixture);
+    expect(segments[0]?.msn).toBe(0);
+    expect(fixture.playlist.canBegin).toBe(true);
+    expect(tags.get('EXT-X-START')).toBe('TIME-OFFSET=-41.4,PRECISE=YES');
+    fixture.hasKeyFrames = true;
+    fixture.endSegment().segments(1);
+    expect(read(fixture).segments[0]!.msn).toBeGreaterThan(35);
+    expect(read(fixture).tags.has('EXT-X-START')).toBe(false);
+  });
+
+  it('says that nobody can begin when the last part to begin with weighs too much', () => {
+    const fixture = new Fixture({ maxSegments: 20 }).segments(1);
+    fixture.hasKeyFrames = false;
+    expect(fixture.segments(19).playlist.canBegin).toBe(true);
+    expect(fixture.segments(1).playlist.canBegin).toBe(false);
+    expect(read(fixture).segments).toHaveLength(20);
   });
 
   it('tells the bandwidth of what it has', () => {

@@ -3,7 +3,10 @@ import type { PartOutput, SegmentOutput } from './segment-output.js';
 export interface PlaylistOptions {
   /** Upper bound of every segment in whole seconds; the segmenter's `maxSegmentMs` in seconds, rounded up. */
   targetDurationS: number;
-  /** How much media stays in the playlist; RFC 8216 wants at least three target durations. */
+  /**
+   * How much media stays in the playlist, or more if only then there is a part in it to begin with; RFC 8216 wants at
+   * least three target durations.
+   */
   windowMs?: number;
   maxSegments?: number;
   /** Of all parts in the playlist together. Three finished segments stay, whatever they weigh. */
@@ -58,8 +61,10 @@ export function parseResourceName(name: string): ResourceName | undefined {
   return { kind: 'part', msn: Number(match[3]), index: Number(match[4]) };
 }
 
-/** Parts are listed for the last three target durations only (RFC 8216bis §4.4.4.9). */
+/** Parts are listed for the last three target durations only (RFC 8216bis §4.4.4.9) … */
 const TARGET_DURATIONS_WITH_PARTS = 3;
+/** … or as far back as the last one that players can begin with, within these. */
+const TARGET_DURATIONS_WITH_BEGINNING = 16;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
 /** Three finished ones and the one being written. */
@@ -69,7 +74,8 @@ const LEAST_SEGMENTS = 4;
 export class LivePlaylist {
   readonly #options: Required<PlaylistOptions>;
   #segments: PlaylistSegment[] = [];
-  #partTargetMs = 0;
+  /** The first part's: players hold a playlist to it. */
+  #partTargetMs: number | undefined;
   #discontinuitySequence = 0;
   #nextMsn: number | undefined;
   #hasEnded = false;
@@ -87,6 +93,16 @@ export class LivePlaylist {
 
   get hasEnded(): boolean {
     return this.#hasEnded;
+  }
+
+  /** Bound of every part, for a packager that continues the playlist; undefined before the first part. */
+  get partTargetMs(): number | undefined {
+    return this.#partTargetMs;
+  }
+
+  /** Is there a part to begin with? A source's key frames may lie further apart than the playlist may grow. */
+  get canBegin(): boolean {
+    return this.#segments.some(hasBeginning);
   }
 
   /** In bits per second: the highest and the mean of the segments in the playlist, for the multivariant playlist. */
@@ -152,7 +168,8 @@ export class LivePlaylist {
   }
 
   #advancePartLimit(): number {
-    return this.#partTargetMs < 1000 ? Math.ceil(3000 / Math.max(1, this.#partTargetMs)) : 3;
+    const targetMs = this.#partTargetMs ?? 0;
+    return targetMs < 1000 ? Math.ceil(3000 / Math.max(1, targetMs)) : 3;
   }
 
   /** Is that part there, hinted at or about to come, or not to be had? */
@@ -173,6 +190,7 @@ export class LivePlaylist {
     const suffix = query ? `?${query}` : '';
     const first = this.#segments[0];
     const { targetDurationS, partHoldBack } = this.#options;
+    const partTargetMs = this.#partTargetMs ?? 0;
     const skipUntilMs = TARGET_DURATIONS_BEFORE_SKIP * targetDurationS * 1000;
     const skipped = skip && !this.#hasEnded ? this.#countOlderThan(skipUntilMs) : 0;
     const lines = [
@@ -182,13 +200,15 @@ export class LivePlaylist {
       '#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,' +
         `CAN-SKIP-UNTIL=${seconds(skipUntilMs)},` +
         `HOLD-BACK=${seconds(3 * targetDurationS * 1000)},` +
-        `PART-HOLD-BACK=${seconds(partHoldBack * this.#partTargetMs)}`,
-      `#EXT-X-PART-INF:PART-TARGET=${seconds(this.#partTargetMs)}`,
+        `PART-HOLD-BACK=${seconds(partHoldBack * partTargetMs)}`,
+      `#EXT-X-PART-INF:PART-TARGET=${seconds(partTargetMs)}`,
       `#EXT-X-MEDIA-SEQUENCE:${first?.msn ?? 0}`,
     ];
+    const startMs = this.#startBeforeEndMs();
+    if (startMs !== undefined) lines.push(`#EXT-X-START:TIME-OFFSET=-${seconds(startMs)},PRECISE=YES`);
     if (this.#discontinuitySequence > 0) lines.push(`#EXT-X-DISCONTINUITY-SEQUENCE:${this.#discontinuitySequence}`);
     if (skipped > 0) lines.push(`#EXT-X-SKIP:SKIPPED-SEGMENTS=${skipped}`);
-    const firstWithParts = this.#countOlderThan(TARGET_DURATIONS_WITH_PARTS * targetDurationS * 1000);
+    const firstWithParts = this.#firstWithParts();
     this.#segments.forEach((segment, index) => {
       if (index < skipped) return;
       const before = index === 0 ? undefined : this.#segments[index - 1];
@@ -224,6 +244,21 @@ export class LivePlaylist {
     lines.push(`#EXTINF:${seconds(segment.durationMs)},`, `${segmentName(segment.msn)}${suffix}`);
   }
 
+  /**
+   * How far before its end players shall begin, where that isn't near the end: at the last part that they can begin with,
+   * when it is longer ago than a segment may last. Nearer to the end they would show nothing until the next key frame.
+   */
+  #startBeforeEndMs(): number | undefined {
+    let afterMs = 0;
+    for (const { parts } of this.#segments.toReversed()) {
+      for (const { durationMs, isIndependent } of parts.toReversed()) {
+        afterMs += durationMs;
+        if (isIndependent) return afterMs > this.#options.targetDurationS * 1000 ? afterMs : undefined;
+      }
+    }
+    return undefined;
+  }
+
   #addPart(part: PartOutput): void {
     let segment = this.#segments.at(-1);
     if (segment?.msn !== part.msn) {
@@ -233,13 +268,22 @@ export class LivePlaylist {
     }
     segment.parts.push({ durationMs: part.durationMs, isIndependent: part.isIndependent });
     segment.bytes += part.data.length;
-    this.#partTargetMs = Math.max(this.#partTargetMs, part.partTargetMs, Math.ceil(part.durationMs));
+    this.#partTargetMs ??= part.partTargetMs;
     this.#shorten();
   }
 
   #hinted(last: PlaylistSegment): { msn: number; index: number } {
     if (last.durationMs === undefined) return { msn: last.msn, index: last.parts.length };
     return { msn: this.#nextMsn ?? last.msn + 1, index: 0 };
+  }
+
+  /** Without a hole from there on, because hls.js takes the parts listed for a row. */
+  #firstWithParts(): number {
+    const targetMs = this.#options.targetDurationS * 1000;
+    const usual = this.#countOlderThan(TARGET_DURATIONS_WITH_PARTS * targetMs);
+    const beginning = this.#segments.findLastIndex(hasBeginning);
+    const isListed = beginning >= this.#countOlderThan(TARGET_DURATIONS_WITH_BEGINNING * targetMs);
+    return isListed ? Math.min(usual, beginning) : usual;
   }
 
   /** How many of the first segments end at least that long before the end of the playlist. */
@@ -258,8 +302,8 @@ export class LivePlaylist {
     let ms = this.#segments.reduce((sum, segment) => sum + durationOf(segment), 0);
     while (this.#segments.length > LEAST_SEGMENTS) {
       const first = this.#segments[0]!;
-      const isTooLong = ms - durationOf(first) >= windowMs || this.#segments.length > maxSegments;
-      if (!isTooLong && bytes <= maxBytes) return;
+      const isTooLong = ms - durationOf(first) >= windowMs && this.#segments.slice(1).some(hasBeginning);
+      if (!isTooLong && this.#segments.length <= maxSegments && bytes <= maxBytes) return;
       this.#segments.shift();
       bytes -= first.bytes;
       ms -= durationOf(first);
@@ -267,6 +311,8 @@ export class LivePlaylist {
     }
   }
 }
+
+const hasBeginning = ({ parts }: PlaylistSegment) => parts.some(({ isIndependent }) => isIndependent);
 
 const seconds = (ms: number) => (ms / 1000).toFixed(5).replace(/\.?0+$/, '');
 

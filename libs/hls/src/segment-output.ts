@@ -25,7 +25,7 @@ export interface PartOutput {
   isDiscontinuity: boolean;
   /** Of its segment's first picture or sample, in milliseconds since 1970. */
   programDateTimeMs: number;
-  /** Bound of the parts' durations, as EXT-X-PART-INF tells it; grows when the source turns out to be slower. */
+  /** Bound of the parts' durations, as EXT-X-PART-INF tells it; the same in all parts. */
   partTargetMs: number;
   /** Pictures in it. */
   videoFrames: number;

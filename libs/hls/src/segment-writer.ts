@@ -71,7 +71,6 @@ export class SegmentWriter {
     this.#segment ??= { startMs, parts: 0, programDateTimeMs, isDiscontinuity: this.#isDiscontinuity };
     this.#isDiscontinuity = false;
     const durationMs = endMs - startMs;
-    this.#pacing.note(durationMs);
     this.#endMs = endMs;
     this.#outputs.push({
       kind: 'part',

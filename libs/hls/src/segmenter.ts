@@ -27,6 +27,8 @@ export interface SegmenterOptions {
    * next key frame: players begin with a finished segment only. Not given, the first is like all others.
    */
   firstSegmentMs?: number;
+  /** The part target of the playlist that is continued. Not given, the stream's own frame duration decides. */
+  partTargetMs?: number | undefined;
   /** How far audio may lag behind the video before silence takes its place. */
   audioPatienceMs?: number;
   /** Where a packager that continues an earlier one's playlist goes on; its first segment is then a discontinuity. */
@@ -44,7 +46,7 @@ export class Segmenter {
   readonly #timeline: VideoTimeline | AudioOnlyTimeline;
 
   constructor(options: SegmenterOptions) {
-    const pacing = new PartPacing(options.partMs ?? 200);
+    const pacing = new PartPacing(options.partMs ?? 200, options.partTargetMs);
     const { firstMsn = 0, firstInitId = 0, maxSegmentMs = 4_000 } = options;
     const continuesEarlier = firstMsn > 0 || firstInitId > 0;
     this.#writer = new SegmentWriter({ pacing, firstMsn, firstInitId, continuesEarlier });

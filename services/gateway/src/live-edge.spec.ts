@@ -2,10 +2,13 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 interface LiveEdgeModule {
   nextRate(now: { behind: number; target: number; ahead: number; rate: number }): number;
+  Spare: new () => { seconds: number; stalled(nowMs: number): void; calm(nowMs: number): void };
   LiveEdge: new (hls: object, video: object, recover: () => void) => { stop(): void };
 }
 
-const { nextRate, LiveEdge } = (await import(new URL('../web/live-edge.js', import.meta.url).href)) as LiveEdgeModule;
+const { nextRate, LiveEdge, Spare } = (await import(
+  new URL('../web/live-edge.js', import.meta.url).href
+)) as LiveEdgeModule;
 const TARGET = 0.684;
 
 describe('how fast the page plays', () => {
@@ -38,6 +41,35 @@ describe('how fast the page plays', () => {
     expect(behind).toBeGreaterThan(TARGET);
     expect(behind).toBeLessThan(TARGET + 0.06);
     expect(new Set(rates.slice(-50))).toEqual(new Set([1]));
+  });
+});
+
+describe('the distance that stalls cost', () => {
+  const after = (spare: InstanceType<typeof Spare>, fromMs: number, toMs: number) => {
+    for (let nowMs = fromMs; nowMs < toMs; nowMs += 200) spare.calm(nowMs);
+    return spare.seconds;
+  };
+
+  it('grows with each stall, up to a bound, and one that is told of twice counts once', () => {
+    const spare = new Spare();
+    spare.stalled(0);
+    spare.stalled(400);
+    expect(spare.seconds).toBeCloseTo(0.3);
+    for (let stall = 1; stall < 50; stall++) spare.stalled(stall * 5_000);
+    expect(spare.seconds).toBeCloseTo(3);
+  });
+
+  it('is given up slowly, and more slowly the more often that was too soon', () => {
+    const spare = new Spare();
+    spare.stalled(0);
+    expect(after(spare, 0, 19_000)).toBeCloseTo(0.3);
+    expect(after(spare, 19_000, 61_000)).toBe(0);
+    const [calm, busy] = [new Spare(), new Spare()];
+    calm.stalled(0);
+    for (const atMs of [0, 5_000, 10_000]) busy.stalled(atMs);
+    const given = (one: InstanceType<typeof Spare>) => one.seconds - after(one, 10_000, 65_000);
+    expect(given(busy)).toBeLessThan(given(calm));
+    expect(after(busy, 65_000, 2_000_000)).toBe(0);
   });
 });
 

@@ -13,12 +13,17 @@ const SPEEDS = [
 ];
 /** Further behind than so it isn't worth the while. */
 const JUMP_S = 12;
-/** What a stall adds to the distance from the live edge, and how long it takes until that is given up again. */
-const STALL_S = 0.1;
+/** What a stall adds to the distance from the live edge, and what is given up again after each time of calm. */
+const STALL_S = 0.3;
+const STEP_CLOSER_S = 0.1;
+const MAX_SPARE_S = 3;
+/** How long it has to be calm for that: twice as long after each stall, because the last distance was too small. */
+const CALM_MS = 20_000;
+const MAX_CALM_MS = 160_000;
+/** A player that waits twice within this time has stalled once. */
+const SAME_STALL_MS = 1_000;
 /** A player that begins waits once or twice, which says nothing of the network. */
 const BEGINNING_MS = 2_000;
-const MAX_SPARE_S = 1;
-const CALM_MS = 30_000;
 /** A picture that stands still for so long while the stream goes on doesn't come back by itself. */
 const STUCK_MS = 3_000;
 const FRESH_S = 3;
@@ -37,6 +42,36 @@ export function nextRate({ behind, target, ahead, rate }) {
 }
 
 /**
+ * How much further from the live edge than recommended a player stays for the sake of its stalls. Few stalls come before
+ * few milliseconds: it steps back at once, and comes closer slowly.
+ */
+export class Spare {
+  seconds = 0;
+  #calmMs = CALM_MS;
+  #sinceMs = Number.NEGATIVE_INFINITY;
+  #stalledMs = Number.NEGATIVE_INFINITY;
+
+  stalled(nowMs) {
+    const isNew = nowMs - this.#stalledMs > SAME_STALL_MS;
+    this.#stalledMs = this.#sinceMs = nowMs;
+    if (!isNew) return;
+    if (this.seconds > 0) this.#calmMs = Math.min(MAX_CALM_MS, this.#calmMs * 2);
+    this.seconds = Math.min(MAX_SPARE_S, this.seconds + STALL_S);
+  }
+
+  /** To be called now and then. */
+  calm(nowMs) {
+    if (this.seconds === 0 || nowMs - this.#sinceMs < this.#calmMs) return;
+    this.#sinceMs = nowMs;
+    this.seconds = Math.max(0, this.seconds - STEP_CLOSER_S);
+    if (this.seconds < STEP_CLOSER_S / 2) {
+      this.seconds = 0;
+      this.#calmMs = CALM_MS;
+    }
+  }
+}
+
+/**
  * Keeps an hls.js player of low-latency HLS as close to the live edge as the playlist recommends (PART-HOLD-BACK). hls.js
  * itself speeds up only when more than a second is in the buffer, which this close to the edge never happens, so what
  * the start and each stall have cost would never be made good.
@@ -46,8 +81,7 @@ export class LiveEdge {
   #video;
   #recover;
   #timer;
-  #spareS = 0;
-  #calmSinceMs = performance.now();
+  #spare = new Spare();
   #playingSinceMs;
   #lastSeen = 0;
   #movedMs = performance.now();
@@ -74,8 +108,7 @@ export class LiveEdge {
   #onWaiting = () => {
     const isBeginning = !(performance.now() - this.#playingSinceMs > BEGINNING_MS);
     if (isBeginning || this.#video.seeking) return;
-    this.#spareS = Math.min(MAX_SPARE_S, this.#spareS + STALL_S);
-    this.#calmSinceMs = performance.now();
+    this.#spare.stalled(performance.now());
   };
 
   #step() {
@@ -88,12 +121,9 @@ export class LiveEdge {
     }
     const nowMs = performance.now();
     this.#playingSinceMs ??= nowMs;
-    if (this.#spareS > 0 && nowMs - this.#calmSinceMs > CALM_MS) {
-      this.#spareS = Math.max(0, this.#spareS - STALL_S);
-      this.#calmSinceMs = nowMs;
-    }
+    this.#spare.calm(nowMs);
     const behind = details.edge + details.age - video.currentTime;
-    const target = details.partHoldBack + this.#spareS;
+    const target = details.partHoldBack + this.#spare.seconds;
     const ahead = video.buffered.end(video.buffered.length - 1) - video.currentTime;
     if (behind - target > JUMP_S && this.#hls.liveSyncPosition !== null) {
       video.currentTime = this.#hls.liveSyncPosition;

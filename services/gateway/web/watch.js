@@ -109,7 +109,7 @@ class Playback {
     else if (++this.#retries > MAX_RETRIES) this.#end('failed', 'Failed', `The stream can’t be had (${details}).`);
     else if (type === Hls.ErrorTypes.MEDIA_ERROR && this.#retries === 1) this.#reload();
     else {
-      watch.say('busy', 'Connecting again…');
+      watch.say('busy', response?.code === 503 ? 'Waiting for the stream…' : 'Connecting again…');
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
         this.#reload();

@@ -23,6 +23,28 @@ const start = async (env: Record<string, string>): Promise<Player> => {
 const settled = async (responses: Promise<Response>[]) =>
   (await Promise.all(responses)).map(({ status }) => status).sort((a, b) => a - b);
 
+describe('a stream whose last key frame is longer ago than can be kept', () => {
+  it('is refused to new viewers with the reason, and goes on for those who watch', { timeout: 60_000 }, async () => {
+    const coding = [...H264, '-g', '100000', '-b:v', '3M', '-minrate', '3M', '-maxrate', '3M', '-bufsize', '3M'];
+    const padded = [...coding, '-x264-params', 'nal-hrd=cbr:force-cfr=1'];
+    await around.media.publish('rare', { video: padded });
+    const bounds = { WEIR_HLS_MAX_SEGMENT_MS: '1000', WEIR_HLS_WINDOW_MS: '3000' };
+    const player = await start({ ...bounds, WEIR_HLS_STREAM_MAX_BYTES: String(1024 * 1024) });
+    expect(await player.text('/videos/rare/index.m3u8')).toContain('media.m3u8');
+    const refused = await waitFor(
+      async () => {
+        await player.text('/videos/rare/media.m3u8');
+        const index = await player.get('/videos/rare/index.m3u8');
+        return index.status === 200 ? undefined : index;
+      },
+      { timeoutMs: 40_000, intervalMs: 200, what: 'the key frame to be too long ago' },
+    );
+    expect(refused.status).toBe(503);
+    expect(await refused.text()).toContain('The last key frame of this stream is too long ago');
+    expect((await player.get('/videos/rare/media.m3u8')).status).toBe(200);
+  });
+});
+
 describe('requests that wait', () => {
   it('are limited for each address', async () => {
     const player = await start({ WEIR_HLS_MAX_WAITING_PER_ADDRESS: '3' });

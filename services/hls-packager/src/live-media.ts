@@ -66,9 +66,10 @@ export class LiveMedia {
     this.#nextMsn = this.#nextInitId = options.firstNumber;
   }
 
-  /** Where a packager goes on. */
-  get next(): { firstMsn: number; firstInitId: number } {
-    return { firstMsn: this.#nextMsn, firstInitId: this.#nextInitId };
+  /** Where a packager goes on, and the bound of parts that it has to keep to. */
+  get next(): { firstMsn: number; firstInitId: number; partTargetMs: number | undefined } {
+    const { partTargetMs } = this.#playlist;
+    return { firstMsn: this.#nextMsn, firstInitId: this.#nextInitId, partTargetMs };
   }
 
   get isReady(): boolean {
@@ -77,6 +78,11 @@ export class LiveMedia {
 
   get hasSegment(): boolean {
     return this.#hasSegment;
+  }
+
+  /** Is there a picture to begin with? Not when the last key frame is longer ago than can be kept. */
+  get canBegin(): boolean {
+    return this.#playlist.canBegin;
   }
 
   get hasEnded(): boolean {

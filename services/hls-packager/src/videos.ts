@@ -39,6 +39,16 @@ export interface Resource {
 
 const notFound = (what: string): WeirError => new WeirError(ErrorCode.NOT_FOUND, what);
 const notYet = (): WeirError => new WeirError(ErrorCode.UNAVAILABLE, 'It did not come in time; ask again');
+const noKeyFrameYet = (): WeirError =>
+  new WeirError(
+    ErrorCode.UNAVAILABLE,
+    'No key frame has come since this stream was first asked for, and nothing can be shown before; ask again',
+  );
+const noKeyFrame = (): WeirError =>
+  new WeirError(
+    ErrorCode.UNAVAILABLE,
+    'The last key frame of this stream is too long ago to begin with; ask again, and have its source send more of them',
+  );
 
 /** What may be asked for under `/videos` and `/stream`, by whom. */
 export class Videos {
@@ -100,7 +110,8 @@ export class Videos {
   /** The multivariant playlist: it is what a player asks for first, so a stream that was over is begun anew. */
   async index(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging, admitted } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
-    if (!packaging.live.isReady) throw notYet();
+    if (!packaging.live.isReady) throw packaging.state === 'waiting' ? noKeyFrameYet() : notYet();
+    if (!packaging.live.canBegin) throw noKeyFrame();
     return packaging.live.index(admitted.query);
   }
 

@@ -1,0 +1,141 @@
+import { waitFor } from '@weir/testing';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { openPage, startBrowser } from './browser.js';
+import { pictureOf, playByHls } from './hls-player.js';
+import { RobotApp } from './robot-app.js';
+import { type CodedPicture, type CodedVideo, encodeTestPicture, type PushHabits, RtspPusher } from './rtsp-pusher.js';
+import { removeRobot, TestRobot } from './test-robot.js';
+
+const { httpUrl, siteUrl, username, password, operatorKey } = inject('platform');
+const ROBOT = { httpUrl, operatorKey, id: 'clockless' };
+/** When what goes wrong once goes wrong. */
+const FAULT_S = 8;
+
+const CAMERAS: Record<string, PushHabits> = {
+  fast: { rate: 1.05, firstTimestamp: 2 ** 32 - 90_000 * 5 },
+  stepping: { step: { atS: FAULT_S, byS: 2 } },
+  returning: { step: { atS: FAULT_S, byS: -3 }, reports: { stepAtS: 1_000, byS: 0 } },
+  reporting: { reports: { stepAtS: FAULT_S, byS: 3 } },
+  claiming: { strays: { each: 37, byS: 7_200 } },
+  pausing: { hole: { atS: FAULT_S, lastingS: 2.5 } },
+  slower: { slow: { fromS: FAULT_S, fps: 4 } },
+};
+/** Discontinuities that each may have for its fault. */
+const MOST: Record<string, number> = { pausing: 1, stepping: 1, returning: 1 };
+
+let token: string;
+let app: RobotApp;
+let robot: TestRobot;
+let browser: Browser;
+let short: CodedVideo;
+let long: CodedVideo;
+const pushers = new Map<string, RtspPusher>();
+const pages = new Map<string, Page>();
+
+const playlistOf = (camera: string) => `${httpUrl}/videos/${ROBOT.id}/${camera}/index.m3u8`;
+
+async function mediaPlaylist(camera: string): Promise<string> {
+  const response = await fetch(playlistOf(camera).replace('index', 'media'), {
+    headers: { authorization: `Bearer ${token}` },
+  });
+  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+  return response.text();
+}
+
+/** What players hold a playlist to, as told. */
+const promises = (text: string) => /PART-HOLD-BACK=[\d.]+\n#EXT-X-PART-INF:PART-TARGET=[\d.]+/.exec(text)?.[0];
+
+async function watch(camera: string): Promise<Page> {
+  const page = await openPage(await browser.newContext(), siteUrl);
+  await playByHls(page, siteUrl, playlistOf(camera), token);
+  pages.set(camera, page);
+  return page;
+}
+
+const untilShown = (page: Page, pictures: number, what: string) =>
+  waitFor(async () => (await pictureOf(page, '#hls')).frames >= pictures, { timeoutMs: 40_000, what });
+
+const untilSent = (camera: string, pictures: number) =>
+  waitFor(() => (pushers.get(camera)?.sent ?? 0) >= pictures, { timeoutMs: 60_000, what: `${pictures} pictures` });
+
+beforeAll(async () => {
+  const response = await fetch(`${httpUrl}/auth/`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ username, password }),
+  });
+  token = ((await response.json()) as { ret: { token: string } }).ret.token;
+  browser = await startBrowser();
+  short = await encodeTestPicture();
+  // Its key frames become rare when somebody watches already.
+  const rare = await encodeTestPicture({ gop: 1_200, pictures: 1_200 });
+  long = { ...rare, pictures: [...Array(6).fill(short.pictures).flat(), ...rare.pictures] as CodedPicture[] };
+  robot = await TestRobot.connect({
+    ...ROBOT,
+    cameras: [...Object.keys(CAMERAS), 'rare'],
+    picture: () => [],
+    answer: (camera, uri) => {
+      if (uri === '') return { ec: 0, dm: 'ok' }; // it shall stop
+      const pushed = RtspPusher.push(uri, camera === 'rare' ? long : short, CAMERAS[camera] ?? {});
+      pushed.then(
+        (pusher) => pushers.set(camera, pusher),
+        (error: unknown) => console.error(camera, error),
+      );
+      return { ec: 0, dm: 'ok' };
+    },
+  });
+  app = await RobotApp.open(`${httpUrl.replace('http:', 'ws:')}/channel/app?token=${token}`);
+  await app.startStream(ROBOT.id, 'rare');
+  await waitFor(() => mediaPlaylist('rare').then((text) => text.includes('INDEPENDENT')), {
+    timeoutMs: 30_000,
+    what: 'its playlist',
+  });
+});
+afterAll(async () => {
+  for (const pusher of pushers.values()) pusher.close();
+  app.socket.terminate();
+  robot.close();
+  await removeRobot(ROBOT, ROBOT.id);
+  await browser.close();
+});
+
+describe.concurrent('hls.js plays a camera whose time is wrong', { timeout: 120_000 }, () => {
+  it.each(Object.keys(CAMERAS))('%s', async (camera) => {
+    await app.startStream(ROBOT.id, camera);
+    const page = await watch(camera);
+    await untilShown(page, 15, 'its first second');
+    const before = await mediaPlaylist(camera);
+    const fps = 15;
+    await untilSent(camera, (FAULT_S + 1) * fps);
+    const { frames: shownThen, positionS } = await pictureOf(page, '#hls');
+    const sentThen = pushers.get(camera)?.sent ?? 0;
+    const more = CAMERAS[camera]?.slow ? 24 : 6 * fps;
+    await untilSent(camera, sentThen + more);
+    // All of them, less what is on its way.
+    await untilShown(page, shownThen + more - fps, 'the pictures that were sent');
+    expect((await pictureOf(page, '#hls')).positionS).toBeGreaterThan(positionS);
+    const after = await mediaPlaylist(camera);
+    expect(promises(after)).toBe(promises(before));
+    const discontinuities = (text: string) => Number(/DISCONTINUITY-SEQUENCE:(\d+)/.exec(text)?.[1] ?? 0);
+    const counted = (text: string) => discontinuities(text) + (text.match(/#EXT-X-DISCONTINUITY\n/g)?.length ?? 0);
+    expect(counted(after) - counted(before)).toBeLessThanOrEqual(MOST[camera] ?? 0);
+    await page.context().close();
+  });
+
+  it('shows a picture at once to who comes long after the last key frame', async () => {
+    // The last but one was after 12 s, and the window is 24 s.
+    const isLate = () => (pushers.get('rare')?.sent ?? 0) >= 15 * (12 + 27);
+    // Somebody has to ask, so that it is packaged.
+    const asked = async () => {
+      const playlist = await mediaPlaylist('rare');
+      return isLate() && playlist;
+    };
+    const options = { timeoutMs: 60_000, intervalMs: 1_000, what: 'the window to pass its last key frame' };
+    const text = await waitFor(asked, options);
+    expect(text).toContain('INDEPENDENT=YES');
+    expect(text).toMatch(/#EXT-X-START:TIME-OFFSET=-\d\d/);
+    const page = await watch('rare');
+    await untilShown(page, 30, 'pictures');
+  });
+});
