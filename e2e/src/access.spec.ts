@@ -1,6 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { readFile } from 'node:fs/promises';
+import { connect, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { waitFor } from '@weir/testing';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
@@ -8,7 +10,7 @@ import { startBrowser } from './browser.js';
 import { SdkPage } from './sdk-page.js';
 import { WcsSocket } from './wcs-socket.js';
 
-const { httpUrl, siteUrl, operatorKey } = inject('platform');
+const { httpUrl, siteUrl, operatorKey, dataDir, rtspPort } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 
 let browser: Browser;
@@ -35,6 +37,52 @@ async function operator(method: string, path: string, body?: unknown): Promise<R
 
 const newAppKey = () => `app-${randomUUID().slice(0, 8)}`;
 const newName = () => `cam-${randomUUID().slice(0, 8)}`;
+
+describe('whoever is refused', () => {
+  const hasLine = (service: string, ...parts: string[]) =>
+    waitFor(
+      async () =>
+        (await readFile(join(dataDir, 'logs', `${service}.log`), 'utf8'))
+          .split('\n')
+          .some((line) => parts.every((part) => line.includes(part))),
+      { what: `a line of ${service} with ${parts.join(', ')}` },
+    );
+
+  it('leaves a line in the log of the service that refused, without the secret', async () => {
+    const name = newName();
+    const [password, token] = [randomUUID(), randomUUID()];
+    await fetch(`${httpUrl}/auth/`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ username: name, password }),
+    });
+    await fetch(`${httpUrl}/videos/${name}.m3u8?token=${token}`);
+    await fetch(`${httpUrl}/rest-api/pull/find_all?name=${name}`, { headers: { authorization: `Bearer ${token}` } });
+    await describeByRtsp(`rtsp://127.0.0.1:${rtspPort}/demo/${name}`, token);
+    await hasLine('auth', 'log-in refused', name, 'refused');
+    await hasLine('hls-packager', 'request refused', name, '"status":401');
+    await hasLine('relay-push', 'request refused', 'find_all', '"status":401');
+    await hasLine('media', 'RTSP request refused', name, '"status":401');
+    for (const service of ['auth', 'hls-packager', 'relay-push', 'media']) {
+      const log = await readFile(join(dataDir, 'logs', `${service}.log`), 'utf8');
+      for (const secret of [password, token]) expect(log).not.toContain(secret);
+    }
+  });
+});
+
+/** Asks for a description with a token that is none, and waits for the answer. */
+function describeByRtsp(url: string, token: string): Promise<void> {
+  const basic = Buffer.from(`token:${token}`).toString('base64');
+  const socket = connect(rtspPort, '127.0.0.1');
+  socket.write(`DESCRIBE ${url} RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Basic ${basic}\r\n\r\n`);
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject);
+    socket.once('data', () => {
+      socket.destroy();
+      resolve();
+    });
+  });
+}
 
 describe('an application with the policy "token"', () => {
   let appKey: string;

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule, type InjectionToken } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access, restAdapter } from '@weir/access';
+import { Access, RefusalLog, restAdapter } from '@weir/access';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
 import { openAuth, type Auth } from './auth.js';
@@ -51,6 +51,7 @@ export class AppModule {
         { provide: Access, useValue: new Access({ bus, redis, log }) },
         { provide: ExpireZone, useValue: new ExpireZone(config.WEIR_AUTH_EXPIRE_UTC_OFFSET_HOURS) },
         { provide: TokenLifeLimit, useValue: new TokenLifeLimit(config.WEIR_AUTH_MAX_TOKEN_TTL_S) },
+        { provide: RefusalLog, useValue: new RefusalLog(log) },
         { provide: APP_FILTER, useValue: new ErrorFilter(log) },
       ],
     };

@@ -19,7 +19,7 @@ export const errorBody: ErrorBody = (answer, request) =>
 
 @Catch()
 export class ErrorFilter extends RestErrorFilter {
-  constructor(log: Pick<Logger, 'error' | 'warn'>) {
+  constructor(log: Pick<Logger, 'error' | 'warn' | 'info'>) {
     super(log, errorBody);
   }
 

@@ -1,5 +1,5 @@
 import { Body, Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
-import { TOKEN_COOKIE } from '@weir/access';
+import { RefusalLog, TOKEN_COOKIE } from '@weir/access';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { EC, expireText, failure, success, type Envelope } from './envelope.js';
@@ -27,6 +27,7 @@ export class LoginController {
   constructor(
     @Inject(Login) private readonly login: Login,
     @Inject(ExpireZone) private readonly zone: ExpireZone,
+    @Inject(RefusalLog) private readonly refusals: RefusalLog,
   ) {}
 
   @Post()
@@ -40,6 +41,7 @@ export class LoginController {
     const parsed = bodySchema.safeParse(body);
     if (!parsed.success) {
       reply.code(400);
+      this.refusals.say('log-in refused', { address: request.ip, reason: 'not a log-in' }, body);
       return failure(EC.input, 'The body must be {"username": "...", "password": "..."}.');
     }
     return this.#attempt(parsed.data, request, reply);
@@ -51,6 +53,10 @@ export class LoginController {
     reply: FastifyReply,
   ): Promise<Envelope<LoginReply>> {
     const outcome = await this.login.attempt({ ...credentials, address: request.ip });
+    if (outcome.tag !== 'accepted') {
+      const { username } = credentials;
+      this.refusals.say('log-in refused', { address: request.ip, username, reason: outcome.tag });
+    }
     switch (outcome.tag) {
       case 'accepted': {
         reply.header('set-cookie', cookieOf(outcome.token, outcome.expiresAtMs, request.protocol));

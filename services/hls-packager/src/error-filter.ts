@@ -14,7 +14,7 @@ export const errorBody: ErrorBody = ({ status, message }) => failure(ecOfStatus(
 @Catch()
 export class ErrorFilter extends RestErrorFilter {
   constructor(
-    log: Pick<Logger, 'error' | 'warn'>,
+    log: Pick<Logger, 'error' | 'warn' | 'info'>,
     private readonly metrics: Pick<HlsMetrics, 'refused'>,
   ) {
     super(log, errorBody);

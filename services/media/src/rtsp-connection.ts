@@ -10,6 +10,8 @@ import {
   stepServer,
   type HostAnswer,
   type OpenTrack,
+  type RtspRequest as RtspRequestMessage,
+  type RtspResponse,
   type SdpTrack,
   type ServerEffect,
   type ServerInput,
@@ -41,6 +43,8 @@ export interface RtspHost {
   mayRecord(path: string): HostAnswer;
   record(path: string, tracks: readonly SdpTrack[], connection: RtspConnection): Promise<Recording | HostAnswer>;
   play(path: string, connection: RtspConnection): Promise<Playback | HostAnswer>;
+  /** A client was refused, or was given up. */
+  sayRefusal(message: string, fields: object, sent: object | undefined): void;
 }
 
 /** A peer that reads more slowly than the stream runs is cut off at this much unsent media. */
@@ -57,6 +61,7 @@ export class RtspConnection {
   private playback: Playback | undefined;
   private playing: readonly OpenTrack[] = [];
   private released = false;
+  private lastRequest: RtspRequestMessage | undefined;
   /** Tells what was begun for a session that has ended meanwhile. */
   private sessionsEnded = 0;
 
@@ -76,7 +81,10 @@ export class RtspConnection {
       awakeNowMs(),
     );
     socket.on('data', (bytes) => {
-      for (const event of this.decoder.push(bytes)) this.input({ tag: 'received', event });
+      for (const event of this.decoder.push(bytes)) {
+        if (event.tag === 'request') this.lastRequest = event;
+        this.input({ tag: 'received', event });
+      }
     });
     socket.on('error', (error) => {
       this.log.debug({ error: error.message }, 'rtsp connection broke');
@@ -110,6 +118,7 @@ export class RtspConnection {
   private perform(effect: ServerEffect): void {
     switch (effect.tag) {
       case 'send':
+        this.sayRefusal(effect.response);
         if (this.socket.writable) this.socket.write(encodeResponse(effect.response));
         break;
       case 'authorise':
@@ -152,11 +161,30 @@ export class RtspConnection {
         break;
       case 'close':
         clearTimeout(this.timer);
+        this.sayGivenUp();
         this.socket.end();
         break;
       default:
         effect satisfies never;
     }
+  }
+
+  private sayRefusal({ status, reason }: RtspResponse): void {
+    const request = this.lastRequest;
+    // A client learns by its first request how it is to log in.
+    if (status < 400 || (status === 401 && request?.headers.get('authorization') === undefined)) return;
+    this.host.sayRefusal('RTSP request refused', { ...this.about, status, reason }, request && shown(request));
+  }
+
+  private sayGivenUp(): void {
+    const { phase } = this.state;
+    if (phase.tag !== 'closed' || phase.reason.tag === 'disconnected' || phase.reason.tag === 'stopped') return;
+    const fields = { ...this.about, reason: phase.reason.tag };
+    this.host.sayRefusal('RTSP client given up', fields, this.lastRequest && shown(this.lastRequest));
+  }
+
+  private get about(): object {
+    return { address: peerAddress(this.socket), method: this.lastRequest?.method, url: this.lastRequest?.url };
   }
 
   private answer(id: number, answer: Promise<HostAnswer>): void {
@@ -252,5 +280,10 @@ export class RtspConnection {
     pair?.rtcp.close();
   }
 }
+
+const shown = ({ headers, body }: RtspRequestMessage): object => ({
+  headers: Object.fromEntries(headers.entries),
+  ...(body.length > 0 && { body: body.toString() }),
+});
 
 const peerAddress = (socket: Socket): string => (socket.remoteAddress ?? '').replace(/^::ffff:/, '');

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:net';
 import { once } from 'node:events';
-import { credentialNameOf, type CredentialRef, type CredentialWatch } from '@weir/access';
+import { credentialNameOf, RefusalLog, type CredentialRef, type CredentialWatch } from '@weir/access';
 import { ErrorCode, isWeirError } from '@weir/contracts';
 import type { HostAnswer } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
@@ -31,7 +31,10 @@ export class RtspServer {
   private readonly standing = new Map<RtspConnection, Map<string, () => void>>();
   private readonly server: Server;
 
+  private readonly refusals: RefusalLog;
+
   private constructor(private readonly options: RtspServerOptions) {
+    this.refusals = new RefusalLog(options.log);
     this.server = createServer((socket) => {
       const connection: RtspConnection = new RtspConnection(socket, this.host, options.log, () => {
         this.connections.delete(connection);
@@ -70,6 +73,7 @@ export class RtspServer {
   private get host(): RtspHost {
     const { sources, access } = this.options;
     return {
+      sayRefusal: (message, fields, sent) => this.refusals.say(message, fields, sent),
       authorise: async (request, connection) => {
         const decision = await access.decide(request, sources.pushUrlOf(request.path));
         if (decision.credential !== undefined) this.standOn(connection, decision.credential);

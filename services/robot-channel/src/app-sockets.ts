@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { SpanStatusCode, trace } from '@opentelemetry/api';
-import { credentialRefOf, type CredentialWatch, type Principal } from '@weir/access';
+import { credentialRefOf, type CredentialWatch, type Principal, type RefusalLog } from '@weir/access';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import {
   CLOSE,
@@ -26,6 +26,7 @@ export interface AppSocketPorts {
   readonly settings: AppSettings;
   readonly metrics: Pick<RobotMetrics, 'replied' | 'refused'>;
   readonly log: Logger;
+  readonly refusals: Pick<RefusalLog, 'say'>;
   readonly maxBufferedBytes: number;
   readonly ended: (socket: AppSocket) => void;
 }
@@ -37,6 +38,8 @@ export class AppSocket implements SocketListener {
   readonly key = randomUUID();
   deadlineMs: number;
   #state: AppState;
+  /** The one that is being read. */
+  #frame: string | undefined;
 
   constructor(
     private readonly socket: PeerSocket,
@@ -48,7 +51,9 @@ export class AppSocket implements SocketListener {
   }
 
   frame(text: string): void {
+    this.#frame = text;
     this.#take({ type: 'frame', text });
+    this.#frame = undefined;
   }
 
   binaryFrame(byteLength: number): void {
@@ -103,7 +108,11 @@ export class AppSocket implements SocketListener {
         return;
       case 'close':
         this.ports.metrics.refused('socket', String(effect.code));
-        this.ports.log.debug({ app: this.key, code: effect.code }, "an app's socket is closed");
+        this.ports.refusals.say(
+          "an app's socket is closed",
+          { app: this.key, ...this.#who, code: effect.code, reason: effect.reason },
+          this.#frame,
+        );
         this.socket.close(effect.code, effect.reason);
         return;
       case 'ask':
@@ -117,12 +126,21 @@ export class AppSocket implements SocketListener {
     }
   }
 
+  get #who(): object {
+    const { tenant, subject } = this.principal;
+    return { tenant, subject };
+  }
+
   #ask(ref: RequestRef, request: AppRequest): void {
     tracer.startActiveSpan(`robot-channel ${request.act}`, { root: true }, (span) => {
       this.ports.acts
         .perform(this.principal, this.key, request)
         .then((outcome) => {
-          if (!outcome.ok) span.setStatus({ code: SpanStatusCode.ERROR, message: outcome.err.dm });
+          if (!outcome.ok) {
+            span.setStatus({ code: SpanStatusCode.ERROR, message: outcome.err.dm });
+            const { ec: code, dm: reason } = outcome.err;
+            this.ports.refusals.say('an app was refused', { app: this.key, ...this.#who, code, reason }, request);
+          }
           this.#take({ type: 'answered', ref, outcome });
         })
         .catch((error: unknown) => this.ports.log.error({ err: error, app: this.key }, 'an app could not be answered'))

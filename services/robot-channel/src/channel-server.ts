@@ -1,6 +1,6 @@
 import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { credentialOf, httpStatusOf, type Access, type Principal } from '@weir/access';
+import { credentialOf, httpStatusOf, type Access, type Principal, type RefusalLog } from '@weir/access';
 import { isWeirError } from '@weir/contracts';
 import type { CutOff, Logger, UnfinishedFrames } from '@weir/platform';
 import { encodeRefusal, errOf, type Err } from '@weir/protocol-turing';
@@ -20,6 +20,7 @@ export interface ChannelServerOptions {
   readonly access: Pick<Access, 'authenticate'>;
   readonly metrics: Pick<RobotMetrics, 'refused'>;
   readonly log: Logger;
+  readonly refusals: Pick<RefusalLog, 'say'>;
   readonly maxPayloadBytes: number;
   readonly unfinishedFrames: UnfinishedFrames;
   /** Whether one more socket may be opened. */
@@ -84,7 +85,7 @@ export class ChannelServer {
     socket.on('error', () => socket.destroy());
     this.#admit(request)
       .then((admission) => {
-        if ('err' in admission) return this.#refuse(socket, admission);
+        if ('err' in admission) return this.#refuse(request, socket, admission);
         this.#server.handleUpgrade(request, socket, head, (client) => {
           const close = ({ code, reason }: CutOff) => client.close(code, reason);
           this.options.unfinishedFrames.watch(socket, admission.holder, close);
@@ -116,8 +117,12 @@ export class ChannelServer {
     }
   }
 
-  #refuse(socket: Duplex, { status, err }: Refusal): void {
+  #refuse(request: IncomingMessage, socket: Duplex, { status, err }: Refusal): void {
     this.options.metrics.refused('handshake', err.dm);
+    // Without the query, which may hold a token.
+    const path = request.url?.split('?', 1)[0];
+    const address = request.headers['x-forwarded-for'] ?? request.socket.remoteAddress;
+    this.options.refusals.say('channel refused', { path, address, status, reason: err.dm }, request.headers);
     const body = encodeRefusal(err);
     const headers = [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
@@ -141,7 +146,7 @@ export class ChannelServer {
     client.on('ping', () => listener.pong());
     // The socket layer has answered a frame that is too big or broken with a close frame of its own.
     client.on('error', (error) => {
-      this.options.log.debug({ err: error }, 'a peer broke the WebSocket protocol');
+      this.options.refusals.say('a peer broke the WebSocket protocol', { reason: error.message });
       listener.closed();
     });
     client.on('close', () => {

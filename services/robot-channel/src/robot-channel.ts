@@ -1,5 +1,5 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Access, credentialRefOf, CredentialWatch, type Principal } from '@weir/access';
+import { Access, credentialRefOf, CredentialWatch, RefusalLog, type Principal } from '@weir/access';
 import type { Registration } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { OutboundGuard } from '@weir/outbound';
@@ -70,6 +70,7 @@ export class RobotChannel {
   ) {
     const { bus, redis, log, config } = context;
     const metrics = new RobotMetrics();
+    const refusals = new RefusalLog(log);
     this.access = new Access({ bus, redis, log });
     this.guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
     this.fleet = new Fleet({ database, bus });
@@ -88,6 +89,7 @@ export class RobotChannel {
         settings: robotSettings(config),
         metrics,
         log,
+        refusals,
         maxBufferedBytes: config.WEIR_ROBOT_MAX_BUFFERED_BYTES,
       },
     });
@@ -136,6 +138,7 @@ export class RobotChannel {
         settings: appSettings(config),
         metrics,
         log,
+        refusals,
         maxBufferedBytes: config.WEIR_ROBOT_MAX_BUFFERED_BYTES,
       },
     });
@@ -157,6 +160,7 @@ export class RobotChannel {
       access: this.access,
       metrics,
       log,
+      refusals,
       maxPayloadBytes: MAX_PAYLOAD_BYTES,
       unfinishedFrames: this.#unfinishedFrames,
       hasRoom: () => !this.#draining && this.robots.openCount + this.apps.count < config.WEIR_ROBOT_MAX_SOCKETS,

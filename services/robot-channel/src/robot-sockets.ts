@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { CredentialRef, CredentialWatch } from '@weir/access';
+import type { CredentialRef, CredentialWatch, RefusalLog } from '@weir/access';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import {
   CLOSE,
@@ -23,6 +23,7 @@ export interface RobotSocketPorts {
   readonly settings: RobotSettings;
   readonly metrics: Pick<RobotMetrics, 'commanded' | 'refused'>;
   readonly log: Logger;
+  readonly refusals: Pick<RefusalLog, 'say'>;
   readonly maxBufferedBytes: number;
   /** The socket is of no more use: closed by either side. */
   readonly ended: (socket: RobotSocket) => void;
@@ -40,6 +41,8 @@ export class RobotSocket implements SocketListener {
   readonly key = randomUUID();
   readonly #waiting = new Map<CommandRef, Waiting>();
   #state: RobotState;
+  /** The one that is being read. */
+  #frame: string | undefined;
   #commanded = 0;
 
   constructor(
@@ -68,7 +71,9 @@ export class RobotSocket implements SocketListener {
   }
 
   frame(text: string): void {
+    this.#frame = text;
     this.take({ type: 'frame', text });
+    this.#frame = undefined;
   }
 
   binaryFrame(byteLength: number): void {
@@ -125,11 +130,21 @@ export class RobotSocket implements SocketListener {
         if (waiting === undefined) return;
         const { outcome } = effect;
         this.ports.metrics.commanded(waiting.act, outcome.ok ? undefined : outcome.err, awakeNowMs() - waiting.sentMs);
+        if (!outcome.ok) {
+          const { ec: code, dm: reason } = outcome.err;
+          this.ports.refusals.say(
+            'a robot refused a command',
+            { ...this.robot, act: waiting.act, code, reason },
+            this.#frame,
+          );
+        }
         waiting.resolve(outcome);
         return;
       }
       case 'unused':
-        if (effect.why !== 'notification') this.ports.metrics.refused('frame', effect.why);
+        if (effect.why === 'notification') return;
+        this.ports.metrics.refused('frame', effect.why);
+        this.ports.refusals.say("a robot's frame is of no use", { ...this.robot, reason: effect.why }, this.#frame);
         return;
       default:
         effect satisfies never;

@@ -13,9 +13,9 @@ const MAX_BODY_BYTES = 64 * 1024;
 
 @Module({})
 export class AppModule {
-  static with({ access, sessions, operator, context }: WcsSignalling): DynamicModule {
+  static with({ access, sessions, operator, refusals, context }: WcsSignalling): DynamicModule {
     const gatewayOptions: GatewayOptions = {
-      log: context.log,
+      refusals,
       trustForwarded: context.config.WEIR_WCS_TRUST_FORWARDED,
     };
     return {

@@ -1,4 +1,5 @@
 import { EndReason } from '@weir/contracts';
+import { createLogger } from '@weir/platform';
 import { waitFor } from '@weir/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Client, publication } from './spec/client.js';
@@ -63,6 +64,50 @@ describe('a media node', () => {
     expect(await client.status('v', 'FAILED')).toMatchObject({ info: 'Failed to connect to origin stream' });
     client.says('availableStream', { mediaSessionId: 'a', name: 'cam' });
     expect(await client.hears('availableStream')).toMatchObject({ status: 'false' });
+  });
+});
+
+describe('a client that is refused or fails', () => {
+  it('leaves one line each, with its session, the stream, the reason and what it sent, and no secret', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const write = (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>);
+    const noted = await startService(
+      around,
+      {},
+      'wcs-signalling-2',
+      createLogger('wcs-signalling', '2', 'info', { write }),
+    );
+    const told = await Client.connect(noted.wsUrl);
+    try {
+      told.says('playStream', { ...publication('v', 'nowhere'), custom: { word: 's3cret' } });
+      await told.status('v', 'FAILED');
+      await told.publishes('p', 'cam');
+      around.media.tell(around.media.sessionOf('cam'), { case: 'ended', value: { reason: EndReason.ICE_LOST } });
+      await told.status('p', 'FAILED');
+      await waitFor(() => lines.length === 2);
+    } finally {
+      told.end();
+      await noted.stop();
+    }
+    const [refused, failed] = lines;
+    expect(refused).toMatchObject({
+      level: 'info',
+      msg: 'client refused or failed',
+      session: expect.any(String) as string,
+      address: '127.0.0.1',
+      tenant: 'demo',
+      streamName: 'nowhere',
+      direction: 'play',
+      reason: 'Stream not found',
+      sent: expect.stringContaining('playStream') as string,
+    });
+    expect(failed).toMatchObject({
+      streamName: 'cam',
+      direction: 'publish',
+      reason: 'Failed by ICE keep alive',
+      sent: expect.stringContaining('publishStream') as string,
+    });
+    expect(JSON.stringify(lines)).not.toContain('s3cret');
   });
 });
 

@@ -165,9 +165,9 @@ export class MediaClient {
 
   #refused(ref: Extract<Input, { type: 'refused' }>['ref'], error: unknown, message: string): Input {
     const code = refusalCodeOf(error);
-    // What the client did is its own affair; what we couldn't do is ours.
-    const ours = code === 'internal' || code === 'unavailable' || code === 'deadline';
-    this.ports.log[ours ? 'warn' : 'debug']({ err: error, ref }, message);
-    return { type: 'refused', ref, code };
+    // What the client did is told with its refusal; what we couldn't do is ours.
+    if (code === 'internal' || code === 'unavailable' || code === 'deadline')
+      this.ports.log.warn({ err: error, ref }, message);
+    return { type: 'refused', ref, code, ...(error instanceof Error && { detail: error.message }) };
   }
 }

@@ -1,4 +1,5 @@
 import { context as contexts, SpanStatusCode, trace } from '@opentelemetry/api';
+import { sentText, type RefusalLog } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import {
   CLOSE,
@@ -39,6 +40,7 @@ export interface SessionPorts {
   readonly media: Pick<MediaClient, 'find' | 'publish' | 'play' | 'closeSession' | 'signal' | 'snapshot'>;
   readonly metrics: Pick<WcsMetrics, 'joined' | 'frame' | 'refused'>;
   readonly log: Logger;
+  readonly refusals: Pick<RefusalLog, 'say'>;
   readonly settings: SessionSettings;
   readonly maxBufferedBytes: number;
   /** Work that goes on without the session; a stopping service waits for it. */
@@ -107,6 +109,12 @@ export class Session {
   #tokenId: string | undefined;
   /** Streams that brought a token of their own. */
   #streamTokens: Map<PeerId, string> | undefined;
+  /** What the client asked for its streams with, by its names of them. */
+  readonly #asked = new Map<string, string>();
+  /** The frame that is being read, and what the media core said of the refusal that is being told. */
+  #frame: string | undefined;
+  #detail: string | undefined;
+  readonly #remote: Address;
   #untold = 0;
   #telling: Promise<void> = Promise.resolve();
   /** When `take({ type: 'tick' })` is wanted. */
@@ -121,6 +129,7 @@ export class Session {
     this.number = visit.number;
     this.wireId = wireSessionId(visit);
     this.#origin = visit.origin;
+    this.#remote = visit.remote;
     this.#socket = socket;
     this.#state = newSession(ports.settings, visit.key);
     this.take({ type: 'opened', remote: visit.remote, local: visit.local });
@@ -149,6 +158,15 @@ export class Session {
   frame(text: string): void {
     this.ports.metrics.frame('in');
     const startMs = Date.now();
+    this.#frame = text;
+    try {
+      this.#read(text, startMs);
+    } finally {
+      this.#frame = undefined;
+    }
+  }
+
+  #read(text: string, startMs: number): void {
     const effects = this.#step({ type: 'frame', text });
     const question = questionOf(effects);
     if (question === undefined) {
@@ -223,6 +241,7 @@ export class Session {
           decision: { allowed: false, code: CLOSE.unavailable, info: 'Access could not be decided' },
         }));
       case 'authorise':
+        this.#remember(effect.message);
         return this.#ask(this.#decide(effect.ref, effect.message), () => ({
           type: 'decided',
           ref: effect.ref,
@@ -253,13 +272,15 @@ export class Session {
       }
       case 'status-changed':
         this.#tell('StreamStatusEvent', { ...effect.status });
+        if (effect.status.status === 'UNPUBLISHED' || effect.status.status === 'STOPPED')
+          this.#asked.delete(effect.status.mediaSessionId ?? '');
         return undefined;
       case 'joined':
         metrics.joined(effect.direction, effect.elapsedMs);
         return undefined;
       case 'refusal':
         metrics.refused(effect.what, effect.reason);
-        this.ports.log.debug({ session: this.key, what: effect.what, reason: effect.reason }, 'refused');
+        this.#sayRefusal(effect);
         return undefined;
       default:
         return effect satisfies never;
@@ -275,7 +296,30 @@ export class Session {
       this.ports.log.error({ err: error, session: this.key }, 'a question of a session failed unexpectedly');
       answer = otherwise();
     }
-    await Promise.all(this.#performAll(this.#step(answer)));
+    this.#detail = answer.type === 'refused' ? answer.detail : undefined;
+    const work = this.#performAll(this.#step(answer));
+    this.#detail = undefined;
+    await Promise.all(work);
+  }
+
+  #remember(message: AuthorisedMessage): void {
+    const isStream = message.message === 'publishStream' || message.message === 'playStream';
+    if (isStream && this.#frame !== undefined) this.#asked.set(message.mediaSessionId, sentText(this.#frame));
+  }
+
+  #sayRefusal({ what, reason, stream }: Extract<Effect, { type: 'refusal' }>): void {
+    const asked = stream && this.#asked.get(stream.mediaSessionId);
+    if (stream !== undefined) this.#asked.delete(stream.mediaSessionId);
+    this.ports.refusals.say(
+      'client refused or failed',
+      {
+        ...{ session: this.key, address: this.#remote.address, what, reason, detail: this.#detail },
+        ...(this.#admitted && { tenant: this.#admitted.tenant, appKey: this.#admitted.appKey }),
+        ...(stream && { streamName: stream.name, direction: stream.direction, mediaSessionId: stream.mediaSessionId }),
+        ...(asked !== undefined && { sent: asked }),
+      },
+      asked === undefined ? this.#frame : undefined,
+    );
   }
 
   #askMedia(ref: PeerId | QueryId, question: Promise<Input>): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Access } from '@weir/access';
+import { Access, RefusalLog } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, UnfinishedFrames, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
@@ -23,6 +23,7 @@ export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis
 export class WcsSignalling {
   readonly access: Access;
   readonly sessions: Sessions;
+  readonly refusals: RefusalLog;
   readonly operator: Operator;
   readonly #applications: Applications;
   readonly #nodes: Instances;
@@ -32,6 +33,7 @@ export class WcsSignalling {
 
   constructor(readonly context: WcsContext) {
     const { bus, redis, log, config } = context;
+    this.refusals = new RefusalLog(log);
     this.access = new Access({ bus, redis, log });
     this.#applications = new Applications(bus);
     this.#nodes = new Instances({
@@ -69,6 +71,7 @@ export class WcsSignalling {
           log,
         }),
         metrics,
+        refusals: this.refusals,
         settings: sessionSettings(config),
         maxBufferedBytes: config.WEIR_WCS_MAX_BUFFERED_BYTES,
       },

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Inject } from '@nestjs/common';
 import { WebSocketGateway, type OnGatewayConnection } from '@nestjs/websockets';
-import type { Logger } from '@weir/platform';
+import type { RefusalLog } from '@weir/access';
 import type { Address } from '@weir/protocol-wcs';
 import { WebSocket } from 'ws';
 import type { ClientSocket } from './session.js';
@@ -10,7 +10,7 @@ import { Sessions } from './sessions.js';
 export const GATEWAY_OPTIONS = Symbol('options of the WCS gateway');
 
 export interface GatewayOptions {
-  readonly log: Logger;
+  readonly refusals: Pick<RefusalLog, 'say'>;
   readonly trustForwarded: boolean;
 }
 
@@ -47,7 +47,10 @@ export class WcsGateway implements OnGatewayConnection<WebSocket> {
     });
     // The socket layer has answered a frame that is too big or broken with a close frame of its own.
     socket.on('error', (error) => {
-      this.options.log.debug({ err: error, session: session.key }, 'a client broke the WebSocket protocol');
+      const { message: reason } = error;
+      this.options.refusals.say('a client broke the WebSocket protocol', {
+        ...{ session: session.key, address: remote.address, reason },
+      });
       this.sessions.closed(session);
     });
     socket.on('close', () => this.sessions.closed(session));

@@ -3,6 +3,7 @@ import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { httpStatusOf } from '../http-status.js';
+import { RefusalLog } from '../refusal-log.js';
 
 export interface RestError {
   /** Of HTTP. */
@@ -37,13 +38,19 @@ export const restErrorOf = (error: unknown): RestError => {
 /** `{"error": {code, message, fields}}`. */
 export const restErrorBody: ErrorBody = ({ code, message, fields }) => ({ error: { code, message, fields } });
 
-/** Every error in the protocol's shape with its status; those of the server are logged. */
+type Say = (fields: object, message: string) => void;
+
+/** Every error in the protocol's shape with its status; each is logged, a refused client's with what it sent. */
 @Catch()
 export class RestErrorFilter implements ExceptionFilter {
+  private readonly refusals: RefusalLog;
+
   constructor(
-    private readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>,
+    private readonly log: { error: Say; warn: Say; info?: Say },
     private readonly bodyOf: ErrorBody = restErrorBody,
-  ) {}
+  ) {
+    this.refusals = new RefusalLog(log);
+  }
 
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
@@ -52,13 +59,14 @@ export class RestErrorFilter implements ExceptionFilter {
     // The client has gone away; whatever broke off its request isn't an error of ours.
     if (reply.raw.destroyed || reply.sent) return;
     const answer = this.answerTo(error);
-    if (answer.status >= 500) {
-      // Without the query, which may hold a token.
-      const path = request.url.split('?', 1)[0];
-      this.log[answer.status === 500 ? 'error' : 'warn'](
-        { err: error, method: request.method, path },
-        'request failed',
-      );
+    // Without the query, which may hold a token.
+    const path = request.url.split('?', 1)[0];
+    const about = { method: request.method, path, address: request.ip };
+    if (answer.status >= 500)
+      this.log[answer.status === 500 ? 'error' : 'warn']({ err: error, ...about }, 'request failed');
+    else {
+      const { status, code, message: reason, fields } = answer;
+      this.refusals.say('request refused', { ...about, status, code, reason, fields }, request.body);
     }
     if (answer.status === 401) reply.header('www-authenticate', 'Bearer');
     void reply.code(answer.status).headers(this.headersOf(answer)).send(this.bodyOf(answer, request));

@@ -190,7 +190,13 @@ export type Input =
       };
     }
   | { readonly type: 'snapshot-taken'; readonly queryId: QueryId; readonly pngBase64: string }
-  | { readonly type: 'refused'; readonly ref: PeerId | QueryId; readonly code: RefusalCode }
+  | {
+      readonly type: 'refused';
+      readonly ref: PeerId | QueryId;
+      readonly code: RefusalCode;
+      /** For logs: the refusal in the media core's words. */
+      readonly detail?: string;
+    }
   // From elsewhere.
   | { readonly type: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
   | { readonly type: 'node-lost'; readonly nodeId: string }
@@ -200,6 +206,13 @@ export type Input =
 export type AuthorisedMessage = ClientMessageOf<
   'publishStream' | 'playStream' | 'availableStream' | 'snapshot' | 'sendData'
 >;
+
+/** As its client named it. */
+export interface RefusedStream {
+  readonly mediaSessionId: MediaSessionId;
+  readonly name: string;
+  readonly direction: Direction;
+}
 
 export type Effect =
   | { readonly type: 'send'; readonly message: ServerMessage }
@@ -233,7 +246,12 @@ export type Effect =
   | { readonly type: 'stopping'; readonly method: 'unPublishStream' | 'stopStream'; readonly stream: Stream }
   | { readonly type: 'status-changed'; readonly status: StreamStatus }
   | { readonly type: 'joined'; readonly direction: Direction; readonly elapsedMs: number }
-  | { readonly type: 'refusal'; readonly what: 'frame' | 'stream' | 'session'; readonly reason: string };
+  | {
+      readonly type: 'refusal';
+      readonly what: 'frame' | 'stream' | 'session';
+      readonly reason: string;
+      readonly stream?: RefusedStream;
+    };
 
 export interface MediaOffer {
   readonly offerSdp: string;

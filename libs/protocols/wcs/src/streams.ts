@@ -10,6 +10,7 @@ import type {
   Offer,
   OfferMessage,
   PeerId,
+  RefusedStream,
   Stream,
   StreamPhase,
   StreamSignal,
@@ -58,11 +59,17 @@ const closeOnNode = (
   if (nodeId !== undefined) turn.do({ type: 'close-session', peerId: stream.peerId, nodeId, reason });
 };
 
+const refusedStream = ({ mediaSessionId, name, direction }: Stream): RefusedStream => ({
+  mediaSessionId,
+  name,
+  direction,
+});
+
 const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn): EstablishedState => {
   const status = terminalStatusOf(stream, cause);
   turn.send(statusMessage(status));
   turn.do({ type: 'status-changed', status });
-  if (status.status === 'FAILED') turn.refuse('stream', infoOf(cause, stream.direction));
+  if (status.status === 'FAILED') turn.refuse('stream', infoOf(cause, stream.direction), refusedStream(stream));
   return remove(state, stream.mediaSessionId);
 };
 
@@ -91,7 +98,11 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     const info = infoOf(cause, direction);
     const { mediaSessionId, name } = message;
     turn.send(statusMessage(stillbornStatus({ mediaSessionId, name, direction, info, nowMs: turn.nowMs })));
-    turn.refuse('stream', cause.kind === 'media-provider' ? 'Media provider is not supported' : info);
+    turn.refuse('stream', cause.kind === 'media-provider' ? 'Media provider is not supported' : info, {
+      mediaSessionId,
+      name,
+      direction,
+    });
     return state;
   }
   const peerId = peerIdOf(state);
@@ -160,7 +171,7 @@ const deny = (
   // `fail` ends the stream as a status does, and tells the application too.
   const info = infoOf(cause, stream.direction);
   turn.send(failure('StreamStatusEvent', stream.mediaSessionId, info));
-  turn.refuse('stream', 'hook');
+  turn.refuse('stream', 'hook', refusedStream(stream));
   turn.do({ type: 'status-changed', status: terminalStatusOf(stream, cause) });
   return remove(state, stream.mediaSessionId);
 };

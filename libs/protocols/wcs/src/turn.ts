@@ -1,5 +1,5 @@
 import type { ServerMessage } from './messages.js';
-import type { Effect } from './state.js';
+import type { Effect, RefusedStream } from './state.js';
 
 /** One step of the machine in the making: the time it happens at and what it will have brought about. */
 export class Turn {
@@ -15,7 +15,8 @@ export class Turn {
     this.effects.push({ type: 'send', message });
   }
 
-  refuse(what: 'frame' | 'stream' | 'session', reason: string): void {
-    this.effects.push({ type: 'refusal', what, reason });
+  /** @param stream which stream of the client was refused, or has failed */
+  refuse(what: 'frame' | 'stream' | 'session', reason: string, stream?: RefusedStream): void {
+    this.effects.push({ type: 'refusal', what, reason, ...(stream !== undefined && { stream }) });
   }
 }

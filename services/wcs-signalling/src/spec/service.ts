@@ -6,7 +6,7 @@ import { InstanceEvents } from '@weir/contracts';
 import { parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
-import { pino } from 'pino';
+import { pino, type Logger } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { wcsSettings } from '../config.js';
 import { WcsSignalling } from '../wcs-signalling.js';
@@ -26,12 +26,12 @@ export async function startService(
   servers: { readonly nats: TestServer; readonly redis: TestServer },
   env: Record<string, string> = {},
   instanceId = 'wcs-signalling-1',
+  log: Logger = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' }),
 ): Promise<Running> {
   const config = parseSettings({ ...platformSettings, ...wcsSettings }, env);
   const bus = await Bus.connect({ url: servers.nats.url, service: 'wcs-signalling', instanceId });
   const redis = new Redis(servers.redis.url);
   redis.on('error', () => undefined);
-  const log = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' });
   const wcs = new WcsSignalling({ bus, redis, log, config, instanceId });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(wcs), httpAdapter(), {
     logger: false,

@@ -1,0 +1,61 @@
+const MAX_SENT_LENGTH = 2_000;
+const MAX_TEXT_LENGTH = 1_200;
+const MAX_LINES_A_SECOND = 20;
+const SECRET_NAMES = /pass|secret|token|authori[sz]ation|cookie|credential|^(?:key|custom|payload)$/i;
+const SECRET_LINES = /^(a=(?:ice-pwd|crypto):).*$/gm;
+const WITHHELD = '[withheld]';
+
+/**
+ * What a client sent, for a log: shortened, without passwords, tokens and keys, and without what applications tell one
+ * another. A text that is JSON is read as such.
+ */
+export function sentText(sent: unknown): string {
+  const text = JSON.stringify(typeof sent === 'string' ? (jsonIn(sent) ?? sent) : sent, withheld) ?? '';
+  return shortened(text, MAX_SENT_LENGTH);
+}
+
+const jsonIn = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // shown as it is
+  }
+};
+
+const withheld = (name: string, value: unknown): unknown => {
+  if (SECRET_NAMES.test(name) && value !== undefined && value !== null) return WITHHELD;
+  if (typeof value !== 'string') return value;
+  return shortened(value.replace(SECRET_LINES, `$1${WITHHELD}`), MAX_TEXT_LENGTH);
+};
+
+const shortened = (text: string, maxLength: number): string =>
+  text.length <= maxLength ? text : `${text.slice(0, maxLength)}… (${text.length} characters)`;
+
+/**
+ * Says one line of each client that was refused or has failed. Of many in the same second only the first are told, and
+ * the next line says how many were left out: refusals cost nothing to whoever provokes them.
+ */
+export class RefusalLog {
+  #second = 0;
+  #lines = 0;
+  #leftOut = 0;
+
+  constructor(private readonly log: { info?(fields: object, message: string): void }) {}
+
+  /** @param sent what the client had sent, to be shown as `sentText` does */
+  say(message: string, fields: object, sent?: unknown): void {
+    const second = Math.floor(performance.now() / 1_000);
+    if (second !== this.#second) [this.#second, this.#lines] = [second, 0];
+    this.#lines += 1;
+    if (this.#lines > MAX_LINES_A_SECOND) {
+      this.#leftOut += 1;
+      return;
+    }
+    const leftOut = this.#leftOut;
+    this.#leftOut = 0;
+    this.log.info?.(
+      { ...fields, ...(sent !== undefined && { sent: sentText(sent) }), ...(leftOut > 0 && { leftOut }) },
+      message,
+    );
+  }
+}
