@@ -3,10 +3,12 @@ import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { format, resolveConfig } from 'prettier';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { startBrowser } from './browser.js';
+import { SdkPage } from './sdk-page.js';
 
 const checkout = resolve(import.meta.dirname, '../..');
-const { httpUrl, dataDir, rtspPort } = inject('platform');
+const { httpUrl, siteUrl, dataDir, rtspPort } = inject('platform');
 const run = promisify(execFile);
 
 interface SettingDescription {
@@ -14,6 +16,19 @@ interface SettingDescription {
   description: string;
   defaultText: string;
 }
+
+/** The README's first stream, published from a page. */
+async function publishCamera(): Promise<void> {
+  const browser = await startBrowser();
+  onTestFinished(() => browser.close());
+  const page = await SdkPage.open(await browser.newContext(), siteUrl);
+  await page.connect(httpUrl.replace('http:', 'ws:'), { appKey: 'defaultApp' });
+  await page.publish('out', { name: 'camera' });
+  await page.waitForEvent('out', 'PUBLISHING');
+}
+
+/** What ffplay does before it opens a window, by the same library: it fails where that would. */
+const HEADLESS_PLAYER = 'timeout 30 ffprobe -v error -show_entries stream=codec_name -of csv ';
 
 const escaped = (text: string) => text.replaceAll('|', '\\|');
 
@@ -72,6 +87,7 @@ describe('the documentation', () => {
     const readme = await readFile(join(checkout, 'README.md'), 'utf8');
     const blocks = [...readme.matchAll(/```sh run\n([^]*?)```/g)].map(([, block = '']) => block);
     expect(blocks.length).toBeGreaterThan(3);
+    await publishCamera();
     const folder = join(dataDir, 'readme');
     await mkdir(folder, { recursive: true });
     await rm(join(folder, '.weir'), { force: true });
@@ -83,7 +99,8 @@ describe('the documentation', () => {
         .replaceAll('http://localhost:8080', httpUrl)
         .replaceAll('ws://localhost:8080', httpUrl.replace('http:', 'ws:'))
         .replaceAll('localhost:8554', `localhost:${rtspPort}`)
-        .replaceAll('curl -s', 'curl -sS');
+        .replaceAll('curl -s', 'curl -sS')
+        .replaceAll('ffplay ', HEADLESS_PLAYER);
       const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], { cwd: folder });
       expect(stdout).not.toMatch(/"error"|UNAUTHENTICATED|undefined/);
       expect(stdout.length).toBeGreaterThan(0);

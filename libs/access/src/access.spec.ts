@@ -13,6 +13,7 @@ import {
 } from 'jose';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Access } from './access.js';
+import { passOf } from './pass.js';
 import { revocationKey } from './revocations.js';
 
 interface Key {
@@ -29,6 +30,7 @@ const newKey = async (): Promise<Key> => {
 };
 
 const START_S = 1_900_000_000;
+const PASS = `weirp_${'p'.repeat(32)}`;
 const API_KEY = `weir_abcdefghijkl_${'x'.repeat(43)}`;
 
 let nats: TestServer;
@@ -41,6 +43,7 @@ let key: Key;
 let published: Key[];
 let fetches: number;
 let keyQuestions: number;
+let passQuestions: number;
 let served: Registration[];
 let nowMs: number;
 let access: Access;
@@ -80,6 +83,13 @@ const serve = (): Registration[] => [
     if (request.key !== API_KEY) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'unknown');
     return { subject: 'key:abcdefghijkl', tenant: 'acme', grants: [{ verb: 'administer', object: '*' }] };
   }),
+  bus.serve(Auth.method.verifyPass, ({ pass }) => {
+    passQuestions++;
+    if (pass !== PASS) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'unknown');
+    const grants = [{ verb: 'play', object: '*' }];
+    const expiresAtMs = BigInt((START_S + 600) * 1_000);
+    return { subject: 'user:2', tenant: 'acme', grants, tokenId: 'token-2', expiresAtMs };
+  }),
 ];
 
 const stopServing = (): Promise<unknown> => Promise.all(served.map((registration) => registration.close()));
@@ -102,6 +112,7 @@ beforeEach(() => {
   published = [key];
   fetches = 0;
   keyQuestions = 0;
+  passQuestions = 0;
   nowMs = START_S * 1000;
   served = serve();
   access = new Access({ bus, redis, log: { warn: () => undefined }, nowMs: () => nowMs });
@@ -281,6 +292,45 @@ describe('API keys', () => {
   test('are unjudged without the auth service', async () => {
     await stopServing();
     expect(await codeOf(access.verifyApiKey(API_KEY))).toBe(ErrorCode.UNAVAILABLE);
+  });
+});
+
+describe('a pass', () => {
+  test('fits with a user name into what ffmpeg keeps of them', async () => {
+    expect(passOf(await sign(claims())).length).toBeLessThan(100);
+  });
+
+  test('of a token that was seen here stands for it, though nobody can be asked', async () => {
+    const token = await sign(claims());
+    const holder = await access.authenticate(token);
+    await stopServing();
+    expect(await access.authenticate(passOf(token))).toEqual(holder);
+    expect(await codeOf(access.authenticate(PASS))).toBe(ErrorCode.UNAVAILABLE);
+  });
+
+  test('of another token is asked about once, and ends with it', async () => {
+    const expected = {
+      subject: 'user:2',
+      tenant: 'acme',
+      grants: [{ verb: 'play', object: '*' }],
+      credential: { kind: 'token', tokenId: 'token-2', expiresAtMs: (START_S + 600) * 1_000 },
+    };
+    expect(await access.authenticate(PASS)).toEqual(expected);
+    nowMs += 599_000;
+    expect(await access.authenticate(PASS)).toEqual(expected);
+    expect(passQuestions).toBe(1);
+    nowMs += 1_000;
+    await access.authenticate(PASS);
+    expect(passQuestions).toBe(2);
+    expect(await codeOf(access.authenticate(`weirp_${'q'.repeat(32)}`))).toBe(ErrorCode.UNAUTHENTICATED);
+  });
+
+  test('ends when its token is revoked', async () => {
+    const token = await sign(claims({ jti: 'token-3' }));
+    await access.authenticate(token);
+    nowMs += 1_000;
+    await redis.set(revocationKey('token-3'), '1', 'PX', 60_000);
+    expect(await codeOf(access.authenticate(passOf(token)))).toBe(ErrorCode.UNAUTHENTICATED);
   });
 });
 

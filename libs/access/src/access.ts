@@ -4,7 +4,8 @@ import { Auth, AuthEvents, ErrorCode, isWeirError, WeirError } from '@weir/contr
 import { errors, jwtVerify } from 'jose';
 import { z } from 'zod';
 import { ExpiringMap } from './expiring-map.js';
-import { knownGrants } from './grants.js';
+import { knownGrants, type Grant } from './grants.js';
+import { PASS_PATTERN, passOf } from './pass.js';
 import type { Principal } from './principal.js';
 import { Revocations, type RevocationReader } from './revocations.js';
 import { TokenKeys, type AccessLog, type BusCaller } from './token-keys.js';
@@ -18,6 +19,7 @@ export const MAX_CREDENTIAL_LENGTH = 8192;
 /** How long a key that was just verified isn't asked about again: the most that its removal can be late by. */
 const KEY_CACHE_MS = 1_000;
 const MAX_CACHED_KEYS = 10_000;
+const MAX_KNOWN_PASSES = 10_000;
 
 /** An API key is `weir_<id>_<secret>`; the id is no secret and names the key in lists and logs. */
 export const API_KEY_PATTERN = /^weir_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/;
@@ -53,11 +55,22 @@ export interface AccessOptions {
 const unauthenticated = (cause?: unknown): WeirError =>
   new WeirError(ErrorCode.UNAUTHENTICATED, 'The credential is not valid', {}, { cause });
 
-/** Tells who the holder of a token or an API key is. One object serves a whole process. */
+/** What a token says, which never changes; whether it was revoked is asked anew. */
+interface TokenContent {
+  readonly subject: string;
+  readonly tenant: string;
+  readonly grants: readonly Grant[];
+  readonly tokenId: string;
+  readonly expiresAtMs: number;
+}
+
+/** Tells who the holder of a token, a pass or an API key is. One object serves a whole process. */
 export class Access {
   readonly #keys: TokenKeys;
   readonly #revocations: Revocations;
   readonly #apiKeys: ExpiringMap<Principal>;
+  /** Those of tokens that were seen here are among them, so that a player needs nobody to follow his own playlist. */
+  readonly #passes: ExpiringMap<TokenContent>;
   readonly #nowMs: () => number;
 
   constructor(
@@ -68,30 +81,33 @@ export class Access {
     this.#keys = new TokenKeys({ bus: ports.bus, log: ports.log, nowMs: this.#nowMs });
     this.#revocations = new Revocations(ports.redis, this.#nowMs);
     this.#apiKeys = new ExpiringMap(MAX_CACHED_KEYS, this.#nowMs);
+    this.#passes = new ExpiringMap(MAX_KNOWN_PASSES, this.#nowMs);
     ports.bus.subscribe(AuthEvents.method.tokenRevoked, ({ tokenId }) => this.#revocations.note(tokenId));
     ports.bus.subscribe(AuthEvents.method.keyRemoved, () => this.#apiKeys.clear());
   }
 
   /**
-   * Takes a token or an API key, with `Bearer ` before it or without.
+   * Takes a token, its pass or an API key, with `Bearer ` before it or without.
    * Throws UNAUTHENTICATED for everything that isn't valid now, UNAVAILABLE when that can't be found out.
    */
   async authenticate(credential: string): Promise<Principal> {
     const bare = credential.replace(/^Bearer +/i, '');
     if (bare.length > MAX_CREDENTIAL_LENGTH) throw unauthenticated();
-    return API_KEY_PATTERN.test(bare) ? this.verifyApiKey(bare) : this.verifyToken(bare);
+    if (API_KEY_PATTERN.test(bare)) return this.verifyApiKey(bare);
+    return PASS_PATTERN.test(bare) ? this.verifyPass(bare) : this.verifyToken(bare);
   }
 
   /** Throws as `authenticate` does. */
   async verifyToken(token: string): Promise<Principal> {
-    const claims = await this.#verifiedClaims(token);
-    if (await this.#revocations.isRevoked(claims.jti)) throw unauthenticated();
-    return {
-      subject: claims.sub,
-      tenant: claims.tenant,
-      grants: knownGrants(claims.grants),
-      credential: { kind: 'token', tokenId: claims.jti, expiresAtMs: claims.exp * 1000 },
-    };
+    const { sub, tenant, grants, jti, exp } = await this.#verifiedClaims(token);
+    const content = { subject: sub, tenant, grants: knownGrants(grants), tokenId: jti, expiresAtMs: exp * 1000 };
+    this.#learn(passOf(token), content);
+    return this.#unlessRevoked(content);
+  }
+
+  /** The token's, as long as that is valid. Throws as `authenticate` does. */
+  async verifyPass(pass: string): Promise<Principal> {
+    return this.#unlessRevoked(this.#passes.get(pass) ?? (await this.#contentOf(pass)));
   }
 
   /** Throws as `authenticate` does. */
@@ -109,6 +125,29 @@ export class Access {
     };
     this.#apiKeys.set(digest, principal, KEY_CACHE_MS);
     return principal;
+  }
+
+  async #unlessRevoked({ tokenId, expiresAtMs, ...holder }: TokenContent): Promise<Principal> {
+    if (await this.#revocations.isRevoked(tokenId)) throw unauthenticated();
+    return { ...holder, credential: { kind: 'token', tokenId, expiresAtMs } };
+  }
+
+  async #contentOf(pass: string): Promise<TokenContent> {
+    const answer = await this.ports.bus.call(Auth.method.verifyPass, { pass });
+    const { subject, tenant, tokenId } = answer;
+    const content = {
+      subject,
+      tenant,
+      tokenId,
+      grants: knownGrants(answer.grants),
+      expiresAtMs: Number(answer.expiresAtMs),
+    };
+    this.#learn(pass, content);
+    return content;
+  }
+
+  #learn(pass: string, content: TokenContent): void {
+    this.#passes.set(pass, content, content.expiresAtMs - this.#nowMs());
   }
 
   async #verifiedClaims(token: string): Promise<z.infer<typeof claimsSchema>> {

@@ -48,6 +48,10 @@ const CLIENT_CODES = /^P1\d{3}$|^P2024$|^P2037$/;
 const CONNECTION_MESSAGES =
   /^Connection terminated|^timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed and is not queryable/;
 const TRANSIENT_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
+/** PostgreSQL's class of errors about values: too large a number, a NUL in a text and so on. */
+const DATA_EXCEPTIONS = /^22/;
+/** Prisma: too long, invalid, out of range, no 64-bit integer. */
+const UNSTORABLE_CODES = new Set(['P2000', 'P2007', 'P2020', 'P2033']);
 /** PostgreSQL: cannot_connect_now, admin_shutdown, crash_shutdown. */
 const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
 /** PostgreSQL: disk_full, out_of_memory, io_error. */
@@ -118,21 +122,29 @@ async function whenReachable<T>(attempt: () => Promise<T>, options: MigrationOpt
 
 /**
  * An error of a Prisma client in the words of the closed set: UNAVAILABLE if it says that the database can't be reached
- * just now, or has no room to write; any other is handed back.
+ * just now, or has no room to write, INVALID if a value is none that it can hold; any other is handed back.
  */
 export const asWeirError = (error: unknown): unknown => {
   const unavailable = (message: string) => new WeirError(ErrorCode.UNAVAILABLE, message, {}, { cause: error });
-  if (isFull(error)) return unavailable("The database can't write just now: its disk or its memory is full");
+  if (FULL_STATES.has(sqlStateOf(error)))
+    return unavailable("The database can't write just now: its disk or its memory is full");
   if (isTransient(error)) return unavailable("The database can't be reached just now");
-  return error;
+  return isUnstorable(error)
+    ? new WeirError(ErrorCode.INVALID, 'A value is too large, or a text holds what no text may', {}, { cause: error })
+    : error;
 };
 
-function isFull(error: unknown): boolean {
-  if (typeof error !== 'object' || error === null) return false;
-  if (isDriverAdapterError(error)) return FULL_STATES.has(error.cause.originalCode ?? '');
+/** Empty for what PostgreSQL hasn't said. */
+function sqlStateOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return '';
+  if (isDriverAdapterError(error)) return error.cause.originalCode ?? '';
   const { meta } = error as { meta?: { driverAdapterError?: unknown } };
-  return meta?.driverAdapterError !== undefined && isFull(meta.driverAdapterError);
+  return meta?.driverAdapterError === undefined ? '' : sqlStateOf(meta.driverAdapterError);
 }
+
+const isUnstorable = (error: unknown): boolean =>
+  DATA_EXCEPTIONS.test(sqlStateOf(error)) ||
+  (error instanceof Error && 'code' in error && UNSTORABLE_CODES.has(String(error.code)));
 
 function isTransient(error: unknown): boolean {
   if (typeof error !== 'object' || error === null || isWeirError(error)) return false;

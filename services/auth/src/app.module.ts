@@ -13,6 +13,7 @@ import { ApplicationsController, KeysController, UsersController } from './opera
 import { SigningKeys } from './signing-keys.js';
 import { JwksController, TokenLifeLimit, TokensController } from './token-http.js';
 import { Tokens } from './tokens.js';
+import { trustedGateway } from './trusted-gateway.js';
 import { Users } from './users.js';
 
 const MAX_BODY_BYTES = 32 * 1024;
@@ -62,6 +63,6 @@ export class AppModule {
 export const httpAdapter = ({ config }: AuthContext): FastifyAdapter =>
   restAdapter({
     maxBodyBytes: MAX_BODY_BYTES,
-    trustProxy: config.WEIR_AUTH_TRUSTED_PROXIES,
+    trustProxy: trustedGateway(config.WEIR_AUTH_TRUSTED_PROXIES),
     bodyOf: errorBody,
   });

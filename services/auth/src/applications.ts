@@ -3,6 +3,7 @@ import type { Bus } from '@weir/bus';
 import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import { isTaken, type Database } from './database.js';
 import type { Application } from './generated/client.js';
+import { TENANT_PATTERN } from './tenant.js';
 
 /** What decides over an application's WCS clients. */
 export type Policy =
@@ -12,6 +13,17 @@ export type Policy =
   | { readonly policy: 'hook'; readonly hookUrl: string; readonly hookSecret?: string | undefined };
 
 export type { Application } from './generated/client.js';
+
+/** Without a slash, which stands between a tenant and its application where a client names both. */
+export const APP_KEY_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** What a client has named; undefined for what names nothing. */
+const namedBy = (text: string): { readonly tenantName?: string; readonly appKey: string } | undefined => {
+  const [appKey = '', tenantName, ...more] = text.split('/').reverse();
+  if (more.length > 0 || !APP_KEY_PATTERN.test(appKey)) return undefined;
+  if (tenantName === undefined) return { appKey };
+  return TENANT_PATTERN.test(tenantName) ? { tenantName, appKey } : undefined;
+};
 
 const columnsOf = (policy: Policy): Pick<Application, 'policy' | 'hookUrl' | 'hookSecret'> => {
   switch (policy.policy) {
@@ -32,9 +44,12 @@ const columnsOf = (policy: Policy): Pick<Application, 'policy' | 'hookUrl' | 'ho
 export class Applications {
   constructor(private readonly ports: { readonly database: Database; readonly bus: Pick<Bus, 'publish'> }) {}
 
-  /** Of any tenant. */
-  async find(appKey: string): Promise<Application | undefined> {
-    return (await this.ports.database.application.findUnique({ where: { appKey } })) ?? undefined;
+  /** By `<tenant>/<appKey>`, or by the appKey alone: the oldest of that name. */
+  async find(name: string): Promise<Application | undefined> {
+    const where = namedBy(name);
+    if (where === undefined) return undefined;
+    const found = await this.ports.database.application.findFirst({ where, orderBy: { createdAt: 'asc' } });
+    return found ?? undefined;
   }
 
   list(tenant: string, limit: number): Promise<Application[]> {
@@ -45,13 +60,13 @@ export class Applications {
     });
   }
 
-  /** Throws ALREADY_EXISTS, also when the appKey is another tenant's. */
+  /** Throws ALREADY_EXISTS. */
   async create(tenant: string, appKey: string, policy: Policy): Promise<Application> {
     try {
       const made = await this.ports.database.application.create({
         data: { appKey, tenantName: tenant, ...columnsOf(policy) },
       });
-      this.#changed(appKey);
+      this.#changed(tenant, appKey);
       return made;
     } catch (error) {
       if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The appKey is taken', { appKey });
@@ -70,7 +85,7 @@ export class Applications {
       data: { ...columns, hookSecret },
     });
     if (changed === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'No such application', { appKey });
-    this.#changed(appKey);
+    this.#changed(tenant, appKey);
     return changed;
   }
 
@@ -78,10 +93,12 @@ export class Applications {
   async remove(tenant: string, appKey: string): Promise<void> {
     const { count } = await this.ports.database.application.deleteMany({ where: { appKey, tenantName: tenant } });
     if (count === 0) throw new WeirError(ErrorCode.NOT_FOUND, 'No such application', { appKey });
-    this.#changed(appKey);
+    this.#changed(tenant, appKey);
   }
 
-  #changed(appKey: string): void {
-    this.ports.bus.publish(AuthEvents.method.applicationChanged, { appKey });
+  /** By either of its names. */
+  #changed(tenant: string, appKey: string): void {
+    for (const name of [appKey, `${tenant}/${appKey}`])
+      this.ports.bus.publish(AuthEvents.method.applicationChanged, { appKey: name });
   }
 }

@@ -77,7 +77,7 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
   return {
     ...{ database, keys, tokens, users, apiKeys, applications, passwords, limits, login },
     start: () => {
-      registrations = serveBus(bus, { applications, apiKeys, keys, ended: new EndedCredentials(database) });
+      registrations = serveBus(bus, { applications, apiKeys, tokens, keys, ended: new EndedCredentials(database) });
       purgeTimer = setInterval(purge, PURGE_INTERVAL_MS);
       // Redis may have come back without its data, or lose it as it stands.
       restoreTimer = setInterval(restoreLostRevocations, RESTORE_INTERVAL_MS);

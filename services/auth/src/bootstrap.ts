@@ -53,7 +53,7 @@ export const bootstrap = (ports: BootstrapPorts, mode: BootstrapMode): Promise<v
     { timeout: TRANSACTION_TIMEOUT_MS, maxWait: TRANSACTION_TIMEOUT_MS },
   );
 
-/** With its first application, unless another tenant has it. Whoever removes that later doesn't get it again. */
+/** With its first application. Whoever removes that later doesn't get it again. */
 const ensureTenant = async (
   transaction: DatabaseTransaction,
   name: string,
@@ -63,10 +63,7 @@ const ensureTenant = async (
   const known = await transaction.tenant.findUnique({ where: { name } });
   if (known !== null) return;
   await transaction.tenant.create({ data: { name } });
-  await transaction.application.createMany({
-    data: [{ appKey: DEFAULT_APP_KEY, tenantName: name, policy, demo }],
-    skipDuplicates: true,
-  });
+  await transaction.application.create({ data: { appKey: DEFAULT_APP_KEY, tenantName: name, policy, demo } });
 };
 
 /**
@@ -105,6 +102,8 @@ const makeDemoTenant = async (
   }
 };
 
+const DEMO_USER = { tenantName_username: { tenantName: DEMO_TENANT, username: DEMO_USERNAME } } as const;
+
 const DEMO = { tenant: DEMO_TENANT, demo: true } as const;
 
 const newRobot = (id: string): RobotCredentials => ({ id, token: generateApiKey(), cameras: DEMO_CAMERAS });
@@ -114,7 +113,7 @@ const isOf = (ids: readonly string[], entry: unknown): boolean =>
   typeof entry === 'object' && entry !== null && 'id' in entry && ids.some((id) => id === entry.id);
 
 const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransaction, password: string): Promise<void> => {
-  const known = await transaction.user.findUnique({ where: { username: DEMO_USERNAME } });
+  const known = await transaction.user.findUnique({ where: DEMO_USER });
   if (known !== null && !known.demo) {
     throw new Error(
       `The single-machine mode needs the user name "${DEMO_USERNAME}", which this database has given away`,
@@ -124,7 +123,7 @@ const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransactio
   const passwordHash = await passwords.hash(password);
   if (known !== null) await revokeTokens(transaction, { subject: subjectOfUser(known.id) });
   await transaction.user.upsert({
-    where: { username: DEMO_USERNAME },
+    where: DEMO_USER,
     create: {
       tenantName: DEMO_TENANT,
       username: DEMO_USERNAME,

@@ -6,10 +6,12 @@ import type { Application, Applications } from './applications.js';
 import { asWeirError } from '@weir/platform/database';
 import type { EndedCredentials } from './ended-credentials.js';
 import type { SigningKeys } from './signing-keys.js';
+import type { Tokens } from './tokens.js';
 
 export interface BusPorts {
   readonly applications: Applications;
   readonly apiKeys: ApiKeys;
+  readonly tokens: Tokens;
   readonly ended: EndedCredentials;
   readonly keys: SigningKeys;
 }
@@ -36,7 +38,7 @@ const mapped = async <T>(work: () => Promise<T>): Promise<T> => {
 /** What other services ask the auth service. */
 export const serveBus = (
   bus: Pick<Bus, 'serve'>,
-  { applications, apiKeys, ended, keys }: BusPorts,
+  { applications, apiKeys, tokens, ended, keys }: BusPorts,
 ): readonly Registration[] => [
   bus.serve(Auth.method.getJwks, () => ({ json: JSON.stringify(keys.jwks) })),
   bus.serve(Auth.method.getApplication, ({ appKey }) =>
@@ -60,6 +62,16 @@ export const serveBus = (
         tenant,
         grants: grants.map(({ verb, object }) => ({ verb, object })),
         expiresAtMs: BigInt(expiresAtMs),
+      };
+    }),
+  ),
+  bus.serve(Auth.method.verifyPass, ({ pass }) =>
+    mapped(async () => {
+      const { subject, tenant, grants, tokenId, expiresAt } = await tokens.findByPass(pass);
+      return {
+        ...{ subject, tenant, tokenId },
+        grants: grants.map(({ verb, object }) => ({ verb, object })),
+        expiresAtMs: BigInt(expiresAt.getTime()),
       };
     }),
   ),

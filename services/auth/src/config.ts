@@ -30,7 +30,9 @@ export const authSettings = {
     .int()
     .min(1)
     .default(5)
-    .describe('Failed log-ins of a user name after which further ones must wait, longer each time.'),
+    .describe(
+      'Failed log-ins of a user name from one address after which further ones from there must wait, longer each time.',
+    ),
   WEIR_AUTH_LOGIN_FAILURES_PER_ADDRESS: z.coerce
     .number()
     .int()

@@ -9,6 +9,7 @@ import { MAX_PASSWORD_LENGTH } from './passwords.js';
 const bodySchema = z.object({
   username: z.string().trim().min(1).max(256),
   password: z.string().min(1).max(MAX_PASSWORD_LENGTH),
+  tenant: z.string().optional(),
 });
 
 /** In which zone `expire` is written. */

@@ -21,7 +21,7 @@ afterAll(async () => {
 
 beforeEach(async () => {
   await redis.flushall();
-  limits = new LoginLimits(redis, { failuresPerUser: 3, failuresPerAddress: 4 });
+  limits = new LoginLimits(redis, { failuresPerUser: 1_000, failuresPerAddress: 4 });
 });
 
 /** Lets a wait go by without waiting. */
@@ -31,74 +31,93 @@ const endWaits = async (): Promise<void> => {
 
 const waitOf = (admission: Admission): number => (admission.tag === 'waiting' ? admission.retryAfterMs : 0);
 
-describe('a user', () => {
+describe('a user name at an address', () => {
+  const FROM = '192.0.2.1';
+  const admit = (name = 'ada', from = FROM) => limits.admit(name, from);
+
+  beforeEach(() => {
+    limits = new LoginLimits(redis, { failuresPerUser: 3, failuresPerAddress: 1_000 });
+  });
+
   test('must wait after so many attempts, twice as long each time, a quarter of an hour at most', async () => {
-    for (let i = 0; i < 3; i++) expect(await limits.admitUser('ada')).toEqual({ tag: 'admitted' });
+    for (let i = 0; i < 3; i++) expect(await admit()).toEqual({ tag: 'admitted' });
     const waits: number[] = [];
     for (let i = 0; i < 12; i++) {
-      waits.push(Math.ceil(waitOf(await limits.admitUser('ada')) / 1000));
+      waits.push(Math.ceil(waitOf(await admit()) / 1000));
       await endWaits();
-      expect(await limits.admitUser('ada')).toEqual({ tag: 'admitted' });
+      expect(await admit()).toEqual({ tag: 'admitted' });
     }
     expect(waits).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
   });
 
   test('does not wait longer for asking while waiting', async () => {
-    for (let i = 0; i < 3; i++) await limits.admitUser('ada');
-    const first = waitOf(await limits.admitUser('ada'));
-    for (let i = 0; i < 20; i++) await limits.admitUser('ada');
-    expect(waitOf(await limits.admitUser('ada'))).toBeLessThanOrEqual(first);
+    for (let i = 0; i < 3; i++) await admit();
+    const first = waitOf(await admit());
+    for (let i = 0; i < 20; i++) await admit();
+    expect(waitOf(await admit())).toBeLessThanOrEqual(first);
   });
 
   test('starts afresh after a success', async () => {
-    await limits.admitUser('ada');
-    await limits.admitUser('ada');
-    await limits.succeeded('ada', '192.0.2.1');
-    for (let i = 0; i < 3; i++) expect(await limits.admitUser('ada')).toEqual({ tag: 'admitted' });
+    await admit();
+    await admit();
+    await limits.succeeded('ada', FROM);
+    for (let i = 0; i < 3; i++) expect(await admit()).toEqual({ tag: 'admitted' });
   });
 
-  test('does not make another wait', async () => {
-    for (let i = 0; i < 4; i++) await limits.admitUser('ada');
-    expect(await limits.admitUser('bob')).toEqual({ tag: 'admitted' });
+  test('makes neither another name nor another address wait', async () => {
+    for (let i = 0; i < 4; i++) await admit();
+    expect((await admit()).tag).toBe('waiting');
+    expect(await admit('bob')).toEqual({ tag: 'admitted' });
+    expect(await admit('ada', '192.0.2.2')).toEqual({ tag: 'admitted' });
   });
 
   test('gains nothing by many attempts at a time', async () => {
-    const admissions = await Promise.all(Array.from({ length: 50 }, () => limits.admitUser('ada')));
+    const admissions = await Promise.all(Array.from({ length: 50 }, () => admit()));
     expect(admissions.filter(({ tag }) => tag === 'admitted')).toHaveLength(3);
   });
 
-  test('is forgotten a quarter of an hour after the last attempt', async () => {
-    await limits.admitUser('ada');
-    const [key = ''] = await redis.keys('auth:login:*:count');
-    expect(await redis.pttl(key)).toBeGreaterThan(14 * 60_000);
-    expect(await redis.pttl(key)).toBeLessThanOrEqual(15 * 60_000);
+  test('has one attempt and not three when the name is guessed from many addresses, and always that one', async () => {
+    for (let i = 0; i < 40; i++) expect(await admit('ada', `198.51.100.${i}`)).toEqual({ tag: 'admitted' });
+    expect((await admit('ada', '198.51.100.39')).tag).toBe('waiting');
+    expect(await admit('ada', '203.0.113.1')).toEqual({ tag: 'admitted' });
+    expect(await admit('bob', '198.51.100.39')).toEqual({ tag: 'admitted' });
+  });
+
+  test('is forgotten a quarter of an hour after the last attempt, with everything that was counted', async () => {
+    for (let i = 0; i < 5; i++) await admit();
+    const keys = await redis.keys('*');
+    expect(keys).toHaveLength(4);
+    for (const key of keys) {
+      expect(await redis.pttl(key)).toBeGreaterThan(0);
+      expect(await redis.pttl(key)).toBeLessThanOrEqual(15 * 60_000);
+    }
   });
 });
 
 describe('an address', () => {
   test('gets back only the attempt that succeeded', async () => {
-    for (let i = 0; i < 3; i++) await limits.admitAddress('192.0.2.1');
+    for (let i = 0; i < 3; i++) await limits.admit('ada', '192.0.2.1');
     await limits.succeeded('mallory', '192.0.2.1');
-    await limits.admitAddress('192.0.2.1');
-    await limits.admitAddress('192.0.2.1');
-    expect((await limits.admitAddress('192.0.2.1')).tag).toBe('waiting');
+    await limits.admit('ada', '192.0.2.1');
+    await limits.admit('ada', '192.0.2.1');
+    expect((await limits.admit('ada', '192.0.2.1')).tag).toBe('waiting');
   });
 
   test('never waits while all its log-ins succeed', async () => {
     for (let i = 0; i < 20; i++) {
-      expect(await limits.admitAddress('192.0.2.1')).toEqual({ tag: 'admitted' });
+      expect(await limits.admit('ada', '192.0.2.1')).toEqual({ tag: 'admitted' });
       await limits.succeeded('ada', '192.0.2.1');
     }
   });
 
   test('is counted by all instances together', async () => {
-    const other = new LoginLimits(redis, { failuresPerUser: 3, failuresPerAddress: 4 });
+    const other = new LoginLimits(redis, { failuresPerUser: 1_000, failuresPerAddress: 4 });
     for (let i = 0; i < 2; i++) {
-      await limits.admitAddress('192.0.2.1');
-      await other.admitAddress('192.0.2.1');
+      await limits.admit('ada', '192.0.2.1');
+      await other.admit('ada', '192.0.2.1');
     }
-    expect((await limits.admitAddress('192.0.2.1')).tag).toBe('waiting');
-    expect((await other.admitAddress('192.0.2.1')).tag).toBe('waiting');
+    expect((await limits.admit('ada', '192.0.2.1')).tag).toBe('waiting');
+    expect((await other.admit('ada', '192.0.2.1')).tag).toBe('waiting');
   });
 
   test.each([
@@ -114,9 +133,9 @@ describe('an address', () => {
 
 test('without Redis nobody is let in, and nobody is told a lie', async () => {
   await server.kill();
-  await expect(limits.admitUser('ada')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
+  await expect(limits.admit('ada', '192.0.2.1')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
   await server.restart();
   await expect
-    .poll(() => limits.admitUser('ada').catch(() => undefined), { timeout: 5_000 })
+    .poll(() => limits.admit('ada', '192.0.2.1').catch(() => undefined), { timeout: 5_000 })
     .toEqual({ tag: 'admitted' });
 }, 20_000);

@@ -3,9 +3,11 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Redis } from 'ioredis';
 import ipaddr from 'ipaddr.js';
 
-/** Attempts that may fail before the next one has to wait. */
+/** Attempts of one address that may fail before its next one has to wait. */
 export interface LoginLimitOptions {
+  /** For one user name. */
   readonly failuresPerUser: number;
+  /** For all user names together. */
   readonly failuresPerAddress: number;
 }
 
@@ -15,6 +17,10 @@ export type Admission = { readonly tag: 'admitted' } | { readonly tag: 'waiting'
 const WINDOW_MS = 15 * 60_000;
 const FIRST_WAIT_MS = 2_000;
 const MAX_WAIT_MS = 15 * 60_000;
+/** A user name that fails so many times as often from all addresses together is being guessed from many of them. */
+const DISTRIBUTED_FACTOR = 10;
+/** Each of these then has one attempt before it must wait: whoever brings the right password needs no second one. */
+const FREE_WHEN_DISTRIBUTED = 1;
 
 /**
  * An attempt is counted before its password is looked at, so that many at a time gain nothing; a success takes its
@@ -32,6 +38,12 @@ if over >= 0 then
 end
 return 0`;
 
+/** KEYS: count. ARGV: window (ms). Returns how many there were in it. */
+const COUNT = `
+local count = redis.call('INCR', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return count`;
+
 /** KEYS: count, wait. Takes one attempt back, and with it the wait that it brought about. */
 const TAKE_BACK = `
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('DECR', KEYS[1]) <= 0 then redis.call('DEL', KEYS[1]) end
@@ -40,10 +52,12 @@ return 0`;
 
 type Keys = [count: string, wait: string];
 
-const keysOf = (kind: 'user' | 'address', name: string): Keys => {
+const keysOf = (kind: 'user' | 'address' | 'pair', name: string): Keys => {
   const digest = createHash('sha256').update(name).digest('base64url');
   return [`auth:login:{${kind}:${digest}}:count`, `auth:login:{${kind}:${digest}}:wait`];
 };
+
+const pairOf = (username: string, address: string): string => JSON.stringify([networkOf(address), username]);
 
 /** One household, one counter: an IPv6 subscriber has at least a /64. */
 export const networkOf = (address: string): string => {
@@ -52,25 +66,34 @@ export const networkOf = (address: string): string => {
   return parsed instanceof ipaddr.IPv4 ? parsed.toString() : parsed.parts.slice(0, 4).join(':');
 };
 
-/** Counts failed log-ins for all instances together. Every method throws UNAVAILABLE without Redis. */
+/**
+ * Slows guessing down, for all instances together. Who fails too often waits, and nobody else does: what is counted is an
+ * address, and a user name at an address. A name alone never makes anybody wait, or whoever knows it could lock its owner
+ * out. All that is kept is gone a quarter of an hour after the last attempt. Every method throws UNAVAILABLE without
+ * Redis.
+ */
 export class LoginLimits {
   constructor(
     private readonly redis: Pick<Redis, 'eval' | 'del'>,
     private readonly options: LoginLimitOptions,
   ) {}
 
-  admitUser(username: string): Promise<Admission> {
-    return this.#admit(keysOf('user', username), this.options.failuresPerUser);
+  async admit(username: string, address: string): Promise<Admission> {
+    const { failuresPerAddress, failuresPerUser } = this.options;
+    const fromAddress = await this.#admit(keysOf('address', networkOf(address)), failuresPerAddress);
+    if (fromAddress.tag === 'waiting') return fromAddress;
+    const [userCount] = keysOf('user', username);
+    const attempts = Number(await this.#ask(() => this.redis.eval(COUNT, 1, userCount, WINDOW_MS)));
+    const isDistributed = attempts > failuresPerUser * DISTRIBUTED_FACTOR;
+    const free = isDistributed ? FREE_WHEN_DISTRIBUTED : failuresPerUser;
+    return this.#admit(keysOf('pair', pairOf(username, address)), free);
   }
 
-  admitAddress(address: string): Promise<Admission> {
-    return this.#admit(keysOf('address', networkOf(address)), this.options.failuresPerAddress);
-  }
-
-  /** The user starts afresh; the address gets back this one attempt only, or an own account would clear the others. */
+  /** The pair starts afresh; the others get back this one attempt only, or an own account would clear the rest. */
   async succeeded(username: string, address: string): Promise<void> {
-    await this.#ask(() => this.redis.del(...keysOf('user', username)));
+    await this.#ask(() => this.redis.del(...keysOf('pair', pairOf(username, address))));
     await this.#ask(() => this.redis.eval(TAKE_BACK, 2, ...keysOf('address', networkOf(address))));
+    await this.#ask(() => this.redis.eval(TAKE_BACK, 2, ...keysOf('user', username)));
   }
 
   async #admit(keys: Keys, free: number): Promise<Admission> {

@@ -126,11 +126,21 @@ describe('a refused log-in', () => {
     expect(counts).toEqual({ lookUps: 1, verifications: 1 });
   });
 
-  test('does the same work for a user who must wait, even with the right password', async () => {
-    for (let i = 0; i < 5; i++) await login({ username: 'ada@example.org', password: 'wrong' });
-    const { counts, attempt } = countingLogin();
-    expect(await attempt({ username: 'ada@example.org', password: PASSWORD })).toEqual({ tag: 'refused' });
-    expect(counts).toEqual({ lookUps: 1, verifications: 1 });
+  test('does the same work however many tenants have a user of that name', async () => {
+    const { database, users } = instance.auth;
+    await database.tenant.createMany({ data: [{ name: 'second' }, { name: 'third' }] });
+    await users.create('second', 'eve', PASSWORD, []);
+    await users.create('third', 'eve', PASSWORD, []);
+    await users.create('third', 'zoe', PASSWORD, []);
+    try {
+      for (const username of ['nobody', 'zoe', 'eve']) {
+        const { counts, attempt } = countingLogin();
+        await attempt({ username, password: 'wrong' });
+        expect({ username, ...counts }).toEqual({ username, lookUps: 1, verifications: 3 });
+      }
+    } finally {
+      await database.tenant.deleteMany({ where: { name: { in: ['second', 'third'] } } });
+    }
   });
 });
 
@@ -141,10 +151,11 @@ const countingLogin = () => {
   const login = new Login({
     ...{ limits, tokens, tokenTtlS: 60 },
     users: {
-      findAccount: (name) => {
+      findAccounts: (name, tenant) => {
         counts.lookUps++;
-        return users.findAccount(name);
+        return users.findAccounts(name, tenant);
       },
+      getAccount: (userId) => users.getAccount(userId),
       replaceHash: (account, hash) => users.replaceHash(account, hash),
     },
     passwords: {
@@ -166,16 +177,31 @@ describe('limits', () => {
   const wrong = { username: 'ada@example.org', password: 'wrong' };
   const right = { username: 'ada@example.org', password: PASSWORD };
 
-  test('make a user wait on every instance, and say nothing of it', async () => {
-    for (let i = 0; i < 5; i++) await login(wrong, { from: `198.51.100.${i}` });
-    const options = { body: right, from: '198.51.100.9' };
+  test('make who guesses a password wait, at every instance, and tell him how long', async () => {
+    const from = '198.51.100.9';
+    for (let i = 0; i < 6; i++) await login(wrong, { from });
     for (const where of [instance, other]) {
-      const { status, json } = await where.request('POST', '/auth/', options);
-      expect([status, json]).toEqual([401, FORBIDDEN]);
+      const { status, json, headers } = await where.request('POST', '/auth/', { body: right, from });
+      expect([status, json.err.ec]).toEqual([429, 429]);
+      expect(Number(headers['retry-after'])).toBeGreaterThan(0);
     }
-    for (const key of await instance.context.redis.keys('auth:login:*:wait')) await instance.context.redis.del(key);
-    expect((await login(right)).status).toBe(200);
-    expect((await login(right)).status).toBe(200);
+    // Another user of that address doesn't wait.
+    expect((await login({ ...wrong, username: 'bob' }, { from })).status).toBe(401);
+  });
+
+  test('never lock a user out: the right password opens from everywhere else', async () => {
+    for (let i = 0; i < 200; i++) await instance.auth.limits.admit('ada@example.org', `203.0.113.${i}`);
+    for (let i = 0; i < 6; i++) await login(wrong, { from: '2001:db8:0:1::5' });
+    for (const from of ['198.51.100.20', '2001:db8:0:2::5', '::ffff:198.51.100.21'])
+      expect([from, (await login(right, { from })).status]).toEqual([from, 200]);
+    expect((await login(right, { from: '2001:db8:0:1::9' })).status).toBe(429);
+  });
+
+  test('count whom the gateway names first, whatever proxies stand between', async () => {
+    const through = (client: string) => `${client}, 10.1.2.3`;
+    for (let i = 0; i < 6; i++) await login(wrong, { from: through('198.51.100.9') });
+    expect((await login(right, { from: through('198.51.100.9') })).status).toBe(429);
+    expect((await login(right, { from: through('198.51.100.10') })).status).toBe(200);
   });
 
   test('make an address wait, whomever it names, and tell how long', async () => {
@@ -220,6 +246,36 @@ test.each(['GET', 'PUT', 'DELETE'] as const)('%s is refused in the envelope', as
     ret: null,
     ext: null,
     ebd: null,
+  });
+});
+
+describe('a user name that two tenants have', () => {
+  const OTHER_PASSWORD = 'another horse battery';
+  const tenantOf = (token: string) => decodeJwt(token)['tenant'];
+
+  beforeAll(async () => {
+    await instance.auth.database.tenant.create({ data: { name: 'second' } });
+    await instance.auth.users.create('second', 'ada@example.org', OTHER_PASSWORD, []);
+    for (const tenant of ['second', 'default']) await instance.auth.users.create(tenant, 'twin', PASSWORD, []);
+  });
+  afterAll(async () => {
+    await instance.auth.database.tenant.delete({ where: { name: 'second' } });
+  });
+
+  test.each([
+    [{ username: 'ada@example.org', password: PASSWORD }, 'default'],
+    [{ username: 'ada@example.org', password: OTHER_PASSWORD }, 'second'],
+    // The older one.
+    [{ username: 'twin', password: PASSWORD }, 'second'],
+    [{ username: 'twin', password: PASSWORD, tenant: 'default' }, 'default'],
+  ])('is told apart by its password, or by naming the tenant: %j', async (body, tenant) => {
+    const { status, json } = await login(body);
+    expect([status, tenantOf(json.ret.token)]).toEqual([200, tenant]);
+  });
+
+  test('opens nothing in a tenant that is named and not meant', async () => {
+    const { status, json } = await login({ username: 'ada@example.org', password: PASSWORD, tenant: 'second' });
+    expect([status, json]).toEqual([401, FORBIDDEN]);
   });
 });
 
@@ -273,10 +329,13 @@ describe('without its servers', () => {
 test('a hash of older parameters is replaced at the next log-in', async () => {
   await instance.auth.users.create('default', 'old', PASSWORD, []);
   const passwordHash = await hash(PASSWORD, { memoryCost: 8192, timeCost: 1 });
-  await instance.auth.database.user.update({ where: { username: 'old' }, data: { passwordHash } });
+  await instance.auth.database.user.update({
+    where: { tenantName_username: { tenantName: 'default', username: 'old' } },
+    data: { passwordHash },
+  });
   expect((await login({ username: 'old', password: PASSWORD })).status).toBe(200);
-  const account = await instance.auth.users.findAccount('old');
-  expect(account?.passwordHash).toMatch(/^\$argon2id\$v=19\$m=19456,/);
+  const { accounts } = await instance.auth.users.findAccounts('old', undefined);
+  expect(accounts[0]?.passwordHash).toMatch(/^\$argon2id\$v=19\$m=19456,/);
   expect((await login({ username: 'old', password: PASSWORD })).status).toBe(200);
 });
 
@@ -285,8 +344,7 @@ test('a user who is locked while logging in gets no token', async () => {
   const attempt = new Login({
     ...{ users, passwords, tokens, tokenTtlS: 60 },
     limits: {
-      admitUser: (name) => limits.admitUser(name),
-      admitAddress: (address) => limits.admitAddress(address),
+      admit: (name, address) => limits.admit(name, address),
       // Between the password's check and the token.
       succeeded: async () => void (await users.change('default', 'ada@example.org', { locked: true })),
     },
@@ -295,8 +353,8 @@ test('a user who is locked while logging in gets no token', async () => {
     expect(await attempt.attempt({ username: 'ada@example.org', password: PASSWORD, address: '::1' })).toEqual({
       tag: 'refused',
     });
-    const account = await users.findAccount('ada@example.org');
-    expect(await tokens.list('default', `user:${account?.userId}`, 10)).toEqual([]);
+    const { userId } = await users.get('default', 'ada@example.org');
+    expect(await tokens.list('default', `user:${userId}`, 10)).toEqual([]);
   } finally {
     await users.change('default', 'ada@example.org', { locked: false });
   }

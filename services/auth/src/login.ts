@@ -2,52 +2,69 @@ import { isDeepStrictEqual } from 'node:util';
 import type { LoginLimits } from './login-limits.js';
 import type { Passwords } from './passwords.js';
 import type { IssuedToken, Tokens } from './tokens.js';
-import { normalUsername, subjectOfUser, type UserAccount, type Users } from './users.js';
+import { normalUsername, subjectOfUser, type FoundAccounts, type UserAccount, type Users } from './users.js';
 
 export interface LoginAttempt {
   readonly username: string;
   readonly password: string;
+  /** Whose user is meant, where more than one tenant has one of that name. */
+  readonly tenant?: string | undefined;
   /** Where it comes from. */
   readonly address: string;
 }
 
 export type LoginOutcome =
   | ({ readonly tag: 'accepted'; readonly subject: string } & IssuedToken)
-  /** Unknown user, wrong password, locked user, a user who must wait: which of them is nobody's business. */
+  /** Unknown user, wrong password, locked user: which of them is nobody's business. */
   | { readonly tag: 'refused' }
-  /** Too many failures from this address, whoever was named. */
+  /** Too many failures from this address. */
   | { readonly tag: 'limited'; readonly retryAfterMs: number };
 
 export interface LoginPorts {
-  readonly users: Pick<Users, 'findAccount' | 'replaceHash'>;
+  readonly users: Pick<Users, 'findAccounts' | 'getAccount' | 'replaceHash'>;
   readonly passwords: Pick<Passwords, 'hash' | 'verify' | 'isCurrent'>;
-  readonly limits: Pick<LoginLimits, 'admitUser' | 'admitAddress' | 'succeeded'>;
+  readonly limits: Pick<LoginLimits, 'admit' | 'succeeded'>;
   readonly tokens: Pick<Tokens, 'issue' | 'revoke'>;
   readonly tokenTtlS: number;
 }
+
+/** So many passwords are verified at least, where there are so many tenants: time doesn't tell in how many a name is. */
+const MAX_EQUAL_WORK = 4;
 
 /** Turns a password into a token. */
 export class Login {
   constructor(private readonly ports: LoginPorts) {}
 
   /** Throws UNAVAILABLE when attempts can't be counted. */
-  async attempt({ username, password, address }: LoginAttempt): Promise<LoginOutcome> {
+  async attempt({ username, password, tenant, address }: LoginAttempt): Promise<LoginOutcome> {
     const { limits, passwords, users } = this.ports;
     const name = normalUsername(username);
-    const fromAddress = await limits.admitAddress(address);
-    if (fromAddress.tag === 'waiting') return { tag: 'limited', retryAfterMs: fromAddress.retryAfterMs };
-    const forUser = await limits.admitUser(name);
+    const admission = await limits.admit(name, address);
+    if (admission.tag === 'waiting') return { tag: 'limited', retryAfterMs: admission.retryAfterMs };
 
-    // From here on every refusal has done the same work: one look-up and one verification.
-    const account = await users.findAccount(name);
-    const matches = await passwords.verify(account?.passwordHash, password);
-    if (account === undefined || !matches || account.locked || forUser.tag === 'waiting') return { tag: 'refused' };
+    // From here on every refusal has done the same work: one look-up, and as many verifications.
+    const found = await users.findAccounts(name, tenant);
+    const account = await this.#holder(found, password);
+    if (account === undefined) return { tag: 'refused' };
 
     await limits.succeeded(name, address);
     if (!passwords.isCurrent(account.passwordHash)) {
       await users.replaceHash(account, await passwords.hash(password));
     }
     return this.#issue(account);
+  }
+
+  /** The oldest account that has the password and isn't locked. */
+  async #holder({ accounts, mostPossible }: FoundAccounts, password: string): Promise<UserAccount | undefined> {
+    const { passwords } = this.ports;
+    const rounds = Math.max(accounts.length, Math.min(mostPossible, MAX_EQUAL_WORK), 1);
+    let holder: UserAccount | undefined;
+    for (let i = 0; i < rounds; i++) {
+      const account = accounts[i];
+      const matches = await passwords.verify(account?.passwordHash, password);
+      if (matches && account !== undefined && !account.locked) holder ??= account;
+    }
+    return holder;
   }
 
   async #issue(account: UserAccount): Promise<LoginOutcome> {
@@ -60,7 +77,7 @@ export class Login {
       issuer: 'login',
     });
     // Locked, changed or removed meanwhile, when this token couldn't be seen yet: then it must not stay.
-    const now = await this.ports.users.findAccount(account.username);
+    const now = await this.ports.users.getAccount(account.userId);
     if (now !== undefined && !now.locked && isDeepStrictEqual(now.grants, account.grants)) {
       return { tag: 'accepted', subject, ...issued };
     }

@@ -1,12 +1,15 @@
 import { grantsOfRole, MAX_PATTERN_LENGTH, objectPattern, ROLES, VERBS, type Grant } from '@weir/access';
 import { z } from 'zod';
+import { APP_KEY_PATTERN } from './applications.js';
 import { MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH } from './passwords.js';
 
 const MAX_GRANTS = 100;
 const DEFAULT_LIST_LIMIT = 100;
 const MAX_LIST_LIMIT = 1000;
+/** A hundred years. A key that shall live longer has no end. */
+const MAX_KEY_TTL_S = 100 * 366 * 24 * 60 * 60;
 
-const appKey = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, '1 to 128 of A-Z, a-z, 0-9, ".", "_" and "-"');
+const appKey = z.string().regex(APP_KEY_PATTERN, '1 to 128 of A-Z, a-z, 0-9, ".", "_" and "-"');
 const username = z.string().trim().min(1).max(256);
 const password = z.string().min(MIN_PASSWORD_LENGTH).max(MAX_PASSWORD_LENGTH);
 const label = z.string().trim().min(1).max(100);
@@ -42,7 +45,11 @@ export const userChangeBody = z.strictObject({
   locked: z.boolean().optional(),
   ...rights,
 });
-export const newKeyBody = z.strictObject({ label, ...rights, ttlS: z.number().int().min(60).optional() });
+export const newKeyBody = z.strictObject({
+  label,
+  ...rights,
+  ttlS: z.number().int().min(60).max(MAX_KEY_TTL_S).optional(),
+});
 export const newTokenBody = z.strictObject({ subject, ...rights, ttlS: z.number().int().min(1) });
 export const revokeBody = z.strictObject({ tokenId: z.string().min(1).max(128).optional() }).optional();
 export const listQuery = z.object({

@@ -1,5 +1,6 @@
 import { Access, credentialRefMessage, grant, grantsOfRole, type CredentialRef, type Grant } from '@weir/access';
 import { Bus } from '@weir/bus';
+import { asWeirError } from '@weir/platform/database';
 import { ApplicationPolicy, Auth, AuthEvents, ErrorCode } from '@weir/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { AuthInstance, startSurroundings, type Surroundings } from './testing/auth-instance.js';
@@ -197,15 +198,35 @@ describe('applications', () => {
     await expect.poll(() => changes.filter((appKey) => appKey === 'robots')).toHaveLength(4);
   });
 
-  test('have keys that only one tenant can have', async () => {
-    await as(keys.operator).post('/auth/applications', { appKey: 'taken', policy: 'token' });
-    const { status, json } = await as(keys.stranger).post('/auth/applications', { appKey: 'taken', policy: 'open' });
-    expect([status, json.error]).toEqual([
+  test('have keys that are their tenant’s own: nobody learns of another’s', async () => {
+    const make = (key: string, policy: string) => as(key).post('/auth/applications', { appKey: 'doors', policy });
+    const found = async (appKey: string) => {
+      const { tenant, policy } = await client.call(Auth.method.getApplication, { appKey });
+      return [tenant, policy];
+    };
+    expect((await make(keys.operator, 'token')).status).toBe(201);
+    expect(await make(keys.stranger, 'open')).toMatchObject({ status: 201, json: { tenant: 'umbrella' } });
+    const again = await make(keys.operator, 'token');
+    expect([again.status, again.json.error]).toEqual([
       409,
-      { code: 'ALREADY_EXISTS', message: 'The appKey is taken', fields: { appKey: 'taken' } },
+      { code: 'ALREADY_EXISTS', message: 'The appKey is taken', fields: { appKey: 'doors' } },
     ]);
-    await as(keys.operator).delete('/auth/applications/taken');
+    // A client that names no tenant means the older one.
+    expect(await found('doors')).toEqual(['acme', ApplicationPolicy.TOKEN]);
+    expect(await found('acme/doors')).toEqual(['acme', ApplicationPolicy.TOKEN]);
+    expect(await found('umbrella/doors')).toEqual(['umbrella', ApplicationPolicy.OPEN]);
+    expect((await as(keys.stranger).delete('/auth/applications/doors')).status).toBe(204);
+    expect(await found('doors')).toEqual(['acme', ApplicationPolicy.TOKEN]);
+    expect(await codeOf(found('umbrella/doors'))).toBe(ErrorCode.NOT_FOUND);
+    await as(keys.operator).delete('/auth/applications/doors');
   });
+
+  test.each(['a\0b', '\0', 'a/b/c', '/', 'acme/', 'ACME/doors', '', 'a b', '\ud83d'])(
+    'are not found by %j, which names none',
+    async (appKey) => {
+      expect(await codeOf(client.call(Auth.method.getApplication, { appKey }))).toBe(ErrorCode.NOT_FOUND);
+    },
+  );
 
   test.each([
     [{ policy: 'open' }, 'appKey'],
@@ -223,7 +244,57 @@ describe('applications', () => {
   });
 });
 
+describe('what can not be stored', () => {
+  const user = { username: 'x', password: PASSWORD };
+  test.each([
+    ['POST', '/auth/users', { ...user, username: 'a\0b' }],
+    ['POST', '/auth/users', { ...user, grants: [{ verb: 'play', object: 'a\0' }] }],
+    ['POST', '/auth/users', { ...user, grants: [{ verb: 'play', object: '\ud83d' }] }],
+    ['PUT', '/auth/users/a%00b', { locked: true }],
+    ['DELETE', '/auth/users/a%00b', undefined],
+    ['POST', '/auth/keys', { label: 'a\0b' }],
+    ['POST', '/auth/keys', { label: 'x', ttlS: 9e15 }],
+    ['POST', '/auth/keys', { label: 'x', ttlS: 8.64e12 }],
+    ['POST', '/auth/keys', { label: 'x', ttlS: 1e300 }],
+    ['DELETE', '/auth/keys/%00', undefined],
+    ['POST', '/auth/tokens', { subject: 'a\0b', ttlS: 60 }],
+    ['POST', '/auth/tokens', { subject: 'x', ttlS: 9e15 }],
+    ['GET', '/auth/tokens?subject=%00', undefined],
+    ['GET', '/auth/tokens?limit=9e15', undefined],
+    ['POST', '/auth/revoke', { tokenId: '\0' }],
+    ['POST', '/auth/applications', { appKey: 'x', policy: 'hook', hookUrl: 'http://a/\0' }],
+    [
+      'POST',
+      '/auth/applications',
+      { appKey: 'x', policy: 'hook', hookUrl: 'http://a/', hookSecret: `${'\0'.repeat(20)}` },
+    ],
+    ['PUT', '/auth/applications/%00', { policy: 'open' }],
+  ] as const)('is refused with 400: %s %s %j', async (method, url, body) => {
+    const { status, json } = await instance.request(method, url, { as: keys.operator, body });
+    expect([status, json.error.code]).toEqual([400, 'INVALID']);
+  });
+
+  test('is INVALID even where nobody looked before', async () => {
+    const { users, apiKeys } = instance.auth;
+    const error = async (work: Promise<unknown>) =>
+      codeOf(work.catch((cause: unknown) => Promise.reject(asWeirError(cause))));
+    expect(await error(users.create('acme', 'a\0b', PASSWORD, []))).toBe(ErrorCode.INVALID);
+    expect(await error(users.create('acme', 'x', PASSWORD, [grant('play', '\0')]))).toBe(ErrorCode.INVALID);
+    expect(await error(apiKeys.create({ tenant: 'acme', label: 'a\0', grants: [] }))).toBe(ErrorCode.INVALID);
+  });
+});
+
 describe('users', () => {
+  test('have names that are their tenant’s own: nobody learns of another’s', async () => {
+    const body = { username: 'shared', password: PASSWORD };
+    for (const key of [keys.operator, keys.stranger]) {
+      expect((await as(key).post('/auth/users', body)).status).toBe(201);
+      expect((await as(key).post('/auth/users', body)).status).toBe(409);
+    }
+    for (const key of [keys.operator, keys.stranger])
+      expect((await as(key).delete('/auth/users/shared')).status).toBe(204);
+  });
+
   test('are made with a role, listed without a hash, and removed', async () => {
     const operator = as(keys.operator);
     const made = await operator.post('/auth/users', { username: ' Ada ', password: PASSWORD, role: 'viewer' });
@@ -407,6 +478,34 @@ describe('tokens', () => {
       grants,
       credential: { kind: 'token', tokenId, expiresAtMs: Date.parse(expiresAt) },
     });
+  });
+
+  test('have a pass, short and as good as they are, until they are revoked', async () => {
+    const { token, pass, tokenId } = await mint();
+    expect(pass).toMatch(/^weirp_[\w-]{32}$/);
+    // Who hasn't seen the token asks for it.
+    const elsewhere = new Access({ bus: client, redis: instance.context.redis, log: { warn: () => undefined } });
+    const holder = await elsewhere.authenticate(pass);
+    expect(holder).toEqual(await access.authenticate(token));
+    expect(await access.authenticate(`Bearer ${pass}`)).toEqual(holder);
+    const stored = await instance.auth.database.token.findUnique({ where: { id: tokenId } });
+    expect(JSON.stringify(stored)).not.toContain(pass);
+    await as(keys.operator).post('/auth/revoke', { tokenId });
+    const later = new Access({ bus: client, redis: instance.context.redis, log: { warn: () => undefined } });
+    for (const one of [access, elsewhere, later])
+      expect(await codeOf(one.authenticate(pass))).toBe(ErrorCode.UNAUTHENTICATED);
+  });
+
+  test('tell their pass to their holder, also those from before there were any', async () => {
+    const { token, pass, tokenId, expiresAt } = await mint();
+    await instance.auth.database.token.update({ where: { id: tokenId }, data: { passHash: null } });
+    for (const credential of [token, pass]) {
+      const told = await as(credential).post('/auth/passes', undefined);
+      expect([told.status, told.json]).toEqual([201, { pass, expiresAt }]);
+    }
+    expect((await instance.auth.tokens.findByPass(pass)).tokenId).toBe(tokenId);
+    expect((await as(keys.operator).post('/auth/passes', undefined)).status).toBe(400);
+    expect((await as(`weirp_${'x'.repeat(32)}`).post('/auth/passes', undefined)).status).toBe(401);
   });
 
   test('are listed while they are valid', async () => {

@@ -1,5 +1,14 @@
-import { Body, Controller, Get, Header, HttpCode, Inject, Post, Query } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
+import { Body, Controller, Get, Header, HttpCode, Inject, Post, Query, Req } from '@nestjs/common';
+import {
+  Authenticated,
+  credentialOf,
+  CurrentPrincipal,
+  parsed,
+  PASS_PATTERN,
+  passOf,
+  type CredentialCarrier,
+  type Principal,
+} from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { grantsIn, listQuery, newTokenBody, revokeBody } from './operator-body.js';
 import { demandAdministration, demandCovered } from './rights.js';
@@ -40,14 +49,26 @@ export class TokensController {
     const grants = grantsIn(rights) ?? [];
     demandCovered(principal, grants);
     this.#demandLife(principal, ttlS);
-    const { token, tokenId, expiresAtMs } = await this.tokens.issue({
+    const { token, pass, tokenId, expiresAtMs } = await this.tokens.issue({
       subject,
       tenant: principal.tenant,
       grants,
       ttlS,
       issuer: issuerOf(principal),
     });
-    return { token, tokenId, expiresAt: new Date(expiresAtMs) };
+    return { token, pass, tokenId, expiresAt: new Date(expiresAtMs) };
+  }
+
+  /** The pass of the token that the request was made with: short enough for the password in a player's URL. */
+  @Post('passes')
+  @Header('cache-control', 'no-store')
+  async pass(@CurrentPrincipal() { credential }: Principal, @Req() request: CredentialCarrier) {
+    const shown = credentialOf(request, ['header']);
+    if (credential.kind !== 'token' || shown === undefined)
+      throw new WeirError(ErrorCode.INVALID, 'An API key has no pass, for it is short: use the key itself');
+    const pass = PASS_PATTERN.test(shown) ? shown : passOf(shown);
+    await this.tokens.keepPass(credential.tokenId, pass);
+    return { pass, expiresAt: new Date(credential.expiresAtMs) };
   }
 
   /** Without a tokenId: the token that the request was made with. Everybody may give back his own. */

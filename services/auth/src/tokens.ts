@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { revocationKey, TOKEN_AUDIENCE, TOKEN_ISSUER, type Grant } from '@weir/access';
+import { passDigest, passOf, revocationKey, TOKEN_AUDIENCE, TOKEN_ISSUER, type Grant } from '@weir/access';
 import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import type { Bus } from '@weir/bus';
 import type { Redis } from 'ioredis';
@@ -20,6 +20,8 @@ export interface TokenRequest {
 
 export interface IssuedToken {
   readonly token: string;
+  /** Short, and as good as the token. */
+  readonly pass: string;
   readonly tokenId: string;
   readonly expiresAtMs: number;
 }
@@ -72,9 +74,11 @@ export class Tokens {
       exp,
       grants: writeGrants(grants),
     });
+    const pass = passOf(token);
     await this.ports.database.token.create({
       data: {
         id: tokenId,
+        passHash: passDigest(pass),
         tenantName: tenant,
         subject,
         issuer,
@@ -83,7 +87,21 @@ export class Tokens {
         expiresAt: new Date(exp * 1000),
       },
     });
-    return { token, tokenId, expiresAtMs: exp * 1000 };
+    return { token, pass, tokenId, expiresAtMs: exp * 1000 };
+  }
+
+  /** For a token that was issued before there were passes. */
+  async keepPass(tokenId: string, pass: string): Promise<void> {
+    const where = { id: tokenId, passHash: null };
+    await this.ports.database.token.updateMany({ where, data: { passHash: passDigest(pass) } });
+  }
+
+  /** The valid token that the pass stands for. Throws UNAUTHENTICATED. */
+  async findByPass(pass: string): Promise<TokenRecord & { readonly tenant: string }> {
+    const row = await this.ports.database.token.findUnique({ where: { passHash: passDigest(pass) } });
+    if (row === null || row.revokedAt !== null || row.expiresAt <= new Date())
+      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The pass is not valid');
+    return { ...recordOf(row), tenant: row.tenantName };
   }
 
   async find(tenant: string, tokenId: string): Promise<TokenRecord | undefined> {

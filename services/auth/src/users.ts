@@ -23,6 +23,12 @@ export interface UserAccount {
   readonly locked: boolean;
 }
 
+export interface FoundAccounts {
+  readonly accounts: readonly UserAccount[];
+  /** How many there could be. */
+  readonly mostPossible: number;
+}
+
 export interface UserChange {
   readonly password?: string | undefined;
   readonly grants?: readonly Grant[] | undefined;
@@ -42,6 +48,12 @@ const recordOf = (row: User): UserRecord => ({
   createdAt: row.createdAt,
 });
 
+const accountOf = (row: User): UserAccount => ({
+  ...recordOf(row),
+  tenant: row.tenantName,
+  passwordHash: row.passwordHash,
+});
+
 export interface UserPorts {
   readonly database: Database;
   readonly passwords: Passwords;
@@ -52,7 +64,7 @@ export interface UserPorts {
 export class Users {
   constructor(private readonly ports: UserPorts) {}
 
-  /** Throws ALREADY_EXISTS, also when the name is in use in another tenant. */
+  /** Throws ALREADY_EXISTS. */
   async create(tenant: string, username: string, password: string, grants: readonly Grant[]): Promise<UserRecord> {
     const passwordHash = await this.ports.passwords.hash(password);
     try {
@@ -66,10 +78,19 @@ export class Users {
     }
   }
 
-  /** Of any tenant. The username is a normal one. */
-  async findAccount(username: string): Promise<UserAccount | undefined> {
-    const row = await this.ports.database.user.findUnique({ where: { username } });
-    return row === null ? undefined : { ...recordOf(row), tenant: row.tenantName, passwordHash: row.passwordHash };
+  /** Who may be meant by a normal username: one of the tenant, or one of each where none is named, oldest first. */
+  async findAccounts(username: string, tenant: string | undefined): Promise<FoundAccounts> {
+    const rows = this.ports.database.user.findMany({
+      where: { username, ...(tenant !== undefined && { tenantName: tenant }) },
+      orderBy: { createdAt: 'asc' },
+    });
+    const [found, tenants] = await this.ports.database.$transaction([rows, this.ports.database.tenant.count()]);
+    return { accounts: found.map(accountOf), mostPossible: tenant === undefined ? tenants : 1 };
+  }
+
+  async getAccount(userId: string): Promise<UserAccount | undefined> {
+    const row = await this.ports.database.user.findUnique({ where: { id: userId } });
+    return row === null ? undefined : accountOf(row);
   }
 
   /** Unless the password has been changed meanwhile. */

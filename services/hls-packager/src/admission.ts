@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { credentialOf, permits, type Access, type CredentialCarrier, type Principal } from '@weir/access';
+import {
+  API_KEY_PATTERN,
+  credentialOf,
+  PASS_PATTERN,
+  passOf,
+  permits,
+  type Access,
+  type CredentialCarrier,
+  type Principal,
+} from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 
 /** A credential that was just found valid isn't looked into again: low-latency players come ten times a second. */
@@ -19,6 +28,10 @@ interface Cached {
   readonly untilMs: number;
 }
 
+/** What stands for the credential in addresses. A token and its pass are one viewer's. */
+const shortFormOf = (credential: string): string =>
+  API_KEY_PATTERN.test(credential) || PASS_PATTERN.test(credential) ? credential : passOf(credential);
+
 /** Who may watch. */
 export class Admission {
   readonly #cached = new Map<string, Cached>();
@@ -31,10 +44,11 @@ export class Admission {
     if (credential === undefined) {
       throw new WeirError(ErrorCode.UNAUTHENTICATED, 'A token is needed: Authorization: Bearer, or ?token=');
     }
-    const digest = createHash('sha256').update(credential).digest('base64');
+    const short = shortFormOf(credential);
+    const digest = createHash('sha256').update(short).digest('base64');
     const principal = await this.#principal(digest, credential);
     const isQuery = credentialOf(request, ['header']) === undefined && credentialOf(request, ['query']) === credential;
-    return { principal, digest, query: isQuery ? `token=${encodeURIComponent(credential)}` : undefined };
+    return { principal, digest, query: isQuery ? `token=${encodeURIComponent(short)}` : undefined };
   }
 
   #principal(digest: string, credential: string): Promise<Principal> {
