@@ -42,6 +42,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const lines: string[] = [];
   const [httpPort = 0, rtspPort = 0] = await freePorts(2);
   const otlp = await startOtlpSink();
+  const site = await startSite();
   const platform = await startPlatform({
     dataDir,
     env: {
@@ -59,7 +60,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     },
     log: (line) => lines.push(line),
   });
-  const site = await startSite();
   const control = await startControl(platform);
   const { user, operator, robots } = credentials.parse(platform.credentials);
   project.provide('platform', {

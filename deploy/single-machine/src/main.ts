@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { relative } from 'node:path';
 import { startPlatform, type Platform } from './platform.js';
-import { StartError } from './settings.js';
+import { LOOPBACK, StartError } from './settings.js';
 
 /**
  * A Ctrl-C reaches this process twice, from the terminal and from npm. Only one that comes later than this is a
@@ -60,9 +60,17 @@ function banner({ httpUrl, credentials, credentialsPath, dataDir, settings }: Pl
     password      ${credentials.user.password}
                   (and more in ${relative(process.cwd(), credentialsPath)})
     logs          ${folder}/logs
+    ${reachableFrom(settings)}
 
   Ctrl-C stops everything.
 `;
+}
+
+/** Who can connect, so that nobody looks for it in vain or is surprised by it. */
+function reachableFrom({ WEIR_HTTP_HOST: host, WEIR_ANNOUNCED_ADDRESS: announced }: Platform['settings']): string {
+  if (host !== LOOPBACK) return `listens on    ${host}: other machines can connect`;
+  const hint = announced === LOOPBACK ? '' : `\n                  although media is announced at ${announced}`;
+  return `listens on    ${host}: this machine alone; WEIR_HTTP_HOST=0.0.0.0 opens it${hint}`;
 }
 
 /** npm that is killed takes nobody along: when it is gone, so should we be. */

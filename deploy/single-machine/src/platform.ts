@@ -13,7 +13,14 @@ import { postgresServer } from './postgres.js';
 import { ProcessRecord } from './process-record.js';
 import { redisServer } from './redis.js';
 import { ensureServerPasswords, ensureSigningKey } from './secrets.js';
-import { credentialFiles, robotProcess, serviceProcess, SERVICES_IN_STOP_ORDER, type ServiceName } from './services.js';
+import {
+  credentialFiles,
+  localHost,
+  robotProcess,
+  serviceProcess,
+  SERVICES_IN_STOP_ORDER,
+  type ServiceName,
+} from './services.js';
 import { parseSingleMachineSettings, StartError, type SingleMachineSettings } from './settings.js';
 import { SupervisedProcess, type ProcessEnd } from './supervised-process.js';
 
@@ -125,7 +132,7 @@ class Supervisor {
     private readonly options: PlatformOptions,
   ) {
     this.#record = new ProcessRecord(join(dataDir, 'processes.json'), options.log);
-    this.#httpUrl = `http://127.0.0.1:${settings.WEIR_HTTP_PORT}`;
+    this.#httpUrl = `http://${localHost(settings)}:${settings.WEIR_HTTP_PORT}`;
   }
 
   async start(): Promise<void> {

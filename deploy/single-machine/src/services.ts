@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ProcessDefinition } from './supervised-process.js';
-import type { SingleMachineSettings } from './settings.js';
+import { LOOPBACK, type SingleMachineSettings } from './settings.js';
 
 /** In the order in which they stop: what clients are connected to first, what the others need last. */
 export const SERVICES_IN_STOP_ORDER = [
@@ -77,11 +77,14 @@ function commonEnvironment(name: ServiceName, { env, urls, ports, dataDir }: Ser
   };
 }
 
-function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: ServicesOptions): NodeJS.ProcessEnv {
+function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: ServicesOptions): NodeJS.ProcessEnv {
   const upstream = (service: ServiceName) => `http://127.0.0.1:${ports[service]}`;
   switch (name) {
     case 'gateway':
       return {
+        WEIR_HTTP_HOST: settings.WEIR_HTTP_HOST,
+        WEIR_CORS_ORIGINS: env['WEIR_CORS_ORIGINS'] || 'local',
+        WEIR_ALLOWED_HOSTS: env['WEIR_ALLOWED_HOSTS'] || ['local', ...ownNames(settings, env)].join(','),
         WEIR_HTTP_PORT: String(settings.WEIR_HTTP_PORT),
         WEIR_HTTPS_PORT: String(settings.WEIR_HTTPS_PORT),
         WEIR_UPSTREAM_AUTH: upstream('auth'),
@@ -98,7 +101,10 @@ function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: Service
     case 'media':
       return {
         WEIR_MEDIA_PORT: String(settings.WEIR_MEDIA_PORT),
+        WEIR_RTSP_HOST: env['WEIR_RTSP_HOST'] || settings.WEIR_HTTP_HOST,
         WEIR_RTSP_PORT: String(settings.WEIR_RTSP_PORT),
+        // Media is received where it is announced.
+        ...(settings.WEIR_ANNOUNCED_ADDRESS === LOOPBACK && { WEIR_MEDIA_HOST: env['WEIR_MEDIA_HOST'] || LOOPBACK }),
         WEIR_ANNOUNCED_ADDRESS: settings.WEIR_ANNOUNCED_ADDRESS,
       };
     case 'robot-channel':
@@ -112,6 +118,18 @@ function ownEnvironment(name: ServiceName, { settings, ports, dataDir }: Service
   }
 }
 
+/** The names by which the settings tell clients to reach this machine. */
+const ownNames = ({ WEIR_ANNOUNCED_ADDRESS: announced }: SingleMachineSettings, env: NodeJS.ProcessEnv): string[] => [
+  ...announced.split(',').map((address) => address.trim()),
+  ...(URL.canParse(env['WEIR_PUBLIC_URL'] ?? '') ? [new URL(env['WEIR_PUBLIC_URL'] ?? '').hostname] : []),
+];
+
+/** Where this machine itself reaches the HTTP port. */
+export const localHost = ({ WEIR_HTTP_HOST: host }: SingleMachineSettings): string => {
+  if (host === '0.0.0.0' || host === '::') return LOOPBACK;
+  return host.includes(':') ? `[${host}]` : host;
+};
+
 /** A simulated robot of the demo tenant: a client like any other, with ffmpeg for a camera. */
 export const robotProcess = (
   robotId: string,
@@ -122,7 +140,7 @@ export const robotProcess = (
     process.execPath,
     join(checkout, 'deploy/robot-simulator/dist/main.js'),
     ...['--id', robotId, '--credentials', credentialFiles(dataDir).credentials],
-    ...['--url', `ws://127.0.0.1:${settings.WEIR_HTTP_PORT}/channel/robot`],
+    ...['--url', `ws://${localHost(settings)}:${settings.WEIR_HTTP_PORT}/channel/robot`],
   ],
   cwd: checkout,
   env,

@@ -3,6 +3,7 @@ import { parseSingleMachineSettings } from './settings.js';
 
 it('has a default for everything', () => {
   expect(parseSingleMachineSettings({ WEIR_HTTP_PORT: '' })).toEqual({
+    WEIR_HTTP_HOST: '127.0.0.1',
     WEIR_HTTP_PORT: 8_080,
     WEIR_HTTPS_PORT: 8_443,
     WEIR_RTSP_PORT: 8_554,

@@ -2,8 +2,16 @@ import { z } from 'zod';
 
 const port = (defaultPort: number) => z.coerce.number().int().min(1).max(65_535).default(defaultPort);
 
+export const LOOPBACK = '127.0.0.1';
+
 /** The settings of the single machine. The services read their own from the same environment. */
 export const singleMachineSettings = {
+  WEIR_HTTP_HOST: z
+    .string()
+    .default(LOOPBACK)
+    .describe(
+      'Address on which HTTP, WebSocket and RTSP are received: this machine alone; 0.0.0.0 opens it to others.',
+    ),
   WEIR_HTTP_PORT: port(8_080).describe('HTTP and WebSocket of everything.'),
   WEIR_HTTPS_PORT: port(8_443).describe('The same over TLS, when WEIR_TLS_CERT and WEIR_TLS_KEY are given.'),
   WEIR_TLS_CERT: z.string().optional().describe('File with the TLS certificate and its chain (PEM).'),
@@ -12,7 +20,7 @@ export const singleMachineSettings = {
   WEIR_MEDIA_PORT: port(40_000).describe('Media over UDP and TCP; media worker i uses this port + i.'),
   WEIR_ANNOUNCED_ADDRESS: z
     .string()
-    .default('127.0.0.1')
+    .default(LOOPBACK)
     .describe('The addresses at which clients reach the media ports, best first, with commas between.'),
   WEIR_DEMO_ROBOTS: z
     .enum(['0', '1'])

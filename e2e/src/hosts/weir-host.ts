@@ -220,6 +220,7 @@ export class WeirHost implements LinkEnd {
         // As under `npm start`, it ends with the process that has started it.
         npm_lifecycle_event: 'start',
         WEIR_DATA_DIR: dataDir,
+        WEIR_HTTP_HOST: '0.0.0.0',
         WEIR_HTTP_PORT: String(HTTP_PORT),
         WEIR_ANNOUNCED_ADDRESS: address,
         WEIR_MEDIA_WORKERS: '1',

@@ -9,6 +9,7 @@ import {
   type SettingsShape,
 } from '@weir/platform';
 import { z } from 'zod';
+import { AllowedSites } from './allowed-sites.js';
 import { TrustedProxies } from './client-address.js';
 import type { CompatPorts, PublicPorts } from './listening-ports.js';
 import type { RateClass, ServiceName } from './routes.js';
@@ -33,7 +34,10 @@ export const gatewaySettings = {
   WEIR_TLS_KEY: z.string().optional().describe("PEM file with the certificate's private key."),
   WEIR_COMPAT_PORTS: flagSetting().describe('Listen also on the ports that WCS documents name.'),
   WEIR_CORS_ORIGINS: listSetting(['*']).describe(
-    'Web origins whose pages may call the REST interfaces. `*`: all, without credentials; a list: those, with credentials.',
+    "Web origins whose pages may call the REST interfaces and open WebSockets, beside the gateway's own. `*`: all, without credentials; `local`: this machine's; others by name, as `https://app.example.com`. `npm start` sets `local`.",
+  ),
+  WEIR_ALLOWED_HOSTS: listSetting(['*']).describe(
+    "Names that the gateway may be addressed by. `*`: all; `local`: IP addresses and this machine's own names, so that no web site can let a name of its own stand for it. `npm start` sets `local`.",
   ),
   WEIR_TRUSTED_PROXIES: listSetting().describe(
     'Addresses or CIDR ranges of proxies in front of the gateway, whose X-Forwarded-* headers are believed.',
@@ -87,8 +91,7 @@ export interface EdgeConfig {
   ports: PublicPorts;
   compatPorts: CompatPorts;
   tls: TlsFiles | undefined;
-  /** `*`, or the origins that are allowed. */
-  corsOrigins: '*' | readonly string[];
+  sites: AllowedSites;
   trustedProxies: TrustedProxies;
   headersTimeoutMs: number;
   requestTimeoutMs: number;
@@ -124,7 +127,7 @@ export function edgeConfig(settings: GatewaySettings): EdgeConfig {
     ports: { http: settings.WEIR_HTTP_PORT, https: settings.WEIR_HTTPS_PORT },
     compatPorts: settings.WEIR_COMPAT_PORTS ? 'on' : 'off',
     tls: tlsFiles(settings),
-    corsOrigins: settings.WEIR_CORS_ORIGINS.includes('*') ? '*' : settings.WEIR_CORS_ORIGINS,
+    sites: new AllowedSites({ origins: settings.WEIR_CORS_ORIGINS, hosts: settings.WEIR_ALLOWED_HOSTS }),
     trustedProxies: trustedProxies(settings.WEIR_TRUSTED_PROXIES),
     headersTimeoutMs: Math.min(settings.WEIR_HEADERS_TIMEOUT_MS, settings.WEIR_REQUEST_TIMEOUT_MS),
     requestTimeoutMs: settings.WEIR_REQUEST_TIMEOUT_MS,

@@ -51,7 +51,7 @@ export class Edge {
     });
     this.bodies = new RequestBodies({ perAddressBytes: config.bodyBytesPerAddress, totalBytes: config.bodyBytes });
     this.slowReaders = new SlowReaders({ timeoutMs: config.answerTimeoutMs, nowMs });
-    this.health = new HealthReports({ upstreams: this.upstreams, nowMs });
+    this.health = new HealthReports({ upstreams: this.upstreams, log, nowMs });
     this.counters = new RateCounters({
       redis,
       nowMs,
@@ -61,6 +61,7 @@ export class Edge {
       upstreams: this.upstreams,
       counters: this.counters,
       telemetry,
+      sites: config.sites,
       trustedProxies: config.trustedProxies,
       handshakeTimeoutMs: config.handshakeTimeoutMs,
       socketsPerAddress: config.socketsPerAddress,
@@ -102,7 +103,7 @@ export class Edge {
       requestTimeoutMs: config.requestTimeoutMs,
       log,
       trustedProxies: config.trustedProxies,
-      corsOrigins: config.corsOrigins,
+      sites: config.sites,
       requestsPerAddress: config.requestsPerAddress,
       perMinute: config.perMinute,
       isDraining: () => this.draining,

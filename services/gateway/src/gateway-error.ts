@@ -1,10 +1,12 @@
 /** Everything that the gateway itself answers with when a request can't be served, and its HTTP status. */
 export const errorStatuses = {
   BAD_REQUEST: 400,
+  ORIGIN_NOT_ALLOWED: 403,
   NOT_FOUND: 404,
   SERVICE_NOT_CONFIGURED: 404,
   REQUEST_TIMEOUT: 408,
   BODY_TOO_LARGE: 413,
+  HOST_NOT_ALLOWED: 421,
   RATE_LIMITED: 429,
   TOO_MANY_SOCKETS: 429,
   HEADERS_TOO_LARGE: 431,

@@ -66,9 +66,30 @@ describe('/healthz', () => {
         auth: { status: 'unavailable', reason: 'redis: no connection; database' },
         'wcs-signalling': { status: 'unavailable', reason: 'answers 500' },
         media: { status: 'unavailable', reason: 'no answer within 1500 ms' },
-        recording: { status: 'unavailable', reason: 'connect ECONNREFUSED 127.0.0.1:9' },
+        recording: { status: 'unavailable', reason: "recording can't be reached" },
       },
     });
+  });
+
+  it('tells nobody where the servers within are, and the log why a service is not healthy', async () => {
+    const reasons = {
+      nats: 'connect ECONNREFUSED 10.1.2.3:4222',
+      redis: 'getaddrinfo ENOTFOUND redis-master',
+      database: "Can't reach database server at db.internal:5432",
+      disk: '/var/lib/weir is full',
+    };
+    const checks = Object.fromEntries(
+      Object.entries(reasons).map(([name, reason]) => [name, { status: 'unavailable', reason }]),
+    );
+    const auth = await reporting(503, { status: 'unavailable', checks });
+    const { url, log } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
+    for (const _time of [1, 2]) {
+      const { services } = (await (await fetch(`${url}/healthz`)).json()) as { services: Record<string, unknown> };
+      expect(services['auth']).toEqual({ status: 'unavailable', reason: 'nats; redis; database; disk' });
+    }
+    const lines = log.filter(({ message }) => message === 'service is not healthy');
+    expect(lines).toHaveLength(1);
+    for (const reason of Object.values(reasons)) expect(JSON.stringify(lines[0]?.fields)).toContain(reason);
   });
 
   it('asks the services at most once a second, however many ask', async () => {
@@ -79,15 +100,16 @@ describe('/healthz', () => {
         response.end('{}');
       },
     });
+    const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
     const upstreams = new Upstreams({
       urls: new Map([['auth', new URL(auth.url)]]),
       timeoutMs: 1_000,
       connectTimeoutMs: 1_000,
       maxInFlight: 10,
-      log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+      log,
     });
     let nowMs = 0;
-    const reports = new HealthReports({ upstreams, nowMs: () => nowMs });
+    const reports = new HealthReports({ upstreams, log, nowMs: () => nowMs });
     await Promise.all([reports.report(), reports.report()]);
     nowMs = 999;
     await reports.report();

@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import type { EdgeLog } from './edge-log.js';
+import { upstreamError } from './gateway-error.js';
 import type { ServiceName } from './routes.js';
-import { reasonOf, type Upstreams } from './upstreams.js';
+import type { Upstreams } from './upstreams.js';
 
 const ANSWER_TIMEOUT_MS = 1_500;
 const CACHE_MS = 1_000;
+const MAX_LOGGED_LENGTH = 2_000;
 
 export type ServiceHealth = { status: 'ok' } | { status: 'unavailable'; reason: string };
 
@@ -16,12 +19,18 @@ const ownReport = z.object({
   checks: z.record(z.string(), z.object({ status: z.string(), reason: z.string().optional() })),
 });
 
-/** The health of the whole installation: the gateway's own and every configured service's, asked at most once a second. */
+/**
+ * The health of the whole installation: the gateway's own and every configured service's, asked at most once a second.
+ * Anybody may read it, so whatever may name a server within is for the log alone.
+ */
 export class HealthReports {
   private cached: { report: Promise<HealthReport>; askedAtMs: number } | undefined;
   private draining = false;
 
-  constructor(private readonly ports: { upstreams: Upstreams; nowMs: () => number }) {}
+  /** What services said last of their failed checks, so that each is logged once. */
+  private readonly said = new Map<ServiceName, string>();
+
+  constructor(private readonly ports: { upstreams: Upstreams; log: EdgeLog; nowMs: () => number }) {}
 
   drain(): void {
     this.draining = true;
@@ -59,19 +68,29 @@ export class HealthReports {
       });
       const text = await response.body.text();
       upstreams.answered(service);
-      return response.statusCode === 200
-        ? { status: 'ok' }
-        : { status: 'unavailable', reason: reasonIn(text) ?? `answers ${response.statusCode}` };
+      if (response.statusCode === 200) {
+        this.said.delete(service);
+        return { status: 'ok' };
+      }
+      this.logOnce(service, text);
+      return { status: 'unavailable', reason: failedChecksIn(text) ?? `answers ${response.statusCode}` };
     } catch (error) {
       upstreams.failed(service, error);
       const timedOut = error instanceof Error && error.name === 'TimeoutError';
-      return { status: 'unavailable', reason: timedOut ? `no answer within ${ANSWER_TIMEOUT_MS} ms` : reasonOf(error) };
+      const reason = timedOut ? `no answer within ${ANSWER_TIMEOUT_MS} ms` : upstreamError(service, error).message;
+      return { status: 'unavailable', reason };
     }
+  }
+
+  private logOnce(service: ServiceName, report: string): void {
+    if (this.said.get(service) === report) return;
+    this.said.set(service, report);
+    this.ports.log.warn({ upstream: service, report: report.slice(0, MAX_LOGGED_LENGTH) }, 'service is not healthy');
   }
 }
 
 /** The failed checks of a service's own report, or undefined when that isn't what it sent. */
-function reasonIn(text: string): string | undefined {
+function failedChecksIn(text: string): string | undefined {
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -84,5 +103,9 @@ function reasonIn(text: string): string | undefined {
   const failed = Object.entries(report.data.checks).filter(([, check]) => check.status !== 'ok');
   return failed.length === 0
     ? undefined
-    : failed.map(([name, { reason }]) => (reason === undefined ? name : `${name}: ${reason}`)).join('; ');
+    : failed.map(([name, { reason }]) => (isTellable(reason) ? `${name}: ${reason}` : name)).join('; ');
 }
+
+/** Plain words: no address, no path, no error of the system, whose text has one. */
+const isTellable = (reason: string | undefined): reason is string =>
+  reason !== undefined && /^[A-Za-z0-9 ,;'_-]+$/.test(reason) && !/\bE[A-Z]{3,}\b/.test(reason);

@@ -2,6 +2,7 @@ import fastifyCors from '@fastify/cors';
 import fastifyRateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { AddressCounts } from './address-counts.js';
+import type { AllowedSites } from './allowed-sites.js';
 import { originOf, rateKey, type Origin, type TrustedProxies } from './client-address.js';
 import type { EdgeLog } from './edge-log.js';
 import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
@@ -17,6 +18,7 @@ import type { SlowReaders } from './slow-readers.js';
 const MINUTE_MS = 60_000;
 const PREFLIGHT_MAX_AGE_S = 600;
 const CLIENT_WENT_AWAY = 499;
+const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 export interface HttpEdgePorts extends ProxyPorts {
   counters: RateCounters;
@@ -25,7 +27,7 @@ export interface HttpEdgePorts extends ProxyPorts {
   slowReaders: SlowReaders;
   log: EdgeLog;
   trustedProxies: TrustedProxies;
-  corsOrigins: '*' | readonly string[];
+  sites: AllowedSites;
   /** At a time; 0 is no limit. */
   requestsPerAddress: number;
   perMinute: Readonly<Record<RateClass, number>>;
@@ -68,7 +70,7 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
     await servePage(scope);
   });
   await app.register(async (scope) => {
-    await allowOrigins(scope, ports.corsOrigins);
+    await allowOrigins(scope, ports.sites);
     for (const route of routes)
       await scope.register(async (routeScope) => {
         limitClass(routeScope, route.rate, ports);
@@ -82,7 +84,7 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
 
 function traceRequests(
   app: FastifyInstance,
-  { telemetry, slowReaders, trustedProxies, requestsPerAddress, isDraining }: HttpEdgePorts,
+  { telemetry, slowReaders, sites, trustedProxies, requestsPerAddress, isDraining }: HttpEdgePorts,
 ): void {
   const requestsOf = new AddressCounts();
   app.addHook('onRequest', async (request, reply) => {
@@ -106,6 +108,7 @@ function traceRequests(
     }
     end.signal.addEventListener('abort', () => requestsOf.release(key), { once: true });
     // Before anything reads the body.
+    sites.checkHost(origin.host);
     if (request.is404) throw new GatewayError('NOT_FOUND', 'there is nothing at this path');
   });
 }
@@ -151,17 +154,22 @@ function limitClass(scope: FastifyInstance, rate: RateClass, { perMinute }: Http
 }
 
 /**
- * CORS of the REST interfaces. They are opened by a key or token in a header, which no browser adds by itself, so that
- * every origin may call them (as WCS's own REST interface lets it); credentials go with named origins only.
+ * CORS of the REST interfaces. They are opened by a key or token in a header, which no browser adds by itself; credentials
+ * go with origins that were named only. What a page of another site sends without asking first isn't taken either.
  */
-async function allowOrigins(scope: FastifyInstance, origins: '*' | readonly string[]): Promise<void> {
+async function allowOrigins(scope: FastifyInstance, sites: AllowedSites): Promise<void> {
   await scope.register(fastifyCors, {
-    origin: origins === '*' ? '*' : [...origins],
-    credentials: origins !== '*',
+    origin: sites.areAll
+      ? '*'
+      : (origin, answer) => answer(null, sites.allows({ origin, host: undefined }) && origin !== undefined),
+    credentials: !sites.areAll,
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     exposedHeaders: ['X-Request-Id', 'Retry-After'],
     maxAge: PREFLIGHT_MAX_AGE_S,
     strictPreflight: false,
+  });
+  scope.addHook('onRequest', async ({ method, headers, edge }) => {
+    if (!SAFE_METHODS.has(method)) sites.checkOrigin({ origin: headers.origin, host: edge.origin.host });
   });
 }
 

@@ -10,6 +10,7 @@ import { request as httpsRequest } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, TLSSocket } from 'node:tls';
 import { AddressCounts } from './address-counts.js';
+import type { AllowedSites } from './allowed-sites.js';
 import { originOf, rateKey, type Origin, type TrustedProxies } from './client-address.js';
 import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
 import { connectionTokens, headersForClient, headersForService } from './forwarded-headers.js';
@@ -29,6 +30,7 @@ export interface UpgradePorts {
   upstreams: Upstreams;
   counters: RateCounters;
   telemetry: EdgeTelemetry;
+  sites: AllowedSites;
   trustedProxies: TrustedProxies;
   handshakeTimeoutMs: number;
   socketsPerAddress: number;
@@ -96,6 +98,8 @@ export class Upgrades {
     const { request, client, origin, trace } = handshake;
     if (this.draining) throw new GatewayError('DRAINING', 'the gateway is stopping', { retryAfterS: 1 });
     checkHandshake(request);
+    this.ports.sites.checkHost(origin.host);
+    this.ports.sites.checkOrigin({ origin: request.headers.origin, host: origin.host });
     const { service, route } = destination(request.url ?? '/');
     trace.route(route, service);
     const url = this.ports.upstreams.url(service);
@@ -146,7 +150,7 @@ export class Upgrades {
       this.ports.upstreams.answered(service);
       relayRefusal(handshake, response);
     });
-    toService.once('error', (error) => {
+    toService.on('error', (error) => {
       settled();
       if (client.destroyed) return handshake.trace.end(499);
       this.ports.upstreams.failed(service, error);

@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { localHost, serviceProcess, SERVICES_IN_STOP_ORDER, type ServiceName } from './services.js';
+import { parseSingleMachineSettings } from './settings.js';
+
+const environmentOf = (name: ServiceName, env: Record<string, string> = {}) =>
+  serviceProcess(name, {
+    checkout: '/weir',
+    dataDir: '/data',
+    settings: parseSingleMachineSettings(env),
+    env,
+    urls: { nats: '', redis: '', database: '' },
+    ports: Object.fromEntries(SERVICES_IN_STOP_ORDER.map((each) => [each, 1])) as Record<ServiceName, number>,
+  }).env ?? {};
+
+describe('the single machine', () => {
+  it('serves nobody but itself, and no page of another site, unless told otherwise', () => {
+    expect(environmentOf('gateway')).toMatchObject({
+      WEIR_HTTP_HOST: '127.0.0.1',
+      WEIR_CORS_ORIGINS: 'local',
+      WEIR_ALLOWED_HOSTS: 'local,127.0.0.1',
+    });
+    expect(environmentOf('media')).toMatchObject({ WEIR_RTSP_HOST: '127.0.0.1', WEIR_MEDIA_HOST: '127.0.0.1' });
+  });
+
+  it('opens HTTP and RTSP by one setting, and is reached by the names that it tells', () => {
+    const env = {
+      WEIR_HTTP_HOST: '0.0.0.0',
+      WEIR_ANNOUNCED_ADDRESS: '192.0.2.7, cam.example',
+      WEIR_PUBLIC_URL: 'https://video.example/x',
+      WEIR_CORS_ORIGINS: 'https://app.example',
+    };
+    expect(environmentOf('gateway', env)).toMatchObject({
+      WEIR_HTTP_HOST: '0.0.0.0',
+      WEIR_CORS_ORIGINS: 'https://app.example',
+      WEIR_ALLOWED_HOSTS: 'local,192.0.2.7,cam.example,video.example',
+    });
+    const media = environmentOf('media', env);
+    expect(media).toMatchObject({ WEIR_RTSP_HOST: '0.0.0.0', WEIR_ANNOUNCED_ADDRESS: '192.0.2.7, cam.example' });
+    expect(media).not.toHaveProperty('WEIR_MEDIA_HOST');
+    expect(environmentOf('media', { ...env, WEIR_RTSP_HOST: '192.0.2.7' })).toMatchObject({
+      WEIR_RTSP_HOST: '192.0.2.7',
+    });
+  });
+
+  it.each([
+    ['127.0.0.1', '127.0.0.1'],
+    ['0.0.0.0', '127.0.0.1'],
+    ['::', '127.0.0.1'],
+    ['::1', '[::1]'],
+    ['192.0.2.7', '192.0.2.7'],
+  ])('that listens on %s reaches itself at %s', (host, own) => {
+    expect(localHost(parseSingleMachineSettings({ WEIR_HTTP_HOST: host }))).toBe(own);
+  });
+});
