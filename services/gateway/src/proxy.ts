@@ -71,7 +71,11 @@ async function forward(
   upstreams.answered(service);
   // When the client goes away its answer breaks off; the framework looks after the stream only while it sends it.
   answer.body.on('error', () => undefined);
-  return reply.code(answer.statusCode).headers(headersForClient(answer.headers)).send(answer.body);
+  const answered = headersForClient(answer.headers);
+  // What an answer depends on is told by both: the origin here, other things there.
+  const vary = [reply.getHeader('vary'), answered.vary].filter((names) => names !== undefined).join(', ');
+  if (vary !== '') answered.vary = vary;
+  return reply.code(answer.statusCode).headers(answered).send(answer.body);
 }
 
 /** @throws GatewayError for a path that leads out of the service's own */

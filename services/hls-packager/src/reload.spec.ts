@@ -124,3 +124,20 @@ describe('the answers', () => {
     expect(beyond.headers.get('content-range')).toBe(`bytes */${whole.length}`);
   });
 });
+
+describe('compression', () => {
+  const encodingOf = async (path: string, accepted: string) =>
+    (await player.get(path, { headers: { 'accept-encoding': accepted } })).headers.get('content-encoding');
+
+  it('is for playlists, when the client takes it, and never for media', async () => {
+    const { text, parts } = await playlist();
+    const compressed = await player.get('/videos/s/media.m3u8', { headers: { 'accept-encoding': 'gzip' } });
+    expect(compressed.headers.get('content-encoding')).toBe('gzip');
+    expect(compressed.headers.get('vary')).toContain('accept-encoding');
+    expect(Number(compressed.headers.get('content-length'))).toBeLessThan(text.length / 2);
+    expect(await compressed.text()).toMatch(/^#EXTM3U\n/);
+    expect(await encodingOf('/videos/s/index.m3u8', 'br, gzip')).toBe('gzip');
+    expect(await encodingOf('/videos/s/media.m3u8', 'identity')).toBeNull();
+    expect(await encodingOf(`/videos/s/${parts[0] ?? ''}`, 'gzip')).toBeNull();
+  });
+});

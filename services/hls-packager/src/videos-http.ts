@@ -1,6 +1,7 @@
 import { Controller, Get, Inject, NotFoundException, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { byteRange } from './byte-range.js';
+import { GzippedTexts, takesGzip } from './gzipped-texts.js';
 import { HlsMetrics, type ServedKind } from './metrics.js';
 import { parseVideoPath, type VideoFile } from './video-path.js';
 import { Videos, type Viewer } from './videos.js';
@@ -26,6 +27,8 @@ export function viewerOf(request: FastifyRequest, reply: FastifyReply): Viewer {
 /** Playlists and what they lead to. */
 @Controller('videos')
 export class VideosController {
+  readonly #gzipped = new GzippedTexts();
+
   constructor(
     @Inject(Videos) private readonly videos: Videos,
     @Inject(HlsMetrics) private readonly metrics: HlsMetrics,
@@ -39,9 +42,9 @@ export class VideosController {
     const viewer = viewerOf(request, reply);
     switch (file.kind) {
       case 'index':
-        return this.#sendPlaylist(reply, await this.videos.index(viewer, target));
+        return this.#sendPlaylist(request, reply, await this.videos.index(viewer, target));
       case 'media':
-        return this.#sendPlaylist(reply, await this.videos.media(viewer, target));
+        return this.#sendPlaylist(request, reply, await this.videos.media(viewer, target));
       case 'init':
       case 'segment':
       case 'part': {
@@ -54,10 +57,15 @@ export class VideosController {
     }
   }
 
-  async #sendPlaylist(reply: FastifyReply, text: string): Promise<void> {
-    this.metrics.served('playlist', text.length);
+  async #sendPlaylist(request: FastifyRequest, reply: FastifyReply, text: string): Promise<void> {
     // They hold tickets, and are for the one who has asked.
-    await reply.header('cache-control', 'private, no-cache').type(PLAYLIST_TYPE).send(text);
+    reply.header('cache-control', 'private, no-cache').header('vary', 'accept-encoding').type(PLAYLIST_TYPE);
+    const accepted = request.headers['accept-encoding'];
+    const isGzipped = takesGzip(Array.isArray(accepted) ? accepted.join() : accepted);
+    const body = isGzipped ? await this.#gzipped.of(text) : text;
+    if (isGzipped) reply.header('content-encoding', 'gzip');
+    this.metrics.served('playlist', body.length);
+    await reply.send(body);
   }
 
   async #sendBytes(request: FastifyRequest, reply: FastifyReply, file: VideoFile, bytes: Uint8Array): Promise<void> {
