@@ -59,7 +59,8 @@ export function originOf(request: IncomingMessage, trusted: TrustedProxies): Ori
   const peer = peerAddress(request.socket);
   const direct = request.socket instanceof TLSSocket ? 'https' : 'http';
   const { headers } = request;
-  if (!trusted.includes(peer)) return { address: peer, forwardedFor: peer, proto: direct, host: sane(headers.host) };
+  if (!trusted.includes(peer))
+    return { address: peer, forwardedFor: peer, proto: direct, host: sane(authorityOf(headers)) };
 
   const chain = [peer];
   for (const entry of list(headers, 'x-forwarded-for').reverse()) {
@@ -73,7 +74,7 @@ export function originOf(request: IncomingMessage, trusted: TrustedProxies): Ori
     address: chain[0] ?? peer,
     forwardedFor: chain.join(', '),
     proto: proto === 'http' || proto === 'https' ? proto : direct,
-    host: sane(list(headers, 'x-forwarded-host').at(-1)) ?? sane(headers.host),
+    host: sane(list(headers, 'x-forwarded-host').at(-1)) ?? sane(authorityOf(headers)),
   };
 }
 
@@ -84,6 +85,12 @@ export function rateKey(address: string): string {
   if (!(parsed instanceof ipaddr.IPv6)) return parsed.toString();
   return `${new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0]).toString()}/64`;
 }
+
+/** In HTTP/2 a pseudo-header says it. */
+const authorityOf = (headers: IncomingHttpHeaders): string | undefined => {
+  const authority = headers[':authority'];
+  return typeof authority === 'string' ? authority : headers.host;
+};
 
 const sane = (host: string | undefined): string | undefined =>
   host !== undefined && HOST.test(host) ? host : undefined;

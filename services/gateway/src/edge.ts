@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { ConnectionBook } from './connection-book.js';
 import type { EdgeConfig } from './config.js';
@@ -118,7 +119,8 @@ export class Edge {
       connectionsPerAddress: connectionsPerAddress(config),
       trustedProxies: config.trustedProxies,
       book: this.book,
-      onRequest: (request, response) => app.routing(request, response),
+      // The framework takes requests of both versions alike.
+      onRequest: (request, response) => app.routing(request as IncomingMessage, response as ServerResponse),
       onUpgrade: (server, request, socket, head) => this.upgrades.handle(server, request, socket, head),
     });
     const opened = await listeners.listen();

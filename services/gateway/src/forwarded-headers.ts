@@ -24,7 +24,9 @@ export function headersForService(
 ): IncomingHttpHeaders {
   const named = connectionTokens(headers.connection);
   const kept = Object.entries(headers).filter(
-    ([name]) => !HOP_BY_HOP.has(name) && !FORWARDING_HEADERS.has(name) && !named.has(name),
+    ([name]) =>
+      // HTTP/2 has pseudo-headers among them.
+      !name.startsWith(':') && !HOP_BY_HOP.has(name) && !FORWARDING_HEADERS.has(name) && !named.has(name),
   );
   return {
     ...Object.fromEntries(kept),

@@ -99,11 +99,12 @@ function traceRequests(
     });
     slowReaders.watch(reply.raw);
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
-    if (isDraining()) reply.header('connection', 'close');
+    const endConnection = () => request.raw.httpVersionMajor === 1 && reply.header('connection', 'close');
+    if (isDraining()) endConnection();
     const key = rateKey(origin.address);
     if (!requestsOf.take(key, requestsPerAddress)) {
       // Whatever else has been sent on this connection, in advance of the answers, goes with it.
-      reply.header('connection', 'close');
+      endConnection();
       throw new GatewayError('RATE_LIMITED', 'too many requests of this address at a time', { retryAfterS: 1 });
     }
     end.signal.addEventListener('abort', () => requestsOf.release(key), { once: true });
@@ -181,7 +182,7 @@ function answerError(log: EdgeLog, error: unknown, request: FastifyRequest, repl
   }
   const answer = asGatewayError(error);
   // What is left of a body that was refused isn't waited for.
-  if (!request.raw.complete) reply.header('connection', 'close');
+  if (!request.raw.complete && request.raw.httpVersionMajor === 1) reply.header('connection', 'close');
   if (answer.code === 'INTERNAL') log.error({ err: error, requestId: request.id }, 'request failed in the gateway');
   if (answer.retryAfterS !== undefined) reply.header('retry-after', answer.retryAfterS);
   void reply

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
 import { Agent, request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -123,6 +124,53 @@ describe('TLS', () => {
     expect(await echoed).toBe('over TLS');
     expect(wcs.sockets[0]?.handshake.headers['x-forwarded-proto']).toBe('https');
     socket.terminate();
+  });
+
+  it('speaks HTTP/2 with clients that can, many requests on one connection, and ends it when it drains', async () => {
+    await install('first');
+    const wcs = await startService();
+    const { listeners, edge } = await startEdge({ ...files(), WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
+    const port = listeners.find(({ scheme }) => scheme === 'https')?.port ?? 0;
+    const session = connectHttp2(`https://localhost:${port}`, { rejectUnauthorized: false });
+    session.on('error', () => undefined);
+    const ask = (headers: Record<string, string>, body = '') =>
+      new Promise<{ status: number; text: string }>((resolve, reject) => {
+        const stream = session.request(headers, { endStream: body === '' });
+        let [status, text] = [0, ''];
+        stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+        stream.on('response', (answer) => (status = answer[':status'] ?? 0));
+        stream.on('end', () => resolve({ status, text })).on('error', reject);
+        if (body !== '') stream.end(body);
+      });
+    const path = '/rest-api/stream/find_all?x=1';
+    const answers = await Promise.all([
+      ask({ ':path': '/' }),
+      ask({ ':path': path, 'x-forwarded-for': '203.0.113.9' }),
+      ask({ ':path': path, ':method': 'POST', 'content-type': 'application/json' }, '{"a":1}'),
+      ask({ ':path': path, ':method': 'DELETE' }),
+      ask({ ':path': '/nothing/here' }),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 404]);
+    expect(answers[0]?.text).toContain('<html');
+    expect(JSON.parse(answers[2]?.text ?? '')).toMatchObject({
+      method: 'POST',
+      url: path,
+      body: '{"a":1}',
+      headers: {
+        'x-forwarded-proto': 'https',
+        'x-forwarded-host': `localhost:${port}`,
+        'x-forwarded-for': '127.0.0.1',
+      },
+    });
+
+    const half = session.request({ ':path': path, ':method': 'POST', 'content-length': '100' });
+    half.on('error', () => undefined);
+    half.write('{');
+    half.close(8);
+    expect((await ask({ ':path': path })).status).toBe(200);
+    expect(wcs.requests).toHaveLength(4);
+    await edge.drain();
+    await waitFor(() => session.closed);
   });
 
   it('takes a renewed certificate without a restart, and keeps the old one while the new is broken', async () => {

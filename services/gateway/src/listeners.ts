@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto';
+import {
+  createServer as createHttp2Server,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
 import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { AddressCounts } from './address-counts.js';
 import { peerAddress, rateKey, type TrustedProxies } from './client-address.js';
 import type { ConnectionBook } from './connection-book.js';
@@ -13,6 +21,7 @@ const MAX_HEADER_BYTES = 16 * 1024;
 /** Longer than the 60 s after which usual load balancers drop an idle connection, so that they are the ones to close. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 const IDLE_SWEEP_MS = 100;
+const MAX_STREAMS_PER_CONNECTION = 100;
 
 export interface ListenerPorts {
   host: string;
@@ -24,7 +33,7 @@ export interface ListenerPorts {
   connectionsPerAddress: number;
   trustedProxies: TrustedProxies;
   book: ConnectionBook;
-  onRequest: (request: IncomingMessage, response: ServerResponse) => void;
+  onRequest: (request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse) => void;
   onUpgrade: (server: Server, request: IncomingMessage, socket: Socket, head: Buffer) => void;
 }
 
@@ -36,10 +45,13 @@ export interface OpenListener extends ListeningPort {
 /** The public ports; all of them serve the same. */
 export class Listeners {
   private readonly servers: { entry: ListeningPort; server: Server }[];
+  private readonly http2: Http2Server;
+  private readonly sessions = new Set<ServerHttp2Session>();
   private readonly connectionsOf = new AddressCounts();
   private readonly counted = new WeakSet<Socket>();
 
   constructor(private readonly options: ListenerPorts) {
+    this.http2 = this.http2Server();
     this.servers = options.ports.map((entry) => ({ entry, server: this.serverFor(entry) }));
   }
 
@@ -61,6 +73,7 @@ export class Listeners {
   /** Accepts nothing more; resolves when the last connection has ended. */
   async drain(): Promise<void> {
     const closed = Promise.all(this.servers.map(({ server }) => closing(server)));
+    for (const session of this.sessions) session.close();
     // A connection that was busy when the server closed is idle afterwards; one never used counts as busy for Node.
     const sweep = setInterval(() => {
       this.options.book.closeUnused();
@@ -74,6 +87,7 @@ export class Listeners {
   async close(): Promise<void> {
     const closed = this.servers.map(({ server }) => closing(server));
     for (const { server } of this.servers) server.closeAllConnections();
+    for (const session of this.sessions) session.destroy();
     await Promise.all(closed);
   }
 
@@ -90,13 +104,48 @@ export class Listeners {
     if (scheme === 'https' && certificate === undefined) throw new Error('a TLS port needs a certificate');
     const server: Server =
       scheme === 'https'
-        ? createTlsServer({ ...options, ...certificate, minVersion: 'TLSv1.2' })
+        ? createTlsServer({ ...options, ...certificate, minVersion: 'TLSv1.2', ALPNProtocols: ['h2', 'http/1.1'] })
         : createServer(options);
+    if (scheme === 'https') this.handOverHttp2(server);
     server.on('connection', (socket: Socket) => this.count(socket));
     server.on(scheme === 'https' ? 'secureConnection' : 'connection', (socket: Socket) => book.enter(socket));
     server.on('request', onRequest);
     server.on('upgrade', (request, socket: Socket, head) => onUpgrade(server, request, socket, head));
     server.on('clientError', answerBrokenRequest);
+    return server;
+  }
+
+  /**
+   * Clients agree on the protocol in the TLS handshake. A server of HTTP/1.1 stays the one that listens: WebSockets need
+   * it, and its limits of time are for every connection that isn't HTTP/2.
+   */
+  private handOverHttp2(server: Server): void {
+    const takers = server.listeners('secureConnection');
+    server.removeAllListeners('secureConnection');
+    server.on('secureConnection', (socket: TLSSocket) => {
+      if (socket.alpnProtocol === 'h2') this.http2.emit('connection', socket);
+      else for (const take of takers) Reflect.apply(take, server, [socket]);
+    });
+  }
+
+  private http2Server(): Http2Server {
+    const server = createHttp2Server({
+      settings: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION },
+      maxHeaderListPairs: 100,
+    });
+    server.on('session', (session) => {
+      this.sessions.add(session);
+      session.setTimeout(KEEP_ALIVE_TIMEOUT_MS, () => session.close());
+      session.on('error', () => session.destroy());
+      session.once('close', () => this.sessions.delete(session));
+    });
+    // What a client breaks is its own stream's or session's affair.
+    server.on('sessionError', () => undefined);
+    server.on('request', (request, response) => {
+      request.on('error', () => undefined);
+      response.on('error', () => undefined);
+      this.options.onRequest(request, response);
+    });
     return server;
   }
 

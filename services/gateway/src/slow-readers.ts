@@ -34,5 +34,6 @@ export class SlowReaders {
   }
 }
 
+/** HTTP/2's answers don't say whether they are full, but how much they hold. */
 const waitsForClient = (answer: ServerResponse): boolean =>
-  answer.writableNeedDrain || (answer.writableEnded && !answer.writableFinished);
+  (answer.writableNeedDrain ?? answer.writableLength > 0) || (answer.writableEnded && !answer.writableFinished);
