@@ -28,7 +28,6 @@ let robot: TestRobot;
 let browser: Browser;
 let short: CodedVideo;
 const pushers = new Map<string, RtspPusher>();
-const pages = new Map<string, Page>();
 
 const playlistOf = (camera: string) => `${httpUrl}/videos/${ROBOT.id}/${camera}/index.m3u8`;
 
@@ -46,7 +45,6 @@ const promises = (text: string) => /PART-HOLD-BACK=[\d.]+\n#EXT-X-PART-INF:PART-
 async function watch(camera: string): Promise<Page> {
   const page = await openPage(await browser.newContext(), siteUrl);
   await playByHls(page, siteUrl, playlistOf(camera), token);
-  pages.set(camera, page);
   return page;
 }
 
