@@ -7,6 +7,7 @@ import type { StreamRegistry } from './registry.js';
 import { measureIntervalMs, PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
 import { takeSnapshot } from './snapshot.js';
 import { Stream, type StreamListener, type StreamSource } from './stream.js';
+import { Transcoders } from './transcoder.js';
 import type { MediaWorker, WorkerPool } from './worker-pool.js';
 
 /** What `StreamChanged` and the liveness of other nodes are to the core. */
@@ -29,6 +30,7 @@ export interface MediaCoreOptions {
   log: Logger;
   maxSessions: number;
   ffmpegBin: string;
+  maxTranscodes: number;
 }
 
 /** How long a name that is taken may take to come free before its new publisher is refused. */
@@ -50,7 +52,10 @@ export class MediaCore {
   private lastMeasureMs = 0;
   private draining = false;
 
+  readonly transcoders: Transcoders;
+
   constructor(private readonly options: MediaCoreOptions) {
+    this.transcoders = new Transcoders(options);
     options.workers.onDied((worker) => this.onWorkerDied(worker));
     this.ticker = setInterval(() => this.tick(), TICK_MS);
   }

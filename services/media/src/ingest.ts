@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { CodecsSchema, EndReason, type StreamInfo } from '@weir/contracts';
-import { SourceClock } from '@weir/frames';
+import { aacConfigBytes, decodableCodec, parseAacConfig, SourceClock } from '@weir/frames';
 import { encodingNameOf, type SdpTrack } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import { NativeTrack } from './native-track.js';
@@ -8,13 +8,13 @@ import type { SessionNotifier } from './notifier.js';
 import type { Session, SessionIdentity, SessionStatsInit } from './session.js';
 import type { Stream, StreamListener, StreamSource } from './stream.js';
 import type { TrackDescription } from './track.js';
-import { StreamTranscoder } from './transcoder.js';
+import { StreamTranscoder, type Transcoders } from './transcoder.js';
 
 export interface IngestOptions {
   identity: SessionIdentity;
   info: StreamInfo;
   notifier: SessionNotifier;
-  ffmpegBin: string;
+  transcoders: Transcoders;
   log: Logger;
   /** How long a source that has been lost may take to come back. */
   graceMs: number;
@@ -48,11 +48,10 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   constructor(private readonly options: IngestOptions) {
     this.identity = options.identity;
     this.transcoder = new StreamTranscoder({
-      tracks: () => this.live.filter(({ needsTranscoding }) => needsTranscoding),
+      transcoders: options.transcoders,
+      tracks: () => this.live,
       cname: options.identity.sessionId,
-      ffmpegBin: options.ffmpegBin,
-      streamName: options.info.streamName,
-      log: options.log,
+      info: options.info,
     });
   }
 
@@ -99,6 +98,12 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     const usable = usableTracks(announced);
     if (usable.length === 0) return 'unsupported';
     const descriptions = usable.map(({ description }) => description);
+    const notCarried = notCarriedOf(announced);
+    this.options.info.notCarried = notCarried;
+    if (notCarried.length > 0) {
+      const { streamName } = this.options.info;
+      this.options.log.warn({ streamName, notCarried }, 'a source sends what can not be carried');
+    }
     if (this.stream !== undefined) {
       const same =
         descriptions.length === this.live.length &&
@@ -220,27 +225,55 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   }
 }
 
-/** At most one video and one audio track of a codec that weir knows, with its place among the announced. */
-export function usableTracks(announced: readonly SdpTrack[]) {
-  const usable: { announcedIndex: number; payloadType: number; description: TrackDescription }[] = [];
-  for (const [announcedIndex, track] of announced.entries()) {
-    const { kind, format, payloadType, clockRateHz, channels, parameters } = track;
-    if (kind === 'other' || format.codec === 'other' || track.direction === 'send') continue;
-    if (usable.some(({ description }) => description.kind === kind)) continue;
-    usable.push({
-      announcedIndex,
-      payloadType,
-      description: {
-        kind,
-        codec: encodingNameOf(format),
-        clockRate: clockRateHz,
-        channels: kind === 'audio' ? (channels ?? 1) : 0,
-        parameters: Object.fromEntries(parameters),
-      },
-    });
-  }
-  return usable;
+type Reading =
+  | { tag: 'usable'; announcedIndex: number; payloadType: number; description: TrackDescription }
+  | { tag: 'not-carried'; reason: string }
+  /** A way back to the source (ONVIF), which nobody sends on. */
+  | { tag: 'back-channel' };
+
+/** At most one video and one audio track, of what RTSP players, or ffmpeg, can make something of. */
+function readTracks(announced: readonly SdpTrack[]): Reading[] {
+  const kinds = new Set<string>();
+  return announced.map((track, announcedIndex) => {
+    const { kind, format, payloadType, clockRateHz, channels } = track;
+    const name = encodingNameOf(format);
+    const notCarried = (why: string): Reading => ({ tag: 'not-carried', reason: `${kind} ${name}: ${why}` });
+    if (track.direction === 'send') return { tag: 'back-channel' };
+    if (kind === 'other') return notCarried('neither audio nor video');
+    if (kinds.has(kind)) return notCarried(`a stream has one ${kind} track`);
+    const codec = decodableCodec(kind, name);
+    if (codec === undefined) return notCarried('a codec that can be neither carried nor decoded');
+    const parameters = Object.fromEntries(
+      [...track.parameters].map(([parameter, value]) => [parameter, value.replace(/^"(.*)"$/, '$1')]),
+    );
+    if (!isDescribed(codec, parameters)) return notCarried('its description lacks the config that decoders need');
+    kinds.add(kind);
+    const description = {
+      kind,
+      codec,
+      clockRate: clockRateHz,
+      channels: kind === 'audio' ? (channels ?? 1) : 0,
+      parameters,
+    };
+    return { tag: 'usable', announcedIndex, payloadType, description };
+  });
 }
+
+/** AAC can't be decoded without its AudioSpecificConfig or StreamMuxConfig, which RTSP tells in the SDP alone. */
+function isDescribed(codec: string, parameters: Readonly<Record<string, string>>): boolean {
+  if (codec === 'MP4A-LATM') return parameters['config'] !== undefined && parameters['cpresent'] !== '1';
+  if (codec !== 'MPEG4-GENERIC') return true;
+  const config = aacConfigBytes(parameters);
+  return config !== undefined && parseAacConfig(config) !== undefined;
+}
+
+/** What of a source becomes its stream, with its places among the announced. */
+export const usableTracks = (announced: readonly SdpTrack[]) =>
+  readTracks(announced).filter((reading) => reading.tag === 'usable');
+
+/** What of a source nobody gets. */
+export const notCarriedOf = (announced: readonly SdpTrack[]): string[] =>
+  readTracks(announced).flatMap((reading) => (reading.tag === 'not-carried' ? [reading.reason] : []));
 
 /** Video tells in its stream how it is to be decoded; AAC tells it, and how its packets are made, only here. */
 const FIXED_PARAMETERS = ['config', 'sizelength', 'indexlength', 'indexdeltalength'];

@@ -69,6 +69,7 @@ await runService({
       log,
       maxSessions: config.WEIR_MEDIA_MAX_SESSIONS,
       ffmpegBin: config.FFMPEG_BIN,
+      maxTranscodes: config.WEIR_MEDIA_MAX_TRANSCODES,
     });
     const webRtc = new WebRtc({
       nodeId: instanceId,
@@ -100,7 +101,6 @@ await runService({
       access,
       guard: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
       log,
-      ffmpegBin: config.FFMPEG_BIN,
       sourceGraceMs: config.WEIR_MEDIA_SOURCE_GRACE_MS,
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
       rtpActivity,

@@ -2,11 +2,11 @@ import { createSocket, type Socket } from 'node:dgram';
 import {
   ContinuedNumbering,
   createFrameAssembler,
-  isBSlice,
   parseRtcp,
   parseRtpPacket,
   ParameterSetInserter,
   parameterSetsOf,
+  PictureOrder,
   withParameterSets,
   writeSenderReport,
   type Frame,
@@ -22,23 +22,19 @@ import { GopCache } from './gop-cache.js';
 import { PacedSender } from './paced-sender.js';
 import { PipedProducer } from './piped-producer.js';
 import { RecentPackets } from './recent-packets.js';
-import type {
-  LentTrack,
-  PacketListener,
-  SendOptions,
-  SentTrack,
-  Track,
-  TrackDescription,
-  UdpAddress,
+import {
+  TRANSCODED,
+  type LentTrack,
+  type PacketListener,
+  type SendOptions,
+  type SentTrack,
+  type Track,
+  type TrackDescription,
+  type Transcoding,
+  type UdpAddress,
 } from './track.js';
 import { WebRtcFeed } from './webrtc-feed.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
-
-/** Makes of a track what WebRTC can carry; shared by the tracks of one stream. */
-export interface Transcoding {
-  /** The transcoded track on some router, as long as somebody needs it. */
-  lend(track: NativeTrack, to: RouterLease): Promise<LentTrack>;
-}
 
 export interface NativeTrackOptions {
   description: TrackDescription;
@@ -82,7 +78,7 @@ export class NativeTrack implements Track {
   private readonly feeds = new Set<WebRtcFeed>();
   private shared: SharedFeed | undefined;
   private ownFeeds = 0;
-  private hasBFrames = false;
+  private order = new PictureOrder();
   private parameterSets: ParameterSets | undefined;
   private sourcePayloadType: number;
   private inserter: ParameterSetInserter | undefined;
@@ -104,7 +100,7 @@ export class NativeTrack implements Track {
     this.numbering.restart();
     this.inserter = inserterFor(description);
     this.parameterSets = undefined;
-    this.hasBFrames = false;
+    this.order = new PictureOrder();
     this.gop.clear();
     this.recent.clear();
     this.describe(asItCanBeTold(description));
@@ -125,7 +121,7 @@ export class NativeTrack implements Track {
 
   get webRtcCodec(): StreamCodec {
     const { kind, codec, clockRate, channels } = this.description;
-    if (this.needsTranscoding) return kind === 'video' ? TRANSCODED_VIDEO : TRANSCODED_AUDIO;
+    if (this.needsTranscoding) return TRANSCODED[kind];
     if (codec === 'H264') {
       const parameters = {
         'packetization-mode': 1,
@@ -139,11 +135,23 @@ export class NativeTrack implements Track {
     return { kind, mimeType: `audio/${codec}`, clockRate, channels, parameters: {} };
   }
 
-  /** What WebRTC can't carry, or no browser decodes. */
   get needsTranscoding(): boolean {
-    const { codec, channels } = this.description;
-    if (codec === 'H264') return this.hasBFrames;
-    return !(codec === 'opus' || ((codec === 'PCMU' || codec === 'PCMA') && channels === 1));
+    const { codec, clockRate, channels } = this.description;
+    switch (codec) {
+      case 'H264':
+        return this.order.isReordered;
+      case 'opus':
+        return clockRate !== 48_000;
+      case 'PCMU':
+      case 'PCMA':
+        return clockRate !== 8_000 || channels !== 1;
+      default:
+        return true;
+    }
+  }
+
+  get isKnown(): boolean {
+    return this.description.codec !== 'H264' || this.order.isKnown;
   }
 
   get homeWorker(): MediaWorker | undefined {
@@ -162,6 +170,9 @@ export class NativeTrack implements Track {
       const sent = toBuffer(this.numbering.packet(bytes, nowMs));
       for (const listener of this.listeners) listener.onRtp(sent);
       this.recent.add(sent, nowMs);
+      const { payload, timestamp } = parseRtpPacket(sent) ?? {};
+      if (this.description.codec === 'H264' && payload !== undefined && timestamp !== undefined)
+        this.order.push(payload, timestamp);
       for (const frame of this.assembler?.push(sent) ?? []) this.onFrame(frame);
     }
   }
@@ -238,7 +249,6 @@ export class NativeTrack implements Track {
       if ('nalUnits' in frame) {
         if (frame.parameterSets !== undefined && frame.parameterSets !== this.parameterSets)
           this.decodedWith(frame.codec, frame.parameterSets);
-        if (frame.codec === 'H264' && frame.nalUnits.some(isBSlice)) this.hasBFrames = true;
       }
     }
     for (const feed of this.feeds)
@@ -381,21 +391,6 @@ function newAssembler(description: TrackDescription): FrameAssembler | undefined
 }
 
 const FRAME_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'mpeg4-generic', 'PCMU', 'PCMA'];
-
-/** What ffmpeg makes for WebRTC. */
-export const TRANSCODED_VIDEO: StreamCodec = {
-  kind: 'video',
-  mimeType: 'video/H264',
-  clockRate: 90_000,
-  parameters: { 'packetization-mode': 1, 'level-asymmetry-allowed': 1, 'profile-level-id': '42e01f' },
-};
-export const TRANSCODED_AUDIO: StreamCodec = {
-  kind: 'audio',
-  mimeType: 'audio/opus',
-  clockRate: 48_000,
-  channels: 2,
-  parameters: { useinbandfec: 1 },
-};
 
 const connectSocket = (socket: Socket, port: number, ip: string): Promise<void> =>
   new Promise((resolve, reject) => {

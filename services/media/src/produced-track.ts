@@ -1,9 +1,21 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
+import { parseRtpPacket, PictureOrder } from '@weir/frames';
 import type { StreamCodec } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PipedProducer } from './piped-producer.js';
-import type { LentTrack, PacketListener, SentTrack, Track, TrackDescription, UdpAddress } from './track.js';
+import { sendProducer, withoutRetransmission } from './sent-producer.js';
+import {
+  descriptionOf,
+  TRANSCODED,
+  type LentTrack,
+  type PacketListener,
+  type SentTrack,
+  type Track,
+  type TrackDescription,
+  type Transcoding,
+  type UdpAddress,
+} from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
 /** How long somebody who wants a track waits for the first packets of one that has no producer before. */
@@ -18,12 +30,15 @@ export class ProducedTrack implements Track {
   private readonly piped: PipedProducer;
   private readonly listeners = new Set<PacketListener>();
   private tap: Promise<{ transport: mediasoup.DirectTransport; consumer: mediasoup.Consumer }> | undefined;
+  private readonly order: PictureOrder | undefined;
+  private tapPayloadType = 0;
   private closed = false;
 
   constructor(
-    readonly webRtcCodec: StreamCodec,
+    private readonly ownCodec: StreamCodec,
     producer: mediasoup.Producer | Promise<mediasoup.Producer>,
     private readonly home: RouterLease,
+    private readonly transcoding: Transcoding,
   ) {
     if (!(producer instanceof Promise)) this.producer = producer;
     this.producing = Promise.resolve(producer).then((made) => {
@@ -32,15 +47,24 @@ export class ProducedTrack implements Track {
     });
     this.producing.catch(() => undefined); // whoever wants the track meets the error
     this.piped = new PipedProducer(() => this.whenProduced(), home);
-    this.description = {
-      kind: webRtcCodec.kind,
-      codec: webRtcCodec.mimeType.split('/')[1] ?? '',
-      clockRate: webRtcCodec.clockRate,
-      channels: webRtcCodec.kind === 'audio' ? (webRtcCodec.channels ?? 1) : 0,
-      parameters: Object.fromEntries(
-        Object.entries(webRtcCodec.parameters).map(([name, value]) => [name, String(value)]),
-      ),
-    };
+    this.description = descriptionOf(ownCodec);
+    if (this.description.codec === 'H264') this.order = new PictureOrder();
+  }
+
+  get webRtcCodec(): StreamCodec {
+    return this.needsTranscoding ? TRANSCODED[this.description.kind] : this.ownCodec;
+  }
+
+  get needsTranscoding(): boolean {
+    return this.order?.isReordered ?? false;
+  }
+
+  get isKnown(): boolean {
+    return this.order?.isKnown ?? true;
+  }
+
+  get payloadType(): number {
+    return this.tapPayloadType;
   }
 
   get homeWorker(): MediaWorker {
@@ -81,34 +105,12 @@ export class ProducedTrack implements Track {
   }
 
   lend(to: RouterLease): Promise<LentTrack> {
-    return this.piped.lend(to);
+    return this.needsTranscoding ? this.transcoding.lend(this, to) : this.piped.lend(to);
   }
 
-  async sendTo({ ip, port }: UdpAddress): Promise<SentTrack> {
-    const { router } = this.home;
-    const { id: producerId } = await this.whenProduced();
-    const transport = await router.createPlainTransport({
-      listenInfo: { protocol: 'udp', ip: sourceAddressFor(ip) },
-      rtcpMux: true,
-      comedia: false,
-    });
-    try {
-      await transport.connect({ ip, port });
-      const consumer = await transport.consume({
-        producerId,
-        rtpCapabilities: withoutRetransmission(router.rtpCapabilities),
-        enableRtx: false,
-      });
-      return {
-        payloadType: consumer.rtpParameters.codecs[0]?.payloadType ?? 0,
-        ssrc: consumer.rtpParameters.encodings?.[0]?.ssrc ?? 0,
-        caughtUp: Promise.resolve(),
-        close: () => transport.close(),
-      };
-    } catch (error) {
-      transport.close();
-      throw error;
-    }
+  async sendTo(address: UdpAddress): Promise<SentTrack> {
+    const { id } = await this.whenProduced();
+    return sendProducer(this.home.router, id, address);
   }
 
   close(): void {
@@ -131,7 +133,10 @@ export class ProducedTrack implements Track {
       producerId,
       rtpCapabilities: withoutRetransmission(router.rtpCapabilities),
     });
+    this.tapPayloadType = consumer.rtpParameters.codecs[0]?.payloadType ?? 0;
     consumer.on('rtp', (packet) => {
+      const { payload, timestamp } = parseRtpPacket(packet) ?? {};
+      if (payload !== undefined && timestamp !== undefined) this.order?.push(payload, timestamp);
       for (const listener of this.listeners) listener.onRtp(packet);
     });
     return { transport, consumer };
@@ -146,12 +151,3 @@ export class ProducedTrack implements Track {
     );
   }
 }
-
-/** Loopback is reached from loopback, everything else from any address. */
-const sourceAddressFor = (ip: string) => (ip.startsWith('127.') || ip === '::1' ? ip : '0.0.0.0');
-
-/** Between processes of one platform nothing is lost that retransmission could bring back. */
-const withoutRetransmission = (capabilities: mediasoup.RtpCapabilities): mediasoup.RtpCapabilities => ({
-  codecs: capabilities.codecs?.filter(({ mimeType }) => !mimeType.toLowerCase().endsWith('/rtx')),
-  headerExtensions: [],
-});

@@ -10,16 +10,10 @@ import type { Track } from './track.js';
 const FIRST_PAYLOAD_TYPE = 96;
 const PARAMETER_SETS_TIMEOUT_MS = 3_000;
 
-/** What RTSP can carry and players know. */
-const CODECS = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'MPEG4-GENERIC', 'PCMU', 'PCMA'];
-
-const playableTracks = (stream: Stream): Track[] =>
-  stream.source.tracks.filter(({ description }) => CODECS.includes(description.codec));
-
 /** A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. */
 export const describeForRtsp = (stream: Stream, ending: AbortSignal): Promise<SdpTrackDescription[]> =>
   Promise.all(
-    playableTracks(stream).map(async (track, index) => {
+    stream.source.tracks.map(async (track, index) => {
       const { kind, codec, clockRate, channels } = track.description;
       const parameters = new Map(Object.entries(await parametersOf(track, stream.info.ready, ending)));
       return {
@@ -67,7 +61,7 @@ export function playRtsp(stream: Stream): Playback {
   let stopped = false;
   return {
     start: (deliver) => {
-      for (const [index, track] of playableTracks(stream).entries()) {
+      for (const [index, track] of stream.source.tracks.entries()) {
         const ssrc = randomInt(1, 2 ** 32);
         const counts = { packets: 0, bytes: 0 };
         const isWhole = track.description.kind === 'video' ? fromFirstPicture() : () => true;

@@ -8,6 +8,7 @@ import type { ProducedTrack } from './produced-track.js';
 import { EVERYTHING_CHECKED, RtpActivity, type RtpActivityRules } from './rtp-activity.js';
 import type { Stream, StreamListener, StreamSource } from './stream.js';
 import type { LentTrack } from './track.js';
+import type { StreamTranscoder } from './transcoder.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
 export type SessionStatsInit = MessageInitShape<typeof SessionStatsSchema>;
@@ -53,6 +54,7 @@ export interface PublisherOptions {
   home: RouterLease;
   tracks: readonly ProducedTrack[];
   streamName: string;
+  transcoder: StreamTranscoder;
   noMediaTimeoutMs: number;
   /** Everything is checked without them. */
   rtpActivity?: RtpActivityRules | undefined;
@@ -99,7 +101,9 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     return this.peer?.connected ?? false;
   }
 
-  readonly transcoding = false;
+  get transcoding(): boolean {
+    return this.options.transcoder.active;
+  }
 
   onPeerConnected(): void {
     this.activity.begin(awakeNowMs());
@@ -128,6 +132,7 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     if (this.closed) return;
     this.closed = true;
     this.peer?.close();
+    this.options.transcoder.stop();
     for (const track of this.tracks) track.close();
     this.options.home.release();
   }

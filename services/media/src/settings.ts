@@ -90,6 +90,9 @@ export const mediaSettings = {
   WEIR_MEDIA_MAX_OWN_FEEDS: countSetting(50).describe(
     'WebRTC viewers of one RTSP source who begin with its last GOP, each on a feed of his own; more wait for a key frame.',
   ),
+  WEIR_MEDIA_MAX_TRANSCODES: countSetting(16, 0).describe(
+    'Streams that one media node transcodes for WebRTC at a time, each by an ffmpeg; more are refused to those who need it.',
+  ),
   FFMPEG_BIN: z.string().default('ffmpeg').describe('The ffmpeg program.'),
   ...outboundSettings,
 } as const satisfies SettingsShape;

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { frameToAnnexB, writeIvf } from '@weir/frames';
+import { DECODER_LIMITS, describeTooLarge, frameToAnnexB, isTooLargeToDecode, writeIvf } from '@weir/frames';
 import { nextKeyFrame } from './key-frame.js';
 import type { Stream } from './stream.js';
 
@@ -27,25 +27,28 @@ export async function takeSnapshot(stream: Stream, ffmpegBin: string, ending: Ab
   decoders += 1;
   try {
     const frame = await nextKeyFrame(video, codec, KEY_FRAME_TIMEOUT_MS, ending);
+    // The size that the stream has told with this key frame or an earlier one.
+    if (isTooLargeToDecode(stream.info))
+      throw new WeirError(ErrorCode.UNAVAILABLE, describeTooLarge(stream.info, 'a snapshot'));
     return 'nalUnits' in frame
-      ? await decode(ffmpegBin, 'h264', frameToAnnexB(frame))
+      ? await decode(ffmpegBin, frame.codec === 'H264' ? 'h264' : 'hevc', frameToAnnexB(frame))
       : await decode(ffmpegBin, 'ivf', writeIvf([frame]));
   } finally {
     decoders -= 1;
   }
 }
 
-const DECODABLE = ['H264', 'VP8', 'VP9'] as const;
+const DECODABLE = ['H264', 'H265', 'VP8', 'VP9'] as const;
 type Decodable = (typeof DECODABLE)[number];
 const isDecodable = (codec: string): codec is Decodable => DECODABLE.some((known) => known === codec);
 
 /** One frame in, one PNG out, in a process of its own: a frame made to crash the decoder costs nobody else anything. */
-function decode(ffmpegBin: string, format: 'h264' | 'ivf', frame: Uint8Array): Promise<Uint8Array> {
+function decode(ffmpegBin: string, format: 'h264' | 'hevc' | 'ivf', frame: Uint8Array): Promise<Uint8Array> {
   const child = spawn(
     ffmpegBin,
     [
       ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe'],
-      ...['-f', format, '-i', 'pipe:0'],
+      ...[...DECODER_LIMITS, '-f', format, '-i', 'pipe:0'],
       ...TO_PNG,
     ],
     { stdio: ['pipe', 'pipe', 'pipe'], timeout: DECODE_TIMEOUT_MS, killSignal: 'SIGKILL' },

@@ -28,7 +28,19 @@ import type { RtpActivityRules } from './rtp-activity.js';
 import { PublisherSession } from './session.js';
 import type { Stream } from './stream.js';
 import { TapSession } from './taps.js';
-import { trackInfo, type SentTrack, type Track } from './track.js';
+import { sendProducer } from './sent-producer.js';
+import {
+  descriptionOf,
+  routerCodecOf,
+  trackInfo,
+  TRANSCODED_ROUTER_CODECS,
+  type LentTrack,
+  type SentTrack,
+  type Track,
+  type TrackDescription,
+} from './track.js';
+import { StreamTranscoder } from './transcoder.js';
+import { KNOWN_TIMEOUT_MS } from './webrtc.js';
 import { MEDIA_SOCKET_BUFFERS } from './worker-pool.js';
 
 export interface SourcesOptions {
@@ -38,7 +50,6 @@ export interface SourcesOptions {
   access: RtspAccess;
   guard: OutboundGuard;
   log: Logger;
-  ffmpegBin: string;
   sourceGraceMs: number;
   noMediaTimeoutMs: number;
   /** Everything is checked without them. */
@@ -123,13 +134,18 @@ export class Sources {
       { track: stream.track('video'), address: request.video },
       { track: stream.track('audio'), address: request.audio },
     ].flatMap(({ track, address }) => (track === undefined || address === undefined ? [] : [{ track, address }]));
-    const sent: { track: Track; sent: SentTrack }[] = [];
+    const sent: { track: Track; description: TrackDescription; sent: SentTrack }[] = [];
+    if (request.forWebrtc) await stream.known(KNOWN_TIMEOUT_MS);
     try {
       let after = Promise.resolve();
       for (const { track, address } of wanted) {
         const options = { fromKeyFrame: request.fromKeyFrame, after };
-        const begun = await track.sendTo(checkedAddress(address), options);
-        sent.push({ track, sent: begun });
+        const isTranscoded = request.forWebrtc && track.needsTranscoding;
+        const begun = isTranscoded
+          ? await this.sendTranscoded(track, checkedAddress(address))
+          : await track.sendTo(checkedAddress(address), options);
+        const description = isTranscoded ? descriptionOf(track.webRtcCodec) : track.description;
+        sent.push({ track, description, sent: begun });
         after = begun.caughtUp;
       }
       // The stream may have ended meanwhile.
@@ -149,13 +165,38 @@ export class Sources {
     }
     for (const { track } of sent) track.requestKeyFrame();
     return {
-      tracks: sent.map(({ track, sent: { payloadType, ssrc } }) => ({
-        track: trackInfo(track.description),
+      tracks: sent.map(({ description, sent: { payloadType, ssrc } }) => ({
+        track: trackInfo(description),
         payloadType,
         ssrc,
       })),
       stream: stream.info,
     };
+  }
+
+  /** As WebRTC players get it. */
+  private async sendTranscoded(track: Track, address: { ip: string; port: number }): Promise<SentTrack> {
+    const worker = this.options.core.pickWorker(track.homeWorker);
+    const lease = await worker.leaseRouter(dialectKey(TRANSCODED_ROUTER_CODECS), TRANSCODED_ROUTER_CODECS);
+    let lent: LentTrack | undefined;
+    try {
+      lent = await track.lend(lease);
+      const sent = await sendProducer(lease.router, lent.producerId, address);
+      lent.start();
+      const { release } = lent;
+      return {
+        ...sent,
+        close: () => {
+          sent.close();
+          release();
+          lease.release();
+        },
+      };
+    } catch (error) {
+      lent?.release();
+      lease.release();
+      throw error;
+    }
   }
 
   requestKeyFrame(tenant: string, streamName: string): void {
@@ -169,14 +210,14 @@ export class Sources {
   }
 
   private async reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {
-    const { core, notifier, ffmpegBin, log } = this.options;
+    const { core, notifier, log } = this.options;
     const info = this.infoOf(request, protocol);
     const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
     const session = new IngestSession({
       identity,
       info,
       notifier,
-      ffmpegBin,
+      transcoders: core.transcoders,
       log,
       graceMs,
       maxOwnFeeds: this.options.maxOwnFeeds,
@@ -214,6 +255,9 @@ export class Sources {
     const transports: mediasoup.PlainTransport[] = [];
     try {
       const produced: ProducedTrack[] = [];
+      const { transcoders } = core;
+      const cname = request.sessionId;
+      const transcoder = new StreamTranscoder({ transcoders, tracks: () => produced, cname, info });
       for (const [index, { streamCodec, payloadType, ssrc }] of codecs.entries()) {
         const transport = await home.router.createPlainTransport({
           listenInfo: { protocol: 'udp', ip: internalAddress, ...MEDIA_SOCKET_BUFFERS },
@@ -235,10 +279,10 @@ export class Sources {
               },
             ],
             encodings: [{ ssrc: ssrc || 1_000 + index }],
-            rtcp: { cname: request.sessionId },
+            rtcp: { cname },
           },
         });
-        produced.push(new ProducedTrack(streamCodec, producer, home));
+        produced.push(new ProducedTrack(streamCodec, producer, home, transcoder));
       }
       const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
       const session = new PublisherSession({
@@ -247,6 +291,7 @@ export class Sources {
         home,
         tracks: produced,
         streamName: request.streamName,
+        transcoder,
         noMediaTimeoutMs,
         rtpActivity: this.options.rtpActivity,
       });
@@ -286,7 +331,9 @@ const FEED_CODECS: Readonly<Record<string, StreamCodec>> = {
   opus: { kind: 'audio', mimeType: 'audio/opus', clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } },
   PCMU: { kind: 'audio', mimeType: 'audio/PCMU', clockRate: 8_000, channels: 1, parameters: {} },
   PCMA: { kind: 'audio', mimeType: 'audio/PCMA', clockRate: 8_000, channels: 1, parameters: {} },
+  G722: { kind: 'audio', mimeType: 'audio/G722', clockRate: 8_000, channels: 1, parameters: {} },
   VP8: { kind: 'video', mimeType: 'video/VP8', clockRate: 90_000, parameters: {} },
+  VP9: { kind: 'video', mimeType: 'video/VP9', clockRate: 90_000, parameters: { 'profile-id': 0 } },
   H264: {
     kind: 'video',
     mimeType: 'video/H264',
@@ -299,17 +346,14 @@ function feedCodec({ track, payloadType, ssrc }: FeedTrack) {
   const name = track?.codec ?? '';
   const known = FEED_CODECS[name];
   if (known === undefined || payloadType < 0 || payloadType > 127)
-    throw new WeirError(ErrorCode.NO_COMMON_CODECS, 'a feed carries opus, PCMU, PCMA, VP8 or H264', { codec: name });
+    throw new WeirError(ErrorCode.NO_COMMON_CODECS, `a feed carries ${Object.keys(FEED_CODECS).join(', ')}`, {
+      codec: name,
+    });
   const profile = track?.parameters['profile-level-id'];
   const streamCodec: StreamCodec =
     name === 'H264' && profile !== undefined && /^[0-9a-fA-F]{6}$/.test(profile)
       ? { ...known, parameters: { ...known.parameters, 'profile-level-id': profile } }
       : known;
-  const routerCodec = {
-    ...streamCodec,
-    mimeType: streamCodec.mimeType as mediasoup.RtpCodecCapability['mimeType'],
-    preferredPayloadType: payloadType,
-    rtcpFeedback: [],
-  };
+  const routerCodec = routerCodecOf(streamCodec, payloadType);
   return { name, kind: streamCodec.kind, streamCodec, payloadType, ssrc, routerCodec };
 }

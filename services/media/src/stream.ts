@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, WeirError, type EndReason, type StreamInfo, type StreamSignal } from '@weir/contracts';
 import { VideoMeter } from '@weir/media-core';
 import type { types as mediasoup } from 'mediasoup';
@@ -35,6 +36,8 @@ export interface StreamOptions {
   onViewersChanged(stream: Stream): void;
   onEnded(stream: Stream, reason: EndReason): void;
 }
+
+const KNOWN_CHECK_MS = 20;
 
 /** A published stream on this node: its tracks, and who is told of it. */
 export class Stream {
@@ -97,6 +100,13 @@ export class Stream {
     const stop = await video.listen({ onRtp: (packet) => this.onVideoPacket(packet) });
     if (this.ended) stop();
     else this.stopWatching = stop;
+  }
+
+  /** Waits until its first pictures have told how it can be carried, or the time is over. */
+  async known(timeoutMs: number): Promise<void> {
+    const deadlineMs = this.options.nowMs() + timeoutMs;
+    while (!this.ended && !this.source.tracks.every(({ isKnown }) => isKnown) && this.options.nowMs() < deadlineMs)
+      await sleep(KNOWN_CHECK_MS);
   }
 
   /** Frames a second, over the time since the last whole second that was measured. */

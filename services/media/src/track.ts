@@ -51,6 +51,43 @@ export interface SendOptions {
   after?: Promise<void>;
 }
 
+/** Makes of a track what WebRTC can carry; shared by the tracks of one stream. */
+export interface Transcoding {
+  /** The transcoded track on some router, as long as somebody needs it. */
+  lend(track: Track, to: RouterLease): Promise<LentTrack>;
+}
+
+/** What ffmpeg makes for WebRTC. */
+export const TRANSCODED = {
+  video: {
+    kind: 'video',
+    mimeType: 'video/H264',
+    clockRate: 90_000,
+    parameters: { 'packetization-mode': 1, 'level-asymmetry-allowed': 1, 'profile-level-id': '42e01f' },
+  },
+  audio: {
+    kind: 'audio',
+    mimeType: 'audio/opus',
+    clockRate: 48_000,
+    channels: 2,
+    parameters: { useinbandfec: 1 },
+  },
+} as const satisfies Record<mediasoup.MediaKind, StreamCodec>;
+
+export const routerCodecOf = (codec: StreamCodec, payloadType: number) => ({
+  ...codec,
+  mimeType: codec.mimeType as mediasoup.RtpCodecCapability['mimeType'],
+  preferredPayloadType: payloadType,
+  rtcpFeedback: [],
+});
+
+export const TRANSCODED_PAYLOAD_TYPES = { video: 96, audio: 97 } as const;
+
+/** Of routers for whatever may be transcoded, whichever of it is asked for first. */
+export const TRANSCODED_ROUTER_CODECS = (['audio', 'video'] as const).map((kind) =>
+  routerCodecOf(TRANSCODED[kind], TRANSCODED_PAYLOAD_TYPES[kind]),
+);
+
 /**
  * One medium of a stream. Whoever wants it gets it in the form he can use: WebRTC players through a producer on their
  * router, taps and RTSP players as the source's own RTP.
@@ -59,6 +96,12 @@ export interface Track {
   readonly description: TrackDescription;
   /** What WebRTC players get; it differs from the source's codec where that has to be transcoded for them. */
   readonly webRtcCodec: StreamCodec;
+  /** WebRTC can't carry the source's codec, or not what it makes of it, or no browser decodes it. */
+  readonly needsTranscoding: boolean;
+  /** Enough of the track has been seen to tell whether it needs transcoding. */
+  readonly isKnown: boolean;
+  /** Of the packets that `listen` hands on. */
+  readonly payloadType: number;
   /** The worker on which a WebRTC player costs least, if it makes a difference. */
   readonly homeWorker: MediaWorker | undefined;
   /** How many copies for other routers there are. */
@@ -71,6 +114,14 @@ export interface Track {
   sendTo(address: UdpAddress, options: SendOptions): Promise<SentTrack>;
   close(): void;
 }
+
+export const descriptionOf = ({ kind, mimeType, clockRate, channels, parameters }: StreamCodec): TrackDescription => ({
+  kind,
+  codec: mimeType.split('/')[1] ?? '',
+  clockRate,
+  channels: kind === 'audio' ? (channels ?? 1) : 0,
+  parameters: Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, String(value)])),
+});
 
 export const trackInfo = ({ kind, codec, clockRate, channels, parameters }: TrackDescription): TrackInfo =>
   create(TrackInfoSchema, {

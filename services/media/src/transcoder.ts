@@ -2,11 +2,20 @@ import type { ChildProcess } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { randomInt } from 'node:crypto';
 import { metrics } from '@opentelemetry/api';
+import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
+import { DECODER_LIMITS, describeTooLarge, isTooLargeToDecode, SCALE_TO_SCREEN } from '@weir/frames';
+import { dialectKey, type StreamCodec } from '@weir/media-core';
 import { spawnTied, type Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
-import { TRANSCODED_AUDIO, TRANSCODED_VIDEO, type NativeTrack, type Transcoding } from './native-track.js';
 import { PipedProducer } from './piped-producer.js';
-import type { LentTrack } from './track.js';
+import {
+  TRANSCODED,
+  TRANSCODED_PAYLOAD_TYPES,
+  TRANSCODED_ROUTER_CODECS,
+  type LentTrack,
+  type Track,
+  type Transcoding,
+} from './track.js';
 import { freeUdpPorts } from './udp-ports.js';
 import type { RouterLease } from './worker-pool.js';
 
@@ -15,10 +24,16 @@ const running = meter.createUpDownCounter('weir.media.transcodes', {
   description: 'Streams being transcoded for WebRTC players at this moment.',
 });
 
-const RESTART_DELAY_MS = 1_000;
+const MIN_RESTART_DELAY_MS = 1_000;
+const MAX_RESTART_DELAY_MS = 30_000;
+/** One that has run for so long begins with the shortest delay again. */
+const STABLE_MS = 10_000;
+/** ffmpeg misses what comes before it listens; a source that makes key frames on request is asked for these. */
+const KEY_FRAME_REQUESTS = 5;
+const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
 
 interface Output {
-  track: NativeTrack;
+  track: Track;
   piped: PipedProducer;
   transport: mediasoup.PlainTransport;
   inputPort: number;
@@ -34,45 +49,91 @@ interface Run {
   socket: Socket;
   child: ChildProcess | undefined;
   restart: NodeJS.Timeout | undefined;
+  restartDelayMs: number;
+  keyFrames: NodeJS.Timeout | undefined;
+  giveBack: () => void;
+}
+
+/** The tracks that one ffmpeg makes, from the first of their users to the last. */
+interface Shared {
+  tracks: readonly Track[];
+  run: Promise<Run>;
+  users: number;
+  isOver: boolean;
+}
+
+export interface TranscodersOptions {
+  ffmpegBin: string;
+  log: Logger;
+  /** ffmpegs at a time. */
+  maxTranscodes: number;
+}
+
+/** All transcoding of a node: what it costs has a limit. */
+export class Transcoders {
+  private count = 0;
+
+  constructor(readonly options: TranscodersOptions) {}
+
+  /** @throws WeirError EXHAUSTED */
+  reserve(): () => void {
+    const { maxTranscodes } = this.options;
+    if (this.count >= maxTranscodes)
+      throw new WeirError(
+        ErrorCode.EXHAUSTED,
+        'no more streams can be transcoded just now; see WEIR_MEDIA_MAX_TRANSCODES',
+        {
+          maxTranscodes: String(maxTranscodes),
+        },
+      );
+    this.count += 1;
+    running.add(1);
+    let isGivenBack = false;
+    return () => {
+      if (isGivenBack) return;
+      isGivenBack = true;
+      this.count -= 1;
+      running.add(-1);
+    };
+  }
 }
 
 export interface StreamTranscoderOptions {
-  /** The stream's tracks that WebRTC can't carry. */
-  tracks: () => readonly NativeTrack[];
+  transcoders: Transcoders;
+  /** All of the stream's. */
+  tracks: () => readonly Track[];
   cname: string;
-  ffmpegBin: string;
-  streamName: string;
-  log: Logger;
+  info: StreamInfo;
 }
 
 /**
- * One ffmpeg for one stream, and only while a WebRTC player needs what it makes: H.264 without B-frames and Opus, of
- * whatever the source sends.
+ * One ffmpeg for one stream, and only while somebody needs what it makes for WebRTC: H.264 without B-frames and Opus, of
+ * whatever the source sends. A track that comes to need it later than the others gets one of its own.
  */
 export class StreamTranscoder implements Transcoding {
-  private run: Promise<Run> | undefined;
-  private users = 0;
+  private readonly shared = new Map<Track, Shared>();
 
   constructor(private readonly options: StreamTranscoderOptions) {}
 
   get active(): boolean {
-    return this.run !== undefined;
+    return this.shared.size > 0;
   }
 
-  async lend(track: NativeTrack, to: RouterLease): Promise<LentTrack> {
-    this.users += 1;
+  /** @throws WeirError NO_COMMON_CODECS when the picture is too large, EXHAUSTED */
+  async lend(track: Track, to: RouterLease): Promise<LentTrack> {
+    const shared = this.shared.get(track) ?? this.share(track, to);
+    shared.users += 1;
     let released = false;
     const release = () => {
       if (released) return;
       released = true;
-      this.users -= 1;
-      if (this.users === 0) this.stop();
+      shared.users -= 1;
+      if (shared.users === 0) this.end(shared);
     };
     try {
-      this.run ??= this.start(to);
-      const { outputs } = await this.run;
+      const { outputs } = await shared.run;
       const output = outputs.find((candidate) => candidate.track === track);
-      if (output === undefined) throw new Error('the track began to need transcoding after its stream did');
+      if (output === undefined) throw new Error('the transcoder has no output for its track');
       const lent = await output.piped.lend(to);
       return {
         ...lent,
@@ -88,33 +149,54 @@ export class StreamTranscoder implements Transcoding {
   }
 
   stop(): void {
-    const { run } = this;
-    this.run = undefined;
-    run?.then(close, () => undefined); // who asked for the track has met the error
+    for (const shared of new Set(this.shared.values())) this.end(shared);
   }
 
-  private async start(to: RouterLease): Promise<Run> {
+  private share(track: Track, to: RouterLease): Shared {
+    const { info, transcoders } = this.options;
+    if (track.description.kind === 'video' && isTooLargeToDecode(info))
+      throw new WeirError(ErrorCode.NO_COMMON_CODECS, describeTooLarge(info, 'transcoding'));
+    const tracks = this.options.tracks().filter((each) => each.needsTranscoding && !this.shared.has(each));
+    const shared: Shared = { tracks, run: this.start(tracks, to, transcoders.reserve()), users: 0, isOver: false };
+    for (const each of tracks) this.shared.set(each, shared);
+    return shared;
+  }
+
+  private end(shared: Shared): void {
+    if (shared.isOver) return;
+    shared.isOver = true;
+    for (const track of shared.tracks) if (this.shared.get(track) === shared) this.shared.delete(track);
+    shared.run.then(close, () => undefined); // who asked for the track has met the error
+  }
+
+  private async start(tracks: readonly Track[], to: RouterLease, giveBack: () => void): Promise<Run> {
     const socket = createSocket('udp4');
-    socket.on('error', (error) => this.options.log.warn({ err: error }, 'packets don’t reach the transcoder'));
-    const run: Run = { outputs: [], socket, child: undefined, restart: undefined };
+    const { log } = this.options.transcoders.options;
+    socket.on('error', (error) => log.warn({ err: error }, 'packets don’t reach the transcoder'));
+    const run: Run = {
+      ...{ outputs: [], socket, child: undefined, restart: undefined, keyFrames: undefined, giveBack },
+      restartDelayMs: MIN_RESTART_DELAY_MS,
+    };
+    let home: RouterLease | undefined;
     try {
-      const tracks = this.options.tracks();
+      home = await to.worker.leaseRouter(dialectKey(TRANSCODED_ROUTER_CODECS), TRANSCODED_ROUTER_CODECS);
       const ports = await freeUdpPorts(tracks.length * 2);
       for (const [index, track] of tracks.entries())
         run.outputs.push(
-          await this.openOutput(track, to.share(), socket, ports[index * 2] ?? 0, ports[index * 2 + 1] ?? 0),
+          await this.openOutput(track, home.share(), socket, ports[index * 2] ?? 0, ports[index * 2 + 1] ?? 0),
         );
-      running.add(1);
       this.startFfmpeg(run);
       return run;
     } catch (error) {
       close(run);
       throw error;
+    } finally {
+      home?.release();
     }
   }
 
   private async openOutput(
-    track: NativeTrack,
+    track: Track,
     lease: RouterLease,
     socket: Socket,
     inputPort: number,
@@ -128,8 +210,8 @@ export class StreamTranscoder implements Transcoding {
     transport.observer.once('close', () => lease.release());
     try {
       await transport.connect({ ip: '127.0.0.1', port: sourcePort });
-      const codec = track.description.kind === 'video' ? TRANSCODED_VIDEO : TRANSCODED_AUDIO;
-      const payloadType = codec.kind === 'video' ? 96 : 97;
+      const codec: StreamCodec = TRANSCODED[track.description.kind];
+      const payloadType = TRANSCODED_PAYLOAD_TYPES[codec.kind];
       // ffmpeg takes the SSRC as a signed number.
       const ssrc = randomInt(1, 0x7f_ff_ff_ff);
       const producer = await transport.produce({
@@ -161,9 +243,12 @@ export class StreamTranscoder implements Transcoding {
   }
 
   private startFfmpeg(run: Run): void {
-    const { ffmpegBin, streamName, log } = this.options;
+    const { ffmpegBin, log } = this.options.transcoders.options;
+    const { streamName } = this.options.info;
+    const startedMs = performance.now();
     const child = spawnTied(ffmpegBin, ffmpegArguments(run.outputs), { stdio: ['pipe', 'ignore', 'pipe'] });
     run.child = child;
+    askForKeyFrames(run);
     let complaint = '';
     child.stderr?.on('data', (chunk: Buffer) => {
       complaint = (complaint + chunk.toString()).slice(-500);
@@ -171,18 +256,31 @@ export class StreamTranscoder implements Transcoding {
     child.on('error', (error) => log.error({ err: error, ffmpegBin }, 'ffmpeg does not start; see FFMPEG_BIN'));
     child.on('close', (exitCode) => {
       if (run.child !== child) return;
-      log.warn({ streamName, exitCode, complaint: complaint.trim() }, 'transcoder ended, it is started again');
-      run.restart = setTimeout(() => this.startFfmpeg(run), RESTART_DELAY_MS);
+      if (performance.now() - startedMs > STABLE_MS) run.restartDelayMs = MIN_RESTART_DELAY_MS;
+      const delayMs = run.restartDelayMs;
+      run.restartDelayMs = Math.min(2 * delayMs, MAX_RESTART_DELAY_MS);
+      log.warn({ streamName, exitCode, complaint: complaint.trim(), delayMs }, 'transcoder ended, it is started again');
+      run.restart = setTimeout(() => this.startFfmpeg(run), delayMs);
     });
     child.stdin?.on('error', () => undefined); // its end tells
     child.stdin?.end(inputSdp(run.outputs));
   }
 }
 
+function askForKeyFrames(run: Run): void {
+  clearInterval(run.keyFrames);
+  let requests = 0;
+  run.keyFrames = setInterval(() => {
+    requests += 1;
+    for (const { track } of run.outputs) if (track.description.kind === 'video') track.requestKeyFrame();
+    if (requests === KEY_FRAME_REQUESTS) clearInterval(run.keyFrames);
+  }, KEY_FRAME_REQUEST_INTERVAL_MS);
+}
+
 function close(run: Run): void {
   clearTimeout(run.restart);
+  clearInterval(run.keyFrames);
   const { child } = run;
-  if (child !== undefined) running.add(-1);
   run.child = undefined;
   child?.kill('SIGKILL');
   for (const { stopListening, transport } of run.outputs) {
@@ -190,6 +288,7 @@ function close(run: Run): void {
     transport.close();
   }
   run.socket.close();
+  run.giveBack();
 }
 
 /** The source's tracks as ffmpeg shall read them. */
@@ -211,11 +310,12 @@ const inputSdp = (outputs: readonly Output[]): string =>
 
 const INPUT = [
   ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe,udp,rtp'],
-  ...['-analyzeduration', '1000000', '-fflags', 'nobuffer', '-f', 'sdp', '-i', 'pipe:0'],
+  ...[...DECODER_LIMITS, '-analyzeduration', '1000000', '-fflags', 'nobuffer', '-f', 'sdp', '-i', 'pipe:0'],
 ];
 const TO_H264 = [
   ...['-map', '0:v:0', '-c:v', 'libx264', '-preset', 'veryfast', '-tune', 'zerolatency', '-profile:v', 'baseline'],
-  ...['-pix_fmt', 'yuv420p', '-g', '30', '-maxrate', '3M', '-bufsize', '1500k'],
+  ...['-vf', SCALE_TO_SCREEN, '-pix_fmt', 'yuv420p', '-threads', '2', '-maxrate', '3M', '-bufsize', '1500k'],
+  ...['-g', '300', '-force_key_frames', 'expr:gte(t,n_forced)'],
 ];
 const TO_OPUS = ['-map', '0:a:0', '-c:a', 'libopus', '-ar', '48000', '-ac', '2', '-b:a', '96k'];
 

@@ -36,7 +36,8 @@ import type { RtpActivityRules } from './rtp-activity.js';
 import { PlayerSession, PublisherSession } from './session.js';
 import { produceStray } from './stray-media.js';
 import type { Stream } from './stream.js';
-import type { LentTrack } from './track.js';
+import type { LentTrack, Transcoding } from './track.js';
+import { StreamTranscoder } from './transcoder.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
 export interface WebRtcOptions {
@@ -61,6 +62,9 @@ export interface Answer {
  * 300 ms for which Chromium ignores a request after another one: an ignored request is repeated only after a second.
  */
 const KEY_FRAME_REQUEST_DELAY_MS = 400;
+
+/** How long a player waits for what his stream is made of, where its first pictures decide it. */
+export const KNOWN_TIMEOUT_MS = 1_000;
 
 /** WebRTC clients: an offer becomes transports, producers or consumers, and an answer. */
 export class WebRtc {
@@ -99,6 +103,7 @@ export class WebRtc {
     core.assertFreshId(request.sessionId);
     const stream = core.streamOf(request.tenant, request.streamName);
     const offer = refusing(() => parseOffer(request.offerSdp));
+    await stream.known(KNOWN_TIMEOUT_MS);
     const { sections } = refusing(() =>
       negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
     );
@@ -119,9 +124,15 @@ export class WebRtc {
       const answered = await this.openTransports(home, offer, sections, request.iceTransport, transports);
       const maxBps = Number(request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
       await Promise.all(transports.map((transport) => transport.setMaxIncomingBitrate(maxBps)));
-      const tracks = await Promise.all(
-        sections.filter((section) => section.tag === 'receive').map((section) => produce(section, answered, home)),
-      );
+      const tracks: ProducedTrack[] = [];
+      const transcoder = new StreamTranscoder({
+        transcoders: this.options.core.transcoders,
+        tracks: () => tracks,
+        cname: request.sessionId,
+        info,
+      });
+      for (const section of sections)
+        if (section.tag === 'receive') tracks.push(await produce(section, answered, home, transcoder));
       const answerSdp = writeAnswer({
         offer,
         transports: announced(home.worker, answered),
@@ -129,7 +140,7 @@ export class WebRtc {
         bitrate: bitrateOf(request.bitrate),
         originId: Date.now(),
       });
-      this.openPublisher(request, info, home, transports, tracks);
+      this.openPublisher(request, info, home, transports, tracks, transcoder);
       return answerSdp;
     } catch (error) {
       for (const transport of transports) transport.close();
@@ -144,6 +155,7 @@ export class WebRtc {
     home: RouterLease,
     transports: mediasoup.WebRtcTransport[],
     tracks: readonly ProducedTrack[],
+    transcoder: StreamTranscoder,
   ): void {
     const session = new PublisherSession({
       identity: request,
@@ -151,6 +163,7 @@ export class WebRtc {
       home,
       tracks,
       streamName: info.streamName,
+      transcoder,
       noMediaTimeoutMs: this.options.noMediaTimeoutMs,
       rtpActivity: this.options.rtpActivity,
     });
@@ -318,6 +331,7 @@ async function produce(
   section: ReceiveSection,
   transports: readonly (mediasoup.WebRtcTransport | undefined)[],
   home: RouterLease,
+  transcoding: Transcoding,
 ): Promise<ProducedTrack> {
   const transport = transports[section.transportIndex];
   if (transport === undefined) throw new Error('a negotiated section has no transport');
@@ -328,7 +342,7 @@ async function produce(
   };
   const producer = section.isStray ? produceStray(home.worker.worker, transport, options) : transport.produce(options);
   // The client sends nothing before it has the answer, so stray media can't be waited for.
-  return new ProducedTrack(section.streamCodec, section.isStray ? producer : await producer, home);
+  return new ProducedTrack(section.streamCodec, section.isStray ? producer : await producer, home, transcoding);
 }
 
 const consume = (

@@ -20,14 +20,14 @@ const ENCODERS = {
   ],
 } as const satisfies Record<NalCodec, readonly string[]>;
 
-/** Two seconds of a test picture at 15 pictures a second, with a key frame each second. */
-export function encode(codec: NalCodec, size: string, options: readonly string[] = []): EncodedVideo {
+/** A test picture at 15 pictures a second, two seconds of it by default, with a key frame each second. */
+export function encode(codec: NalCodec, size: string, options: readonly string[] = [], pictures = 30): EncodedVideo {
   const directory = mkdtempSync(path.join(tmpdir(), 'weir-video-'));
   try {
     const file = path.join(directory, 'video');
     execFileSync('ffmpeg', [
       ...['-hide_banner', '-loglevel', 'error', '-nostdin', '-f', 'lavfi', '-i', `testsrc2=size=${size}:rate=15`],
-      ...['-frames:v', '30', '-g', '15', '-pix_fmt', 'yuv420p', ...ENCODERS[codec], ...options, file],
+      ...['-frames:v', String(pictures), '-g', '15', '-pix_fmt', 'yuv420p', ...ENCODERS[codec], ...options, file],
     ]);
     return { codec, pictures: picturesOf(codec, splitAnnexB(readFileSync(file))) };
   } finally {

@@ -18,7 +18,7 @@ export interface Told {
 
 /** Settings that differ from those of the tests. */
 export type Overrides = Partial<
-  Pick<MediaCoreOptions, 'maxSessions'> &
+  Pick<MediaCoreOptions, 'maxSessions' | 'maxTranscodes'> &
     Pick<WebRtcOptions, 'connectTimeoutMs' | 'consentTimeoutMs' | 'noMediaTimeoutMs' | 'rtpActivity'>
 >;
 
@@ -66,6 +66,7 @@ export class RecordedCore {
       log: createLogger('media', 'node-1', 'silent'),
       maxSessions: 8,
       ffmpegBin: 'ffmpeg',
+      maxTranscodes: 16,
       ...overrides,
     });
     this.webRtc = new WebRtc({

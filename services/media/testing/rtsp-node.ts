@@ -83,7 +83,6 @@ export class RtspNode {
       access,
       guard: new OutboundGuard({ allow: parseAllowList(allow) }),
       log,
-      ffmpegBin: 'ffmpeg',
       sourceGraceMs: 1_500,
       noMediaTimeoutMs: 15_000,
       maxOwnFeeds,

@@ -39,6 +39,8 @@ export interface StreamView {
   readonly nodeId: string | null;
   readonly audioState: { readonly muted: boolean };
   readonly videoState: { readonly muted: boolean };
+  /** The source's media that nobody gets, each with its reason; only where there is some. */
+  readonly notCarried?: readonly string[];
   readonly metrics?: Readonly<Record<string, number>>;
 }
 
@@ -126,6 +128,7 @@ const foreignViewOf = (stream: StreamInfo): StreamView => ({
   nodeId: stream.nodeId,
   audioState: { muted: stream.audioMuted },
   videoState: { muted: stream.videoMuted },
+  ...(stream.notCarried.length > 0 && { notCarried: stream.notCarried }),
 });
 
 const metricsOf = (stats: SessionStats): Readonly<Record<string, number>> => ({

@@ -199,7 +199,7 @@ describe('a written SDP', () => {
       payloadType: 102,
       clockRateHz: 44100,
       channels: 2,
-      format: { codec: 'other', encodingName: 'L16' },
+      format: { codec: 'other', encodingName: 'L16', parameters: new Map() },
     },
   ];
 

@@ -136,7 +136,7 @@ function trackOf(section: Section): SdpTrack {
 type Alternative = Pick<SdpTrack, 'format' | 'payloadType' | 'clockRateHz' | 'channels' | 'parameters'>;
 
 const NO_PAYLOAD: Alternative = {
-  format: { codec: 'other', encodingName: '' },
+  format: { codec: 'other', encodingName: '', parameters: new Map() },
   payloadType: 0,
   clockRateHz: 90000,
   channels: undefined,

@@ -30,8 +30,8 @@ export type TrackFormat =
   | { readonly codec: 'pcma' }
   | { readonly codec: 'vp8' }
   | { readonly codec: 'vp9'; readonly profileId: number | undefined }
-  /** Anything else, by the encoding name of its rtpmap. */
-  | { readonly codec: 'other'; readonly encodingName: string };
+  /** Anything else, by the encoding name of its rtpmap, and as its fmtp describes it. */
+  | { readonly codec: 'other'; readonly encodingName: string; readonly parameters: FormatParameters };
 
 export type TrackCodec = TrackFormat['codec'];
 
@@ -73,7 +73,7 @@ export function parseFormat(encodingName: string, parameters: FormatParameters):
     case 'VP9':
       return { codec: 'vp9', profileId: numberOf(parameters.get('profile-id')) };
     default:
-      return { codec: 'other', encodingName };
+      return { codec: 'other', encodingName, parameters };
   }
 }
 
@@ -180,13 +180,19 @@ export function formatParametersOf(format: TrackFormat): string | undefined {
     case 'pcmu':
     case 'pcma':
     case 'vp8':
-    case 'other':
       return undefined;
+    case 'other':
+      return otherParameters(format.parameters);
     default: {
       const never: never = format;
       return never;
     }
   }
+}
+
+function otherParameters(parameters: FormatParameters): string | undefined {
+  if (parameters.size === 0) return undefined;
+  return [...parameters].map(([name, value]) => (value === '' ? name : `${name}=${value}`)).join(';');
 }
 
 function h264Parameters(format: Extract<TrackFormat, { codec: 'h264' }>): string {

@@ -1,0 +1,41 @@
+import { isBSlice } from './h264-slice.js';
+import { parseH264Sps } from './h264-sps.js';
+import { nalUnitsBegunIn } from './nal-payload.js';
+import { nalRole } from './parameter-sets.js';
+
+/** A stream whose first pictures come in order doesn't reorder any, unless its parameters say so. */
+const ENOUGH_PICTURES = 8;
+/** So many in order belie them: some encoders promise what they don't do. */
+const TOO_MANY_PICTURES = 250;
+
+/**
+ * Watches whether the pictures of an H.264 stream come in another order than they are shown in, which WebRTC can't carry.
+ * B slices show it; before the first of them, the parameter sets may foretell it.
+ */
+export class PictureOrder {
+  #pictures = 0;
+  #hasBSlices = false;
+  #told: number | undefined;
+  #timestamp: number | undefined;
+
+  push(payload: Uint8Array, timestamp: number): void {
+    if (this.#hasBSlices) return;
+    for (const { nalUnit, isWhole } of nalUnitsBegunIn('H264', payload)) {
+      const role = nalRole('H264', nalUnit);
+      if (role === 'sps' && isWhole) this.#told = parseH264Sps(nalUnit)?.reorderFrames;
+      if (role !== 'slice' && role !== 'key-slice') continue;
+      if (timestamp !== this.#timestamp) this.#pictures += 1;
+      this.#timestamp = timestamp;
+      if (isBSlice(nalUnit)) this.#hasBSlices = true;
+    }
+  }
+
+  get isReordered(): boolean {
+    return this.#hasBSlices || (this.#told !== undefined && this.#told > 0 && this.#pictures < TOO_MANY_PICTURES);
+  }
+
+  /** Nothing that is to come will probably change it. */
+  get isKnown(): boolean {
+    return this.isReordered || this.#told === 0 || this.#pictures >= ENOUGH_PICTURES;
+  }
+}
