@@ -104,6 +104,16 @@ export class ProducedTrack implements Track {
     }
   }
 
+  /** Nothing but sender reports is traced. */
+  onSenderReport(listener: () => void): void {
+    this.producing
+      .then((producer) => {
+        producer.on('trace', listener);
+        return producer.enableTraceEvent(['sr']);
+      })
+      .catch(() => undefined); // the track has been closed meanwhile
+  }
+
   lend(to: RouterLease): Promise<LentTrack> {
     return this.needsTranscoding ? this.transcoding.lend(this, to) : this.piped.lend(to);
   }

@@ -86,11 +86,7 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
       },
       awakeNowMs(),
     );
-    for (const { producer } of tracks) {
-      producer.on('trace', () => this.activity.reported());
-      // Nothing but sender reports is traced.
-      producer.enableTraceEvent(['sr']).catch(() => undefined); // the session has ended meanwhile
-    }
+    for (const track of tracks) track.onSenderReport(() => this.activity.reported());
   }
 
   get broken(): boolean {

@@ -41,10 +41,14 @@ function speakOf(worker: mediasoup.Worker, logTags: mediasoup.WorkerLogTag[]): v
   worker.updateSettings({ logLevel: 'warn', logTags }).catch(() => undefined);
 }
 
-/** A producer that has got no packet within this time has the SSRC of somebody else's media. */
-const TRIAL_MS = 500;
+/**
+ * A producer that has got no packet within this time may have the SSRC of somebody else's media. It may be that of a picture
+ * a second as well, so each further trial of an SSRC takes twice as long.
+ */
+const FIRST_TRIAL_MS = 500;
+const MAX_TRIAL_MS = 8_000;
 const LOOK_EVERY_MS = 50;
-/** Of SSRCs that weren't it, so that foreign media can't fill the memory. */
+/** SSRCs, so that foreign media can't fill the memory. */
 const MAX_REMEMBERED = 1_000;
 
 /**
@@ -60,28 +64,29 @@ export async function produceStray(
   options: mediasoup.ProducerOptions,
 ): Promise<mediasoup.Producer> {
   const payloadType = options.rtpParameters.codecs[0]?.payloadType;
-  const candidates = new Set<number>();
-  const tried = new Set<number>();
+  const heard = new Set<number>();
+  const trials = new Map<number, number>();
   let wake: (() => void) | undefined;
   const stop = listenForStrays(worker, (media) => {
-    if (media.payloadType !== payloadType || tried.has(media.ssrc) || candidates.size >= MAX_REMEMBERED) return;
-    candidates.add(media.ssrc);
+    if (media.payloadType !== payloadType || heard.size >= MAX_REMEMBERED) return;
+    heard.add(media.ssrc);
     wake?.();
   });
   transport.observer.once('close', () => wake?.());
   try {
     while (!transport.closed) {
-      const [ssrc] = candidates;
+      const [ssrc] = [...heard].toSorted((a, b) => (trials.get(a) ?? 0) - (trials.get(b) ?? 0));
       if (ssrc === undefined) {
         await new Promise<void>((resolve) => (wake = resolve));
         continue;
       }
-      candidates.delete(ssrc);
-      if (tried.size >= MAX_REMEMBERED) tried.clear();
-      tried.add(ssrc);
+      heard.delete(ssrc);
+      if (trials.size >= MAX_REMEMBERED) trials.clear();
+      const trial = trials.get(ssrc) ?? 0;
+      trials.set(ssrc, trial + 1);
       const encodings = [{ ...options.rtpParameters.encodings?.[0], ssrc }];
       const producer = await transport.produce({ ...options, rtpParameters: { ...options.rtpParameters, encodings } });
-      if (await bringsPackets(producer)) return producer;
+      if (await bringsPackets(producer, Math.min(FIRST_TRIAL_MS * 2 ** trial, MAX_TRIAL_MS))) return producer;
       producer.close();
     }
     throw new Error('the transport was closed before any of its media had come');
@@ -90,8 +95,8 @@ export async function produceStray(
   }
 }
 
-async function bringsPackets(producer: mediasoup.Producer): Promise<boolean> {
-  for (let waitedMs = 0; waitedMs < TRIAL_MS; waitedMs += LOOK_EVERY_MS) {
+async function bringsPackets(producer: mediasoup.Producer, withinMs: number): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < withinMs; waitedMs += LOOK_EVERY_MS) {
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     if (producer.closed) return false;
     const [stats] = await producer.getStats();
