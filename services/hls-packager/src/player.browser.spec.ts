@@ -2,6 +2,7 @@ import { waitFor } from '@weir/testing';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { AAC, H264, OPUS, type Coding } from './spec/fake-media.js';
+import { Player } from './spec/player.js';
 import { servePlayerPage } from './spec/page-server.js';
 import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
 
@@ -59,6 +60,10 @@ afterEach(async () => {
 async function play(stream: string, coding: Coding, env: Record<string, string> = {}): Promise<void> {
   service = await startService(around, env);
   await around.media.publish(stream, coding);
+  await open(stream);
+}
+
+async function open(stream: string): Promise<void> {
   page = await browser.newPage();
   await page.goto(pages.url);
   await page.evaluate(
@@ -147,6 +152,21 @@ describe('hls.js in Chromium', { timeout: 60_000 }, () => {
     service = await startService(around, {}, { port: service.port });
     const { errors } = await shows(90, 'three seconds of pictures from the new one');
     expect(errors.filter((error) => error.startsWith('fatal'))).toEqual([]);
+  });
+
+  it('shows a picture to who comes when the last key frame is longer ago than the window is long', async () => {
+    service = await startService(around, { WEIR_HLS_MAX_SEGMENT_MS: '1000', WEIR_HLS_WINDOW_MS: '3000' });
+    await around.media.publish('rare', { video: [...H264, '-g', '100000'] });
+    const watching = new Player(service.url, { authorization: `Bearer ${token}` });
+    await waitFor(
+      async () => {
+        const text = await watching.text('/videos/rare/media.m3u8');
+        return Number(/#EXT-X-START:TIME-OFFSET=-([\d.]+)/.exec(text)?.[1] ?? 0) > 6;
+      },
+      { timeoutMs: 30_000, intervalMs: 200, what: 'the window to have passed the key frame' },
+    );
+    await open('rare');
+    expect((await shows(90, 'three seconds of pictures')).width).toBe(320);
   });
 
   it('ends with the stream', async () => {
