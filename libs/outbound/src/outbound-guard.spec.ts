@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, test } from 'vitest';
 import { parseAllowList } from './allow-list.js';
 import { OutboundFailed, OutboundRefused } from './outbound-error.js';
-import { OutboundGuard, type OutboundPolicy } from './outbound-guard.js';
+import { OutboundGuard, refusalOf, type OutboundPolicy } from './outbound-guard.js';
 
 const http: OutboundPolicy = { schemes: ['http', 'https'] };
 
@@ -151,6 +151,26 @@ describe('URLs', () => {
     ]);
   });
 
+  test.each([
+    ['rtsp', 554, 'allowed'],
+    ['rtsp', 8554, 'allowed'],
+    ['rtsp', 443, 'port'],
+    ['rtsps', 322, 'allowed'],
+    ['rtsps', 554, 'allowed'],
+    ['rtsps', 443, 'allowed'],
+    ['rtsps', 22, 'port'],
+    [undefined, 554, 'port'],
+  ] as const)('a host is spoken to by %s on port %d: %s', async (scheme, port, expected) => {
+    const policy = scheme === undefined ? {} : { scheme };
+    expect(await verdict(guardOf(names).checkHost('camera.example', port, policy))).toBe(expected);
+    const inside = guardOf({ 'camera.example': ['10.0.0.7'] }, 'camera.example');
+    expect(await verdict(inside.checkHost('camera.example', port, policy))).toBe(expected);
+  });
+
+  test.each(['2130706433', '0x7f.1', '127.1'])('a host is not %s', async (host) => {
+    expect(await verdict(guardOf().checkHost(host, 8554))).toBe('ambiguous-host');
+  });
+
   test('a refusal never repeats the secrets of a URL', async () => {
     const refusal = guardOf(names).check('http://user:secret@camera.example/?key=secret', http);
     await expect(refusal).rejects.toThrow(expect.not.stringContaining('secret'));
@@ -190,6 +210,17 @@ describe('resolution', () => {
 
   test('uses the system’s resolver unless told otherwise', async () => {
     expect(await verdict(new OutboundGuard().check('http://localhost/', http))).toBe('address');
+  });
+});
+
+describe('a destination that is written down', () => {
+  test('is refused for what no time will change, and not for a name that is away', async () => {
+    const guard = guardOf({ 'inside.example': ['10.0.0.1'] });
+    const refused = async (url: string) => (await refusalOf(guard.check(url, http)))?.reason;
+    expect(await refused('http://inside.example/')).toBe('address');
+    expect(await refused('http://93.184.216.34:25/')).toBe('port');
+    expect(await refused('http://93.184.216.34/')).toBeUndefined();
+    expect(await refused('http://unknown.example/')).toBeUndefined();
   });
 });
 

@@ -5,7 +5,7 @@ import { isPublic, parseAddress, type Address } from './address-range.js';
 import { allowsAddress, allowsHost, allowsPort, type AllowList } from './allow-list.js';
 import { guardedFetch, type OutboundRequest, type OutboundResponse } from './guarded-fetch.js';
 import { OutboundFailed, OutboundRefused } from './outbound-error.js';
-import { endpointOf } from './outbound-url.js';
+import { demandPlainHost, endpointOf } from './outbound-url.js';
 
 /** Ports as single numbers and as ranges `[first, last]`. */
 export type PortRule = number | readonly [first: number, last: number];
@@ -13,7 +13,7 @@ export type PortRule = number | readonly [first: number, last: number];
 export interface OutboundPolicy {
   /** Schemes without the colon, as `https`. */
   readonly schemes: readonly string[];
-  /** Default: the scheme's own port, and 1024 to 65535. */
+  /** Default: the scheme's own ports, and 1024 to 65535. */
   readonly ports?: readonly PortRule[];
   /** `user:password@` in the URL: refused unless said otherwise (cameras' rtsp URLs have it). */
   readonly credentials?: 'refuse' | 'allow';
@@ -39,16 +39,23 @@ export interface OutboundGuardOptions {
 
 const RESOLVE_TIMEOUT_MS = 5_000;
 const UNPRIVILEGED: PortRule = [1024, 65_535];
-const SCHEME_PORTS: Readonly<Record<string, number>> = {
-  http: 80,
-  https: 443,
-  ws: 80,
-  wss: 443,
-  rtsp: 554,
-  rtsps: 322,
+/** Those of a scheme below 1024, its default first. */
+const SCHEME_PORTS: Readonly<Record<string, readonly [number, ...number[]]>> = {
+  http: [80],
+  https: [443],
+  ws: [80],
+  wss: [443],
+  rtsp: [554],
+  // There are cameras that speak TLS on the port of plain RTSP, or on that of HTTPS.
+  rtsps: [322, 554, 443],
 };
 
 const systemResolve: Resolve = (host) => resolveByDns(host, { all: true, order: 'verbatim' });
+
+const portsOf = (scheme: string | undefined): readonly PortRule[] => [
+  ...((scheme === undefined ? undefined : SCHEME_PORTS[scheme]) ?? []),
+  UNPRIVILEGED,
+];
 
 const isWithin = (rules: readonly PortRule[], port: number): boolean =>
   rules.some((rule) => (typeof rule === 'number' ? rule === port : port >= rule[0] && port <= rule[1]));
@@ -106,20 +113,22 @@ export class OutboundGuard {
     const { scheme, host, port, hasCredentials } = endpointOf(url);
     if (!policy.schemes.includes(scheme)) throw new OutboundRefused('scheme', scheme);
     if (hasCredentials && policy.credentials !== 'allow') throw new OutboundRefused('credentials', host);
-    const schemePort = SCHEME_PORTS[scheme];
-    const targetPort = port ?? schemePort;
+    const targetPort = port ?? SCHEME_PORTS[scheme]?.[0];
     if (targetPort === undefined) throw new OutboundRefused('port', 'none');
-    const ports = policy.ports ?? [...(schemePort === undefined ? [] : [schemePort]), UNPRIVILEGED];
-    return this.#checkEndpoint(host, targetPort, ports, policy.signal);
+    return this.#checkEndpoint(host, targetPort, policy.ports ?? portsOf(scheme), policy.signal);
   }
 
-  /** The same for a host and port that didn't come as a URL. An IPv6 address stands without brackets. */
+  /**
+   * The same for a host and port that were read out of something else than a URL of the web. An IPv6 address stands
+   * without brackets. The scheme says which ports below 1024 are its own; without one there are none.
+   */
   async checkHost(
     host: string,
     port: number,
-    policy: Pick<OutboundPolicy, 'ports' | 'signal'> = {},
+    { scheme, ports = portsOf(scheme), signal }: Pick<OutboundPolicy, 'ports' | 'signal'> & { scheme?: string } = {},
   ): Promise<OutboundTarget> {
-    return this.#checkEndpoint(host, port, policy.ports ?? [UNPRIVILEGED], policy.signal);
+    demandPlainHost(host);
+    return this.#checkEndpoint(host, port, ports, signal);
   }
 
   /** An HTTP request under the same rules, its redirects included. See OutboundRequest for the limits. */
@@ -171,3 +180,18 @@ export class OutboundGuard {
     }
   }
 }
+
+/**
+ * For a destination that is only written down as yet: why it would be refused. Undefined when it wouldn't, and when its
+ * name can't be resolved just now, because it may be there later.
+ */
+export const refusalOf = async (checked: Promise<OutboundTarget>): Promise<OutboundRefused | undefined> => {
+  try {
+    await checked;
+    return undefined;
+  } catch (error) {
+    if (error instanceof OutboundRefused) return error;
+    if (error instanceof OutboundFailed) return undefined;
+    throw error;
+  }
+};

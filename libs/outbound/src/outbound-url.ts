@@ -31,7 +31,8 @@ const isOddNumber = (host: string): boolean => {
   return NUMERIC_LABEL.test(labels.at(-1) ?? '') && parseAddress(host) === undefined;
 };
 
-const demandPlainHost = (host: string): void => {
+/** @throws OutboundRefused for a host that readers disagree about */
+export const demandPlainHost = (host: string): void => {
   if (host === '') throw new OutboundRefused('malformed', 'URL without a host');
   if (host.includes('%') || isOddNumber(host)) throw new OutboundRefused('ambiguous-host', host);
 };

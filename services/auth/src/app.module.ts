@@ -2,6 +2,7 @@ import { Module, type DynamicModule, type InjectionToken } from '@nestjs/common'
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access, RefusalLog, restAdapter } from '@weir/access';
+import { OutboundGuard } from '@weir/outbound';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
 import { openAuth, type Auth } from './auth.js';
@@ -50,6 +51,7 @@ export class AppModule {
         part(Users, (auth) => auth.users),
         part(ApiKeys, (auth) => auth.apiKeys),
         { provide: Access, useValue: new Access({ bus, redis, log }) },
+        { provide: OutboundGuard, useValue: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }) },
         { provide: ExpireZone, useValue: new ExpireZone(config.WEIR_AUTH_EXPIRE_UTC_OFFSET_HOURS) },
         { provide: TokenLifeLimit, useValue: new TokenLifeLimit(config.WEIR_AUTH_MAX_TOKEN_TTL_S) },
         { provide: RefusalLog, useValue: new RefusalLog(log) },

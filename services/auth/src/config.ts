@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { API_KEY_PATTERN } from '@weir/access';
+import { outboundSettings } from '@weir/outbound';
 import { listSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
 import { z } from 'zod';
 import { TENANT_PATTERN } from './tenant.js';
@@ -54,6 +55,7 @@ export const authSettings = {
     .optional()
     .describe('The first operator’s API key. Not in single-machine mode.'),
   WEIR_BOOTSTRAP_OPERATOR_KEY_FILE: z.string().optional().describe('A file that holds WEIR_BOOTSTRAP_OPERATOR_KEY.'),
+  ...outboundSettings,
 } as const satisfies SettingsShape;
 
 export type AuthContext = ServiceContext<typeof authSettings>;

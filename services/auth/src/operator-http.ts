@@ -1,5 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
 import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { OutboundGuard, refusalOf } from '@weir/outbound';
 import { ApiKeys, type ApiKeyRecord } from './api-keys.js';
 import { Applications, type Application, type Policy } from './applications.js';
 import {
@@ -37,14 +39,26 @@ const keyJson = ({ keyId, label, grants, createdAt, expiresAt }: ApiKeyRecord) =
   ...(expiresAt !== undefined && { expiresAt }),
 });
 
-const demandPolicy = (principal: Principal, policy: Policy): void => {
+const demandPolicy = async (
+  principal: Principal,
+  policy: Policy,
+  guard: Pick<OutboundGuard, 'check'>,
+): Promise<void> => {
   if (policy.policy !== 'token') demandCovered(principal, RIGHTS_OF_AN_APPLICATION);
+  if (policy.policy !== 'hook') return;
+  const refusal = await refusalOf(guard.check(policy.hookUrl, { schemes: ['http', 'https'] }));
+  if (refusal === undefined) return;
+  const fields = { hookUrl: refusal.message };
+  throw new WeirError(ErrorCode.INVALID, 'The platform may not connect to this URL', fields);
 };
 
 @Controller('auth/applications')
 @Authenticated('header')
 export class ApplicationsController {
-  constructor(@Inject(Applications) private readonly applications: Applications) {}
+  constructor(
+    @Inject(Applications) private readonly applications: Applications,
+    @Inject(OutboundGuard) private readonly guard: OutboundGuard,
+  ) {}
 
   @Get()
   async list(@CurrentPrincipal() principal: Principal, @Query() query: unknown) {
@@ -59,7 +73,7 @@ export class ApplicationsController {
     const { appKey, ...rest } = parsed(newApplicationBody, body);
     demandAdministration(principal, 'applications', appKey);
     const policy = parsed(policyBody, rest);
-    demandPolicy(principal, policy);
+    await demandPolicy(principal, policy, this.guard);
     const made = await this.applications.create(principal.tenant, appKey, policy);
     return { ...applicationJson(made), ...(made.hookSecret !== null && { hookSecret: made.hookSecret }) };
   }
@@ -68,7 +82,7 @@ export class ApplicationsController {
   async change(@CurrentPrincipal() principal: Principal, @Param('appKey') appKey: string, @Body() body: unknown) {
     demandAdministration(principal, 'applications', appKey);
     const policy = parsed(policyBody, body);
-    demandPolicy(principal, policy);
+    await demandPolicy(principal, policy, this.guard);
     const changed = await this.applications.change(principal.tenant, appKey, policy);
     return { ...applicationJson(changed), ...(changed.hookSecret !== null && { hookSecret: changed.hookSecret }) };
   }

@@ -78,14 +78,6 @@ export function originOf(request: IncomingMessage, trusted: TrustedProxies): Ori
   };
 }
 
-/** One client's addresses under one name: an IPv6 client commands a whole /64. */
-export function rateKey(address: string): string {
-  if (!ipaddr.isValid(address)) return address;
-  const parsed = ipaddr.process(address);
-  if (!(parsed instanceof ipaddr.IPv6)) return parsed.toString();
-  return `${new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0]).toString()}/64`;
-}
-
 /** In HTTP/2 a pseudo-header says it. */
 const authorityOf = (headers: IncomingHttpHeaders): string | undefined => {
   const authority = headers[':authority'];

@@ -1,9 +1,9 @@
 import fastifyCors from '@fastify/cors';
 import fastifyRateLimit from '@fastify/rate-limit';
+import { AddressCounts, rateKey } from '@weir/platform';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { AddressCounts } from './address-counts.js';
 import type { AllowedSites } from './allowed-sites.js';
-import { originOf, rateKey, type Origin, type TrustedProxies } from './client-address.js';
+import { originOf, type Origin, type TrustedProxies } from './client-address.js';
 import type { EdgeLog } from './edge-log.js';
 import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
 import { ClientGoneError, errorBody, GatewayError } from './gateway-error.js';

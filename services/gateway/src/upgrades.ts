@@ -9,9 +9,9 @@ import {
 import { request as httpsRequest } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, TLSSocket } from 'node:tls';
-import { AddressCounts } from './address-counts.js';
+import { AddressCounts, rateKey } from '@weir/platform';
 import type { AllowedSites } from './allowed-sites.js';
-import { originOf, rateKey, type Origin, type TrustedProxies } from './client-address.js';
+import { originOf, type Origin, type TrustedProxies } from './client-address.js';
 import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
 import { connectionTokens, headersForClient, headersForService } from './forwarded-headers.js';
 import { errorBody, GatewayError, upstreamError } from './gateway-error.js';

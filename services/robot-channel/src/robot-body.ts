@@ -1,12 +1,17 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { OutboundFailed, OutboundRefused, type OutboundGuard } from '@weir/outbound';
+import { refusalOf, type OutboundGuard } from '@weir/outbound';
+import { parseRtspUrl } from '@weir/protocol-rtsp';
 import { NAME_PATTERN } from '@weir/protocol-turing';
 import { z } from 'zod';
 
 const MAX_CAMERAS = 32;
 
 const name = z.string().regex(NAME_PATTERN, '1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-", the first a letter or digit');
-const rtspUrl = z.url({ protocol: /^rtsps?$/, error: 'an absolute rtsp or rtsps URL' }).max(2048);
+/** Read as the media core reads it, so that what is accepted here can be pulled there. */
+const rtspUrl = z
+  .string()
+  .max(2048)
+  .refine((text) => parseRtspUrl(text) !== undefined, 'an absolute rtsp or rtsps URL');
 
 const camera = { rtspUrl: rtspUrl.nullish(), pinned: z.boolean().optional() };
 
@@ -37,16 +42,13 @@ export const listQuery = z.object({
  * stands for may have changed.
  */
 export const demandAllowed = async (
-  guard: Pick<OutboundGuard, 'check'>,
-  url: string | null | undefined,
+  guard: Pick<OutboundGuard, 'checkHost'>,
+  text: string | null | undefined,
 ): Promise<void> => {
-  if (!url) return;
-  try {
-    await guard.check(url, { schemes: ['rtsp', 'rtsps'], credentials: 'allow' });
-  } catch (error) {
-    if (error instanceof OutboundRefused)
-      throw new WeirError(ErrorCode.INVALID, 'The platform may not connect to this URL', { rtspUrl: error.message });
-    // A camera whose name can't be resolved just now may be there later.
-    if (!(error instanceof OutboundFailed)) throw error;
-  }
+  const url = parseRtspUrl(text ?? '');
+  if (url === undefined) return;
+  const refusal = await refusalOf(guard.checkHost(url.host, url.port, { scheme: url.scheme }));
+  if (refusal === undefined) return;
+  const fields = { rtspUrl: refusal.message };
+  throw new WeirError(ErrorCode.INVALID, 'The platform may not connect to this URL', fields);
 };

@@ -90,6 +90,17 @@ test.each([[''], ['application/x-www-form-urlencoded'], ['text/plain']])(
   },
 );
 
+test.each([
+  ['rtsp://198.51.100.7/', 'rtsp://198.51.100.7/'],
+  ['rtsps://198.51.100.7/live', 'rtsps://198.51.100.7/live'],
+  ['rtsps://me:pw@198.51.100.7:554/live', 'rtsps://me:***@198.51.100.7:554/live'],
+  ['rtsp://me:p@ss#w:rd@198.51.100.7/live', 'rtsp://me:***@198.51.100.7/live'],
+])('a camera may be pulled from %s', async (rtspUrl, shown) => {
+  const changed = await ask('PUT', '/robot_dog_sr_20002/cameras/back', { rtspUrl });
+  expect([changed.status, changed.json]).toEqual([200, { name: 'back', pinned: false, rtspUrl: shown }]);
+  await ask('PUT', '/robot_dog_sr_20002/cameras/back', { rtspUrl: null });
+});
+
 test('a list tells who is online, and goes on where it was left', async () => {
   const dog = await Robot.open(service.wsUrl, around.auth.key(ofRobot('robot_dog_sr_20001')));
   await waitFor(() => service.channel.robots.count === 1);
@@ -115,6 +126,9 @@ describe('a request', () => {
     ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://127.0.0.1/' }, 'rtspUrl'],
     ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://[::1]:554/' }, 'rtspUrl'],
     ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://169.254.169.254/' }, 'rtspUrl'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://127.1/' }, 'rtspUrl'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://198.51.100.7:22/' }, 'rtspUrl'],
+    ['PUT', '/robot_dog_sr_20001/cameras/front', { rtspUrl: 'rtsp://user%0a:x@198.51.100.7/' }, 'rtspUrl'],
     ['GET', '?limit=0', undefined, 'limit'],
   ] as const)('%s %s with %j is refused for its %s', async (method, path, body, field) => {
     const { status, json } = await ask(method, path, body);

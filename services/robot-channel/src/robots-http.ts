@@ -1,6 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
 import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
+import { withHiddenPassword } from '@weir/protocol-rtsp';
 import { Fleet, type CameraRecord, type RobotRecord } from './fleet.js';
 import { Presence } from './presence.js';
 import { demandAdministration } from './rights.js';
@@ -14,16 +15,10 @@ import {
 } from './robot-body.js';
 
 /** Whoever may read the list needn't know the cameras' passwords. */
-const withoutPassword = (text: string): string => {
-  const url = new URL(text);
-  if (url.password !== '') url.password = '***';
-  return url.toString();
-};
-
 const cameraJson = ({ name, rtspUrl, pinned }: CameraRecord) => ({
   name,
   pinned,
-  ...(rtspUrl !== undefined && { rtspUrl: withoutPassword(rtspUrl) }),
+  ...(rtspUrl !== undefined && { rtspUrl: withHiddenPassword(rtspUrl) }),
 });
 
 const robotJson = (robot: RobotRecord, online: boolean) => ({

@@ -7,6 +7,7 @@ import {
   type RtspUrl,
   setupTargetOf,
   streamPathOf,
+  withHiddenPassword,
 } from './url.js';
 
 function url(text: string): RtspUrl {
@@ -30,6 +31,7 @@ describe('an RTSP URL', () => {
     ['rtsp://user@h/p', { user: { username: 'user', password: '' } }],
     ['rtsp://user:100%@h/p', { user: { username: 'user', password: '100%' } }],
     ['rtsp://h/front door', { path: '/front%20door' }],
+    ['rtsp://h/front\u00a0door?a=\u3000', { path: '/front%C2%A0door', query: 'a=%E3%80%80' }],
   ])('is read: %s', (text, expected) => {
     expect(parseRtspUrl(text)).toMatchObject(expected);
   });
@@ -45,12 +47,23 @@ describe('an RTSP URL', () => {
     'rtsp://h o/p',
     'rtsp://h\r\nX: a/p',
     'rtsp://h\\@other/p',
+    'rtsp://user%0aX:pw@h/p',
+    'rtsp://user:pw%0d@h/p',
     'rtsp://[::1/p',
     'rtsp://fe80::1/p',
     'rtsp://%31%32/p',
     `rtsp://h/${'a'.repeat(9000)}`,
   ])('is not %j', (text) => {
     expect(parseRtspUrl(text)).toBeUndefined();
+  });
+
+  it.each([
+    ['rtsp://me:pw@h:554/a?b=c', 'rtsp://me:***@h:554/a?b=c'],
+    ['rtsps://me:p@ss#1:x@h/a@b', 'rtsps://me:***@h/a@b'],
+    ['rtsp://me@h:8554/a', 'rtsp://me@h:8554/a'],
+    ['rtsp://h:8554/a?u=x:y@z', 'rtsp://h:8554/a?u=x:y@z'],
+  ])('is shown with its password hidden: %s', (text, shown) => {
+    expect(withHiddenPassword(text)).toBe(shown);
   });
 
   it('is written without its user and without a default port', () => {

@@ -24,8 +24,7 @@ export const DEFAULT_PORTS = { rtsp: 554, rtsps: 322 } as const;
  * Who connects must use the host found here, not parse the text again.
  */
 export function parseRtspUrl(text: string): RtspUrl | undefined {
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (text.length > 8192 || /[\0-\x1f\x7f]/.test(text)) return undefined;
+  if (text.length > 8192 || hasControls(text)) return undefined;
   const match = /^(rtsps?):\/\/([^/?]*)([^?]*)(?:\?(.*))?$/i.exec(text);
   if (!match) return undefined;
   const [, schemeText = '', authority = '', path = '', query = ''] = match;
@@ -39,7 +38,19 @@ export function parseRtspUrl(text: string): RtspUrl | undefined {
   const port = hostAndPort[3] ? Number(hostAndPort[3]) : DEFAULT_PORTS[scheme];
   if (port < 1 || port > 65535) return undefined;
   const user = at === -1 ? undefined : parseUser(authority.slice(0, at));
-  return { scheme, host, port, path: path.replaceAll(' ', '%20'), query: query.replaceAll(' ', '%20'), user };
+  if (user !== undefined && hasControls(user.username + user.password)) return undefined;
+  return { scheme, host, port, path: withoutBlanks(path), query: withoutBlanks(query), user };
+}
+
+/** They would end the line that a request or a header stands on. */
+function hasControls(text: string): boolean {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return /[\0-\x1f\x7f]/.test(text);
+}
+
+/** Blanks of every alphabet: a request line is cut at them. */
+function withoutBlanks(text: string): string {
+  return text.replace(/\s/g, encodeURIComponent);
 }
 
 function parseUser(text: string): UrlUser {
@@ -64,6 +75,15 @@ export function formatRtspUrl(url: RtspUrl): string {
   return `${url.scheme}://${authorityOf(url)}${url.path}${query}`;
 }
 
+/** For people: as it was given, with the password of its user hidden. */
+export function withHiddenPassword(text: string): string {
+  const [scheme = '', authority = ''] = /^([^:]*:\/\/)([^/?]*)/.exec(text)?.slice(1) ?? [];
+  const at = authority.lastIndexOf('@');
+  const colon = authority.indexOf(':');
+  if (at === -1 || colon === -1 || colon > at) return text;
+  return `${scheme}${authority.slice(0, colon)}:***${text.slice(scheme.length + at)}`;
+}
+
 function authorityOf(url: RtspUrl): string {
   const host = url.host.includes(':') ? `[${url.host}]` : url.host;
   return url.port === DEFAULT_PORTS[url.scheme] ? host : `${host}:${url.port}`;
@@ -73,8 +93,7 @@ function authorityOf(url: RtspUrl): string {
 export function streamPathOf(url: RtspUrl): string | undefined {
   const path = decoded(url.path);
   if (path === undefined) return undefined;
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[\0-\x1f\x7f\\]/.test(path)) return undefined;
+  if (hasControls(path) || path.includes('\\')) return undefined;
   const trimmed = trimSlashes(path);
   return trimmed.split('/').some((segment) => segment === '.' || segment === '..') ? undefined : trimmed;
 }
@@ -103,7 +122,7 @@ export function resolveControl(base: string, control: string | undefined): strin
 
 /** A description may hold what a request line can't. */
 function writable(control: string): string {
-  return control.replace(/[\0-\x20\x7f]/g, (character) => encodeURIComponent(character));
+  return control.replace(/[\0-\x1f\x7f\s]/g, encodeURIComponent);
 }
 
 function joinControl(base: string, control: string): string {

@@ -1,3 +1,5 @@
+import ipaddr from 'ipaddr.js';
+
 /** How many things each address holds at the moment. An address that holds nothing takes no memory. */
 export class AddressCounts {
   private readonly counts = new Map<string, number>();
@@ -19,4 +21,12 @@ export class AddressCounts {
   get addresses(): number {
     return this.counts.size;
   }
+}
+
+/** One client's addresses under one name: an IPv6 client commands a whole /64. */
+export function rateKey(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  if (!(parsed instanceof ipaddr.IPv6)) return parsed.toString();
+  return `${new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0]).toString()}/64`;
 }
