@@ -10,8 +10,8 @@ import { createServer, STATUS_CODES, type IncomingMessage, type Server, type Ser
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { AddressCounts } from './address-counts.js';
-import { peerAddress, rateKey, type TrustedProxies } from './client-address.js';
+import { AddressCounts, rateKey } from '@weir/platform';
+import { peerAddress, type TrustedProxies } from './client-address.js';
 import type { ConnectionBook } from './connection-book.js';
 import { errorBody, GatewayError, type ErrorCode } from './gateway-error.js';
 import type { ListeningPort } from './listening-ports.js';

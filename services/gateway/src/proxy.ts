@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatcher } from 'undici';
-import { rateKey } from './client-address.js';
+import { rateKey } from '@weir/platform';
 import { headersForClient, headersForService } from './forwarded-headers.js';
 import { ClientGoneError, GatewayError, upstreamError } from './gateway-error.js';
 import type { RequestBodies } from './request-body.js';

@@ -26,6 +26,11 @@ export interface IngestOptions {
   onClosed(session: IngestSession): void;
 }
 
+/** What brings the media: a pusher's connection, or the puller. */
+export interface MediaCarrier {
+  stop(cause: 'stream-ended' | 'replaced'): void;
+}
+
 type IngestState =
   /** The source isn't there yet, or has been lost for a moment. */
   { tag: 'waiting'; timer: NodeJS.Timeout | undefined } | { tag: 'live'; packets: number } | { tag: 'closed' };
@@ -42,8 +47,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   private reportedConnected = false;
   private bytes = { video: 0, audio: 0 };
   private lastStats = { ms: 0, video: 0, audio: 0 };
-  /** Ends whatever brings the media: a pusher's connection, or the puller. */
-  onClose: (() => void) | undefined;
+  private carrier: MediaCarrier | undefined;
 
   constructor(private readonly options: IngestOptions) {
     this.identity = options.identity;
@@ -157,8 +161,16 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     if (this.state.tag === 'live') this.live[index]?.pushRtcp(packet);
   }
 
-  /** The source has gone, for a moment or for good. */
-  lost(detail: string): void {
+  /** From now on the media come from there, and whoever brought them before is let go. */
+  takeFrom(carrier: MediaCarrier): void {
+    const { carrier: former } = this;
+    this.carrier = carrier;
+    former?.stop('replaced');
+  }
+
+  /** The source has gone, for a moment or for good. One that was replaced is missed by nobody. */
+  lost(carrier: MediaCarrier, detail: string): void {
+    if (this.carrier !== carrier) return;
     if (this.state.tag === 'live') this.wait(this.options.graceMs, EndReason.SOURCE_FAILED, detail);
   }
 
@@ -187,7 +199,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     this.enter({ tag: 'closed' });
     this.transcoder.stop();
     for (const track of this.live) track.close();
-    this.onClose?.();
+    this.carrier?.stop('stream-ended');
   }
 
   async stats(nowMs: number): Promise<SessionStatsInit> {

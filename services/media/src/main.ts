@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { readFile } from 'node:fs/promises';
 import { hostname, networkInterfaces } from 'node:os';
 import { MediaEvents } from '@weir/contracts';
 import { Access, CredentialWatch } from '@weir/access';
@@ -16,6 +17,9 @@ import { mediaSettings } from './settings.js';
 import { Sources } from './sources.js';
 import { WebRtc } from './webrtc.js';
 import { WorkerPool } from './worker-pool.js';
+
+const readAuthorities = async (file: string | undefined): Promise<string | undefined> =>
+  file === undefined ? undefined : readFile(file, 'utf8');
 
 await runService({
   service: 'media',
@@ -41,7 +45,9 @@ await runService({
     const owners = new Instances({
       bus,
       silentAfterMs: config.WEIR_MEDIA_OWNER_TIMEOUT_MS,
-      onLost: (ownerId) => core.closeSessionsOf(ownerId),
+      onLost: (ownerId) => {
+        if (ownerId !== instanceId) core.closeSessionsOf(ownerId);
+      },
     });
     const rtpActivity = {
       audio: config.WEIR_MEDIA_RTP_ACTIVITY_AUDIO,
@@ -100,6 +106,7 @@ await runService({
       notifier,
       access,
       guard: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
+      cameraTls: { verify: config.WEIR_RTSPS_VERIFY, ca: await readAuthorities(config.WEIR_RTSPS_CA_FILE) },
       log,
       sourceGraceMs: config.WEIR_MEDIA_SOURCE_GRACE_MS,
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
@@ -115,6 +122,7 @@ await runService({
       access,
       credentials,
       log,
+      connectionsPerAddress: config.WEIR_RTSP_CONNECTIONS_PER_ADDRESS,
     });
     serveMedia(bus, instanceId, core, webRtc);
     serveMediaRtp(bus, sources);

@@ -1,5 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { credentialRefOf, permits, type Access, type CredentialRef, type CredentialWatch } from '@weir/access';
+import {
+  credentialRefOf,
+  permits,
+  type Access,
+  type CredentialRef,
+  type CredentialWatch,
+  type Principal,
+} from '@weir/access';
 import { isWeirError, ErrorCode } from '@weir/contracts';
 import {
   awaitsSignature,
@@ -39,8 +46,15 @@ export type RtspRequest = Pick<
   'verb' | 'path' | 'url' | 'method' | 'requestUrl' | 'credentials'
 >;
 
-/** With what of its peer's a request was accepted; undefined: with something that ends otherwise. */
-export type RtspDecision = HostAnswer & { readonly credential?: CredentialRef | undefined };
+/** What a request was permitted for, and with what of its peer's. */
+export type Permit =
+  /** `credential`: the URL was given to its holder, and ends with it. */
+  | { readonly tag: 'signed-url'; readonly credential: CredentialRef | undefined }
+  /** A token or API key with the grant. */
+  | { readonly tag: 'credential'; readonly credential: CredentialRef; readonly subject: Principal['subject'] };
+
+export type RtspDecision =
+  { readonly tag: 'permitted'; readonly permit: Permit } | Extract<HostAnswer, { tag: 'refused' }>;
 
 const FOR_SIGNATURES: readonly ServerChallenge[] = ['digest-sha-256', 'digest-md5'];
 /** Of tokens and keys only hashes are kept, so they can't be the secret of a Digest: they have to be shown. */
@@ -49,6 +63,7 @@ const FOR_TOKENS: readonly ServerChallenge[] = ['basic'];
 /**
  * Who may push to or play an RTSP URL of this node: whoever holds a URL that the node has signed, with the signature in
  * its place or as the password of a Digest, or a token or API key with the grant, as the password (Basic) or `?token=`.
+ * A signed URL to push to is good for the session that awaits the push, a credential for any name that it may publish.
  */
 export class RtspAccess {
   /** Signed URLs name this node, and its streams end with it, so its key needs to live no longer. */
@@ -87,7 +102,7 @@ export class RtspAccess {
     const isByPassword = awaitsSignature(url);
     if (isByPassword && request.credentials === undefined) return refused('unauthenticated', FOR_SIGNATURES);
     const signed = isByPassword ? this.verifyPassword(request, nowMs) : verifyStreamUrl(url, verb, [this.key], nowMs);
-    if (signed.tag === 'valid' && isAwaited) return { tag: 'accepted' };
+    if (signed.tag === 'valid' && isAwaited) return permitted({ tag: 'signed-url', credential: undefined });
     if (signed.tag === 'valid' && verb === 'play') return this.decideBySignature(url);
     if (isByPassword)
       return signed.tag === 'refused' && signed.refusal === 'bad-signature'
@@ -98,15 +113,16 @@ export class RtspAccess {
       return signed.tag === 'refused' && signed.refusal === 'missing'
         ? refused('unauthenticated', FOR_TOKENS)
         : refused('forbidden');
-    return this.decideByToken(token, verb, stream);
+    return this.decideByCredential(token, verb, stream);
   }
 
   /** The signature is good; what the URL was given for may have ended since. */
   private async decideBySignature(url: RtspUrl): Promise<RtspDecision> {
     const credential = credentialInSalt(saltOf(url) ?? '');
-    if (credential === undefined) return { tag: 'accepted' };
+    if (credential === undefined) return permitted({ tag: 'signed-url', credential });
     try {
-      return (await this.credentials.isLive(credential)) ? { tag: 'accepted', credential } : refused('forbidden');
+      const isLive = await this.credentials.isLive(credential);
+      return isLive ? permitted({ tag: 'signed-url', credential }) : refused('forbidden');
     } catch (error) {
       if (isWeirError(error, ErrorCode.UNAVAILABLE)) return refused('unavailable');
       throw error;
@@ -125,12 +141,12 @@ export class RtspAccess {
     );
   }
 
-  private async decideByToken(token: string, verb: RtspVerb, stream: StreamName): Promise<RtspDecision> {
+  private async decideByCredential(token: string, verb: RtspVerb, stream: StreamName): Promise<RtspDecision> {
     try {
       const principal = await this.access.authenticate(token);
-      return permits(principal, verb, stream.tenant, stream.streamName)
-        ? { tag: 'accepted', credential: credentialRefOf(principal) }
-        : refused('forbidden', FOR_TOKENS);
+      if (!permits(principal, verb, stream.tenant, stream.streamName)) return refused('forbidden', FOR_TOKENS);
+      const { subject } = principal;
+      return permitted({ tag: 'credential', credential: credentialRefOf(principal), subject });
     } catch (error) {
       if (isWeirError(error, ErrorCode.UNAUTHENTICATED)) return refused('unauthenticated', FOR_TOKENS);
       if (isWeirError(error, ErrorCode.UNAVAILABLE) || isWeirError(error, ErrorCode.DEADLINE))
@@ -180,6 +196,8 @@ const tokenOf = ({ url, credentials }: RtspRequest): string | undefined =>
   new URLSearchParams(url.query).get('token') ??
   (credentials?.scheme === 'basic' ? credentials.password : undefined) ??
   url.user?.password;
+
+const permitted = (permit: Permit): RtspDecision => ({ tag: 'permitted', permit });
 
 const refused = (refusal: Refusal, challenges?: readonly ServerChallenge[]): RtspDecision => ({
   tag: 'refused',

@@ -8,6 +8,7 @@ import {
   serverDeadlineMs,
   startServer,
   stepServer,
+  type EndSessionReason,
   type HostAnswer,
   type OpenTrack,
   type RtspRequest as RtspRequestMessage,
@@ -19,15 +20,16 @@ import {
   type TrackDescription,
 } from '@weir/protocol-rtsp';
 import { awakeNowMs, type Logger } from '@weir/platform';
-import type { RtspRequest } from './rtsp-access.js';
+import { BoundedSocket } from './bounded-socket.js';
+import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
 
 /** A publisher's media on their way into a stream. */
 export interface Recording {
   rtp(track: number, packet: Buffer): void;
   rtcp(track: number, packet: Buffer): void;
-  /** The connection has ended. */
-  lost(): void;
+  /** The pusher is done, or may not go on, or its connection has been lost. */
+  ended(how: 'finished' | 'lost'): void;
 }
 
 /** A player's part of a stream. */
@@ -38,17 +40,23 @@ export interface Playback {
 
 /** What a connection needs of the media core. */
 export interface RtspHost {
-  authorise(request: RtspRequest, connection: RtspConnection): Promise<HostAnswer>;
+  authorise(request: RtspRequest, connection: RtspConnection): Promise<RtspDecision>;
   describe(path: string): Promise<HostAnswer & { tracks?: readonly TrackDescription[] }>;
-  mayRecord(path: string): HostAnswer;
-  record(path: string, tracks: readonly SdpTrack[], connection: RtspConnection): Promise<Recording | HostAnswer>;
+  record(
+    path: string,
+    tracks: readonly SdpTrack[],
+    permit: Permit,
+    connection: RtspConnection,
+  ): Promise<Recording | HostAnswer>;
   play(path: string, connection: RtspConnection): Promise<Playback | HostAnswer>;
   /** A client was refused, or was given up. */
   sayRefusal(message: string, fields: object, sent: object | undefined): void;
 }
 
-/** A peer that reads more slowly than the stream runs is cut off at this much unsent media. */
-const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+/** A player that reads more slowly than the stream runs is cut off at this much unread. */
+const MAX_UNREAD_MEDIA_BYTES = 4 * 1024 * 1024;
+/** Answers are small, and nobody has reason to leave many of them unread. */
+const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
 
 /** One RTSP client, pusher or player: the socket around the protocol's machine. */
 export class RtspConnection {
@@ -56,6 +64,8 @@ export class RtspConnection {
   private readonly decoder = new RtspDecoder();
   private timer: NodeJS.Timeout | undefined;
   private readonly ports = new Map<number, PortPair>();
+  /** What the last request for a path was permitted for. */
+  private permitted: { path: string; permit: Permit } | undefined;
   private announced: readonly SdpTrack[] = [];
   private recording: Recording | undefined;
   private playback: Playback | undefined;
@@ -65,6 +75,8 @@ export class RtspConnection {
   /** Tells what was begun for a session that has ended meanwhile. */
   private sessionsEnded = 0;
 
+  private readonly out: BoundedSocket;
+
   constructor(
     private readonly socket: Socket,
     private readonly host: RtspHost,
@@ -72,6 +84,9 @@ export class RtspConnection {
     private readonly onClosed: () => void,
   ) {
     socket.setNoDelay(true);
+    this.out = new BoundedSocket(socket, () =>
+      log.info({ address: peerAddress(socket) }, 'an rtsp client does not read and is cut off'),
+    );
     this.state = startServer(
       {
         ...DEFAULT_SERVER_CONFIG,
@@ -119,17 +134,20 @@ export class RtspConnection {
     switch (effect.tag) {
       case 'send':
         this.sayRefusal(effect.response);
-        if (this.socket.writable) this.socket.write(encodeResponse(effect.response));
+        this.out.send(
+          encodeResponse(effect.response),
+          this.playback === undefined ? MAX_UNREAD_ANSWER_BYTES : MAX_UNREAD_MEDIA_BYTES,
+        );
         break;
       case 'authorise':
-        this.answer(effect.id, this.host.authorise(effect, this));
+        this.answer(effect.id, this.authorise(effect));
         break;
       case 'describe':
         this.answer(effect.id, this.host.describe(effect.path));
         break;
       case 'announce':
         this.announced = effect.tracks;
-        this.answer(effect.id, Promise.resolve(this.host.mayRecord(effect.path)));
+        this.answer(effect.id, Promise.resolve({ tag: 'accepted' }));
         break;
       case 'open-track':
         this.answer(effect.id, this.open(effect));
@@ -157,12 +175,12 @@ export class RtspConnection {
         this.recording?.rtcp(effect.track, effect.data);
         break;
       case 'end-session':
-        this.endSession();
+        this.endSession(isFinal(effect.reason) ? 'finished' : 'lost');
         break;
       case 'close':
         clearTimeout(this.timer);
         this.sayGivenUp();
-        this.socket.end();
+        this.out.end();
         break;
       default:
         effect satisfies never;
@@ -197,6 +215,13 @@ export class RtspConnection {
     );
   }
 
+  private async authorise(effect: Extract<ServerEffect, { tag: 'authorise' }>): Promise<HostAnswer> {
+    const decision = await this.host.authorise(effect, this);
+    if (decision.tag === 'refused') return decision;
+    this.permitted = { path: effect.path, permit: decision.permit };
+    return { tag: 'accepted' };
+  }
+
   private async open(effect: Extract<ServerEffect, { tag: 'open-track' }>): Promise<HostAnswer> {
     if (effect.transport.tag === 'tcp') return { tag: 'opened' };
     const { sessionsEnded } = this;
@@ -222,10 +247,12 @@ export class RtspConnection {
   }
 
   private async record(path: string): Promise<HostAnswer> {
-    const recording = await this.host.record(path, this.announced, this);
+    if (this.permitted?.path !== path) return { tag: 'refused', refusal: 'forbidden' };
+    const { sessionsEnded } = this;
+    const recording = await this.host.record(path, this.announced, this.permitted.permit, this);
     if ('tag' in recording) return recording;
-    if (this.state.phase.tag === 'closed') {
-      recording.lost();
+    if (this.sessionsEnded !== sessionsEnded) {
+      recording.ended('lost');
       return { tag: 'refused', refusal: 'unavailable' };
     }
     this.recording = recording;
@@ -249,20 +276,15 @@ export class RtspConnection {
       this.ports.get(track)?.[kind].send(packet, open.transport.clientPorts[kind], peerAddress(this.socket));
       return;
     }
-    if (this.socket.writableLength > MAX_UNSENT_BYTES) {
-      this.log.info('rtsp player reads too slowly and is cut off');
-      this.socket.destroy();
-      return;
-    }
-    if (this.socket.writable) this.socket.write(encodeInterleaved(open.transport.channels[kind], packet));
+    this.out.send(encodeInterleaved(open.transport.channels[kind], packet), MAX_UNREAD_MEDIA_BYTES);
   }
 
-  private endSession(): void {
+  private endSession(how: 'finished' | 'lost'): void {
     this.sessionsEnded += 1;
     this.stopPlayback();
     const { recording } = this;
     this.recording = undefined;
-    recording?.lost();
+    recording?.ended(how);
     for (const track of [...this.ports.keys()]) this.closePorts(track);
   }
 
@@ -285,5 +307,9 @@ const shown = ({ headers, body }: RtspRequestMessage): object => ({
   headers: Object.fromEntries(headers.entries),
   ...(body.length > 0 && { body: body.toString() }),
 });
+
+/** The peer doesn't come back, or may not. */
+const isFinal = (reason: EndSessionReason): boolean =>
+  reason.tag === 'teardown' || (reason.tag === 'stopped' && reason.cause === 'revoked');
 
 const peerAddress = (socket: Socket): string => (socket.remoteAddress ?? '').replace(/^::ffff:/, '');

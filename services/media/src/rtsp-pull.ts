@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { connect, type Socket } from 'node:net';
-import { OutboundRefused, type OutboundGuard } from '@weir/outbound';
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectTls, TLSSocket } from 'node:tls';
+import { OutboundRefused, type OutboundGuard, type OutboundTarget } from '@weir/outbound';
 import {
   clientDeadlineMs,
   DEFAULT_CLIENT_CONFIG,
@@ -21,21 +22,34 @@ import {
 } from '@weir/protocol-rtsp';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import { EndReason } from '@weir/contracts';
-import { usableTracks, type IngestSession } from './ingest.js';
+import { BoundedSocket } from './bounded-socket.js';
+import { usableTracks, type IngestSession, type MediaCarrier } from './ingest.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
 
 export interface RtspPullOptions {
   url: RtspUrl;
   session: IngestSession;
   guard: Pick<OutboundGuard, 'checkHost'>;
+  tls: CameraTls;
   log: Logger;
 }
+
+/** Whom `rtsps://` trusts. */
+export interface CameraTls {
+  /** Refuse a certificate that no authority vouches for. Most cameras sign their own. */
+  readonly verify: boolean;
+  /** Authorities' certificates (PEM) in place of the system's. */
+  readonly ca: string | undefined;
+}
+
+/** A source that doesn't read our few requests is no RTSP server. */
+const MAX_UNREAD_BYTES = 64 * 1024;
 
 /**
  * Plays a camera's RTSP URL into a stream, one connection however many viewers there are, and again after a fault with
  * back-off. What trying again can't mend (a forbidden address, a refusal at the first attempt) ends the session.
  */
-export class RtspPull {
+export class RtspPull implements MediaCarrier {
   private attempt = 0;
   private connection: PullConnection | undefined;
   private timer: NodeJS.Timeout | undefined;
@@ -43,7 +57,7 @@ export class RtspPull {
   private hasPlayed = false;
 
   constructor(private readonly options: RtspPullOptions) {
-    options.session.onClose = () => this.stop();
+    options.session.takeFrom(this);
     this.connect();
   }
 
@@ -79,7 +93,7 @@ export class RtspPull {
       { streamName: session.info.streamName, detail, delayMs, attempt: this.attempt },
       'pull will be tried again',
     );
-    session.lost(detail);
+    session.lost(this, detail);
     this.timer = setTimeout(() => this.connect(), delayMs);
   }
 }
@@ -107,6 +121,8 @@ function describeEnd(reason: ClientEndReason): string {
       return 'the address of the source is not allowed; see WEIR_OUTBOUND_ALLOW';
     case 'unreachable':
       return 'the source can not be reached';
+    case 'untrusted':
+      return 'nobody who is trusted vouches for the certificate of the source; see WEIR_RTSPS_VERIFY';
     case 'unauthorised':
       return 'the source wants a user and password, or others';
     case 'no-tracks':
@@ -134,7 +150,7 @@ interface PullEvents {
 /** One attempt: the sockets around the protocol's machine. */
 class PullConnection {
   private state: ClientState;
-  private socket: Socket | undefined;
+  private socket: BoundedSocket | undefined;
   private generation = 0;
   private timer: NodeJS.Timeout | undefined;
   private readonly ports = new Map<number, PortPair>();
@@ -183,8 +199,9 @@ class PullConnection {
         this.disconnect();
         break;
       case 'send':
-        this.socket?.write(
+        this.socket?.send(
           effect.message.tag === 'request' ? encodeRequest(effect.message) : encodeResponse(effect.message),
+          MAX_UNREAD_BYTES,
         );
         break;
       case 'select-tracks': {
@@ -225,17 +242,20 @@ class PullConnection {
     const isCurrent = () => this.generation === generation;
     let target;
     try {
-      target = await this.options.guard.checkHost(url.host, url.port);
+      target = await this.options.guard.checkHost(url.host, url.port, { scheme: url.scheme });
     } catch (error) {
       if (isCurrent())
         this.input({ tag: 'connect-failed', cause: error instanceof OutboundRefused ? 'guarded' : 'unreachable' });
       return;
     }
     if (!isCurrent()) return;
-    const socket = connect({ host: url.host, port: url.port, lookup: target.lookup });
+    const socket = this.open(url, target);
     const decoder = new RtspDecoder();
-    this.socket = socket;
-    socket.on('connect', () => {
+    const about = { streamName: this.options.session.info.streamName, url: formatRtspUrl(url) };
+    this.socket = new BoundedSocket(socket, () =>
+      this.options.log.info(about, 'the source of a pull does not read and is cut off'),
+    );
+    socket.once(url.scheme === 'rtsps' ? 'secureConnect' : 'connect', () => {
       this.peerAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
       if (isCurrent()) this.input({ tag: 'connected' });
     });
@@ -246,11 +266,22 @@ class PullConnection {
       }
     });
     socket.on('error', (error) => {
-      this.options.log.debug({ error: error.message, url: formatRtspUrl(url) }, 'pull connection broke');
-      if (isCurrent()) this.input({ tag: 'connect-failed', cause: 'unreachable' });
+      this.options.log.info({ ...about, error: error.message }, 'pull connection broke');
+      const isUntrusted = socket instanceof TLSSocket && Boolean(socket.authorizationError);
+      if (isCurrent()) this.input({ tag: 'connect-failed', cause: isUntrusted ? 'untrusted' : 'unreachable' });
     });
     socket.on('close', () => {
       if (isCurrent()) this.input({ tag: 'disconnected' });
+    });
+  }
+
+  private open({ scheme, host, port }: RtspUrl, { lookup }: OutboundTarget): Socket {
+    if (scheme === 'rtsp') return connect({ host, port, lookup });
+    const { verify, ca } = this.options.tls;
+    return connectTls({
+      ...{ host, port, lookup, rejectUnauthorized: verify },
+      ...(isIP(host) === 0 && { servername: host }),
+      ...(ca !== undefined && { ca }),
     });
   }
 

@@ -1,18 +1,19 @@
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { credentialNameOf, RefusalLog, type CredentialRef, type CredentialWatch } from '@weir/access';
 import { ErrorCode, isWeirError } from '@weir/contracts';
-import type { HostAnswer } from '@weir/protocol-rtsp';
-import type { Logger } from '@weir/platform';
+import type { HostAnswer, SdpTrack } from '@weir/protocol-rtsp';
+import { AddressCounts, rateKey, type Logger } from '@weir/platform';
 import type { MediaCore } from './core.js';
-import { usableTracks } from './ingest.js';
-import { streamNameOf, type RtspAccess } from './rtsp-access.js';
-import { RtspConnection, type RtspHost } from './rtsp-connection.js';
+import { IngestSession, usableTracks, type MediaCarrier } from './ingest.js';
+import { streamNameOf, type Permit, type RtspAccess } from './rtsp-access.js';
+import { RtspConnection, type Recording, type RtspHost } from './rtsp-connection.js';
 import { describeForRtsp, playRtsp } from './rtsp-playback.js';
 import type { Sources } from './sources.js';
 import type { Stream, StreamListener } from './stream.js';
 
 const MAX_CONNECTIONS = 4_096;
+const REFUSAL_LOG_INTERVAL_MS = 1_000;
 
 export interface RtspServerOptions {
   host: string;
@@ -22,6 +23,8 @@ export interface RtspServerOptions {
   access: RtspAccess;
   credentials: Pick<CredentialWatch, 'watch'>;
   log: Logger;
+  /** 0 is no limit. */
+  connectionsPerAddress: number;
 }
 
 /** RTSP in and out of the media core: robots push to signed URLs, players play every stream they may see. */
@@ -29,20 +32,18 @@ export class RtspServer {
   private readonly connections = new Set<RtspConnection>();
   /** How to stop watching what each connection stands on, by the credential's name. */
   private readonly standing = new Map<RtspConnection, Map<string, () => void>>();
+  private readonly connectionsOf = new AddressCounts();
   private readonly server: Server;
+  private refusalLoggedMs = -REFUSAL_LOG_INTERVAL_MS;
+  private unloggedRefusals = 0;
 
   private readonly refusals: RefusalLog;
 
   private constructor(private readonly options: RtspServerOptions) {
     this.refusals = new RefusalLog(options.log);
-    this.server = createServer((socket) => {
-      const connection: RtspConnection = new RtspConnection(socket, this.host, options.log, () => {
-        this.connections.delete(connection);
-        this.letGo(connection);
-      });
-      this.connections.add(connection);
-    });
+    this.server = createServer((socket) => this.connected(socket));
     this.server.maxConnections = MAX_CONNECTIONS;
+    this.server.on('drop', (dropped) => this.refused(dropped?.remoteAddress, 'the server is full'));
   }
 
   static async listen(options: RtspServerOptions): Promise<RtspServer> {
@@ -63,11 +64,40 @@ export class RtspServer {
     return address !== null && typeof address === 'object' ? address.port : 0;
   }
 
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
   async close(): Promise<void> {
     for (const connection of this.connections) connection.stop('shutdown');
     const closed = once(this.server, 'close');
     this.server.close();
     await closed;
+  }
+
+  private connected(socket: Socket): void {
+    const address = rateKey(socket.remoteAddress ?? '');
+    if (!this.connectionsOf.take(address, this.options.connectionsPerAddress)) {
+      socket.destroy();
+      this.refused(address, 'the address has too many; see WEIR_RTSP_CONNECTIONS_PER_ADDRESS');
+      return;
+    }
+    const connection: RtspConnection = new RtspConnection(socket, this.host, this.options.log, () => {
+      this.connections.delete(connection);
+      this.connectionsOf.release(address);
+      this.letGo(connection);
+    });
+    this.connections.add(connection);
+  }
+
+  /** A flood of connections is no flood of lines. */
+  private refused(address: string | undefined, reason: string): void {
+    this.unloggedRefusals += 1;
+    const nowMs = performance.now();
+    if (nowMs - this.refusalLoggedMs < REFUSAL_LOG_INTERVAL_MS) return;
+    this.options.log.warn({ address, reason, refused: this.unloggedRefusals }, 'rtsp connections are refused');
+    this.refusalLoggedMs = nowMs;
+    this.unloggedRefusals = 0;
   }
 
   private get host(): RtspHost {
@@ -76,7 +106,8 @@ export class RtspServer {
       sayRefusal: (message, fields, sent) => this.refusals.say(message, fields, sent),
       authorise: async (request, connection) => {
         const decision = await access.decide(request, sources.pushUrlOf(request.path));
-        if (decision.credential !== undefined) this.standOn(connection, decision.credential);
+        if (decision.tag === 'permitted' && decision.permit.credential !== undefined)
+          this.standOn(connection, decision.permit.credential);
         return decision;
       },
       describe: async (path) => {
@@ -93,23 +124,7 @@ export class RtspServer {
           throw error;
         }
       },
-      mayRecord: (path) => (sources.mayPush(path) ? { tag: 'accepted' } : refused('not-found')),
-      record: async (path, announced, connection) => {
-        const session = sources.takePush(path);
-        if (session === undefined) return refused('busy');
-        const begun = session.begin(announced);
-        if (begun !== 'begun') return refused(begun === 'unsupported' ? 'unsupported-media' : 'unavailable');
-        session.onClose = () => connection.stop('stream-ended');
-        const places = new Map(usableTracks(announced).map(({ announcedIndex }, place) => [announcedIndex, place]));
-        return {
-          rtp: (track, packet) => session.rtp(places.get(track) ?? -1, packet),
-          rtcp: (track, packet) => session.rtcp(places.get(track) ?? -1, packet),
-          lost: () => {
-            session.onClose = undefined;
-            session.lost('the pusher has closed its connection');
-          },
-        };
-      },
+      record: (path, announced, permit, connection) => this.record(path, announced, permit, connection),
       play: async (path, connection) => {
         const stream = this.find(path);
         if (stream === undefined) return refused('not-found');
@@ -148,6 +163,34 @@ export class RtspServer {
   private letGo(connection: RtspConnection): void {
     for (const stop of this.standing.get(connection)?.values() ?? []) stop();
     this.standing.delete(connection);
+  }
+
+  private async record(
+    path: string,
+    announced: readonly SdpTrack[],
+    permit: Permit,
+    connection: RtspConnection,
+  ): Promise<Recording | HostAnswer> {
+    const usable = usableTracks(announced);
+    if (usable.length === 0) return refused('unsupported-media');
+    const session = await this.options.sources.beginPush(path, announced, permit);
+    if (!(session instanceof IngestSession)) return refused(session);
+    let isOver = false;
+    const carrier: MediaCarrier = {
+      stop: (cause) => {
+        if (!isOver) connection.stop(cause);
+      },
+    };
+    session.takeFrom(carrier);
+    const places = new Map(usable.map(({ announcedIndex }, place) => [announcedIndex, place]));
+    return {
+      rtp: (track, packet) => session.rtp(places.get(track) ?? -1, packet),
+      rtcp: (track, packet) => session.rtcp(places.get(track) ?? -1, packet),
+      ended: (how) => {
+        isOver = true;
+        this.options.sources.pushEnded(path, session, carrier, how);
+      },
+    };
   }
 
   private find(path: string): Stream | undefined {

@@ -94,7 +94,7 @@ describe('an RTSP source in Chromium', () => {
 
   it('feeds each of its first viewers alone, and those who come later together', async () => {
     await node.close();
-    node = await RtspNode.start(redis, {}, undefined, 1);
+    node = await RtspNode.start(redis, {}, { maxOwnFeeds: 1 });
     await camera(H264_OPUS);
     const pages = await Promise.all([play(stage(), 'v1'), play(stage(), 'v2'), play(stage(), 'v3')]);
     await Promise.all(pages.map(({ page }) => expectMedia(page)));

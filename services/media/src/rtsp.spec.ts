@@ -5,7 +5,16 @@ import { EndReason } from '@weir/contracts';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { H264_AAC, H264_B_FRAMES, H264_OPUS, H265_PCMU, PLAYER, PLAYER_TOKEN, RtspNode } from '../testing/rtsp-node.js';
+import {
+  H264_AAC,
+  H264_B_FRAMES,
+  H264_OPUS,
+  H265_PCMU,
+  PLAYER,
+  PLAYER_TOKEN,
+  PUBLISHER_TOKENS,
+  RtspNode,
+} from '../testing/rtsp-node.js';
 import { StreamRegistry } from './registry.js';
 
 const hasGStreamer = spawnSync('gst-launch-1.0', ['--version']).status === 0;
@@ -243,6 +252,25 @@ describe('RTSP', () => {
     expect(node.recorded.has('s2', 'connected')).toBe(false);
   });
 
+  it('lets the holder of the URL take over at once from a pusher whose link has died without a word', async () => {
+    const url = await node.awaitPush('cam', 's1');
+    const silent = node.push(url);
+    await flowing('s1');
+    const stream = node.recorded.core.findLocal('demo', 'cam');
+    silent.kill('SIGSTOP');
+    await waitFor(() => stream?.videoFps === 0, { what: 'silence' });
+    const successor = node.push(url);
+    await waitFor(() => (stream?.videoFps ?? 0) > 10, { timeoutMs: 15_000 });
+    expect(successor.exitCode).toBeNull();
+    expect(ended('s1')).toBeUndefined();
+    expect(node.recorded.core.findLocal('demo', 'cam')).toBe(stream);
+    // What was let go finds its connection closed, and does no harm.
+    silent.kill('SIGCONT');
+    expect((await once(silent, 'close'))[0]).not.toBe(0);
+    expect(framesOf(await probe(node.playUrl('cam')), 'video')).toBeGreaterThan(20);
+    expect(ended('s1')).toBeUndefined();
+  });
+
   it('ends a stream whose pusher comes back with other media', async () => {
     const url = await node.awaitPush('cam', 's1');
     const first = node.push(url);
@@ -252,6 +280,64 @@ describe('RTSP', () => {
     node.push(url, H265_PCMU);
     await waitFor(() => ended('s1') !== undefined);
     expect(ended('s1')).toMatchObject({ reason: EndReason.SOURCE_FAILED });
+  });
+
+  describe('from a publisher on its own account', () => {
+    const stream = () => node.recorded.core.findLocal('demo', 'studio/1');
+    const published = () =>
+      waitFor(() => (stream()?.info.ready === true ? stream() : undefined), { timeoutMs: 15_000 });
+    const isRefused = async (url: string) => (await once(node.push(url), 'close'))[0] !== 0;
+
+    it.each(['tcp', 'udp'] as const)('is a stream under any name that it may publish, by %s', async (transport) => {
+      const pusher = node.push(node.publishUrl('studio/1'), H264_AAC, transport);
+      await published();
+      expect(framesOf(await probe(node.playUrl('studio/1')), 'video')).toBeGreaterThan(20);
+      // ffmpeg says goodbye when it is asked to end.
+      pusher.kill('SIGTERM');
+      await waitFor(() => stream() === undefined);
+      expect(node.recorded.told.at(-1)).toMatchObject({ what: 'ended', reason: EndReason.CLIENT });
+      node.push(node.publishUrl('studio/1', PUBLISHER_TOKENS[1]));
+      await published();
+    });
+
+    it.runIf(hasGStreamer)('is taken from GStreamer too', async () => {
+      const source =
+        'videotestsrc is-live=true ! x264enc tune=zerolatency key-int-max=30 ! video/x-h264,profile=baseline';
+      const sink = ['rtspclientsink', 'protocols=tcp', `location=${node.publishUrl('studio/1')}`];
+      node.run('gst-launch-1.0', [...source.split(' '), '!', ...sink]);
+      await published();
+      expect(framesOf(await probe(node.playUrl('studio/1')), 'video')).toBeGreaterThan(20);
+    });
+
+    it('is refused for other names, other tenants, and what only plays', async () => {
+      expect(await isRefused(node.publishUrl('cam'))).toBe(true);
+      expect(await isRefused(node.publishUrl('studio/1').replace('/demo/', '/other/'))).toBe(true);
+      expect(await isRefused(node.publishUrl('studio/1', PLAYER_TOKEN))).toBe(true);
+      expect(await isRefused(node.publishUrl('studio/1', 'nobody'))).toBe(true);
+      expect(node.recorded.streamEvents).toEqual([]);
+    });
+
+    it('keeps its name from others, and takes over from itself at once', async () => {
+      const first = node.push(node.publishUrl('studio/1'));
+      const { epoch } = (await published()).info;
+      expect(await isRefused(node.publishUrl('studio/1', PUBLISHER_TOKENS[1]))).toBe(true);
+      first.kill('SIGSTOP');
+      await waitFor(() => stream()?.videoFps === 0);
+      node.push(node.publishUrl('studio/1'));
+      await waitFor(() => (stream()?.videoFps ?? 0) > 10, { timeoutMs: 15_000 });
+      expect(stream()?.info.epoch).toBe(epoch);
+      // With other media it is another stream.
+      node.push(node.publishUrl('studio/1'), H265_PCMU);
+      await waitFor(() => stream()?.info.codecs?.video === 'H265', { timeoutMs: 15_000 });
+      expect(stream()?.info.epoch).toBeGreaterThan(epoch);
+    });
+
+    it('is refused under the name of a stream that a robot pushes', async () => {
+      node.push(await node.awaitPush('studio/1', 's1'));
+      await flowing('s1');
+      expect(await isRefused(node.publishUrl('studio/1'))).toBe(true);
+      expect(ended('s1')).toBeUndefined();
+    });
   });
 
   it('pulls a camera, once for all, and again after the camera was away', async () => {

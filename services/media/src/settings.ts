@@ -93,6 +93,16 @@ export const mediaSettings = {
   WEIR_MEDIA_MAX_TRANSCODES: countSetting(16, 0).describe(
     'Streams that one media node transcodes for WebRTC at a time, each by an ffmpeg; more are refused to those who need it.',
   ),
+  WEIR_RTSPS_VERIFY: flagSetting().describe(
+    'Pull `rtsps://` only from cameras whose certificate is vouched for by an authority: the system’s, or those of WEIR_RTSPS_CA_FILE. Most cameras sign their own.',
+  ),
+  WEIR_RTSPS_CA_FILE: z
+    .string()
+    .optional()
+    .describe('PEM file with the authorities of cameras’ certificates; needs WEIR_RTSPS_VERIFY=1.'),
+  WEIR_RTSP_CONNECTIONS_PER_ADDRESS: countSetting(256).describe(
+    'RTSP connections open at a time per address, of pushers and players; 0 is no limit.',
+  ),
   FFMPEG_BIN: z.string().default('ffmpeg').describe('The ffmpeg program.'),
   ...outboundSettings,
 } as const satisfies SettingsShape;

@@ -1,7 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import {
   CodecsSchema,
+  EndReason,
   ErrorCode,
+  IngestRequestSchema,
+  isWeirError,
   StreamInfoSchema,
   WeirError,
   type FeedTrack,
@@ -14,16 +18,16 @@ import {
 import { credentialRefIn } from '@weir/access';
 import { dialectKey, type StreamCodec } from '@weir/media-core';
 import type { OutboundGuard } from '@weir/outbound';
-import { parseRtspUrl } from '@weir/protocol-rtsp';
+import { parseRtspUrl, type SdpTrack } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';
-import { IngestSession } from './ingest.js';
+import { IngestSession, type MediaCarrier } from './ingest.js';
 import type { SessionNotifier } from './notifier.js';
 import { FeedLink } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
-import { rtspPath, type RtspAccess } from './rtsp-access.js';
-import { RtspPull } from './rtsp-pull.js';
+import { rtspPath, streamNameOf, type Permit, type RtspAccess } from './rtsp-access.js';
+import { RtspPull, type CameraTls } from './rtsp-pull.js';
 import type { RtpActivityRules } from './rtp-activity.js';
 import { PublisherSession } from './session.js';
 import type { Stream } from './stream.js';
@@ -49,6 +53,7 @@ export interface SourcesOptions {
   notifier: SessionNotifier;
   access: RtspAccess;
   guard: OutboundGuard;
+  cameraTls: CameraTls;
   log: Logger;
   sourceGraceMs: number;
   noMediaTimeoutMs: number;
@@ -70,9 +75,19 @@ const MAX_PUSH_WAIT_MS = 10 * 60_000;
 /** How long a pulled source may stay away before its stream ends. */
 const PULL_GRACE_MS = 60_000;
 
+/** A session whose media are pushed, or shall be. */
+interface Push {
+  readonly session: IngestSession;
+  /** Of a session that somebody else in the platform has asked for; undefined of a publisher on its own account. */
+  readonly pushUrl: string | undefined;
+  /** Who pushes, when he came with a credential. */
+  subject?: string;
+}
+
 /** Streams that aren't published by WebRTC, and taps: the contract's MediaRtp. */
 export class Sources {
-  private readonly pushes = new Map<string, { session: IngestSession; pushUrl: string }>();
+  /** By RTSP path. */
+  private readonly pushes = new Map<string, Push>();
 
   constructor(private readonly options: SourcesOptions) {}
 
@@ -90,11 +105,11 @@ export class Sources {
       }
       case 'rtspPull': {
         const url = parseRtspUrl(source.value.url);
-        if (url === undefined || url.scheme !== 'rtsp')
-          throw new WeirError(ErrorCode.INVALID, 'the source has no rtsp:// URL');
+        if (url === undefined) throw new WeirError(ErrorCode.INVALID, 'the source has no rtsp:// or rtsps:// URL');
         const session = await this.reserve(request, 'rtsp', PULL_GRACE_MS);
         session.expectWithin(PULL_GRACE_MS);
-        new RtspPull({ url, session, guard: this.options.guard, log: this.options.log });
+        const { guard, cameraTls: tls, log } = this.options;
+        new RtspPull({ url, session, guard, tls, log });
         return { nodeId };
       }
       case 'rtpFeed':
@@ -106,18 +121,34 @@ export class Sources {
     }
   }
 
-  /** Whether somebody is awaited at an RTSP path. */
-  mayPush(path: string): boolean {
-    return this.pushes.get(path)?.session.waiting ?? false;
-  }
-
   pushUrlOf(path: string): string | undefined {
     return this.pushes.get(path)?.pushUrl;
   }
 
-  takePush(path: string): IngestSession | undefined {
-    const session = this.pushes.get(path)?.session;
-    return session?.waiting === true ? session : undefined;
+  /**
+   * The media of a pusher begin. Whoever comes with what its predecessor came with takes over at once, because the
+   * predecessor's link may have died without a word; nobody else can take a name from a pusher that is heard.
+   */
+  async beginPush(
+    path: string,
+    announced: readonly SdpTrack[],
+    permit: Permit,
+  ): Promise<IngestSession | 'not-found' | 'busy' | 'unavailable'> {
+    const push = await this.pushFor(path, permit);
+    if (typeof push === 'string') return push;
+    const begun = push.session.begin(announced);
+    // Other media are another stream. One that is on its own account needs nobody to ask for it.
+    if (begun === 'changed' && push.pushUrl === undefined) return this.beginPush(path, announced, permit);
+    if (begun !== 'begun') return 'unavailable';
+    if (permit.tag === 'credential') push.subject = permit.subject;
+    return push.session;
+  }
+
+  /** A publisher on its own account that says it is done ends its stream; any other may come back. */
+  pushEnded(path: string, session: IngestSession, carrier: MediaCarrier, how: 'finished' | 'lost'): void {
+    const push = this.pushes.get(path);
+    if (how === 'finished' && push?.session === session && push.pushUrl === undefined) session.end(EndReason.CLIENT);
+    else session.lost(carrier, 'the pusher has closed its connection');
   }
 
   tap(request: TapRequest) {
@@ -207,6 +238,38 @@ export class Sources {
   signPlayUrl({ tenant, streamName, expiresInMs, credential }: SignRtspUrlRequest): string {
     this.options.core.streamOf(tenant, streamName);
     return this.options.access.signedUrl({ tenant, streamName }, 'play', expiresInMs, credentialRefIn(credential));
+  }
+
+  private async pushFor(path: string, permit: Permit): Promise<Push | 'not-found' | 'busy' | 'unavailable'> {
+    const push = this.pushes.get(path);
+    switch (permit.tag) {
+      case 'signed-url':
+        return push ?? 'not-found';
+      case 'credential': {
+        if (push === undefined) return this.publish(path);
+        const isSuccessor = push.subject === permit.subject;
+        return isSuccessor || push.session.waiting ? push : 'busy';
+      }
+      default:
+        return permit satisfies never;
+    }
+  }
+
+  /** A session for somebody who publishes on his own account. This node is its owner. */
+  private async publish(path: string): Promise<Push | 'not-found' | 'busy' | 'unavailable'> {
+    const { nodeId, sourceGraceMs } = this.options;
+    const name = streamNameOf(path);
+    if (name === undefined) return 'not-found';
+    const request = create(IngestRequestSchema, { ...name, sessionId: `rtsp-${randomUUID()}`, ownerId: nodeId });
+    try {
+      const push: Push = { session: await this.reserve(request, 'rtsp', sourceGraceMs), pushUrl: undefined };
+      this.pushes.set(path, push);
+      return push;
+    } catch (error) {
+      if (!isWeirError(error)) throw error;
+      if (error.code === ErrorCode.ALREADY_EXISTS) return 'busy';
+      return error.code === ErrorCode.INVALID ? 'not-found' : 'unavailable';
+    }
   }
 
   private async reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {

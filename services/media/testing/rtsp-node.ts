@@ -1,22 +1,44 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
-import { credentialNameOf, credentialRefMessage, grant, type CredentialRef } from '@weir/access';
+import { credentialNameOf, credentialRefMessage, grant, type CredentialRef, type Principal } from '@weir/access';
 import { IngestRequestSchema, ErrorCode, SignRtspUrlRequestSchema, WeirError } from '@weir/contracts';
 import { OutboundGuard, parseAllowList } from '@weir/outbound';
 import { createLogger } from '@weir/platform';
 import { freePort } from '@weir/testing';
 import type { Redis } from 'ioredis';
 import { RtspAccess } from '../src/rtsp-access.js';
+import type { CameraTls } from '../src/rtsp-pull.js';
 import { RtspServer } from '../src/rtsp-server.js';
 import { Sources } from '../src/sources.js';
 import { RecordedCore, type Overrides } from './recorded-core.js';
 
 /** The password of somebody who may play everything of the tenant `demo`. */
 export const PLAYER_TOKEN = 'a-player';
-
 /** The credential of `PLAYER_TOKEN`. */
 export const PLAYER = { kind: 'token', tokenId: 'player-1', expiresAtMs: 2_000_000_000_000 } as const;
+/** Those of two who may publish `studio/*` of the tenant `demo`. */
+export const PUBLISHER_TOKENS = ['a-publisher', 'another-publisher'] as const;
+
+const PRINCIPALS: ReadonlyMap<string, Principal> = new Map(
+  [
+    { token: PLAYER_TOKEN, verb: 'play' as const, object: '*', credential: PLAYER },
+    ...PUBLISHER_TOKENS.map((token) => ({
+      ...{ token, verb: 'publish' as const, object: 'studio/*' },
+      credential: { ...PLAYER, tokenId: token },
+    })),
+  ].map(({ token, verb, object, credential }) => [
+    token,
+    { subject: token, tenant: 'demo', grants: [grant(verb, object)], credential },
+  ]),
+);
+
+export interface RtspNodeOptions {
+  allow?: string;
+  maxOwnFeeds?: number;
+  connectionsPerAddress?: number;
+  cameraTls?: Partial<CameraTls>;
+}
 
 /** Credentials that end when a test says so. */
 export class FakeCredentials {
@@ -61,7 +83,8 @@ export class RtspNode {
     readonly credentials: FakeCredentials,
   ) {}
 
-  static async start(redis: Redis, overrides: Overrides = {}, allow = '127.0.0.0/8', maxOwnFeeds = 50) {
+  static async start(redis: Redis, overrides: Overrides = {}, options: RtspNodeOptions = {}) {
+    const { allow = '127.0.0.0/8', maxOwnFeeds = 50, connectionsPerAddress = 0, cameraTls } = options;
     const recorded = await RecordedCore.start(redis, { maxSessions: 100, ...overrides });
     const port = await freePort();
     const log = createLogger('media', 'node-1', 'silent');
@@ -69,8 +92,9 @@ export class RtspNode {
     const access = new RtspAccess(
       {
         authenticate: async (token) => {
-          if (token !== PLAYER_TOKEN) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such token');
-          return { subject: 'player', tenant: 'demo', grants: [grant('play', '*')], credential: PLAYER };
+          const principal = PRINCIPALS.get(token);
+          if (principal === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such token');
+          return principal;
         },
       },
       credentials,
@@ -82,6 +106,7 @@ export class RtspNode {
       notifier: recorded.notifier,
       access,
       guard: new OutboundGuard({ allow: parseAllowList(allow) }),
+      cameraTls: { verify: false, ca: undefined, ...cameraTls },
       log,
       sourceGraceMs: 1_500,
       noMediaTimeoutMs: 15_000,
@@ -96,6 +121,7 @@ export class RtspNode {
       access,
       credentials,
       log,
+      connectionsPerAddress,
     });
     return new RtspNode(recorded, sources, server, credentials);
   }
@@ -160,6 +186,10 @@ export class RtspNode {
 
   playUrl(streamName: string): string {
     return `rtsp://user:${PLAYER_TOKEN}@127.0.0.1:${this.server.port}/demo/${streamName}`;
+  }
+
+  publishUrl(streamName: string, token: string = PUBLISHER_TOKENS[0]): string {
+    return `rtsp://user:${token}@127.0.0.1:${this.server.port}/demo/${streamName}`;
   }
 
   async close(): Promise<void> {

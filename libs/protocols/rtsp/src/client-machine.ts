@@ -5,6 +5,7 @@ import {
   connect,
   end,
   idle,
+  lowersOf,
   nextTransport,
   NO_BODY,
   send,
@@ -124,7 +125,7 @@ function tick(state: ClientState, nowMs: number): ClientStep {
   if (deadlineMs === undefined || nowMs < deadlineMs) return idle(state);
   if (phase.tag !== 'running') return end(state, { tag: 'timed-out', during: phase.tag });
   if (nowMs < silentAtMs(state.config, phase)) return keepAlive(state, phase, nowMs);
-  const isUdpBlocked = phase.lastMediaMs === undefined && state.config.lowers[state.lower] === 'udp';
+  const isUdpBlocked = phase.lastMediaMs === undefined && lowersOf(state)[state.lower] === 'udp';
   return isUdpBlocked ? nextTransport(state, { tag: 'media-silent' }, nowMs) : end(state, { tag: 'media-silent' });
 }
 

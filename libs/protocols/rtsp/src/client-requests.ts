@@ -104,9 +104,14 @@ export function sessionHeaders(session: ClientSession): HeaderEntry[] {
   return session.id === undefined ? [] : [['Session', session.id]];
 }
 
+/** The lower transports that may be tried: of TLS only the one inside it, or the media would travel in the open. */
+export function lowersOf({ config, url }: ClientState): readonly ('tcp' | 'udp')[] {
+  return url.scheme === 'rtsps' ? ['tcp'] : config.lowers;
+}
+
 /** Begins again on a new connection: a half-open session of the other transport is of no use. */
 export function nextTransport(state: ClientState, otherwise: ClientEndReason, nowMs: number): ClientStep {
-  if (state.lower + 1 >= state.config.lowers.length) return end(state, otherwise);
+  if (state.lower + 1 >= lowersOf(state).length) return end(state, otherwise);
   const left: ClientStep = {
     state: { ...state, lower: state.lower + 1 },
     effects: [...tearDown(state), { tag: 'disconnect' }],

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { after, ask, end, nextTransport, sessionHeaders } from './client-requests.js';
+import { after, ask, end, lowersOf, nextTransport, sessionHeaders } from './client-requests.js';
 import type {
   ClientEffect,
   ClientEndReason,
@@ -93,7 +93,7 @@ function setUp(state: ClientState, session: ClientSession, targets: readonly Tra
   const [first, ...rest] = targets;
   if (!first) return session.tracks.length === 0 ? end(state, { tag: 'no-tracks' }) : start(state, session, nowMs);
   const settingUp: SettingUp = { session, targets: [first, ...rest] };
-  if (state.config.lowers[state.lower] === 'udp') {
+  if (lowersOf(state)[state.lower] === 'udp') {
     const phase: ClientPhase = { tag: 'opening-ports', ...settingUp };
     const deadlineMs = nowMs + state.config.answerTimeoutMs;
     return { state: { ...state, phase, deadlineMs }, effects: [{ tag: 'open-ports', track: first.track }] };
@@ -137,7 +137,7 @@ export function transportRefused(
 ): ClientStep {
   const reason: ClientEndReason = { tag: 'unsupported-transport' };
   if (phase.session.tracks.length > 0) return nextTransport(state, reason, nowMs);
-  if (state.lower + 1 >= state.config.lowers.length) return end(state, reason);
+  if (state.lower + 1 >= lowersOf(state).length) return end(state, reason);
   return setUp({ ...state, lower: state.lower + 1 }, phase.session, phase.targets, nowMs);
 }
 

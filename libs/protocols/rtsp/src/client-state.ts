@@ -130,6 +130,8 @@ export type ClientEndReason =
   /** The outbound guard refused this URL or one it redirected to. */
   | { readonly tag: 'guarded' }
   | { readonly tag: 'unreachable' }
+  /** Its certificate isn't vouched for. */
+  | { readonly tag: 'untrusted' }
   /** No password for it, or a wrong one. */
   | { readonly tag: 'unauthorised' }
   | { readonly tag: 'refused'; readonly method: string; readonly status: number }
@@ -143,7 +145,7 @@ export type ClientEndReason =
 
 export type ClientInput =
   | { readonly tag: 'connected' }
-  | { readonly tag: 'connect-failed'; readonly cause: 'guarded' | 'unreachable' }
+  | { readonly tag: 'connect-failed'; readonly cause: 'guarded' | 'unreachable' | 'untrusted' }
   | { readonly tag: 'received'; readonly event: RtspEvent }
   /** Indices in select-tracks' tracks; none ends with `no-tracks`. */
   | { readonly tag: 'selected'; readonly tracks: readonly number[] }

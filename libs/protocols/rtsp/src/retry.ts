@@ -31,6 +31,7 @@ function paceOf(reason: ClientEndReason): Pace | undefined {
     case 'media-silent':
     case 'malformed':
       return FAULT;
+    case 'untrusted':
     case 'unauthorised':
     case 'refused':
     case 'no-tracks':

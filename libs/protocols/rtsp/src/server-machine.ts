@@ -115,8 +115,12 @@ function receiveMalformed(state: ServerState, { error, cseq }: MalformedInput): 
 
 function receiveRequest(state: ServerState, request: RtspRequest, nowMs: number): ServerStep {
   if (!state.awaiting) return handleRequest(state, request, nowMs);
-  if (state.queue.length >= state.config.maxQueuedRequests) return close(state, { tag: 'too-many-requests' });
-  return { state: { ...state, queue: [...state.queue, request] }, effects: [] };
+  const queue = [...state.queue, request];
+  const queuedBytes = queue.reduce((sum, { body }) => sum + body.length, 0);
+  const { maxQueuedRequests, maxQueuedBytes } = state.config;
+  if (queue.length > maxQueuedRequests || queuedBytes > maxQueuedBytes)
+    return close(state, { tag: 'too-many-requests' });
+  return { state: { ...state, queue }, effects: [] };
 }
 
 /** Answers what waited, until one needs the host again. */

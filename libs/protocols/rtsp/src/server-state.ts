@@ -26,6 +26,8 @@ export interface ServerConfig {
   readonly hostTimeoutMs: number;
   /** Requests that may wait while the host answers one. */
   readonly maxQueuedRequests: number;
+  /** Of their bodies together. */
+  readonly maxQueuedBytes: number;
   /** 401 and 403 answered before the connection is cut. */
   readonly maxRefusals: number;
   readonly maxTracks: number;
@@ -42,6 +44,7 @@ export const DEFAULT_SERVER_CONFIG: Omit<ServerConfig, 'sessionId' | 'nonce'> = 
   idleTimeoutMs: 30_000,
   hostTimeoutMs: 15_000,
   maxQueuedRequests: 16,
+  maxQueuedBytes: 64 * 1024,
   maxRefusals: 5,
   maxTracks: 8,
 };
