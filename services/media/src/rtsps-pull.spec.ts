@@ -17,6 +17,7 @@ const [certificate, key] = [join(folder, 'camera.crt'), join(folder, 'camera.key
 
 let redisServer: TestServer;
 let redis: Redis;
+let cameraRedis: Redis;
 let camera: RtspNode;
 let tls: Server;
 let cameraUrl: string;
@@ -32,7 +33,8 @@ beforeAll(async () => {
   );
   redisServer = await startRedis();
   redis = new Redis(redisServer.url);
-  camera = await RtspNode.start(new Redis(redisServer.url, { db: 1 }));
+  cameraRedis = new Redis(redisServer.url, { db: 1 });
+  camera = await RtspNode.start(cameraRedis);
   camera.push(await camera.awaitPush('lens', 'c1', 60_000));
   await waitFor(() => camera.recorded.has('c1', 'connected'), { timeoutMs: 15_000 });
   tls = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, (secure) => {
@@ -52,13 +54,15 @@ afterAll(async () => {
   tls.close();
   await camera.close();
   redis.disconnect();
+  cameraRedis.disconnect();
   await redisServer.stop();
   rmSync(folder, { recursive: true });
 });
 
+let pulls = 0;
 const pull = async (cameraTls: Partial<CameraTls> = {}) => {
   node = await RtspNode.start(redis, {}, { cameraTls });
-  await node.pull('pulled', 's1', cameraUrl);
+  await node.pull(`pulled-${++pulls}`, 's1', cameraUrl);
   return node;
 };
 

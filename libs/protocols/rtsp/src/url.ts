@@ -122,6 +122,7 @@ export function resolveControl(base: string, control: string | undefined): strin
 
 /** A description may hold what a request line can't. */
 function writable(control: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return control.replace(/[\0-\x1f\x7f\s]/g, encodeURIComponent);
 }
 
