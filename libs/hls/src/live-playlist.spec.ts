@@ -356,4 +356,12 @@ describe('the multivariant playlist', () => {
       '',
     ]);
   });
+
+  it('tells what is to be known of the session, on one line whatever it says', () => {
+    const variant = { uri: 'live.m3u8', codecs: ['opus'], video: undefined, frameRate: undefined };
+    const playlist = renderMultivariantPlaylist([{ ...variant, peakBps: 1, averageBps: undefined }], undefined, {
+      'not-carried': 'audio "x"\n#EXTINF',
+    });
+    expect(playlist.split('\n')[2]).toBe(`#EXT-X-SESSION-DATA:DATA-ID="not-carried",VALUE="audio 'x''#EXTINF"`);
+  });
 });

@@ -8,9 +8,19 @@ export interface Variant {
   averageBps: number | undefined;
 }
 
-/** RFC 8216bis §4.4.6: the playlist that tells codecs, size and rate, so that players know whether they can play. */
-export function renderMultivariantPlaylist(variants: readonly Variant[], query?: string): string {
+/**
+ * RFC 8216bis §4.4.6: the playlist that tells codecs, size and rate, so that players know whether they can play.
+ * @param query of the media playlists' addresses, percent-encoded
+ * @param sessionData EXT-X-SESSION-DATA by its id
+ */
+export function renderMultivariantPlaylist(
+  variants: readonly Variant[],
+  query?: string,
+  sessionData: Readonly<Record<string, string>> = {},
+): string {
   const lines = ['#EXTM3U', '#EXT-X-VERSION:9'];
+  for (const [id, value] of Object.entries(sessionData))
+    lines.push(`#EXT-X-SESSION-DATA:DATA-ID="${id}",VALUE="${value.replace(/["\r\n]/g, "'")}"`);
   for (const { uri, codecs, video, frameRate, peakBps, averageBps } of variants) {
     const attributes = [`BANDWIDTH=${Math.max(1, Math.ceil(peakBps))}`];
     if (averageBps !== undefined) attributes.push(`AVERAGE-BANDWIDTH=${Math.max(1, Math.ceil(averageBps))}`);

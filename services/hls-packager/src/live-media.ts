@@ -43,10 +43,14 @@ interface Measured {
   frames: number;
 }
 
+/** Under which the index names what isn't carried. */
+const NOT_CARRIED = 'weir.not-carried';
 const NEUTRAL_BPS = 1_000_000;
 
 /** What viewers see of one stream: playlists and the bytes behind them, and what they wait for. */
 export class LiveMedia {
+  /** For people: what isn't in it, each with its reason. */
+  notCarried: readonly string[] = [];
   readonly #options: LiveMediaOptions;
   readonly #playlist: LivePlaylist;
   readonly #stored = new StoredMedia();
@@ -174,7 +178,10 @@ export class LiveMedia {
     const { peakBps, averageBps } = this.#playlist.bandwidth ?? { peakBps: measuredBps, averageBps: undefined };
     const { codecs = [], video } = this.#described ?? {};
     const frameRate = video !== undefined && frames > 0 && ms > 0 ? (frames * 1_000) / ms : undefined;
-    return renderMultivariantPlaylist([{ uri: MEDIA, codecs, video, frameRate, peakBps, averageBps }], query);
+    const sessionData: Record<string, string> =
+      this.notCarried.length > 0 ? { [NOT_CARRIED]: this.notCarried.join('; ') } : {};
+    const variant = { uri: MEDIA, codecs, video, frameRate, peakBps, averageBps };
+    return renderMultivariantPlaylist([variant], query, sessionData);
   }
 
   /** Whoever waits is answered with what there is. */

@@ -1,6 +1,6 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AAC, H264, H265, OPUS, PCMU, VP8, type Coding } from './spec/fake-media.js';
+import { AAC, G722, H264, H265, JPEG, OPUS, PCMU, VP8, type Coding } from './spec/fake-media.js';
 import { Player, parsePlaylist, probe } from './spec/player.js';
 import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
 
@@ -26,6 +26,7 @@ const KINDS: [string, Coding, string, string[], boolean][] = [
   ['H.265 alone', { video: H265 }, 'hvc1.1.6.L60.90', ['hevc'], false],
   ['sound alone', { audio: OPUS }, 'opus', ['opus'], false],
   ['VP8 and Opus', { video: VP8, audio: OPUS }, 'avc1.', ['h264', 'opus'], true],
+  ['Motion JPEG and G.722', { video: JPEG, audio: G722 }, 'mp4a.40.2', ['h264', 'aac'], true],
   ['H.264 and G.711', { video: H264, audio: PCMU }, 'mp4a.40.2', ['h264', 'aac'], true],
 ];
 

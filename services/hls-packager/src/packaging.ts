@@ -134,6 +134,11 @@ export class Packaging {
     return this.#state.tag === 'tapped' && this.#state.source.transcodes;
   }
 
+  /** For people: the stream's media that viewers don't get, each with its reason. */
+  get notCarried(): readonly string[] {
+    return this.live.notCarried;
+  }
+
   /** By `awakeNowMs()`. */
   get lastAskedMs(): number {
     return this.live.waiting > 0 ? awakeNowMs() : this.#askedMs;
@@ -261,7 +266,8 @@ export class Packaging {
       return;
     }
     this.#takeRemainder();
-    const { video, audio } = source.plan;
+    const { video, audio, notCarried } = source.plan;
+    this.live.notCarried = notCarried;
     const packager = new RtpPackager({
       ...(video && { video: video.packaged }),
       ...(audio && { audio: audio.packaged }),

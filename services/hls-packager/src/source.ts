@@ -1,9 +1,10 @@
 import type { Socket } from 'node:dgram';
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, MediaKind, WeirError, type StreamInfo, type TappedTrack } from '@weir/contracts';
+import { describeTooLarge, isTooLargeToDecode } from '@weir/frames';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import type { MediaClient } from './media-client.js';
-import { needsTranscoding, planStream, type SourceTrack, type StreamPlan } from './track-plan.js';
+import { EMPTY_PLAN, needsTranscoding, planStream, type SourceTrack, type StreamPlan } from './track-plan.js';
 import { Transcoder, type MediumKind } from './transcoder.js';
 import { bindUdp } from './udp-sockets.js';
 
@@ -77,7 +78,7 @@ export class Source {
   }
 
   get plan(): StreamPlan {
-    return this.#plan ?? { video: undefined, audio: undefined };
+    return this.#plan ?? EMPTY_PLAN;
   }
 
   get transcodes(): boolean {
@@ -114,10 +115,16 @@ export class Source {
       audio: { ip, port: this.sockets.audio.address().port },
     });
     const plan = planStream(tracks.flatMap(sourceTrackOf), opus);
+    const notCarried = [...this.stream.notCarried, ...plan.notCarried];
     if (plan.video === undefined && plan.audio === undefined) {
-      throw new WeirError(ErrorCode.NO_COMMON_CODECS, 'The stream has nothing that can be packaged');
+      const message = ['The stream has nothing that can be packaged', ...notCarried].join('; ');
+      throw new WeirError(ErrorCode.NO_COMMON_CODECS, message);
     }
-    this.#plan = plan;
+    if (plan.video?.tag === 'transcode' && isTooLargeToDecode(this.stream))
+      throw new WeirError(ErrorCode.NO_COMMON_CODECS, describeTooLarge(this.stream, 'transcoding'));
+    if (notCarried.length > 0)
+      this.ports.log.warn({ streamName: this.stream.streamName, notCarried }, 'not all of a stream can be packaged');
+    this.#plan = { ...plan, notCarried };
     if (needsTranscoding(plan)) await this.#startTranscoder(plan);
   }
 

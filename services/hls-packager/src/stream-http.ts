@@ -47,6 +47,8 @@ interface StreamStatus {
   readonly state: Packaging['state'];
   readonly hls_url: string;
   readonly codecs: readonly string[];
+  /** Media of the stream that viewers don't get, each with its reason. */
+  readonly not_carried: readonly string[];
   /** An ffmpeg makes what HLS can carry out of it. */
   readonly transcoding: boolean;
   readonly viewers: number;
@@ -118,12 +120,13 @@ export class StreamController {
   }
 
   #status(request: FastifyRequest, packaging: Packaging): StreamStatus {
-    const { streamName, state, live, transcodes, viewers, startedAtMs } = packaging;
+    const { streamName, state, live, notCarried, transcodes, viewers, startedAtMs } = packaging;
     return {
       stream: streamName,
       state,
       hls_url: this.publicUrl.of(request, indexPath(targetOfStream(streamName))),
       codecs: live.codecs,
+      not_carried: notCarried,
       transcoding: transcodes,
       viewers: viewers.count,
       bytes: live.bytes,

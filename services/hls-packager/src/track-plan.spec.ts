@@ -23,8 +23,11 @@ describe('what is done with a track', () => {
     ['H265', 'as-is'],
     ['VP8', 'transcode'],
     ['VP9', 'transcode'],
-    ['AV1', 'transcode'],
-    ['theora', undefined],
+    ['JPEG', 'transcode'],
+    ['MP4V-ES', 'transcode'],
+    ['theora', 'transcode'],
+    ['AV1', undefined],
+    ['raw', undefined],
   ])('of %s', (codec, tag) => {
     expect(planStream([video(codec)], 'keep').video?.tag).toBe(tag);
   });
@@ -36,9 +39,20 @@ describe('what is done with a track', () => {
     ['MPEG4-GENERIC', {}, 'keep', undefined],
     ['PCMU', {}, 'keep', 'transcode'],
     ['PCMA', {}, 'keep', 'transcode'],
+    ['G722', {}, 'keep', 'transcode'],
+    ['MP4A-LATM', {}, 'keep', 'transcode'],
     ['telephone-event', {}, 'keep', undefined],
   ] as const)('of %s with %j, Opus %s', (codec, parameters, opus, tag) => {
     expect(planStream([audio(codec, parameters)], opus).audio?.tag).toBe(tag);
+  });
+
+  it('is told of what nothing can be made of', () => {
+    expect(planStream([video('H264'), audio('PCMU')], 'keep').notCarried).toEqual([]);
+    expect(planStream([video('AV1'), audio('opus')], 'keep').notCarried).toEqual([
+      expect.stringContaining('video AV1: '),
+    ]);
+    const { notCarried } = planStream([video('H264'), audio('MPEG4-GENERIC')], 'keep');
+    expect(notCarried).toEqual([expect.stringContaining('audio MPEG4-GENERIC: ')]);
   });
 
   it('takes an encoder for the whole stream only when one of them needs it', () => {

@@ -1,4 +1,4 @@
-import { aacConfigBytes, parseAacConfig } from '@weir/frames';
+import { aacConfigBytes, decodableCodec, parseAacConfig } from '@weir/frames';
 import type { RtpTrackDescription } from '@weir/hls';
 
 /** One medium as its source sends it; SDP's fmtp parameters with names in lower case. */
@@ -22,7 +22,11 @@ export type TrackPlan<Packaged> =
 export interface StreamPlan {
   readonly video: TrackPlan<PackagedVideo> | undefined;
   readonly audio: TrackPlan<PackagedAudio> | undefined;
+  /** For people: the tracks that aren't packaged. */
+  readonly notCarried: readonly string[];
 }
+
+export const EMPTY_PLAN: StreamPlan = { video: undefined, audio: undefined, notCarried: [] };
 
 const TRANSCODED_VIDEO: PackagedVideo = { codec: 'H264', clockRate: 90_000 };
 /** AAC-LC, 48 kHz, stereo (ISO 14496-3 §1.6.2.1), in RFC 3640's AAC-hbr. */
@@ -33,14 +37,15 @@ const TRANSCODED_AUDIO: PackagedAudio = {
   parameters: { mode: 'AAC-hbr', config: '1190', sizelength: '13', indexlength: '3', indexdeltalength: '3' },
 };
 
-/** What ffmpeg can take from RTP and HLS can't carry. */
-const VIDEO_TO_TRANSCODE = new Set(['vp8', 'vp9', 'av1', 'mp4v-es', 'jpeg']);
-const AUDIO_TO_TRANSCODE = new Set(['pcmu', 'pcma', 'g722', 'l16', 'mp4a-latm', 'mpa', 'speex']);
-
 export function planStream(tracks: readonly SourceTrack[], opus: 'keep' | 'aac'): StreamPlan {
-  const video = tracks.find(({ kind }) => kind === 'video');
-  const audio = tracks.find(({ kind }) => kind === 'audio');
-  return { video: video && planVideo(video), audio: audio && planAudio(audio, opus) };
+  const videoSource = tracks.find(({ kind }) => kind === 'video');
+  const audioSource = tracks.find(({ kind }) => kind === 'audio');
+  const video = videoSource && planVideo(videoSource);
+  const audio = audioSource && planAudio(audioSource, opus);
+  const notCarried = tracks
+    .filter((track) => track !== video?.source && track !== audio?.source)
+    .map(({ kind, codec }) => `${kind} ${codec}: can be neither packaged nor decoded`);
+  return { video, audio, notCarried };
 }
 
 export const needsTranscoding = ({ video, audio }: StreamPlan): boolean =>
@@ -53,7 +58,8 @@ function planVideo(source: SourceTrack): TrackPlan<PackagedVideo> | undefined {
   if (name === 'h265' || name === 'hevc') {
     return { tag: 'as-is', source, packaged: { codec: 'H265', clockRate, parameters } };
   }
-  return VIDEO_TO_TRANSCODE.has(name) ? { tag: 'transcode', source, packaged: TRANSCODED_VIDEO } : undefined;
+  const isDecodable = decodableCodec('video', source.codec) !== undefined;
+  return isDecodable ? { tag: 'transcode', source, packaged: TRANSCODED_VIDEO } : undefined;
 }
 
 function planAudio(source: SourceTrack, opus: 'keep' | 'aac'): TrackPlan<PackagedAudio> | undefined {
@@ -70,5 +76,6 @@ function planAudio(source: SourceTrack, opus: 'keep' | 'aac'): TrackPlan<Package
     if (config === undefined || parseAacConfig(config) === undefined) return undefined;
     return { tag: 'as-is', source, packaged: { codec: 'mpeg4-generic', clockRate, channels, parameters } };
   }
-  return AUDIO_TO_TRANSCODE.has(name) ? { tag: 'transcode', source, packaged: TRANSCODED_AUDIO } : undefined;
+  const isDecodable = decodableCodec('audio', source.codec) !== undefined;
+  return isDecodable ? { tag: 'transcode', source, packaged: TRANSCODED_AUDIO } : undefined;
 }

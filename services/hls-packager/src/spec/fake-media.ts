@@ -38,6 +38,8 @@ export const OPUS = ['-c:a', 'libopus', '-ar', '48000', '-ac', '2', '-b:a', '64k
 export const AAC = ['-c:a', 'aac', '-ar', '48000', '-ac', '2', '-b:a', '64k', '-flags', '+global_header'];
 export const H265 = ['-c:v', 'libx265', '-preset', 'ultrafast', '-x265-params', 'log-level=none:keyint=30:bframes=0'];
 export const VP8 = ['-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-g', '30', '-b:v', '500k'];
+export const JPEG = ['-c:v', 'mjpeg', '-huffman', 'default', '-pix_fmt', 'yuvj420p'];
+export const G722 = ['-c:a', 'g722', '-ar', '16000', '-ac', '1'];
 export const PCMU = ['-c:a', 'pcm_mulaw', '-ar', '8000', '-ac', '1'];
 
 interface FakeStream {
@@ -216,15 +218,18 @@ export class FakeMedia {
   }
 }
 
+/** Payload types that need no line of their own (RFC 3551). */
+const STATIC_TYPES: Readonly<Record<string, string>> = { '0': 'PCMU', '9': 'G722', '26': 'JPEG' };
+
 function trackOf(media: string): TrackInit {
-  // PCMU has a payload type of its own and needs no line.
-  const [, codec = 'PCMU', clockRate = '8000', channels] =
+  const [, payloadType = ''] = /^\w+ \d+ RTP\/AVP (\d+)/.exec(media) ?? [];
+  const [, codec = STATIC_TYPES[payloadType] ?? '', clockRate, channels] =
     /a=rtpmap:\d+ ([^/\s]+)\/(\d+)(?:\/(\d+))?/.exec(media) ?? [];
   const isVideo = media.startsWith('video');
   return {
     kind: isVideo ? MediaKind.VIDEO : MediaKind.AUDIO,
     codec,
-    clockRate: Number(clockRate),
+    clockRate: Number(clockRate ?? (isVideo ? 90_000 : 8_000)),
     channels: isVideo ? 0 : Number(channels ?? 1),
     parameters: parseFmtp(/a=fmtp:\d+ (.*)/.exec(media)?.[1]?.trim() ?? ''),
   };
