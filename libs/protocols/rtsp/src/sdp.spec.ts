@@ -74,8 +74,8 @@ a=control:streamid=1
     expect(tracks.map(({ format, clockRateHz, channels }) => [format, clockRateHz, channels])).toEqual([
       [{ codec: 'pcma' }, 8000, 1],
       [{ codec: 'pcmu' }, 8000, 1],
-      [{ codec: 'other', encodingName: 'JPEG' }, 90000, undefined],
-      [{ codec: 'other', encodingName: 'L16' }, 44100, 2],
+      [{ codec: 'other', encodingName: 'JPEG', parameters: new Map() }, 90000, undefined],
+      [{ codec: 'other', encodingName: 'L16', parameters: new Map() }, 44100, 2],
     ]);
   });
 
@@ -83,8 +83,12 @@ a=control:streamid=1
     const known = onlyTrack(['m=video 0 RTP/AVP 97 96', 'a=rtpmap:97 rtx/90000', 'a=rtpmap:96 VP8/90000']);
     expect([known.payloadType, known.format.codec]).toEqual([96, 'vp8']);
     const unknown = onlyTrack(['m=video 0 RTP/AVP 97 98', 'a=rtpmap:97 theora/90000', 'a=rtpmap:98 dirac/90000']);
-    expect(unknown.format).toEqual({ codec: 'other', encodingName: 'theora' });
-    expect(onlyTrack(['m=application 0 TCP/X *']).format).toEqual({ codec: 'other', encodingName: '' });
+    expect(unknown.format).toEqual({ codec: 'other', encodingName: 'theora', parameters: new Map() });
+    expect(onlyTrack(['m=application 0 TCP/X *']).format).toEqual({
+      codec: 'other',
+      encodingName: '',
+      parameters: new Map(),
+    });
   });
 
   it.each([
