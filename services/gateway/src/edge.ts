@@ -9,6 +9,7 @@ import { createHttpEdge } from './http-edge.js';
 import { listeningPorts } from './listening-ports.js';
 import { Listeners, type OpenListener } from './listeners.js';
 import { RateCounters, type CounterStore } from './rate-counters.js';
+import { Refusals } from './refusals.js';
 import { RequestBodies } from './request-body.js';
 import { SlowReaders } from './slow-readers.js';
 import { CertificateWatch, readCertificate } from './tls-certificate.js';
@@ -35,6 +36,7 @@ export class Edge {
   private readonly counters: RateCounters;
   private readonly telemetry = new EdgeTelemetry();
   private readonly book = new ConnectionBook();
+  private readonly refusals: Refusals;
   private app: FastifyInstance | undefined;
   private listeners: Listeners | undefined;
   private certificateWatch: CertificateWatch | undefined;
@@ -43,6 +45,7 @@ export class Edge {
   constructor(private readonly ports: EdgePorts) {
     const { config, redis, log, nowMs } = ports;
     const { telemetry } = this;
+    this.refusals = new Refusals(log);
     this.upstreams = new Upstreams({
       urls: config.upstreams,
       timeoutMs: config.upstreamTimeoutMs,
@@ -62,6 +65,7 @@ export class Edge {
       upstreams: this.upstreams,
       counters: this.counters,
       telemetry,
+      refusals: this.refusals,
       sites: config.sites,
       trustedProxies: config.trustedProxies,
       handshakeTimeoutMs: config.handshakeTimeoutMs,
@@ -103,6 +107,7 @@ export class Edge {
       slowReaders: this.slowReaders,
       requestTimeoutMs: config.requestTimeoutMs,
       log,
+      refusals: this.refusals,
       trustedProxies: config.trustedProxies,
       sites: config.sites,
       requestsPerAddress: config.requestsPerAddress,
@@ -119,6 +124,7 @@ export class Edge {
       connectionsPerAddress: connectionsPerAddress(config),
       trustedProxies: config.trustedProxies,
       book: this.book,
+      refusals: this.refusals,
       // The framework takes requests of both versions alike.
       onRequest: (request, response) => app.routing(request as IncomingMessage, response as ServerResponse),
       onUpgrade: (server, request, socket, head) => this.upgrades.handle(server, request, socket, head),

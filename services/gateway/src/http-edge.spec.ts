@@ -235,7 +235,10 @@ describe('a service that fails', () => {
     }
     await startService({ port: auth.port });
     expect((await fetch(`${url}/auth/`)).status).toBe(200);
-    expect(log.map(({ message }) => message)).toEqual(['service does not answer', 'service answers again']);
+    expect(log.map(({ message }) => message)).toEqual([
+      ...['service does not answer', 'request refused', 'request refused'],
+      'service answers again',
+    ]);
   });
 
   it('is answered for with 504 when it is too slow', async () => {

@@ -11,6 +11,7 @@ import type { HealthReports } from './health-report.js';
 import { servePage } from './page.js';
 import { proxyRoute, type ProxyPorts } from './proxy.js';
 import type { RateCounters } from './rate-counters.js';
+import type { Refusals } from './refusals.js';
 import { requestIdOf } from './request-id.js';
 import { routes, type RateClass } from './routes.js';
 import type { SlowReaders } from './slow-readers.js';
@@ -26,6 +27,7 @@ export interface HttpEdgePorts extends ProxyPorts {
   telemetry: EdgeTelemetry;
   slowReaders: SlowReaders;
   log: EdgeLog;
+  refusals: Refusals;
   trustedProxies: TrustedProxies;
   sites: AllowedSites;
   /** At a time; 0 is no limit. */
@@ -50,12 +52,12 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
   const app = fastify({
     logger: false,
     genReqId: requestIdOf,
-    frameworkErrors: (error, request, reply) => answerError(ports.log, error, request, reply),
+    frameworkErrors: (error, request, reply) => answerError(ports, error, request, reply),
   });
   // Bodies are no affair of the framework's: a route that takes one reads it itself, whatever its type.
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
     app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
-  app.setErrorHandler((error, request, reply) => answerError(ports.log, error, request, reply));
+  app.setErrorHandler((error, request, reply) => answerError(ports, error, request, reply));
   traceRequests(app, ports);
   await limitRates(app, ports.counters);
   app.get('/healthz', async (_request, reply) => {
@@ -174,7 +176,12 @@ async function allowOrigins(scope: FastifyInstance, sites: AllowedSites): Promis
   });
 }
 
-function answerError(log: EdgeLog, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+function answerError(
+  { log, refusals, trustedProxies }: Pick<HttpEdgePorts, 'log' | 'refusals' | 'trustedProxies'>,
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
   if (error instanceof ClientGoneError) {
     log.debug({ requestId: request.id }, error.message);
     void reply.code(CLIENT_WENT_AWAY).send();
@@ -183,7 +190,9 @@ function answerError(log: EdgeLog, error: unknown, request: FastifyRequest, repl
   const answer = asGatewayError(error);
   // What is left of a body that was refused isn't waited for.
   if (!request.raw.complete && request.raw.httpVersionMajor === 1) reply.header('connection', 'close');
-  if (answer.code === 'INTERNAL') log.error({ err: error, requestId: request.id }, 'request failed in the gateway');
+  // A path that the framework can't read comes here before everything else.
+  const origin = request.edge?.origin ?? originOf(request.raw, trustedProxies);
+  refusals.request(answer, request.raw, origin, request.id);
   if (answer.retryAfterS !== undefined) reply.header('retry-after', answer.retryAfterS);
   void reply
     .code(answer.statusCode)

@@ -15,6 +15,7 @@ import { peerAddress, type TrustedProxies } from './client-address.js';
 import type { ConnectionBook } from './connection-book.js';
 import { errorBody, GatewayError, type ErrorCode } from './gateway-error.js';
 import type { ListeningPort } from './listening-ports.js';
+import type { Refusals } from './refusals.js';
 import type { Certificate } from './tls-certificate.js';
 
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -33,6 +34,7 @@ export interface ListenerPorts {
   connectionsPerAddress: number;
   trustedProxies: TrustedProxies;
   book: ConnectionBook;
+  refusals: Refusals;
   onRequest: (request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse) => void;
   onUpgrade: (server: Server, request: IncomingMessage, socket: Socket, head: Buffer) => void;
 }
@@ -111,7 +113,7 @@ export class Listeners {
     server.on(scheme === 'https' ? 'secureConnection' : 'connection', (socket: Socket) => book.enter(socket));
     server.on('request', onRequest);
     server.on('upgrade', (request, socket: Socket, head) => onUpgrade(server, request, socket, head));
-    server.on('clientError', answerBrokenRequest);
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.refuseBroken(error, socket));
     return server;
   }
 
@@ -158,6 +160,23 @@ export class Listeners {
     const key = rateKey(address);
     if (this.connectionsOf.take(key, connectionsPerAddress))
       socket.once('close', () => this.connectionsOf.release(key));
+    else {
+      const reason = 'too many connections of this address at a time';
+      this.options.refusals.connection(new GatewayError('RATE_LIMITED', reason), address);
+      socket.destroy();
+    }
+  }
+
+  /** Answers bytes that are no acceptable request; the connection ends with that. */
+  private refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (error.code === 'ECONNRESET') {
+      socket.destroy();
+      return;
+    }
+    const [code, message] = brokenRequest(error.code);
+    const reason = new GatewayError(code, message, { cause: error });
+    this.options.refusals.connection(reason, peerAddress(socket));
+    if (socket.writable) answerBroken(reason, socket);
     else socket.destroy();
   }
 }
@@ -195,14 +214,7 @@ const closing = (server: Server): Promise<void> =>
     server.close(() => resolve());
   });
 
-/** Answers bytes that are no acceptable request; the connection ends with that. */
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy();
-    return;
-  }
-  const [code, message] = brokenRequest(error.code);
-  const reason = new GatewayError(code, message);
+function answerBroken(reason: GatewayError, socket: Socket): void {
   const body = JSON.stringify(errorBody(reason, randomUUID()));
   socket.end(
     [

@@ -16,6 +16,7 @@ import type { EdgeTelemetry, RequestTrace } from './edge-telemetry.js';
 import { connectionTokens, headersForClient, headersForService } from './forwarded-headers.js';
 import { errorBody, GatewayError, upstreamError } from './gateway-error.js';
 import type { RateCounters } from './rate-counters.js';
+import type { Refusals } from './refusals.js';
 import { requestIdOf } from './request-id.js';
 import { claimant, UNCLAIMED_SOCKETS, type ServiceName } from './routes.js';
 import { Splice } from './splice.js';
@@ -30,6 +31,7 @@ export interface UpgradePorts {
   upstreams: Upstreams;
   counters: RateCounters;
   telemetry: EdgeTelemetry;
+  refusals: Refusals;
   sites: AllowedSites;
   trustedProxies: TrustedProxies;
   handshakeTimeoutMs: number;
@@ -81,7 +83,7 @@ export class Upgrades {
     const requestId = requestIdOf(request);
     const trace = this.ports.telemetry.begin(request, { requestId, clientAddress: origin.address });
     const handshake = { request, client, head, origin, requestId, trace };
-    this.accept(handshake).catch((error: unknown) => refuse(handshake, error));
+    this.accept(handshake).catch((error: unknown) => this.refuse(handshake, error));
   }
 
   /** Takes no more sockets and ends the open ones. */
@@ -154,7 +156,7 @@ export class Upgrades {
       settled();
       if (client.destroyed) return handshake.trace.end(499);
       this.ports.upstreams.failed(service, error);
-      refuse(handshake, upstreamError(service, error));
+      this.refuse(handshake, upstreamError(service, error));
     });
     toService.end();
   }
@@ -164,7 +166,7 @@ export class Upgrades {
     if (client.destroyed || response.headers.upgrade?.toLowerCase() !== 'websocket') {
       service.destroy();
       if (client.destroyed) trace.end(499);
-      else refuse(handshake, new GatewayError('UPSTREAM_FAILED', 'the service switched to another protocol'));
+      else this.refuse(handshake, new GatewayError('UPSTREAM_FAILED', 'the service switched to another protocol'));
       return;
     }
     keepAlive(client);
@@ -174,6 +176,17 @@ export class Upgrades {
     if (head.length > 0) service.write(head);
     this.add(client, service);
     trace.end(101);
+  }
+
+  private refuse(handshake: Handshake, reason: unknown): void {
+    const { request, client, origin, requestId, trace } = handshake;
+    const error =
+      reason instanceof GatewayError
+        ? reason
+        : new GatewayError('INTERNAL', 'the gateway failed on this request', { cause: reason });
+    trace.end(error.statusCode);
+    this.ports.refusals.request(error, request, origin, requestId);
+    if (!client.destroyed) answerRefusal(handshake, error);
   }
 
   /** Apart from the rest, so that an open socket keeps nothing of its handshake in memory. */
@@ -249,13 +262,7 @@ function relayRefusal(handshake: Handshake, response: IncomingMessage): void {
   handshake.trace.end(statusCode);
 }
 
-function refuse(handshake: Handshake, reason: unknown): void {
-  const error =
-    reason instanceof GatewayError
-      ? reason
-      : new GatewayError('INTERNAL', 'the gateway failed on this request', { cause: reason });
-  handshake.trace.end(error.statusCode);
-  if (handshake.client.destroyed) return;
+function answerRefusal(handshake: Handshake, error: GatewayError): void {
   const body = JSON.stringify(errorBody(error, handshake.requestId));
   const headers: OutgoingHttpHeaders = {
     'content-type': 'application/json; charset=utf-8',
