@@ -83,7 +83,7 @@ describe('/healthz', () => {
     );
     const auth = await reporting(503, { status: 'unavailable', checks });
     const { url, log } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
-    for (const _time of [1, 2]) {
+    for (let time = 0; time < 2; time++) {
       const { services } = (await (await fetch(`${url}/healthz`)).json()) as { services: Record<string, unknown> };
       expect(services['auth']).toEqual({ status: 'unavailable', reason: 'nats; redis; database; disk' });
     }
