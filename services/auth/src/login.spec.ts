@@ -324,6 +324,25 @@ describe('without its servers', () => {
     await instance.context.redis.flushall();
     await expect.poll(async () => (await login(right)).status, { timeout: 10_000 }).toBe(200);
   }, 30_000);
+
+  test('answers 503 with words while the database has no room to write', async () => {
+    const { database } = instance.auth;
+    await database.$executeRawUnsafe(
+      `CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$
+       BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$`,
+    );
+    await database.$executeRawUnsafe(
+      'CREATE TRIGGER no_room BEFORE INSERT ON "Token" FOR EACH ROW EXECUTE FUNCTION no_room()',
+    );
+    try {
+      const { status, json } = await login(right);
+      expect([status, json]).toEqual([503, unavailable]);
+      expect(json.err.em).toContain('its disk or its memory is full');
+    } finally {
+      await database.$executeRawUnsafe('DROP FUNCTION no_room CASCADE');
+    }
+    expect((await login(right)).status).toBe(200);
+  });
 });
 
 test('a hash of older parameters is replaced at the next log-in', async () => {
