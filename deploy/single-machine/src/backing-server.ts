@@ -12,6 +12,8 @@ export interface BackingServer {
   url: string;
   /** Whether it serves clients now. */
   isReady(): Promise<boolean>;
+  /** What it needs done again and again while it runs. */
+  tend?: (say: (line: string) => void) => Promise<void>;
 }
 
 /** @throws when the signal aborts */
@@ -24,20 +26,28 @@ export async function untilReady(server: BackingServer, signal: AbortSignal): Pr
  *
  * @returns false if nobody listens, the connection ends or a second passes before that
  */
-export const answers = (port: number, request: string | Buffer, expected: string): Promise<boolean> =>
+export const answers = async (port: number, request: string | Buffer, expected: string): Promise<boolean> =>
+  (await answerOf(port, request, (answer) => answer.includes(expected))) !== undefined;
+
+/** @returns what has been answered when that is enough; undefined if it never is within a second */
+export const answerOf = (
+  port: number,
+  request: string | Buffer,
+  isEnough: (answer: string) => boolean,
+): Promise<string | undefined> =>
   new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     let answer = '';
-    const end = (result: boolean) => {
+    const end = (result: string | undefined) => {
       socket.destroy();
       resolve(result);
     };
-    socket.setTimeout(ANSWER_TIMEOUT_MS, () => end(false));
-    socket.on('error', () => end(false));
-    socket.on('close', () => end(false));
+    socket.setTimeout(ANSWER_TIMEOUT_MS, () => end(undefined));
+    socket.on('error', () => end(undefined));
+    socket.on('close', () => end(undefined));
     socket.on('connect', () => socket.write(request));
     socket.setEncoding('latin1').on('data', (text: string) => {
       answer += text;
-      if (answer.includes(expected)) end(true);
+      if (isEnough(answer)) end(answer);
     });
   });

@@ -28,6 +28,7 @@ const SERVER_START_TIMEOUT_MS = 60_000;
 const HEALTHY_TIMEOUT_MS = 120_000;
 const HEALTH_POLL_INTERVAL_MS = 100;
 const HEALTH_PROGRESS_INTERVAL_MS = 5_000;
+const TEND_INTERVAL_MS = 1_000;
 /** EX_CONFIG of sysexits.h: a service can't use its settings, so starting it again is of no use. */
 const CONFIGURATION_ERROR_STATUS = 78;
 /** A service that ends this often before everything is healthy won't become healthy. */
@@ -123,6 +124,7 @@ class Supervisor {
   readonly #httpUrl: string;
   /** The simulated robots' ids. */
   readonly #robots: string[] = [];
+  readonly #tending: NodeJS.Timeout[] = [];
   #healthy = false;
   #stopped: Promise<void> | undefined;
 
@@ -173,6 +175,7 @@ class Supervisor {
   }
 
   async #stopInOrder(): Promise<void> {
+    for (const timer of this.#tending) clearInterval(timer);
     for (const name of [...this.#robots, ...SERVICES_IN_STOP_ORDER, 'nats', 'redis', 'postgres'])
       await this.#processes.get(name)?.stop();
     for (const file of this.#logFiles.values()) file.close();
@@ -197,6 +200,7 @@ class Supervisor {
       await untilReady(made, this.#startSignal(timeout)).catch((error: unknown) => {
         throw timeout.aborted ? new StartError(`${name} didn't start; see ${this.#logPath(name)}`) : error;
       });
+      this.#tend(name, made);
       return made.url;
     };
     const started = await Promise.allSettled([
@@ -234,6 +238,12 @@ class Supervisor {
       this.#robots.push(id);
       this.#supervise(id, robotProcess(id, { checkout, dataDir, settings, env: options.env }));
     }
+  }
+
+  #tend(name: ProcessName, { tend }: BackingServer): void {
+    const say = (line: string) => this.options.log(line);
+    const turn = () => tend?.(say).catch((error: unknown) => say(`${name} can't be tended: ${String(error)}`));
+    if (tend !== undefined) this.#tending.push(setInterval(() => void turn(), TEND_INTERVAL_MS));
   }
 
   #supervise(name: ProcessName, definition: ConstructorParameters<typeof SupervisedProcess>[0]): void {

@@ -1,9 +1,15 @@
 import { mkdirSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { answers, type BackingServer } from './backing-server.js';
+import { answerOf, answers, type BackingServer } from './backing-server.js';
 import type { ServerOptions } from './nats.js';
 import { requiredProgram } from './required-program.js';
 import { writePrivateFile } from './secrets.js';
+
+/** So much must be free before Redis writes its file again. */
+const ROOM_FOR_FILE_BYTES = 16 * 1024 * 1024;
+/** To the password, and to what was asked. */
+const DONE = /^\+OK\r\n\+OK\r\n/;
 
 /** redis-server on loopback, with a password. What it holds survives a restart but for the last second. */
 export function redisServer({ folder, port, password, env }: ServerOptions): BackingServer {
@@ -35,5 +41,33 @@ export function redisServer({ folder, port, password, env }: ServerOptions): Bac
     },
     url: `redis://:${password}@127.0.0.1:${port}`,
     isReady: () => answers(port, `AUTH ${password}\r\nPING\r\n`, '+PONG'),
+    tend: (say) => tendFile({ folder, port, password }, say),
   };
+}
+
+/**
+ * Redis refuses every write while its file can't grow. What it holds is rebuilt by its owners when it is lost, so Redis
+ * goes on without the file on a full disk, and with one again as soon as there is room.
+ */
+async function tendFile(
+  { folder, port, password }: Omit<ServerOptions, 'env'>,
+  say: (line: string) => void,
+): Promise<void> {
+  const ask = (command: string, enough: RegExp) =>
+    answerOf(port, `AUTH ${password}\r\n${command}\r\n`, (answer) => enough.test(answer));
+  const state = await ask('INFO persistence', /aof_last_write_status:\w+\r/);
+  if (state === undefined) return;
+  const writesFile = state.includes('aof_enabled:1');
+  if (writesFile && state.includes('aof_last_write_status:err')) {
+    const done = await ask('CONFIG SET appendonly no', DONE);
+    if (done !== undefined) say('The disk is full: redis goes on in memory alone until there is room again');
+  } else if (!writesFile && (await freeBytes(folder)) > ROOM_FOR_FILE_BYTES) {
+    const done = await ask('CONFIG SET appendonly yes', DONE);
+    if (done !== undefined) say('There is room on the disk: redis writes its file again');
+  }
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
 }

@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync, readFileSync, writeFileSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync, readFileSync, writeFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { untilReady, type BackingServer } from './backing-server.js';
+import { answerOf, untilReady, type BackingServer } from './backing-server.js';
 import { natsServer } from './nats.js';
 import { freePorts } from './ports.js';
 import { postgresServer } from './postgres.js';
@@ -18,7 +19,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'weir-servers-'));
 });
 afterEach(async () => {
-  await Promise.all(stops.map((stop) => stop()));
+  // Last begun, first stopped.
+  for (const stop of stops.toReversed()) await stop();
   stops = [];
   rmSync(folder, { recursive: true, force: true });
 });
@@ -71,6 +73,71 @@ it(
     expect(bystander.supervised.pid).toBeDefined();
   },
 );
+
+const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
+
+it.runIf(isRoot)(
+  'redis goes on without its file on a full disk, and with it when there is room (only root can mount a small disk)',
+  { timeout: 60_000 },
+  async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'weir-full', folder]);
+    stops.push(async () => void execFileSync('umount', ['--lazy', folder]));
+    const redis = redisServer(await options('redis'));
+    const { supervised } = await run(redis);
+    const said: string[] = [];
+    const tended = () => redis.tend?.((line) => said.push(line));
+    await tended();
+    expect(said).toEqual([]);
+
+    fill(join(folder, 'filler'));
+    const long = 'x'.repeat(8_000);
+    await vi.waitFor(async () => expect(await command(redis, `SET a ${long}`)).toContain('-MISCONF'));
+    await vi.waitFor(async () => {
+      await tended();
+      expect(await command(redis, `SET a ${long}`)).toBe('+OK');
+    });
+    await tended();
+    expect(said).toEqual([expect.stringContaining('The disk is full')]);
+
+    rmSync(join(folder, 'filler'));
+    await tended();
+    expect(said).toEqual([expect.anything(), expect.stringContaining('writes its file again')]);
+    expect(await command(redis, 'SET b kept')).toBe('+OK');
+    // Once it has been written anew, what was set meanwhile is in it too.
+    await vi.waitFor(
+      async () => {
+        const state = await command(redis, 'INFO persistence', /loading:[^]*module_fork/);
+        expect(state).toMatch(/aof_rewrite_in_progress:0[^]*aof_rewrite_scheduled:0[^]*aof_last_write_status:ok/);
+        expect(state).toContain('aof_current_size');
+      },
+      { timeout: 20_000, interval: 200 },
+    );
+    await supervised.stop();
+    await run(redis);
+    expect(await command(redis, 'GET b', /kept/)).toContain('kept');
+    expect(await command(redis, 'STRLEN a')).toBe(`:${long.length}`);
+  },
+);
+
+/** The answer to one command. */
+async function command(redis: BackingServer, text: string, enough = /\r\n[^]*\r\n/): Promise<string> {
+  const { port, password } = new URL(redis.url);
+  const request = `AUTH ${password}\r\n${text}\r\n`;
+  const answer = await answerOf(Number(port), request, (received) => enough.test(received));
+  return (answer ?? '').replace('+OK\r\n', '').trim();
+}
+
+/** Takes all the space that is left. */
+function fill(path: string): void {
+  const descriptor = openSync(path, 'w');
+  try {
+    for (;;) writeSync(descriptor, Buffer.alloc(4_096));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  } finally {
+    closeSync(descriptor);
+  }
+}
 
 it('nats and redis turn away clients without the password', { timeout: 60_000 }, async () => {
   const redis = redisServer(await options('redis'));
