@@ -12,7 +12,8 @@ export type AttemptEnd =
   | { readonly kind: 'bad-uri'; readonly detail: string }
   | { readonly kind: 'address-refused'; readonly reason: RefusalReason; readonly subject: string }
   | { readonly kind: 'bad-answer'; readonly detail: string }
-  | { readonly kind: 'no-common-codecs' }
+  /** `notCarried` are the media, each with its reason. */
+  | { readonly kind: 'no-common-codecs'; readonly notCarried: readonly string[] }
   | { readonly kind: 'no-permitted-address' }
   /** The server stands by, and yet nothing has come for so long that the media core has given the stream up. */
   | { readonly kind: 'no-media' }
@@ -22,8 +23,8 @@ export type AttemptEnd =
   | { readonly kind: 'local-failed'; readonly detail: string };
 
 export interface AttemptListener {
-  /** The other server has agreed to take or give the stream. */
-  accepted(): void;
+  /** The other server has agreed to take or give the stream, but for the media that are named, each with its reason. */
+  accepted(notCarried: readonly string[]): void;
   /** It says that media flow. */
   running(): void;
   /** Once; everything of the attempt is let go by then. */
@@ -140,7 +141,7 @@ export const reasonOf = (end: AttemptEnd): string => {
     case 'bad-answer':
       return `The answer can't be used: ${end.detail}`;
     case 'no-common-codecs':
-      return 'No common codecs';
+      return ['No common codecs', ...(end.notCarried.length > 0 ? [end.notCarried.join('; ')] : [])].join(': ');
     case 'no-permitted-address':
       return 'The answer names no address that may be spoken to';
     case 'no-media':

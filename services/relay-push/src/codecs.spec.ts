@@ -30,6 +30,7 @@ describe('a tapped track', () => {
       ['H265', 90_000],
       ['MPEG4-GENERIC', 48_000],
       ['opus', 16_000],
+      ['G722', 16_000],
       ['', 0],
     ] as const)
       expect(offeredCodecOf(tapped(codec, clockRate))).toBeUndefined();
@@ -52,6 +53,13 @@ describe('the agreed codec', () => {
     expect(agreedCodec(h264(127, '1', '640028'), video?.codecs ?? [])?.payloadType).toBe(127);
     expect(agreedCodec(h264(102, '1', '640028'), video?.codecs ?? [])?.payloadType).toBe(100);
     expect(agreedCodec(h264(102, '0', '42e01f'), video?.codecs ?? [])?.payloadType).toBe(125);
+  });
+
+  it('is none where the server takes only another profile', () => {
+    const av1 = { payloadType: 99, name: 'AV1', clockRate: 90_000, channels: 1, parameters: { profile: '1' } };
+    const answered = (profile: string) => [{ ...av1, name: 'av1', parameters: { profile } }];
+    expect(agreedCodec(av1, answered('0'))).toBeUndefined();
+    expect(agreedCodec(av1, answered('1'))?.payloadType).toBe(99);
   });
 
   it('is none where the server takes only others', () => {

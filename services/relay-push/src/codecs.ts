@@ -11,6 +11,8 @@ interface CodecFacts {
   readonly channels: number;
   /** fmtp parameters that the remote should know. */
   readonly parameters: readonly string[];
+  /** Of them the one without which a decoder can't make anything of the packets. */
+  readonly variant?: string;
 }
 
 /** What two WebRTC servers can hand on as it is, by the lower-case name of the codec. */
@@ -23,6 +25,7 @@ const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> =
     channels: 2,
     parameters: ['minptime', 'useinbandfec', 'stereo', 'sprop-stereo'],
   },
+  g722: { name: 'G722', kind: 'audio', payloadType: 9, clockRate: 8_000, channels: 1, parameters: [] },
   pcmu: { name: 'PCMU', kind: 'audio', payloadType: 0, clockRate: 8_000, channels: 1, parameters: [] },
   pcma: { name: 'PCMA', kind: 'audio', payloadType: 8, clockRate: 8_000, channels: 1, parameters: [] },
   h264: {
@@ -32,9 +35,27 @@ const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> =
     clockRate: 90_000,
     channels: 1,
     parameters: ['profile-level-id', 'packetization-mode'],
+    variant: 'packetization-mode',
   },
   vp8: { name: 'VP8', kind: 'video', payloadType: 96, clockRate: 90_000, channels: 1, parameters: [] },
-  vp9: { name: 'VP9', kind: 'video', payloadType: 98, clockRate: 90_000, channels: 1, parameters: ['profile-id'] },
+  vp9: {
+    name: 'VP9',
+    kind: 'video',
+    payloadType: 98,
+    clockRate: 90_000,
+    channels: 1,
+    parameters: ['profile-id'],
+    variant: 'profile-id',
+  },
+  av1: {
+    name: 'AV1',
+    kind: 'video',
+    payloadType: 99,
+    clockRate: 90_000,
+    channels: 1,
+    parameters: ['profile', 'level-idx', 'tier'],
+    variant: 'profile',
+  },
 };
 
 const factsOf = (name: string): (CodecFacts & { readonly name: string }) | undefined =>
@@ -79,6 +100,7 @@ export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OfferedCodec[]>> = 
       channels: 2,
       parameters: { minptime: '10', useinbandfec: '1' },
     },
+    { payloadType: 9, name: 'G722', clockRate: 8_000, channels: 1, parameters: {} },
     { payloadType: 0, name: 'PCMU', clockRate: 8_000, channels: 1, parameters: {} },
     { payloadType: 8, name: 'PCMA', clockRate: 8_000, channels: 1, parameters: {} },
   ],
@@ -88,12 +110,13 @@ export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OfferedCodec[]>> = 
     h264(104, '4d001f'),
     h264(105, '64001f'),
     { payloadType: 96, name: 'VP8', clockRate: 90_000, channels: 1, parameters: {} },
+    { payloadType: 98, name: 'VP9', clockRate: 90_000, channels: 1, parameters: { 'profile-id': '0' } },
   ],
 };
 
-/** How packets are cut: a decoder of mode 0 can't put mode 1 together. */
-const packetizationMode = (parameters: Readonly<Record<string, string>>): string =>
-  parameters['packetization-mode'] ?? '0';
+/** How packets of H.264 are cut, or the profile: a decoder of one makes nothing of another. */
+const variantOf = (name: string, parameters: Readonly<Record<string, string>>): string =>
+  parameters[factsOf(name)?.variant ?? ''] ?? '0';
 
 /** The answered codec under which an offered one may be sent: the nearest to it of the same kind. */
 export const agreedCodec = (codec: OfferedCodec, answered: readonly AnsweredCodec[]): AnsweredCodec | undefined => {
@@ -103,14 +126,22 @@ export const agreedCodec = (codec: OfferedCodec, answered: readonly AnsweredCode
     (candidate.payloadType === payloadType ? 0 : 1) + (candidate.parameters['profile-level-id'] === profile ? 0 : 2);
   return answered
     .filter(({ name, clockRate }) => name === codec.name.toLowerCase() && clockRate === codec.clockRate)
-    .filter((each) => codec.name !== 'H264' || packetizationMode(each.parameters) === packetizationMode(parameters))
+    .filter((each) => variantOf(codec.name, each.parameters) === variantOf(codec.name, parameters))
     .toSorted((a, b) => distance(a) - distance(b))[0];
 };
 
+/** Whether we had offered it, and the media core takes it. */
+const isReceivable = ({ name, parameters }: AnsweredCodec): boolean =>
+  Object.values(RECEIVED_CODECS)
+    .flat()
+    .filter((offered) => offered.name.toLowerCase() === name)
+    .some((offered) => name === 'h264' || variantOf(name, offered.parameters) === variantOf(name, parameters));
+
 /** A received codec as the media core is told of it; undefined for one that we didn't offer. */
-export const receivedTrack = ({ name, parameters }: AnsweredCodec, ssrc: number) => {
+export const receivedTrack = (codec: AnsweredCodec, ssrc: number) => {
+  const { name, parameters } = codec;
   const facts = factsOf(name);
-  if (facts === undefined) return undefined;
+  if (facts === undefined || !isReceivable(codec)) return undefined;
   const isH264 = facts.name === 'H264';
   const described = Object.fromEntries(
     facts.parameters.flatMap((key) => (parameters[key] === undefined ? [] : [[key, parameters[key]] as const])),

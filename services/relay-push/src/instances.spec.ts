@@ -100,6 +100,15 @@ describe('several instances', () => {
     expect((await second.list())[0]).toMatchObject({ status: 'PUBLISHING' });
   });
 
+  it('tell of a relay what it leaves out', async () => {
+    const [first, second] = [await start(), await start()];
+    server.amends = (answer) => answer.replace(/m=audio \d+/, 'm=audio 0');
+    await push(first);
+    server.amends = (answer) => answer;
+    const [item] = await second.list();
+    expect(item?.notCarried).toEqual(["audio opus: the other server doesn't take it"]);
+  });
+
   it('never run the same relay at once: who has lost the hold lets go', async () => {
     const first = await start();
     await push(first);

@@ -64,7 +64,7 @@ export class MediaCore {
     return streams.find((stream) => stream.streamName === streamName);
   }
 
-  /** Has the stream's RTP sent to the sockets. Throws WeirError. */
+  /** Has the stream's RTP sent to the sockets, as WebRTC can carry it. Throws WeirError. */
   async tap(
     { nodeId, tenant, streamName }: LocalStream & { readonly nodeId: string },
     sessionId: string,
@@ -80,6 +80,7 @@ export class MediaCore {
         ownerId: this.ports.bus.instanceId,
         audio: { ip: audio.ip, port: audio.port },
         video: { ip: video.ip, port: video.port },
+        forWebrtc: true,
         labels: { protocol: 'relay' },
       });
       return { session: this.#session(sessionId, nodeId), reply };

@@ -62,6 +62,7 @@ export class OtherInstances {
         phase: PHASES[status.phase],
         reason: status.reason,
         retries: status.retries,
+        notCarried: [...status.notCarried],
         localMediaSessionId: status.localMediaSessionId ?? '',
         remoteMediaSessionId: status.remoteMediaSessionId ?? '',
         stats: toMessage(stats),
@@ -111,11 +112,11 @@ const toMessage = ({ rttMs, availableBps, ...stats }: AttemptStats): MessageInit
 });
 
 const liveRelay = (relay: RunningRelay): LiveRelay[] => {
-  const { relayId, reason, retries, localMediaSessionId, remoteMediaSessionId, stats } = relay;
+  const { relayId, reason, retries, notCarried, localMediaSessionId, remoteMediaSessionId, stats } = relay;
   const phase = phaseOf(relay.phase);
   if (phase === undefined) return [];
   const status = {
-    ...{ phase, reason, retries },
+    ...{ phase, reason, retries, notCarried },
     localMediaSessionId: localMediaSessionId || null,
     remoteMediaSessionId: remoteMediaSessionId || null,
   };

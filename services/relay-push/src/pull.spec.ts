@@ -39,10 +39,14 @@ const listed = async () => (await relay.list())[0];
 
 const payloadOf = (sequenceNumber: number) => Buffer.from(`payload ${sequenceNumber}`);
 
-/** The server's player sends VP8 and opus, whatever else it could; `skips` are lost on the way. */
+/** The server's player sends VP8 and opus or other payload types, whatever else it could; `skips` are lost on the way. */
 const plays = async ({
   skips = () => false,
-}: { skips?: (sequenceNumber: number) => boolean } = {}): Promise<PlayedHere> => {
+  sent = { audio: 111, video: 96 },
+}: {
+  skips?: (sequenceNumber: number) => boolean;
+  sent?: { audio?: number; video?: number };
+} = {}): Promise<PlayedHere> => {
   await waitFor(() => server.played.has('far'), { what: 'the player on the other server' });
   const played = server.played.get('far');
   if (played === undefined) throw new Error('unreachable');
@@ -56,8 +60,9 @@ const plays = async ({
     }
     sequenceNumber = (sequenceNumber + 1) & 0xffff;
     const common = { sequenceNumber, timestamp: sequenceNumber * 900, payload: payloadOf(sequenceNumber) };
-    if (!skips(sequenceNumber)) played.peer.send('video', { payloadType: 96, ...common });
-    played.peer.send('audio', { payloadType: 111, ...common });
+    if (sent.video !== undefined && !skips(sequenceNumber))
+      played.peer.send('video', { payloadType: sent.video, ...common });
+    if (sent.audio !== undefined) played.peer.send('audio', { payloadType: sent.audio, ...common });
   }, 10);
   return played;
 };
@@ -127,6 +132,72 @@ describe('a pull from a server with the original’s answers', () => {
     expect(server.heard).toContain('stopStream');
     await waitFor(() => !media.feeds.has('near'), { what: 'the end of the stream' });
     expect(await relay.list()).toEqual([]);
+  });
+});
+
+describe('what a pull can’t take', () => {
+  /** The server answers with these codecs alone for its video. */
+  const withVideo =
+    (...codecs: readonly string[]) =>
+    (answer: string) =>
+      answer
+        .replace(/(m=video \d+ RTP\/SAVPF) .*/, `$1 ${codecs.map((_, index) => 120 + index).join(' ')}`)
+        .replace(
+          'a=rtpmap:96 VP8/90000',
+          codecs.map((codec, index) => `a=rtpmap:${120 + index} ${codec}`).join('\r\n'),
+        );
+
+  const expectSoundAlone = async (answered: ReturnType<typeof pull>, notCarried: string) => {
+    const { status, body } = await answered;
+    expect({ status, body: JSON.parse(body) as unknown }).toEqual({ status: 200, body: { notCarried: [notCarried] } });
+    const { tracks } = await feed();
+    expect(tracks.map(({ track }) => track?.codec)).toEqual(['opus']);
+    await waitFor(async () => (await listed())?.status === 'PLAYING', { what: 'the state' });
+    expect(await listed()).toMatchObject({ notCarried: [notCarried] });
+  };
+
+  it('because the server has it in a codec that can’t be fed is named in the answer and the list', async () => {
+    server.amends = withVideo('AV1/90000');
+    const answered = pull();
+    await plays({ sent: { audio: 111, video: 120 } });
+    await expectSoundAlone(answered, 'video AV1: only H264, VP8, VP9 can be taken');
+  });
+
+  it('because the server rejects the section is named', async () => {
+    server.amends = (answer) => answer.replace(/m=video \d+/, 'm=video 0');
+    const answered = pull();
+    await plays({ sent: { audio: 111 } });
+    await expectSoundAlone(answered, 'video: the other server sends it in none of H264, VP8, VP9');
+  });
+
+  it('because it doesn’t come is named', async () => {
+    const answered = pull();
+    await plays({ sent: { audio: 111 } });
+    await expectSoundAlone(answered, 'video: nothing that was agreed on came in time');
+  });
+
+  it('when it is everything is the reason of a 500, and no relay', async () => {
+    server.amends = (answer) => withVideo('AV1/90000', 'H265/90000')(answer).replace(/m=audio \d+/, 'm=audio 0');
+    const { status, body } = await pull();
+    expect(status).toBe(500);
+    expect(JSON.parse(body)).toMatchObject({
+      error: {
+        message:
+          'The pull did not come about: No common codecs: ' +
+          'audio: the other server sends it in none of opus, G722, PCMU, PCMA; ' +
+          'video AV1, H265: only H264, VP8, VP9 can be taken',
+      },
+    });
+    expect(await relay.list()).toEqual([]);
+  });
+
+  it('isn’t G.722 or VP9', async () => {
+    server.amends = withVideo('VP9/90000');
+    const answered = pull();
+    await plays({ sent: { audio: 9, video: 120 } });
+    expect(await answered).toEqual({ status: 200, body: '' });
+    const { tracks } = await feed();
+    expect(tracks.map(({ track }) => track?.codec)).toEqual(['G722', 'VP9']);
   });
 });
 

@@ -18,7 +18,7 @@ import {
 import { randomSsrc, type RelayPorts } from './push.js';
 import { RemoteStream } from './remote-stream.js';
 import { RtpSocket } from './rtp-socket.js';
-import type { AnsweredCodec } from './sdp/answer.js';
+import type { AnsweredCodec, AnsweredMedia } from './sdp/answer.js';
 
 export interface PullOptions {
   readonly tenant: string;
@@ -71,6 +71,7 @@ export class PullAttempt implements Attempt {
   #remote: RemoteStream | undefined;
   #session: MediaSession | undefined;
   #feeding: Feeding = { tag: 'waiting', media: [], timer: undefined };
+  readonly #notCarried: string[] = [];
   readonly #sockets: RtpSocket[] = [];
   readonly #timers: NodeJS.Timeout[] = [];
   #keyFrameAtMs = 0;
@@ -125,7 +126,7 @@ export class PullAttempt implements Attempt {
         ...{ kind, direction: 'recvonly', codecs: RECEIVED_CODECS[kind] },
       })),
       listener: {
-        agreed: (sections) => this.#agreed(sections),
+        agreed: (sections, answered) => this.#agreed(sections, answered),
         connected: () => this.#connected(),
         running: () => listener.running(),
         muted: (medium, muted) => this.#muted(medium, muted),
@@ -137,14 +138,15 @@ export class PullAttempt implements Attempt {
     this.#remote.start();
   }
 
-  #agreed(sections: readonly AgreedSection[]): void {
+  #agreed(sections: readonly AgreedSection[], answered: readonly AnsweredMedia[]): void {
     const media = sections.flatMap((section): Medium[] => {
       const codecs = section.media.codecs.filter((codec) => receivedTrack(codec, 1) !== undefined);
       const names = new Set(codecs.map(({ name }) => name));
       const [first] = codecs;
       return first === undefined ? [] : [{ section, codecs, codec: names.size === 1 ? first : undefined, held: [] }];
     });
-    if (media.length === 0) return this.#remote?.fail({ kind: 'no-common-codecs' });
+    this.#notCarried.push(...untaken(answered, media));
+    if (media.length === 0) return this.#nothingToFeed();
     this.#feeding = { tag: 'waiting', media, timer: undefined };
     if (media.every(({ codec }) => codec !== undefined)) this.#feed(media);
   }
@@ -186,6 +188,9 @@ export class PullAttempt implements Attempt {
     if (this.#feeding.tag !== 'waiting' || this.#isOver) return;
     clearTimeout(this.#feeding.timer);
     const known = media.filter(({ codec }) => codec !== undefined);
+    for (const { section, codec } of media)
+      if (codec === undefined) this.#notCarried.push(`${section.kind}: nothing that was agreed on came in time`);
+    if (known.length === 0) return this.#nothingToFeed();
     this.#feeding = { tag: 'opening', media: known };
     this.#openFeed(known).catch((error: unknown) => this.#localFailed(error));
   }
@@ -219,7 +224,7 @@ export class PullAttempt implements Attempt {
     if (this.#isOver) return this.#release();
     for (const each of tracks) each.socket.onPacket((packet) => this.#fromMediaCore(packet, each));
     this.#feeding = { tag: 'open', tracks };
-    this.options.listener.accepted();
+    this.options.listener.accepted(this.#notCarried);
     for (const { medium } of fedMedia) for (const packet of medium.held) this.#forward(packet, tracks);
   }
 
@@ -312,6 +317,10 @@ export class PullAttempt implements Attempt {
     this.ports.media.signalMuted({ tenant, streamName: localStreamName, nodeId }, sessionId, medium, muted);
   }
 
+  #nothingToFeed(): void {
+    this.#remote?.fail({ kind: 'no-common-codecs', notCarried: this.#notCarried });
+  }
+
   #localFailed(error: unknown): void {
     const isBusy = isWeirError(error, ErrorCode.ALREADY_EXISTS);
     const detail = error instanceof Error ? error.message : String(error);
@@ -349,6 +358,18 @@ export class PullAttempt implements Attempt {
     void session?.close(reason);
   }
 }
+
+/** What the server would have sent, or refused to, and can't be taken. An inactive section is no medium of its stream. */
+const untaken = (answered: readonly AnsweredMedia[], media: readonly Medium[]): string[] =>
+  answered.flatMap(({ kind, accepted, direction, codecs }) => {
+    const isInactive = accepted && (direction === 'inactive' || direction === 'recvonly');
+    if (kind === 'other' || isInactive || media.some(({ section }) => section.kind === kind)) return [];
+    const taken = [...new Set(RECEIVED_CODECS[kind].map(({ name }) => name))].join(', ');
+    const sent = accepted ? [...new Set(codecs.map(({ name }) => name.toUpperCase()))].join(', ') : '';
+    return sent === ''
+      ? [`${kind}: the other server sends it in none of ${taken}`]
+      : [`${kind} ${sent}: only ${taken} can be taken`];
+  });
 
 /** By the SSRC that the answer named, else by the payload type. */
 const mediumOf = <Each extends { readonly section: AgreedSection; readonly codecs: readonly AnsweredCodec[] }>(

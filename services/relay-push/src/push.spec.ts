@@ -1,4 +1,4 @@
-import { EndReason } from '@weir/contracts';
+import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FakeMedia, type Kind } from './testing/fake-media.js';
@@ -28,6 +28,10 @@ beforeEach(async () => {
 afterEach(async () => {
   await relay.request('POST', 'terminate', { body: { localStreamName: 'cam' } });
   await server.kill();
+  media.source = undefined;
+  media.transcodes = false;
+  media.tapRefusal = undefined;
+  media.notCarried = [];
 });
 afterAll(async () => {
   await relay.stop();
@@ -172,6 +176,98 @@ describe('a push to a server with the original’s answers', () => {
       await relay.request('POST', 'terminate', { body: { uri: second.uri } });
       await second.kill();
     }
+  });
+});
+
+describe('what a push can’t carry', () => {
+  const rejecting = (kind: Kind) => (answer: string) => answer.replace(new RegExp(`m=${kind} \\d+`), `m=${kind} 0`);
+
+  const expectHalf = async (carried: Kind, notCarried: string) => {
+    const { status, body } = await push();
+    expect({ status, body: JSON.parse(body) as unknown }).toEqual({ status: 200, body: { notCarried: [notCarried] } });
+    await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the state' });
+    expect(await listed()).toMatchObject({ notCarried: [notCarried], reason: '' });
+    const here = server.published.get('far');
+    await waitFor(() => (here?.received[carried].size ?? 0) > 20, { what: `${carried} on the other server` });
+    expect(here?.received[carried === 'audio' ? 'video' : 'audio'].size).toBe(0);
+  };
+
+  it('because the server answers with other codecs is named in the answer and the list', async () => {
+    media.source = { audio: ['opus', 48_000], video: ['AV1', 90_000] };
+    await expectHalf('audio', "video AV1: the other server doesn't take it");
+  });
+
+  it.each([
+    ['audio', 'video', "audio opus: the other server doesn't take it"],
+    ['video', 'audio', "video H264: the other server doesn't take it"],
+  ] as const)('because the server rejects the section is named: %s', async (rejected, carried, notCarried) => {
+    server.amends = rejecting(rejected);
+    await expectHalf(carried, notCarried);
+  });
+
+  it('because no WCS server has the codec is named', async () => {
+    media.source = { audio: ['G726-32', 8_000], video: ['VP8', 90_000] };
+    await expectHalf('video', 'audio G726-32: no WCS server takes this codec');
+  });
+
+  it('because the source’s node already can’t is named', async () => {
+    media.notCarried = ['video H264: a stream has one video track'];
+    expect(JSON.parse((await push()).body)).toEqual({ notCarried: media.notCarried });
+    await published();
+    expect((await listed())?.notCarried).toEqual(media.notCarried);
+  });
+
+  it('is no longer said of the next try, when the server takes all', async () => {
+    server.amends = rejecting('audio');
+    await push();
+    expect(await listed()).toHaveProperty('notCarried');
+    const first = await published();
+    server.amends = (answer) => answer;
+    first.end('FAILED', 'Failed by RTP activity');
+    await waitFor(() => (server.published.get('far')?.received.audio.size ?? 0) > 0, { what: 'sound' });
+    await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the state' });
+    expect(await listed()).not.toHaveProperty('notCarried');
+  });
+
+  it('when it is everything is the reason of a 500, and no relay', async () => {
+    media.source = { audio: ['G726-32', 8_000], video: ['AV1', 90_000] };
+    const { status, body } = await push();
+    expect(status).toBe(500);
+    expect(JSON.parse(body)).toMatchObject({
+      error: {
+        code: 'RELAY_FAILED',
+        message:
+          'The push did not come about: No common codecs: audio G726-32: no WCS server takes this codec; ' +
+          "video AV1: the other server doesn't take it",
+      },
+    });
+    expect(await relay.list()).toEqual([]);
+    await waitFor(() => media.taps.size === 0, { what: 'the end of the tap' });
+  });
+
+  it('because its picture is too large to be transcoded is the reason of a 500', async () => {
+    media.tapRefusal = new WeirError(ErrorCode.NO_COMMON_CODECS, '8192×8192 is too large for transcoding');
+    const { status, body } = await push();
+    expect(status).toBe(500);
+    expect(body).toContain('No common codecs: 8192×8192 is too large for transcoding');
+    expect(await relay.list()).toEqual([]);
+  });
+
+  it('the media core transcodes', async () => {
+    media.source = { audio: ['MPEG4-GENERIC', 48_000], video: ['H265', 90_000] };
+    media.transcodes = true;
+    expect(await push()).toEqual({ status: 200, body: '' });
+    const here = await published();
+    await waitFor(() => here.received.audio.size > 20, { what: 'audio on the other server' });
+    expect(here.payloadTypes).toEqual({ audio: 111, video: 127 });
+  });
+
+  it('isn’t G.722', async () => {
+    media.source = { audio: ['G722', 8_000], video: ['H264', 90_000] };
+    expect(await push()).toEqual({ status: 200, body: '' });
+    const here = await published();
+    await waitFor(() => here.received.audio.size > 20, { what: 'audio on the other server' });
+    expect(here.payloadTypes.audio).toBe(9);
   });
 });
 

@@ -46,6 +46,9 @@ const REPORT_INTERVAL_MS = 1_000;
 /** A source that reports its clock does it at least this often. */
 const SOURCE_REPORT_MS = 6_000;
 
+/** A medium, for people. */
+const nameOf = ({ track }: TappedTrack): string => `${kindOf(track?.kind) ?? 'medium'} ${track?.codec ?? ''}`;
+
 export const randomSsrc = (): number => randomBytes(4).readUInt32BE(0) || 1;
 
 /** One try to publish a local stream on another server. */
@@ -55,7 +58,8 @@ export class PushAttempt implements Attempt {
   #sockets: Readonly<Record<Kind, RtpSocket>> | undefined;
   #tap: MediaSession | undefined;
   #remote: RemoteStream | undefined;
-  #media: readonly Medium[] = [];
+  readonly #media: Medium[] = [];
+  readonly #notCarried: string[] = [];
   readonly #sent = new Map<Kind, Sent>();
   #reportTimer: NodeJS.Timeout | undefined;
   #isConnected = false;
@@ -72,6 +76,8 @@ export class PushAttempt implements Attempt {
   start(): void {
     this.#open().catch((error: unknown) => {
       if (isWeirError(error, ErrorCode.NOT_FOUND)) this.#end({ kind: 'local-missing' });
+      else if (isWeirError(error, ErrorCode.NO_COMMON_CODECS))
+        this.#end({ kind: 'no-common-codecs', notCarried: [error.message] });
       else this.#end({ kind: 'local-failed', detail: error instanceof Error ? error.message : String(error) });
     });
   }
@@ -112,12 +118,13 @@ export class PushAttempt implements Attempt {
     );
     this.#tap = tapped.session;
     if (this.#isOver) return this.#release();
-    this.#media = tapped.reply.tracks.flatMap((track) => {
+    this.#notCarried.push(...(tapped.reply.stream ?? stream).notCarried);
+    for (const track of tapped.reply.tracks) {
       const codec = offeredCodecOf(track);
-      const kind = kindOf(track.track?.kind);
-      return codec === undefined || kind === undefined ? [] : [{ kind, tapped: track, codec, ssrc: randomSsrc() }];
-    });
-    if (this.#media.length === 0) return this.#end({ kind: 'no-common-codecs' });
+      if (codec === undefined) this.#notCarried.push(`${nameOf(track)}: no WCS server takes this codec`);
+      else this.#media.push({ kind: codec.kind, tapped: track, codec, ssrc: randomSsrc() });
+    }
+    if (this.#media.length === 0) return this.#end({ kind: 'no-common-codecs', notCarried: this.#notCarried });
     for (const kind of ['audio', 'video'] as const)
       this.#sockets[kind].onPacket((packet) => this.#fromSource(kind, packet));
     this.#remote = new RemoteStream(remote, {
@@ -154,8 +161,10 @@ export class PushAttempt implements Attempt {
       });
       this.#sent.set(kind, { ssrc: medium.ssrc, track, path, reportedAtMs: 0 });
     }
-    if (this.#sent.size === 0) this.#remote?.fail({ kind: 'no-common-codecs' });
-    else this.options.listener.accepted();
+    for (const { kind, tapped } of this.#media)
+      if (!this.#sent.has(kind)) this.#notCarried.push(`${nameOf(tapped)}: the other server doesn't take it`);
+    if (this.#sent.size === 0) this.#remote?.fail({ kind: 'no-common-codecs', notCarried: this.#notCarried });
+    else this.options.listener.accepted(this.#notCarried);
   }
 
   #connected(): void {

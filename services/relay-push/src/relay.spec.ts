@@ -53,7 +53,7 @@ describe('a relay', () => {
   it('is agreed on, runs, and ends with its stream', async () => {
     const { relay, attempt, outcomes, phases } = newRelay();
     const first = await attempt(1);
-    first.accepted();
+    first.accepted([]);
     expect(await relay.agreed).toBeUndefined();
     first.running();
     expect(phases()).toEqual(['new', 'running']);
@@ -73,7 +73,7 @@ describe('a relay', () => {
   it('that breaks is tried again, and fails when its retries are used up', async () => {
     const { attempt, outcomes, statuses, phases } = newRelay();
     const first = await attempt(1);
-    first.accepted();
+    first.accepted([]);
     first.running();
     first.ended(LOST);
     (await attempt(2)).ended(LOST);
@@ -82,7 +82,7 @@ describe('a relay', () => {
     expect(phases()).toEqual(['new', 'running', 'waiting', 'waiting', 'waiting', 'waiting', 'failed']);
     expect(statuses.at(-1)).toEqual({
       ...{ phase: 'failed', retries: 2, reason: 'The connection to the server was lost (1006)' },
-      ...{ localMediaSessionId: null, remoteMediaSessionId: null },
+      ...{ notCarried: [], localMediaSessionId: null, remoteMediaSessionId: null },
     });
   });
 
@@ -91,7 +91,7 @@ describe('a relay', () => {
     const first = await attempt(1);
     first.running();
     first.ended(LOST);
-    (await attempt(2)).accepted();
+    (await attempt(2)).accepted([]);
     expect(statuses.at(-1)?.retries).toBe(1);
   });
 
@@ -101,7 +101,7 @@ describe('a relay', () => {
     silentFor(5_000);
     expect(relay.status).toMatchObject({ phase: 'new', reason: '' });
     silentFor(2_900);
-    first.accepted();
+    first.accepted([]);
     first.running();
     expect(relay.status).toMatchObject({ phase: 'running', reason: '', localMediaSessionId: 'local 1' });
     silentFor(3_000);

@@ -23,6 +23,8 @@ export interface RelayStatus {
   /** Of the last end, or of what is wrong at this moment. */
   readonly reason: string;
   readonly retries: number;
+  /** Media that the present try leaves out, each with its reason. */
+  readonly notCarried: readonly string[];
   readonly localMediaSessionId: string | null;
   readonly remoteMediaSessionId: string | null;
 }
@@ -74,6 +76,7 @@ export class Relay {
   #agreed: boolean;
   #retries: number;
   #reason: string;
+  #notCarried: readonly string[] = [];
   readonly #first = outcome<AttemptEnd | undefined>();
   readonly #over = outcome<undefined>();
 
@@ -104,6 +107,7 @@ export class Relay {
       phase: isSilent ? 'waiting' : this.#phase,
       reason: isSilent ? 'Nothing comes from the server any more' : this.#reason,
       retries: this.#retries,
+      notCarried: this.#notCarried,
       localMediaSessionId: attempt?.localMediaSessionId ?? null,
       remoteMediaSessionId: attempt?.remoteMediaSessionId ?? null,
     };
@@ -154,7 +158,7 @@ export class Relay {
 
   #try(): void {
     const listener: AttemptListener = {
-      accepted: () => this.#accepted(),
+      accepted: (notCarried) => this.#accepted(notCarried),
       running: () => this.#running(),
       ended: (end) => this.#ended(end),
     };
@@ -164,7 +168,8 @@ export class Relay {
     attempt.start();
   }
 
-  #accepted(): void {
+  #accepted(notCarried: readonly string[]): void {
+    this.#notCarried = notCarried;
     this.#agreed = true;
     this.#first.resolve(undefined);
   }
@@ -180,6 +185,7 @@ export class Relay {
     if (this.#life.tag === 'running' && Date.now() - this.#life.sinceMs >= this.options.retry.stableMs)
       this.#retries = 0;
     this.#reason = reasonOf(end);
+    this.#notCarried = [];
     if (this.#stopping !== undefined) return this.#finish(end);
     const consequence = consequenceOf(end);
     if (consequence === 'finish') return this.#finish(end);

@@ -51,6 +51,8 @@ export interface RelaysSettings {
 /** As it is at this moment. */
 export interface RelayView {
   readonly row: RelayRow;
+  /** Media that it leaves out, each with its reason. */
+  readonly notCarried: readonly string[];
   /** Undefined for one that nobody runs. */
   readonly stats: AttemptStats | undefined;
 }
@@ -102,14 +104,17 @@ export class Relays {
     this.#scheduleCheck(0);
   }
 
-  /** Resolves once the other server has agreed. Throws RelayRefused, and what the database throws. */
-  async create(request: RelayRequest): Promise<void> {
+  /**
+   * Resolves once the other server has agreed, with the media that it hasn't agreed on, each with its reason. Throws
+   * RelayRefused, and what the database throws.
+   */
+  async create(request: RelayRequest): Promise<readonly string[]> {
     if (this.#isClosing || this.#running.size >= this.settings.maxRelays)
       throw new RelayRefused('failed', 'This server takes no more relays');
     const id = randomUUID();
     const relay = await this.#begin(id, request);
     const end = await this.#firstEnd(relay);
-    if (end === undefined) return;
+    if (end === undefined) return relay.status.notCarried;
     await relay.stop('finish');
     await this.#forget(id);
     throw refusal(end, request.direction);
@@ -138,15 +143,15 @@ export class Relays {
       const own = this.#running.get(row.id);
       if (own !== undefined) return own.relay.isFinished ? [] : [viewOf(row, own.relay.status, own.relay.stats)];
       if (!row.wanted) return [];
-      if (row.state === 'FAILED') return [{ row, stats: undefined }];
+      if (row.state === 'FAILED') return [asSaved(row)];
       const found = elsewhere(row.id);
       switch (found.kind) {
         case 'live':
           return [viewOf(row, found.live.status, found.live.stats)];
         case 'orphan':
-          return [{ row: { ...row, state: 'WAITING' }, stats: undefined }];
+          return [asSaved({ ...row, state: 'WAITING' })];
         case 'unknown':
-          return [{ row, stats: undefined }];
+          return [asSaved(row)];
         default:
           return found satisfies never;
       }
@@ -196,7 +201,10 @@ export class Relays {
         triedAtMs = Date.now();
         metrics.tried(direction);
         return attempt(row.id, request, {
-          accepted: () => listener.accepted(),
+          accepted: (notCarried) => {
+            if (notCarried.length > 0) log.warn({ ...about, notCarried }, 'not all of a stream can be relayed');
+            listener.accepted(notCarried);
+          },
           running: () => {
             metrics.started(direction, Date.now() - triedAtMs);
             log.info({ ...about, tookMs: Date.now() - triedAtMs }, 'relay is up');
@@ -348,8 +356,12 @@ export class Relays {
   }
 }
 
-const viewOf = (row: RelayRow, { phase, ...status }: RelayStatus, stats: AttemptStats): RelayView => ({
+/** Of a relay of which only the database tells. */
+const asSaved = (row: RelayRow): RelayView => ({ row, notCarried: [], stats: undefined });
+
+const viewOf = (row: RelayRow, { phase, notCarried, ...status }: RelayStatus, stats: AttemptStats): RelayView => ({
   row: { ...row, ...status, state: STATES[phase] },
+  notCarried,
   stats,
 });
 

@@ -15,7 +15,7 @@ import { WebSocket } from 'ws';
 import type { AttemptEnd } from './attempt.js';
 import { Peer, type AgreedSection, type PeerSection } from './peer/peer.js';
 import type { Certificate } from './peer/transport.js';
-import { AnswerError, parseAnswer, type RemoteCandidate } from './sdp/answer.js';
+import { AnswerError, parseAnswer, type AnsweredMedia, type RemoteCandidate } from './sdp/answer.js';
 
 /** What both kinds of relay need to reach another server. */
 export interface RemotePorts {
@@ -37,7 +37,8 @@ export interface RemoteStreamOptions {
 }
 
 export interface RemoteStreamListener {
-  agreed(sections: readonly AgreedSection[]): void;
+  /** None when the answer takes nothing; `answered` are all of its sections. */
+  agreed(sections: readonly AgreedSection[], answered: readonly AnsweredMedia[]): void;
   /** Media may be sent. */
   connected(): void;
   running(): void;
@@ -203,10 +204,11 @@ export class RemoteStream {
     const peer = this.#peer;
     if (peer === undefined) return;
     try {
-      const agreed = await peer.connect(parseAnswer(sdp), (candidate) => this.#isPermitted(candidate));
+      const answer = parseAnswer(sdp);
+      const agreed = await peer.connect(answer, (candidate) => this.#isPermitted(candidate));
       if (this.#isOver) return;
-      if (typeof agreed === 'string') this.fail({ kind: agreed });
-      else this.options.listener.agreed(agreed);
+      if (agreed === 'no-permitted-address') this.fail({ kind: agreed });
+      else this.options.listener.agreed(agreed, answer.media);
     } catch (error) {
       if (!(error instanceof AnswerError)) throw error;
       this.fail({ kind: 'bad-answer', detail: error.message });

@@ -29,8 +29,13 @@ export interface RelayItem {
   readonly reason: string;
   readonly retries: number;
   readonly createDate: number;
+  /** Media that the relay leaves out, each with its reason; only where there are some. */
+  readonly notCarried?: readonly string[];
   readonly stats?: Readonly<Record<string, number | null>>;
 }
+
+/** The original's empty body, unless there is something to be told. */
+type Created = { readonly notCarried: readonly string[] } | undefined;
 
 const STATUS: Readonly<Record<RelayView['row']['state'], (direction: Direction) => RelayItem['status']>> = {
   NEW: () => 'NEW',
@@ -39,7 +44,7 @@ const STATUS: Readonly<Record<RelayView['row']['state'], (direction: Direction) 
   FAILED: () => 'FAILED',
 };
 
-const itemOf = ({ row, stats }: RelayView): RelayItem => {
+const itemOf = ({ row, notCarried, stats }: RelayView): RelayItem => {
   const direction = row.direction === 'PUSH' ? 'push' : 'pull';
   const { localMediaSessionId, remoteMediaSessionId, localStreamName, remoteStreamName } = row;
   return {
@@ -47,6 +52,7 @@ const itemOf = ({ row, stats }: RelayView): RelayItem => {
     status: STATUS[row.state](direction),
     ...{ id: row.id, direction, reason: row.reason, retries: row.retries },
     createDate: row.createdAt.getTime(),
+    ...(notCarried.length > 0 && { notCarried }),
     ...(stats === undefined
       ? {}
       : { stats: { ...stats, rttMs: stats.rttMs ?? null, availableBps: stats.availableBps ?? null } }),
@@ -85,14 +91,22 @@ export class PullController {
   /** Publishes a stream of this server on another one. */
   @Post('push')
   @HttpCode(200)
-  push(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest, @Body() body: unknown): Promise<void> {
+  push(
+    @CurrentPrincipal() principal: Principal,
+    @Req() request: FastifyRequest,
+    @Body() body: unknown,
+  ): Promise<Created> {
     return this.create('push', principal, request, body);
   }
 
   /** Plays another server's stream and publishes it here. */
   @Post('pull')
   @HttpCode(200)
-  pull(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest, @Body() body: unknown): Promise<void> {
+  pull(
+    @CurrentPrincipal() principal: Principal,
+    @Req() request: FastifyRequest,
+    @Body() body: unknown,
+  ): Promise<Created> {
     return this.create('pull', principal, request, body);
   }
 
@@ -136,12 +150,13 @@ export class PullController {
     });
   }
 
-  private create(direction: Direction, principal: Principal, request: FastifyRequest, body: unknown): Promise<void> {
+  private create(direction: Direction, principal: Principal, request: FastifyRequest, body: unknown): Promise<Created> {
     return answered(direction, request, async () => {
       const wanted = parsed(relayBody, body);
       const { tenant } = principal;
       demandPermit(principal, 'relay', tenant, wanted.localStreamName);
-      await this.relays.create({ tenant, direction, ...wanted });
+      const notCarried = await this.relays.create({ tenant, direction, ...wanted });
+      return notCarried.length > 0 ? { notCarried } : undefined;
     });
   }
 

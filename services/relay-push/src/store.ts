@@ -84,7 +84,7 @@ export class RelayStore {
   }
 
   /** Written only by who runs the relay: a former holder's word comes to nothing. */
-  async save(id: string, holder: string, { phase, ...status }: RelayStatus): Promise<void> {
+  async save(id: string, holder: string, { phase, notCarried: _, ...status }: RelayStatus): Promise<void> {
     const data = { ...status, state: STATES[phase], ...(phase === 'failed' ? { claim: null } : {}) };
     await this.database.relay.updateMany({ where: { id, holder }, data });
   }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Answer, AnsweredMedia, RemoteCandidate } from '../sdp/answer.js';
+import { AnswerError, type Answer, type AnsweredMedia, type RemoteCandidate } from '../sdp/answer.js';
 import { writeOffer, type OfferedCodec, type OfferedSection } from '../sdp/offer.js';
 import { Transport, type Certificate, type TransportEnd } from './transport.js';
 
@@ -30,10 +30,7 @@ export interface PeerOptions {
   readonly connectTimeoutMs: number;
 }
 
-/** Why an answer can't be followed. */
-export type AnswerRefusal = 'no-common-codecs' | 'no-permitted-address';
-
-/** A section that the server has accepted, and the path on which its media travel. */
+/** A section that the server has accepted, with codecs of ours, and the path on which its media travel. */
 export interface AgreedSection {
   readonly kind: 'audio' | 'video';
   readonly media: AnsweredMedia;
@@ -92,31 +89,35 @@ export class Peer {
     }
   }
 
-  /** Connects to what the answer names, as far as the candidates are permitted. */
+  /**
+   * Connects to what the answer names, as far as the candidates are permitted; to nothing when no section has codecs of
+   * ours. Throws AnswerError.
+   */
   async connect(
     answer: Answer,
     isPermitted: (candidate: RemoteCandidate) => Promise<boolean>,
-  ): Promise<readonly AgreedSection[] | AnswerRefusal> {
+  ): Promise<readonly AgreedSection[] | 'no-permitted-address'> {
     const accepted = this.options.sections.flatMap((section, index) => {
       const media = answer.media[index];
       const isWanted =
         media?.accepted === true && WANTED_DIRECTIONS[section.direction].some((d) => d === media.direction);
-      const hasCodec = media?.codecs.some((codec) =>
+      if (media === undefined || !isWanted || media.kind !== section.kind) return [];
+      const hasCodec = media.codecs.some((codec) =>
         section.codecs.some((own) => own.name.toLowerCase() === codec.name),
       );
-      return media !== undefined && isWanted && hasCodec === true && media.kind === section.kind
-        ? [{ kind: section.kind, media }]
-        : [];
+      return [{ kind: section.kind, media, hasCodec }];
     });
-    if (accepted.length === 0) return 'no-common-codecs';
+    if (!accepted.some(({ hasCodec }) => hasCodec)) return [];
     const agreed: AgreedSection[] = [];
     const starts: (() => void)[] = [];
-    for (const { kind, media } of accepted) {
+    // The server waits for every path that it has accepted, also for one on which nothing can travel.
+    for (const { kind, media, hasCodec } of accepted) {
       const carrier = answer.media[media.transportOf] ?? media;
       const path = this.transports[answer.media.indexOf(carrier)];
       const remote = carrier.transport ?? media.transport;
-      if (path === undefined || remote === undefined) return 'no-common-codecs';
-      agreed.push({ kind, media, path });
+      if (path === undefined || remote === undefined)
+        throw new AnswerError('malformed', 'The answer has a section without a transport');
+      if (hasCodec) agreed.push({ kind, media, path });
       if (this.#used.has(path)) continue;
       const candidates: RemoteCandidate[] = [];
       for (const candidate of remote.candidates) if (await isPermitted(candidate)) candidates.push(candidate);

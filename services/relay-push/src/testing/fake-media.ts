@@ -42,12 +42,21 @@ interface Tap {
   readonly to: Readonly<Record<Kind, { ip: string; port: number } | undefined>>;
 }
 
+/** A codec as the media core describes it, with the clock rate of its RTP. */
+type Described = Readonly<Record<Kind, readonly [codec: string, clockRate: number]>>;
+
 interface Feed {
   readonly request: IngestRequest;
   readonly sockets: readonly Socket[];
   readonly received: Buffer[][];
   from: ({ port: number; address: string } | undefined)[];
 }
+
+const described = (kind: Kind, source: Described | undefined) => {
+  if (source === undefined) return TRACKS[kind];
+  const [codec, clockRate] = source[kind];
+  return { ...TRACKS[kind], track: { kind: TRACKS[kind].track.kind, codec, clockRate, channels: 0, parameters: {} } };
+};
 
 const openSocket = (): Promise<Socket> =>
   new Promise((resolve) => {
@@ -63,6 +72,14 @@ export class FakeMedia {
   readonly sent: Record<Kind, Map<number, string>> = { audio: new Map(), video: new Map() };
   keyFrameRequests = 0;
   readonly signals: string[] = [];
+  /** Said to be the source's codecs, whatever its packets hold; undefined for what they are. */
+  source: Described | undefined;
+  /** The source's codecs are none of WebRTC: who asks for what is gets H.264 and Opus. */
+  transcodes = false;
+  /** Why nothing of the source can be made for WebRTC. */
+  tapRefusal: WeirError | undefined;
+  /** What is known of the source and nobody gets. */
+  notCarried: string[] = [];
   readonly #streams = new Set<string>();
   readonly #registrations: Registration[] = [];
   #ffmpeg: ChildProcess | undefined;
@@ -165,10 +182,13 @@ export class FakeMedia {
           .filter((name) => streamName === '' || name === streamName)
           .map((name) => ({ tenant, streamName: name, nodeId: this.nodeId, ready: true })),
       })),
-      bus.serve(MediaRtp.method.tap, ({ sessionId, streamName, ownerId, audio, video }) => {
+      bus.serve(MediaRtp.method.tap, ({ sessionId, streamName, ownerId, audio, video, forWebrtc }) => {
         if (!this.#streams.has(streamName)) throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream');
+        if (this.tapRefusal !== undefined) throw this.tapRefusal;
         this.taps.set(sessionId, { streamName, ownerId, to: { audio, video } });
-        return { tracks: [TRACKS.audio, TRACKS.video] };
+        const source = this.transcodes && forWebrtc ? undefined : this.source;
+        const stream = { streamName, nodeId: this.nodeId, ready: true, notCarried: this.notCarried };
+        return { tracks: [described('audio', source), described('video', source)], stream };
       }),
       bus.serve(MediaRtp.method.requestKeyFrame, () => {
         this.keyFrameRequests += 1;

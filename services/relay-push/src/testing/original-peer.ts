@@ -47,6 +47,7 @@ export class OriginalPeer {
   readonly #paths: readonly Path[];
   /** As over a link that was cut: connectivity checks stay without an answer. */
   isSilent = false;
+  #accepted = 0;
   #connected = 0;
   #checks = 0;
 
@@ -79,7 +80,7 @@ export class OriginalPeer {
     const [audio, video] = peer.#paths;
     const portOf = (path: Path | undefined) =>
       path?.ice.localCandidates.find(({ host }) => host === '127.0.0.1')?.port ?? 0;
-    const answer = originalAnswer({
+    const whole = originalAnswer({
       direction: options.direction,
       usernameFragment: audio?.ice.localUsername ?? '',
       password: audio?.ice.localPassword ?? '',
@@ -88,7 +89,14 @@ export class OriginalPeer {
       ports: { audio: portOf(audio), video: portOf(video) },
       ssrcs: { audio: audio?.ssrc ?? 0, video: video?.ssrc ?? 0 },
     });
-    return { peer, answer };
+    const isOffered = (section: string) => !section.startsWith('m=') || options.offer.includes(section.slice(0, 7));
+    return {
+      peer,
+      answer: whole
+        .split(/^(?=m=)/m)
+        .filter(isOffered)
+        .join(''),
+    };
   }
 
   /** Connectivity checks that have come since the handshake. */
@@ -96,12 +104,15 @@ export class OriginalPeer {
     return this.#checks;
   }
 
-  connect(): void {
+  /** Every section that the answer, as it was sent, accepts. */
+  connect(answer: string): void {
     const sections = this.options.offer.split('\r\nm=').slice(1);
-    for (const path of this.#paths) {
+    const accepted = this.#paths.flatMap((path) => {
       const section = sections.find((text) => text.startsWith(path.kind));
-      if (section !== undefined) this.#connect(path, section);
-    }
+      return section === undefined || answer.includes(`\r\nm=${path.kind} 0 `) ? [] : [{ path, section }];
+    });
+    this.#accepted = accepted.length;
+    for (const { path, section } of accepted) this.#connect(path, section);
   }
 
   send(
@@ -163,7 +174,7 @@ export class OriginalPeer {
       path.srtp = new SrtpSession({ keys, profile: 0x0001 });
       path.srtcp = new SrtcpSession({ keys, profile: 0x0001 });
       this.#connected += 1;
-      if (this.#connected === this.options.offer.split('\r\nm=').length - 1) this.options.onConnected?.();
+      if (this.#connected === this.#accepted) this.options.onConnected?.();
     });
     const start = async () => {
       for (const candidate of candidates) await ice.addRemoteCandidate(candidate);

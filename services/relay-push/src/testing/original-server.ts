@@ -57,6 +57,8 @@ export class OriginalServer {
   /** Lost of what arrives, and asked for again. */
   loses: (kind: Kind, sequenceNumber: number) => boolean = () => false;
   losesLastFlight = false;
+  /** What becomes of its answers before they are sent. */
+  amends: (answer: string) => string = (answer) => answer;
   /** Streams that can be played here. */
   readonly streams = new Set<string>();
   readonly published = new Map<string, PublishedHere>();
@@ -140,13 +142,14 @@ export class OriginalServer {
         const isPublished = message === 'publishStream';
         if (isPublished && this.published.has(name)) return status('FAILED', 'Stream name is already in use');
         if (!isPublished && !this.streams.has(name)) return status('FAILED', 'Stream not found');
-        const { answer, peer } = isPublished
+        const { peer, ...own } = isPublished
           ? await this.#publish(name, sdp, socket, status)
           : await this.#play(name, sdp, socket, status);
+        const answer = this.amends(own.answer);
         if (this.behaviour === 'forbidden-candidate')
           return send('setRemoteSDP', mediaSessionId, answer.replaceAll('127.0.0.1', '10.9.8.7'), true);
         send('setRemoteSDP', mediaSessionId, answer, true);
-        if (this.behaviour !== 'no-media') peer.connect();
+        if (this.behaviour !== 'no-media') peer.connect(answer);
         return;
       }
       case 'unPublishStream':
