@@ -51,6 +51,8 @@ export interface RemoteStreamListener {
 
 /** Larger than any message of the protocol. */
 const MAX_FRAME_BYTES = 512 * 1024;
+/** Of what the other server leaves unread, pongs included: many times what a whole session says. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
 const ANY_PORT = [1, 65_535] as const;
 
 /** A stream on another WCS server: a session as its client, and a WebRTC peer. */
@@ -112,6 +114,8 @@ export class RemoteStream {
       const text = Buffer.isBuffer(data) ? data.toString() : '';
       this.#input(isBinary ? { type: 'binary-frame' } : { type: 'frame', text });
     });
+    // The socket layer has answered it, whether or not the server reads.
+    socket.on('ping', () => this.#cutOffSlowReader());
     socket.on('error', (error: Error & { code?: string }) => {
       detail = error.message;
       if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#input({ type: 'oversized-frame' });
@@ -145,6 +149,7 @@ export class RemoteStream {
     switch (effect.type) {
       case 'send':
         this.#socket?.send(effect.text);
+        this.#cutOffSlowReader();
         return;
       case 'make-offer':
         this.#makeOffer().catch((error: unknown) =>
@@ -240,6 +245,11 @@ export class RemoteStream {
     const deadlineMs = nextClientDeadlineMs(this.#state);
     if (deadlineMs === Infinity) return;
     this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()));
+  }
+
+  /** It is lost then, as if its connection had broken. */
+  #cutOffSlowReader(): void {
+    if ((this.#socket?.bufferedAmount ?? 0) > MAX_UNREAD_BYTES) this.#socket?.terminate();
   }
 
   #closeSocket(): void {

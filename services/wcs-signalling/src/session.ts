@@ -221,9 +221,14 @@ export class Session {
   #performAll(effects: readonly Effect[]): Promise<void>[] {
     const work = effects.flatMap((effect) => this.#perform(effect) ?? []);
     if (this.#state.tag === 'closed') this.#socket = undefined;
-    else if ((this.#socket?.bufferedBytes ?? 0) > this.ports.maxBufferedBytes)
-      this.take({ type: 'terminate', code: CLOSE.slowReader, info: 'The client reads too slowly' });
+    else this.endSlowReader();
     return work;
+  }
+
+  /** To be called, too, when something was sent that isn't the session's, such as a pong. */
+  endSlowReader(): void {
+    if ((this.#socket?.bufferedBytes ?? 0) > this.ports.maxBufferedBytes)
+      this.take({ type: 'terminate', code: CLOSE.slowReader, info: 'The client reads too slowly' });
   }
 
   #perform(effect: Effect): Promise<void> | undefined {

@@ -1,10 +1,14 @@
+import { EventEmitter } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { ApplicationPolicy, EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
 import { Client, publication } from './spec/client.js';
 import { PNG } from './spec/fake-media.js';
 import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { WcsGateway } from './ws.js';
 
 let around: Surroundings;
 let service: Running;
@@ -165,6 +169,23 @@ describe('a socket', () => {
     expect(around.media.closed.map(({ reason }) => reason)).toEqual([EndReason.DISCONNECTED]);
     await waitFor(() => service.wcs.sessions.load.sessions === 1);
     expect(publisher.closeCode).toBeUndefined();
+  });
+
+  it('is dropped when its client pings and does not read the pongs', () => {
+    const closes: number[] = [];
+    const socket = Object.assign(new EventEmitter(), {
+      ...{ readyState: WebSocket.OPEN, bufferedAmount: 0, send: () => undefined },
+      close: (code: number) => void closes.push(code),
+    });
+    const request = { socket: { remoteAddress: '192.0.2.1', remotePort: 1 }, headers: {} };
+    const gateway = new WcsGateway(service.wcs.sessions, { refusals: { say: () => undefined }, trustForwarded: false });
+    gateway.handleConnection(socket as unknown as WebSocket, request as unknown as IncomingMessage);
+    socket.emit('ping');
+    expect(closes).toEqual([]);
+    socket.bufferedAmount = 5 * 1024 * 1024;
+    socket.emit('ping');
+    expect(closes).toEqual([4430]);
+    expect(service.wcs.sessions.load.sessions).toBe(0);
   });
 
   it('is refused with 503 when the instance has no more room', async () => {

@@ -45,6 +45,8 @@ export class WcsGateway implements OnGatewayConnection<WebSocket> {
       if (isBinary) session.take({ type: 'binary-frame', byteLength: lengthOf(data) });
       else session.frame(textOf(data));
     });
+    // The socket layer has answered it, whether or not the client reads.
+    socket.on('ping', () => session.endSlowReader());
     // The socket layer has answered a frame that is too big or broken with a close frame of its own.
     socket.on('error', (error) => {
       const { message: reason } = error;
