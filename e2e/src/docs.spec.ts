@@ -3,12 +3,14 @@ import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { format, resolveConfig } from 'prettier';
+import { waitFor } from '@weir/testing';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { z } from 'zod';
 import { startBrowser } from './browser.js';
 import { SdkPage } from './sdk-page.js';
 
 const checkout = resolve(import.meta.dirname, '../..');
-const { httpUrl, siteUrl, dataDir, rtspPort } = inject('platform');
+const { httpUrl, siteUrl, dataDir, rtspPort, operatorKey } = inject('platform');
 const run = promisify(execFile);
 
 interface SettingDescription {
@@ -29,6 +31,20 @@ async function publishCamera(): Promise<void> {
 
 /** What ffplay does before it opens a window, by the same library: it fails where that would. */
 const HEADLESS_PLAYER = 'timeout 30 ffprobe -v error -show_entries stream=codec_name -of csv ';
+
+/** For as long as this instead of the README's minute. */
+const PUSHED_S = 12;
+const COMMAND_TIMEOUT_MS = 45_000;
+const publishedStreams = z.array(z.object({ name: z.string(), status: z.string(), width: z.number().default(0) }));
+
+/** Whether a stream is published, and its picture has come. */
+async function isPublished(name: string): Promise<boolean> {
+  const list = await fetch(`${httpUrl}/rest-api/stream/find_all`, {
+    headers: { authorization: `Bearer ${operatorKey}` },
+  });
+  const streams = publishedStreams.parse(await list.json());
+  return streams.some((stream) => stream.name === name && stream.status === 'PUBLISHING' && stream.width > 0);
+}
 
 const escaped = (text: string) => text.replaceAll('|', '\\|');
 
@@ -83,7 +99,7 @@ describe('the documentation', () => {
     expect(await readFile(path, 'utf8')).toBe(page);
   });
 
-  it('has commands in the README that work as they stand there', async () => {
+  it('has commands in the README that work as they stand there', { timeout: 150_000 }, async () => {
     const readme = await readFile(join(checkout, 'README.md'), 'utf8');
     const blocks = [...readme.matchAll(/```sh run\n([^]*?)```/g)].map(([, block = '']) => block);
     expect(blocks.length).toBeGreaterThan(3);
@@ -100,10 +116,18 @@ describe('the documentation', () => {
         .replaceAll('ws://localhost:8080', httpUrl.replace('http:', 'ws:'))
         .replaceAll('localhost:8554', `localhost:${rtspPort}`)
         .replaceAll('curl -s', 'curl -sS')
-        .replaceAll('ffplay ', HEADLESS_PLAYER);
-      const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], { cwd: folder });
+        .replaceAll('ffplay ', HEADLESS_PLAYER)
+        .replaceAll(' -t 60 ', ` -t ${PUSHED_S} `);
+      const running = run('bash', ['-euo', 'pipefail', '-c', commands], { cwd: folder, timeout: COMMAND_TIMEOUT_MS });
+      const pushed = /^ffmpeg [^]*\/demo\/(\S+)/m.exec(block)?.[1];
+      if (pushed !== undefined) {
+        const what = `the stream ${pushed}`;
+        await Promise.all([running, waitFor(() => isPublished(pushed), { timeoutMs: PUSHED_S * 1_000, what })]);
+        continue;
+      }
+      const { stdout } = await running;
       expect(stdout).not.toMatch(/"error"|UNAUTHENTICATED|undefined/);
-      expect(stdout.length).toBeGreaterThan(0);
+      expect(stdout).toMatch(block.includes('ffplay ') ? /stream,(h264|vp8)/ : /./);
     }
   });
 });
