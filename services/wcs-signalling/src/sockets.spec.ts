@@ -185,6 +185,7 @@ describe('a socket', () => {
     socket.bufferedAmount = 5 * 1024 * 1024;
     socket.emit('ping');
     expect(closes).toEqual([4430]);
+    socket.emit('close');
     expect(service.wcs.sessions.load.sessions).toBe(0);
   });
 
