@@ -85,18 +85,6 @@ describe('a push to a server with the original’s answers', () => {
     expect(item?.stats?.['packets']).toBeGreaterThan(60);
   });
 
-  it('leaves a server that pings and does not read the pongs, and tries it again', async () => {
-    await push();
-    await published();
-    await waitFor(
-      async () => {
-        server.pingWithoutReading();
-        return (await listed())?.retries === 1;
-      },
-      { what: 'another attempt' },
-    );
-  });
-
   it('asks the source for a key frame when it begins and when the server wants one', async () => {
     const before = media.keyFrameRequests;
     await push();

@@ -105,15 +105,6 @@ export class OriginalServer {
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
   }
 
-  /** Reads nothing any more, and wants to be answered. */
-  pingWithoutReading(): void {
-    const payload = Buffer.alloc(125);
-    for (const socket of this.server.clients) {
-      socket.pause();
-      for (let count = 0; count < 2_000; count++) socket.ping(payload);
-    }
-  }
-
   #serve(socket: WebSocket): void {
     const send = (message: string, ...data: unknown[]) => socket.send(JSON.stringify({ message, data }));
     socket.on('message', (data: Buffer) => {
