@@ -1,6 +1,8 @@
 import type { CredentialRef } from '@weir/access';
 import type { Database } from './database.js';
 
+const nameOf = (tenant: string, appKey: string): string => `${tenant}\n${appKey}`;
+
 /** Tells which of the credentials that others hold something open with are no longer good. */
 export class EndedCredentials {
   constructor(private readonly database: Database) {}
@@ -11,7 +13,7 @@ export class EndedCredentials {
     const [revoked, keys, applications] = await Promise.all([
       this.#revoked(refs.flatMap((ref) => (ref?.kind === 'token' ? [ref.tokenId] : []))),
       this.#liveKeys(refs.flatMap((ref) => (ref?.kind === 'key' ? [ref.keyId] : []))),
-      this.#tenants(refs.flatMap((ref) => (ref?.kind === 'application' ? [ref.appKey] : []))),
+      this.#applications(refs.flatMap((ref) => (ref?.kind === 'application' ? [ref.appKey] : []))),
     ]);
     const hasEnded = (ref: CredentialRef | undefined): boolean => {
       switch (ref?.kind) {
@@ -22,7 +24,7 @@ export class EndedCredentials {
         case 'key':
           return !keys.has(ref.keyId);
         case 'application':
-          return applications.get(ref.appKey) !== ref.tenant;
+          return !applications.has(nameOf(ref.tenant, ref.appKey));
         default:
           return ref satisfies never;
       }
@@ -48,12 +50,12 @@ export class EndedCredentials {
     return new Set(rows.map(({ id }) => id));
   }
 
-  async #tenants(appKeys: string[]): Promise<Map<string, string>> {
-    if (appKeys.length === 0) return new Map();
+  async #applications(appKeys: string[]): Promise<Set<string>> {
+    if (appKeys.length === 0) return new Set();
     const rows = await this.database.application.findMany({
       where: { appKey: { in: appKeys } },
       select: { appKey: true, tenantName: true },
     });
-    return new Map(rows.map(({ appKey, tenantName }) => [appKey, tenantName]));
+    return new Set(rows.map(({ appKey, tenantName }) => nameOf(tenantName, appKey)));
   }
 }

@@ -220,6 +220,18 @@ describe('who may watch', () => {
     await waitFor(async () => (await player.get('/videos/garden/media.m3u8')).status === 401, { intervalMs: 50 });
   });
 
+  it('goes on for who was watching when Redis went away', async () => {
+    const { token: own } = await around.auth.mint();
+    const player = withToken(own);
+    expect((await player.get('/videos/garden/media.m3u8')).status).toBe(200);
+    await around.redis.kill();
+    for (let reload = 0; reload < 5; reload++) {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      expect((await player.get('/videos/garden/media.m3u8')).status).toBe(200);
+    }
+    await around.redis.restart();
+  });
+
   it('is refused for the moment while Redis is away, and no token is in any log', async () => {
     const { token: own } = await around.auth.mint();
     await around.redis.kill();

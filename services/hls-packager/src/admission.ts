@@ -2,18 +2,20 @@ import { createHash } from 'node:crypto';
 import {
   API_KEY_PATTERN,
   credentialOf,
+  credentialRefOf,
   PASS_PATTERN,
   passOf,
   permits,
   type Access,
   type CredentialCarrier,
+  type CredentialWatch,
   type Principal,
 } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 
-/** A credential that was just found valid isn't looked into again: low-latency players come ten times a second. */
-const CACHE_MS = 700;
-const MAX_CACHED = 10_000;
+/** Low-latency players come ten times a second, others every few seconds. */
+const FORGOTTEN_AFTER_MS = 30_000;
+const MAX_KNOWN = 10_000;
 
 export interface Admitted {
   readonly principal: Principal;
@@ -23,20 +25,28 @@ export interface Admitted {
   readonly query: string | undefined;
 }
 
-interface Cached {
+interface Known {
   readonly principal: Promise<Principal>;
-  readonly untilMs: number;
+  seenMs: number;
+  stopWatching: () => void;
 }
 
 /** What stands for the credential in addresses. A token and its pass are one viewer's. */
 const shortFormOf = (credential: string): string =>
   API_KEY_PATTERN.test(credential) || PASS_PATTERN.test(credential) ? credential : passOf(credential);
 
-/** Who may watch. */
+/**
+ * Who may watch. A viewer's credential is judged when it first comes; from then on, as long as he keeps coming, it holds
+ * until it ends, so that nobody stops who can't be judged anew just now.
+ */
 export class Admission {
-  readonly #cached = new Map<string, Cached>();
+  /** By the credential's digest, who came last at the end. */
+  readonly #known = new Map<string, Known>();
 
-  constructor(private readonly access: Pick<Access, 'authenticate'>) {}
+  constructor(
+    private readonly access: Pick<Access, 'authenticate'>,
+    private readonly credentials: Pick<CredentialWatch, 'watch'>,
+  ) {}
 
   /** By header, query or cookie. Throws UNAUTHENTICATED, and UNAVAILABLE when it can't be found out. */
   async admit(request: CredentialCarrier): Promise<Admitted> {
@@ -52,15 +62,34 @@ export class Admission {
   }
 
   #principal(digest: string, credential: string): Promise<Principal> {
-    const known = this.#cached.get(digest);
-    if (known !== undefined && known.untilMs > performance.now()) return known.principal;
+    const nowMs = performance.now();
+    this.#forgetIdle(nowMs);
+    const known = this.#known.get(digest);
+    if (known !== undefined) {
+      known.seenMs = nowMs;
+      this.#known.delete(digest);
+      this.#known.set(digest, known);
+      return known.principal;
+    }
     const principal = this.access.authenticate(credential);
-    this.#cached.delete(digest);
-    this.#cached.set(digest, { principal, untilMs: performance.now() + CACHE_MS });
-    principal.catch(() => this.#cached.delete(digest));
-    const oldest = this.#cached.keys().next();
-    if (this.#cached.size > MAX_CACHED && !oldest.done) this.#cached.delete(oldest.value);
+    const admitted: Known = { principal, seenMs: nowMs, stopWatching: () => undefined };
+    this.#known.set(digest, admitted);
+    principal.then(
+      (holder) => {
+        if (this.#known.get(digest) !== admitted) return;
+        admitted.stopWatching = this.credentials.watch([credentialRefOf(holder)], () => this.#known.delete(digest));
+      },
+      () => this.#known.delete(digest),
+    );
     return principal;
+  }
+
+  #forgetIdle(nowMs: number): void {
+    for (const [digest, known] of this.#known) {
+      if (nowMs - known.seenMs < FORGOTTEN_AFTER_MS && this.#known.size <= MAX_KNOWN) return;
+      this.#known.delete(digest);
+      known.stopWatching();
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Registration } from '@weir/bus';
-import { Access } from '@weir/access';
+import { Access, CredentialWatch } from '@weir/access';
 import { ErrorCode, MediaEvents, WeirError } from '@weir/contracts';
 import { Instances, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
@@ -29,11 +29,13 @@ export class HlsPackager {
   readonly packagings: Packagings;
   readonly videos: Videos;
   readonly #nodes: Instances;
+  readonly #credentials: CredentialWatch;
   readonly #subscriptions: readonly Registration[];
   #transcodes = 0;
 
   constructor(readonly context: HlsContext) {
     const { bus, redis, log, config } = context;
+    this.#credentials = new CredentialWatch({ bus, redis, log });
     this.#nodes = new Instances({
       bus,
       service: 'media',
@@ -69,7 +71,7 @@ export class HlsPackager {
     });
     this.metrics.observe(() => this.load);
     this.videos = new Videos({
-      admission: new Admission(new Access({ bus, redis, log })),
+      admission: new Admission(new Access({ bus, redis, log }), this.#credentials),
       targets: new Targets(bus),
       packagings: this.packagings,
       ticketKey: new TicketKey(redis, config.WEIR_HLS_TICKET_KEY),
@@ -93,7 +95,7 @@ export class HlsPackager {
   async close(): Promise<void> {
     this.packagings.close();
     await Promise.all(this.#subscriptions.map((subscription) => subscription.close()));
-    await this.#nodes.close();
+    await Promise.all([this.#nodes.close(), this.#credentials.close()]);
   }
 
   #subscribe(): Registration[] {

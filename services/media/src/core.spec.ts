@@ -1,10 +1,12 @@
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { NameReservations } from '@weir/access';
 import {
   EndReason,
   ErrorCode,
   isWeirError,
+  NameClaimSchema,
   PlayRequestSchema,
   PublishRequestSchema,
   type StreamInfo,
@@ -131,6 +133,67 @@ describe('the media core', () => {
     expect(await foundNames()).toEqual([]);
     await publish('p2');
     expect(await foundNames()).toEqual(['cam']);
+  });
+
+  it('gives the name of a publisher that has fallen silent to whoever proves to be the same', async () => {
+    await publish('p1', 'cam', { claim: { claimer: 'token:1' } });
+    await expect(publish('p2', 'cam', { claim: { claimer: 'token:2' } })).rejects.toMatchObject({
+      code: ErrorCode.ALREADY_EXISTS,
+    });
+    await expect(publish('p3')).rejects.toMatchObject({ code: ErrorCode.ALREADY_EXISTS });
+    await publish('p4', 'cam', { claim: { claimer: 'token:1' } });
+    expect(ended('p1')).toMatchObject({ reason: EndReason.REPLACED });
+    expect((await core.findStreams('demo', 'cam'))[0]?.publisherSessionId).toBe('p4');
+  });
+
+  it('gives it to one that has come to another node, too', async () => {
+    await publish('p1', 'cam', { claim: { claimer: 'token:1' } });
+    const claim = (claimer: string) => create(NameClaimSchema, { claimer });
+    expect(await core.yieldName('demo', 'cam', claim('token:2'))).toBe(false);
+    expect(await core.yieldName('demo', 'cam', claim(''))).toBe(false);
+    expect(await core.yieldName('demo', 'cam', claim('token:1'))).toBe(true);
+    expect(await foundNames()).toEqual([]);
+  });
+
+  describe('a reserved name', () => {
+    const FRONT = 'dog/front';
+    const robots = () => new NameReservations({ redis, owner: 'robots' });
+    const byOwner = { claim: { owner: 'robots' } };
+
+    beforeEach(() => robots().reserve({ tenant: 'demo', prefix: 'dog/' }));
+    afterEach(() => redis.flushall());
+
+    it('is claimed by its owner and by a right to just these names, and by nobody else', async () => {
+      for (const claim of [{}, { owner: 'calls' }, { publishPatterns: ['*'] }, { publishPatterns: ['cat/*'] }])
+        await expect(publish('p1', FRONT, { claim })).rejects.toMatchObject({ code: ErrorCode.FORBIDDEN });
+      await publish('p2', FRONT, { claim: { publishPatterns: ['dog/*'] } });
+      core.closeSession('p2', EndReason.CLIENT);
+      await publish('p3', FRONT, byOwner);
+      await publish('p4', 'dog');
+    });
+
+    it('stays so when Redis is emptied', async () => {
+      await publish('p1', 'cam');
+      await redis.flushall();
+      await expect(publish('p2', FRONT)).rejects.toMatchObject({ code: ErrorCode.FORBIDDEN });
+    });
+
+    it('comes to its owner at once, whoever had it before it was reserved', async () => {
+      await robots().release({ tenant: 'demo', prefix: 'dog/' });
+      await publish('p1', FRONT);
+      await robots().reserve({ tenant: 'demo', prefix: 'dog/' });
+      await publish('p2', FRONT, byOwner);
+      expect(ended('p1')).toMatchObject({ reason: EndReason.REPLACED });
+      await expect(publish('p3', FRONT, byOwner)).rejects.toMatchObject({ code: ErrorCode.ALREADY_EXISTS });
+    });
+
+    it('is taken from whoever had it before it was reserved, though its owner does not ask for it', async () => {
+      await robots().release({ tenant: 'demo', prefix: 'dog/' });
+      await publish('p1', FRONT);
+      await robots().reserve({ tenant: 'demo', prefix: 'dog/' });
+      await waitFor(() => ended('p1') !== undefined, { timeoutMs: 10_000 });
+      expect(ended('p1')).toMatchObject({ reason: EndReason.REPLACED });
+    });
   });
 
   it('refuses a player of a stream that is not there', async () => {

@@ -1,5 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EndReason, ErrorCode, WeirError, type StreamInfo, type StreamSignal } from '@weir/contracts';
+import { create } from '@bufbuild/protobuf';
+import { mayClaimReserved, type ReservedNames } from '@weir/access';
+import {
+  EndReason,
+  ErrorCode,
+  NameClaimSchema,
+  WeirError,
+  type NameClaim,
+  type StreamInfo,
+  type StreamSignal,
+} from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
@@ -19,12 +29,15 @@ export interface Surroundings {
   isNodeGone(nodeId: string): boolean;
   /** From now on the owner's silence ends its sessions. */
   watchOwner(ownerId: string): void;
+  /** Asks the node of a stream to give its name to its successor. Never rejects. */
+  yieldName(holder: StreamInfo, claim: NameClaim): Promise<void>;
 }
 
 export interface MediaCoreOptions {
   nodeId: string;
   workers: WorkerPool;
   registry: StreamRegistry;
+  reservedNames: Pick<ReservedNames, 'find' | 'refresh' | 'known'>;
   notifier: SessionNotifier;
   surroundings: Surroundings;
   log: Logger;
@@ -36,6 +49,8 @@ export interface MediaCoreOptions {
 /** How long a name that is taken may take to come free before its new publisher is refused. */
 const NAME_WAIT_MS = 800;
 const NAME_RETRY_MS = 50;
+/** A publisher of which nothing comes in this time, while its successor stands at the door, isn't there any more. */
+const SUCCESSION_SILENCE_MS = 300;
 const REGISTRY_REFRESH_MS = 3_000;
 const TICK_MS = 500;
 const MAX_NAME_LENGTH = 256;
@@ -45,6 +60,8 @@ export class MediaCore {
   private readonly streams = new Map<string, Stream>();
   /** Names that are claimed for sources which aren't there yet. */
   private readonly reserved = new Map<string, StreamInfo>();
+  /** By what right each name of this node was claimed. */
+  private readonly claims = new Map<string, NameClaim>();
   private readonly sessions = new Map<string, Session>();
   private readonly nextStatsMs = new Map<Session, number>();
   private readonly ticker: NodeJS.Timeout;
@@ -80,11 +97,37 @@ export class MediaCore {
   }
 
   /** Claims a name for a stream that is about to begin; it is kept until the stream is opened or the claim given up. */
-  async claim(info: StreamInfo): Promise<void> {
+  async claim(info: StreamInfo, claim: NameClaim = NO_CLAIM): Promise<void> {
     this.assertRoom();
     checkName(info.tenant, info.streamName);
-    info.epoch = await this.claimName(info);
-    this.reserved.set(streamKey(info.tenant, info.streamName), info);
+    const reservation = await this.options.reservedNames.find(info.tenant, info.streamName);
+    if (reservation !== undefined) {
+      if (!mayClaimReserved(reservation, claim))
+        throw new WeirError(ErrorCode.FORBIDDEN, 'the stream name belongs to somebody else; choose another one', {
+          streamName: info.streamName,
+        });
+      if (claim.owner === reservation.owner) info.nameOwner = reservation.owner;
+    }
+    info.epoch = await this.claimName(info, claim);
+    const key = streamKey(info.tenant, info.streamName);
+    this.reserved.set(key, info);
+    this.claims.set(key, claim);
+  }
+
+  /** Ends a stream whose publisher isn't heard any more when the one who claims its name has proved to be the same. */
+  async yieldName(tenant: string, streamName: string, { claimer }: NameClaim): Promise<boolean> {
+    const key = streamKey(tenant, streamName);
+    const stream = this.streams.get(key);
+    const session = this.sessions.get(stream?.info.publisherSessionId ?? '');
+    const isSuccessor = claimer !== '' && this.claims.get(key)?.claimer === claimer;
+    if (stream === undefined || !(session instanceof PublisherSession) || !isSuccessor) return false;
+    const packetsBefore = await session.packetsReceived();
+    await sleep(SUCCESSION_SILENCE_MS);
+    if (this.streams.get(key) === stream) {
+      if ((await session.packetsReceived()) !== packetsBefore) return false;
+      stream.end(EndReason.REPLACED);
+    }
+    return true;
   }
 
   /** Gives up the name of a stream that has not begun. */
@@ -215,19 +258,31 @@ export class MediaCore {
 
   /**
    * Claims the stream's name. A holder that can't be heard any more, or whose node is gone, loses it; any other has a
-   * moment to give it up by itself, because a client that reconnects may be faster than the end of its old session.
+   * moment to give it up by itself, because a client that reconnects may be faster than the end of its old session. Who
+   * proves to be the same as a holder that has fallen silent takes over, and so does the owner of a reserved name.
    */
-  private async claimName(info: StreamInfo): Promise<bigint> {
+  private async claimName(info: StreamInfo, claim: NameClaim): Promise<bigint> {
     const deadlineMs = performance.now() + NAME_WAIT_MS;
     let replacing: bigint | undefined;
+    let hasAsked = claim.claimer === '';
     for (;;) {
-      const claim = await this.options.registry.claim(info, replacing);
-      if (claim.tag === 'claimed') return claim.epoch;
+      const outcome = await this.options.registry.claim(info, replacing);
+      if (outcome.tag === 'claimed') return outcome.epoch;
+      const { by: holder } = outcome;
+      const isHere = holder.nodeId === this.options.nodeId;
       replacing = undefined;
       const own = this.streams.get(streamKey(info.tenant, info.streamName));
       if (own?.source.broken === true) own.end(EndReason.REPLACED);
-      else if (claim.by.nodeId !== this.options.nodeId && this.options.surroundings.isNodeGone(claim.by.nodeId))
-        replacing = claim.by.epoch;
+      else if (!isHere && this.options.surroundings.isNodeGone(holder.nodeId)) replacing = holder.epoch;
+      else if (info.nameOwner !== '' && holder.nameOwner !== info.nameOwner) {
+        // The name is the claimer's own: whoever has it came by it before that was known.
+        if (isHere) this.sessions.get(holder.publisherSessionId)?.end(EndReason.REPLACED);
+        else replacing = holder.epoch;
+      } else if (!hasAsked) {
+        hasAsked = true;
+        if (isHere) await this.yieldName(info.tenant, info.streamName, claim);
+        else await this.options.surroundings.yieldName(holder, claim);
+      }
       if (performance.now() > deadlineMs)
         throw new WeirError(ErrorCode.ALREADY_EXISTS, 'the stream name is in use', { streamName: info.streamName });
       if (replacing === undefined) await sleep(NAME_RETRY_MS);
@@ -251,6 +306,7 @@ export class MediaCore {
   }
 
   private releaseName({ tenant, streamName, epoch }: StreamInfo): void {
+    this.claims.delete(streamKey(tenant, streamName));
     this.options.registry.release(tenant, streamName, epoch).catch((error: unknown) => {
       this.options.log.warn({ err: error, streamName }, 'stream name not released, its record will expire');
     });
@@ -279,6 +335,7 @@ export class MediaCore {
     if (nowMs - this.lastRefreshMs >= REGISTRY_REFRESH_MS) {
       this.lastRefreshMs = nowMs;
       for (const stream of this.streams.values()) this.writeToRegistry(stream);
+      void this.endStrays();
       for (const info of this.reserved.values())
         this.options.registry.write(info).catch((error: unknown) => {
           this.options.log.warn({ err: error, streamName: info.streamName }, 'stream record not written');
@@ -294,6 +351,27 @@ export class MediaCore {
         continue;
       }
       this.reportWhenDue(session, nowMs);
+    }
+  }
+
+  /** A name may have been reserved after somebody else had claimed it. Never rejects. */
+  private async endStrays(): Promise<void> {
+    const { reservedNames, log } = this.options;
+    try {
+      await reservedNames.refresh();
+    } catch (error) {
+      log.warn({ err: error }, 'names could not be compared with those that are reserved');
+      return;
+    }
+    for (const [key, stream] of this.streams) {
+      const { tenant, streamName } = stream.info;
+      const reservation = reservedNames.known(tenant, streamName);
+      if (reservation === undefined || mayClaimReserved(reservation, this.claims.get(key) ?? NO_CLAIM)) continue;
+      log.info(
+        { tenant, streamName, owner: reservation.owner },
+        'a stream ends: its name belongs to somebody else now',
+      );
+      stream.end(EndReason.REPLACED);
     }
   }
 
@@ -315,6 +393,9 @@ export class MediaCore {
     );
   }
 }
+
+/** Of whoever brings no right. */
+const NO_CLAIM = create(NameClaimSchema);
 
 const streamKey = (tenant: string, streamName: string) => `${tenant}\n${streamName}`;
 

@@ -1,8 +1,8 @@
 import 'reflect-metadata';
 import { readFile } from 'node:fs/promises';
 import { hostname, networkInterfaces } from 'node:os';
-import { MediaEvents } from '@weir/contracts';
-import { Access, CredentialWatch } from '@weir/access';
+import { Media, MediaEvents } from '@weir/contracts';
+import { Access, CredentialWatch, ReservedNames } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, runService } from '@weir/platform';
 import { MediaCore } from './core.js';
@@ -61,6 +61,7 @@ await runService({
       nodeId: instanceId,
       workers,
       registry,
+      reservedNames: new ReservedNames({ redis, log }),
       notifier,
       surroundings: {
         streamStarted: (stream) =>
@@ -71,6 +72,11 @@ await runService({
           bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'viewers', value: {} } }),
         isNodeGone: (nodeId) => nodeId !== instanceId && nodes.isGone(nodeId),
         watchOwner: (ownerId) => owners.expect(ownerId),
+        yieldName: async ({ nodeId, tenant, streamName }, claim) => {
+          await bus.call(Media.method.yieldName, { nodeId, tenant, streamName, claim }).catch((error: unknown) => {
+            log.warn({ err: error, nodeId, streamName }, 'a node could not be asked to give a name to its successor');
+          });
+        },
       },
       log,
       maxSessions: config.WEIR_MEDIA_MAX_SESSIONS,

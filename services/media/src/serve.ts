@@ -21,6 +21,9 @@ export function serveMedia(bus: Bus, nodeId: string, core: MediaCore, webRtc: We
     return {};
   });
   bus.serve(method.snapshot, async ({ tenant, streamName }) => ({ png: await core.snapshot(tenant, streamName) }));
+  bus.serve(method.yieldName, async ({ tenant, streamName, claim }) => ({
+    yielded: claim !== undefined && (await core.yieldName(tenant, streamName, claim)),
+  }));
   bus.serve(method.getSessionStats, async ({ sessionIds }) => ({ stats: await core.sessionStats(sessionIds) }));
 }
 

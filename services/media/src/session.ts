@@ -167,6 +167,12 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     };
   }
 
+  /** Of RTP, from the publisher. */
+  async packetsReceived(): Promise<number> {
+    const received = await Promise.all([this.received('video'), this.received('audio')]);
+    return received.reduce((sum, stat) => sum + (stat?.packetCount ?? 0), 0);
+  }
+
   private async received(kind: mediasoup.MediaKind): Promise<mediasoup.ProducerStat | undefined> {
     const producer = this.tracks.find(({ description }) => description.kind === kind)?.producer;
     if (producer === undefined || producer.closed) return undefined;

@@ -294,7 +294,7 @@ export class Sources {
       },
     });
     core.assertFreshId(identity.sessionId);
-    await core.claim(info);
+    await core.claim(info, request.claim);
     core.addSession(session);
     return session;
   }
@@ -360,7 +360,7 @@ export class Sources {
       });
       session.peer = new FeedLink(transports, () => session.onPeerConnected());
       core.assertFreshId(identity.sessionId);
-      await core.claim(info);
+      await core.claim(info, request.claim);
       core.addSession(session);
       session.stream = core.openStream(info, session, session);
       return transports.map(({ tuple }) => ({ ip: internalAddress, port: tuple.localPort }));

@@ -87,7 +87,7 @@ export class WebRtc {
       publisherSessionId: request.sessionId,
       labels: request.labels,
     });
-    await core.claim(info);
+    await core.claim(info, request.claim);
     try {
       return { answerSdp: await this.receive(request, offer, sections, info), codecs };
     } catch (error) {

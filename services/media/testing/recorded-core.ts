@@ -1,3 +1,4 @@
+import { ReservedNames } from '@weir/access';
 import type { EndReason } from '@weir/contracts';
 import { createLogger } from '@weir/platform';
 import type { Redis } from 'ioredis';
@@ -55,6 +56,7 @@ export class RecordedCore {
       nodeId: 'node-1',
       workers,
       registry: new StreamRegistry(redis, 'host:1'),
+      reservedNames: new ReservedNames({ redis, log: createLogger('media', 'node-1', 'silent') }),
       notifier: this.notifier,
       surroundings: {
         streamStarted: ({ streamName }) => void streamEvents.push({ name: streamName, what: 'started' }),
@@ -62,6 +64,7 @@ export class RecordedCore {
         viewersChanged: () => undefined,
         isNodeGone: (nodeId) => this.goneNodes.has(nodeId),
         watchOwner: () => undefined,
+        yieldName: async () => undefined,
       },
       log: createLogger('media', 'node-1', 'silent'),
       maxSessions: 8,

@@ -19,6 +19,8 @@ export type AttemptEnd =
   | { readonly kind: 'no-media' }
   | { readonly kind: 'local-missing' }
   | { readonly kind: 'local-busy' }
+  /** The name belongs to a robot, a call or a recording. */
+  | { readonly kind: 'local-reserved' }
   | { readonly kind: 'local-ended'; readonly reason: EndReason }
   | { readonly kind: 'local-failed'; readonly detail: string };
 
@@ -90,6 +92,7 @@ export const consequenceOf = (end: AttemptEnd): Consequence => {
     case 'bad-answer':
       return 'retry';
     case 'bad-uri':
+    case 'local-reserved':
     case 'address-refused':
     case 'no-common-codecs':
     case 'no-permitted-address':
@@ -150,6 +153,8 @@ export const reasonOf = (end: AttemptEnd): string => {
       return 'Stream not found';
     case 'local-busy':
       return 'Stream name is already in use';
+    case 'local-reserved':
+      return 'The local stream name belongs to somebody else; choose another one';
     case 'local-ended':
       return `The local stream has ended (${EndReason[end.reason]})`;
     case 'local-failed':
@@ -190,9 +195,10 @@ const remoteReason = (end: Extract<AttemptEnd, { kind: 'remote' }>['end']): stri
   }
 };
 
-/** The words of the original for a name that is taken; weir's are the same. */
+/** A name that can't be had. The words of the original for one that is taken are weir's, too. */
 export const isBusyName = (end: AttemptEnd): boolean =>
   end.kind === 'local-busy' ||
+  end.kind === 'local-reserved' ||
   (end.kind === 'remote' && end.end.kind === 'refused' && /already in use/i.test(end.end.info));
 
 export const isUnknownName = (end: AttemptEnd): boolean =>

@@ -53,6 +53,19 @@ describe('several instances', () => {
     await waitFor(() => !server.published.has('far-cam'), { what: 'the end on the other server' });
   });
 
+  it('end a relay with the key that it was asked for with, also one that ended while nobody ran it', async () => {
+    const [first, second] = [await start(), await start()];
+    await push(first, 'lobby-1', KEYS.lobby);
+    await push(first, 'attic');
+    const statusOfLobby = async () =>
+      (await second.list()).find(({ localStreamName }) => localStreamName === 'lobby-1');
+    await waitFor(async () => (await statusOfLobby())?.status === 'PUBLISHING');
+    surroundings.endKey(KEYS.lobby);
+    await waitFor(async () => (await statusOfLobby())?.status === 'FAILED', { what: 'the end of the relay' });
+    expect((await statusOfLobby())?.reason).toMatch(/key or token .* has ended/);
+    expect([server.published.has('far-lobby-1'), server.published.has('far-attic')]).toEqual([false, true]);
+  });
+
   it('take over what one that stops leaves behind', async () => {
     const [first, second] = [await start(), await start()];
     await push(first);

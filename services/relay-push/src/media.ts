@@ -102,6 +102,7 @@ export class MediaCore {
     try {
       const reply = await this.ports.bus.call(MediaRtp.method.ingest, {
         ...{ tenant, streamName, sessionId, labels: { ...labels } },
+        claim: { claimer: `relay:${labels['relayId'] ?? sessionId}` },
         ownerId: this.ports.bus.instanceId,
         source: { case: 'rtpFeed', value: { tracks: tracks.map((track) => ({ ...track })) } },
       });

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
+import { EndReason, ErrorCode, isWeirError, type StreamInfo } from '@weir/contracts';
 import type { ClientStream } from '@weir/protocol-wcs';
 import { consequenceOf, type Attempt, type AttemptEnd, type AttemptListener, type AttemptStats } from './attempt.js';
 import { RECEIVED_CODECS, receivedTrack } from './codecs.js';
@@ -117,7 +117,7 @@ export class PullAttempt implements Attempt {
     const { tenant, localStreamName, uri, listener } = this.options;
     const present = await media.find({ tenant, streamName: localStreamName });
     if (this.#isOver) return;
-    if (present !== undefined) return this.#end({ kind: 'local-busy' });
+    if (present !== undefined && !this.#isOwn(present)) return this.#end({ kind: 'local-busy' });
     this.#remote = new RemoteStream(remote, {
       uri,
       stream: { direction: 'play', mediaSessionId: this.remoteMediaSessionId, ...this.options.remote },
@@ -321,10 +321,19 @@ export class PullAttempt implements Attempt {
     this.#remote?.fail({ kind: 'no-common-codecs', notCarried: this.#notCarried });
   }
 
+  /** What an instance of this relay that died, or an earlier try, has left: the media core gives its name to this one. */
+  #isOwn({ labels }: StreamInfo): boolean {
+    const relayId = this.options.labels['relayId'];
+    return relayId !== undefined && labels['relayId'] === relayId;
+  }
+
   #localFailed(error: unknown): void {
-    const isBusy = isWeirError(error, ErrorCode.ALREADY_EXISTS);
     const detail = error instanceof Error ? error.message : String(error);
-    const end: AttemptEnd = isBusy ? { kind: 'local-busy' } : { kind: 'local-failed', detail };
+    const end: AttemptEnd = isWeirError(error, ErrorCode.ALREADY_EXISTS)
+      ? { kind: 'local-busy' }
+      : isWeirError(error, ErrorCode.FORBIDDEN)
+        ? { kind: 'local-reserved' }
+        : { kind: 'local-failed', detail };
     if (this.#remote === undefined) this.#end(end);
     else this.#remote.fail(end);
   }

@@ -1,4 +1,4 @@
-import { Access } from '@weir/access';
+import { Access, CredentialWatch } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { allowedSchemes, clientSettings, readCa, type RelayContext } from './config.js';
 import { Holders } from './lock.js';
@@ -52,12 +52,14 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
       mediaTimeoutMs: config.WEIR_RELAY_MEDIA_TIMEOUT_MS,
     },
   };
+  const credentials = new CredentialWatch({ bus, redis, log });
   const others = new OtherInstances({ bus, log });
   const relays = new Relays(
     {
       ...{ store, others, instanceId, log },
       holders: new Holders(redis, instanceId, config.WEIR_RELAY_LOCK_MS),
       metrics: new RelayMetrics(),
+      credentials,
       attempt: attemptMaker(ports, config.WEIR_RELAY_APP_KEY),
     },
     {
@@ -81,6 +83,7 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
     store,
     close: async () => {
       await relays.close();
+      await credentials.close();
       await serving.close();
       await media.close();
       await store.close();

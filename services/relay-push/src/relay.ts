@@ -56,6 +56,13 @@ type Life =
 
 /** Three checks without an answer. ICE gives the path up only after 30 s (RFC 7675), and it may come back until then. */
 const SILENT_AFTER_MS = 3_000;
+const CREDENTIAL_ENDED = 'The key or token that the relay was asked for with has ended';
+
+/**
+ * `release`: another instance goes on; `give-up`: the credential that it was asked for with has ended, which its list
+ * shall tell.
+ */
+export type StopKind = 'finish' | 'release' | 'give-up';
 
 const outcome = <Value>() => {
   let resolve: (value: Value) => void = () => undefined;
@@ -72,7 +79,7 @@ export const retryPauseMs = (retries: number, { minPauseMs, maxPauseMs }: RetryS
 /** One relay from its begin to its end, over as many attempts as it takes. */
 export class Relay {
   #life: Life = { tag: 'idle' };
-  #stopping: 'finish' | 'release' | undefined;
+  #stopping: StopKind | undefined;
   #agreed: boolean;
   #retries: number;
   #reason: string;
@@ -89,6 +96,11 @@ export class Relay {
   /** The first attempt's end, or undefined once the other server has agreed. */
   get agreed(): Promise<AttemptEnd | undefined> {
     return this.#first.promise;
+  }
+
+  /** Resolves when nothing more is done. */
+  get isOver(): Promise<undefined> {
+    return this.#over.promise;
   }
 
   get stats(): AttemptStats {
@@ -133,8 +145,8 @@ export class Relay {
     if (this.#life.tag === 'idle') this.#try();
   }
 
-  /** Ends it in order. With `release`, another instance will go on. */
-  async stop(how: 'finish' | 'release'): Promise<void> {
+  /** Ends it in order. */
+  async stop(how: StopKind): Promise<void> {
     this.#stopping ??= how;
     switch (this.#life.tag) {
       case 'idle':
@@ -198,7 +210,18 @@ export class Relay {
   }
 
   #finish(end: AttemptEnd): void {
-    this.#end(this.#stopping === 'release' ? { kind: 'released' } : { kind: 'finished', end });
+    switch (this.#stopping) {
+      case 'release':
+        return this.#end({ kind: 'released' });
+      case 'give-up':
+        this.#reason = CREDENTIAL_ENDED;
+        return this.#end({ kind: 'failed', end });
+      case 'finish':
+      case undefined:
+        return this.#end({ kind: 'finished', end });
+      default:
+        return this.#stopping satisfies never;
+    }
   }
 
   #end(outcome: RelayOutcome): void {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { credentialRefSchema, type CredentialWatch } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import {
   isBusyName,
@@ -37,6 +38,7 @@ export interface RelaysPorts {
   readonly instanceId: string;
   readonly log: Logger;
   readonly metrics: RelayMetrics;
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly attempt: MakeAttempt;
 }
 
@@ -69,12 +71,20 @@ interface Running {
 const TERMINATE_TIMEOUT_MS = 5_000;
 const TERMINATE_POLL_MS = 50;
 
-export const requestOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: RelayRow): RelayRequest => ({
+export const requestOf = ({
+  tenant,
+  direction,
+  uri,
+  localStreamName,
+  remoteStreamName,
+  credential,
+}: RelayRow): RelayRequest => ({
   tenant,
   direction: direction === 'PUSH' ? 'push' : 'pull',
   uri,
   localStreamName,
   remoteStreamName,
+  credential: credential === null ? undefined : credentialRefSchema.parse(credential),
 });
 
 /** All relays of this instance: those that it was asked for, and those that another one left behind. */
@@ -225,6 +235,10 @@ export class Relays {
     });
     const running: Running = { relay, direction, status: undefined, isSaved: false, saving: Promise.resolve() };
     this.#running.set(row.id, running);
+    if (request.credential !== undefined) {
+      const stopWatching = this.ports.credentials.watch([request.credential], () => void relay.stop('give-up'));
+      void relay.isOver.then(stopWatching);
+    }
     log.info({ ...about, resumed: resumed !== undefined }, 'relay begins');
     relay.start();
     return running;

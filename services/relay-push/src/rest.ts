@@ -1,6 +1,14 @@
 import { Body, Controller, Get, HttpCode, Inject, Post, Req } from '@nestjs/common';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import { Authenticated, CurrentPrincipal, demandPermit, parsed, permits, type Principal } from '@weir/access';
+import {
+  Authenticated,
+  CurrentPrincipal,
+  demandPermit,
+  parsed,
+  permits,
+  type Principal,
+  credentialRefOf,
+} from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { streamName } from '@weir/protocol-wcs';
 import type { FastifyRequest } from 'fastify';
@@ -155,7 +163,8 @@ export class PullController {
       const wanted = parsed(relayBody, body);
       const { tenant } = principal;
       demandPermit(principal, 'relay', tenant, wanted.localStreamName);
-      const notCarried = await this.relays.create({ tenant, direction, ...wanted });
+      const credential = credentialRefOf(principal);
+      const notCarried = await this.relays.create({ tenant, direction, ...wanted, credential });
       return notCarried.length > 0 ? { notCarried } : undefined;
     });
   }

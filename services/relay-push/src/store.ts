@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import type { CredentialRef } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
 import { Prisma, PrismaClient, type Relay as RelayRow } from './generated/client.js';
@@ -14,6 +15,8 @@ export interface RelayRequest {
   readonly uri: string;
   readonly localStreamName: string;
   readonly remoteStreamName: string;
+  /** What it was asked for with, and ends with. */
+  readonly credential?: CredentialRef | undefined;
 }
 
 const SCHEMA = 'relay_push';
@@ -52,9 +55,12 @@ export class RelayStore {
 
   /** @returns undefined when a live relay has the name already */
   async add(id: string, request: RelayRequest, holder: string): Promise<RelayRow | undefined> {
-    const same = { ...request, direction: request.direction === 'push' ? ('PUSH' as const) : ('PULL' as const) };
+    const { credential, ...named } = request;
+    const same = { ...named, direction: request.direction === 'push' ? ('PUSH' as const) : ('PULL' as const) };
     try {
-      const row = await this.database.relay.create({ data: { id, ...same, claim: claimOf(request), holder } });
+      const row = await this.database.relay.create({
+        data: { id, ...same, claim: claimOf(request), holder, ...(credential && { credential: { ...credential } }) },
+      });
       // The list shows what has become of it, not what had become of it before.
       await this.database.relay.deleteMany({ where: { ...same, state: 'FAILED' } });
       return row;

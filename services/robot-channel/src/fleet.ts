@@ -2,6 +2,7 @@ import type { Bus } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { asWeirError } from '@weir/platform/database';
 import { isMissing, isTaken, type Database } from './database.js';
+import type { RobotNames } from './robot-names.js';
 
 export interface CameraRecord {
   readonly name: string;
@@ -67,7 +68,13 @@ const noCamera = (robotId: string, camera: string) =>
 
 /** The tenants' robots and cameras. Everything may throw UNAVAILABLE. Changes are told to every instance. */
 export class Fleet {
-  constructor(private readonly ports: { readonly database: Database; readonly bus: Pick<Bus, 'publish'> }) {}
+  constructor(
+    private readonly ports: {
+      readonly database: Database;
+      readonly bus: Pick<Bus, 'publish'>;
+      readonly names: Pick<RobotNames, 'reserve' | 'release'>;
+    },
+  ) {}
 
   async find(tenant: string, robotId: string): Promise<RobotRecord | undefined> {
     const row = await this.#run(() =>
@@ -121,6 +128,7 @@ export class Fleet {
           include: withCameras,
         }),
       );
+      await this.ports.names.reserve({ tenant, robotId });
       this.#changed(tenant, robotId);
       return recordOf(row);
     } catch (error) {
@@ -148,6 +156,7 @@ export class Fleet {
   async remove(tenant: string, robotId: string): Promise<void> {
     const { count } = await this.#run(() => this.ports.database.robot.deleteMany({ where: { tenant, id: robotId } }));
     if (count === 0) throw noRobot(robotId);
+    await this.ports.names.release({ tenant, robotId });
     this.#changed(tenant, robotId);
   }
 

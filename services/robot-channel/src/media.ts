@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { credentialRefMessage, type CredentialRef } from '@weir/access';
+import { credentialRefMessage, type CredentialRef, type NameOwner } from '@weir/access';
 import type { Bus } from '@weir/bus';
 import { EndReason, ErrorCode, isWeirError, Media, MediaRtp, type StreamInfo } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
@@ -21,6 +21,8 @@ export interface Ingested {
 
 /** By this label of a stream every instance knows that a robot-channel made it. */
 const MADE_BY = 'service';
+/** By this word robots' names are reserved. */
+const NAME_OWNER: NameOwner = 'robots';
 const CLOSE_RETRY_DELAYS_MS = [250, 1_000, 4_000];
 
 /** The media core as robots' streams need it. */
@@ -44,6 +46,7 @@ export class MediaClient {
       sessionId,
       ownerId: bus.instanceId,
       labels: { ...labels, [MADE_BY]: bus.service },
+      claim: { owner: NAME_OWNER },
       source:
         source.tag === 'push'
           ? { case: 'rtspPush' as const, value: { expiresInMs: source.expiresInMs } }

@@ -26,6 +26,7 @@ import { RobotMetrics } from './metrics.js';
 import { Presence } from './presence.js';
 import { PublicUrls } from './public-urls.js';
 import { boundRobot } from './rights.js';
+import { RobotNames } from './robot-names.js';
 import { PRESENCE_TTL_MS, RobotSockets } from './robot-sockets.js';
 
 const INSTANCE_SILENT_AFTER_MS = 4_000;
@@ -44,6 +45,7 @@ export class RobotChannel {
   readonly #server: ChannelServer;
   readonly #unfinishedFrames: UnfinishedFrames;
   readonly #credentials: CredentialWatch;
+  readonly #names: RobotNames;
   readonly #nodes: Instances;
   readonly #peers: Instances;
   readonly #registrations: readonly Registration[];
@@ -73,7 +75,9 @@ export class RobotChannel {
     const refusals = new RefusalLog(log);
     this.access = new Access({ bus, redis, log });
     this.guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
-    this.fleet = new Fleet({ database, bus });
+    this.#names = new RobotNames({ database, redis, log });
+    this.#names.start();
+    this.fleet = new Fleet({ database, bus, names: this.#names });
     this.#credentials = new CredentialWatch({
       bus,
       redis,
@@ -206,7 +210,7 @@ export class RobotChannel {
     this.apps.close();
     this.robots.close();
     await Promise.all(this.#registrations.map((registration) => registration.close()));
-    await Promise.all([this.streams.close(), this.presence.close(), this.#credentials.close()]);
+    await Promise.all([this.streams.close(), this.presence.close(), this.#credentials.close(), this.#names.close()]);
     await Promise.all([this.#nodes.close(), this.#peers.close()]);
     await this.database.$disconnect();
   }

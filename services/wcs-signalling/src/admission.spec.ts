@@ -1,5 +1,7 @@
+import { NameReservations } from '@weir/access';
 import { ApplicationPolicy } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { credentialIn } from './admission.js';
 import { Client, publication } from './spec/client.js';
@@ -102,6 +104,22 @@ describe('policy token', () => {
     await waitFor(() => around.media.published.size === 0);
   });
 
+  it('ends what an expired token opened: a session, or only the streams that brought it', async () => {
+    const [session, stream] = await Promise.all([
+      around.auth.token(publisher, 'demo', '2s'),
+      around.auth.token(publisher, 'demo', '2s'),
+    ]);
+    const whole = await connect({ custom: session.token });
+    const partly = await connect({});
+    await whole.publishes('p', 'cam1');
+    partly.says('publishStream', { ...publication('p', 'cam2'), custom: stream.token });
+    await partly.status('p', 'PUBLISHING');
+    expect(await whole.closes()).toBe(4401);
+    expect(await partly.status('p', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    expect(partly.closeCode).toBeUndefined();
+    await waitFor(() => around.media.published.size === 0);
+  });
+
   it('holds for sessions that were opened before it', async () => {
     around.auth.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.OPEN });
     const client = await connect({ appKey: 'changing' });
@@ -126,6 +144,102 @@ describe('policy token', () => {
     const before = around.auth.asked;
     for (let count = 0; count < 5; count++) await connect({ appKey: 'popular' });
     expect(around.auth.asked).toBe(before);
+  });
+});
+
+describe('an application that is removed', () => {
+  it.each([ApplicationPolicy.OPEN, ApplicationPolicy.TOKEN])(
+    'takes its sessions with it, policy %s',
+    async (policy) => {
+      around.auth.set({ appKey: 'short-lived', tenant: 'demo', policy });
+      const { token } = await around.auth.token([...publisher, { verb: 'play', object: '*' }]);
+      const [publishing, playing, other] = [
+        await connect({ appKey: 'short-lived', custom: token }),
+        await connect({ appKey: 'short-lived', custom: token }),
+        await connect({}),
+      ];
+      await publishing.publishes('p', 'cam1');
+      await playing.plays('v', 'cam1');
+      around.auth.remove('short-lived');
+      expect([await publishing.closes(), await playing.closes()]).toEqual([4404, 4404]);
+      await waitFor(() => around.media.published.size + around.media.played.size === 0);
+      expect(other.closeCode).toBeUndefined();
+    },
+  );
+});
+
+describe('names that are reserved', () => {
+  const NAME = 'dog/front';
+  let names: Redis;
+
+  beforeAll(async () => {
+    names = new Redis(around.redis.url);
+    await new NameReservations({ redis: names, owner: 'robots' }).reserve({ tenant: 'demo', prefix: 'dog/' });
+  });
+  afterAll(() => names.disconnect());
+
+  /** All that a client hears of a name, whatever it tries with it. */
+  const heardOf = async (name: string): Promise<string[]> => {
+    const client = await connect({ appKey: 'defaultApp' });
+    client.says('playStream', { ...publication('v', name), published: false });
+    client.says('availableStream', publication('a', name));
+    client.says('snapshot', publication('s', name));
+    await client.status('v', 'FAILED');
+    await client.hears('availableStream');
+    await waitFor(() => client.heard.length >= 6);
+    return client.heard
+      .filter(({ message }) => !['getUserData', 'getVersion', 'ping'].includes(message))
+      .map((heard) =>
+        JSON.stringify(heard)
+          .replaceAll(name, 'NAME')
+          .replace(/"createDate":\d+/g, '"createDate":0'),
+      )
+      .sort();
+  };
+
+  it('are as if they were not there to anonymous players, whether or not there is a stream', async () => {
+    const owner = await connect({
+      appKey: 'guarded',
+      custom: (await around.auth.token([{ verb: 'publish', object: 'dog/*' }])).token,
+    });
+    const missing = await heardOf('nowhere/at-all');
+    expect(await heardOf(NAME)).toEqual(missing);
+    await owner.publishes('p', NAME);
+    expect(await heardOf(NAME)).toEqual(missing);
+    expect(around.media.played.size).toBe(0);
+  });
+
+  it('are played by whoever may, also in an open application, and only as long', async () => {
+    const publishing = await around.auth.token([{ verb: 'publish', object: 'dog/*' }]);
+    await (await connect({ custom: publishing.token })).publishes('p', NAME);
+    const { token, tokenId } = await around.auth.token([{ verb: 'play', object: '*' }]);
+    const player = await connect({ appKey: 'defaultApp', custom: { token } });
+    await player.plays('v', NAME);
+    around.auth.revoked(tokenId);
+    expect(await player.status('v', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    expect(player.closeCode).toBeUndefined();
+  });
+
+  it('are published in an open application by nobody without a right to just these', async () => {
+    const { token: wide } = await around.auth.token([{ verb: 'publish', object: '*' }]);
+    for (const custom of [undefined, { token: wide }, { token: 'nonsense' }]) {
+      const client = await connect({ appKey: 'defaultApp', custom });
+      client.says('publishStream', publication('p', NAME));
+      expect(await client.status('p', 'FAILED')).toMatchObject({ info: 'Restricted access' });
+    }
+    const { token: narrow } = await around.auth.token([{ verb: 'publish', object: 'dog/*' }]);
+    const robot = await connect({ appKey: 'defaultApp', custom: { token: narrow } });
+    await robot.publishes('p', NAME);
+  });
+
+  it('and who claims them are told to the media core, which decides', async () => {
+    const { token, tokenId } = await around.auth.token([
+      { verb: 'publish', object: 'cam*' },
+      { verb: 'play', object: '*' },
+    ]);
+    await (await connect({ custom: token })).publishes('p', 'cam1');
+    const [{ request } = { request: undefined }] = around.media.published.values();
+    expect(request?.claim).toMatchObject({ owner: '', publishPatterns: ['cam*'], claimer: `token:${tokenId}` });
   });
 });
 

@@ -1,4 +1,15 @@
-import { permits, type Access, type Principal, type Verb } from '@weir/access';
+import {
+  credentialNameOf,
+  credentialRefOf,
+  mayClaimReserved,
+  permits,
+  type Access,
+  type CredentialRef,
+  type NameRight,
+  type Principal,
+  type ReservedNames,
+  type Verb,
+} from '@weir/access';
 import { ApplicationPolicy, ErrorCode, isWeirError, type Application } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import {
@@ -32,7 +43,7 @@ export interface Admitted {
   readonly appKey: string;
   readonly tenant: string;
   readonly visitor: Visitor;
-  /** Under policy `token`: what the connection brought, if anything. */
+  /** What the connection brought, if anything; judged already under policy `token` alone. */
   readonly credential: string | undefined;
   /** Under policy `hook`. */
   readonly hook: HookSession | undefined;
@@ -45,15 +56,25 @@ export interface HookSession {
 }
 
 export type ConnectionAdmission =
-  | { readonly allowed: true; readonly admitted: Admitted; readonly tokenId: string | undefined }
+  | { readonly allowed: true; readonly admitted: Admitted; readonly standsOn: readonly CredentialRef[] }
   | { readonly allowed: false; readonly code: CloseCode; readonly info: string };
 
-/** `tokenId`: whose revocation ends the stream. */
-export type StreamAdmission = { readonly decision: Decision; readonly tokenId: string | undefined };
+/** By what right a client publishes a name, and who it has proved to be; empty: nobody in particular. */
+export interface PublisherClaim extends NameRight {
+  readonly claimer: string;
+}
+
+export interface StreamAdmission {
+  readonly decision: Decision;
+  /** With what the stream was opened; undefined: with nothing but the connection. */
+  readonly credential: CredentialRef | undefined;
+  readonly claim: PublisherClaim;
+}
 
 export interface AdmissionPorts {
   readonly applications: Pick<Applications, 'find'>;
   readonly access: Pick<Access, 'authenticate'>;
+  readonly reservedNames: Pick<ReservedNames, 'find'>;
   readonly hooks: Pick<Hooks, 'ask'>;
   readonly nodeId: string;
   readonly log: Logger;
@@ -75,8 +96,16 @@ export const credentialIn = (custom: unknown): string | undefined => {
 const credentialOfConnection = ({ custom, authToken }: ConnectionMessage): string | undefined =>
   credentialIn(custom) ?? (authToken && !authToken.startsWith('/') ? authToken : undefined);
 
-const tokenIdOf = ({ credential }: Principal): string | undefined =>
-  credential.kind === 'token' ? credential.tokenId : undefined;
+const NO_CLAIM: PublisherClaim = { owner: '', publishPatterns: [], claimer: '' };
+
+const claimOf = (principal: Principal): PublisherClaim => ({
+  owner: '',
+  publishPatterns: principal.grants.flatMap(({ verb, object }) => (verb === 'publish' ? [object] : [])),
+  claimer: credentialNameOf(credentialRefOf(principal)),
+});
+
+const ownCredential = (message: AuthorisedMessage): string | undefined =>
+  'custom' in message ? credentialIn(message.custom) : undefined;
 
 const verbOf = (message: AuthorisedMessage): Verb | undefined => {
   switch (message.message) {
@@ -95,10 +124,18 @@ const verbOf = (message: AuthorisedMessage): Verb | undefined => {
 
 const refusedConnection = (code: CloseCode, info: string): ConnectionAdmission => ({ allowed: false, code, info });
 const RESTRICTED = 'Restricted access';
-const allowed: StreamAdmission = { decision: { allowed: true }, tokenId: undefined };
-const denied = (by: 'access' | 'hook', code: 'forbidden' | 'unavailable' = 'forbidden'): StreamAdmission => ({
-  decision: { allowed: false, by, cause: refusal(code) },
-  tokenId: undefined,
+const allowed: StreamAdmission = { decision: { allowed: true }, credential: undefined, claim: NO_CLAIM };
+const denied = (
+  by: 'access' | 'hook',
+  code: 'forbidden' | 'unavailable' | 'not-found' = 'forbidden',
+): StreamAdmission => ({ ...allowed, decision: { allowed: false, by, cause: refusal(code) } });
+/** As if there were no such stream, to the letter: who may not play it doesn't learn whether there is. */
+const hidden = denied('access', 'not-found');
+
+const allowedWith = (principal: Principal): StreamAdmission => ({
+  decision: { allowed: true },
+  credential: credentialRefOf(principal),
+  claim: claimOf(principal),
 });
 
 /** Who may connect, and what a connection may do, by the policy of its application. */
@@ -124,20 +161,23 @@ export class Admission {
     visitor: Visitor,
   ): Promise<ConnectionAdmission> {
     const { appKey, tenant, policy } = application;
-    const admitted: Admitted = { appKey, tenant, visitor, credential: undefined, hook: undefined };
+    const credential = credentialOfConnection(message);
+    const admitted: Admitted = { appKey, tenant, visitor, credential, hook: undefined };
+    // A client may name the application with its tenant.
+    const bareKey = appKey.startsWith(`${tenant}/`) ? appKey.slice(tenant.length + 1) : appKey;
+    const standsOn: CredentialRef[] = [{ kind: 'application', appKey: bareKey, tenant }];
     switch (policy) {
       case ApplicationPolicy.OPEN:
-        return { allowed: true, admitted, tokenId: undefined };
+        return { allowed: true, admitted, standsOn };
       case ApplicationPolicy.TOKEN: {
         // Without one, each stream must bring its own.
-        const credential = credentialOfConnection(message);
-        if (credential === undefined) return { allowed: true, admitted, tokenId: undefined };
+        if (credential === undefined) return { allowed: true, admitted, standsOn };
         const principal = await this.ports.access.authenticate(credential);
         if (principal.tenant !== tenant) return refusedConnection(CLOSE.forbidden, RESTRICTED);
-        return { allowed: true, admitted: { ...admitted, credential }, tokenId: tokenIdOf(principal) };
+        return { allowed: true, admitted, standsOn: [...standsOn, credentialRefOf(principal)] };
       }
       case ApplicationPolicy.HOOK:
-        return this.#connectByHook(application, message, admitted);
+        return this.#connectByHook(application, message, admitted, standsOn);
       case ApplicationPolicy.UNSPECIFIED:
         return refusedConnection(CLOSE.forbidden, RESTRICTED);
       default:
@@ -150,6 +190,7 @@ export class Admission {
     { hookUrl, hookSecret }: Application,
     { message: _name, authToken: _token, ...fields }: ConnectionMessage,
     admitted: Admitted,
+    standsOn: readonly CredentialRef[],
   ): Promise<ConnectionAdmission> {
     const target: HookTarget = { url: hookUrl, secret: hookSecret };
     const { custom } = fields;
@@ -160,7 +201,7 @@ export class Admission {
     switch (answer.kind) {
       case 'accepted': {
         const hook: HookSession = { target, custom, rules: restClientConfigOf(answer.body) };
-        return { allowed: true, admitted: { ...admitted, hook }, tokenId: undefined };
+        return { allowed: true, admitted: { ...admitted, hook }, standsOn };
       }
       case 'refused':
         return refusedConnection(CLOSE.forbidden, RESTRICTED);
@@ -179,7 +220,7 @@ export class Admission {
       const { policy } = application;
       switch (policy) {
         case ApplicationPolicy.OPEN:
-          return allowed;
+          return await this.#decideOpenly(admitted, message);
         case ApplicationPolicy.TOKEN:
           return await this.#decideByToken(admitted, message);
         case ApplicationPolicy.HOOK:
@@ -199,19 +240,60 @@ export class Admission {
     }
   }
 
+  /** Everybody may do everything but what concerns reserved names, for which a credential must speak. */
+  async #decideOpenly(admitted: Admitted, message: AuthorisedMessage): Promise<StreamAdmission> {
+    if (message.message === 'sendData') return allowed;
+    const { tenant } = admitted;
+    const reservation = await this.ports.reservedNames.find(tenant, message.name);
+    if (message.message === 'publishStream') {
+      const principal = await this.#bearer(admitted, message);
+      if (reservation === undefined)
+        return principal === undefined ? allowed : { ...allowed, claim: claimOf(principal) };
+      const mayClaim = principal !== undefined && mayClaimReserved(reservation, claimOf(principal));
+      return mayClaim ? allowedWith(principal) : denied('access');
+    }
+    return reservation === undefined ? allowed : this.#decideReserved(admitted, message);
+  }
+
+  async #decideReserved(
+    admitted: Admitted,
+    message: Exclude<AuthorisedMessage, { message: 'publishStream' | 'sendData' }>,
+  ): Promise<StreamAdmission> {
+    const principal = await this.#bearer(admitted, message);
+    const mayPlay = principal !== undefined && permits(principal, 'play', admitted.tenant, message.name);
+    return mayPlay ? allowedWith(principal) : hidden;
+  }
+
+  /** Whose credential comes with a message, or came with its connection; undefined: nobody's of the tenant. */
+  async #bearer(
+    { tenant, credential: inherited }: Admitted,
+    message: AuthorisedMessage,
+  ): Promise<Principal | undefined> {
+    const credential = ownCredential(message) ?? inherited;
+    if (credential === undefined) return undefined;
+    try {
+      const principal = await this.ports.access.authenticate(credential);
+      return principal.tenant === tenant ? principal : undefined;
+    } catch (error) {
+      if (!isWeirError(error)) throw error;
+      if (error.code !== ErrorCode.UNAUTHENTICATED)
+        this.ports.log.warn({ err: error }, 'a credential in an open application could not be judged');
+      return undefined;
+    }
+  }
+
   async #decideByToken(
     { tenant, credential: inherited }: Admitted,
     message: AuthorisedMessage,
   ): Promise<StreamAdmission> {
-    const own = 'custom' in message ? credentialIn(message.custom) : undefined;
-    const credential = own ?? inherited;
+    const credential = ownCredential(message) ?? inherited;
     if (credential === undefined) return denied('access');
     const principal = await this.ports.access.authenticate(credential);
     if (principal.tenant !== tenant) return denied('access');
     const verb = verbOf(message);
     if (verb !== undefined && 'name' in message && !permits(principal, verb, tenant, message.name))
       return denied('access');
-    return { decision: { allowed: true }, tokenId: tokenIdOf(principal) };
+    return allowedWith(principal);
   }
 
   async #decideByHook(admitted: Admitted, message: AuthorisedMessage): Promise<StreamAdmission> {
@@ -220,20 +302,23 @@ export class Admission {
     const rule = this.#rule(admitted, method);
     switch (answer?.kind) {
       case undefined:
-        return allowed;
+        return this.#unlessReserved(admitted, message);
       case 'accepted':
-        return {
-          decision: { allowed: true, streamName: overwrittenName(answer.body, rule) },
-          tokenId: undefined,
-        };
+        return { ...allowed, decision: { allowed: true, streamName: overwrittenName(answer.body, rule) } };
       case 'refused':
       case 'failed':
         if (rule.restOnError === 'FAIL') return denied('hook');
         this.ports.log.info({ method, answer }, 'a REST hook refused and its rule is to go on');
-        return allowed;
+        return this.#unlessReserved(admitted, message);
       default:
         return answer satisfies never;
     }
+  }
+
+  /** What a backend hasn't said yes to: in this, its clients are as anonymous as those of an open application. */
+  async #unlessReserved({ tenant }: Admitted, message: AuthorisedMessage): Promise<StreamAdmission> {
+    if (message.message === 'sendData' || message.message === 'publishStream') return allowed;
+    return (await this.ports.reservedNames.find(tenant, message.name)) === undefined ? allowed : hidden;
   }
 
   /** Tells the backend of something that isn't asked about. Never throws for what the backend does. */

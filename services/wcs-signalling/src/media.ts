@@ -3,6 +3,7 @@ import type { Bus } from '@weir/bus';
 import { ErrorCode, IceTransport, isWeirError, Media } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import type { Effect, Input, MediaOffer, PeerId } from '@weir/protocol-wcs';
+import type { PublisherClaim } from './admission.js';
 import { contractReason, refusalCodeOf } from './contract.js';
 
 type EffectOf<Type extends Effect['type']> = Extract<Effect, { type: Type }>;
@@ -43,7 +44,11 @@ export class MediaClient {
     }
   }
 
-  async publish(effect: EffectOf<'publish'>, { tenant, labels }: SessionOwner): Promise<Input> {
+  async publish(
+    effect: EffectOf<'publish'>,
+    { tenant, labels }: SessionOwner,
+    claim: PublisherClaim | undefined,
+  ): Promise<Input> {
     const { peerId, streamName } = effect;
     try {
       const { nodeId, answerSdp, codecs } = await this.ports.bus.call(Media.method.publish, {
@@ -52,6 +57,7 @@ export class MediaClient {
         sessionId: peerId,
         protocol: 'wcs',
         labels: { ...labels },
+        ...(claim !== undefined && { claim: { ...claim, publishPatterns: [...claim.publishPatterns] } }),
         ...this.#request(effect),
       });
       this.ports.watchNode(nodeId);

@@ -1,5 +1,5 @@
 import { context as contexts, SpanStatusCode, trace } from '@opentelemetry/api';
-import { sentText, type RefusalLog } from '@weir/access';
+import { credentialNameOf, sentText, type CredentialRef, type CredentialWatch, type RefusalLog } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import {
   CLOSE,
@@ -22,7 +22,7 @@ import {
   type SessionState,
   type Stream,
 } from '@weir/protocol-wcs';
-import type { Admission, Admitted } from './admission.js';
+import type { Admission, Admitted, PublisherClaim } from './admission.js';
 import type { MediaClient, SessionOwner } from './media.js';
 import type { WcsMetrics } from './metrics.js';
 import { without } from './rest-client-config.js';
@@ -38,6 +38,7 @@ export interface ClientSocket {
 export interface SessionPorts {
   readonly admission: Pick<Admission, 'connect' | 'decide' | 'tell'>;
   readonly media: Pick<MediaClient, 'find' | 'publish' | 'play' | 'closeSession' | 'signal' | 'snapshot'>;
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<WcsMetrics, 'joined' | 'frame' | 'refused'>;
   readonly log: Logger;
   readonly refusals: Pick<RefusalLog, 'say'>;
@@ -106,9 +107,12 @@ export class Session {
   #state: SessionState;
   #admitted: Admitted | undefined;
   #clientVersion = '';
-  #tokenId: string | undefined;
-  /** Streams that brought a token of their own. */
-  #streamTokens: Map<PeerId, string> | undefined;
+  /** What the session ends with, and how to stop watching that. */
+  readonly #standsOn = new Map<string, () => void>();
+  /** How to stop watching the credentials that streams brought of their own. */
+  readonly #streamCredentials = new Map<PeerId, () => void>();
+  /** Of publishers whom the media core is about to be asked for. */
+  readonly #claims = new Map<PeerId, PublisherClaim>();
   /** What the client asked for its streams with, by its names of them. */
   readonly #asked = new Map<string, string>();
   /** The frame that is being read, and what the media core said of the refusal that is being told. */
@@ -198,21 +202,12 @@ export class Session {
     );
   }
 
-  /** The token was taken back: everything that it opened ends. */
-  tokenRevoked(tokenId: string): void {
-    if (this.#tokenId === tokenId) {
-      this.take({ type: 'terminate', code: CLOSE.unauthenticated, info: 'Restricted access' });
-      return;
-    }
-    for (const [peerId, streamTokenId] of this.#streamTokens ?? [])
-      if (streamTokenId === tokenId) this.take({ type: 'terminate-stream', peerId, cause: refusal('unauthenticated') });
-  }
-
   #step(input: Input): readonly Effect[] {
     const wasEstablished = this.#state.tag === 'established';
     const { state, effects } = step(this.#state, input, Date.now());
     this.#state = state;
     this.deadlineMs = nextDeadlineMs(state);
+    if (state.tag === 'closed') this.#stopWatching();
     if (wasEstablished && state.tag === 'closed') this.#tell('ConnectionStatusEvent', { status: 'DISCONNECTED' });
     return effects;
   }
@@ -255,7 +250,7 @@ export class Session {
       case 'find':
         return this.#askMedia(effect.ref, media.find(effect, this.#owner));
       case 'publish':
-        return this.#askMedia(effect.peerId, media.publish(effect, this.#owner));
+        return this.#askMedia(effect.peerId, media.publish(effect, this.#owner, this.#claimOf(effect.peerId)));
       case 'play':
         return this.#askMedia(effect.peerId, media.play(effect, this.#owner));
       case 'snapshot':
@@ -336,23 +331,58 @@ export class Session {
     const admission = await this.ports.admission.connect(connection, visitor);
     if (!admission.allowed) return { type: 'connection-decided', decision: admission };
     this.#admitted = admission.admitted;
-    this.#tokenId = admission.tokenId;
+    for (const ref of admission.standsOn) this.#standOn(ref);
     this.#clientVersion = connection.clientVersion;
     return { type: 'connection-decided', decision: { allowed: true } };
   }
 
   async #decide(ref: PeerId | QueryId, message: AuthorisedMessage): Promise<Input> {
     if (this.#admitted === undefined) throw new Error('a session that was not admitted asks for streams');
-    const { decision, tokenId } = await this.ports.admission.decide(this.#admitted, message);
+    const { decision, credential, claim } = await this.ports.admission.decide(this.#admitted, message);
     const isStream = message.message === 'publishStream' || message.message === 'playStream';
-    if (isStream && tokenId !== undefined && tokenId !== this.#tokenId) this.#rememberToken(ref as PeerId, tokenId);
+    if (isStream && credential !== undefined) this.#standStreamOn(ref as PeerId, credential);
+    if (message.message === 'publishStream' && decision.allowed) this.#claims.set(ref as PeerId, claim);
     return { type: 'decided', ref, decision };
   }
 
-  #rememberToken(peerId: PeerId, tokenId: string): void {
+  #standOn(ref: CredentialRef): void {
+    if (this.closed) return;
+    const end: Input =
+      ref.kind === 'application'
+        ? { type: 'terminate', code: CLOSE.unknownApplication, info: 'No such application' }
+        : { type: 'terminate', code: CLOSE.unauthenticated, info: 'Restricted access' };
+    this.#standsOn.set(
+      credentialNameOf(ref),
+      this.ports.credentials.watch([ref], () => this.take(end)),
+    );
+  }
+
+  #standStreamOn(peerId: PeerId, ref: CredentialRef): void {
     const living = new Set(this.streams.map((stream) => stream.peerId));
-    const kept = [...(this.#streamTokens ?? [])].filter(([other]) => living.has(other));
-    this.#streamTokens = new Map([...kept, [peerId, tokenId]]);
+    for (const [other, stop] of this.#streamCredentials) {
+      if (living.has(other)) continue;
+      stop();
+      this.#streamCredentials.delete(other);
+    }
+    if (this.closed || this.#standsOn.has(credentialNameOf(ref))) return;
+    const end: Input = { type: 'terminate-stream', peerId, cause: refusal('unauthenticated') };
+    this.#streamCredentials.set(
+      peerId,
+      this.ports.credentials.watch([ref], () => this.take(end)),
+    );
+  }
+
+  #stopWatching(): void {
+    for (const stop of [...this.#standsOn.values(), ...this.#streamCredentials.values()]) stop();
+    this.#standsOn.clear();
+    this.#streamCredentials.clear();
+    this.#claims.clear();
+  }
+
+  #claimOf(peerId: PeerId): PublisherClaim | undefined {
+    const claim = this.#claims.get(peerId);
+    this.#claims.delete(peerId);
+    return claim;
   }
 
   get #owner(): SessionOwner {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Bus } from '@weir/bus';
-import { AuthEvents, MediaEvents, type SessionChanged } from '@weir/contracts';
+import { MediaEvents, type SessionChanged } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { CLOSE, type PeerId, type Stream } from '@weir/protocol-wcs';
 import { mediaEventOf } from './contract.js';
@@ -42,10 +42,7 @@ export class Sessions {
   constructor(private readonly ports: SessionsPorts) {
     const { bus, session, media, log } = ports;
     this.#sessionPorts = { ...session, media, log, background: (work) => this.#keep(work) };
-    this.#registrations = [
-      bus.subscribe(MediaEvents.method.sessionChanged, (change) => this.#sessionChanged(change)),
-      bus.subscribe(AuthEvents.method.tokenRevoked, ({ tokenId }) => this.tokenRevoked(tokenId)),
-    ];
+    this.#registrations = [bus.subscribe(MediaEvents.method.sessionChanged, (change) => this.#sessionChanged(change))];
     // What was said while there was no connection is lost: every stream is asked about.
     this.#stopWatchingConnection = bus.onConnectionChange(() => {
       this.#heardMs.clear();
@@ -98,10 +95,6 @@ export class Sessions {
   nodeLost(nodeId: string): void {
     this.ports.log.warn({ nodeId }, 'a media node is gone, its streams end');
     for (const session of this.#sessions.values()) session.take({ type: 'node-lost', nodeId });
-  }
-
-  tokenRevoked(tokenId: string): void {
-    for (const session of this.#sessions.values()) session.tokenRevoked(tokenId);
   }
 
   /** Takes nothing new, ends every session and waits until the media core knows. */

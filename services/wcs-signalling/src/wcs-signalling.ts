@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Access, RefusalLog } from '@weir/access';
+import { Access, CredentialWatch, RefusalLog, ReservedNames } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, UnfinishedFrames, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
@@ -26,6 +26,7 @@ export class WcsSignalling {
   readonly refusals: RefusalLog;
   readonly operator: Operator;
   readonly #applications: Applications;
+  readonly #credentials: CredentialWatch;
   readonly #nodes: Instances;
   readonly #peers: Instances;
   readonly #served: { close(): Promise<void> };
@@ -36,6 +37,7 @@ export class WcsSignalling {
     this.refusals = new RefusalLog(log);
     this.access = new Access({ bus, redis, log });
     this.#applications = new Applications(bus);
+    this.#credentials = new CredentialWatch({ bus, redis, log });
     this.#nodes = new Instances({
       bus,
       service: 'media',
@@ -66,10 +68,12 @@ export class WcsSignalling {
         admission: new Admission({
           applications: this.#applications,
           access: this.access,
+          reservedNames: new ReservedNames({ redis, log }),
           hooks,
           nodeId: context.instanceId,
           log,
         }),
+        credentials: this.#credentials,
         metrics,
         refusals: this.refusals,
         settings: sessionSettings(config),
@@ -106,6 +110,7 @@ export class WcsSignalling {
     this.#unfinishedFrames.close();
     await this.#served.close();
     await this.#applications.close();
+    await this.#credentials.close();
     await Promise.all([this.#nodes.close(), this.#peers.close()]);
   }
 }

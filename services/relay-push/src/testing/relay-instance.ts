@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus, type Registration } from '@weir/bus';
-import { Auth, ErrorCode, WeirError } from '@weir/contracts';
+import { Auth, AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter, RELAY_PUSH } from '../app.module.js';
@@ -43,16 +43,24 @@ export interface Surroundings {
   readonly redis: TestServer;
   readonly postgres: TestServer;
   readonly env: Readonly<Record<string, string>>;
+  /** An operator has removed one of the keys. */
+  endKey(key: string): void;
   stop(): Promise<void>;
 }
 
 export const startSurroundings = async (): Promise<Surroundings> => {
   const [nats, redis, postgres] = await Promise.all([startNats(), startRedis(), startPostgres()]);
   const auth = await Bus.connect({ url: nats.url, service: 'auth', instanceId: 'auth-1' });
+  const endedKeys = new Set<string>();
+  const watching = auth.serve(Auth.method.findEnded, ({ credentials }) => ({
+    ended: credentials.flatMap(({ kind }, index) =>
+      kind.case === 'key' && endedKeys.has(kind.value.keyId) ? [index] : [],
+    ),
+  }));
   const serving: Registration = auth.serve(Auth.method.verifyApiKey, ({ key: asked }) => {
     const holder = HOLDERS[asked];
     if (holder === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
-    return { subject: 'key:1', ...holder };
+    return { subject: `key:${asked.slice(5, 17)}`, ...holder };
   });
   return {
     ...{ nats, redis, postgres },
@@ -66,8 +74,12 @@ export const startSurroundings = async (): Promise<Surroundings> => {
       WEIR_RELAY_RETRY_MIN_MS: '50',
       WEIR_RELAY_RETRY_MAX_MS: '400',
     },
+    endKey: (asked) => {
+      endedKeys.add(asked.slice(5, 17));
+      auth.publish(AuthEvents.method.keyRemoved, { keyId: asked.slice(5, 17) });
+    },
     stop: async () => {
-      await serving.close();
+      await Promise.all([serving.close(), watching.close()]);
       await auth.drain();
       await Promise.all([nats.stop(), redis.stop(), postgres.stop()]);
     },

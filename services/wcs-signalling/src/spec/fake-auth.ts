@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { TOKEN_AUDIENCE, TOKEN_ISSUER } from '@weir/access';
+import { credentialRefIn, TOKEN_AUDIENCE, TOKEN_ISSUER } from '@weir/access';
 import { Bus } from '@weir/bus';
 import { ApplicationPolicy, Auth, AuthEvents, ErrorCode, WeirError, type ApplicationSchema } from '@weir/contracts';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose';
@@ -20,7 +20,7 @@ export class FakeAuth {
 
   private constructor(
     readonly bus: Bus,
-    private readonly sign: (claims: Record<string, unknown>) => Promise<string>,
+    private readonly sign: (claims: Record<string, unknown>, life: string) => Promise<string>,
     jwks: string,
   ) {
     bus.serve(Auth.method.getApplication, ({ appKey }) => {
@@ -29,6 +29,12 @@ export class FakeAuth {
       if (application === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'no such application');
       return application;
     });
+    bus.serve(Auth.method.findEnded, ({ credentials }) => ({
+      ended: credentials.flatMap((message, index) => {
+        const ref = credentialRefIn(message);
+        return ref?.kind === 'application' && !this.applications.has(ref.appKey) ? [index] : [];
+      }),
+    }));
     bus.serve(Auth.method.getJwks, () => ({ json: jwks }));
     bus.serve(Auth.method.verifyApiKey, () => {
       throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
@@ -42,13 +48,13 @@ export class FakeAuth {
     const jwk = await exportJWK(publicKey);
     const kid = await calculateJwkThumbprint(jwk);
     const jwks = JSON.stringify({ keys: [{ ...jwk, kid, alg: 'EdDSA', use: 'sig' }] });
-    const sign = (claims: Record<string, unknown>) =>
+    const sign = (claims: Record<string, unknown>, life: string) =>
       new SignJWT(claims)
         .setProtectedHeader({ alg: 'EdDSA', kid })
         .setIssuer(TOKEN_ISSUER)
         .setAudience(TOKEN_AUDIENCE)
         .setIssuedAt()
-        .setExpirationTime('10m')
+        .setExpirationTime(life)
         .sign(privateKey);
     return new FakeAuth(bus, sign, jwks);
   }
@@ -58,9 +64,14 @@ export class FakeAuth {
     this.bus.publish(AuthEvents.method.applicationChanged, { appKey: application.appKey });
   }
 
-  async token(grants: Grants, tenant = 'demo'): Promise<MintedToken> {
+  remove(appKey: string): void {
+    this.applications.delete(appKey);
+    this.bus.publish(AuthEvents.method.applicationChanged, { appKey });
+  }
+
+  async token(grants: Grants, tenant = 'demo', life = '10m'): Promise<MintedToken> {
     const tokenId = randomUUID();
-    const token = await this.sign({ sub: 'user:1', jti: tokenId, tenant, grants });
+    const token = await this.sign({ sub: 'user:1', jti: tokenId, tenant, grants }, life);
     return { token, tokenId };
   }
 

@@ -1,0 +1,2 @@
+-- AlterTable
+ALTER TABLE "Relay" ADD COLUMN "credential" JSONB;
