@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, WeirError } from '@weir/contracts';
+import type { Principal } from './principal.js';
 import { REDIS_TIMEOUT_MS, withTimeout } from './revocations.js';
 import type { AccessLog } from './token-keys.js';
 
@@ -28,6 +29,9 @@ export interface NameRight {
  */
 export const mayClaimReserved = ({ owner, prefix }: NameReservation, right: NameRight): boolean =>
   right.owner === owner || right.publishPatterns.some((pattern) => pattern.startsWith(prefix));
+
+export const publishPatternsOf = ({ grants }: Pick<Principal, 'grants'>): string[] =>
+  grants.flatMap(({ verb, object }) => (verb === 'publish' ? [object] : []));
 
 const namesKey = (owner: NameOwner): string => `weir:reserved-names:${owner}`;
 const versionKey = (owner: NameOwner): string => `weir:reserved-names-version:${owner}`;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
-import { mayClaimReserved, type ReservedNames } from '@weir/access';
+import { mayClaimReserved, type NameReservation, type ReservedNames } from '@weir/access';
 import {
   EndReason,
   ErrorCode,
@@ -100,18 +100,25 @@ export class MediaCore {
   async claim(info: StreamInfo, claim: NameClaim = NO_CLAIM): Promise<void> {
     this.assertRoom();
     checkName(info.tenant, info.streamName);
-    const reservation = await this.options.reservedNames.find(info.tenant, info.streamName);
-    if (reservation !== undefined) {
-      if (!mayClaimReserved(reservation, claim))
-        throw new WeirError(ErrorCode.FORBIDDEN, 'the stream name belongs to somebody else; choose another one', {
-          streamName: info.streamName,
-        });
-      if (claim.owner === reservation.owner) info.nameOwner = reservation.owner;
-    }
+    const reservation = await this.assertMayClaim(info, claim);
+    if (claim.owner === reservation?.owner) info.nameOwner = claim.owner;
     info.epoch = await this.claimName(info, claim);
     const key = streamKey(info.tenant, info.streamName);
     this.reserved.set(key, info);
     this.claims.set(key, claim);
+  }
+
+  /** @throws WeirError FORBIDDEN when the name is reserved for somebody else, UNAVAILABLE when that can't be told */
+  async assertMayClaim(
+    { tenant, streamName }: Pick<StreamInfo, 'tenant' | 'streamName'>,
+    claim: NameClaim,
+  ): Promise<NameReservation | undefined> {
+    const reservation = await this.options.reservedNames.find(tenant, streamName);
+    if (reservation !== undefined && !mayClaimReserved(reservation, claim))
+      throw new WeirError(ErrorCode.FORBIDDEN, 'the stream name belongs to somebody else; choose another one', {
+        streamName,
+      });
+    return reservation;
   }
 
   /** Ends a stream whose publisher isn't heard any more when the one who claims its name has proved to be the same. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import {
   credentialRefOf,
   permits,
+  publishPatternsOf,
   type Access,
   type CredentialRef,
   type CredentialWatch,
@@ -51,7 +52,13 @@ export type Permit =
   /** `credential`: the URL was given to its holder, and ends with it. */
   | { readonly tag: 'signed-url'; readonly credential: CredentialRef | undefined }
   /** A token or API key with the grant. */
-  | { readonly tag: 'credential'; readonly credential: CredentialRef; readonly subject: Principal['subject'] };
+  | {
+      readonly tag: 'credential';
+      readonly credential: CredentialRef;
+      readonly subject: Principal['subject'];
+      /** The object patterns of its publish grants. */
+      readonly publishPatterns: readonly string[];
+    };
 
 export type RtspDecision =
   { readonly tag: 'permitted'; readonly permit: Permit } | Extract<HostAnswer, { tag: 'refused' }>;
@@ -146,7 +153,8 @@ export class RtspAccess {
       const principal = await this.access.authenticate(token);
       if (!permits(principal, verb, stream.tenant, stream.streamName)) return refused('forbidden', FOR_TOKENS);
       const { subject } = principal;
-      return permitted({ tag: 'credential', credential: credentialRefOf(principal), subject });
+      const publishPatterns = publishPatternsOf(principal);
+      return permitted({ tag: 'credential', credential: credentialRefOf(principal), subject, publishPatterns });
     } catch (error) {
       if (isWeirError(error, ErrorCode.UNAUTHENTICATED)) return refused('unauthenticated', FOR_TOKENS);
       if (isWeirError(error, ErrorCode.UNAVAILABLE) || isWeirError(error, ErrorCode.DEADLINE))

@@ -1,17 +1,20 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { NameReservations } from '@weir/access';
 import { EndReason } from '@weir/contracts';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
+  credentialOf,
   H264_AAC,
   H264_B_FRAMES,
   H264_OPUS,
   H265_PCMU,
   PLAYER,
   PLAYER_TOKEN,
+  PUBLISHER_OF_ALL_TOKEN,
   PUBLISHER_TOKENS,
   RtspNode,
 } from '../testing/rtsp-node.js';
@@ -337,6 +340,38 @@ describe('RTSP', () => {
       await flowing('s1');
       expect(await isRefused(node.publishUrl('studio/1'))).toBe(true);
       expect(ended('s1')).toBeUndefined();
+    });
+
+    it('ends at once with the credential that it was opened with', async () => {
+      const pusher = node.push(node.publishUrl('studio/1'));
+      await published();
+      const left = once(pusher, 'close');
+      node.credentials.end(credentialOf(PUBLISHER_TOKENS[0]));
+      expect(stream()).toBeUndefined();
+      expect(node.recorded.told.at(-1)).toMatchObject({ what: 'ended', reason: EndReason.CLIENT });
+      await left;
+      expect(node.credentials.watchedCount).toBe(0);
+    });
+
+    describe('under a name that belongs to a robot', () => {
+      const robots = () => new NameReservations({ redis, owner: 'robots' });
+      beforeEach(() => robots().reserve({ tenant: 'demo', prefix: 'studio/' }));
+      afterEach(() => robots().release({ tenant: 'demo', prefix: 'studio/' }));
+
+      it('is taken only with a right to just these names', async () => {
+        expect(await isRefused(node.publishUrl('studio/1', PUBLISHER_OF_ALL_TOKEN))).toBe(true);
+        expect(stream()).toBeUndefined();
+        node.push(node.publishUrl('studio/1'));
+        await published();
+      });
+
+      it('does not come to where the robot is awaited, either', async () => {
+        const url = await node.awaitPush('studio/1', 's1', 30_000, { owner: 'robots' });
+        expect(await isRefused(node.publishUrl('studio/1', PUBLISHER_OF_ALL_TOKEN))).toBe(true);
+        expect(node.recorded.has('s1', 'connected')).toBe(false);
+        node.push(url);
+        await flowing('s1');
+      });
     });
   });
 

@@ -6,16 +6,18 @@ import {
   ErrorCode,
   IngestRequestSchema,
   isWeirError,
+  NameClaimSchema,
   StreamInfoSchema,
   WeirError,
   type FeedTrack,
   type IngestRequest,
+  type NameClaim,
   type RtpAddress,
   type StreamInfo,
   type SignRtspUrlRequest,
   type TapRequest,
 } from '@weir/contracts';
-import { credentialRefIn } from '@weir/access';
+import { credentialNameOf, credentialRefIn } from '@weir/access';
 import { dialectKey, type StreamCodec } from '@weir/media-core';
 import type { OutboundGuard } from '@weir/outbound';
 import { parseRtspUrl, type SdpTrack } from '@weir/protocol-rtsp';
@@ -75,6 +77,9 @@ const MAX_PUSH_WAIT_MS = 10 * 60_000;
 /** How long a pulled source may stay away before its stream ends. */
 const PULL_GRACE_MS = 60_000;
 
+type CredentialPermit = Extract<Permit, { tag: 'credential' }>;
+type PushRefusal = 'not-found' | 'forbidden' | 'busy' | 'unavailable';
+
 /** A session whose media are pushed, or shall be. */
 interface Push {
   readonly session: IngestSession;
@@ -129,11 +134,7 @@ export class Sources {
    * The media of a pusher begin. Whoever comes with what its predecessor came with takes over at once, because the
    * predecessor's link may have died without a word; nobody else can take a name from a pusher that is heard.
    */
-  async beginPush(
-    path: string,
-    announced: readonly SdpTrack[],
-    permit: Permit,
-  ): Promise<IngestSession | 'not-found' | 'busy' | 'unavailable'> {
+  async beginPush(path: string, announced: readonly SdpTrack[], permit: Permit): Promise<IngestSession | PushRefusal> {
     const push = await this.pushFor(path, permit);
     if (typeof push === 'string') return push;
     const begun = push.session.begin(announced);
@@ -240,15 +241,21 @@ export class Sources {
     return this.options.access.signedUrl({ tenant, streamName }, 'play', expiresInMs, credentialRefIn(credential));
   }
 
-  private async pushFor(path: string, permit: Permit): Promise<Push | 'not-found' | 'busy' | 'unavailable'> {
+  private async pushFor(path: string, permit: Permit): Promise<Push | PushRefusal> {
     const push = this.pushes.get(path);
     switch (permit.tag) {
       case 'signed-url':
         return push ?? 'not-found';
       case 'credential': {
-        if (push === undefined) return this.publish(path);
+        if (push === undefined) return this.publish(path, permit);
         const isSuccessor = push.subject === permit.subject;
-        return isSuccessor || push.session.waiting ? push : 'busy';
+        if (!isSuccessor && !push.session.waiting) return 'busy';
+        try {
+          await this.options.core.assertMayClaim(push.session.info, claimOf(permit));
+          return push;
+        } catch (error) {
+          return refusalOf(error);
+        }
       }
       default:
         return permit satisfies never;
@@ -256,19 +263,18 @@ export class Sources {
   }
 
   /** A session for somebody who publishes on his own account. This node is its owner. */
-  private async publish(path: string): Promise<Push | 'not-found' | 'busy' | 'unavailable'> {
+  private async publish(path: string, permit: CredentialPermit): Promise<Push | PushRefusal> {
     const { nodeId, sourceGraceMs } = this.options;
     const name = streamNameOf(path);
     if (name === undefined) return 'not-found';
-    const request = create(IngestRequestSchema, { ...name, sessionId: `rtsp-${randomUUID()}`, ownerId: nodeId });
+    const sessionId = `rtsp-${randomUUID()}`;
+    const request = create(IngestRequestSchema, { ...name, sessionId, ownerId: nodeId, claim: claimOf(permit) });
     try {
       const push: Push = { session: await this.reserve(request, 'rtsp', sourceGraceMs), pushUrl: undefined };
       this.pushes.set(path, push);
       return push;
     } catch (error) {
-      if (!isWeirError(error)) throw error;
-      if (error.code === ErrorCode.ALREADY_EXISTS) return 'busy';
-      return error.code === ErrorCode.INVALID ? 'not-found' : 'unavailable';
+      return refusalOf(error);
     }
   }
 
@@ -382,6 +388,24 @@ export class Sources {
       publisherSessionId: request.sessionId,
       labels: request.labels,
     });
+  }
+}
+
+const claimOf = ({ credential, publishPatterns }: CredentialPermit): NameClaim =>
+  create(NameClaimSchema, { claimer: credentialNameOf(credential), publishPatterns: [...publishPatterns] });
+
+/** What a pusher whose claim failed is told. @throws what is no answer to it */
+function refusalOf(error: unknown): PushRefusal {
+  if (!isWeirError(error)) throw error;
+  switch (error.code) {
+    case ErrorCode.ALREADY_EXISTS:
+      return 'busy';
+    case ErrorCode.FORBIDDEN:
+      return 'forbidden';
+    case ErrorCode.INVALID:
+      return 'not-found';
+    default:
+      return 'unavailable';
   }
 }
 

@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { create } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { credentialNameOf, credentialRefMessage, grant, type CredentialRef, type Principal } from '@weir/access';
-import { IngestRequestSchema, ErrorCode, SignRtspUrlRequestSchema, WeirError } from '@weir/contracts';
+import { IngestRequestSchema, ErrorCode, NameClaimSchema, SignRtspUrlRequestSchema, WeirError } from '@weir/contracts';
 import { OutboundGuard, parseAllowList } from '@weir/outbound';
 import { createLogger } from '@weir/platform';
 import { freePort } from '@weir/testing';
@@ -19,17 +19,21 @@ export const PLAYER_TOKEN = 'a-player';
 export const PLAYER = { kind: 'token', tokenId: 'player-1', expiresAtMs: 2_000_000_000_000 } as const;
 /** Those of two who may publish `studio/*` of the tenant `demo`. */
 export const PUBLISHER_TOKENS = ['a-publisher', 'another-publisher'] as const;
+/** That of somebody who may publish everything of the tenant `demo`. */
+export const PUBLISHER_OF_ALL_TOKEN = 'a-publisher-of-all';
+
+/** The credential of whoever has that password. */
+export const credentialOf = (token: string): CredentialRef =>
+  token === PLAYER_TOKEN ? PLAYER : { ...PLAYER, tokenId: token };
 
 const PRINCIPALS: ReadonlyMap<string, Principal> = new Map(
   [
-    { token: PLAYER_TOKEN, verb: 'play' as const, object: '*', credential: PLAYER },
-    ...PUBLISHER_TOKENS.map((token) => ({
-      ...{ token, verb: 'publish' as const, object: 'studio/*' },
-      credential: { ...PLAYER, tokenId: token },
-    })),
-  ].map(({ token, verb, object, credential }) => [
+    { token: PLAYER_TOKEN, verb: 'play' as const, object: '*' },
+    ...PUBLISHER_TOKENS.map((token) => ({ token, verb: 'publish' as const, object: 'studio/*' })),
+    { token: PUBLISHER_OF_ALL_TOKEN, verb: 'publish' as const, object: '*' },
+  ].map(({ token, verb, object }) => [
     token,
-    { subject: token, tenant: 'demo', grants: [grant(verb, object)], credential },
+    { subject: token, tenant: 'demo', grants: [grant(verb, object)], credential: credentialOf(token) },
   ]),
 );
 
@@ -138,13 +142,19 @@ export class RtspNode {
   }
 
   /** @returns the URL to push to */
-  async awaitPush(streamName: string, sessionId: string = randomUUID(), expiresInMs = 30_000): Promise<string> {
+  async awaitPush(
+    streamName: string,
+    sessionId: string = randomUUID(),
+    expiresInMs = 30_000,
+    claim: MessageInitShape<typeof NameClaimSchema> = {},
+  ): Promise<string> {
     const { pushUrl } = await this.sources.ingest(
       create(IngestRequestSchema, {
         tenant: 'demo',
         streamName,
         sessionId,
         ownerId: 'owner',
+        claim,
         source: { case: 'rtspPush', value: { expiresInMs } },
       }),
     );

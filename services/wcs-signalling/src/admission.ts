@@ -3,6 +3,7 @@ import {
   credentialRefOf,
   mayClaimReserved,
   permits,
+  publishPatternsOf,
   type Access,
   type CredentialRef,
   type NameRight,
@@ -100,7 +101,7 @@ const NO_CLAIM: PublisherClaim = { owner: '', publishPatterns: [], claimer: '' }
 
 const claimOf = (principal: Principal): PublisherClaim => ({
   owner: '',
-  publishPatterns: principal.grants.flatMap(({ verb, object }) => (verb === 'publish' ? [object] : [])),
+  publishPatterns: publishPatternsOf(principal),
   claimer: credentialNameOf(credentialRefOf(principal)),
 });
 
