@@ -53,7 +53,7 @@ describe('several instances', () => {
     await waitFor(() => !server.published.has('far-cam'), { what: 'the end on the other server' });
   });
 
-  it('end a relay with the key that it was asked for with, also one that ended while nobody ran it', async () => {
+  it('end a relay with the key that it was asked for with', async () => {
     const [first, second] = [await start(), await start()];
     await push(first, 'lobby-1', KEYS.lobby);
     await push(first, 'attic');
