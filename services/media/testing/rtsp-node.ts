@@ -23,8 +23,10 @@ export const PUBLISHER_TOKENS = ['a-publisher', 'another-publisher'] as const;
 export const PUBLISHER_OF_ALL_TOKEN = 'a-publisher-of-all';
 
 /** The credential of whoever has that password. */
-export const credentialOf = (token: string): CredentialRef =>
-  token === PLAYER_TOKEN ? PLAYER : { ...PLAYER, tokenId: token };
+export const credentialOf = (token: string) => ({
+  ...PLAYER,
+  tokenId: token === PLAYER_TOKEN ? PLAYER.tokenId : token,
+});
 
 const PRINCIPALS: ReadonlyMap<string, Principal> = new Map(
   [
