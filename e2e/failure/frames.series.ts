@@ -62,11 +62,11 @@ export const frames: Series = {
         if (attackedMib - quietMib > MAX_GROWTH_MIB)
           broken.push(`a process grew by ${Math.round(attackedMib - quietMib)} MiB under ${kind.name}`);
         if (!short)
-          await waitFor(() => attackers.every(({ closed }) => closed), {
+          await waitFor(() => attackers.every(({ dropped }) => dropped), {
             timeoutMs: CLOSED_WITHIN_MS,
             intervalMs: 200,
           }).catch(() => {
-            const open = attackers.filter(({ closed }) => !closed).length;
+            const open = attackers.filter(({ dropped }) => !dropped).length;
             broken.push(`${open} of ${count} sockets with ${kind.name} were still open after ${CLOSED_WITHIN_MS} ms`);
           });
         for (const attacker of attackers) attacker.breakOff(random.pick(['reset', 'end', 'destroy']));

@@ -6,10 +6,11 @@ import { formatTable } from '../bench/table.js';
 import { bodies } from './bodies.series.js';
 import { frames } from './frames.series.js';
 import { reloads } from './reloads.series.js';
+import { rtsp } from './rtsp.series.js';
 import { SeededRandom } from './seeded-random.js';
 import type { Series } from './series.js';
 
-const SERIES: readonly Series[] = [bodies, reloads, frames];
+const SERIES: readonly Series[] = [bodies, reloads, frames, rtsp];
 
 /** The limits are those that a fresh installation has. The demo's robots would use what is measured. */
 const SETTINGS = { WEIR_DEMO_ROBOTS: '0' };

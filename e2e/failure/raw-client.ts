@@ -10,6 +10,8 @@ export interface RawClientOptions {
 export class RawClient {
   received = '';
   closed = false;
+  /** The other side has closed its half of the connection, or all of it. It is noticed only while the client reads. */
+  dropped = false;
 
   private constructor(readonly socket: Socket) {
     socket.setEncoding('latin1');
@@ -17,8 +19,12 @@ export class RawClient {
       this.received += text;
     });
     socket.on('error', () => undefined); // `close` follows
+    socket.on('end', () => {
+      this.dropped = true;
+    });
     socket.on('close', () => {
       this.closed = true;
+      this.dropped = true;
     });
   }
 

@@ -25,4 +25,8 @@ describe('an anonymous client costs nobody else anything', { timeout: 180_000 },
   it('by WebSockets with frames that it does not finish', async () => {
     expect(await attack('frames')).toContain('WebSockets of one address with unfinished frames');
   });
+
+  it('by RTSP connections that do not read, say nothing or do not finish', async () => {
+    expect(await attack('rtsp')).toContain('300 RTSP connections of one address');
+  });
 });

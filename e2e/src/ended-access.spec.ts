@@ -1,0 +1,185 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { randomUUID } from 'node:crypto';
+import { waitFor } from '@weir/testing';
+import type { Browser, BrowserContext } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { startBrowser } from './browser.js';
+import { RobotApp } from './robot-app.js';
+import { SdkPage } from './sdk-page.js';
+import { WcsSocket } from './wcs-socket.js';
+
+const { httpUrl, siteUrl, operatorKey, rtspPort, robots } = inject('platform');
+const wsUrl = httpUrl.replace('http:', 'ws:');
+
+/** Within this time everything that a credential opened has ended; expiry, telling and asking again are in it. */
+const ENDS_WITHIN_MS = 15_000;
+/** Long enough to open everything with it on a slow machine. */
+const SHORT_LIFE_S = 40;
+
+let browser: Browser;
+let context: BrowserContext;
+const children: ChildProcess[] = [];
+/** A stream that goes on all along, published by the operator. */
+const steady = `steady-${randomUUID().slice(0, 8)}`;
+const appKey = `ended-${randomUUID().slice(0, 8)}`;
+
+async function operator(method: string, path: string, body?: unknown): Promise<Record<string, string>> {
+  const response = await fetch(httpUrl + path, {
+    method,
+    headers: { authorization: `Bearer ${operatorKey}` },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  expect(response.ok, `${method} ${path} answers ${response.status}`).toBe(true);
+  return (await response.json().catch(() => ({}))) as Record<string, string>;
+}
+
+const rtspUrl = (credential: string, name: string) => `rtsp://user:${credential}@127.0.0.1:${rtspPort}/demo/${name}`;
+
+function ffmpeg(...args: string[]): ChildProcess {
+  const child = spawn('ffmpeg', ['-nostdin', '-loglevel', 'error', ...args], { stdio: 'ignore' });
+  children.push(child);
+  return child;
+}
+
+const push = (credential: string, name: string): ChildProcess =>
+  ffmpeg(
+    ...['-re', '-f', 'lavfi', '-i', 'testsrc=size=160x120:rate=15', '-c:v', 'libx264', '-preset', 'ultrafast'],
+    ...['-tune', 'zerolatency', '-g', '15', '-f', 'rtsp', '-rtsp_transport', 'tcp', rtspUrl(credential, name)],
+  );
+
+const published = async (name: string): Promise<boolean> =>
+  JSON.stringify(await operator('POST', '/rest-api/stream/find_all', {})).includes(`"${name}"`);
+
+const grants = [
+  { verb: 'publish', object: '*' },
+  { verb: 'play', object: '*' },
+  { verb: 'command', object: '*' },
+];
+
+interface Credential {
+  /** What fits into a URL. */
+  short: string;
+  end(): Promise<void>;
+}
+
+const token = async (ttlS: number): Promise<{ pass: string; tokenId: string }> => {
+  const { pass = '', tokenId = '' } = await operator('POST', '/auth/tokens', { subject: 'ended', grants, ttlS });
+  return { pass, tokenId };
+};
+
+const CREDENTIALS: Record<string, () => Promise<Credential>> = {
+  'a token that is revoked': async () => {
+    const { pass, tokenId } = await token(600);
+    return { short: pass, end: async () => void (await operator('POST', '/auth/revoke', { tokenId })) };
+  },
+  'a token that expires': async () => {
+    const { pass } = await token(SHORT_LIFE_S);
+    const expiresMs = performance.now() + SHORT_LIFE_S * 1_000;
+    return {
+      short: pass,
+      end: () => new Promise((resolve) => setTimeout(resolve, Math.max(0, expiresMs - performance.now()))),
+    };
+  },
+  'a key that is removed': async () => {
+    const { key = '', keyId = '' } = await operator('POST', '/auth/keys', { label: 'ended', grants });
+    return { short: key, end: async () => void (await operator('DELETE', `/auth/keys/${keyId}`)) };
+  },
+};
+
+beforeAll(async () => {
+  browser = await startBrowser();
+  await operator('POST', '/auth/applications', { appKey, policy: 'token' });
+  push(operatorKey, steady);
+  await waitFor(() => published(steady), { timeoutMs: 30_000, what: 'the steady stream' });
+});
+beforeEach(async () => {
+  context = await browser.newContext();
+});
+afterEach(() => context.close());
+afterAll(async () => {
+  for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
+  await browser.close();
+});
+
+describe('what was opened with a credential ends with it', () => {
+  for (const [what, make] of Object.entries(CREDENTIALS))
+    it(`${what}: WCS, RTSP, HLS and the app's channel`, { timeout: 150_000 }, async () => {
+      const credential = await make();
+      const [byWcs, byRtsp] = [`wcs-${randomUUID().slice(0, 8)}`, `rtsp-${randomUUID().slice(0, 8)}`];
+
+      const pusher = push(credential.short, byRtsp);
+      const player = ffmpeg('-rtsp_transport', 'tcp', '-i', rtspUrl(credential.short, steady), '-f', 'null', '-');
+      const app = await RobotApp.open(`${wsUrl}/channel/app?token=${credential.short}`);
+      const appClosed = once(app.socket, 'close');
+      const playlist = `${httpUrl}/videos/~/${steady}/media.m3u8`;
+      const watch = async () =>
+        (await fetch(playlist, { headers: { authorization: `Bearer ${credential.short}` } })).status;
+      const page = await SdkPage.open(context, siteUrl);
+      await page.connect(wsUrl, { appKey, custom: { token: credential.short } });
+      await page.publish('out', { name: byWcs });
+      await page.waitForEvent('out', 'PUBLISHING');
+      await page.play('in', { name: byWcs });
+      await page.waitForEvent('in', 'PLAYING');
+      await waitFor(() => published(byRtsp), { timeoutMs: 20_000, what: 'the pushed stream' });
+      expect(await watch()).toBe(200);
+      expect([pusher.exitCode, player.exitCode]).toEqual([null, null]);
+
+      await credential.end();
+      const within = { timeoutMs: ENDS_WITHIN_MS };
+      await page.waitForEvent('session', 'DISCONNECTED', ENDS_WITHIN_MS);
+      await waitFor(() => pusher.exitCode !== null, { ...within, what: 'the end of the RTSP push' });
+      await waitFor(() => player.exitCode !== null, { ...within, what: 'the end of the RTSP play' });
+      await waitFor(async () => (await watch()) === 401, { ...within, what: 'the end of HLS' });
+      expect((await appClosed)[0]).toBe(4401);
+      await waitFor(async () => !(await published(byWcs)) && !(await published(byRtsp)), {
+        ...within,
+        what: 'the end of the published streams',
+      });
+      expect(await published(steady)).toBe(true);
+    });
+
+  it('an application that is removed: its WCS sessions and their streams', async () => {
+    const removed = `removed-${randomUUID().slice(0, 8)}`;
+    const name = `wcs-${randomUUID().slice(0, 8)}`;
+    await operator('POST', '/auth/applications', { appKey: removed, policy: 'open' });
+    const socket = await WcsSocket.connect(wsUrl, { appKey: removed });
+    const page = await SdkPage.open(context, siteUrl);
+    await page.connect(wsUrl, { appKey: removed });
+    await page.publish('out', { name });
+    await page.waitForEvent('out', 'PUBLISHING');
+    await operator('DELETE', `/auth/applications/${removed}`);
+    expect(await socket.waitForClose()).toBe(4404);
+    await page.waitForEvent('session', 'DISCONNECTED', ENDS_WITHIN_MS);
+    await waitFor(async () => !(await published(name)), { timeoutMs: ENDS_WITHIN_MS, what: 'the end of the stream' });
+  });
+});
+
+describe("a robot's name", () => {
+  const [robot] = robots;
+  const name = `${robot?.id}/${robot?.cameras[0]}`;
+
+  it("is refused to others, robot or no robot, and doesn't keep the robot from it", async () => {
+    const page = await SdkPage.open(context, siteUrl);
+    await page.connect(wsUrl);
+    await page.publish('out', { name });
+    await page.waitForEvent('out', 'FAILED');
+    const pusher = push((await token(600)).pass, name);
+    await waitFor(() => pusher.exitCode !== null, { timeoutMs: 20_000, what: 'the end of a push to the name' });
+    const app = await RobotApp.open(`${wsUrl}/channel/app?token=${operatorKey}`);
+    const { err } = await app.startStream(robot?.id ?? '', robot?.cameras[0] ?? '');
+    expect(err.ec).toBe(0);
+    await waitFor(() => published(name), { timeoutMs: 20_000, what: "the robot's stream" });
+
+    // Whoever plays anonymously hears of it what it hears of a name that nobody has.
+    const hears = async (stream: string) => {
+      const visitor = await SdkPage.open(context, siteUrl);
+      await visitor.connect(wsUrl);
+      await visitor.play('in', { name: stream });
+      const { info } = await visitor.waitForEvent('in', 'FAILED');
+      return [info, await visitor.available(stream)];
+    };
+    expect(await hears(name)).toEqual(await hears(`${robot?.id}/no-such-camera`));
+    app.socket.close();
+  });
+});
