@@ -15,7 +15,7 @@ const wsUrl = httpUrl.replace('http:', 'ws:');
 /** Within this time everything that a credential opened has ended; expiry, telling and asking again are in it. */
 const ENDS_WITHIN_MS = 15_000;
 /** Long enough to open everything with it on a slow machine. */
-const SHORT_LIFE_S = 40;
+const SHORT_LIFE_S = 25;
 
 let browser: Browser;
 let context: BrowserContext;
