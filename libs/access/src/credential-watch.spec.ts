@@ -48,7 +48,7 @@ afterAll(async () => {
   await Promise.all([nats.stop(), redisServer.stop()]);
 });
 
-beforeEach(() => {
+beforeEach(async () => {
   endedForAuth = new Set();
   questions = 0;
   nowMs = 1_900_000_000_000;
@@ -58,6 +58,7 @@ beforeEach(() => {
     return { ended: names.flatMap((name, index) => (endedForAuth.has(name) ? [index] : [])) };
   });
   watch = new CredentialWatch({ bus, redis, log: { warn: () => undefined }, intervalMs: 100, nowMs: () => nowMs });
+  await bus.flush(); // NATS knows what is listened to
 });
 
 afterEach(async () => {
