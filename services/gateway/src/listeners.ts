@@ -175,7 +175,8 @@ export class Listeners {
     }
     const [code, message] = brokenRequest(error.code);
     const reason = new GatewayError(code, message, { cause: error });
-    this.options.refusals.connection(reason, peerAddress(socket));
+    // A client that closes its half within a request breaks it off; nobody has refused it.
+    if (error.code !== 'HPE_INVALID_EOF_STATE') this.options.refusals.connection(reason, peerAddress(socket));
     if (socket.writable) answerBroken(reason, socket);
     else socket.destroy();
   }
