@@ -1,0 +1,126 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePortRange, freePorts, startPlatform, type Platform } from '@weir/single-machine';
+import { waitFor } from '@weir/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WcsSocket } from '../wcs-socket.js';
+
+const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
+const DISK_MIB = 400;
+
+/** Writes until there is no room. */
+function fill(path: string): void {
+  const file = openSync(path, 'w');
+  try {
+    for (const size of [1024 * 1024, 4_096, 1])
+      for (;;) {
+        try {
+          writeSync(file, Buffer.alloc(size));
+        } catch {
+          break; // no room for a block of this size
+        }
+      }
+  } finally {
+    closeSync(file);
+  }
+}
+
+describe.runIf(isRoot)('a single machine whose disk is full (only root can mount a small disk)', () => {
+  const folder = isRoot ? mkdtempSync(join(tmpdir(), 'weir-full-disk-')) : '';
+  const filler = join(folder, 'filler');
+  const children: ChildProcess[] = [];
+  let platform: Platform;
+  let rtspPort = 0;
+
+  beforeAll(async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MIB}m`, 'weir-full', folder]);
+    const [httpPort = 0, rtsp = 0] = await freePorts(2);
+    rtspPort = rtsp;
+    platform = await startPlatform({
+      dataDir: join(folder, 'data'),
+      env: {
+        ...process.env,
+        WEIR_HTTP_PORT: String(httpPort),
+        WEIR_RTSP_PORT: String(rtspPort),
+        WEIR_MEDIA_PORT: String(await freePortRange(8)),
+        WEIR_DEMO_ROBOTS: '0',
+        LOG_LEVEL: 'debug',
+      },
+      log: () => undefined,
+    });
+  });
+  afterAll(async () => {
+    for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
+    await platform?.stop();
+    execFileSync('umount', ['--lazy', folder]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const ffmpeg = (...args: string[]): ChildProcess => {
+    const child = spawn('ffmpeg', ['-nostdin', '-loglevel', 'error', ...args], { stdio: 'ignore' });
+    children.push(child);
+    return child;
+  };
+  const operatorKey = (): string =>
+    (JSON.parse(readFileSync(join(folder, 'data/credentials.json'), 'utf8')) as { operator: { key: string } }).operator
+      .key;
+  const url = (name: string) => `rtsp://user:${operatorKey()}@127.0.0.1:${rtspPort}/demo/${name}`;
+  const logIn = async () => {
+    const { status } = await fetch(`${platform.httpUrl}/auth/`, {
+      method: 'POST',
+      body: JSON.stringify(platform.credentials.user),
+    });
+    return status;
+  };
+  const published = async (name: string) => {
+    const response = await fetch(`${platform.httpUrl}/rest-api/stream/find_all`, {
+      headers: { authorization: `Bearer ${operatorKey()}` },
+    });
+    return (await response.text()).includes(`"${name}"`);
+  };
+  const push = (name: string) =>
+    ffmpeg(
+      ...['-re', '-f', 'lavfi', '-i', 'testsrc=size=160x120:rate=15', '-c:v', 'libx264', '-preset', 'ultrafast'],
+      ...['-tune', 'zerolatency', '-g', '15', '-f', 'rtsp', '-rtsp_transport', 'tcp', url(name)],
+    );
+  const served = () => Object.entries(platform.pids()).filter(([name]) => name !== 'postgres');
+
+  it(
+    'goes on with what plays, lets clients in, and writes again when there is room',
+    { timeout: 120_000 },
+    async () => {
+      push('before');
+      await waitFor(() => published('before'), { timeoutMs: 20_000, what: 'the stream from before' });
+      const player = ffmpeg('-rtsp_transport', 'tcp', '-i', url('before'), '-f', 'null', '-');
+      const processes = served();
+
+      fill(filler);
+      // Enough to be written: refusals are logged.
+      for (let request = 0; request < 200; request++) await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
+      await waitFor(async () => (await fetch(`${platform.httpUrl}/healthz`)).status === 200, { timeoutMs: 20_000 });
+      const socket = await WcsSocket.connect(platform.httpUrl.replace('http:', 'ws:'));
+      push('meanwhile');
+      await waitFor(() => published('meanwhile'), { timeoutMs: 20_000, what: 'a new stream on a full disk' });
+      expect([200, 503]).toContain(await logIn());
+      expect(served()).toEqual(processes);
+      expect([player.exitCode, await published('before')]).toEqual([null, true]);
+      expect(socket.closeCode).toBeUndefined();
+
+      rmSync(filler);
+      const log = join(folder, 'data/logs/relay-push.log');
+      await waitFor(
+        async () => {
+          await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
+          return readFileSync(log, 'utf8').includes('could not be written');
+        },
+        { timeoutMs: 20_000, intervalMs: 200, what: 'a log that tells of the lines it has lost' },
+      );
+      await waitFor(async () => (await logIn()) === 200, { timeoutMs: 20_000, what: 'a log-in' });
+      expect(served()).toEqual(processes);
+      expect(await published('before')).toBe(true);
+      socket.close();
+    },
+  );
+});
