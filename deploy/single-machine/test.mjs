@@ -10,7 +10,7 @@ import { checkout } from './setup/checkout.mjs';
 import { execute, seconds, SetupError } from './setup/command.mjs';
 import { readSpecCounts, summaryLine } from './setup/spec-counts.mjs';
 
-const SPECS_TIMEOUT_MS = 20 * 60_000;
+const SPECS_TIMEOUT_MS = 30 * 60_000;
 const PROJECT_FOLDERS = ['libs', 'libs/protocols', 'services', 'deploy'];
 const nx = (/** @type {string[]} */ ...args) => [process.execPath, nxProgram, ...args];
 
