@@ -98,10 +98,7 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
       draining,
       gone,
     });
-  sayAlive();
   const aliveTimer = setInterval(sayAlive, ALIVE_INTERVAL_MS, false);
-  unexpected.started();
-  log.info({ url: await app.getUrl(), startMs: Math.round(process.uptime() * 1_000) }, 'service started');
 
   const stop = async (signal: string) => {
     if (draining) return;
@@ -131,6 +128,10 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
         process.exit(1);
       });
     });
+  // From here on others may ask it to stop.
+  sayAlive();
+  unexpected.started();
+  log.info({ url: await app.getUrl(), startMs: Math.round(process.uptime() * 1_000) }, 'service started');
 }
 
 function readSettings<Shape extends SettingsShape>(service: string, shape: Shape): Settings<Shape> {

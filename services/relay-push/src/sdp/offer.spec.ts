@@ -43,6 +43,7 @@ describe('an offer', () => {
       ['H264', 104],
       ['H264', 105],
       ['VP8', 96],
+      ['VP9', 98],
     ]);
     expect(video?.fmtp[0]?.config).toBe('level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f');
     expect(video?.rtcpFb?.filter(({ payload }) => payload === 96).map(({ type, subtype }) => [type, subtype])).toEqual([
