@@ -7,6 +7,7 @@ import { Bus } from '@weir/bus';
 import { InstanceEvents, InstanceProbe } from '@weir/contracts';
 import type { FastifyReply } from 'fastify';
 import type { Redis } from 'ioredis';
+import { closeHttp } from './close-http.js';
 import { Health } from './health.js';
 import { createLogger, nestLogger, type Logger } from './logger.js';
 import { connectRedis } from './redis.js';
@@ -111,7 +112,7 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
       process.exit(1);
     }, config.WEIR_DRAIN_TIMEOUT_MS + 5_000).unref();
     await withTimeout(running.drain?.() ?? Promise.resolve(), config.WEIR_DRAIN_TIMEOUT_MS);
-    await app.close();
+    await closeHttp(app);
     await running.close();
     clearInterval(aliveTimer);
     sayAlive(true);
