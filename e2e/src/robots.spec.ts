@@ -104,7 +104,7 @@ describe("a robot's live video, by the calls of the original document", () => {
     });
 
     const sdk = await SdkPage.open(context, siteUrl);
-    await sdk.connect(wsUrl);
+    await sdk.connect(wsUrl, { custom: { token } });
     await sdk.play('in', { name: `${robot.id}/${robot.cameras[0]}` });
     await sdk.waitForEvent('in', 'PLAYING');
     await waitFor(async () => (await received(sdk.page)).framesDecoded > 20, { timeoutMs: 20_000 });

@@ -172,7 +172,7 @@ describe("a robot's stream when something breaks", () => {
       const page = await openPage(context, siteUrl);
       await playByHls(page, siteUrl, `${httpUrl}/videos/${id}/index.m3u8`, token);
       const sdk = await SdkPage.open(context, siteUrl);
-      await sdk.connect(wsUrl);
+      await sdk.connect(wsUrl, { custom: { token } });
       await sdk.play('in', { name: `${id}/front` });
       await sdk.waitForEvent('in', 'PLAYING');
       const players = [
@@ -202,7 +202,7 @@ describe("a robot's stream when something breaks", () => {
   it('goes on when ffmpeg on the robot dies and the robot starts it again', async () => {
     await untilStarted();
     const sdk = await SdkPage.open(context, siteUrl);
-    await sdk.connect(wsUrl);
+    await sdk.connect(wsUrl, { custom: { token } });
     await sdk.play('in', { name: `${robot.id}/${camera}` });
     await sdk.waitForEvent('in', 'PLAYING');
     await waitFor(async () => (await received(sdk.page)).framesDecoded > 10, { timeoutMs: 20_000 });
@@ -230,7 +230,7 @@ describe("a robot's stream when something breaks", () => {
     await playByHls(page, siteUrl, `${httpUrl}/videos/${id}/index.m3u8`, token);
     await waitFor(async () => (await pictureOf(page, '#hls')).frames > 25, { timeoutMs: 20_000, what: 'frames' });
     const sdk = await SdkPage.open(context, siteUrl);
-    await sdk.connect(wsUrl);
+    await sdk.connect(wsUrl, { custom: { token } });
     await sdk.play('in', { name: `${id}/front` });
     await sdk.waitForEvent('in', 'PLAYING');
     expect(await mediaPlaylist()).not.toContain('#EXT-X-ENDLIST');
@@ -293,7 +293,7 @@ describe("a robot's stream when something breaks", () => {
     await untilStarted();
     // The demo's sound is AAC, which is transcoded for whoever plays by WebRTC.
     const sdk = await SdkPage.open(context, siteUrl);
-    await sdk.connect(wsUrl);
+    await sdk.connect(wsUrl, { custom: { token } });
     await sdk.play('in', { name: `${robot.id}/${camera}` });
     await sdk.waitForEvent('in', 'PLAYING');
     await waitFor(() => ffmpegs().length > 1, { what: "the transcoder's ffmpeg" });

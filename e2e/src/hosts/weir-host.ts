@@ -221,6 +221,9 @@ export class WeirHost implements LinkEnd {
         npm_lifecycle_event: 'start',
         WEIR_DATA_DIR: dataDir,
         WEIR_HTTP_HOST: '0.0.0.0',
+        // Pages come from the tests' own server, and hosts are asked by their names.
+        WEIR_CORS_ORIGINS: '*',
+        WEIR_ALLOWED_HOSTS: '*',
         WEIR_HTTP_PORT: String(HTTP_PORT),
         WEIR_ANNOUNCED_ADDRESS: address,
         WEIR_MEDIA_WORKERS: '1',
