@@ -61,7 +61,7 @@ export const firstFrame: Benchmark = {
       const context = await browser.newContext();
       await context.addInitScript(installJoinMarks);
       const sdk = await SdkPage.open(context, site.url);
-      await sdk.connect(platform.httpUrl.replace('http:', 'ws:'));
+      await sdk.connect(platform.httpUrl.replace('http:', 'ws:'), { custom: { token: await logIn(platform) } });
       const hls = await openPage(context, site.url);
       await hls.addScriptTag({ url: `${site.url}/hls.js` });
       const series: Series[] = [];
