@@ -24,6 +24,8 @@ const SOUND_BYTES = 120;
 const SPS = Buffer.from('6742c01fd9005005bb0110000003001000000303c0f1832480', 'hex');
 const PPS = Buffer.from('68cb83cb20', 'hex');
 const NAL = { slice: 0x61, keySlice: 0x65, aggregate: 0x78 };
+/** The begin of a slice's header (ITU-T H.264, 7.3.3): its first macroblock is 0, and all of the picture is P or I. */
+const SLICE_HEADER = { p: 0x9a, i: 0x88 };
 
 /** One clock for all processes of the machine, in milliseconds. */
 export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6;
@@ -79,6 +81,7 @@ export class SyntheticStream {
     for (let index = 0; index < PACKETS_PER_PICTURE; index += 1) {
       const slice = Buffer.alloc(SLICE_BYTES, 0xa5);
       slice.writeUInt8(isKey ? NAL.keySlice : NAL.slice, 0);
+      slice.writeUInt8(isKey ? SLICE_HEADER.i : SLICE_HEADER.p, 1);
       const payload = isKey && index === 0 ? aggregate(SPS, PPS, slice) : slice;
       this.sendPacket('video', timestamp, index === PACKETS_PER_PICTURE - 1, payload);
     }

@@ -56,7 +56,7 @@ describe('whoever is refused', () => {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ username: name, password }),
     });
-    await fetch(`${httpUrl}/videos/${name}.m3u8?token=${token}`);
+    await fetch(`${httpUrl}/videos/~/${name}/index.m3u8?token=${token}`);
     await fetch(`${httpUrl}/rest-api/pull/find_all?name=${name}`, { headers: { authorization: `Bearer ${token}` } });
     await describeByRtsp(`rtsp://127.0.0.1:${rtspPort}/demo/${name}`, token);
     await hasLine('auth', 'log-in refused', name, 'refused');
