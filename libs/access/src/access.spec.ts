@@ -39,7 +39,7 @@ let bus: Bus;
 let redis: Redis;
 let key: Key;
 
-/** What the auth service would answer. */
+/** The keys that the auth service answers with. */
 let published: Key[];
 let fetches: number;
 let keyQuestions: number;
@@ -98,7 +98,7 @@ beforeAll(async () => {
   [nats, redisServer, key] = await Promise.all([startNats(), startRedis(), newKey()]);
   bus = await Bus.connect({ url: nats.url, service: 'access', instanceId: 'access-1' });
   redis = new Redis(redisServer.url, { maxRetriesPerRequest: 1, retryStrategy: () => 50 });
-  // Said once for each test that ends the server; without a listener it would end the process.
+  // Emitted once for each test that kills the server; without a listener it would end the process.
   redis.on('error', () => undefined);
 }, 60_000);
 
@@ -121,7 +121,7 @@ beforeEach(() => {
 afterEach(stopServing);
 
 describe('verifyToken', () => {
-  test('tells who the holder is and what he may do', async () => {
+  test('tells who the holder is and what the holder may do', async () => {
     const payload = claims({ jti: 'token-1' });
     expect(await access.verifyToken(await sign(payload))).toEqual({
       subject: 'user:1',
@@ -140,8 +140,8 @@ describe('verifyToken', () => {
     ['without an id', { jti: undefined }],
     ['without a subject', { sub: undefined }],
     ['without a tenant', { tenant: undefined }],
-    ['with a tenant that is no text', { tenant: 7 }],
-    ['with grants that are no list', { grants: 'all' }],
+    ['with a tenant that is not a string', { tenant: 7 }],
+    ['with grants that are not a list', { grants: 'all' }],
     ['without grants', { grants: undefined }],
   ])('refuses a token %s', async (_name, changes) => {
     expect(await codeOf(access.verifyToken(await sign(claims(changes))))).toBe(ErrorCode.UNAUTHENTICATED);
@@ -151,7 +151,7 @@ describe('verifyToken', () => {
     expect(await codeOf(access.verifyToken(await sign(claims({ exp: START_S - 4 }))))).toBe('accepted');
   });
 
-  test('refuses a token that nobody signed, one that a stranger signed and one whose key is a shared secret', async () => {
+  test('refuses an unsigned token, one that a stranger signed and one whose key is a shared secret', async () => {
     const stranger = await newKey();
     const secret = new TextEncoder().encode(JSON.stringify(key.jwk));
     const tokens = [
@@ -174,7 +174,7 @@ describe('verifyToken', () => {
 });
 
 describe('the keys', () => {
-  test('are asked for once, however many tokens come together', async () => {
+  test('are asked for once, however many tokens arrive together', async () => {
     const tokens = await Promise.all(Array.from({ length: 20 }, () => sign(claims())));
     await Promise.all(tokens.map((token) => access.verifyToken(token)));
     expect(fetches).toBe(1);
@@ -190,7 +190,7 @@ describe('the keys', () => {
     expect(fetches).toBe(2);
   });
 
-  test('are not asked for at the pace at which strangers invent keys', async () => {
+  test('are not asked for each time a stranger invents a key', async () => {
     const strangers = await Promise.all(Array.from({ length: 10 }, newKey));
     for (const stranger of strangers) await codeOf(access.verifyToken(await sign(claims(), stranger)));
     expect(fetches).toBe(1);
@@ -199,11 +199,11 @@ describe('the keys', () => {
     expect(fetches).toBe(2);
   });
 
-  test('that are taken out stop verifying', async () => {
+  test('that are taken out of the set stop verifying', async () => {
     await access.verifyToken(await sign(claims()));
     published = [await newKey()];
     nowMs += 60_001;
-    // The first one after that time starts the question and does not wait for the answer.
+    // The first verification after that time starts the request and doesn't wait for the answer.
     await access.verifyToken(await sign(claims()));
     await expect.poll(async () => codeOf(access.verifyToken(await sign(claims())))).toBe(ErrorCode.UNAUTHENTICATED);
   });
@@ -217,7 +217,7 @@ describe('the keys', () => {
     expect(await codeOf(access.verifyToken(await sign(claims(), stranger)))).toBe(ErrorCode.UNAUTHENTICATED);
   });
 
-  test('that were never there leave a token unjudged, until the auth service comes', async () => {
+  test('that were never received make every token UNAVAILABLE until the auth service is back', async () => {
     await stopServing();
     expect(await codeOf(access.verifyToken(await sign(claims())))).toBe(ErrorCode.UNAVAILABLE);
     served = serve();
@@ -226,7 +226,7 @@ describe('the keys', () => {
 });
 
 describe('revocation', () => {
-  test('holds after a second at the latest', async () => {
+  test('takes effect within a second', async () => {
     const payload = claims();
     const token = await sign(payload);
     await access.verifyToken(token);
@@ -235,7 +235,7 @@ describe('revocation', () => {
     expect(await codeOf(access.verifyToken(token))).toBe(ErrorCode.UNAUTHENTICATED);
   });
 
-  test('is looked up once a second for a token that is used all the time', async () => {
+  test('is looked up only once a second for a token in constant use', async () => {
     let questions = 0;
     const counting = {
       exists: (name: string) => {
@@ -251,7 +251,7 @@ describe('revocation', () => {
     expect(questions).toBe(2);
   });
 
-  test('that can not be looked up leaves the token unjudged, and Redis coming back mends it', async () => {
+  test('cannot be looked up while Redis is away: the token counts as unchecked until Redis is back', async () => {
     const token = await sign(claims());
     await redisServer.kill();
     expect(await codeOf(access.verifyToken(token))).toBe(ErrorCode.UNAVAILABLE);
@@ -259,7 +259,7 @@ describe('revocation', () => {
     await expect.poll(() => codeOf(access.verifyToken(token)), { timeout: 5_000 }).toBe('accepted');
   }, 20_000);
 
-  test('counts an unanswered question as unknown', async () => {
+  test('is unknown when Redis does not answer', async () => {
     const silent = { exists: () => new Promise<number>(() => undefined) };
     access = new Access({ bus, redis: silent, log: { warn: () => undefined }, nowMs: () => nowMs });
     expect(await codeOf(access.verifyToken(await sign(claims())))).toBe(ErrorCode.UNAVAILABLE);
@@ -267,7 +267,7 @@ describe('revocation', () => {
 });
 
 describe('API keys', () => {
-  test('are asked about, and not again within a second', async () => {
+  test('are asked about at most once a second', async () => {
     const expected = {
       subject: 'key:abcdefghijkl',
       tenant: 'acme',
@@ -282,25 +282,25 @@ describe('API keys', () => {
     expect(keyQuestions).toBe(2);
   });
 
-  test('that are unknown or misshapen are refused, the misshapen ones unasked', async () => {
+  test('are refused when unknown or malformed; about malformed ones auth is not even asked', async () => {
     const unknown = API_KEY.replaceAll('x', 'y');
     expect(await codeOf(access.verifyApiKey(unknown))).toBe(ErrorCode.UNAUTHENTICATED);
     expect(await codeOf(access.verifyApiKey('weir_short'))).toBe(ErrorCode.UNAUTHENTICATED);
     expect(keyQuestions).toBe(1);
   });
 
-  test('are unjudged without the auth service', async () => {
+  test('cannot be checked without the auth service', async () => {
     await stopServing();
     expect(await codeOf(access.verifyApiKey(API_KEY))).toBe(ErrorCode.UNAVAILABLE);
   });
 });
 
 describe('a pass', () => {
-  test('fits with a user name into what ffmpeg keeps of them', async () => {
+  test('is short enough for ffmpeg, which keeps 127 characters of user name and password', async () => {
     expect(passOf(await sign(claims())).length).toBeLessThan(100);
   });
 
-  test('of a token that was seen here stands for it, though nobody can be asked', async () => {
+  test('of a token that was seen here works even while auth is away', async () => {
     const token = await sign(claims());
     const holder = await access.authenticate(token);
     await stopServing();
@@ -308,7 +308,7 @@ describe('a pass', () => {
     expect(await codeOf(access.authenticate(PASS))).toBe(ErrorCode.UNAVAILABLE);
   });
 
-  test('of another token is asked about once, and ends with it', async () => {
+  test('of a token that was not seen here is asked about once, and ends with its token', async () => {
     const expected = {
       subject: 'user:2',
       tenant: 'acme',
@@ -334,7 +334,7 @@ describe('a pass', () => {
   });
 });
 
-test('authenticate takes a token with "Bearer" or without, and nothing longer than 8 KiB', async () => {
+test('authenticate takes a token with or without "Bearer", and nothing longer than 8 KiB', async () => {
   const token = await sign(claims());
   expect((await access.authenticate(token)).subject).toBe('user:1');
   expect((await access.authenticate(`bearer ${token}`)).subject).toBe('user:1');

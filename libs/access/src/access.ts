@@ -13,15 +13,15 @@ import { TokenKeys, type AccessLog, type BusCaller } from './token-keys.js';
 export const TOKEN_ISSUER = 'weir';
 export const TOKEN_AUDIENCE = 'weir';
 const CLOCK_TOLERANCE_S = 5;
-/** A token or key longer than this is refused unread. */
+/** A token or key longer than this is refused without being read. */
 export const MAX_CREDENTIAL_LENGTH = 8192;
 
-/** How long a key that was just verified isn't asked about again: the most that its removal can be late by. */
+/** For how long a verified key isn't asked about again; a lost removal event is noticed at most this late. */
 const KEY_CACHE_MS = 1_000;
 const MAX_CACHED_KEYS = 10_000;
 const MAX_KNOWN_PASSES = 10_000;
 
-/** An API key is `weir_<id>_<secret>`; the id is no secret and names the key in lists and logs. */
+/** An API key is `weir_<id>_<secret>`. The id isn't secret: it names the key in lists and logs. */
 export const API_KEY_PATTERN = /^weir_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/;
 
 const claimsSchema = z.object({
@@ -32,7 +32,7 @@ const claimsSchema = z.object({
   grants: z.array(z.object({ verb: z.string(), object: z.string() })),
 });
 
-/** The part of the bus by which the end of a credential is heard of at once. */
+/** The part of the bus that tells at once when a credential ends. */
 export interface BusListener {
   subscribe<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -55,7 +55,7 @@ export interface AccessOptions {
 const unauthenticated = (cause?: unknown): WeirError =>
   new WeirError(ErrorCode.UNAUTHENTICATED, 'The credential is not valid', {}, { cause });
 
-/** What a token says, which never changes; whether it was revoked is asked anew. */
+/** What a token says. This never changes; whether the token was revoked is asked each time. */
 interface TokenContent {
   readonly subject: string;
   readonly tenant: string;
@@ -64,12 +64,12 @@ interface TokenContent {
   readonly expiresAtMs: number;
 }
 
-/** Tells who the holder of a token, a pass or an API key is. One object serves a whole process. */
+/** Finds out who holds a token, a pass or an API key. One object serves a whole process. */
 export class Access {
   readonly #keys: TokenKeys;
   readonly #revocations: Revocations;
   readonly #apiKeys: ExpiringMap<Principal>;
-  /** Those of tokens that were seen here are among them, so that a player needs nobody to follow his own playlist. */
+  /** Includes the passes of tokens seen here, so that a player can follow its own playlist while auth is away. */
   readonly #passes: ExpiringMap<TokenContent>;
   readonly #nowMs: () => number;
 
@@ -87,8 +87,8 @@ export class Access {
   }
 
   /**
-   * Takes a token, its pass or an API key, with `Bearer ` before it or without.
-   * Throws UNAUTHENTICATED for everything that isn't valid now, UNAVAILABLE when that can't be found out.
+   * Takes a token, its pass or an API key, with or without `Bearer ` before it.
+   * Throws UNAUTHENTICATED for everything that isn't valid now, and UNAVAILABLE when it can't be checked.
    */
   async authenticate(credential: string): Promise<Principal> {
     const bare = credential.replace(/^Bearer +/i, '');
@@ -105,7 +105,7 @@ export class Access {
     return this.#unlessRevoked(content);
   }
 
-  /** The token's, as long as that is valid. Throws as `authenticate` does. */
+  /** The token's principal, while the token is valid. Throws as `authenticate` does. */
   async verifyPass(pass: string): Promise<Principal> {
     return this.#unlessRevoked(this.#passes.get(pass) ?? (await this.#contentOf(pass)));
   }

@@ -3,7 +3,7 @@ import { CredentialRefSchema, type CredentialRef as CredentialRefMessage } from 
 import { z } from 'zod';
 import type { Principal } from './principal.js';
 
-/** What something was opened with, named so that its end can be told. It opens nothing itself, and is no secret. */
+/** Names the credential that something was opened with, so that its end is noticed. Neither a secret nor a key. */
 export type CredentialRef =
   | { readonly kind: 'token'; readonly tokenId: string; readonly expiresAtMs: number }
   | { readonly kind: 'key'; readonly keyId: string; readonly expiresAtMs?: number | undefined }
@@ -11,7 +11,7 @@ export type CredentialRef =
 
 const KEY_SUBJECT = 'key:';
 
-/** What the principal stands on. */
+/** The name of the credential that the principal presented. */
 export const credentialRefOf = ({ subject, credential }: Principal): CredentialRef => {
   switch (credential.kind) {
     case 'token':
@@ -23,7 +23,7 @@ export const credentialRefOf = ({ subject, credential }: Principal): CredentialR
   }
 };
 
-/** The same for the same credential, and for no other. */
+/** Two refs have the same name exactly when they name the same credential. */
 export const credentialNameOf = (ref: CredentialRef): string => {
   switch (ref.kind) {
     case 'token':
@@ -37,7 +37,7 @@ export const credentialNameOf = (ref: CredentialRef): string => {
   }
 };
 
-/** When it ends by itself; Infinity for what only somebody can end. */
+/** The time at which the credential expires, in ms of the epoch; Infinity when it never does. */
 export const expiryOf = (ref: CredentialRef): number =>
   ref.kind === 'application' ? Infinity : (ref.expiresAtMs ?? Infinity);
 
@@ -62,7 +62,7 @@ export const credentialRefMessage = (ref: CredentialRef): CredentialRefMessage =
   }
 };
 
-/** Undefined for none, and for a kind that a newer service may know. */
+/** Undefined when the message names no credential, or one of a kind that this version doesn't know. */
 export const credentialRefIn = (message: CredentialRefMessage | undefined): CredentialRef | undefined => {
   const kind = message?.kind;
   switch (kind?.case) {
@@ -79,7 +79,7 @@ export const credentialRefIn = (message: CredentialRefMessage | undefined): Cred
   }
 };
 
-/** For databases. */
+/** For refs that are read from a database. */
 export const credentialRefSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('token'), tokenId: z.string(), expiresAtMs: z.number() }),
   z.object({ kind: z.literal('key'), keyId: z.string(), expiresAtMs: z.number().optional() }),

@@ -14,7 +14,7 @@ let bus: Bus;
 let redis: Redis;
 let watch: CredentialWatch;
 let serving: Registration | undefined;
-/** What auth knows to have ended, by name. */
+/** The names of the credentials that auth says have ended. */
 let endedForAuth: Set<string>;
 let questions: number;
 let nowMs: number;
@@ -27,7 +27,7 @@ const token = (tokenId: string, expiresAtMs = nowMs + 600_000): CredentialRef =>
 const key = (keyId: string): CredentialRef => ({ kind: 'key', keyId });
 const application: CredentialRef = { kind: 'application', appKey: 'doors', tenant: 'acme' };
 
-/** What has been ended of what stands on the credentials. */
+/** Watches the credentials and counts how often the watch reports an end. */
 const standing = (...refs: CredentialRef[]) => {
   const seen = { ended: 0 };
   const stop = watch.watch(refs, () => (seen.ended += 1));
@@ -39,7 +39,7 @@ beforeAll(async () => {
   auth = await Bus.connect({ url: nats.url, service: 'auth', instanceId: 'auth-1' });
   bus = await Bus.connect({ url: nats.url, service: 'client', instanceId: 'client-1' });
   redis = new Redis(redisServer.url, { maxRetriesPerRequest: 1, retryStrategy: () => 50 });
-  redis.on('error', () => undefined); // said for each test that ends the server
+  redis.on('error', () => undefined); // emitted by each test that kills the server
 }, 60_000);
 
 afterAll(async () => {
@@ -58,7 +58,7 @@ beforeEach(async () => {
     return { ended: names.flatMap((name, index) => (endedForAuth.has(name) ? [index] : [])) };
   });
   watch = new CredentialWatch({ bus, redis, log: { warn: () => undefined }, intervalMs: 100, nowMs: () => nowMs });
-  await bus.flush(); // NATS knows what is listened to
+  await bus.flush(); // so that NATS knows the subscriptions
 });
 
 afterEach(async () => {
@@ -66,7 +66,7 @@ afterEach(async () => {
   await serving?.close();
 });
 
-/** Lets the watch ask once more. */
+/** Moves the clock until the watch has asked at least once more. */
 const anotherLook = async (): Promise<void> => {
   const before = questions;
   await waitFor(() => {
@@ -76,7 +76,7 @@ const anotherLook = async (): Promise<void> => {
 };
 
 describe('what was opened with a credential ends', () => {
-  test('when auth says that it was revoked or removed, once, and nothing else ends with it', async () => {
+  test('once, and alone, when auth says that the credential was revoked or removed', async () => {
     const [byToken, byKey, other] = [standing(token('t1')), standing(key('k1'), application), standing(token('t2'))];
     auth.publish(AuthEvents.method.tokenRevoked, { tokenId: 't1' });
     auth.publish(AuthEvents.method.keyRemoved, { keyId: 'k1' });
@@ -87,7 +87,7 @@ describe('what was opened with a credential ends', () => {
     expect(watch.size).toBe(1);
   });
 
-  test('at its time, whoever can be asked', async () => {
+  test('when the credential expires, even while auth is away', async () => {
     await serving?.close();
     const [short, long] = [standing(token('t1', nowMs + 1_000)), standing(token('t2'))];
     nowMs += 1_000;
@@ -95,7 +95,7 @@ describe('what was opened with a credential ends', () => {
     expect(long.seen.ended).toBe(0);
   });
 
-  test('when its application was removed, and not when that was only changed', async () => {
+  test('when its application is removed, but not when the application is only changed', async () => {
     const open = standing(application);
     auth.publish(AuthEvents.method.applicationChanged, { appKey: 'doors' });
     await waitFor(() => questions > 0);
@@ -106,7 +106,7 @@ describe('what was opened with a credential ends', () => {
     await waitFor(() => open.seen.ended === 1);
   });
 
-  test('though nobody heard auth say so', async () => {
+  test('even when the event from auth was lost', async () => {
     const open = standing(key('k1'));
     endedForAuth.add('key:k1');
     await waitFor(() => {
@@ -115,7 +115,7 @@ describe('what was opened with a credential ends', () => {
     });
   });
 
-  test('though auth is away: Redis knows of revoked tokens', async () => {
+  test('even while auth is away: Redis knows the revoked tokens', async () => {
     await serving?.close();
     const [revoked, other] = [standing(token('t1')), standing(token('t2'))];
     await redis.set(revocationKey('t1'), '1', 'PX', 60_000);
@@ -126,7 +126,7 @@ describe('what was opened with a credential ends', () => {
     expect(other.seen.ended).toBe(0);
   });
 
-  test('though Redis is away: auth knows', async () => {
+  test('even while Redis is away: auth knows the revoked tokens', async () => {
     const [revoked, other] = [standing(token('t1')), standing(token('t2'))];
     endedForAuth.add('token:t1');
     await redisServer.kill();
@@ -142,7 +142,7 @@ describe('what was opened with a credential ends', () => {
   }, 20_000);
 });
 
-test('nothing ends because neither Redis nor auth can be asked', async () => {
+test('nothing ends while neither Redis nor auth can be asked', async () => {
   const open = [standing(token('t1')), standing(key('k1')), standing(application)];
   await serving?.close();
   await redisServer.kill();
@@ -154,7 +154,7 @@ test('nothing ends because neither Redis nor auth can be asked', async () => {
   expect(open.map(({ seen }) => seen.ended)).toEqual([0, 0, 0]);
 }, 20_000);
 
-test('thousands of sessions of one credential are one question', async () => {
+test('thousands of sessions with one credential cause one request', async () => {
   for (let session = 0; session < 3_000; session++) standing(key('k1'), application);
   expect(watch.size).toBe(2);
   nowMs += 100;
@@ -162,7 +162,7 @@ test('thousands of sessions of one credential are one question', async () => {
   expect(questions).toBe(1);
 });
 
-test('what has been stopped is neither told nor asked about', async () => {
+test('a stopped watch is neither told nor asked about', async () => {
   const open = standing(token('t1'), application);
   open.stop();
   expect(watch.size).toBe(0);
@@ -172,7 +172,7 @@ test('what has been stopped is neither told nor asked about', async () => {
 });
 
 describe('isLive', () => {
-  test('tells of a name whether something may be opened with it', async () => {
+  test('tells whether the named credential is valid now', async () => {
     expect(await watch.isLive(token('t3'))).toBe(true);
     expect(await watch.isLive(token('t3', nowMs))).toBe(false);
     expect(await watch.isLive(key('k1'))).toBe(true);
@@ -182,7 +182,7 @@ describe('isLive', () => {
     expect(await watch.isLive(token('t3'))).toBe(false);
   });
 
-  test('opens nothing while it can not be found out', async () => {
+  test('throws UNAVAILABLE when the credential cannot be checked', async () => {
     await serving?.close();
     const failed: unknown = await watch.isLive(key('k1')).catch((error: unknown) => error);
     expect(isWeirError(failed, ErrorCode.UNAVAILABLE)).toBe(true);

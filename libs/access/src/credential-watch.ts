@@ -13,7 +13,7 @@ export interface CredentialWatchPorts {
   };
   readonly redis: { mget(...keys: string[]): Promise<(string | null)[]> };
   readonly log: AccessLog;
-  /** How late the end of a credential may be noticed whose telling was lost. */
+  /** How often all credentials are checked: the end of one whose event was lost is noticed at most this late. */
   readonly intervalMs?: number;
   readonly nowMs?: () => number;
 }
@@ -25,14 +25,14 @@ interface Watched {
 
 const TICK_INTERVAL_MS = 250;
 const CHECK_INTERVAL_MS = 3_000;
-/** Of one question to Redis or auth. */
+/** The most credentials in one request to Redis or auth. */
 const MAX_ASKED_AT_ONCE = 500;
 
 /**
- * Ends what was opened with a credential when that ends: a token that expires or is revoked, a key that expires or is
- * removed, an application that is removed. Auth tells of it, the clock tells of what expires, and at every interval all
- * credentials together are asked about, in Redis and of auth, because what is told may be lost. Nothing ends because
- * somebody can't be asked.
+ * When a credential ends, ends everything that was opened with it. A token ends when it expires or is revoked, a key
+ * when it expires or is removed, an application when it is removed. Auth publishes an event for each end; expiry is
+ * read from the clock. Events can be lost, so at every interval Redis and auth are asked about all credentials
+ * together. Nothing ends just because Redis or auth can't be asked.
  */
 export class CredentialWatch {
   readonly #watched = new Map<string, Watched>();
@@ -59,15 +59,15 @@ export class CredentialWatch {
     this.#ticker.unref();
   }
 
-  /** How many credentials are watched, however much was opened with each. */
+  /** The number of credentials watched. One credential counts once, however many things were opened with it. */
   get size(): number {
     return this.#watched.size;
   }
 
   /**
-   * @param refs all that it stands on: it ends with the first of them
+   * @param refs the credentials that something was opened with; it ends when the first of them does
    * @param onEnded called once
-   * @returns how to stop watching
+   * @returns a function that stops watching
    */
   watch(refs: readonly CredentialRef[], onEnded: () => void): () => void {
     const holder = (): void => {
@@ -92,8 +92,8 @@ export class CredentialWatch {
   }
 
   /**
-   * Whether something may be opened with it now, for those who have only its name: a URL that its holder was given.
-   * @throws WeirError UNAVAILABLE when that can't be found out
+   * Whether the credential is valid now, for callers that have only its name, such as a signed URL.
+   * @throws WeirError UNAVAILABLE when it can't be checked
    */
   async isLive(ref: CredentialRef): Promise<boolean> {
     if (expiryOf(ref) <= this.#nowMs()) return false;
@@ -101,7 +101,7 @@ export class CredentialWatch {
       if (ref.kind === 'token') return (await this.#revoked([ref.tokenId])).length === 0;
       return (await this.#endedForAuth([ref])).length === 0;
     } catch (cause) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, "Whether the credential still holds can't be told", {}, { cause });
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'The credential cannot be checked now; try again', {}, { cause });
     }
   }
 
@@ -134,7 +134,7 @@ export class CredentialWatch {
     });
   }
 
-  /** Never rejects. Redis and auth are asked apart: what one of them knows counts while the other is away. */
+  /** Never rejects. Redis and auth are asked separately: the answer of one counts even when the other is away. */
   async #look(watched: readonly Watched[]): Promise<void> {
     const refs = watched.map(({ ref }) => ref);
     let hasFailed = false;
@@ -151,7 +151,7 @@ export class CredentialWatch {
         if (answer.status === 'rejected' && !this.#isTroubled)
           this.ports.log.warn(
             { err: answer.reason },
-            'open credentials could not be looked at; what is open stays open',
+            'credentials in use could not be checked; what was opened with them stays open',
           );
         this.#isTroubled ||= answer.status === 'rejected';
       }

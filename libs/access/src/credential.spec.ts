@@ -3,7 +3,7 @@ import { credentialOf } from './credential.js';
 
 test.each([
   ['a Bearer header', { url: '/', headers: { authorization: 'Bearer abc.def' } }, 'abc.def'],
-  ['a header in other letters', { url: '/', headers: { authorization: 'bearer  abc ' } }, 'abc'],
+  ['a header in lower case', { url: '/', headers: { authorization: 'bearer  abc ' } }, 'abc'],
   ['another scheme', { url: '/', headers: { authorization: 'Basic YTpi' } }, undefined],
   ['a header with two words', { url: '/', headers: { authorization: 'Bearer a b' } }, undefined],
   ['the query', { url: '/channel/app?x=1&token=abc', headers: {} }, 'abc'],
@@ -12,7 +12,7 @@ test.each([
   ['an empty query', { url: '/?token=', headers: {} }, undefined],
   ['a cookie', { url: '/', headers: { cookie: 'a=b; token=abc; c=d' } }, 'abc'],
   ['a cookie of the other name', { url: '/', headers: { cookie: 'tonken=abc' } }, 'abc'],
-  ['a cookie whose name only ends so', { url: '/', headers: { cookie: 'mytoken=abc' } }, undefined],
+  ['a cookie whose name only ends in "token"', { url: '/', headers: { cookie: 'mytoken=abc' } }, undefined],
   [
     'the header before the others',
     { url: '/?token=q', headers: { authorization: 'Bearer h', cookie: 'token=c' } },

@@ -1,4 +1,4 @@
-/** What of an HTTP request may carry a credential; Fastify's and Node's own requests have this shape. */
+/** The parts of an HTTP request that may carry a credential; Fastify's and Node's own requests have this shape. */
 export interface CredentialCarrier {
   readonly url?: string | undefined;
   readonly headers: {
@@ -9,7 +9,7 @@ export interface CredentialCarrier {
 
 export type CredentialSource = 'header' | 'query' | 'cookie';
 
-/** `tonken` is how the original documents of the robots' interface spell it. */
+/** The original documents of the robots' interface spell it `tonken`. */
 const NAMES = ['token', 'tonken'] as const;
 export const TOKEN_COOKIE = 'token';
 
@@ -34,8 +34,8 @@ const fromCookie = (cookie: string | undefined): string | undefined => {
 };
 
 /**
- * The token or API key of a request, unverified: `Authorization: Bearer`, else `?token=` or `?tonken=`, else a cookie
- * of either name. An Authorization header of another scheme isn't ours and doesn't hide the other places.
+ * The token or API key of a request, unverified: from `Authorization: Bearer`, else from `?token=` or `?tonken=`, else
+ * from a cookie of either name. An Authorization header of another scheme is ignored.
  */
 export const credentialOf = (
   request: CredentialCarrier,

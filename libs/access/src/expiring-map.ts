@@ -3,7 +3,7 @@ interface Entry<V> {
   readonly expiresAtMs: number;
 }
 
-/** A bounded cache: an entry is gone at its time, or earlier when newer entries need its place. */
+/** A bounded cache: an entry goes when it expires, or earlier when newer entries need its place. */
 export class ExpiringMap<V> {
   readonly #entries = new Map<string, Entry<V>>();
 

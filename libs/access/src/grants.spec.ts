@@ -55,7 +55,7 @@ describe('fits', () => {
     expect(fits(objectPattern(`${'a*'.repeat(127)}b`), 'a'.repeat(1024))).toBe(false);
   });
 
-  test('an object longer than any name fits nothing', () => {
+  test('an object longer than 1024 characters fits no pattern', () => {
     expect(fits(objectPattern('*'), 'a'.repeat(1024))).toBe(true);
     expect(fits(objectPattern('*'), 'a'.repeat(1025))).toBe(false);
   });
@@ -79,7 +79,7 @@ describe('grantCovers', () => {
     expect(grantCovers(grant('administer', '*'), grant('play', 'robot1'))).toBe(false);
   });
 
-  test('what a covered pattern fits, the covering one fits too', () => {
+  test('every object that fits the covered pattern fits the covering one too', () => {
     const patterns = ['*', 'a*', '*a', 'a*b', '*a*', 'ab', 'a*b*', 'aa*b', '*ab*'];
     const objects = ['', 'a', 'b', 'ab', 'aab', 'aabb', 'ba', 'abab'];
     for (const wide of patterns) {
@@ -94,7 +94,7 @@ describe('grantCovers', () => {
   });
 });
 
-test('a grant of an unknown verb or without an object gives no right and spoils no other', () => {
+test('a grant with an unknown verb or a malformed object gives no right and leaves the others valid', () => {
   const values = [
     { verb: 'play', object: 'robot1' },
     { verb: 'teleport', object: '*' },

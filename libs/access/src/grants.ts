@@ -1,12 +1,12 @@
-/** What may be done to an object. */
+/** The actions on an object that a grant can allow. */
 export const VERBS = ['publish', 'play', 'relay', 'record', 'command', 'administer'] as const;
 export type Verb = (typeof VERBS)[number];
 
 declare const objectPatternBrand: unique symbol;
-/** An object name in which `*` stands for any run of characters, the empty one too. Nothing else is special. */
+/** An object name in which `*` stands for any run of characters, including none. No other character is special. */
 export type ObjectPattern = string & { readonly [objectPatternBrand]: true };
 
-/** The right to do something to those of the tenant's objects whose name fits the pattern. */
+/** The right to do something to each of the tenant's objects whose name fits the pattern. */
 export interface Grant {
   readonly verb: Verb;
   readonly object: ObjectPattern;
@@ -20,7 +20,7 @@ export const isVerb = (text: unknown): text is Verb => VERBS.some((verb) => verb
 export const isObjectPattern = (text: unknown): text is ObjectPattern =>
   typeof text === 'string' && text.length > 0 && text.length <= MAX_PATTERN_LENGTH;
 
-/** Throws RangeError for an empty pattern and for one that is longer than MAX_PATTERN_LENGTH. */
+/** Throws RangeError when the pattern is empty or longer than MAX_PATTERN_LENGTH. */
 export const objectPattern = (text: string): ObjectPattern => {
   if (!isObjectPattern(text)) throw new RangeError(`An object pattern has 1 to ${MAX_PATTERN_LENGTH} characters`);
   return text;
@@ -29,15 +29,15 @@ export const objectPattern = (text: string): ObjectPattern => {
 export const grant = (verb: Verb, object: string): Grant => ({ verb, object: objectPattern(object) });
 
 /**
- * The grants among `values`. What this version doesn't know (a newer verb, a malformed pattern) gives no right and
- * makes no other grant invalid, so that services of two versions can live beside each other.
+ * The grants among `values`. One that this version doesn't understand (a newer verb, a malformed pattern) gives no
+ * right and doesn't invalidate the others, so that services of two versions can run side by side.
  */
 export const knownGrants = (values: readonly { readonly verb: string; readonly object: string }[]): Grant[] =>
   values.flatMap(({ verb, object }) => (isVerb(verb) && isObjectPattern(object) ? [{ verb, object }] : []));
 
 /**
- * Whether the pattern covers the name. Each literal piece is looked for once, leftmost first, and never again: there
- * is no backtracking, whatever the pattern. An object longer than MAX_OBJECT_LENGTH fits no pattern.
+ * Whether the pattern covers the name. Each literal piece is searched for once, from left to right: no pattern causes
+ * backtracking. An object longer than MAX_OBJECT_LENGTH fits no pattern.
  */
 export const fits = (pattern: ObjectPattern, object: string): boolean => {
   if (object.length > MAX_OBJECT_LENGTH) return false;
@@ -57,8 +57,8 @@ export const fits = (pattern: ObjectPattern, object: string): boolean => {
 };
 
 /**
- * Whether everything that `narrow` gives is given by `wide` too. A `*` of the narrow pattern is met as a character
- * that only a `*` of the wide one can cover, so a fit holds for whatever that `*` may stand for.
+ * Whether `wide` allows everything that `narrow` allows. The narrow pattern is matched as if it were a name: only a `*`
+ * of the wide pattern can cover its `*`, so the result holds for whatever the narrow `*` stands for.
  */
 export const grantCovers = (wide: Grant, narrow: Grant): boolean =>
   wide.verb === narrow.verb && fits(wide.object, narrow.object);

@@ -7,7 +7,7 @@ import { Access } from './access.js';
 import { Authenticated, CurrentPrincipal } from './guard.js';
 import type { Principal } from './principal.js';
 
-/** Knows the holder of `good`; can't tell who the others are when they say `later`. */
+/** Knows the holder of `good`, is unavailable for `later`, and refuses every other credential. */
 const directory: Pick<Access, 'authenticate'> = {
   authenticate: async (credential) => {
     if (credential === 'later') throw new WeirError(ErrorCode.UNAVAILABLE, 'not now');
@@ -50,7 +50,7 @@ test.each([
   ['the query', '/anywhere?token=good', {}],
   ['the query, as the documents spell it', '/anywhere?tonken=good', {}],
   ['a cookie', '/anywhere', { cookie: 'token=good' }],
-  ['a header, where only that counts', '/header', { authorization: 'Bearer good' }],
+  ['a header, where only the header counts', '/header', { authorization: 'Bearer good' }],
 ])('lets in by %s', async (_name, url, headers) => {
   const response = await get(url, headers);
   expect([response.statusCode, response.body]).toEqual([200, 'user:1']);
@@ -61,7 +61,7 @@ test.each([
   ['a wrong token', '/anywhere', { authorization: 'Bearer bad' }, 401],
   ['a cookie, where only the header counts', '/header', { cookie: 'token=good' }, 401],
   ['the query, where only the header counts', '/header?token=good', {}, 401],
-  ['a token that can not be judged now', '/anywhere', { authorization: 'Bearer later' }, 503],
+  ['a token that cannot be checked now', '/anywhere', { authorization: 'Bearer later' }, 503],
 ])('keeps out with %s', async (_name, url, headers, status) => {
   const response = await get(url, headers);
   expect(response.statusCode).toBe(status);

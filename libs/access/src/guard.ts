@@ -14,10 +14,10 @@ import { credentialOf, type CredentialCarrier, type CredentialSource } from './c
 import { httpStatusOf } from './http-status.js';
 import type { Principal } from './principal.js';
 
-/** Requests are let go with their answers; a principal lives no longer than its request. */
+/** Keyed weakly, so that a principal lives no longer than its request. */
 const principals = new WeakMap<object, Principal>();
 
-/** The JSON answer that stands for an error of the closed set; errors that aren't of the set are handed back. */
+/** Turns a WeirError into its HTTP answer; returns any other error unchanged. */
 export const toHttpException = (error: unknown): unknown =>
   isWeirError(error)
     ? new HttpException(
@@ -39,7 +39,7 @@ const guardFor = (sources: readonly CredentialSource[] | undefined): Type<CanAct
         if (credential === undefined) {
           throw new WeirError(
             ErrorCode.UNAUTHENTICATED,
-            'A token or key is needed: Authorization: Bearer <token or key>',
+            'A token or key is needed; send the header Authorization: Bearer <token or key>',
           );
         }
         principals.set(request, await this.access.authenticate(credential));
@@ -53,9 +53,9 @@ const guardFor = (sources: readonly CredentialSource[] | undefined): Type<CanAct
 };
 
 /**
- * Lets a controller or a handler be reached only with a valid credential; the module provides `Access`.
- * Without sources: header, query and cookie. What changes things for an operator takes 'header' alone, because a
- * browser sends cookies unasked and addresses end up in logs.
+ * Allows requests to a controller or handler only with a valid credential; the module provides `Access`.
+ * The default sources are header, query and cookie. Handlers that change things for an operator take 'header' alone,
+ * because a browser sends cookies unasked and URLs end up in logs.
  */
 export const Authenticated = (...sources: CredentialSource[]): ClassDecorator & MethodDecorator =>
   UseGuards(guardFor(sources.length === 0 ? undefined : sources));

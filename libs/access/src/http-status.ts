@@ -1,6 +1,6 @@
 import { ErrorCode, type WeirError } from '@weir/contracts';
 
-/** The HTTP status that says the same as the error. */
+/** The HTTP status with the error's meaning. */
 export const httpStatusOf = (error: WeirError): number => {
   switch (error.code) {
     case ErrorCode.INVALID:

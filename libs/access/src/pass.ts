@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 
-/** What a pass looks like: 192 bits of a token's hash, which nobody guesses. */
+/** The form of a pass: 192 bits of a token's hash, too many to guess. */
 export const PASS_PATTERN = /^weirp_[A-Za-z0-9_-]{32}$/;
 
 /**
- * The pass of a token: what stands for it where a token is too long, such as the password of an `rtsp://` URL, of which
- * ffmpeg takes 127 characters with the user's name. It follows from the token alone, so that whoever has that has it.
+ * The pass of a token, used where the token itself is too long. Example: ffmpeg takes at most 127 characters of user
+ * name and password in an `rtsp://` URL. A pass is computed from the token alone, so whoever has the token can make it.
  */
 export const passOf = (token: string): string =>
   `weirp_${createHash('sha256').update(token).digest('base64url').slice(0, 32)}`;
 
-/** What is stored of a pass. */
+/** The hash under which a pass is stored. */
 export const passDigest = (pass: string): string => createHash('sha256').update(pass).digest('base64url');

@@ -11,7 +11,7 @@ const principalWith = (grants: readonly Grant[]): Principal => ({
   credential: { kind: 'key' },
 });
 
-/** The whole law on one page: what each role may do in its own tenant. */
+/** What each role may do in its own tenant. */
 const LAW: Readonly<Record<Role, readonly Verb[]>> = {
   viewer: ['play'],
   publisher: ['publish', 'play'],
@@ -26,7 +26,7 @@ const matrix = ROLES.flatMap((role) =>
 );
 
 describe('permits: role × verb × object × tenant', () => {
-  test.each(matrix)('$role may $verb $object of tenant "$tenant" as the law says', ({ role, verb, object, tenant }) => {
+  test.each(matrix)('$role: $verb $object of tenant "$tenant" as the table says', ({ role, verb, object, tenant }) => {
     const expected = tenant === 'acme' && LAW[role].includes(verb);
     expect(permits(principalWith(grantsOfRole(role)), verb, tenant, object)).toBe(expected);
   });
@@ -61,7 +61,7 @@ test('demandPermit throws FORBIDDEN and says what was wanted', () => {
   expect(() => demandPermit(principalWith(grantsOfRole('member')), 'publish', 'acme', 'robot1')).not.toThrow();
 });
 
-test('grantsBeyond names what a principal would hand on without having it', () => {
+test('grantsBeyond returns the grants that a principal wants to pass on but does not have', () => {
   const robot = principalWith([grant('publish', 'robot1/*'), grant('administer', 'tokens/*')]);
   expect(grantsBeyond(robot, [grant('publish', 'robot1/front')])).toEqual([]);
   const beyond = [grant('publish', 'robot*'), grant('play', 'robot1/front')];

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { RefusalLog, sentText } from './refusal-log.js';
 
 describe('what a client sent', () => {
-  it('is shown without its secrets, however deep they stand', () => {
+  it('is shown without its secrets, however deeply they are nested', () => {
     const shown = sentText(
       JSON.stringify({
         message: 'publishStream',
@@ -19,13 +19,13 @@ describe('what a client sent', () => {
     expect(sentText({ many: Array.from({ length: 10_000 }, (_none, index) => index) }).length).toBeLessThan(2_100);
   });
 
-  it('may be no JSON, or nothing', () => {
+  it('need not be JSON, and may be nothing', () => {
     expect(sentText('{"half')).toBe('"{\\"half"');
     expect(sentText(undefined)).toBe('');
   });
 });
 
-it('a flood of refusals makes no flood of lines, and what was left out is counted', async () => {
+it('a flood of refusals does not flood the log, and the lines left out are counted', async () => {
   const lines: { leftOut?: number; reason?: string }[] = [];
   const log = new RefusalLog({ info: (fields) => void lines.push(fields) });
   for (let index = 0; index < 1_000; index++) log.say('refused', { reason: String(index) });

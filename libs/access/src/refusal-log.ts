@@ -6,8 +6,8 @@ const SECRET_LINES = /^(a=(?:ice-pwd|crypto):).*$/gm;
 const WITHHELD = '[withheld]';
 
 /**
- * What a client sent, for a log: shortened, without passwords, tokens and keys, and without what applications tell one
- * another. A text that is JSON is read as such.
+ * What a client sent, as text for the log: shortened, without passwords, tokens and keys, and without the data that
+ * applications exchange. A string that holds JSON is parsed first.
  */
 export function sentText(sent: unknown): string {
   const text = JSON.stringify(typeof sent === 'string' ? (jsonIn(sent) ?? sent) : sent, withheld) ?? '';
@@ -32,8 +32,8 @@ const shortened = (text: string, maxLength: number): string =>
   text.length <= maxLength ? text : `${text.slice(0, maxLength)}… (${text.length} characters)`;
 
 /**
- * Says one line of each client that was refused or has failed. Of many in the same second only the first are told, and
- * the next line says how many were left out: refusals cost nothing to whoever provokes them.
+ * Logs one line for each refused or failed request. It writes only the first few of each second, and the next line says
+ * how many were left out: provoking refusals costs a client nothing, so it mustn't be able to flood the log.
  */
 export class RefusalLog {
   #second = 0;
@@ -42,7 +42,7 @@ export class RefusalLog {
 
   constructor(private readonly log: { info?(fields: object, message: string): void }) {}
 
-  /** @param sent what the client had sent, to be shown as `sentText` does */
+  /** @param sent what the client sent; logged in the form of `sentText` */
   say(message: string, fields: object, sent?: unknown): void {
     const second = Math.floor(performance.now() / 1_000);
     if (second !== this.#second) [this.#second, this.#lines] = [second, 0];

@@ -12,7 +12,7 @@ let names: ReservedNames;
 beforeAll(async () => {
   server = await startRedis();
   redis = new Redis(server.url, { maxRetriesPerRequest: 1, retryStrategy: () => 50 });
-  redis.on('error', () => undefined); // said for the test that ends the server
+  redis.on('error', () => undefined); // emitted by the test that kills the server
 }, 60_000);
 afterAll(async () => {
   redis.disconnect();
@@ -24,7 +24,7 @@ beforeEach(async () => {
   names = new ReservedNames({ redis, log: { warn: () => undefined } });
 });
 
-test('names under a reserved beginning belong to its owner, in its tenant, from the moment it is told', async () => {
+test('names under a reserved prefix belong to its owner, in its tenant, as soon as it is reserved', async () => {
   expect(await names.find('demo', 'dog/front')).toBeUndefined();
   await robots.reserve({ tenant: 'demo', prefix: 'dog/' });
   await new NameReservations({ redis, owner: 'calls' }).reserve({ tenant: 'demo', prefix: 'call/7/' });
@@ -43,7 +43,7 @@ test('names under a reserved beginning belong to its owner, in its tenant, from 
   expect(await names.find('demo', 'dog/front')).toBeUndefined();
 });
 
-test('what is written anew replaces what was there', async () => {
+test('replaceAll replaces all earlier reservations', async () => {
   await robots.reserve({ tenant: 'demo', prefix: 'old/' });
   const many = Array.from({ length: 2_500 }, (_, index) => ({ tenant: 'demo', prefix: `robot-${index}/` }));
   await robots.replaceAll(many);
@@ -51,7 +51,7 @@ test('what is written anew replaces what was there', async () => {
   expect(await names.find('demo', 'robot-2499/front')).toEqual({ owner: 'robots', prefix: 'robot-2499/' });
 });
 
-test('names stay reserved for whoever knew of them, while Redis is emptied, and while it is away', async () => {
+test('a reader that knows the reserved names keeps them while Redis is empty or away', async () => {
   await robots.reserve({ tenant: 'demo', prefix: 'dog/' });
   await names.refresh();
   await redis.flushall();
@@ -74,11 +74,11 @@ describe('a reserved name', () => {
   test.each([
     ['its owner', 'robots', [], true],
     ['another owner', 'calls', [], false],
-    ['the holder of a right to just these names', '', ['dog/*'], true],
-    ['the holder of a right to one of them', '', ['dog/front'], true],
-    ['the holder of a right to everything', '', ['*'], false],
-    ['the holder of a right that reaches further', '', ['do*', '*/front'], false],
-    ['nobody in particular', '', [], false],
+    ['the holder of a grant for exactly these names', '', ['dog/*'], true],
+    ['the holder of a grant for one of them', '', ['dog/front'], true],
+    ['the holder of a grant for everything', '', ['*'], false],
+    ['the holder of a broader grant', '', ['do*', '*/front'], false],
+    ['a client without a grant', '', [], false],
   ])('may be claimed by %s: %s', (_who, owner, publishPatterns, expected) => {
     expect(mayClaimReserved(reservation, { owner, publishPatterns })).toBe(expected);
   });

@@ -4,28 +4,28 @@ import type { Principal } from './principal.js';
 import { REDIS_TIMEOUT_MS, withTimeout } from './revocations.js';
 import type { AccessLog } from './token-keys.js';
 
-/** What streams' names may belong to; each kind has one service that reserves names for it. */
+/** What can own names of streams; for each kind one service reserves the names. */
 export const NAME_OWNERS = ['robots', 'calls', 'recordings'] as const;
 export type NameOwner = (typeof NAME_OWNERS)[number];
 
-/** The names of a tenant's streams that begin so belong to a robot, a call or a recording alone. */
+/** Reserves all names of a tenant's streams that begin with `prefix` for one robot, call or recording. */
 export interface NameReservation {
   readonly owner: NameOwner;
-  /** Ends with a slash, as `<robot id>/`. */
+  /** Ends with a slash, for example `<robot id>/`. */
   readonly prefix: string;
 }
 
-/** By what right a name is claimed. */
+/** The rights of the one that claims a name. */
 export interface NameRight {
-  /** The service that has names reserved and claims one now, by the word it has reserved it with; or empty. */
+  /** The NameOwner of the claiming service when it reserves names itself; otherwise empty. */
   readonly owner: string;
-  /** The object patterns of the claimer's publish grants. */
+  /** The object patterns of its publish grants. */
   readonly publishPatterns: readonly string[];
 }
 
 /**
- * Whether a reserved name may be claimed: by its owner, and by whoever has the right to publish just under this
- * beginning. A right that happens to reach there, as that to publish everything, is not enough.
+ * Whether a reserved name may be claimed: by its owner, or with a publish grant whose pattern begins with the reserved
+ * prefix. A broader grant, such as one to publish everything, is not enough.
  */
 export const mayClaimReserved = ({ owner, prefix }: NameReservation, right: NameRight): boolean =>
   right.owner === owner || right.publishPatterns.some((pattern) => pattern.startsWith(prefix));
@@ -43,9 +43,9 @@ export interface ReservedNamesPorts {
 }
 
 /**
- * Which names are reserved, for those who decide about claims and players. Kept in this process and compared with Redis
- * at every question, by one number for each owner: while Redis is away, or has lost what it had until the owner has
- * written it again, what was known last holds.
+ * Tells which names are reserved, for code that decides about claims and players. It keeps a copy in this process and
+ * compares one version for each owner with Redis at every question. While Redis is away, or has lost the names and the
+ * owner hasn't written them again, the last known copy holds.
  */
 export class ReservedNames {
   readonly #versions = new Map<NameOwner, string>();
@@ -54,13 +54,13 @@ export class ReservedNames {
 
   constructor(private readonly ports: ReservedNamesPorts) {}
 
-  /** @throws WeirError UNAVAILABLE when Redis could never be asked */
+  /** @throws WeirError UNAVAILABLE when Redis has never answered */
   async find(tenant: string, name: string): Promise<NameReservation | undefined> {
     await this.refresh();
     return this.known(tenant, name);
   }
 
-  /** As it was when Redis was asked last. */
+  /** The reservation as of Redis' last answer. */
   known(tenant: string, name: string): NameReservation | undefined {
     for (let end = name.indexOf('/'); end !== -1; end = name.indexOf('/', end + 1)) {
       const prefix = name.slice(0, end + 1);
@@ -70,15 +70,15 @@ export class ReservedNames {
     return undefined;
   }
 
-  /** @throws WeirError UNAVAILABLE when Redis could never be asked */
+  /** @throws WeirError UNAVAILABLE when Redis has never answered */
   async refresh(): Promise<void> {
     try {
       await withTimeout(this.#read(), REDIS_TIMEOUT_MS);
       this.#hasRead = true;
     } catch (cause) {
       if (!this.#hasRead)
-        throw new WeirError(ErrorCode.UNAVAILABLE, "Which names are reserved can't be told just now", {}, { cause });
-      this.ports.log.warn({ err: cause }, 'reserved names could not be compared; what was known holds');
+        throw new WeirError(ErrorCode.UNAVAILABLE, 'Reserved names cannot be checked now; try again', {}, { cause });
+      this.ports.log.warn({ err: cause }, 'reserved names could not be read; the last known ones stay in force');
     }
   }
 
@@ -93,7 +93,7 @@ export class ReservedNames {
   }
 }
 
-/** Commands that Redis does all together or not at all. */
+/** Redis executes either all of its commands or none. */
 interface Transaction {
   hset(key: string, ...fieldsAndValues: string[]): Transaction;
   hdel(key: string, ...fields: string[]): Transaction;
@@ -114,7 +114,7 @@ export interface ReservedPrefix {
 
 const MAX_WRITTEN_AT_ONCE = 1_000;
 
-/** What the service that owns a kind of names tells of them. What it says must be in its own database before. */
+/** The owning service writes its reservations with this, after it has stored them in its own database. */
 export class NameReservations {
   constructor(private readonly ports: NameReservationsPorts) {}
 
@@ -128,12 +128,12 @@ export class NameReservations {
     await this.#commit(redis.multi().hdel(namesKey(owner), fieldOf(tenant, prefix)));
   }
 
-  /** Redis has lost them, or never had any. */
+  /** Whether Redis has lost this owner's reservations or never had them. */
   async areLost(): Promise<boolean> {
     return (await this.ports.redis.exists(versionKey(this.ports.owner))) === 0;
   }
 
-  /** Writes all of them in place of those that are there. */
+  /** Replaces all of this owner's reservations. */
   async replaceAll(reserved: readonly ReservedPrefix[]): Promise<void> {
     const { redis, owner } = this.ports;
     const transaction = redis.multi().del(namesKey(owner));

@@ -6,10 +6,10 @@ export interface RevocationReader {
   exists(key: string): Promise<number>;
 }
 
-/** The auth service writes it with the token's remaining life as its TTL. */
+/** The auth service writes this key; its TTL is the token's remaining life. */
 export const revocationKey = (tokenId: string): string => `auth:revoked:${tokenId}`;
 
-/** How long a token found unrevoked isn't looked up again: the most that a revocation can be late by. */
+/** For how long an unrevoked token isn't looked up again; a lost revocation event is noticed at most this late. */
 const UNREVOKED_MS = 1_000;
 const REVOKED_MS = 60_000;
 export const REDIS_TIMEOUT_MS = 1_000;
@@ -37,19 +37,19 @@ export class Revocations {
     this.#known = new ExpiringMap(MAX_CACHED, nowMs);
   }
 
-  /** Throws UNAVAILABLE when Redis doesn't answer: a token that may have been revoked opens nothing. */
+  /** Throws UNAVAILABLE when Redis doesn't answer, because the token may have been revoked. */
   async isRevoked(tokenId: string): Promise<boolean> {
     const known = this.#known.get(tokenId);
     if (known !== undefined) return known;
     const askedAtMs = this.nowMs();
     const revoked = await this.#ask(tokenId);
-    // Its revocation may have been told while Redis was asked.
+    // The event of its revocation may have arrived during the request.
     if (this.#known.get(tokenId) === true) return true;
     this.#known.set(tokenId, revoked, revoked ? REVOKED_MS : UNREVOKED_MS - (this.nowMs() - askedAtMs));
     return revoked;
   }
 
-  /** The token has been revoked just now. */
+  /** Records that the token has just been revoked. */
   note(tokenId: string): void {
     this.#known.set(tokenId, true, REVOKED_MS);
   }
@@ -58,7 +58,7 @@ export class Revocations {
     try {
       return (await withTimeout(this.redis.exists(revocationKey(tokenId)), REDIS_TIMEOUT_MS)) > 0;
     } catch (cause) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, "Whether the token was revoked can't be told just now", {}, { cause });
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'The token cannot be checked now; try again', {}, { cause });
     }
   }
 }

@@ -1,6 +1,6 @@
 import { grant, VERBS, type Grant } from './grants.js';
 
-/** Names for the usual sets of rights. What is stored and what tokens carry are always the grants themselves. */
+/** Names for the usual sets of grants. Databases and tokens always hold the grants themselves, never a role. */
 export const ROLES = ['viewer', 'publisher', 'member', 'operator'] as const;
 export type Role = (typeof ROLES)[number];
 

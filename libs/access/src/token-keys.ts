@@ -19,9 +19,9 @@ export interface AccessLog {
 type KeyLookup = ReturnType<typeof createLocalJWKSet>;
 type TokenKey = Awaited<ReturnType<KeyLookup>>;
 
-/** After this long the set is asked for again, so that a key that was taken out stops verifying. */
+/** A set older than this is fetched again, so that a key that was taken out stops verifying. */
 const MAX_AGE_MS = 60_000;
-/** However many tokens name unknown keys, the set is asked for at most this often. */
+/** The shortest time between two requests for the set, however many tokens name unknown keys. */
 const MIN_REFETCH_INTERVAL_MS = 3_000;
 
 const keySetSchema = z.object({
@@ -30,7 +30,7 @@ const keySetSchema = z.object({
 
 const parseKeySet = (json: string): JSONWebKeySet => keySetSchema.parse(JSON.parse(json));
 
-/** The public keys that verify tokens, asked of the auth service over the bus and kept while it is away. */
+/** The public keys that verify tokens: fetched from the auth service over the bus, and kept while it is away. */
 export class TokenKeys {
   #lookup: KeyLookup | undefined;
   #fetchedAtMs = Number.NEGATIVE_INFINITY;
@@ -39,12 +39,12 @@ export class TokenKeys {
 
   constructor(private readonly ports: { bus: BusCaller; log: AccessLog; nowMs: () => number }) {}
 
-  /** Throws UNAVAILABLE when no set was ever had, jose's JWKSNoMatchingKey when the key isn't in the set. */
+  /** Throws UNAVAILABLE when no set has ever arrived, jose's JWKSNoMatchingKey when the key isn't in the set. */
   readonly find = async (header: JWSHeaderParameters, token: FlattenedJWSInput): Promise<TokenKey> => {
     if (this.#lookup === undefined) await this.#fetch();
     const lookup = this.#lookup;
     if (lookup === undefined) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, "The keys that verify tokens can't be had just now");
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'The keys that verify tokens are not available now; try again');
     }
     if (this.ports.nowMs() - this.#fetchedAtMs > MAX_AGE_MS && this.#mayFetch()) void this.#fetch();
     try {
@@ -61,7 +61,7 @@ export class TokenKeys {
     return this.ports.nowMs() - this.#attemptedAtMs >= MIN_REFETCH_INTERVAL_MS;
   }
 
-  /** Never rejects: without an answer the last good set stays. */
+  /** Never rejects: without an answer the last good set stays in use. */
   #fetch(): Promise<void> {
     this.#fetching ??= this.#fetchOnce().finally(() => {
       this.#fetching = undefined;

@@ -6,22 +6,22 @@ import { httpStatusOf } from '../http-status.js';
 import { RefusalLog } from '../refusal-log.js';
 
 export interface RestError {
-  /** Of HTTP. */
+  /** The HTTP status. */
   readonly status: number;
-  /** A name of ErrorCode, or a service's own. */
+  /** A name of ErrorCode, or a code of the service's own. */
   readonly code: string;
   /** For people. */
   readonly message: string;
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** The shape of an error in a protocol's answers. */
+/** Builds the body of an error in a protocol's own shape. */
 export type ErrorBody = (error: RestError, request: FastifyRequest) => object;
 
-const INTERNAL: RestError = { status: 500, code: 'INTERNAL', message: 'Something went wrong here', fields: {} };
+const INTERNAL: RestError = { status: 500, code: 'INTERNAL', message: 'The server failed unexpectedly', fields: {} };
 const CODES: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'FORBIDDEN', 404: 'NOT_FOUND' };
 
-/** What a client may know of an error: of one that nobody foresaw, nothing. */
+/** What a client may know about an error. Of an unexpected one it learns nothing but INTERNAL. */
 export const restErrorOf = (error: unknown): RestError => {
   const known = error instanceof HttpException && isWeirError(error.cause) ? error.cause : error;
   if (isWeirError(known)) {
@@ -40,7 +40,7 @@ export const restErrorBody: ErrorBody = ({ code, message, fields }) => ({ error:
 
 type Say = (fields: object, message: string) => void;
 
-/** Every error in the protocol's shape with its status; each is logged, a refused client's with what it sent. */
+/** Answers every error in the protocol's shape, and logs it; a refused request is logged with what the client sent. */
 @Catch()
 export class RestErrorFilter implements ExceptionFilter {
   private readonly refusals: RefusalLog;
@@ -56,7 +56,7 @@ export class RestErrorFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    // The client has gone away; whatever broke off its request isn't an error of ours.
+    // The client has gone: that its request broke off isn't an error of ours.
     if (reply.raw.destroyed || reply.sent) return;
     const answer = this.answerTo(error);
     // Without the query, which may hold a token.
@@ -72,23 +72,23 @@ export class RestErrorFilter implements ExceptionFilter {
     void reply.code(answer.status).headers(this.headersOf(answer)).send(this.bodyOf(answer, request));
   }
 
-  /** A service's own errors are among them. */
+  /** A subclass maps its service's own errors here. */
   protected answerTo(error: unknown): RestError {
     return restErrorOf(error);
   }
 
-  /** A protocol's own headers. */
+  /** A subclass adds its protocol's headers here. */
   protected headersOf(_answer: RestError): Readonly<Record<string, string>> {
     return {};
   }
 }
 
-/** Throws INVALID that tells every wrong field. */
+/** Throws INVALID, with a message for each wrong field. */
 export const parsed = <Output>(schema: z.ZodType<Output>, value: unknown): Output => {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const fields = Object.fromEntries(
     result.error.issues.map(({ path, message }) => [path.length === 0 ? 'body' : path.join('.'), message]),
   );
-  throw new WeirError(ErrorCode.INVALID, 'The request can not be understood; see the fields', fields);
+  throw new WeirError(ErrorCode.INVALID, 'The request is not valid; see the fields', fields);
 };

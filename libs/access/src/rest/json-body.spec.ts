@@ -11,9 +11,9 @@ describe('a body is read', () => {
     ['letters of all kinds', bytes('{"name":"前門 🚪 \\ud83d\\udeaa"}'), { name: '前門 🚪 🚪' }],
     ['a member twice: the last counts', bytes('{"a":1,"a":2}'), { a: 2 }],
     ['a member called constructor', bytes('{"constructor":{"prototype":1}}'), { constructor: { prototype: 1 } }],
-    ['something else than an object', bytes('"text"'), 'text'],
+    ['something other than an object', bytes('"text"'), 'text'],
     ['null', bytes('null'), null],
-    ['as many levels as are taken', bytes(`${'['.repeat(64)}${']'.repeat(64)}`), expect.any(Array)],
+    ['as many levels as are allowed', bytes(`${'['.repeat(64)}${']'.repeat(64)}`), expect.any(Array)],
   ])('with %s', (_what, body, value) => {
     expect(readJson(body)).toEqual({ tag: 'value', value });
   });
@@ -30,7 +30,7 @@ describe('a body is refused', () => {
     ['half of it', bytes('{"a":'), /must be JSON in UTF-8/],
     ['two of them', bytes('{}{}'), /must be JSON in UTF-8/],
     ['single quotes', bytes("{'a':1}"), /must be JSON in UTF-8/],
-    ['no number', bytes('{"a":NaN}'), /must be JSON in UTF-8/],
+    ['a NaN', bytes('{"a":NaN}'), /must be JSON in UTF-8/],
     ['UTF-16', Buffer.from('\uFEFF{"a":1}', 'utf16le'), /must be JSON in UTF-8/],
     ['Latin-1', Buffer.from('{"a":"\u00e9"}', 'latin1'), /must be JSON in UTF-8/],
     ['a compressed one', Buffer.from([0x1f, 0x8b, 8, 0, 0]), /must be JSON in UTF-8/],

@@ -1,8 +1,8 @@
-/** What a request's body says, whatever its content type claims. */
+/** The result of reading a request's body as JSON, whatever its content type says. */
 export type JsonReading =
   | { readonly tag: 'empty' }
   | { readonly tag: 'value'; readonly value: unknown }
-  /** The message is for the client. */
+  /** The message goes to the client. */
   | { readonly tag: 'refused'; readonly message: string };
 
 const MAX_DEPTH = 64;
@@ -12,13 +12,13 @@ const NOT_JSON = refused('The body must be JSON in UTF-8');
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** No NUL, which PostgreSQL has in no text, and no half of a surrogate pair, which is no text at all. */
+/** PostgreSQL stores no NUL in a text, and half of a surrogate pair isn't a character. */
 const isText = (value: string): boolean => !value.includes('\0') && !/\p{Surrogate}/u.test(value);
 
 /**
- * JSON in UTF-8, with a byte order mark or without; the last of several members of one name counts. Refused is also what
- * no client means: nesting that overflows the stack of whoever walks it, names that reach into prototypes, and text
- * that can't be stored.
+ * Reads JSON in UTF-8, with or without a byte order mark; the last of several members of one name counts. It also
+ * refuses what no honest client sends: nesting that overflows the stack of code that walks the value, names that reach
+ * into prototypes, and text that can't be stored.
  */
 export const readJson = (bytes: Uint8Array): JsonReading => {
   let value: unknown;
@@ -33,11 +33,11 @@ export const readJson = (bytes: Uint8Array): JsonReading => {
   return refusal(value) ?? { tag: 'value', value };
 };
 
-/** Level by level, so that no depth costs stack. */
+/** Walks level by level, so that deep nesting doesn't overflow the stack. */
 const refusal = (value: unknown): JsonReading | undefined => {
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth >= MAX_DEPTH) return refused(`The body is nested too deeply: ${MAX_DEPTH} levels are taken`);
+    if (depth >= MAX_DEPTH) return refused(`The body is nested too deeply: at most ${MAX_DEPTH} levels are allowed`);
     const below: unknown[] = [];
     for (const item of level) {
       if (typeof item === 'string' && !isText(item)) return NO_TEXT;

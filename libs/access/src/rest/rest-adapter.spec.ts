@@ -70,8 +70,8 @@ describe('a body', () => {
     ["a browser's plain one", { 'content-type': 'text/plain;charset=UTF-8' }],
     ["a file's", { 'content-type': 'multipart/form-data' }],
     ['another charset', { 'content-type': 'application/json; charset=iso-8859-1' }],
-    ['one that is no type at all', { 'content-type': 'no type' }],
-  ])('of JSON is taken with the content type: %s', async (_what, headers) => {
+    ['one that is not a type', { 'content-type': 'no type' }],
+  ])('of JSON is accepted with the content type: %s', async (_what, headers) => {
     const { statusCode, body } = await ask('POST', '/doors', '{"name":"front"}', headers);
     expect([statusCode, body]).toEqual([200, '{"name":"front"}']);
   });
@@ -81,7 +81,7 @@ describe('a body', () => {
     ['a broken one', '{"name":'],
     ['a NUL', '{"name":"a\\u0000"}'],
     ['a prototype', '{"name":"a","__proto__":{}}'],
-  ])('that is no usable JSON is refused with one error: %s', async (_what, payload) => {
+  ])('that is not usable JSON is refused with one error: %s', async (_what, payload) => {
     const response = await ask('POST', '/doors', payload, { 'content-type': 'application/json' });
     expect(response.statusCode).toBe(400);
     expect(response.json()).toEqual({
@@ -89,7 +89,7 @@ describe('a body', () => {
     });
   });
 
-  test.each([undefined, '', ' '])('of nothing (%j) is judged by who wants one', async (payload) => {
+  test.each([undefined, '', ' '])('that is empty (%j) is refused only by a handler that needs one', async (payload) => {
     const response = await ask('POST', '/doors', payload, { 'content-type': 'application/json' });
     expect(response.statusCode).toBe(400);
     expect(response.json().error).toMatchObject({ code: 'INVALID', fields: { body: expect.any(String) } });
@@ -102,7 +102,7 @@ describe('a body', () => {
     expect(response.json()).toEqual({ error: { code: 'INVALID', message: expect.any(String), fields: {} } });
   });
 
-  test('that is broken off is nobody’s error', async () => {
+  test('that breaks off causes no error', async () => {
     const socket = httpRequest(`${await app.getUrl()}/doors`, { method: 'POST', headers: { 'content-length': 100 } });
     socket.on('error', () => undefined);
     const server = app.getHttpServer();
@@ -127,13 +127,13 @@ describe('DELETE', () => {
   });
 });
 
-describe('what is not routed', () => {
+describe('a request without a route', () => {
   test.each([
     ['POST', '/doors/front/handle?token=secret', 'GET, HEAD'],
     ['GET', '/doors/front?token=secret', 'DELETE, PUT'],
     ['PATCH', '/doors/?token=secret', 'GET, HEAD, POST'],
     ['OPTIONS', '/doors?token=secret', 'GET, HEAD, POST'],
-  ] as const)('is refused by its method: %s %s', async (method, url, allow) => {
+  ] as const)('is told the allowed methods: %s %s', async (method, url, allow) => {
     const response = await ask(method, url, method === 'GET' ? undefined : 'no JSON');
     expect([response.statusCode, response.headers.allow]).toEqual([405, allow]);
     expect(response.json()).toEqual({
@@ -147,20 +147,20 @@ describe('what is not routed', () => {
     ['/doors/front/secret', 404],
     ['/doors/%zz?token=secret', 400],
     ['/doors/a%00b/handle?token=secret', 400],
-  ])('is not repeated: %s', async (url, status) => {
+  ])('is answered without its URL: %s', async (url, status) => {
     const response = await ask('GET', url);
     expect(response.statusCode).toBe(status);
     expect(response.json()).toEqual({ error: { code: expect.any(String), message: expect.any(String), fields: {} } });
     expect(response.body).not.toMatch(/secret|doors|gates|%/);
   });
 
-  test('a long name is a name', async () => {
+  test('is not one with a long name in its path', async () => {
     const name = 'ü'.repeat(256);
     expect((await ask('PUT', `/doors/${encodeURIComponent(name)}/`)).json()).toMatchObject({ door: name });
   });
 });
 
-test('an error that nobody foresaw is logged without the query and told to nobody', async () => {
+test('an unexpected error is logged without the query, and the client learns nothing of it', async () => {
   const response = await ask('GET', '/doors/front/handle?token=secret');
   expect(response.json()).toEqual({ error: { code: 'INTERNAL', message: expect.any(String), fields: {} } });
   expect(response.statusCode).toBe(500);

@@ -6,22 +6,22 @@ import { readJson } from './json-body.js';
 import { MethodNotAllowed, RoutedMethods } from './routed-methods.js';
 
 export interface RestAdapterOptions {
-  /** Largest body. */
+  /** The size of the largest body. */
   readonly maxBodyBytes?: number;
   readonly trustProxy?: FastifyServerOptions['trustProxy'];
-  /** The protocol's own shape of an error, where it has one. */
+  /** Builds errors in the protocol's own shape; the default is `restErrorBody`. */
   readonly bodyOf?: ErrorBody;
 }
 
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
-/** Names in paths are longer than Fastify lets them be. */
+/** Names in paths can be longer than Fastify's default allows. */
 const MAX_PARAMETER_LENGTH = 4_096;
 
 /**
- * How every service takes HTTP requests. A body is JSON whatever its content type says: curl's -d, Python's urllib and the
- * scripts of the original documents name others or none. A path with a slash at its end is the one without. What is not
- * routed is refused before its body is read, with the methods that are, and no answer repeats an address: it may hold
- * a token.
+ * Receives HTTP requests for every service. A body is read as JSON whatever its content type says: curl's -d, Python's
+ * urllib and the scripts of the original documents send another type or none. A slash at the end of a path makes no
+ * difference. A request without a route is refused before its body is read, and the answer names the methods that its
+ * path has. No answer repeats the URL, which may hold a token.
  */
 export const restAdapter = ({
   maxBodyBytes = DEFAULT_MAX_BODY_BYTES,
@@ -32,9 +32,9 @@ export const restAdapter = ({
     bodyLimit: maxBodyBytes,
     trustProxy,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAMETER_LENGTH },
-    // What Fastify refuses before there is a route: a path that can't be decoded.
+    // Fastify refuses a path that can't be decoded before it looks for a route.
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
-      const answer = restErrorOf(new WeirError(ErrorCode.INVALID, 'The address can not be read'));
+      const answer = restErrorOf(new WeirError(ErrorCode.INVALID, 'The URL is malformed'));
       void reply.code(answer.status).send(bodyOf(answer, request));
     },
   });
@@ -43,13 +43,13 @@ export const restAdapter = ({
   fastify.addHook('onRoute', ({ url, method }) => routed.add(url, method));
   fastify.addHook('onRequest', (request, reply, done) => {
     if (request.is404) return done(notRouted(routed, request, reply));
-    // In a path or a query it stands for a NUL, which is in no name.
-    if (request.url.includes('%00')) return done(new WeirError(ErrorCode.INVALID, 'The address holds a NUL character'));
+    // It stands for a NUL, which no name contains.
+    if (request.url.includes('%00')) return done(new WeirError(ErrorCode.INVALID, 'The URL contains a NUL character'));
     delete request.raw.headers['content-type'];
     done();
   });
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
-    // It means nothing, and some clients send one.
+    // Some clients send a body with DELETE, where it has no meaning.
     if (request.method === 'DELETE') return done(null, undefined);
     const reading = readJson(body);
     switch (reading.tag) {

@@ -1,15 +1,15 @@
 import { MethodNotAllowedException } from '@nestjs/common';
 
-/** Which methods there are for a path, to be told whoever comes with another one. */
+/** The methods that each path has, for the answer to a request with another one. */
 export class RoutedMethods {
   readonly #routes: { readonly pattern: readonly string[]; readonly methods: readonly string[] }[] = [];
 
-  /** @param pattern as Fastify has it: `:name` stands for one part of a path, `*` for the rest */
+  /** @param pattern in Fastify's notation: `:name` stands for one part of a path, `*` for the rest */
   add(pattern: string, methods: string | readonly string[]): void {
     this.#routes.push({ pattern: partsOf(pattern), methods: [methods].flat() });
   }
 
-  /** In alphabetical order; none for a path that isn't routed at all. */
+  /** In alphabetical order; empty for a path that has no route. */
   of(path: string): string[] {
     const parts = partsOf(path);
     const fitting = this.#routes.filter(({ pattern }) => fits(pattern, parts));
