@@ -54,12 +54,12 @@ describe('a faulty link', () => {
     expect(heard).toBe('first second');
   });
 
-  it('holds everything, tells nobody, and hands it on when released', async () => {
+  it('holds everything without closing a connection, and passes it on when released', async () => {
     client.write('before ');
     await waitFor(() => heard === 'before ');
     link.hold();
     client.write('after');
-    // A second connection is taken, yet just as silent.
+    // A second connection is accepted, and is just as silent.
     const second = await dial();
     second.write('more');
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -70,7 +70,7 @@ describe('a faulty link', () => {
     second.destroy();
   });
 
-  it('resets its connections when cut and takes new ones', async () => {
+  it('resets its connections when it is cut, and accepts new ones', async () => {
     const closed = ended(client);
     link.cut();
     await closed;
@@ -92,7 +92,7 @@ describe('a faulty link', () => {
     taken.destroy();
   });
 
-  it('hands on the end of a stream after what came before it', async () => {
+  it('passes on the end of a stream after everything that came before it', async () => {
     link.delayMs = 20;
     const closed = ended(client);
     client.end('last words');
@@ -101,7 +101,7 @@ describe('a faulty link', () => {
     await waitFor(() => link.connections === 0);
   });
 
-  it('gives the URL of a server as seen through it', () => {
+  it('gives the URL that reaches a server through it', () => {
     expect(link.through('nats://weir:x@127.0.0.1:4222')).toBe(`nats://weir:x@127.0.0.1:${link.port}`);
   });
 });

@@ -1,15 +1,15 @@
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net';
 
 export interface FaultyLinkOptions {
-  /** Where the link leads to, on the loopback interface. */
+  /** The port of the server that the link leads to, on the loopback interface. */
   readonly port: number;
-  /** How long every byte is on its way, in each direction. Default 0; can be changed later. */
+  /** How long each byte takes, in each direction. Default 0; can be changed later. */
   readonly delayMs?: number;
 }
 
 /**
- * A TCP link to a server of this machine that lags, stalls and breaks when it is told to. TCP doesn't lose single bytes,
- * so loss is a link that is cut (both ends learn of it) or held (neither does).
+ * A TCP link to a server on this machine that lags, stalls and breaks on command. TCP doesn't lose single bytes, so
+ * loss is a link that is cut (both ends learn of it) or held (neither does).
  */
 export class FaultyLink {
   delayMs: number;
@@ -38,7 +38,7 @@ export class FaultyLink {
     return new FaultyLink(server, options);
   }
 
-  /** The same URL as the server's, through the link. */
+  /** The server's URL with the port of the link. */
   through(url: string): string {
     const changed = new URL(url);
     changed.port = String(this.port);
@@ -55,23 +55,23 @@ export class FaultyLink {
     return this.#refusals;
   }
 
-  /** Resets every connection. What was on its way is lost. New connections are taken unless refuse() was called. */
+  /** Resets every connection; bytes in transit are lost. New connections are accepted unless refuse() was called. */
   cut(): void {
     for (const pair of this.#pairs) pair.reset();
   }
 
-  /** From now on nothing gets through, in either direction, and nobody is told. */
+  /** From now on nothing gets through in either direction, and neither end can tell. */
   hold(): void {
     this.#held = true;
   }
 
-  /** What was held goes on its way, complete and in order. */
+  /** Sends on what was held, complete and in order. */
   release(): void {
     this.#held = false;
     for (const pair of this.#pairs) pair.pump();
   }
 
-  /** New connections are reset at once. Those that exist stay. */
+  /** Resets every new connection at once. Existing connections stay. */
   refuse(): void {
     this.#refusing = true;
   }

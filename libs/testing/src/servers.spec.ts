@@ -30,7 +30,7 @@ describe('the test servers', () => {
     await closedClient.close();
   });
 
-  it('keep what a killed redis-server had stored', async () => {
+  it('keep what redis-server stored before it was killed', async () => {
     const server = keep(await startRedis({ password: 'secret' }));
     const before = new Redis(server.url, { lazyConnect: true });
     await before.set('robot', 'r1');
@@ -42,7 +42,7 @@ describe('the test servers', () => {
     after.disconnect();
   });
 
-  it('keep what a killed PostgreSQL had stored', { timeout: 60_000 }, async () => {
+  it('keep what PostgreSQL stored before it was killed', { timeout: 60_000 }, async () => {
     const server = keep(await startPostgres());
     const before = await new PrismaPg(
       { connectionString: server.url },
@@ -58,14 +58,14 @@ describe('the test servers', () => {
     await after.dispose();
   });
 
-  it('say which Debian package has a program that is missing', () => {
+  it('say which Debian package contains a missing program', () => {
     expect(() => findBinary({ name: 'no-such-server', debianPackage: 'such-server' })).toThrow(
       "no-such-server isn't installed: apt-get install such-server",
     );
   });
 
-  it("don't run twice at a time", async () => {
+  it("don't run twice at the same time", async () => {
     const server = keep(await startRedis());
-    await expect(server.restart()).rejects.toThrow('still runs');
+    await expect(server.restart()).rejects.toThrow('is still running');
   });
 });

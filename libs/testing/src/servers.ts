@@ -8,7 +8,7 @@ export interface TestServer {
   readonly port: number;
   /** Ends it and removes its data. Idempotent. */
   stop(): Promise<void>;
-  /** Ends it as a crash does (SIGKILL). Its data are kept. */
+  /** Ends it as a crash does (SIGKILL) and keeps its data. */
   kill(): Promise<void>;
   /** After kill(): starts it again on the same port with the same data. */
   restart(): Promise<void>;
@@ -31,7 +31,7 @@ export interface NatsOptions {
   readonly jetStream?: boolean;
 }
 
-/** nats-server, with JetStream unless told otherwise. With a user, the URL holds the credentials. */
+/** Starts nats-server, with JetStream by default. With a user, the URL holds the credentials. */
 export async function startNats({
   user,
   password = '',
@@ -62,7 +62,7 @@ export interface RedisOptions {
   readonly password?: string;
 }
 
-/** redis-server that keeps its data (append-only file) over a restart. */
+/** Starts redis-server, which keeps its data (append-only file) across a restart. */
 export async function startRedis({ password }: RedisOptions = {}): Promise<TestServer> {
   const server = await ServerProcess.start({
     name: 'redis-server',

@@ -15,7 +15,7 @@ describe('a virtual clock', () => {
     expect(runs).toEqual(['a at 10', 'b at 10', 'c at 30']);
   });
 
-  it('runs what is set on the way if it becomes due on the way', () => {
+  it('runs a timer that is set during an advance if it becomes due during that advance', () => {
     const clock = new VirtualClock(0);
     const runs: number[] = [];
     const tick = (): void => {
@@ -28,10 +28,10 @@ describe('a virtual clock', () => {
     expect(clock.nowMs()).toBe(35);
   });
 
-  it("doesn't run what was called off", () => {
+  it("doesn't run a cancelled timer", () => {
     const clock = new VirtualClock(0);
-    const callOff = clock.after(10, () => expect.unreachable());
-    callOff();
+    const cancel = clock.after(10, () => expect.unreachable());
+    cancel();
     clock.advance(20);
     expect(clock.pending).toBe(0);
   });
@@ -44,7 +44,7 @@ describe('waitFor', () => {
     expect(asked).toBe(3);
   });
 
-  it('names what has not come and why', async () => {
+  it("names what didn't come about, and why", async () => {
     const waiting = waitFor(
       () => {
         throw new Error('not yet');

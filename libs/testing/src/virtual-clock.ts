@@ -3,7 +3,7 @@ interface Timer {
   readonly run: () => void;
 }
 
-/** A clock that goes on only when it is told to. Its timers fire in the order of their times, then of their making. */
+/** A clock that advances only when told to. Timers fire in the order of their times; equal ones in the order set. */
 export class VirtualClock {
   #nowMs: number;
   readonly #timers = new Set<Timer>();
@@ -16,14 +16,14 @@ export class VirtualClock {
     return this.#nowMs;
   }
 
-  /** Runs something once, later. Returns how to prevent it. */
+  /** Runs something once, later. Returns a function that cancels it. */
   after(delayMs: number, run: () => void): () => void {
     const timer = { dueMs: this.#nowMs + Math.max(0, delayMs), run };
     this.#timers.add(timer);
     return () => void this.#timers.delete(timer);
   }
 
-  /** Runs all that becomes due on the way, also what is set only on the way; each sees its own time. */
+  /** Runs each timer that becomes due, including those set during the advance; each sees its own time. */
   advance(byMs: number): void {
     const untilMs = this.#nowMs + byMs;
     for (let timer = this.#next(untilMs); timer !== undefined; timer = this.#next(untilMs)) {
@@ -34,7 +34,7 @@ export class VirtualClock {
     this.#nowMs = untilMs;
   }
 
-  /** How many timers wait: a test may want to see none left. */
+  /** How many timers are waiting: a test may want to see none left. */
   get pending(): number {
     return this.#timers.size;
   }

@@ -5,13 +5,13 @@ export interface WaitOptions {
   readonly timeoutMs?: number;
   /** Default 20. */
   readonly intervalMs?: number;
-  /** What is waited for, told when it doesn't come. */
+  /** What is waited for; the error names it. */
   readonly what?: string;
 }
 
 /**
- * Asks again and again until the answer is neither undefined, null nor false, and returns it. A predicate that throws has
- * not answered yet; what it threw last is the cause of the error when time is up.
+ * Asks again and again until the answer is neither undefined, null nor false, and returns it. A predicate that throws
+ * hasn't answered yet; what it threw last is the cause of the error when time is up.
  */
 export async function waitFor<Value>(
   predicate: () => Value | Promise<Value>,
