@@ -25,7 +25,7 @@ export interface VerifiedKey {
   readonly subject: string;
   readonly tenant: string;
   readonly grants: readonly Grant[];
-  /** 0: never. */
+  /** 0 if it never expires. */
   readonly expiresAtMs: number;
 }
 
@@ -41,7 +41,7 @@ const recordOf = (row: ApiKey): ApiKeyRecord => ({
   expiresAt: row.expiresAt ?? undefined,
 });
 
-/** `weir_<id>_<secret>`: 60 random bits name it, 256 others prove it. */
+/** `weir_<id>_<secret>`: 60 random bits identify the key, and 256 other bits are the secret. */
 export const generateApiKey = (): string => {
   const id = Array.from(randomBytes(12), (byte) => ID_ALPHABET[byte % ID_ALPHABET.length]).join('');
   return `weir_${id}_${randomBytes(32).toString('base64url')}`;
@@ -52,7 +52,7 @@ const idOf = (key: string): string | undefined => API_KEY_PATTERN.exec(key)?.[1]
 const isLive = (row: ApiKey, key: string): boolean =>
   timingSafeEqual(row.keyHash, digestOf(key)) && (row.expiresAt === null || row.expiresAt > new Date());
 
-/** The tenants' long-lived credentials for machines. Only their hashes are kept. */
+/** The tenants' long-lived credentials for machines. Only their hashes are stored. */
 export class ApiKeys {
   constructor(
     private readonly ports: {
@@ -62,13 +62,14 @@ export class ApiKeys {
     },
   ) {}
 
-  /** The key itself is in the answer and nowhere else. Throws ALREADY_EXISTS for a label that the tenant has. */
+  /** Returns the key itself, which is stored nowhere. Throws ALREADY_EXISTS for a label that the tenant already has. */
   async create(request: NewApiKey): Promise<ApiKeyRecord & { readonly key: string }> {
     const key = generateApiKey();
     try {
       return { ...recordOf(await insertApiKey(this.ports.database, key, request)), key };
     } catch (error) {
-      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The label is taken', { label: request.label });
+      if (isTaken(error))
+        throw new WeirError(ErrorCode.ALREADY_EXISTS, 'Another key has this label', { label: request.label });
       throw error;
     }
   }
@@ -102,10 +103,10 @@ export class ApiKeys {
     return recordOf(row);
   }
 
-  /** Ends what was opened with it, and takes back the tokens made with it. Throws NOT_FOUND. */
+  /** Ends what was opened with the key and revokes the tokens made with it. Throws NOT_FOUND. */
   async remove(tenant: string, keyId: string): Promise<void> {
     await this.get(tenant, keyId);
-    // First the tokens: when that fails, the key is still there for another try.
+    // The tokens come first: if revoking them fails, the key is still there for another attempt.
     await this.ports.tokens.revokeOfIssuer(`key:${keyId}`);
     await this.ports.database.apiKey.deleteMany({ where: { id: keyId, tenantName: tenant } });
     this.ports.bus.publish(AuthEvents.method.keyRemoved, { keyId });

@@ -19,7 +19,7 @@ import { Users } from './users.js';
 
 const MAX_BODY_BYTES = 32 * 1024;
 
-/** The token under which the module holds what `openAuth` made. */
+/** The injection token of what `openAuth` returns. */
 export const AUTH = Symbol('auth');
 
 const part = (token: InjectionToken, select: (auth: Auth) => unknown) => ({
@@ -61,7 +61,7 @@ export class AppModule {
   }
 }
 
-/** The client's address is the one that the gateway tells. */
+/** The client's address is the one that the gateway reports. */
 export const httpAdapter = ({ config }: AuthContext): FastifyAdapter =>
   restAdapter({
     maxBodyBytes: MAX_BODY_BYTES,

@@ -5,19 +5,19 @@ import { isTaken, type Database } from './database.js';
 import type { Application } from './generated/client.js';
 import { TENANT_PATTERN } from './tenant.js';
 
-/** What decides over an application's WCS clients. */
+/** What decides whether a WCS client may use an application. */
 export type Policy =
   | { readonly policy: 'open' }
   | { readonly policy: 'token' }
-  /** Without a secret one is made. */
+  /** A secret is generated if none is given. */
   | { readonly policy: 'hook'; readonly hookUrl: string; readonly hookSecret?: string | undefined };
 
 export type { Application } from './generated/client.js';
 
-/** Without a slash, which stands between a tenant and its application where a client names both. */
+/** Allows no slash, which separates the tenant from the application when a client names both. */
 export const APP_KEY_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** What a client has named; undefined for what names nothing. */
+/** The application that a client's text names; undefined if it can't name any. */
 const namedBy = (text: string): { readonly tenantName?: string; readonly appKey: string } | undefined => {
   const [appKey = '', tenantName, ...more] = text.split('/').reverse();
   if (more.length > 0 || !APP_KEY_PATTERN.test(appKey)) return undefined;
@@ -40,11 +40,11 @@ const columnsOf = (policy: Policy): Pick<Application, 'policy' | 'hookUrl' | 'ho
   }
 };
 
-/** What WCS clients name by their appKey. Whoever has one cached is told of every change. */
+/** The applications, which WCS clients name by appKey. Every change is published, for services that cache them. */
 export class Applications {
   constructor(private readonly ports: { readonly database: Database; readonly bus: Pick<Bus, 'publish'> }) {}
 
-  /** By `<tenant>/<appKey>`, or by the appKey alone: the oldest of that name. */
+  /** Finds by `<tenant>/<appKey>`, or by the appKey alone: then the oldest application of that name. */
   async find(name: string): Promise<Application | undefined> {
     const where = namedBy(name);
     if (where === undefined) return undefined;
@@ -69,12 +69,13 @@ export class Applications {
       this.#changed(tenant, appKey);
       return made;
     } catch (error) {
-      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The appKey is taken', { appKey });
+      if (isTaken(error))
+        throw new WeirError(ErrorCode.ALREADY_EXISTS, 'Another application has this appKey', { appKey });
       throw error;
     }
   }
 
-  /** Throws NOT_FOUND, also when the appKey is another tenant's. A hook keeps its secret unless a new one is given. */
+  /** A hook keeps its secret unless a new one is given. Throws NOT_FOUND, also for another tenant's appKey. */
   async change(tenant: string, appKey: string, policy: Policy): Promise<Application> {
     const columns = columnsOf(policy);
     const before = await this.ports.database.application.findFirst({ where: { appKey, tenantName: tenant } });
@@ -96,7 +97,7 @@ export class Applications {
     this.#changed(tenant, appKey);
   }
 
-  /** By either of its names. */
+  /** Publishes the change under both names that clients use. */
   #changed(tenant: string, appKey: string): void {
     for (const name of [appKey, `${tenant}/${appKey}`])
       this.ports.bus.publish(AuthEvents.method.applicationChanged, { appKey: name });

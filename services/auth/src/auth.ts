@@ -22,11 +22,11 @@ const bootstrapMode = async (config: AuthConfig): Promise<BootstrapMode> => {
   }
   const credentialsFile = config.WEIR_CREDENTIALS_FILE;
   if (credentialsFile === undefined)
-    throw new Error('WEIR_CREDENTIALS_FILE is not set, and WEIR_SINGLE_MACHINE needs it');
+    throw new Error('WEIR_SINGLE_MACHINE needs WEIR_CREDENTIALS_FILE, which is not set: set it to a file path');
   return { tag: 'single-machine', credentialsFile };
 };
 
-/** All of the service but its HTTP edge. */
+/** The whole service except its HTTP edge. */
 export interface Auth {
   readonly database: Database;
   readonly keys: SigningKeys;
@@ -37,12 +37,12 @@ export interface Auth {
   readonly passwords: Passwords;
   readonly limits: LoginLimits;
   readonly login: Login;
-  /** Answers on the bus and keeps house, until `close`. */
+  /** Answers on the bus and does the periodic work, until `close`. */
   start(): void;
   close(): Promise<void>;
 }
 
-/** Migrates the database and makes what the mode calls for; then the service can be asked. */
+/** Migrates the database and creates what the mode needs. The service is then ready to answer. */
 export const openAuth = async (context: AuthContext): Promise<Auth> => {
   const { config, log, redis, bus } = context;
   const mode = await bootstrapMode(config);
@@ -69,7 +69,9 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
   };
   const restoreLostRevocations = (): void => {
     if (redis.status !== 'ready') return;
-    tokens.restoreLostRevocations().catch((err: unknown) => log.warn({ err }, 'revocations could not be compared'));
+    tokens
+      .restoreLostRevocations()
+      .catch((err: unknown) => log.warn({ err }, 'could not check whether Redis still has the revocations'));
   };
   const purge = (): void => {
     tokens.purge().catch((err: unknown) => log.warn({ err }, 'expired tokens could not be removed'));
@@ -79,7 +81,7 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
     start: () => {
       registrations = serveBus(bus, { applications, apiKeys, tokens, keys, ended: new EndedCredentials(database) });
       purgeTimer = setInterval(purge, PURGE_INTERVAL_MS);
-      // Redis may have come back without its data, or lose it as it stands.
+      // Redis may come back without its data, or lose it while it runs.
       restoreTimer = setInterval(restoreLostRevocations, RESTORE_INTERVAL_MS);
       redis.on('ready', restoreRevocations);
       if (redis.status === 'ready') restoreRevocations();

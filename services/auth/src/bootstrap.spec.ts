@@ -40,14 +40,14 @@ const during = async <T>(
 
 const credentials = async () => JSON.parse(await readFile(file, 'utf8'));
 
-/** What the credentials are good for: the status of a log-in and of an operator's question. */
+/** Tries the credentials: the statuses of a log-in and of an operator's request. */
 const tryOut = async (instance: AuthInstance, { user, operator }: Awaited<ReturnType<typeof credentials>>) => [
   (await instance.request('POST', '/auth/', { body: user })).status,
   (await instance.request('GET', '/auth/users', { as: operator.key })).status,
 ];
 
 describe('the single-machine mode', () => {
-  test('makes a demo tenant with credentials that work and an open application', async () => {
+  test('makes a demo tenant with working credentials and an open application', async () => {
     await during(single, async (instance) => {
       const made = await credentials();
       expect(made).toEqual({
@@ -77,7 +77,7 @@ describe('the single-machine mode', () => {
     });
   });
 
-  test('makes a robot’s lost token anew, and leaves other robots alone', async () => {
+  test('makes a new token for a robot that lost its own, and leaves other robots alone', async () => {
     await during(single, async () => undefined);
     const { robots, ...rest } = await credentials();
     const stranger = { id: 'mine', token: 'unknown here' };
@@ -91,7 +91,7 @@ describe('the single-machine mode', () => {
     });
   });
 
-  test('keeps its credentials over a restart, and what others wrote beside them', async () => {
+  test('keeps its credentials, and what others wrote beside them, across a restart', async () => {
     await during(single, async () => undefined);
     const first = { ...(await credentials()), devices: [{ id: 'd1' }] };
     await writeFile(file, JSON.stringify(first));
@@ -100,7 +100,7 @@ describe('the single-machine mode', () => {
     expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 
-  test('makes new secrets when the file is lost, and the old ones end', async () => {
+  test('makes new secrets when the file is lost, and the old ones stop working', async () => {
     await during(single, async () => undefined);
     const lost = await credentials();
     await rm(file);
@@ -140,13 +140,13 @@ describe('the single-machine mode', () => {
     });
   });
 
-  test('takes the file’s word when the database is new', async () => {
+  test('uses the credentials of the file when the database is new', async () => {
     const kept = { user: { username: 'demo', password: 'chosen by me' }, operator: { key: generateApiKey() } };
     await writeFile(file, JSON.stringify(kept));
     await during(single, async (instance) => expect(await tryOut(instance, kept)).toEqual([200, 200]));
   });
 
-  test('gives a removed application not back', async () => {
+  test('does not restore a removed application', async () => {
     await during(single, async (instance) => {
       const { operator } = await credentials();
       await instance.request('DELETE', '/auth/applications/defaultApp', { as: operator.key });
@@ -156,7 +156,7 @@ describe('the single-machine mode', () => {
     );
   });
 
-  test('does not touch a file that it can not read', async () => {
+  test('does not touch a file that it can’t read', async () => {
     await writeFile(file, '{');
     await expect(AuthInstance.start(single)).rejects.toThrow(file);
     expect(await readFile(file, 'utf8')).toBe('{');
@@ -180,7 +180,7 @@ describe('the single-machine mode', () => {
 });
 
 describe('outside the single-machine mode', () => {
-  test('there is no user, no key, no file, and defaultApp asks for a token', async () => {
+  test('there is no user, no key and no file, and defaultApp asks for a token', async () => {
     await during({ ...surroundings.env, WEIR_CREDENTIALS_FILE: file }, async ({ auth }) => {
       expect(await auth.database.user.count()).toBe(0);
       expect(await auth.database.apiKey.count()).toBe(0);
@@ -191,7 +191,7 @@ describe('outside the single-machine mode', () => {
     await expect(stat(file)).rejects.toThrow('ENOENT');
   });
 
-  test('what a single machine had made is removed', async () => {
+  test('what the single-machine mode created is removed', async () => {
     await during(single, async () => undefined);
     const old = await credentials();
     await during(surroundings.env, async (instance) => {
@@ -216,7 +216,7 @@ describe('outside the single-machine mode', () => {
     await during(surroundings.env, async (instance) => expect(await status(instance, second)).toBe(200));
   });
 
-  test('or from a file, for a tenant of any name', async () => {
+  test('the first operator’s key can come from a file, for a tenant of any name', async () => {
     const key = generateApiKey();
     const keyFile = path.join(surroundings.folder, 'operator-key');
     await writeFile(keyFile, `${key}\n`);
@@ -233,7 +233,7 @@ describe('outside the single-machine mode', () => {
     await expect(AuthInstance.start(env)).rejects.toThrow(keyFile);
   });
 
-  test('a key of another form is refused with the settings', async () => {
+  test('a malformed key is refused together with the other settings', async () => {
     const env = { ...surroundings.env, WEIR_BOOTSTRAP_OPERATOR_KEY: 'secret' };
     await expect(AuthInstance.start(env)).rejects.toThrow('WEIR_BOOTSTRAP_OPERATOR_KEY');
   });

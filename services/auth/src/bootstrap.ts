@@ -14,7 +14,7 @@ import { writeGrants, type Database, type DatabaseTransaction } from './database
 import type { Passwords } from './passwords.js';
 import { subjectOfUser } from './users.js';
 
-/** What the service makes for itself at its start. */
+/** Decides what the service creates at its start. */
 export type BootstrapMode =
   | { readonly tag: 'single-machine'; readonly credentialsFile: string }
   | { readonly tag: 'cluster'; readonly tenant: string; readonly operatorKey: string | undefined };
@@ -28,13 +28,13 @@ export interface BootstrapPorts {
 const DEMO_TENANT = 'demo';
 const DEMO_USERNAME = 'demo';
 const DEMO_KEY_LABEL = 'demo-operator';
-/** The same robots are made by robot-channel, which knows of no keys. */
+/** robot-channel creates the same robots; it doesn't know their keys. */
 const DEMO_ROBOTS = ['robot_dog_sr_20001', 'robot_dog_sr_20002'] as const;
 const DEMO_CAMERAS = ['front', 'back'] as const;
 const BOOTSTRAP_KEY_LABEL = 'bootstrap-operator';
 export const DEFAULT_APP_KEY = 'defaultApp';
 
-/** Any number: instances that start together take turns. */
+/** An arbitrary number. Instances that start together take turns on this lock. */
 const LOCK_ID = 7_741_002;
 const TRANSACTION_TIMEOUT_MS = 30_000;
 
@@ -53,7 +53,7 @@ export const bootstrap = (ports: BootstrapPorts, mode: BootstrapMode): Promise<v
     { timeout: TRANSACTION_TIMEOUT_MS, maxWait: TRANSACTION_TIMEOUT_MS },
   );
 
-/** With its first application. Whoever removes that later doesn't get it again. */
+/** Creates the tenant with its first application. If that is removed later, it isn't created again. */
 const ensureTenant = async (
   transaction: DatabaseTransaction,
   name: string,
@@ -67,8 +67,8 @@ const ensureTenant = async (
 };
 
 /**
- * The credentials file decides: what it says is what the demo user and operator have, what it lacks is made anew.
- * It is written before the database, so that a crash between the two is mended by the next start.
+ * The credentials file is authoritative: the demo user and operator get what it says, and what it lacks is created.
+ * The file is written before the database, so that the next start repairs a crash between the two.
  */
 const makeDemoTenant = async (
   { passwords, log }: BootstrapPorts,
@@ -108,7 +108,7 @@ const DEMO = { tenant: DEMO_TENANT, demo: true } as const;
 
 const newRobot = (id: string): RobotCredentials => ({ id, token: generateApiKey(), cameras: DEMO_CAMERAS });
 
-/** Whether an entry of the file speaks of one of the robots, usable or not. */
+/** Whether an entry of the file, usable or not, is about one of the robots. */
 const isOf = (ids: readonly string[], entry: unknown): boolean =>
   typeof entry === 'object' && entry !== null && 'id' in entry && ids.some((id) => id === entry.id);
 
@@ -116,7 +116,7 @@ const setDemoUser = async (passwords: Passwords, transaction: DatabaseTransactio
   const known = await transaction.user.findUnique({ where: DEMO_USER });
   if (known !== null && !known.demo) {
     throw new Error(
-      `The single-machine mode needs the user name "${DEMO_USERNAME}", which this database has given away`,
+      `The single-machine mode needs the user name "${DEMO_USERNAME}", but this database has another user of that name`,
     );
   }
   if (known !== null && (await passwords.verify(known.passwordHash, password))) return;
@@ -142,7 +142,7 @@ interface MadeKey {
   readonly demo: boolean;
 }
 
-/** With all that was made with them. Redis and whoever holds something open with one learn of it once this service runs. */
+/** Also revokes the tokens made with these. Redis and the other services learn of it once this service runs. */
 const revokeTokens = async (
   transaction: DatabaseTransaction,
   of: { readonly subject: string } | { readonly issuer: string },
@@ -153,7 +153,7 @@ const revokeTokens = async (
   for (const { id } of rows) await revokeTokens(transaction, { issuer: `token:${id}` });
 };
 
-/** The key with this label is this one from now on. */
+/** Makes this key the tenant's only one with this label. */
 const setKey = async (
   transaction: DatabaseTransaction,
   key: string,
@@ -166,7 +166,7 @@ const setKey = async (
   await insertApiKey(transaction, key, { tenant, label, grants }, demo);
 };
 
-/** A database that served a single machine before has a user and an open application that don't belong here. */
+/** A database that served a single machine before has a user, keys and an open application that don't belong here. */
 const removeDemo = async ({ log }: BootstrapPorts, transaction: DatabaseTransaction): Promise<void> => {
   const where = { demo: true };
   for (const { id } of await transaction.user.findMany({ where, select: { id: true } }))
@@ -177,7 +177,7 @@ const removeDemo = async ({ log }: BootstrapPorts, transaction: DatabaseTransact
   const keys = await transaction.apiKey.deleteMany({ where });
   const applications = await transaction.application.deleteMany({ where });
   const count = users.count + keys.count + applications.count;
-  if (count > 0) log.warn({ count }, 'what the single-machine mode had made was removed');
+  if (count > 0) log.warn({ count }, 'removed what the single-machine mode had created');
 };
 
 const makeFirstOperator = async (
@@ -192,5 +192,8 @@ const makeFirstOperator = async (
     return setKey(transaction, key, { tenant, label: BOOTSTRAP_KEY_LABEL, grants, demo: false });
   }
   if ((await transaction.apiKey.count()) + (await transaction.user.count()) > 0) return;
-  log.warn({ setting: 'WEIR_BOOTSTRAP_OPERATOR_KEY' }, 'there is no operator yet: nobody can administer');
+  log.warn(
+    { setting: 'WEIR_BOOTSTRAP_OPERATOR_KEY' },
+    'nobody can administer this platform yet: set the first operator key',
+  );
 };

@@ -35,7 +35,7 @@ const mapped = async <T>(work: () => Promise<T>): Promise<T> => {
   }
 };
 
-/** What other services ask the auth service. */
+/** Answers the questions that other services ask the auth service. */
 export const serveBus = (
   bus: Pick<Bus, 'serve'>,
   { applications, apiKeys, tokens, ended, keys }: BusPorts,

@@ -61,7 +61,7 @@ export const authSettings = {
 export type AuthContext = ServiceContext<typeof authSettings>;
 export type AuthConfig = AuthContext['config'];
 
-/** The bootstrap operator's key from its setting or its file. Throws for a file that holds something else. */
+/** The bootstrap operator's key from its setting or its file. Throws if the file holds no API key. */
 export const bootstrapKey = async (config: AuthConfig): Promise<string | undefined> => {
   const file = config.WEIR_BOOTSTRAP_OPERATOR_KEY_FILE;
   if (config.WEIR_BOOTSTRAP_OPERATOR_KEY !== undefined || file === undefined) return config.WEIR_BOOTSTRAP_OPERATOR_KEY;

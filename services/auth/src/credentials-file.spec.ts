@@ -19,23 +19,23 @@ beforeEach(async () => {
   return () => rm(folder, { recursive: true });
 });
 
-test('a written file is read back, is its owner’s alone and leaves no draft', async () => {
+test('a written file can be read back, only by its owner, and leaves no draft', async () => {
   await writeCredentials(file, { ...credentials, devices: [{ id: 'd1' }] });
   expect(await readCredentials(file)).toEqual({ ...credentials, devices: [{ id: 'd1' }] });
   expect((await stat(file)).mode & 0o777).toBe(0o600);
   expect(await readdir(folder)).toEqual(['credentials.json']);
 });
 
-test('a file that is not there is empty', async () => {
+test('a missing file reads as empty', async () => {
   expect(await readCredentials(file)).toEqual({});
 });
 
-test('parts that can not be used are as good as missing; the others stay', async () => {
+test('unusable parts count as missing; the others stay', async () => {
   await writeFile(file, JSON.stringify({ user: { username: 7 }, operator: { key: 'short' }, robots: 2, devices: [] }));
   expect(await readCredentials(file)).toEqual({ devices: [] });
 });
 
-test('a robot is found by its id when its entry can be used', () => {
+test('a robot is found by its id if its entry is usable', () => {
   const token = credentials.operator.key;
   const robot = { id: 'r1', token, cameras: ['front'], note: 'mine' };
   const robots = [null, 7, { id: 'r1' }, { id: 'r1', token: 'short', cameras: [] }, robot, { ...robot, id: 'r2' }];
@@ -43,13 +43,13 @@ test('a robot is found by its id when its entry can be used', () => {
   expect(robotIn(robots.slice(0, 4), 'r1')).toBeUndefined();
 });
 
-test.each(['', '{', '[]', 'null', '"text"'])('a file that holds %j is left alone and named', async (text) => {
+test.each(['', '{', '[]', 'null', '"text"'])('a file that holds %j is named and left alone', async (text) => {
   await writeFile(file, text);
   await expect(readCredentials(file)).rejects.toThrow(file);
   expect(await readFile(file, 'utf8')).toBe(text);
 });
 
-test('a folder that can not be written to is an error and stays clean', async () => {
+test('writing to a missing folder is an error and leaves no file behind', async () => {
   await expect(writeCredentials(path.join(folder, 'missing', 'credentials.json'), credentials)).rejects.toThrow(
     'ENOENT',
   );

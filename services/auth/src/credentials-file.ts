@@ -4,15 +4,15 @@ import path from 'node:path';
 import { API_KEY_PATTERN } from '@weir/access';
 import { z } from 'zod';
 
-/** What the single-machine mode tells its user. */
+/** The credentials that the single-machine mode gives to its user. */
 export interface DemoCredentials {
   readonly user: { readonly username: string; readonly password: string };
   readonly operator: { readonly key: string };
-  /** Entries that the platform doesn't know stay as they are. */
+  /** Entries of other robots stay as they are. */
   readonly robots: readonly unknown[];
 }
 
-/** A robot with the API key that is bound to it. */
+/** A robot and the API key that is bound to it. */
 export interface RobotCredentials {
   readonly id: string;
   readonly token: string;
@@ -25,11 +25,11 @@ const robotSchema = z.looseObject({
   cameras: z.array(z.string()),
 });
 
-/** Undefined when the file has no usable entry of this robot. */
+/** The usable entry of this robot; undefined if there is none. */
 export const robotIn = (robots: readonly unknown[], id: string): RobotCredentials | undefined =>
   robots.map((entry) => robotSchema.safeParse(entry).data).find((entry) => entry?.id === id);
 
-/** Other parts of the platform keep keys of their own beside these. */
+/** Other parts of the platform keep their own properties beside these. */
 const fileSchema = z.looseObject({
   user: z
     .looseObject({ username: z.string().min(1), password: z.string().min(1) })
@@ -49,11 +49,11 @@ const parse = (file: string, text: string): CredentialsFile => {
   try {
     return fileSchema.parse(JSON.parse(text));
   } catch (cause) {
-    throw new Error(`${file} isn't a JSON object; mend it, or remove it to have new credentials made`, { cause });
+    throw new Error(`${file} isn't a JSON object: repair it, or remove it to get new credentials`, { cause });
   }
 };
 
-/** An empty object when there is no file. Throws when it holds something else than a JSON object. */
+/** Returns an empty object if there is no file. Throws if the file holds anything but a JSON object. */
 export const readCredentials = async (file: string): Promise<CredentialsFile> => {
   try {
     return parse(file, await readFile(file, 'utf8'));
@@ -63,7 +63,7 @@ export const readCredentials = async (file: string): Promise<CredentialsFile> =>
   }
 };
 
-/** Readers see the old file or the new one, never a part of it; only the owner may read it. */
+/** Readers see either the old file or the new one, never a part; only the owner may read it. */
 export const writeCredentials = async (file: string, credentials: CredentialsFile & DemoCredentials): Promise<void> => {
   const draft = path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(6).toString('hex')}`);
   try {

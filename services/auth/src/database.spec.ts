@@ -23,7 +23,7 @@ const errorOf = async (work: Promise<unknown>): Promise<unknown> =>
   );
 
 describe("an error of the database's client", () => {
-  it('is UNAVAILABLE when the server ends the connection under a query', async () => {
+  it('is UNAVAILABLE when the server ends the connection during a query', async () => {
     const error = await errorOf(database.$queryRaw`SELECT pg_terminate_backend(pg_backend_pid())`);
     expect(error).toMatchObject({ code: ErrorCode.UNAVAILABLE });
   });
@@ -42,8 +42,9 @@ describe("an error of the database's client", () => {
   });
 });
 
-it.each([undefined, 'text', new Error('any')])('what has nothing to do with it stays what it is: %s', (error) =>
-  expect(asWeirError(error)).toBe(error),
+it.each([undefined, 'text', new Error('any')])(
+  'an error that isn’t the database client’s stays what it is: %s',
+  (error) => expect(asWeirError(error)).toBe(error),
 );
 
 it.each(['Connection terminated unexpectedly', 'timeout exceeded when trying to connect'])(

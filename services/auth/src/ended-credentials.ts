@@ -3,11 +3,11 @@ import type { Database } from './database.js';
 
 const nameOf = (tenant: string, appKey: string): string => `${tenant}\n${appKey}`;
 
-/** Tells which of the credentials that others hold something open with are no longer good. */
+/** Finds which of the credentials behind open sessions, streams and connections are no longer valid. */
 export class EndedCredentials {
   constructor(private readonly database: Database) {}
 
-  /** Places in the list. Rejects when the database can't be asked. */
+  /** Returns the indexes of the ended ones in the list. Rejects if the database can't be reached. */
   async among(refs: readonly (CredentialRef | undefined)[]): Promise<number[]> {
     const nowMs = Date.now();
     const [revoked, keys, applications] = await Promise.all([

@@ -13,7 +13,7 @@ const ecOf = (status: number): number => {
 
 const isLogin = ({ url }: FastifyRequest): boolean => /^\/auth\/?(?:\?|$)/.test(url);
 
-/** As everywhere, but for the log-in, whose errors are in its envelope. */
+/** The usual error body, except for the log-in, whose errors are in its envelope. */
 export const errorBody: ErrorBody = (answer, request) =>
   isLogin(request) ? failure(ecOf(answer.status), answer.message) : restErrorBody(answer, request);
 

@@ -12,7 +12,7 @@ const bodySchema = z.object({
   tenant: z.string().optional(),
 });
 
-/** In which zone `expire` is written. */
+/** The time zone in which `expire` is written. */
 export class ExpireZone {
   constructor(readonly offsetHours: number) {}
 }
@@ -22,7 +22,7 @@ interface LoginReply {
   readonly expire: string;
 }
 
-/** The robots' interface's log-in, in its own envelope. */
+/** The log-in of the robots' interface, which has its own envelope. */
 @Controller('auth')
 export class LoginController {
   constructor(
@@ -73,7 +73,7 @@ export class LoginController {
   }
 }
 
-/** Some clients of the interface expect a session cookie. Strict: no other site can have a browser send it. */
+/** Some clients of the interface expect a session cookie. With Strict, no other site can make a browser send it. */
 const cookieOf = (token: string, expiresAtMs: number, protocol: string): string => {
   const lifeS = Math.max(Math.floor((expiresAtMs - Date.now()) / 1000), 0);
   const secure = protocol === 'https' ? '; Secure' : '';

@@ -24,7 +24,7 @@ beforeEach(async () => {
   limits = new LoginLimits(redis, { failuresPerUser: 1_000, failuresPerAddress: 4 });
 });
 
-/** Lets a wait go by without waiting. */
+/** Ends the waits without waiting. */
 const endWaits = async (): Promise<void> => {
   for (const key of await redis.keys('auth:login:*:wait')) await redis.del(key);
 };
@@ -39,7 +39,7 @@ describe('a user name at an address', () => {
     limits = new LoginLimits(redis, { failuresPerUser: 3, failuresPerAddress: 1_000 });
   });
 
-  test('must wait after so many attempts, twice as long each time, a quarter of an hour at most', async () => {
+  test('must wait after its free attempts, twice as long each time, up to a quarter of an hour', async () => {
     for (let i = 0; i < 3; i++) expect(await admit()).toEqual({ tag: 'admitted' });
     const waits: number[] = [];
     for (let i = 0; i < 12; i++) {
@@ -50,7 +50,7 @@ describe('a user name at an address', () => {
     expect(waits).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
   });
 
-  test('does not wait longer for asking while waiting', async () => {
+  test('does not wait longer because it asks while it waits', async () => {
     for (let i = 0; i < 3; i++) await admit();
     const first = waitOf(await admit());
     for (let i = 0; i < 20; i++) await admit();
@@ -71,19 +71,19 @@ describe('a user name at an address', () => {
     expect(await admit('ada', '192.0.2.2')).toEqual({ tag: 'admitted' });
   });
 
-  test('gains nothing by many attempts at a time', async () => {
+  test('gains nothing from parallel attempts', async () => {
     const admissions = await Promise.all(Array.from({ length: 50 }, () => admit()));
     expect(admissions.filter(({ tag }) => tag === 'admitted')).toHaveLength(3);
   });
 
-  test('has one attempt and not three when the name is guessed from many addresses, and always that one', async () => {
+  test('has one attempt instead of three when the name is guessed from many addresses', async () => {
     for (let i = 0; i < 40; i++) expect(await admit('ada', `198.51.100.${i}`)).toEqual({ tag: 'admitted' });
     expect((await admit('ada', '198.51.100.39')).tag).toBe('waiting');
     expect(await admit('ada', '203.0.113.1')).toEqual({ tag: 'admitted' });
     expect(await admit('bob', '198.51.100.39')).toEqual({ tag: 'admitted' });
   });
 
-  test('is forgotten a quarter of an hour after the last attempt, with everything that was counted', async () => {
+  test('is forgotten, with all that was counted, a quarter of an hour after the last attempt', async () => {
     for (let i = 0; i < 5; i++) await admit();
     const keys = await redis.keys('*');
     expect(keys).toHaveLength(4);
@@ -131,7 +131,7 @@ describe('an address', () => {
   });
 });
 
-test('without Redis nobody is let in, and nobody is told a lie', async () => {
+test('without Redis every attempt fails with UNAVAILABLE', async () => {
   await server.kill();
   await expect(limits.admit('ada', '192.0.2.1')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
   await server.restart();

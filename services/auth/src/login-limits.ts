@@ -3,7 +3,7 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Redis } from 'ioredis';
 import ipaddr from 'ipaddr.js';
 
-/** Attempts of one address that may fail before its next one has to wait. */
+/** How many attempts from one address may fail before its next one must wait. */
 export interface LoginLimitOptions {
   /** For one user name. */
   readonly failuresPerUser: number;
@@ -11,19 +11,19 @@ export interface LoginLimitOptions {
   readonly failuresPerAddress: number;
 }
 
-/** What an attempt meets: nothing, or a wait. */
+/** Whether an attempt may proceed or must wait. */
 export type Admission = { readonly tag: 'admitted' } | { readonly tag: 'waiting'; readonly retryAfterMs: number };
 
 const WINDOW_MS = 15 * 60_000;
 const FIRST_WAIT_MS = 2_000;
 const MAX_WAIT_MS = 15 * 60_000;
-/** A user name that fails so many times as often from all addresses together is being guessed from many of them. */
+/** A user name that fails this many times as often from all addresses together is being guessed from many of them. */
 const DISTRIBUTED_FACTOR = 10;
-/** Each of these then has one attempt before it must wait: whoever brings the right password needs no second one. */
+/** Each of these addresses then has one attempt before it must wait: the right password needs no second one. */
 const FREE_WHEN_DISTRIBUTED = 1;
 
 /**
- * An attempt is counted before its password is looked at, so that many at a time gain nothing; a success takes its
+ * An attempt is counted before its password is checked, so that parallel attempts gain nothing; a success takes its
  * count back. KEYS: count, wait. ARGV: free attempts, window, first wait, longest wait (ms). Returns the wait, or 0.
  */
 const ADMIT = `
@@ -38,13 +38,13 @@ if over >= 0 then
 end
 return 0`;
 
-/** KEYS: count. ARGV: window (ms). Returns how many there were in it. */
+/** KEYS: count. ARGV: window (ms). Returns how many attempts the window holds. */
 const COUNT = `
 local count = redis.call('INCR', KEYS[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return count`;
 
-/** KEYS: count, wait. Takes one attempt back, and with it the wait that it brought about. */
+/** KEYS: count, wait. Takes one attempt back, together with the wait that it caused. */
 const TAKE_BACK = `
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('DECR', KEYS[1]) <= 0 then redis.call('DEL', KEYS[1]) end
 redis.call('DEL', KEYS[2])
@@ -59,7 +59,7 @@ const keysOf = (kind: 'user' | 'address' | 'pair', name: string): Keys => {
 
 const pairOf = (username: string, address: string): string => JSON.stringify([networkOf(address), username]);
 
-/** One household, one counter: an IPv6 subscriber has at least a /64. */
+/** One household has one counter: an IPv6 subscriber has at least a /64. */
 export const networkOf = (address: string): string => {
   if (!ipaddr.isValid(address)) return address;
   const parsed = ipaddr.process(address);
@@ -67,10 +67,10 @@ export const networkOf = (address: string): string => {
 };
 
 /**
- * Slows guessing down, for all instances together. Who fails too often waits, and nobody else does: what is counted is an
- * address, and a user name at an address. A name alone never makes anybody wait, or whoever knows it could lock its owner
- * out. All that is kept is gone a quarter of an hour after the last attempt. Every method throws UNAVAILABLE without
- * Redis.
+ * Slows guessing down, for all instances together. Only an address that fails too often must wait: attempts are counted
+ * per address, and per user name at an address. A name alone never makes anybody wait, because whoever knows it could
+ * then lock its owner out. All counts expire a quarter of an hour after the last attempt. Every method throws
+ * UNAVAILABLE without Redis.
  */
 export class LoginLimits {
   constructor(
@@ -89,7 +89,10 @@ export class LoginLimits {
     return this.#admit(keysOf('pair', pairOf(username, address)), free);
   }
 
-  /** The pair starts afresh; the others get back this one attempt only, or an own account would clear the rest. */
+  /**
+   * The pair starts afresh. The others get back only this attempt, because an attacker could otherwise clear them by
+   * logging in to an account of its own.
+   */
   async succeeded(username: string, address: string): Promise<void> {
     await this.#ask(() => this.redis.del(...keysOf('pair', pairOf(username, address))));
     await this.#ask(() => this.redis.eval(TAKE_BACK, 2, ...keysOf('address', networkOf(address))));
@@ -108,7 +111,12 @@ export class LoginLimits {
     try {
       return await command();
     } catch (cause) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, "Log-in attempts can't be counted just now", {}, { cause });
+      throw new WeirError(
+        ErrorCode.UNAVAILABLE,
+        "Log-in attempts can't be counted at the moment; try again later",
+        {},
+        { cause },
+      );
     }
   }
 }

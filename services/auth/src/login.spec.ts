@@ -56,23 +56,23 @@ describe('POST /auth/', () => {
     expect(exp).toBeGreaterThanOrEqual(beforeS + 12 * 60 * 60);
   });
 
-  test('makes no difference between /auth/ and /auth', async () => {
+  test('treats /auth like /auth/', async () => {
     const { status } = await login({ username: 'ada@example.org', password: PASSWORD }, { url: '/auth' });
     expect(status).toBe(200);
   });
 
-  test('takes the name in other letters, and members that it does not know', async () => {
+  test('accepts the name in another case, and ignores unknown members', async () => {
     const body = { username: ' ADA@Example.org ', password: PASSWORD, app: 'x' };
     expect((await login(body)).status).toBe(200);
   });
 
-  test('writes the time in the zone that is set', async () => {
+  test('writes the time in the configured zone', async () => {
     const body = { username: 'ada@example.org', password: PASSWORD };
     const { json } = await other.request('POST', '/auth/', { body });
     expect(json.ret.expire).toMatch(/\+00$/);
   });
 
-  test('sets a cookie that scripts and other sites have no use of', async () => {
+  test('sets a cookie that scripts and other sites can’t use', async () => {
     const body = { username: 'ada@example.org', password: PASSWORD };
     const plain = await login(body);
     expect(plain.headers['set-cookie']).toBe(
@@ -82,7 +82,7 @@ describe('POST /auth/', () => {
     expect(secure.headers['set-cookie']).toMatch(/; Secure$/);
   });
 
-  test('gives a token that the published keys verify, with the user’s tenant and grants', async () => {
+  test('returns a token with the user’s tenant and grants, which the published keys verify', async () => {
     const { json } = await login({ username: 'ada@example.org', password: PASSWORD });
     await instance.app.listen(0, '127.0.0.1');
     const keys = createRemoteJWKSet(new URL('/auth/jwks.json', await instance.app.getUrl()));
@@ -112,7 +112,7 @@ describe('a refused log-in', () => {
     ['a locked user with a wrong password', { username: 'locked', password: 'wrong' }],
   ] as const;
 
-  test('is the same answer for a wrong password, an unknown and a locked user, to the last header', async () => {
+  test('is the same answer, down to the headers, for a wrong password, an unknown user and a locked user', async () => {
     const answers = await Promise.all(cases.map(([, body], i) => login(body, { from: `198.51.100.${i}` })));
     for (const { status, json, headers } of answers) {
       expect([status, json]).toEqual([401, FORBIDDEN]);
@@ -144,7 +144,7 @@ describe('a refused log-in', () => {
   });
 });
 
-/** The service's log-in with counters in front of the users and of the password hashes. */
+/** The service's log-in, with counters of the user look-ups and the password verifications. */
 const countingLogin = () => {
   const { users, passwords, limits, tokens } = instance.auth;
   const counts = { lookUps: 0, verifications: 0 };
@@ -177,7 +177,7 @@ describe('limits', () => {
   const wrong = { username: 'ada@example.org', password: 'wrong' };
   const right = { username: 'ada@example.org', password: PASSWORD };
 
-  test('make who guesses a password wait, at every instance, and tell him how long', async () => {
+  test('make an address that guesses a password wait, at every instance, and say how long', async () => {
     const from = '198.51.100.9';
     for (let i = 0; i < 6; i++) await login(wrong, { from });
     for (const where of [instance, other]) {
@@ -189,7 +189,7 @@ describe('limits', () => {
     expect((await login({ ...wrong, username: 'bob' }, { from })).status).toBe(401);
   });
 
-  test('never lock a user out: the right password opens from everywhere else', async () => {
+  test('never lock a user out: the right password works from every other address', async () => {
     for (let i = 0; i < 200; i++) await instance.auth.limits.admit('ada@example.org', `203.0.113.${i}`);
     for (let i = 0; i < 6; i++) await login(wrong, { from: '2001:db8:0:1::5' });
     for (const from of ['198.51.100.20', '2001:db8:0:2::5', '::ffff:198.51.100.21'])
@@ -197,14 +197,14 @@ describe('limits', () => {
     expect((await login(right, { from: '2001:db8:0:1::9' })).status).toBe(429);
   });
 
-  test('count whom the gateway names first, whatever proxies stand between', async () => {
+  test('count the address that the gateway names first, whatever proxies are in between', async () => {
     const through = (client: string) => `${client}, 10.1.2.3`;
     for (let i = 0; i < 6; i++) await login(wrong, { from: through('198.51.100.9') });
     expect((await login(right, { from: through('198.51.100.9') })).status).toBe(429);
     expect((await login(right, { from: through('198.51.100.10') })).status).toBe(200);
   });
 
-  test('make an address wait, whomever it names, and tell how long', async () => {
+  test('make an address wait, whatever user names it tries, and say how long', async () => {
     const from = '198.51.100.77';
     for (let i = 0; i < 30; i++) await login({ username: `user${i}`, password: 'wrong' }, { from });
     const { status, json, headers } = await other.request('POST', '/auth/', { body: right, from });
@@ -214,7 +214,7 @@ describe('limits', () => {
     expect((await login(right, { from: '198.51.100.78' })).status).toBe(200);
   });
 
-  test('count the address that the gateway tells, and believe nobody else', async () => {
+  test('trust the address that the gateway reports, and nobody else’s report', async () => {
     const direct = await AuthInstance.start({ ...surroundings.env, WEIR_AUTH_TRUSTED_PROXIES: '192.0.2.1' });
     try {
       for (let i = 0; i < 30; i++) {
@@ -233,7 +233,7 @@ test.each([
   ["curl's and urllib's", 'application/x-www-form-urlencoded'],
   ["a browser's", 'text/plain;charset=UTF-8'],
   ['no type at all', 'json'],
-])('JSON is taken with any content type: %s', async (_name, type) => {
+])('JSON is accepted with any content type: %s', async (_name, type) => {
   const body = { username: 'ada@example.org', password: PASSWORD };
   expect((await login(body, { headers: { 'content-type': type } })).status).toBe(200);
 });
@@ -265,15 +265,15 @@ describe('a user name that two tenants have', () => {
   test.each([
     [{ username: 'ada@example.org', password: PASSWORD }, 'default'],
     [{ username: 'ada@example.org', password: OTHER_PASSWORD }, 'second'],
-    // The older one.
+    // Both have this password; the user of `second` is older.
     [{ username: 'twin', password: PASSWORD }, 'second'],
     [{ username: 'twin', password: PASSWORD, tenant: 'default' }, 'default'],
-  ])('is told apart by its password, or by naming the tenant: %j', async (body, tenant) => {
+  ])('means the user with that password, or of the named tenant: %j', async (body, tenant) => {
     const { status, json } = await login(body);
     expect([status, tenantOf(json.ret.token)]).toEqual([200, tenant]);
   });
 
-  test('opens nothing in a tenant that is named and not meant', async () => {
+  test('is refused if the request names the tenant of the other user', async () => {
     const { status, json } = await login({ username: 'ada@example.org', password: PASSWORD, tenant: 'second' });
     expect([status, json]).toEqual([401, FORBIDDEN]);
   });
@@ -286,17 +286,17 @@ describe('a malformed log-in', () => {
     ['a list', [], 400, {}],
     ['no password', { username: 'ada' }, 400, {}],
     ['an empty password', { username: 'ada', password: '' }, 400, {}],
-    ['a password that is no text', { username: 'ada', password: 7 }, 400, {}],
-    ['an endless name', { username: 'a'.repeat(257), password: PASSWORD }, 400, {}],
-    ['an endless password', { username: 'ada', password: 'a'.repeat(1025) }, 400, {}],
+    ['a password that is a number', { username: 'ada', password: 7 }, 400, {}],
+    ['a name that is too long', { username: 'a'.repeat(257), password: PASSWORD }, 400, {}],
+    ['a password that is too long', { username: 'ada', password: 'a'.repeat(1025) }, 400, {}],
     ['a form', 'username=ada&password=x', 400, { 'content-type': 'application/x-www-form-urlencoded' }],
     ['plain text', 'ada x', 400, { 'content-type': 'text/plain' }],
-    ['something unheard of', 'x', 400, { 'content-type': 'application/x-unheard-of' }],
+    ['an unknown content type', 'x', 400, { 'content-type': 'application/x-unheard-of' }],
     ['a NUL in the name', { username: 'a\0da', password: PASSWORD }, 400, {}],
     ['a NUL in the password', { username: 'ada', password: `a\0${PASSWORD}` }, 400, {}],
     ['half of a surrogate pair', { username: 'ada\ud83d', password: PASSWORD }, 400, {}],
     ['a large body', { username: 'ada', password: 'a'.repeat(40_000) }, 413, {}],
-    ['a name that would be a prototype', '{"__proto__":{"a":1},"username":"a","password":"b"}', 400, {}],
+    ['a member that would set the prototype', '{"__proto__":{"a":1},"username":"a","password":"b"}', 400, {}],
   ])('with %s is refused in the envelope', async (_name, body, status, headers) => {
     const response = await login(body, { headers });
     expect(response.status).toBe(status);
@@ -308,7 +308,7 @@ describe('without its servers', () => {
   const right = { username: 'ada@example.org', password: PASSWORD };
   const unavailable = { err: { ec: 503, em: expect.any(String) }, ret: null, ext: null, ebd: null };
 
-  test('Redis: nobody is let in until it is back', async () => {
+  test('Redis: nobody gets in until it is back', async () => {
     await surroundings.redis.kill();
     const { status, json } = await login(right);
     expect([status, json]).toEqual([503, unavailable]);
@@ -316,7 +316,7 @@ describe('without its servers', () => {
     await expect.poll(async () => (await login(right)).status, { timeout: 10_000 }).toBe(200);
   }, 30_000);
 
-  test('PostgreSQL: nobody is let in until it is back', async () => {
+  test('PostgreSQL: nobody gets in until it is back', async () => {
     await surroundings.postgres.kill();
     const { status, json } = await login(right);
     expect([status, json]).toEqual([503, unavailable]);
@@ -325,7 +325,7 @@ describe('without its servers', () => {
     await expect.poll(async () => (await login(right)).status, { timeout: 10_000 }).toBe(200);
   }, 30_000);
 
-  test('answers 503 with words while the database has no room to write', async () => {
+  test('answers 503 and says why while the database has no room to write', async () => {
     const { database } = instance.auth;
     await database.$executeRawUnsafe(
       `CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -345,7 +345,7 @@ describe('without its servers', () => {
   });
 });
 
-test('a hash of older parameters is replaced at the next log-in', async () => {
+test('a hash with older parameters is replaced at the next log-in', async () => {
   await instance.auth.users.create('default', 'old', PASSWORD, []);
   const passwordHash = await hash(PASSWORD, { memoryCost: 8192, timeCost: 1 });
   await instance.auth.database.user.update({

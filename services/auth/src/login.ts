@@ -7,15 +7,15 @@ import { normalUsername, subjectOfUser, type FoundAccounts, type UserAccount, ty
 export interface LoginAttempt {
   readonly username: string;
   readonly password: string;
-  /** Whose user is meant, where more than one tenant has one of that name. */
+  /** The user's tenant, in case several tenants have a user of that name. */
   readonly tenant?: string | undefined;
-  /** Where it comes from. */
+  /** The client's IP address. */
   readonly address: string;
 }
 
 export type LoginOutcome =
   | ({ readonly tag: 'accepted'; readonly subject: string } & IssuedToken)
-  /** Unknown user, wrong password, locked user: which of them is nobody's business. */
+  /** Unknown user, wrong password or locked user: the client isn't told which. */
   | { readonly tag: 'refused' }
   /** Too many failures from this address. */
   | { readonly tag: 'limited'; readonly retryAfterMs: number };
@@ -28,7 +28,7 @@ export interface LoginPorts {
   readonly tokenTtlS: number;
 }
 
-/** So many passwords are verified at least, where there are so many tenants: time doesn't tell in how many a name is. */
+/** At least this many passwords (or one per tenant, if fewer) are verified, so that timing reveals no other tenant. */
 const MAX_EQUAL_WORK = 4;
 
 /** Turns a password into a token. */
@@ -42,7 +42,7 @@ export class Login {
     const admission = await limits.admit(name, address);
     if (admission.tag === 'waiting') return { tag: 'limited', retryAfterMs: admission.retryAfterMs };
 
-    // From here on every refusal has done the same work: one look-up, and as many verifications.
+    // From here on every refusal takes the same work: one look-up and the same number of verifications.
     const found = await users.findAccounts(name, tenant);
     const account = await this.#holder(found, password);
     if (account === undefined) return { tag: 'refused' };
@@ -76,7 +76,7 @@ export class Login {
       ttlS: this.ports.tokenTtlS,
       issuer: 'login',
     });
-    // Locked, changed or removed meanwhile, when this token couldn't be seen yet: then it must not stay.
+    // If the user was locked, changed or removed before this token was stored, nothing has revoked the token yet.
     const now = await this.ports.users.getAccount(account.userId);
     if (now !== undefined && !now.locked && isDeepStrictEqual(now.grants, account.grants)) {
       return { tag: 'accepted', subject, ...issued };

@@ -6,21 +6,21 @@ import { MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH } from './passwords.js';
 const MAX_GRANTS = 100;
 const DEFAULT_LIST_LIMIT = 100;
 const MAX_LIST_LIMIT = 1000;
-/** A hundred years. A key that shall live longer has no end. */
+/** A hundred years. A key that must live longer is made without a limit. */
 const MAX_KEY_TTL_S = 100 * 366 * 24 * 60 * 60;
 
 const appKey = z.string().regex(APP_KEY_PATTERN, '1 to 128 of A-Z, a-z, 0-9, ".", "_" and "-"');
 const username = z.string().trim().min(1).max(256);
 const password = z.string().min(MIN_PASSWORD_LENGTH).max(MAX_PASSWORD_LENGTH);
 const label = z.string().trim().min(1).max(100);
-/** Colons are kept for the subjects that the platform itself makes up. */
+/** Colons are reserved for the subjects that the platform itself makes. */
 const subject = z.string().regex(/^[^\s:]{1,200}$/, '1 to 200 characters, no white space and no colon');
 
 const grantSchema = z
   .strictObject({ verb: z.enum(VERBS), object: z.string().min(1).max(MAX_PATTERN_LENGTH) })
   .transform(({ verb, object }): Grant => ({ verb, object: objectPattern(object) }));
 
-/** Rights are named one by one or by a role. */
+/** Rights are given one by one, by a role, or both. */
 const rights = {
   role: z.enum(ROLES).optional(),
   grants: z.array(grantSchema).max(MAX_GRANTS).optional(),

@@ -49,7 +49,7 @@ const demandPolicy = async (
   const refusal = await refusalOf(guard.check(policy.hookUrl, { schemes: ['http', 'https'] }));
   if (refusal === undefined) return;
   const fields = { hookUrl: refusal.message };
-  throw new WeirError(ErrorCode.INVALID, 'The platform may not connect to this URL', fields);
+  throw new WeirError(ErrorCode.INVALID, 'The platform is not allowed to connect to this URL', fields);
 };
 
 @Controller('auth/applications')
@@ -67,7 +67,7 @@ export class ApplicationsController {
     return { applications: applications.map(applicationJson) };
   }
 
-  /** The hook's secret is told here and by PUT, and never again. */
+  /** The hook's secret is in the answers to POST and PUT only. */
   @Post()
   async create(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
     const { appKey, ...rest } = parsed(newApplicationBody, body);
@@ -122,7 +122,7 @@ export class UsersController {
     demandAdministration(principal, 'users', normalUsername(username));
     const { password, locked, ...rights } = parsed(userChangeBody, body);
     const grants = grantsIn(rights);
-    // Who sets a password can log in with it.
+    // Whoever sets a user's password can log in as that user.
     const before = await this.users.get(principal.tenant, username);
     demandCovered(principal, [...before.grants, ...(grants ?? [])]);
     return userJson(await this.users.change(principal.tenant, username, { password, locked, grants }));
@@ -148,7 +148,7 @@ export class KeysController {
     return { keys: keys.map(keyJson) };
   }
 
-  /** The key is told here and never again. */
+  /** The key is in this answer only. */
   @Post()
   async create(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
     const { label, ttlS, ...rights } = parsed(newKeyBody, body);

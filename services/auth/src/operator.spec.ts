@@ -10,10 +10,10 @@ const PASSWORD = 'correct horse battery';
 
 let surroundings: Surroundings;
 let instance: AuthInstance;
-/** Another service, with a connection of its own. */
+/** Another service, with its own connection. */
 let client: Bus;
 let access: Access;
-/** API keys by whom they belong to. */
+/** API keys by owner. */
 const keys = { operator: '', stranger: '', member: '', clerk: '' };
 
 const addKey = async (tenant: string, label: string, grants: readonly Grant[]): Promise<string> => {
@@ -29,7 +29,7 @@ beforeAll(async () => {
   keys.operator = await addKey('acme', 'operator', grantsOfRole('operator'));
   keys.stranger = await addKey('umbrella', 'operator', grantsOfRole('operator'));
   keys.member = await addKey('acme', 'member', grantsOfRole('member'));
-  // May administer a little, and has few rights to hand on.
+  // The clerk may administer a few objects, and has few rights to grant.
   const little = ['users/robot-*', 'keys/robot-*', 'tokens/robot-*', 'applications/robot-*'];
   keys.clerk = await addKey('acme', 'clerk', [
     ...little.map((name) => grant('administer', name)),
@@ -105,7 +105,7 @@ describe('every route of the operator', () => {
     expect(status).toBe({ GET: 200, PUT: 200, DELETE: 204, POST: path === '/auth/revoke' ? 200 : 201 }[method]);
   });
 
-  test.each(routes)('%s %s: nobody without a credential, and none with a wrong one', async (method, path, body) => {
+  test.each(routes)('%s %s: not without a credential or with a wrong one', async (method, path, body) => {
     const unknownKey = `weir_abcdefghijkl_${'x'.repeat(43)}`;
     for (const credential of [undefined, 'nonsense', unknownKey]) {
       const { status, json } = await ask(method, path, body, credential);
@@ -113,7 +113,7 @@ describe('every route of the operator', () => {
     }
   });
 
-  test.each(routes)('%s %s: no member, whose rights end at streams', async (method, path, body) => {
+  test.each(routes)('%s %s: not as a member, who has rights to streams only', async (method, path, body) => {
     const { status, json } = await ask(method, path, body, keys.member);
     expect([status, json.error.code]).toEqual([403, 'FORBIDDEN']);
   });
@@ -128,7 +128,7 @@ describe('every route of the operator', () => {
   });
 
   test.each(routes)(
-    '%s %s: not by a cookie or an address, which a browser would send unasked',
+    '%s %s: not with a credential in a cookie or a URL, which a browser would send on its own',
     async (method, path, body) => {
       for (const [url, headers] of [
         [path, { cookie: `token=${keys.operator}` }],
@@ -141,7 +141,7 @@ describe('every route of the operator', () => {
   );
 });
 
-/** All that a tenant has, but for times. */
+/** Everything that a tenant has. */
 const contents = async (tenantName: string) => {
   const { database } = instance.auth;
   const where = { where: { tenantName } };
@@ -159,7 +159,7 @@ describe('applications', () => {
     client.subscribe(AuthEvents.method.applicationChanged, ({ appKey }) => void changes.push(appKey));
   });
 
-  test('are made, told to services, changed and removed, and every change is announced', async () => {
+  test('can be created, found by services, changed and removed, and every change is published', async () => {
     const operator = as(keys.operator);
     const made = await operator.post('/auth/applications', {
       appKey: 'robots',
@@ -199,7 +199,7 @@ describe('applications', () => {
     await expect.poll(() => changes.filter((appKey) => appKey === 'robots')).toHaveLength(4);
   });
 
-  test('have keys that are their tenant’s own: nobody learns of another’s', async () => {
+  test('have keys that are unique within their tenant: a tenant doesn’t learn of another’s', async () => {
     const make = (key: string, policy: string) => as(key).post('/auth/applications', { appKey: 'doors', policy });
     const found = async (appKey: string) => {
       const { tenant, policy } = await client.call(Auth.method.getApplication, { appKey });
@@ -210,9 +210,9 @@ describe('applications', () => {
     const again = await make(keys.operator, 'token');
     expect([again.status, again.json.error]).toEqual([
       409,
-      { code: 'ALREADY_EXISTS', message: 'The appKey is taken', fields: { appKey: 'doors' } },
+      { code: 'ALREADY_EXISTS', message: 'Another application has this appKey', fields: { appKey: 'doors' } },
     ]);
-    // A client that names no tenant means the older one.
+    // A client that names no tenant gets the older application.
     expect(await found('doors')).toEqual(['acme', ApplicationPolicy.TOKEN]);
     expect(await found('acme/doors')).toEqual(['acme', ApplicationPolicy.TOKEN]);
     expect(await found('umbrella/doors')).toEqual(['umbrella', ApplicationPolicy.OPEN]);
@@ -223,7 +223,7 @@ describe('applications', () => {
   });
 
   test.each(['a\0b', '\0', 'a/b/c', '/', 'acme/', 'ACME/doors', '', 'a b', '\ud83d'])(
-    'are not found by %j, which names none',
+    'are not found by %j, which is no valid name',
     async (appKey) => {
       expect(await codeOf(client.call(Auth.method.getApplication, { appKey }))).toBe(ErrorCode.NOT_FOUND);
     },
@@ -248,7 +248,7 @@ describe('applications', () => {
   });
 });
 
-describe('what can not be stored', () => {
+describe('what can’t be stored', () => {
   const user = { username: 'x', password: PASSWORD };
   test.each([
     ['POST', '/auth/users', { ...user, username: 'a\0b' }],
@@ -278,7 +278,7 @@ describe('what can not be stored', () => {
     expect([status, json.error.code]).toEqual([400, 'INVALID']);
   });
 
-  test('is INVALID even where nobody looked before', async () => {
+  test('is INVALID even if nothing checked it before', async () => {
     const { users, apiKeys } = instance.auth;
     const error = async (work: Promise<unknown>) =>
       codeOf(work.catch((cause: unknown) => Promise.reject(asWeirError(cause))));
@@ -289,7 +289,7 @@ describe('what can not be stored', () => {
 });
 
 describe('users', () => {
-  test('have names that are their tenant’s own: nobody learns of another’s', async () => {
+  test('have names that are unique within their tenant: a tenant doesn’t learn of another’s', async () => {
     const body = { username: 'shared', password: PASSWORD };
     for (const key of [keys.operator, keys.stranger]) {
       expect((await as(key).post('/auth/users', body)).status).toBe(201);
@@ -355,7 +355,7 @@ describe('users', () => {
 });
 
 describe('API keys', () => {
-  test('are told once, work, and end with the tokens that they made', async () => {
+  test('are shown once, work, and end together with the tokens that they made', async () => {
     const operator = as(keys.operator);
     const made = await operator.post('/auth/keys', { label: 'backend', role: 'operator' });
     expect(made.json.key).toMatch(/^weir_[a-z0-9]{12}_[\w-]{43}$/);
@@ -378,13 +378,13 @@ describe('API keys', () => {
     }
   });
 
-  test('are known by the whole of them, not by their public part', async () => {
+  test('are recognised by the whole key, not by its public part', async () => {
     const forged = `${keys.operator.slice(0, -43)}${'A'.repeat(43)}`;
     expect(await codeOf(client.call(Auth.method.verifyApiKey, { key: forged }))).toBe(ErrorCode.UNAUTHENTICATED);
     expect(await codeOf(client.call(Auth.method.verifyApiKey, { key: '' }))).toBe(ErrorCode.UNAUTHENTICATED);
   });
 
-  test('end at their time', async () => {
+  test('end when they expire', async () => {
     const expiresAt = new Date(Date.now() - 1);
     const { key } = await instance.auth.apiKeys.create({ tenant: 'acme', label: 'past', grants: [], expiresAt });
     expect(await codeOf(client.call(Auth.method.verifyApiKey, { key }))).toBe(ErrorCode.UNAUTHENTICATED);
@@ -403,17 +403,17 @@ describe('API keys', () => {
   });
 });
 
-describe('nobody hands on what he does not have', () => {
+describe('nobody can grant rights that they lack', () => {
   const robot = [{ verb: 'play', object: 'robot-1' }];
   const password = PASSWORD;
   test.each([
-    ['a user of his own kind', 'POST', '/auth/users', { username: 'robot-1', password, grants: robot }, 201],
-    ['a user outside his field', 'POST', '/auth/users', { username: 'human', password, grants: robot }, 403],
+    ['a user of their own kind', 'POST', '/auth/users', { username: 'robot-1', password, grants: robot }, 201],
+    ['a user outside their field', 'POST', '/auth/users', { username: 'human', password, grants: robot }, 403],
     ['a user with more rights', 'POST', '/auth/users', { username: 'robot-2', password, role: 'viewer' }, 403],
-    ['a key of his own kind', 'POST', '/auth/keys', { label: 'robot-1', grants: robot }, 201],
+    ['a key of their own kind', 'POST', '/auth/keys', { label: 'robot-1', grants: robot }, 201],
     ['a key with more rights', 'POST', '/auth/keys', { label: 'robot-2', role: 'operator' }, 403],
-    ['a key outside his field', 'POST', '/auth/keys', { label: 'human', grants: robot }, 403],
-    ['a token of his own kind', 'POST', '/auth/tokens', { subject: 'robot-1', ttlS: 60, grants: robot }, 201],
+    ['a key outside their field', 'POST', '/auth/keys', { label: 'human', grants: robot }, 403],
+    ['a token of their own kind', 'POST', '/auth/tokens', { subject: 'robot-1', ttlS: 60, grants: robot }, 201],
     [
       'a token for more robots',
       'POST',
@@ -430,9 +430,9 @@ describe('nobody hands on what he does not have', () => {
     ],
     ['an application that asks for tokens', 'POST', '/auth/applications', { appKey: 'robot-1', policy: 'token' }, 201],
     ['an application open to all', 'POST', '/auth/applications', { appKey: 'robot-2', policy: 'open' }, 403],
-    ['the same by a change', 'PUT', '/auth/applications/robot-1', { policy: 'open' }, 403],
+    ['an application open to all by a change', 'PUT', '/auth/applications/robot-1', { policy: 'open' }, 403],
     [
-      'one that asks his own server',
+      'an application that asks their own server',
       'PUT',
       '/auth/applications/robot-1',
       { policy: 'hook', hookUrl: 'https://hooks.example/' },
@@ -443,13 +443,13 @@ describe('nobody hands on what he does not have', () => {
     expect([actual, json?.error?.code]).toEqual([status, status === 403 ? 'FORBIDDEN' : undefined]);
   });
 
-  test('a clerk sets no password of a user who may do more than he', async () => {
+  test('a clerk can’t set the password of a user who has more rights', async () => {
     await as(keys.operator).post('/auth/users', { username: 'robot-9', password: PASSWORD, role: 'operator' });
     const { status, json } = await as(keys.clerk).put('/auth/users/robot-9', { password: 'another password' });
     expect([status, json.error.fields.missing]).toEqual([403, expect.stringContaining('publish *')]);
   });
 
-  test('a token can not make one that outlives it', async () => {
+  test('a token can’t make one that outlives it', async () => {
     const { json } = await as(keys.operator).post('/auth/tokens', { subject: 'page', role: 'operator', ttlS: 100 });
     const page = as(json.token);
     expect((await page.post('/auth/tokens', { subject: 'x', ttlS: 90 })).status).toBe(201);
@@ -473,7 +473,7 @@ describe('tokens', () => {
   const mint = async (body: object = {}) =>
     (await as(keys.operator).post('/auth/tokens', { subject: 'page', role: 'viewer', ttlS: 60, ...body })).json;
 
-  test('made for a page carry just what was asked for', async () => {
+  test('made for a page carry exactly the rights that were asked for', async () => {
     const grants = [{ verb: 'publish', object: 'robot-1/front' }];
     const { token, tokenId, expiresAt } = await mint({ role: undefined, grants });
     expect(await access.verifyToken(token)).toEqual({
@@ -484,10 +484,10 @@ describe('tokens', () => {
     });
   });
 
-  test('have a pass, short and as good as they are, until they are revoked', async () => {
+  test('have a short pass that is accepted in their place until they are revoked', async () => {
     const { token, pass, tokenId } = await mint();
     expect(pass).toMatch(/^weirp_[\w-]{32}$/);
-    // Who hasn't seen the token asks for it.
+    // A service that hasn't seen the token asks auth about the pass.
     const elsewhere = new Access({ bus: client, redis: instance.context.redis, log: { warn: () => undefined } });
     const holder = await elsewhere.authenticate(pass);
     expect(holder).toEqual(await access.authenticate(token));
@@ -497,12 +497,12 @@ describe('tokens', () => {
     await as(keys.operator).post('/auth/revoke', { tokenId });
     const later = new Access({ bus: client, redis: instance.context.redis, log: { warn: () => undefined } });
     expect(await codeOf(later.authenticate(pass))).toBe(ErrorCode.UNAUTHENTICATED);
-    // Who has seen it valid hears of its end over the bus.
+    // A service that has seen the pass while it was valid hears of its end over the bus.
     for (const one of [access, elsewhere])
       await waitFor(async () => (await codeOf(one.authenticate(pass))) === ErrorCode.UNAUTHENTICATED);
   });
 
-  test('tell their pass to their holder, also those from before there were any', async () => {
+  test('give their holder their pass, even if they were issued before there were passes', async () => {
     const { token, pass, tokenId, expiresAt } = await mint();
     await instance.auth.database.token.update({ where: { id: tokenId }, data: { passHash: null } });
     for (const credential of [token, pass]) {
@@ -522,7 +522,7 @@ describe('tokens', () => {
     expect(await list()).toEqual([]);
   });
 
-  test('given back by their holder stop within two seconds, and everybody is told', async () => {
+  test('stop within two seconds after their holder revokes them, and every service is told', async () => {
     const { token, tokenId } = await mint();
     await access.verifyToken(token);
     expect((await as(token).post('/auth/revoke', {})).json).toEqual({ tokenId });
@@ -533,12 +533,12 @@ describe('tokens', () => {
     expect(lifeMs).toBeLessThanOrEqual(120_000);
   });
 
-  test('are given back with an empty body, too', async () => {
+  test('can be revoked by their holder without a body', async () => {
     const { token } = await mint();
     expect((await instance.request('POST', '/auth/revoke', { as: token })).status).toBe(200);
   });
 
-  test('of others are beyond a holder, and an API key must say which', async () => {
+  test('can’t be revoked by the holder of another token, and an API key must name the token', async () => {
     const [mine, other] = [await mint(), await mint()];
     expect((await as(mine.token).post('/auth/revoke', { tokenId: other.tokenId })).status).toBe(403);
     expect((await as(keys.operator).post('/auth/revoke', {})).status).toBe(400);
@@ -559,7 +559,7 @@ describe('tokens', () => {
     expect(await codeOf(access.verifyToken(token))).toBe(ErrorCode.UNAUTHENTICATED);
   }, 20_000);
 
-  test('stay revoked when Redis is emptied as it stands', async () => {
+  test('stay revoked when Redis is emptied while it runs', async () => {
     const { token, tokenId } = await mint();
     await as(keys.operator).post('/auth/revoke', { tokenId });
     await instance.context.redis.flushall();
@@ -567,7 +567,7 @@ describe('tokens', () => {
     await expect.poll(() => codeOf(access.verifyToken(token)), { timeout: 5_000 }).toBe(ErrorCode.UNAUTHENTICATED);
   }, 20_000);
 
-  test('can not be revoked without Redis, and the operator is told', async () => {
+  test('can’t be revoked without Redis, and the operator is told', async () => {
     const { token, tokenId } = await mint();
     await surroundings.redis.kill();
     expect(await codeOf(instance.auth.tokens.revoke(tokenId))).toBe(ErrorCode.UNAVAILABLE);
@@ -575,7 +575,7 @@ describe('tokens', () => {
     await expect.poll(() => codeOf(access.verifyToken(token)), { timeout: 10_000 }).toBe('accepted');
   }, 20_000);
 
-  test('are forgotten an hour after their end', async () => {
+  test('are forgotten an hour after they expire', async () => {
     const { tokenId: old } = await mint();
     const { tokenId: young } = await mint();
     const expire = (id: string, agoMs: number) =>
@@ -588,12 +588,12 @@ describe('tokens', () => {
   });
 });
 
-describe('credentials that others hold something open with', () => {
+describe('credentials behind open sessions', () => {
   const endedAmong = async (...refs: CredentialRef[]): Promise<number[]> =>
     (await client.call(Auth.method.findEnded, { credentials: refs.map(credentialRefMessage) })).ended;
   const inAnHourMs = Date.now() + 3_600_000;
 
-  test('are told apart: revoked, expired and removed from those that hold', async () => {
+  test('are sorted: the revoked, expired and removed ones apart from the valid ones', async () => {
     const operator = as(keys.operator);
     const mint = async () => (await operator.post('/auth/tokens', { subject: 'x', role: 'viewer', ttlS: 600 })).json;
     const newKey = async (label: string) => (await operator.post('/auth/keys', { label, role: 'viewer' })).json;
@@ -616,7 +616,7 @@ describe('credentials that others hold something open with', () => {
     expect(await endedAmong(...good, ...bad)).toEqual(bad.map((_ref, index) => good.length + index));
   });
 
-  test('that are keys are told to everybody when they are removed, and tokens live no longer than their key', async () => {
+  test('that are keys are announced when they are removed, and tokens live no longer than their key', async () => {
     const told: string[] = [];
     const listening = client.subscribe(AuthEvents.method.keyRemoved, ({ keyId }) => void told.push(keyId));
     const body = { label: 'short', role: 'operator', ttlS: 600 };
@@ -630,7 +630,7 @@ describe('credentials that others hold something open with', () => {
   });
 });
 
-test('what is not there is answered in JSON', async () => {
+test('an unknown path is answered in JSON', async () => {
   const { status, json } = await instance.request('GET', '/auth/nothing');
   expect([status, json.error.code]).toEqual([404, 'NOT_FOUND']);
 });

@@ -5,7 +5,7 @@ import { Passwords } from './passwords.js';
 
 const passwords = await Passwords.create();
 
-test('hashes with argon2id, 19 MiB and 2 passes, each time with another salt', async () => {
+test('hashes with argon2id, 19 MiB and 2 passes, with a new salt each time', async () => {
   const [one, two] = await Promise.all([passwords.hash('correct horse'), passwords.hash('correct horse')]);
   expect(one).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
   expect(one).not.toBe(two);
@@ -19,17 +19,17 @@ test('verifies the right password and no other', async () => {
   expect(await passwords.verify(stored, '')).toBe(false);
 });
 
-test('no password is right for a user that is not there', async () => {
+test('no password is right for a user that does not exist', async () => {
   expect(await passwords.verify(undefined, 'correct horse')).toBe(false);
 });
 
-test('knows a hash of older parameters', async () => {
+test('recognises a hash with older parameters', async () => {
   const old = await hash('correct horse', { memoryCost: 8192, timeCost: 1 });
   expect(passwords.isCurrent(old)).toBe(false);
   expect(await passwords.verify(old, 'correct horse')).toBe(true);
 });
 
-test('makes a crowd wait in turn and sends away what is too much', async () => {
+test('makes a crowd wait in turn and refuses what exceeds the queue', async () => {
   const stored = await hash('correct horse', { memoryCost: 8, timeCost: 1 });
   const results = await Promise.allSettled(
     Array.from({ length: 203 }, () => passwords.verify(stored, 'correct horse')),

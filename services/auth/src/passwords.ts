@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { hash, verify } from '@node-rs/argon2';
 import { ErrorCode, WeirError } from '@weir/contracts';
 
-/** argon2id (the library's default algorithm) with 19 MiB, 2 passes, 1 lane: as OWASP recommends. */
+/** argon2id (the library's default algorithm) with 19 MiB, 2 passes and 1 lane, as OWASP recommends. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1, outputLen: 32 } as const;
 const CURRENT_PREFIX = `$argon2id$v=19$m=${PARAMETERS.memoryCost},t=${PARAMETERS.timeCost},p=${PARAMETERS.parallelism}$`;
 
-/** Hashing takes a core and 19 MiB each: so many at a time, and so many more in the queue. */
+/** Each hash takes a core and 19 MiB: this many run at once, and this many more wait. */
 const MAX_RUNNING = 2;
 const MAX_WAITING = 200;
 
@@ -28,7 +28,7 @@ export class Passwords {
     return this.#inTurn(() => hash(password, PARAMETERS));
   }
 
-  /** Takes as long for a user that isn't there as for one that is. */
+  /** Takes as long for a user that doesn't exist (no hash) as for one that does. */
   verify(passwordHash: string | undefined, password: string): Promise<boolean> {
     return this.#inTurn(async () => {
       const matches = await verify(passwordHash ?? this.nobodysHash, password);
@@ -36,7 +36,7 @@ export class Passwords {
     });
   }
 
-  /** Whether the hash was made with today's parameters. */
+  /** Whether the hash was made with the current parameters. */
   isCurrent(passwordHash: string): boolean {
     return passwordHash.startsWith(CURRENT_PREFIX);
   }
@@ -55,7 +55,7 @@ export class Passwords {
 
   #turn(): Promise<void> {
     if (this.#waiting.length >= MAX_WAITING) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, 'Too many log-ins at a time');
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'Too many log-ins at the same time; try again later');
     }
     return new Promise((resolve) => this.#waiting.push(resolve));
   }

@@ -4,17 +4,17 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 /** What operators administer; objects are `applications/<appKey>`, `users/<username>` and so on. */
 export type Administered = 'applications' | 'users' | 'tokens' | 'keys';
 
-/** Throws FORBIDDEN. Without a name: to all of the kind. */
+/** Demands the right to administer one object, or without a name, all of its kind. Throws FORBIDDEN. */
 export const demandAdministration = (principal: Principal, kind: Administered, name = '*'): void =>
   demandPermit(principal, 'administer', principal.tenant, `${kind}/${name}`);
 
-/** Nobody gives away, or gets by a detour, what he doesn't have. Throws FORBIDDEN. */
+/** A caller can neither grant nor indirectly gain rights that its credential lacks. Throws FORBIDDEN. */
 export const demandCovered = (principal: Principal, grants: readonly Grant[]): void => {
   const beyond = grantsBeyond(principal, grants);
   if (beyond.length === 0) return;
   const missing = beyond.map(({ verb, object }) => `${verb} ${object}`).join(', ');
-  throw new WeirError(ErrorCode.FORBIDDEN, 'The credential does not have these rights itself', { missing });
+  throw new WeirError(ErrorCode.FORBIDDEN, 'Your credential lacks rights that this request would grant', { missing });
 };
 
-/** An open application lets everybody publish and play, one with a hook whomever the hook's owner likes. */
+/** An open application lets everybody publish and play; one with a hook lets anybody do so whom the hook accepts. */
 export const RIGHTS_OF_AN_APPLICATION: readonly Grant[] = [grant('publish', '*'), grant('play', '*')];

@@ -27,7 +27,7 @@ test('the first private key signs and every key verifies', async () => {
   expect((await jwtVerify(await before.sign({ sub: 'old' }), verify)).payload.sub).toBe('old');
 });
 
-test('tells the public parts and nothing else', async () => {
+test('publishes the public parts and nothing else', async () => {
   const keys = await SigningKeys.parse(pair().privatePem);
   expect(keys.jwks.keys).toEqual([
     { kty: 'OKP', crv: 'Ed25519', x: expect.any(String), kid: expect.any(String), alg: 'EdDSA', use: 'sig' },
@@ -56,7 +56,7 @@ test.each([
     generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }),
   ],
   ['a damaged key', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n'],
-])('a file with %s is refused by its name', async (_name, pem) => {
+])('a file with %s is refused, and the error names the file', async (_name, pem) => {
   const folder = await mkdtemp(path.join(tmpdir(), 'weir-keys-'));
   const file = path.join(folder, 'keys.pem');
   try {

@@ -10,7 +10,8 @@ interface PublicKey {
 const PEM_BLOCK = /-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+?-----END \1 KEY-----/g;
 
 const publicKeyOf = async (key: KeyObject): Promise<PublicKey> => {
-  if (key.asymmetricKeyType !== 'ed25519') throw new Error(`a key of type ${key.asymmetricKeyType}, not ed25519`);
+  if (key.asymmetricKeyType !== 'ed25519')
+    throw new Error(`it holds a key of type ${key.asymmetricKeyType} instead of ed25519`);
   const { kty, crv, x } = await exportJWK(key.type === 'private' ? createPublicKey(key) : key);
   const jwk: JWK = { kty: kty ?? '', crv: crv ?? '', x: x ?? '' };
   const id = await calculateJwkThumbprint(jwk);
@@ -18,9 +19,9 @@ const publicKeyOf = async (key: KeyObject): Promise<PublicKey> => {
 };
 
 /**
- * The platform's keys for tokens. A key's id is its RFC 7638 thumbprint, so every instance gives it the same one.
- * To replace a key: put the new one second and restart, then put it first and restart; take the old one out when
- * its last token has expired.
+ * The platform's keys for tokens. A key's id is its RFC 7638 thumbprint, so every instance gives it the same id.
+ * To replace a key, add the new one in second place and restart; then move it to first place and restart; remove the
+ * old one when its last token has expired.
  */
 export class SigningKeys {
   private constructor(
@@ -30,7 +31,7 @@ export class SigningKeys {
     readonly jwks: { readonly keys: readonly JWK[] },
   ) {}
 
-  /** Throws with the file's name when it can't be read, holds no private key, or one that isn't Ed25519. */
+  /** Throws, naming the file, if it can't be read, holds no private key or holds a key that isn't Ed25519. */
   static async load(file: string): Promise<SigningKeys> {
     try {
       return await SigningKeys.parse(await readFile(file, 'utf8'));
@@ -45,7 +46,7 @@ export class SigningKeys {
       kind === 'PRIVATE' ? createPrivateKey(block) : createPublicKey(block),
     );
     const signer = keys.find((key) => key.type === 'private');
-    if (signer === undefined) throw new Error('no "PRIVATE KEY" in PEM form');
+    if (signer === undefined) throw new Error('it holds no "PRIVATE KEY" in PEM form');
     const publicKeys = await Promise.all(keys.map(publicKeyOf));
     const { id } = await publicKeyOf(signer);
     const unique = new Map(publicKeys.map((key) => [key.id, key.jwk]));

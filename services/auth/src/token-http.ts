@@ -40,7 +40,7 @@ export class TokensController {
     return { tokens: await this.tokens.list(principal.tenant, subject, limit) };
   }
 
-  /** A token with some of the caller's own rights, for somebody else: a page that publishes one stream, say. */
+  /** Makes a token with some of the caller's own rights for somebody else, such as a page that publishes one stream. */
   @Post('tokens')
   @Header('cache-control', 'no-store')
   async mint(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
@@ -59,25 +59,25 @@ export class TokensController {
     return { token, pass, tokenId, expiresAt: new Date(expiresAtMs) };
   }
 
-  /** The pass of the token that the request was made with: short enough for the password in a player's URL. */
+  /** The pass of the token that the request was made with; it is short enough to be the password in a player's URL. */
   @Post('passes')
   @Header('cache-control', 'no-store')
   async pass(@CurrentPrincipal() { credential }: Principal, @Req() request: CredentialCarrier) {
     const shown = credentialOf(request, ['header']);
     if (credential.kind !== 'token' || shown === undefined)
-      throw new WeirError(ErrorCode.INVALID, 'An API key has no pass, for it is short: use the key itself');
+      throw new WeirError(ErrorCode.INVALID, 'An API key has no pass, because it is short: use the key itself');
     const pass = PASS_PATTERN.test(shown) ? shown : passOf(shown);
     await this.tokens.keepPass(credential.tokenId, pass);
     return { pass, expiresAt: new Date(credential.expiresAtMs) };
   }
 
-  /** Without a tokenId: the token that the request was made with. Everybody may give back his own. */
+  /** Without a tokenId, revokes the token that the request was made with, for which no right is needed. */
   @Post('revoke')
   @HttpCode(200)
   async revoke(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
     const own = principal.credential.kind === 'token' ? principal.credential.tokenId : undefined;
     const tokenId = parsed(revokeBody, body ?? undefined)?.tokenId ?? own;
-    if (tokenId === undefined) throw new WeirError(ErrorCode.INVALID, 'Say which token: {"tokenId": "..."}');
+    if (tokenId === undefined) throw new WeirError(ErrorCode.INVALID, 'Name the token to revoke: {"tokenId": "..."}');
     if (tokenId !== own) await this.#demandAuthorityOver(principal, tokenId);
     await this.tokens.revoke(tokenId);
     return { tokenId };
@@ -97,7 +97,7 @@ export class TokensController {
   }
 }
 
-/** The public keys, for whoever verifies tokens himself. */
+/** The public keys, for services that verify tokens themselves. */
 @Controller()
 export class JwksController {
   constructor(@Inject(SigningKeys) private readonly keys: SigningKeys) {}

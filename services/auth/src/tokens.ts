@@ -7,7 +7,7 @@ import { readGrants, writeGrants, type Database } from './database.js';
 import type { Token } from './generated/client.js';
 import type { SigningKeys } from './signing-keys.js';
 
-/** Who had the token made; whoever is revoked takes along what it issued. */
+/** What the token was made with. Revoking it also revokes the tokens that it issued. */
 export type TokenIssuer = 'login' | `key:${string}` | `token:${string}`;
 
 export interface TokenRequest {
@@ -20,7 +20,7 @@ export interface TokenRequest {
 
 export interface IssuedToken {
   readonly token: string;
-  /** Short, and as good as the token. */
+  /** A short text that is accepted in place of the token. */
   readonly pass: string;
   readonly tokenId: string;
   readonly expiresAtMs: number;
@@ -34,9 +34,9 @@ export interface TokenRecord {
   readonly expiresAt: Date;
 }
 
-/** Verifiers' clocks may be behind: the revocation outlives the token by this. */
+/** Verifiers' clocks may be slow, so a revocation outlives its token by this much. */
 const REVOCATION_MARGIN_MS = 60_000;
-/** Goes with the revocations when Redis loses what it has. */
+/** Marks that Redis has the revocations; it vanishes with them if Redis loses its data. */
 const REVOCATIONS_TOLD = 'auth:revocations-told';
 /** An expired token's row is kept this long. */
 const KEEP_EXPIRED_MS = 60 * 60 * 1000;
@@ -56,7 +56,7 @@ export interface TokenPorts {
   readonly keys: SigningKeys;
 }
 
-/** Issues tokens and takes them back. */
+/** Issues and revokes tokens. */
 export class Tokens {
   constructor(private readonly ports: TokenPorts) {}
 
@@ -90,7 +90,7 @@ export class Tokens {
     return { token, pass, tokenId, expiresAtMs: exp * 1000 };
   }
 
-  /** For a token that was issued before there were passes. */
+  /** Stores the pass of a token that was issued before there were passes. */
   async keepPass(tokenId: string, pass: string): Promise<void> {
     const where = { id: tokenId, passHash: null };
     await this.ports.database.token.updateMany({ where, data: { passHash: passDigest(pass) } });
@@ -124,7 +124,7 @@ export class Tokens {
     return rows.map(recordOf);
   }
 
-  /** Takes the token back, and every token that was made with it. Idempotent. Throws UNAVAILABLE without Redis. */
+  /** Revokes the token and every token that was made with it. Idempotent. Throws UNAVAILABLE without Redis. */
   revoke(tokenId: string): Promise<void> {
     return this.#revokeAll({ id: tokenId });
   }
@@ -137,7 +137,7 @@ export class Tokens {
     return this.#revokeAll({ issuer });
   }
 
-  /** Tells Redis again what was revoked: it may have lost it. */
+  /** Writes all revocations to Redis again, which may have lost them. */
   async restoreRevocations(): Promise<number> {
     const rows = await this.ports.database.token.findMany({
       where: { revokedAt: { not: null }, expiresAt: { gt: new Date() } },
@@ -147,7 +147,7 @@ export class Tokens {
     return rows.length;
   }
 
-  /** The same, only when Redis doesn't remember having been told. */
+  /** Does so only if Redis lacks the mark that it has them. */
   async restoreLostRevocations(): Promise<void> {
     if ((await this.ports.redis.exists(REVOCATIONS_TOLD)) === 0) await this.restoreRevocations();
   }
@@ -179,7 +179,12 @@ export class Tokens {
     try {
       await this.ports.redis.set(revocationKey(row.id), '1', 'PX', lifeMs);
     } catch (cause) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, "The token can't be revoked just now", {}, { cause });
+      throw new WeirError(
+        ErrorCode.UNAVAILABLE,
+        "The token can't be revoked at the moment; try again later",
+        {},
+        { cause },
+      );
     }
   }
 }

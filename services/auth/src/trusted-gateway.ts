@@ -9,9 +9,9 @@ const rangeOf = (text: string): Range => {
 };
 
 /**
- * Whose X-Forwarded-For is believed, as Fastify asks for each address from the nearest one on: the gateway's, all of it.
- * It passes on only what it believes itself, with the client first, so the proxies in front of it needn't be known here.
- * Throws for what is no address and no range.
+ * Decides whose X-Forwarded-For is trusted. Fastify asks for each address, starting with the nearest; if that is the
+ * gateway, the whole header is trusted. The gateway passes on only what it trusts itself, with the client first, so this
+ * service needn't know the proxies in front of the gateway. Throws for a text that is neither an address nor a range.
  */
 export const trustedGateway = (ranges: readonly string[]): ((address: string, hop: number) => boolean) => {
   const believed = ranges.map(rangeOf);

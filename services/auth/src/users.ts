@@ -25,7 +25,7 @@ export interface UserAccount {
 
 export interface FoundAccounts {
   readonly accounts: readonly UserAccount[];
-  /** How many there could be. */
+  /** How many accounts the name could have: one per tenant that was searched. */
   readonly mostPossible: number;
 }
 
@@ -35,7 +35,7 @@ export interface UserChange {
   readonly locked?: boolean | undefined;
 }
 
-/** What people type in different ways is one name. */
+/** Different ways of typing a name give the same normal form. */
 export const normalUsername = (text: string): string => text.normalize('NFKC').trim().toLowerCase();
 
 export const subjectOfUser = (userId: string): string => `user:${userId}`;
@@ -73,12 +73,12 @@ export class Users {
       });
       return recordOf(row);
     } catch (error) {
-      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The username is taken', { username });
+      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'Another user has this username', { username });
       throw error;
     }
   }
 
-  /** Who may be meant by a normal username: one of the tenant, or one of each where none is named, oldest first. */
+  /** The accounts that a normal username may mean, oldest first: at most one per tenant, or only the given tenant's. */
   async findAccounts(username: string, tenant: string | undefined): Promise<FoundAccounts> {
     const rows = this.ports.database.user.findMany({
       where: { username, ...(tenant !== undefined && { tenantName: tenant }) },
@@ -93,7 +93,7 @@ export class Users {
     return row === null ? undefined : accountOf(row);
   }
 
-  /** Unless the password has been changed meanwhile. */
+  /** Does nothing if the password was changed in the meantime. */
   async replaceHash({ userId, passwordHash: before }: UserAccount, passwordHash: string): Promise<void> {
     await this.ports.database.user.updateMany({ where: { id: userId, passwordHash: before }, data: { passwordHash } });
   }
@@ -116,7 +116,7 @@ export class Users {
     return rows.map(recordOf);
   }
 
-  /** Ends the user's tokens, which may say more than the user may do now. Throws NOT_FOUND. */
+  /** Revokes the user's tokens, which may carry more rights than the user now has. Throws NOT_FOUND. */
   async change(tenant: string, username: string, change: UserChange): Promise<UserRecord> {
     const { userId } = await this.get(tenant, username);
     const passwordHash = change.password === undefined ? undefined : await this.ports.passwords.hash(change.password);
@@ -139,7 +139,7 @@ export class Users {
     await this.#withoutTokens(tenant, userId, () => this.ports.database.user.deleteMany({ where: { id: userId } }));
   }
 
-  /** Revokes before, so that nothing is changed when it can't be done, and after, for log-ins in between. */
+  /** Revokes before the work, so that nothing changes if revoking fails, and after it, for log-ins in between. */
   async #withoutTokens<T>(tenant: string, userId: string, work: () => Promise<T>): Promise<T> {
     await this.ports.tokens.revokeOfSubject(tenant, subjectOfUser(userId));
     const result = await work();

@@ -11,7 +11,7 @@ import { AppModule, AUTH, httpAdapter } from '../app.module.js';
 import type { Auth } from '../auth.js';
 import { authSettings, type AuthContext } from '../config.js';
 
-/** The servers and the folder that instances of the service share in a test. */
+/** The servers and the folder that the instances of a test share. */
 export interface Surroundings {
   readonly nats: TestServer;
   readonly redis: TestServer;
@@ -48,7 +48,7 @@ export const startSurroundings = async (): Promise<Surroundings> => {
   };
 };
 
-/** One instance of the service, wired as `runService` does it, in this process. */
+/** One instance of the service in this process, wired as `runService` wires it. */
 export class AuthInstance {
   private constructor(
     readonly context: AuthContext,
