@@ -2,15 +2,15 @@ import ipaddr from 'ipaddr.js';
 
 export type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
-/** Public addresses at which clouds answer their own machines' questions. */
+/** Public addresses at which a cloud serves its own machines' metadata. */
 const PLATFORM_ADDRESSES = new Set(['168.63.129.16']);
 const GLOBAL_UNICAST_V6: [ipaddr.IPv6, number] = [ipaddr.IPv6.parse('2000::'), 3];
-/** RFC 6052's well-known prefix: an IPv4 address as an IPv6-only network writes it. */
+/** RFC 6052's well-known prefix: an IPv6-only network writes an IPv4 address behind it. */
 const NAT64: [ipaddr.IPv6, number] = [ipaddr.IPv6.parse('64:ff9b::'), 96];
 
 /**
- * The address that packets really go to: IPv4 inside IPv4-mapped IPv6 and inside the NAT64 prefix is unwrapped, so
- * that it is judged as what it is. Undefined when the text is no address, or one with a zone.
+ * The address that packets really go to. An IPv4 address inside IPv4-mapped IPv6 or the NAT64 prefix is unwrapped, so
+ * that the rules for IPv4 apply to it. Undefined when the text isn't an address or has a zone.
  */
 export const parseAddress = (text: string): Address | undefined => {
   if (text.includes('%')) return undefined;
@@ -24,7 +24,7 @@ export const parseAddress = (text: string): Address | undefined => {
   return address.match(NAT64) ? new ipaddr.IPv4(address.toByteArray().slice(12)) : address;
 };
 
-/** Whether the address belongs to the public internet; everything not known to do so doesn't. */
+/** Whether the address is known to belong to the public internet. */
 export const isPublic = (address: Address): boolean => {
   if (PLATFORM_ADDRESSES.has(address.toString()) || address.range() !== 'unicast') return false;
   return address instanceof ipaddr.IPv4 || address.match(GLOBAL_UNICAST_V6);

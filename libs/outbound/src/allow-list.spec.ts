@@ -42,7 +42,7 @@ test.each([
   expect(allowsHost(parseAllowList(list), host, port)).toBe(expected);
 });
 
-test('names every entry that can not be read', () => {
+test('names every malformed entry', () => {
   const wrong = [
     '10.0.0.0/33',
     '1.2.3',

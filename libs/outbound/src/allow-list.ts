@@ -1,6 +1,6 @@
 import { isIn, parseNetwork, type Address, type Network } from './address-range.js';
 
-/** An operator's exception from the rule that only the public internet may be spoken to. */
+/** An operator's exception from the rule that the platform connects only to the public internet. */
 export type AllowRule =
   | { readonly kind: 'network'; readonly network: Network; readonly port: number | undefined }
   | { readonly kind: 'host'; readonly host: string; readonly port: number | undefined };
@@ -30,9 +30,9 @@ const parseRule = (entry: string): AllowRule | undefined => {
 
 /**
  * Entries separated by commas: an address or network (`10.1.2.3`, `127.0.0.0/8`, `[::1]`, `fd00::/8`) or a host name
- * (`store.example`), each with a port or without (`store.example:8443`, `[::1]:9000`). A rule with a port opens just
- * that port, even one that the caller's policy excludes; a rule without leaves the ports to the policy.
- * Throws RangeError naming every entry that can't be read.
+ * (`store.example`), each with or without a port (`store.example:8443`, `[::1]:9000`). A rule with a port opens only
+ * that port, even one that the caller's policy excludes; a rule without a port leaves the ports to the policy.
+ * Throws a RangeError that lists every malformed entry.
  */
 export const parseAllowList = (text: string): AllowList => {
   const entries = text
@@ -52,7 +52,7 @@ export const allowsHost = (list: AllowList, host: string, port: number): boolean
 export const allowsAddress = (list: AllowList, address: Address, port: number): boolean =>
   list.some((rule) => rule.kind === 'network' && isIn(address, rule.network) && opensPort(rule, port));
 
-/** Whether a rule names this very port for the host or for all of its addresses. */
+/** Whether rules name exactly this port for the host or for all of its addresses. */
 export const allowsPort = (list: AllowList, host: string, addresses: readonly Address[], port: number): boolean => {
   const exact = list.filter((rule) => rule.port === port);
   return allowsHost(exact, host, port) || addresses.every((address) => allowsAddress(exact, address, port));

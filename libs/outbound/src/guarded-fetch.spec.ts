@@ -40,7 +40,7 @@ beforeEach(async () => {
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   port = (server.address() as AddressInfo).port;
-  // Two names for one server, and one that leads into a network nobody opened.
+  // Two names for one server, and one name in a network that the allow list doesn't open.
   const names: Record<string, string> = {
     'a.example': '127.0.0.1',
     'b.example': '127.0.0.1',
@@ -76,7 +76,7 @@ const reasonOf = async (work: Promise<unknown>): Promise<string> => {
   }
 };
 
-test('sends a request and hands back the answer, with one look-up of the name', async () => {
+test('sends a request and returns the answer, with one look-up of the name', async () => {
   routes['/hook'] = (_request, response) => void response.writeHead(403, { 'x-reason': 'no' }).end('{"error":"no"}');
   const response = await guard.fetch(at('/hook'), {
     method: 'post',
@@ -94,7 +94,7 @@ test('sends a request and hands back the answer, with one look-up of the name', 
   expect(resolutions).toEqual(['a.example']);
 });
 
-test('refuses a forbidden destination without speaking to it', async () => {
+test('refuses a forbidden destination without connecting to it', async () => {
   expect(await reasonOf(guard.fetch('http://in.example/'))).toBe('address');
   expect(await reasonOf(guard.fetch(`http://2130706433:${port}/`))).toBe('ambiguous-host');
   expect(await reasonOf(guard.fetch('ftp://a.example/'))).toBe('scheme');
@@ -108,15 +108,15 @@ test.each([
   ['an oddly written address', 'http://2130706433/', 'ambiguous-host'],
   ['another scheme', 'file:///etc/passwd', 'malformed'],
   ['another port', 'http://a.example:22/', 'port'],
-  ['a place with credentials', 'http://user:pass@a.example/', 'credentials'],
-  ['nowhere', 'http://[', 'redirect'],
+  ['a URL with credentials', 'http://user:pass@a.example/', 'credentials'],
+  ['a malformed URL', 'http://[', 'redirect'],
 ])('checks a redirect to %s', async (_name, location, reason) => {
   routes['/'] = redirect(location);
   expect(await reasonOf(guard.fetch(at('/')))).toBe(reason);
   expect(seen).toHaveLength(1);
 });
 
-test('follows three redirects and not a fourth', async () => {
+test('follows three redirects but not a fourth', async () => {
   routes['/1'] = redirect('/2');
   routes['/2'] = redirect(at('/3', 'b.example'));
   routes['/3'] = redirect('4');
@@ -127,7 +127,7 @@ test('follows three redirects and not a fourth', async () => {
   expect(await reasonOf(guard.fetch(at('/1'), { maxRedirects: 0 }))).toBe('too-many-redirects');
 });
 
-test('takes no credentials to another origin', async () => {
+test('sends no credentials to another origin', async () => {
   routes['/1'] = redirect('/2');
   routes['/2'] = redirect(at('/3', 'b.example'));
   await guard.fetch(at('/1'), { headers: { authorization: 'Bearer 1' } });
@@ -140,7 +140,7 @@ test.each([
   [303, 'PUT', 'GET', ''],
   [307, 'POST', 'POST', 'body'],
   [308, 'PUT', 'PUT', 'body'],
-])('after %i a %s goes on as %s', async (status, method, next, body) => {
+])('after %i a %s is repeated as %s', async (status, method, next, body) => {
   routes['/1'] = redirect('/2', status);
   await guard.fetch(at('/1'), { method, body: 'body' });
   expect(seen[1]).toMatchObject({ method: next, body });
@@ -155,15 +155,15 @@ test('does not send a stream twice', async () => {
 
 test.each([
   [
-    'that says so',
+    'whose Content-Length',
     (response: ServerResponse) => response.writeHead(200, { 'content-length': 100 }).end('x'.repeat(100)),
   ],
   [
-    'that does not say so',
+    'without a Content-Length that',
     (response: ServerResponse) => response.write('x'.repeat(50)) && response.end('x'.repeat(50)),
   ],
   [
-    'that is small until it is unpacked',
+    'that after decompression',
     (response: ServerResponse) =>
       response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('x'.repeat(5000))),
   ],
@@ -172,7 +172,7 @@ test.each([
   expect(await reasonOf(guard.fetch(at('/'), { maxResponseBytes: 99 }))).toBe('response-too-large');
 });
 
-test('takes an answer of just the allowed size, and one without a body', async () => {
+test('accepts an answer of exactly the allowed size, and one without a body', async () => {
   routes['/'] = (_request, response) => void response.end('x'.repeat(99));
   routes['/none'] = (_request, response) => void response.writeHead(204).end();
   expect(await (await guard.fetch(at('/'), { maxResponseBytes: 99 })).text()).toHaveLength(99);
@@ -187,18 +187,18 @@ test.each([
   expect(await reasonOf(guard.fetch(at('/'), { timeoutMs: 100 }))).toBe('timeout');
 });
 
-test('the time counts over all redirects together', async () => {
+test('the time-out covers all redirects together', async () => {
   routes['/'] = (_request, response) => void setTimeout(() => response.writeHead(302, { location: '/' }).end(), 60);
   expect(await reasonOf(guard.fetch(at('/'), { timeoutMs: 150 }))).toBe('timeout');
 });
 
-test('ends when the caller does', async () => {
+test('ends when the caller aborts', async () => {
   const controller = new AbortController();
   routes['/'] = () => controller.abort();
   expect(await reasonOf(guard.fetch(at('/'), { signal: controller.signal }))).toBe('aborted');
 });
 
-test('says so when nobody listens', async () => {
+test('fails with "connection" when nothing listens at the address', async () => {
   server.close();
   await once(server, 'close');
   expect(await reasonOf(guard.fetch(at('/')))).toBe('connection');

@@ -7,9 +7,9 @@ export interface OutboundRequest {
   readonly headers?: HeadersInit;
   /** A stream is sent as it comes; a redirect that would need it a second time is refused. */
   readonly body?: BodyInit | null;
-  /** From the first look-up to the last byte of the last answer. Default 10 s. */
+  /** The time from the first look-up to the last byte of the last answer. Default 10 s. */
   readonly timeoutMs?: number;
-  /** Of the answer's body, unpacked. Default 1 MiB. */
+  /** The limit for the answer's body after decompression. Default 1 MiB. */
   readonly maxResponseBytes?: number;
   /** Default 3; 0 refuses every redirect. */
   readonly maxRedirects?: number;
@@ -27,7 +27,7 @@ interface Checker {
 }
 
 interface Hop {
-  /** As it was written: a URL object no longer shows an oddly written host. */
+  /** The URL as it was written: a URL object normalises the host and so hides an odd spelling. */
   readonly text: string;
   readonly url: URL;
   readonly method: string;
@@ -39,7 +39,7 @@ const TIMEOUT_MS = 10_000;
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const MAX_REDIRECTS = 3;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** Meant for the first origin's eyes alone. */
+/** These headers are for the first origin only. */
 const ORIGIN_HEADERS = ['authorization', 'cookie', 'proxy-authorization'];
 const BODY_HEADERS = ['content-type', 'content-length', 'content-encoding', 'content-language', 'content-location'];
 const NO_BODY = new Set([101, 204, 205, 304]);
@@ -89,7 +89,7 @@ const whole = async (response: Response, maxBytes: number, host: string): Promis
   return new Response(body, { status: response.status, statusText: response.statusText, headers: response.headers });
 };
 
-/** One request and its answer, on a connection of its own to the checked addresses. */
+/** Sends one request and reads its answer, on a separate connection to the checked addresses. */
 const exchange = async (
   hop: Hop,
   target: OutboundTarget,

@@ -1,4 +1,4 @@
-/** Why the guard doesn't let a destination be spoken to. */
+/** Why the guard refuses a destination. */
 export type RefusalReason =
   /** Not an absolute URL, or one with white space, control characters or backslashes. */
   | 'malformed'
@@ -6,20 +6,20 @@ export type RefusalReason =
   | 'port'
   /** A user name or password in the URL where the caller's policy doesn't expect one. */
   | 'credentials'
-  /** A host that different parsers read differently: octal, decimal, shortened or percent-encoded addresses. */
+  /** A host that parsers read in different ways: an octal, decimal, shortened or percent-encoded address. */
   | 'ambiguous-host'
   /** The host is, or resolves to, an address that isn't on the public internet. */
   | 'address'
   | 'too-many-redirects'
-  /** A redirect from https to http, one without a usable target, or one of a body that can't be sent twice. */
+  /** A redirect from https to http, without a usable target, or of a request whose body can't be sent twice. */
   | 'redirect'
   | 'response-too-large';
 
-/** The destination is against the rules. Repeating doesn't help. */
+/** The rules forbid the destination. Trying again doesn't help. */
 export class OutboundRefused extends Error {
   override readonly name = 'OutboundRefused';
 
-  /** `subject` is the host, scheme, port or address at fault; never the whole URL, which may hold secrets. */
+  /** `subject` is the forbidden host, scheme, port or address; never the whole URL, which may hold secrets. */
   constructor(
     readonly reason: RefusalReason,
     readonly subject: string,
@@ -28,7 +28,7 @@ export class OutboundRefused extends Error {
   }
 }
 
-/** The destination is allowed and can't be used: that is its own trouble, or the network's, and may pass. */
+/** The destination is allowed but can't be used now, because of a fault there or in the network that may pass. */
 export class OutboundFailed extends Error {
   override readonly name = 'OutboundFailed';
 

@@ -8,7 +8,7 @@ import { OutboundGuard, refusalOf, type OutboundPolicy } from './outbound-guard.
 
 const http: OutboundPolicy = { schemes: ['http', 'https'] };
 
-/** A name server with these names; every other name is unknown to it. */
+/** A name server that knows only these names. */
 const dns =
   (names: Record<string, string[]>) =>
   async (host: string): Promise<LookupAddress[]> => {
@@ -35,7 +35,7 @@ describe('addresses', () => {
     ['a public one', '93.184.216.34', 'allowed'],
     ['a public one of IPv6', '2606:2800:220:1:248:1893:25c8:1946', 'allowed'],
     ['loopback', '127.0.0.1', 'address'],
-    ['loopback elsewhere in its network', '127.255.0.1', 'address'],
+    ['another loopback address', '127.255.0.1', 'address'],
     ['private, class A', '10.0.0.1', 'address'],
     ['private, class B', '172.16.0.1', 'address'],
     ['private, class C', '192.168.1.1', 'address'],
@@ -48,8 +48,8 @@ describe('addresses', () => {
     ['multicast', '224.0.0.1', 'address'],
     ['broadcast', '255.255.255.255', 'address'],
     ['reserved', '240.0.0.1', 'address'],
-    ['for benchmarks', '198.18.0.1', 'address'],
-    ['for documents', '192.0.2.1', 'address'],
+    ['reserved for benchmarks', '198.18.0.1', 'address'],
+    ['reserved for documentation', '192.0.2.1', 'address'],
     ['loopback of IPv6', '::1', 'address'],
     ['unspecified of IPv6', '::', 'address'],
     ['unique local', 'fd00:ec2::254', 'address'],
@@ -66,7 +66,7 @@ describe('addresses', () => {
     ['a network’s own NAT64', '64:ff9b:1::a00:1', 'address'],
     ['loopback through 6to4', '2002:7f00:1::1', 'address'],
     ['Teredo', '2001:0:4136:e378::1', 'address'],
-    ['for documents of IPv6', '2001:db8::1', 'address'],
+    ['reserved for documentation, IPv6', '2001:db8::1', 'address'],
     ['discard', '100::1', 'address'],
   ])('%s', async (_name, address, expected) => {
     const host = address.includes(':') ? `[${address}]` : address;
@@ -134,11 +134,11 @@ describe('URLs', () => {
     ['rtsp://c%61mera.example/stream', 'ambiguous-host'],
     ['rtsp://camera.example;x/stream', 'malformed'],
     ['http://camera.example/', 'scheme'],
-  ])('where cameras are spoken to, %j: %s', async (url, expected) => {
+  ])("with a camera's policy, %j: %s", async (url, expected) => {
     expect(await verdict(guardOf(names).check(url, rtsp))).toBe(expected);
   });
 
-  test('a caller names its own ports', async () => {
+  test('a caller can set the allowed ports', async () => {
     const policy: OutboundPolicy = { schemes: ['http'], ports: [25, [9000, 9010]] };
     const ports = async (port: number) => verdict(guardOf(names).check(`http://camera.example:${port}/`, policy));
     expect(await Promise.all([25, 9000, 9010, 8999, 9011, 80].map(ports))).toEqual([
@@ -160,14 +160,14 @@ describe('URLs', () => {
     ['rtsps', 443, 'allowed'],
     ['rtsps', 22, 'port'],
     [undefined, 554, 'port'],
-  ] as const)('a host is spoken to by %s on port %d: %s', async (scheme, port, expected) => {
+  ] as const)('a host with the scheme %s and the port %d: %s', async (scheme, port, expected) => {
     const policy = scheme === undefined ? {} : { scheme };
     expect(await verdict(guardOf(names).checkHost('camera.example', port, policy))).toBe(expected);
     const inside = guardOf({ 'camera.example': ['10.0.0.7'] }, 'camera.example');
     expect(await verdict(inside.checkHost('camera.example', port, policy))).toBe(expected);
   });
 
-  test.each(['2130706433', '0x7f.1', '127.1'])('a host is not %s', async (host) => {
+  test.each(['2130706433', '0x7f.1', '127.1'])('a host must not be written as %s', async (host) => {
     expect(await verdict(guardOf().checkHost(host, 8554))).toBe('ambiguous-host');
   });
 
@@ -195,7 +195,7 @@ describe('the allow list', () => {
 });
 
 describe('resolution', () => {
-  test('gives up on a name server that does not answer, and when the caller does', async () => {
+  test('gives up when the name server does not answer or the caller aborts', async () => {
     const silent = () => new Promise<LookupAddress[]>(() => undefined);
     const guard = new OutboundGuard({ resolve: silent, resolveTimeoutMs: 20 });
     expect(await verdict(guard.check('http://camera.example/', http))).toBe('timeout');
@@ -204,7 +204,7 @@ describe('resolution', () => {
     expect(await verdict(patient.check('http://camera.example/', { ...http, signal }))).toBe('aborted');
   });
 
-  test('a name without addresses is unresolved', async () => {
+  test('reports a name without addresses as unresolved', async () => {
     expect(await verdict(guardOf({ 'empty.example': [] }).check('http://empty.example/', http))).toBe('unresolved');
   });
 
@@ -213,8 +213,8 @@ describe('resolution', () => {
   });
 });
 
-describe('a destination that is written down', () => {
-  test('is refused for what no time will change, and not for a name that is away', async () => {
+describe('a destination that is stored for later', () => {
+  test('is refused when the rules forbid it, but not when its name cannot be resolved', async () => {
     const guard = guardOf({ 'inside.example': ['10.0.0.1'] });
     const refused = async (url: string) => (await refusalOf(guard.check(url, http)))?.reason;
     expect(await refused('http://inside.example/')).toBe('address');
@@ -228,7 +228,7 @@ describe('a checked target', () => {
   let server: Server | undefined;
   afterEach(() => server?.close());
 
-  test('is connected to at the address that was checked, whatever the name server says later', async () => {
+  test('is reached at the address that was checked, even if the name server answers differently later', async () => {
     server = createServer((socket) => socket.end('here'));
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const { port } = server.address() as AddressInfo;
@@ -242,7 +242,7 @@ describe('a checked target', () => {
     expect(answers).toHaveLength(1);
   });
 
-  test('answers for its own host only', async () => {
+  test('resolves its own host only', async () => {
     const target = await guardOf({ 'camera.example': ['93.184.216.34'] }).check('http://camera.example/', http);
     const ask = (host: string, options: object) =>
       new Promise((resolve) => target.lookup(host, options, (error, found) => resolve(error ?? found)));

@@ -7,20 +7,20 @@ import { guardedFetch, type OutboundRequest, type OutboundResponse } from './gua
 import { OutboundFailed, OutboundRefused } from './outbound-error.js';
 import { demandPlainHost, endpointOf } from './outbound-url.js';
 
-/** Ports as single numbers and as ranges `[first, last]`. */
+/** A single port or a range `[first, last]`. */
 export type PortRule = number | readonly [first: number, last: number];
 
 export interface OutboundPolicy {
-  /** Schemes without the colon, as `https`. */
+  /** Schemes without the colon, for example `https`. */
   readonly schemes: readonly string[];
   /** Default: the scheme's own ports, and 1024 to 65535. */
   readonly ports?: readonly PortRule[];
-  /** `user:password@` in the URL: refused unless said otherwise (cameras' rtsp URLs have it). */
+  /** Whether the URL may hold `user:password@`, as the rtsp URLs of cameras do. Default: refuse. */
   readonly credentials?: 'refuse' | 'allow';
   readonly signal?: AbortSignal;
 }
 
-/** A destination that has passed. Connect with `lookup` (net, tls, http, ws and undici take it) or to `addresses`. */
+/** A destination that passed. Connect with `lookup` (net, tls, http, ws and undici accept it) or to `addresses`. */
 export interface OutboundTarget {
   readonly host: string;
   readonly port: number;
@@ -39,14 +39,14 @@ export interface OutboundGuardOptions {
 
 const RESOLVE_TIMEOUT_MS = 5_000;
 const UNPRIVILEGED: PortRule = [1024, 65_535];
-/** Those of a scheme below 1024, its default first. */
+/** The ports below 1024 of each scheme, its default first. */
 const SCHEME_PORTS: Readonly<Record<string, readonly [number, ...number[]]>> = {
   http: [80],
   https: [443],
   ws: [80],
   wss: [443],
   rtsp: [554],
-  // There are cameras that speak TLS on the port of plain RTSP, or on that of HTTPS.
+  // Some cameras speak TLS on the port of plain RTSP or on that of HTTPS.
   rtsps: [322, 554, 443],
 };
 
@@ -75,7 +75,7 @@ const pinnedLookup =
     }
   };
 
-/** Waits for the work, but no longer than the time-out and the signal allow. */
+/** Waits for the work until the time-out or the signal ends the wait. */
 const bounded = async <T>(work: Promise<T>, host: string, timeoutMs: number, signal?: AbortSignal): Promise<T> => {
   const timeout = AbortSignal.timeout(timeoutMs);
   const ended = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
@@ -93,9 +93,9 @@ const bounded = async <T>(work: Promise<T>, host: string, timeoutMs: number, sig
 };
 
 /**
- * The one gate for destinations that users name: relays, cameras, webhooks, uploads. Only the public internet may be
- * spoken to, save for what the operator's allow list opens. A name is resolved once; the connection goes to the
- * addresses that were checked, so a second answer of the name server changes nothing.
+ * Checks every destination that a user gives: relays, cameras, webhooks, uploads. Only destinations on the public
+ * internet pass, and those that the operator's allow list opens. A name is resolved once and the connection goes to the
+ * checked addresses, so a different second answer of the name server has no effect.
  */
 export class OutboundGuard {
   readonly #allow: AllowList;
@@ -119,8 +119,8 @@ export class OutboundGuard {
   }
 
   /**
-   * The same for a host and port that were read out of something else than a URL of the web. An IPv6 address stands
-   * without brackets. The scheme says which ports below 1024 are its own; without one there are none.
+   * The same check for a host and port that don't come from a URL. An IPv6 address has no brackets. The scheme decides
+   * which ports below 1024 are allowed; without a scheme none are.
    */
   async checkHost(
     host: string,
@@ -131,7 +131,7 @@ export class OutboundGuard {
     return this.#checkEndpoint(host, port, ports, signal);
   }
 
-  /** An HTTP request under the same rules, its redirects included. See OutboundRequest for the limits. */
+  /** Makes an HTTP request under the same rules; they apply to its redirects too. OutboundRequest has the limits. */
   fetch(url: string | URL, request: OutboundRequest = {}): Promise<OutboundResponse> {
     return guardedFetch(this, url, request);
   }
@@ -152,7 +152,7 @@ export class OutboundGuard {
     return { host, port, addresses, lookup: pinnedLookup(host, addresses) };
   }
 
-  /** One forbidden address among several is enough: which of them a client would use can't be known. */
+  /** Refuses the host if any of its addresses is forbidden, because a client may connect to any of them. */
   #demandOpen(addresses: readonly Address[], port: number): void {
     const closed = addresses.find((address) => !isPublic(address) && !allowsAddress(this.#allow, address, port));
     if (closed !== undefined) throw new OutboundRefused('address', closed.toString());
@@ -182,8 +182,8 @@ export class OutboundGuard {
 }
 
 /**
- * For a destination that is only written down as yet: why it would be refused. Undefined when it wouldn't, and when its
- * name can't be resolved just now, because it may be there later.
+ * For a destination that is only stored now and used later: the reason why it would be refused. Undefined when it would
+ * be allowed, and when its name can't be resolved now, because it may be resolvable later.
  */
 export const refusalOf = async (checked: Promise<OutboundTarget>): Promise<OutboundRefused | undefined> => {
   try {

@@ -5,19 +5,19 @@ export interface Endpoint {
   readonly scheme: string;
   /** Without the brackets of an IPv6 address. */
   readonly host: string;
-  /** Undefined: the scheme's own. */
+  /** Undefined for the scheme's default port. */
   readonly port: number | undefined;
   readonly hasCredentials: boolean;
 }
 
-/** White space, control characters and backslashes are where URL parsers disagree most. */
+/** URL parsers disagree most about white space, control characters and backslashes. */
 // eslint-disable-next-line no-control-regex
 const FORBIDDEN = /[\u0000-\u0020\u007f\\]/;
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i;
 const NUMERIC_LABEL = /^(?:\d+|0x[0-9a-f]*)$/i;
 const HOST_NAME = /^(?=.{1,253}\.?$)[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?$/i;
 
-/** The host as it was written, before any parser has made something of it. */
+/** The host as it was written, before a URL parser has normalised it. */
 const writtenHost = (url: string): string => {
   const authority = AUTHORITY.exec(url)?.[1];
   if (authority === undefined) throw new OutboundRefused('malformed', 'URL');
@@ -25,13 +25,13 @@ const writtenHost = (url: string): string => {
   return endpoint.startsWith('[') ? endpoint : endpoint.replace(/:\d*$/, '');
 };
 
-/** `127.1`, `0177.0.0.1`, `2130706433`, `0x7f000001`: an address to some readers, a name to others. */
+/** `127.1`, `0177.0.0.1`, `2130706433`, `0x7f000001`: some parsers read an address, others a name. */
 const isOddNumber = (host: string): boolean => {
   const labels = host.replace(/\.$/, '').split('.');
   return NUMERIC_LABEL.test(labels.at(-1) ?? '') && parseAddress(host) === undefined;
 };
 
-/** @throws OutboundRefused for a host that readers disagree about */
+/** @throws OutboundRefused for a host that parsers read in different ways */
 export const demandPlainHost = (host: string): void => {
   if (host === '') throw new OutboundRefused('malformed', 'URL without a host');
   if (host.includes('%') || isOddNumber(host)) throw new OutboundRefused('ambiguous-host', host);
@@ -42,7 +42,7 @@ const parseUrl = (text: string): URL => {
   return new URL(text);
 };
 
-/** Reads the part of a URL that decides where a connection goes. Throws OutboundRefused. */
+/** Reads the parts of a URL that decide where a connection goes. Throws OutboundRefused. */
 export const endpointOf = (input: string | URL): Endpoint => {
   const text = input.toString();
   const url = parseUrl(text);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseAllowList } from './allow-list.js';
 
-/** The settings of every service that connects to addresses which users give. */
+/** The settings of every service that connects to addresses given by users. */
 export const outboundSettings = {
   WEIR_OUTBOUND_ALLOW: z
     .string()
@@ -15,6 +15,6 @@ export const outboundSettings = {
       }
     })
     .describe(
-      'Addresses, networks and hosts that user-given addresses may name although they are not on the public internet, separated by commas.',
+      'Addresses, networks and hosts outside the public internet that addresses given by users may name, separated by commas.',
     ),
 } as const;
