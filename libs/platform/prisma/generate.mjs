@@ -1,5 +1,5 @@
-// node libs/platform/prisma/generate.mjs <service's folder>: generates its database client into src/generated, without a
-// network.
+// node libs/platform/prisma/generate.mjs <service's folder>: generates the service's database client into
+// src/generated. It needs no network.
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -16,7 +16,7 @@ execFileSync(process.execPath, [cli, 'generate', '--schema', 'schema.prisma'], {
   stdio: 'inherit',
   env: {
     ...process.env,
-    // Never run by `generate`, yet the CLI downloads one when none is named: any executable will do.
+    // `generate` never runs the engine, but the CLI downloads one unless this names an executable. Any will do.
     PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
     CHECKPOINT_DISABLE: '1',
     PRISMA_HIDE_UPDATE_MESSAGE: '1',

@@ -1,6 +1,6 @@
-// DATABASE_URL=... node libs/platform/prisma/new-migration.mjs <service's folder> <name>: writes the migration that leads from
-// the committed schema.prisma to the edited one. Read it before you commit it: the engine can't know what a rename meant.
-// Needs a build of libs/platform and any PostgreSQL, in which it changes nothing.
+// DATABASE_URL=... node libs/platform/prisma/new-migration.mjs <service's folder> <name>: writes the migration from the
+// committed schema.prisma to the edited one. Read it before you commit it: to the engine a rename is a drop and an add.
+// It needs a build of libs/platform, and a PostgreSQL server, in which it changes nothing.
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -18,7 +18,7 @@ const committed =
   migrations.length === 0
     ? undefined
     : execFileSync('git', ['show', 'HEAD:./schema.prisma'], { cwd: folder, encoding: 'utf8' });
-// Each service has a schema of its own.
+// Left out, because each service has its own schema.
 const PUBLIC_SCHEMA = '-- CreateSchema\nCREATE SCHEMA IF NOT EXISTS "public";\n\n';
 const sql = await schemaDifference(url, committed, await readFile(path.join(folder, 'schema.prisma'), 'utf8'));
 

@@ -9,7 +9,7 @@ it('counts an IPv6 client by its /64', () => {
   expect(rateKey('2001:db8:1:3::1')).not.toBe('2001:db8:1:2::/64');
 });
 
-it('gives an address its places back, and remembers nobody who holds none', () => {
+it('frees places when an address releases them, and forgets an address that holds none', () => {
   const counts = new AddressCounts();
   expect([counts.take('a', 2), counts.take('a', 2), counts.take('a', 2), counts.take('b', 2)]).toEqual([
     true,

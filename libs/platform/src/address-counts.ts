@@ -1,10 +1,10 @@
 import ipaddr from 'ipaddr.js';
 
-/** How many things each address holds at the moment. An address that holds nothing takes no memory. */
+/** Counts what each address holds at the moment. An address that holds nothing uses no memory. */
 export class AddressCounts {
   private readonly counts = new Map<string, number>();
 
-  /** Takes one more for the address unless it holds `limit` already; 0 is no limit. */
+  /** Takes one more for the address unless it already holds `limit`; 0 means no limit. */
   take(address: string, limit: number): boolean {
     const held = this.counts.get(address) ?? 0;
     if (limit > 0 && held >= limit) return false;
@@ -23,7 +23,7 @@ export class AddressCounts {
   }
 }
 
-/** One client's addresses under one name: an IPv6 client commands a whole /64. */
+/** One name for all addresses of a client: an IPv6 client can use a whole /64. */
 export function rateKey(address: string): string {
   if (!ipaddr.isValid(address)) return address;
   const parsed = ipaddr.process(address);

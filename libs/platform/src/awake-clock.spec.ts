@@ -13,7 +13,7 @@ it('goes on while the process is awake', async () => {
   expect(awakeNowMs() - beganMs).toBeGreaterThan(400);
 });
 
-it('hardly moves while the event loop is blocked, neither before nor after the next tick', async () => {
+it('advances hardly at all while the event loop is blocked, whether read before or after the next tick', async () => {
   const beganMs = awakeNowMs();
   blockTheLoop(3_000);
   expect(awakeNowMs() - beganMs).toBeLessThan(1_100);

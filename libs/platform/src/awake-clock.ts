@@ -2,9 +2,9 @@ const TICK_INTERVAL_MS = 250;
 const MAX_STEP_MS = 500;
 
 /**
- * Milliseconds that the process has been awake, for whoever counts somebody's silence. While the process is paused or
- * its event loop is blocked nothing can be heard, so of such a time no more than half a second counts, and the system
- * time may be set without any effect.
+ * The time in ms that the process has been awake; use it to measure how long another party has been silent. While the
+ * process is paused or its event loop is blocked it can't receive anything, so at most half a second of each such time
+ * counts. Setting the system time has no effect.
  */
 export class AwakeClock {
   #awakeMs = 0;
@@ -24,5 +24,5 @@ export class AwakeClock {
 
 let clock: AwakeClock | undefined;
 
-/** The process's one `AwakeClock`. Comparable with nothing but itself. */
+/** The time of the process's one `AwakeClock`. Compare it only with other readings of this clock. */
 export const awakeNowMs = (): number => (clock ??= new AwakeClock()).nowMs();

@@ -1,4 +1,4 @@
-/** So many bytes, for each address and for all together. An address that holds nothing takes no memory. */
+/** Limits the bytes held for each address and in total. An address that holds nothing uses no memory. */
 export class ByteBudget {
   private readonly heldBy = new Map<string, number>();
   private total = 0;
@@ -9,7 +9,7 @@ export class ByteBudget {
     return this.total;
   }
 
-  /** Undefined when they are taken, else why not. */
+  /** Undefined when the bytes were taken, otherwise the reason why not. */
   take(address: string, bytes: number): 'address-is-full' | 'full' | undefined {
     if ((this.heldBy.get(address) ?? 0) + bytes > this.limits.perAddressBytes) return 'address-is-full';
     if (this.total + bytes > this.limits.totalBytes) return 'full';

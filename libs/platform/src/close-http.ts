@@ -4,9 +4,9 @@ const SWEEP_INTERVAL_MS = 100;
 const PATIENCE_MS = 2_000;
 
 /**
- * Closes the HTTP side: nothing new is accepted, and requests in work end. A connection that was busy when the server
- * closed is idle afterwards, and nothing else closes it; one that was never used counts as busy for Node, so that after
- * two seconds what is left is cut off.
+ * Closes the HTTP side: it accepts nothing new, and requests in progress finish. The sweep closes connections that were
+ * busy when the server closed and became idle later, because Node doesn't. Node also counts a connection that was never
+ * used as busy, so whatever is left after two seconds is cut off.
  */
 export async function closeHttp(app: NestFastifyApplication): Promise<void> {
   const server = app.getHttpServer();

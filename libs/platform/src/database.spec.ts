@@ -43,7 +43,7 @@ describe('migrateDatabase', () => {
     expect(await rows('together', 'SELECT name, camera FROM robot')).toEqual([]);
   });
 
-  test('applies only what is new at the next start', async () => {
+  test('applies only new migrations at the next start', async () => {
     const database = { url: postgres.url, schema: 'next_start' };
     expect(await migrateDatabase(database, folder)).toEqual(['0001_robots']);
     expect(await migrateDatabase(database, folder)).toEqual([]);
@@ -51,7 +51,7 @@ describe('migrateDatabase', () => {
     expect(await migrateDatabase(database, folder)).toEqual(['0002_cameras']);
   });
 
-  test('keeps the tables of two services of one database apart', async () => {
+  test('keeps the tables of two services in one database apart', async () => {
     await migrateDatabase({ url: postgres.url, schema: 'first' }, folder);
     await migrateDatabase({ url: `${postgres.url}?schema=first`, schema: 'second' }, folder);
     await rows('first', "INSERT INTO robot VALUES ('r1')");
@@ -100,7 +100,7 @@ test('a schema name that would need quoting is refused', () => {
   expect(() => databaseAdapter({ url: postgres.url, schema: 'a"; DROP SCHEMA public; --' })).toThrow(RangeError);
 });
 
-test('schemaDifference writes what turns one schema into another', async () => {
+test('schemaDifference writes the SQL that turns one schema into another', async () => {
   const head = 'datasource db {\n  provider = "postgresql"\n}\n';
   const before = `${head}model Robot {\n  name String @id\n}\n`;
   const after = `${head}model Robot {\n  name String @id\n  camera String?\n}\n`;

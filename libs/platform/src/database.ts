@@ -12,11 +12,11 @@ import {
 } from '@prisma/driver-adapter-utils';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 
-/** A service's own corner of the database that several services share: one PostgreSQL schema. */
+/** A service's own part of the database that several services share: one PostgreSQL schema. */
 export interface ServiceDatabase {
-  /** `postgresql://user:password@host:port/database`; a `schema` parameter in it doesn't count. */
+  /** `postgresql://user:password@host:port/database`; a `schema` parameter in it is ignored. */
   readonly url: string;
-  /** Lower-case letters, digits and `_`. Its tables belong to one service alone. */
+  /** Lower-case letters, digits and `_`. The schema's tables belong to one service alone. */
   readonly schema: string;
 }
 
@@ -30,27 +30,27 @@ const WAIT_MS = 60_000;
 const FIRST_RETRY_MS = 100;
 const MAX_RETRY_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 5_000;
-/** How long another process's migrations may take before this one gives up waiting for them. */
+/** For how long this process waits while another process migrates. */
 const LOCK_TIMEOUT_MS = 120_000;
-/** Any number, the same for every service: migrations of one database happen one after the other. */
+/** An arbitrary number, the same in every service, so that migrations of one database run one after another. */
 const LOCK_ID = 7_741_001;
 const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
 const NO_FILTERS = { externalTables: [], externalEnums: [] };
 
-/** Networks that aren't up yet; Prisma's adapter has no kind for them. */
+/** Errors of a network that isn't up yet, for which Prisma's adapter has no kind. */
 const TRANSIENT_CODES = new Set([
   ...['EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EPIPE', 'ETIMEDOUT'],
   ...['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND'],
 ]);
-/** Prisma's P1xxx are about the connection, P2024 and P2037 about having none left. */
+/** Prisma: P1xxx are errors of the connection; P2024 and P2037 mean that no connection is left. */
 const CLIENT_CODES = /^P1\d{3}$|^P2024$|^P2037$/;
-/** The driver's own errors have nothing but their words. */
+/** The driver's own errors have no code, only a message. */
 const CONNECTION_MESSAGES =
   /^Connection terminated|^timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed and is not queryable/;
 const TRANSIENT_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
-/** PostgreSQL's class of errors about values: too large a number, a NUL in a text and so on. */
+/** PostgreSQL's class of errors about values: a number that is too large, a NUL in a text and so on. */
 const DATA_EXCEPTIONS = /^22/;
-/** Prisma: too long, invalid, out of range, no 64-bit integer. */
+/** Prisma: too long, invalid, out of range, not a 64-bit integer. */
 const UNSTORABLE_CODES = new Set(['P2000', 'P2007', 'P2020', 'P2033']);
 /** PostgreSQL: cannot_connect_now, admin_shutdown, crash_shutdown. */
 const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
@@ -58,8 +58,8 @@ const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
 const FULL_STATES = new Set(['53100', '53200', '58030']);
 
 /**
- * What a Prisma client is made with: `new PrismaClient({ adapter: databaseAdapter({ url, schema: 'auth' }) })`.
- * Connections are made when they are needed and replaced when they break.
+ * The adapter for a Prisma client: `new PrismaClient({ adapter: databaseAdapter({ url, schema: 'auth' }) })`.
+ * It opens connections when they are needed and replaces broken ones.
  */
 export const databaseAdapter = (
   { url, schema }: ServiceDatabase,
@@ -78,16 +78,16 @@ export const databaseAdapter = (
 };
 
 /**
- * Brings the service's schema up to date by Prisma's own schema engine and returns the names of the migrations it
- * applied. Processes that start together take turns; whoever comes second finds nothing left to do.
- * Waits for a database that can't be reached; wrong credentials and failing migrations throw at once.
+ * Brings the service's schema up to date with Prisma's schema engine and returns the names of the migrations that it
+ * applied. Processes that start together take turns, and the second finds nothing left to do.
+ * It waits for a database that can't be reached; on wrong credentials or a failing migration it throws at once.
  */
 export const migrateDatabase = async (
   database: ServiceDatabase,
   migrationsDir: string,
   options: MigrationOptions = {},
 ): Promise<readonly string[]> => {
-  // One connection that is never let go while idle: the lock belongs to it.
+  // One connection that stays open while idle, because it holds the lock.
   const turn = await new PrismaPg({
     connectionString: database.url,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -121,20 +121,20 @@ async function whenReachable<T>(attempt: () => Promise<T>, options: MigrationOpt
 }
 
 /**
- * An error of a Prisma client in the words of the closed set: UNAVAILABLE if it says that the database can't be reached
- * just now, or has no room to write, INVALID if a value is none that it can hold; any other is handed back.
+ * Turns an error of a Prisma client into a WeirError: UNAVAILABLE if the database can't be reached now or has no room
+ * to write, INVALID if it can't store a value. Any other error is returned unchanged.
  */
 export const asWeirError = (error: unknown): unknown => {
   const unavailable = (message: string) => new WeirError(ErrorCode.UNAVAILABLE, message, {}, { cause: error });
   if (FULL_STATES.has(sqlStateOf(error)))
-    return unavailable("The database can't write just now: its disk or its memory is full");
-  if (isTransient(error)) return unavailable("The database can't be reached just now");
+    return unavailable("The database can't write now: its disk or memory is full");
+  if (isTransient(error)) return unavailable("The database can't be reached now; try again later");
   return isUnstorable(error)
-    ? new WeirError(ErrorCode.INVALID, 'A value is too large, or a text holds what no text may', {}, { cause: error })
+    ? new WeirError(ErrorCode.INVALID, "A value is too large, or a text can't be stored", {}, { cause: error })
     : error;
 };
 
-/** Empty for what PostgreSQL hasn't said. */
+/** The SQLSTATE of an error that comes from PostgreSQL; empty for any other error. */
 function sqlStateOf(error: unknown): string {
   if (typeof error !== 'object' || error === null) return '';
   if (isDriverAdapterError(error)) return error.cause.originalCode ?? '';
@@ -169,8 +169,9 @@ async function applyMigrations(adapter: PrismaPg, migrationsDir: string): Promis
 }
 
 /**
- * The SQL that leads from one Prisma schema's tables to another's: the text of a new migration. Without `from`, all of
- * it. For developers and tests. The engine wants a database to talk to, and changes nothing in it.
+ * The SQL that changes the tables of one Prisma schema into those of another: the text of a new migration. Without
+ * `from`, the SQL that creates all tables. For developers and tests. The engine needs a database but changes nothing in
+ * it.
  */
 export const schemaDifference = async (url: string, from: string | undefined, to: string): Promise<string> => {
   const target = (content: string) => ({
@@ -215,7 +216,7 @@ async function withSchemaEngine<T>(
     return await work(engine);
   } finally {
     engine.free();
-    // The engine leaves its connections open, and with them the lock that it took for the whole database.
+    // The engine leaves its connections open, and they hold the lock that it took on the whole database.
     await Promise.all(sessions.map((session) => session.dispose()));
   }
 }
@@ -246,7 +247,7 @@ async function readMigrations(migrationsDir: string) {
   return { baseDir, lockfile, shadowDbInitScript: '', migrationDirectories };
 }
 
-/** What of the global is used here; Node's types leave it to the DOM's. */
+/** The part of the global that is used here; only the DOM's types declare it. */
 declare const WebAssembly: {
   instantiate(bytes: Uint8Array, imports: object): Promise<{ instance: { exports: Record<string, unknown> } }>;
 };
@@ -256,8 +257,8 @@ const ENGINE_MODULE = '@prisma/schema-engine-wasm/schema_engine_bg';
 let schemaEngine: ReturnType<typeof loadSchemaEngine> | undefined;
 
 /**
- * The package's own entry imports its .wasm file as a module, which Node doesn't do unasked: the same steps by hand.
- * Loaded only by who migrates; it takes some megabytes.
+ * Does by hand what the package's own entry does: that entry imports the .wasm file as a module, which Node doesn't
+ * support by default. The engine is loaded only for a migration, because it takes some megabytes.
  */
 async function loadSchemaEngine() {
   const glue = await import('@prisma/schema-engine-wasm/schema_engine_bg');
@@ -266,7 +267,7 @@ async function loadSchemaEngine() {
   Object.assign(globalThis, { PRISMA_WASM_PANIC_REGISTRY: { set_message: reportPanic } });
   const { instance } = await WebAssembly.instantiate(bytes, { './schema_engine_bg.js': glue });
   const start = instance.exports['__wbindgen_start'];
-  if (typeof start !== 'function') throw new Error(`${ENGINE_MODULE} isn't the module it used to be`);
+  if (typeof start !== 'function') throw new Error(`${ENGINE_MODULE} has no __wbindgen_start: an unsupported version`);
   glue.__wbg_set_wasm(instance.exports);
   start();
   return glue.SchemaEngine;

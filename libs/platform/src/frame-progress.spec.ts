@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FrameProgress } from './frame-progress.js';
 
-/** As a client sends it, with a mask. */
+/** A frame as a client sends it: masked. */
 function frame(opcode: number, payload: Buffer, { fin = true } = {}): Buffer {
   const length = payload.length;
   const head =
@@ -24,7 +24,7 @@ describe('the progress of frames', () => {
     expect(progress.unfinishedBytes).toBe(0);
   });
 
-  it('sees the same however the bytes are cut', () => {
+  it('is the same however the bytes are split into chunks', () => {
     const bytes = Buffer.concat([
       ...[
         frame(1, Buffer.alloc(300)),
@@ -41,7 +41,7 @@ describe('the progress of frames', () => {
     }
   });
 
-  it('takes the fragments of a message together, with a ping between them', () => {
+  it('counts the fragments of a message together, even with a ping between them', () => {
     const progress = new FrameProgress();
     expect(progress.push(frame(1, Buffer.alloc(10), { fin: false }))).toBe(false);
     expect(progress.push(frame(9, Buffer.alloc(3)))).toBe(false);

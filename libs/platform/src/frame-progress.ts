@@ -2,14 +2,14 @@ const FIN = 0x80;
 const MASKED = 0x80;
 const OPCODE = 0x0f;
 const LENGTH = 0x7f;
-/** Opcodes from here on are of control frames, which stand between the fragments of a message (RFC 6455, 5.4). */
+/** Opcodes from here on are control frames, which may stand between the fragments of a message (RFC 6455, 5.4). */
 const FIRST_CONTROL_OPCODE = 8;
 const MASK_BYTES = 4;
 const MAX_HEADER_BYTES = 14;
 
 /**
- * Follows the frames in the bytes of a WebSocket, so far as to know how much of an unfinished message has come. It reads
- * headers only, and judges nothing: what is no WebSocket is for who reads the messages to refuse.
+ * Follows the frames of a WebSocket to know how many bytes of an unfinished message have arrived. It reads only headers
+ * and validates nothing: the code that reads the messages refuses bytes that aren't WebSocket frames.
  */
 export class FrameProgress {
   private readonly header = Buffer.alloc(MAX_HEADER_BYTES);
@@ -19,12 +19,12 @@ export class FrameProgress {
   private isLast = true;
   private bytes = 0;
 
-  /** Of the message or control frame that is not finished; 0 between two. */
+  /** The bytes received of the unfinished message or control frame; 0 between two. */
   get unfinishedBytes(): number {
     return this.bytes;
   }
 
-  /** Returns whether something was finished with these bytes. */
+  /** Returns whether these bytes finished a message or control frame. */
   push(chunk: Uint8Array): boolean {
     let finished = false;
     for (let at = 0; at < chunk.length;) {

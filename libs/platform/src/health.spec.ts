@@ -28,7 +28,7 @@ describe('Health', () => {
     expect(report.checks['hangs']).toEqual({ status: 'unavailable', reason: 'no answer within 1000 ms' });
   });
 
-  it('is unavailable from the start of the drain on', async () => {
+  it('is unavailable as soon as the drain starts', async () => {
     const health = new Health();
     health.drain('the service is stopping');
     expect(await health.report()).toEqual({

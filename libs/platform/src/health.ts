@@ -8,7 +8,7 @@ export interface HealthReport {
 
 const CHECK_TIMEOUT_MS = 1_000;
 
-/** Whether a service can do its work, and if not, for want of what. */
+/** Reports whether a service can do its work and, if it can't, what is missing. */
 export class Health {
   private readonly checks = new Map<string, HealthCheck>();
   private drainingReason: string | undefined;

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { Instances } from './instances.js';
 
 const SILENT_AFTER_MS = 1_000;
-/** Longer than a silent instance has, even one with which NATS is still connected. */
+/** Longer than the allowed silence, even of an instance that is still connected to NATS. */
 const LONG_MS = 4_000;
 
 let nats: TestServer;
@@ -29,7 +29,7 @@ const quiet = () => undefined;
 
 async function connect(service: string, url = nats.url): Promise<Bus> {
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
-  // A dead connection is found out long after the test.
+  // So long that no bus notices a dead connection during a test.
   const bus = await Bus.connect({ url, service, instanceId: `${service}-test`, pingIntervalMs: 60_000, log });
   open.push(() => bus.drain());
   return bus;
@@ -54,7 +54,7 @@ function watch(bus: Bus) {
   return { instances, lost };
 }
 
-/** Lives as a service does. */
+/** Publishes signs of life and answers probes as a service does. */
 function speaking(bus: Bus): { stop(): void } {
   bus.serve(InstanceProbe.method.answer, () => ({}));
   const timer = setInterval(
@@ -65,7 +65,7 @@ function speaking(bus: Bus): { stop(): void } {
   return { stop: () => clearInterval(timer) };
 }
 
-it('takes nobody for dead while NATS stands still with its connections up', async () => {
+it('considers no instance dead while NATS stands still with its connections up', async () => {
   const link = await faultyLink();
   const [watcher, speaker] = [
     await connect('watcher', link.through(nats.url)),
@@ -85,7 +85,7 @@ it('takes nobody for dead while NATS stands still with its connections up', asyn
   await waitFor(() => lost.length === 1, { timeoutMs: 20_000 });
 });
 
-it('takes nobody for dead when only its own way to NATS has stood still', async () => {
+it('considers no instance dead when only its own connection to NATS has stalled', async () => {
   const link = await faultyLink();
   const [watcher, speaker] = [await connect('watcher', link.through(nats.url)), await connect('tiny')];
   const { instances, lost } = watch(watcher);
@@ -98,7 +98,7 @@ it('takes nobody for dead when only its own way to NATS has stood still', async 
   expect(lost).toEqual([]);
 });
 
-it('takes nobody for dead after its own event loop was blocked', async () => {
+it('considers no instance dead after its own event loop was blocked', async () => {
   const [watcher, speaker] = [await connect('watcher'), await connect('tiny')];
   const { instances, lost } = watch(watcher);
   speaking(speaker);
@@ -109,7 +109,7 @@ it('takes nobody for dead after its own event loop was blocked', async () => {
   expect(lost).toEqual([]);
 });
 
-it('takes a slow bus for slow: what comes late has come', async () => {
+it('considers no instance dead whose messages arrive late over a slow bus', async () => {
   const link = await faultyLink();
   const [watcher, speaker] = [await connect('watcher'), await connect('tiny', link.through(nats.url))];
   const { instances, lost } = watch(watcher);
@@ -120,7 +120,7 @@ it('takes a slow bus for slow: what comes late has come', async () => {
   expect(lost).toEqual([]);
 });
 
-it('misses one whose connection is gone, and with more patience one that does not answer', async () => {
+it('reports an instance lost when its connection is gone, and later one that does not answer', async () => {
   const link = await faultyLink();
   const [watcher, paused, ended] = [
     await connect('watcher'),
@@ -138,7 +138,7 @@ it('misses one whose connection is gone, and with more patience one that does no
   expect(lost).toEqual(['ended-test', 'tiny-test']);
 });
 
-it('knows nobody to be gone while it can not hear, nor before it has heard for some time', async () => {
+it('calls no instance gone while it cannot hear, nor before it has listened for some time', async () => {
   const link = await faultyLink();
   const { instances } = watch(await connect('watcher', link.through(nats.url)));
   expect(instances.isGone('tiny-never')).toBe(false);

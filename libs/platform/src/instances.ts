@@ -8,9 +8,9 @@ export interface Instance {
 
 export interface InstancesOptions {
   bus: Bus;
-  /** The service whose instances are watched; all services without it. */
+  /** The service whose instances are watched; when undefined, those of all services are. */
   service?: string;
-  /** An instance silent for this long is asked whether it lives, and counts as lost when NATS doesn't know it any more. */
+  /** An instance silent for this long is asked whether it lives; if NATS no longer knows it, it counts as lost. */
   silentAfterMs?: number;
   onLost?: (instanceId: string) => void;
   onSeen?: (instanceId: string) => void;
@@ -22,17 +22,18 @@ interface Watched extends Instance {
 }
 
 const CHECK_INTERVAL_MS = 500;
-/** A time without any answer of NATS that is longer than this is one in which nobody could have been heard. */
+/** If NATS gives no answer for longer than this, no instance could have been heard during that time. */
 const DEAF_AFTER_MS = 1_500;
-/** An instance that NATS knows and that doesn't answer, because it is paused, blocked or cut off, has this many times as long. */
+/** Multiplies the allowed silence of an instance that NATS knows but that is paused, blocked or cut off. */
 const PATIENCE = 3;
-/** Having heard everything for this long, one has heard of every instance that lives. */
+/** After listening without a gap for this long, this process has heard every instance that lives. */
 const ALL_KNOWN_AFTER_MS = 5_000;
 
 /**
- * Who of a service lives, told by their `InstanceEvents.Alive`. Silence counts only while we hear: NATS answers us, and
- * does so without a pause. After a time in which it didn't (it stood still, we stood still, the connection was gone) the
- * count begins anew for everybody. And whoever has been silent for too long is asked before he is taken for dead.
+ * Knows which instances of a service live, from their `InstanceEvents.Alive`. Silence counts only while this process
+ * can hear, that is, while NATS answers it without a pause. After a gap (NATS or this process stood still, or the
+ * connection was lost) the count starts again for every instance. An instance that has been silent for too long is
+ * asked before it counts as dead.
  */
 export class Instances {
   private readonly watched = new Map<string, Watched>();
@@ -60,14 +61,14 @@ export class Instances {
     return this.watched.has(instanceId);
   }
 
-  /** Whether it is known to be gone, as opposed to not heard of: because we have just begun to listen, or can't. */
+  /** Whether it is known to be gone. False while it may only be unheard: listening has just begun, or is impossible. */
   isGone(instanceId: string): boolean {
     const nowMs = performance.now();
     const hears = this.options.bus.connected && nowMs - this.heardMs <= DEAF_AFTER_MS;
     return hears && !this.watched.has(instanceId) && nowMs - this.countFromMs > ALL_KNOWN_AFTER_MS;
   }
 
-  /** Counts an instance as seen now, before its own first word, so that its silence is noticed too. */
+  /** Counts an instance as seen now, before its own first message, so that its silence is noticed too. */
   expect(instanceId: string): void {
     if (this.watched.has(instanceId)) return;
     this.watched.set(instanceId, { instanceId, draining: false, seenMs: performance.now(), asking: false });
@@ -91,13 +92,13 @@ export class Instances {
     if (before === undefined) this.options.onSeen?.(instanceId);
   }
 
-  /** What NATS had for us has come before its answer. */
+  /** NATS delivers everything that it holds for this process before it answers the flush. */
   private async listen(): Promise<void> {
     const { bus } = this.options;
     try {
       await bus.flush();
     } catch {
-      return; // we hear nothing, so nothing can be judged
+      return; // nothing can be heard, so no silence counts
     }
     const nowMs = performance.now();
     if (nowMs - this.heardMs > DEAF_AFTER_MS) this.countFromMs = nowMs;

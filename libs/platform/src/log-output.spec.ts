@@ -27,7 +27,7 @@ it.runIf(isRoot)('counts what was lost as soon as there is room again (only root
     } catch {
       // full now
     }
-    // The page of the first line has room for some more.
+    // The page that holds the first line has room for some more.
     for (let line = 0; line < 2_000; line++) output.write(`${JSON.stringify({ line, padding: 'x'.repeat(50) })}\n`);
     rmSync(join(folder, 'filler'));
     output.write('{"line":"last"}\n');

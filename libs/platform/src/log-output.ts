@@ -4,8 +4,8 @@ import type { DestinationStream } from 'pino';
 const BUSY_PAUSE_MS = 10;
 
 /**
- * Lines for a file descriptor that may fail: a disk that is full, a reader that has gone. What it doesn't take is left
- * out, and counted in the log as soon as it takes something again; the process goes on meanwhile.
+ * Writes lines to a file descriptor that may fail, because a disk is full or the reader has gone. A line that can't be
+ * written is dropped. As soon as writing works again, the log tells how many were lost. The process goes on meanwhile.
  */
 export function logOutput(descriptor: number): DestinationStream {
   let lostLines = 0;
@@ -48,5 +48,5 @@ export function logOutput(descriptor: number): DestinationStream {
   };
 }
 
-/** A pipe whose reader is slow: waits for it, as there is nobody else to keep the line. */
+/** Waits for the slow reader of a pipe, because nothing else keeps the line. */
 const pause = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_PAUSE_MS);

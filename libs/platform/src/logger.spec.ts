@@ -14,7 +14,7 @@ function capture() {
 }
 
 describe('the log', () => {
-  it('says which service and instance speaks, with the message apart from the fields', () => {
+  it('names the service and the instance, and keeps the message apart from the fields', () => {
     const { log, lines } = capture();
     log.info({ streamName: 's' }, 'stream started');
     expect(lines[0]).toMatchObject({
@@ -26,7 +26,7 @@ describe('the log', () => {
     });
   });
 
-  it('hides secrets, also inside of objects', () => {
+  it('hides secrets, also inside objects', () => {
     const { log, lines } = capture();
     log.info({ password: 'p4ss', request: { token: 't0k', headers: { authorization: 'Bearer x' } } }, 'log-in');
     const text = JSON.stringify(lines[0]);
@@ -34,7 +34,7 @@ describe('the log', () => {
     expect(text).toContain('[redacted]');
   });
 
-  it("doesn't call a request an error that its client broke off", () => {
+  it("doesn't log a request that its client broke off as an error", () => {
     const { log, lines } = capture();
     nestLogger(log).error(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }));
     expect(lines).toEqual([]);

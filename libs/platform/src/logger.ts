@@ -6,7 +6,7 @@ import { withheldSecrets } from './withheld-secrets.js';
 
 export type { Logger } from 'pino';
 
-/** Fields that never reach a log, however deep (up to three levels) they stand in what is logged. */
+/** Fields that never reach a log, at up to three levels of nesting. */
 const SECRET_FIELDS = [
   'password',
   'secret',
@@ -24,9 +24,7 @@ const SECRET_FIELDS = [
 
 const redactedPaths = SECRET_FIELDS.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]);
 
-/**
- * Structured logs: one JSON object a line with a constant message, fields, and the trace that the line belongs to.
- */
+/** Structured logs: each line is one JSON object with a constant message, fields, and the trace that it belongs to. */
 export const createLogger = (service: string, instanceId: string, level: string, to?: DestinationStream): Logger =>
   pino(
     {
@@ -35,7 +33,7 @@ export const createLogger = (service: string, instanceId: string, level: string,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: redactedPaths, censor: '[redacted]' },
-      // What stands in other fields, in errors and in what other programs said.
+      // For secrets in other fields, in errors and in the output of other programs.
       hooks: { streamWrite: withheldSecrets },
       mixin: () => {
         const span = trace.getActiveSpan()?.spanContext();
@@ -45,7 +43,7 @@ export const createLogger = (service: string, instanceId: string, level: string,
     to ?? logOutput(1),
   );
 
-/** Nest's own messages in the service's log. Which routes and modules exist is said at `debug` only. */
+/** Writes Nest's messages to the service's log. Its list of routes and modules appears at `debug` only. */
 export const nestLogger = (log: Logger): LoggerService => ({
   log: (message: unknown, ...rest: unknown[]) => log.debug({ nest: rest }, String(message)),
   debug: (message: unknown, ...rest: unknown[]) => log.trace({ nest: rest }, String(message)),
@@ -56,6 +54,6 @@ export const nestLogger = (log: Logger): LoggerService => ({
   fatal: (message: unknown, ...rest: unknown[]) => log.fatal({ nest: rest }, String(message)),
 });
 
-/** What Node says of a request whose client broke it off, of which nothing is wrong here. */
+/** Node's error for a request that the client broke off; it isn't a fault of the service. */
 const isBrokenOff = (message: unknown): boolean =>
   message instanceof Error && message.message === 'aborted' && 'code' in message && message.code === 'ECONNRESET';

@@ -42,7 +42,7 @@ const shapeOf = async (schema: string): Promise<unknown[]> => {
 
 test('services have databases', () => expect(WITH_DATABASE.length).toBeGreaterThan(2));
 
-test.each(WITH_DATABASE)('the migrations of %s make just what its Prisma schema says', async (service) => {
+test.each(WITH_DATABASE)('the migrations of %s create exactly its Prisma schema', async (service) => {
   const prisma = path.join(SERVICES, service, 'prisma');
   const [migrated, declared] = [`migrated_${idOf(service)}`, `declared_${idOf(service)}`];
   await migrateDatabase({ url: postgres.url, schema: migrated }, path.join(prisma, 'migrations'));

@@ -5,8 +5,8 @@ const COMMAND_TIMEOUT_MS = 2_000;
 const RECONNECT_MAX_MS = 2_000;
 
 /**
- * The service's connection to Redis. It reconnects for ever; while it can't, a command fails within two seconds
- * instead of waiting.
+ * The service's connection to Redis. It keeps trying to reconnect; meanwhile a command fails within two seconds instead
+ * of waiting.
  */
 export function connectRedis(url: string, log: Logger): Redis {
   const redis = new Redis(url, {

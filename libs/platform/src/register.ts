@@ -1,7 +1,7 @@
-// node --import @weir/platform/register dist/main.js: telemetry, configured by the standard OTEL_* variables alone.
-// Nothing is exported unless they ask for it: traces with OTEL_EXPORTER_OTLP_ENDPOINT, metrics with that or with
-// OTEL_METRICS_EXPORTER=prometheus (port OTEL_EXPORTER_PROMETHEUS_PORT). No module is patched: the spans are the
-// services' own (gateway request, client frame, bus call), which costs no start-up time.
+// node --import @weir/platform/register dist/main.js: telemetry, configured only by the standard OTEL_* variables.
+// Nothing is exported unless they ask for it: OTEL_EXPORTER_OTLP_ENDPOINT turns on traces and metrics,
+// OTEL_METRICS_EXPORTER=prometheus turns on metrics (port OTEL_EXPORTER_PROMETHEUS_PORT). No module is patched, which
+// would cost start-up time: the services make their own spans (gateway request, client frame, bus call).
 import { RuntimeNodeInstrumentation } from '@opentelemetry/instrumentation-runtime-node';
 import { NodeSDK } from '@opentelemetry/sdk-node';
 import { setTelemetryShutdown } from './telemetry.js';

@@ -19,7 +19,7 @@ afterEach(() => {
 });
 afterAll(() => Promise.all([nats.stop(), redis.stop()]));
 
-/** The service in a process of its own, from its built form as in production. */
+/** Runs the service in its own process, from its build, as in production. */
 async function startTiny(env: Record<string, string> = {}) {
   const port = await freePort();
   const child = spawn(process.execPath, [join(import.meta.dirname, '../out-tsc/spec/testing/tiny-service.js')], {
@@ -65,7 +65,7 @@ describe('a service', () => {
     expect(messages(tiny.output).filter((message) => order.includes(message))).toEqual(order);
   });
 
-  it('names every wrong setting and ends with EX_CONFIG', async () => {
+  it('names every wrong setting and exits with EX_CONFIG', async () => {
     const tiny = await startTiny({ TINY_NUMBER: 'x', LOG_LEVEL: 'loud' });
     await once(tiny.child, 'exit');
     expect(tiny.child.exitCode).toBe(78);
@@ -73,7 +73,7 @@ describe('a service', () => {
     expect(tiny.output).toContain('LOG_LEVEL');
   });
 
-  it("outlives the error of one request's promise or stream, says so, and ends with a mistake of its own", async () => {
+  it("survives and logs an unhandled error of one request's promise or stream, and ends at an exception", async () => {
     const tiny = await startTiny();
     await waitFor(async () => (await fetch(tiny.url)).status === 200);
     tiny.child.kill('SIGUSR2');
@@ -87,7 +87,7 @@ describe('a service', () => {
     expect(messages(tiny.output)).toContain('unexpected error, the process ends');
   });
 
-  it('says that it is unavailable without Redis, and is well again afterwards', async () => {
+  it('reports unavailable while Redis is away, and ok afterwards', async () => {
     const tiny = await startTiny();
     await waitFor(async () => (await fetch(tiny.url)).status === 200);
     await redis.kill();
@@ -99,7 +99,7 @@ describe('a service', () => {
     await waitFor(async () => (await fetch(tiny.url)).status === 200);
   });
 
-  it('says that it is unavailable while NATS stands still with its connections up', async () => {
+  it('reports unavailable while NATS stands still with its connections up', async () => {
     const link = await FaultyLink.open({ port: nats.port });
     const tiny = await startTiny({ NATS_URL: link.through(nats.url) });
     await waitFor(async () => (await fetch(tiny.url)).status === 200);
@@ -112,7 +112,7 @@ describe('a service', () => {
     await link.close();
   });
 
-  it('is seen by others while it lives, and missed after kill -9', async () => {
+  it('is seen by other services while it lives, and reported lost after kill -9', async () => {
     const bus = await connectBus('watcher');
     const lost: string[] = [];
     const tinies = new Instances({
@@ -130,7 +130,7 @@ describe('a service', () => {
     await bus.drain();
   });
 
-  it('says good-bye when it ends in order', async () => {
+  it('announces its end when it stops on request', async () => {
     const bus = await connectBus('watcher');
     const tinies = new Instances({ bus, service: 'tiny', silentAfterMs: 60_000 });
     const tiny = await startTiny();
@@ -141,7 +141,7 @@ describe('a service', () => {
     await bus.drain();
   });
 
-  it('is not taken for dead while the bus is gone', async () => {
+  it('does not count as dead while the bus is gone', async () => {
     const [watcher, speaker] = await Promise.all([connectBus('watcher'), connectBus('tiny')]);
     const lost: string[] = [];
     const tinies = new Instances({

@@ -23,10 +23,10 @@ import { shutdownTelemetry } from './telemetry.js';
 
 const ALIVE_INTERVAL_MS = 1_000;
 
-/** What a service is given to run with. The platform made it and the platform closes it. */
+/** What the platform gives a service to run with. The platform creates all of it and closes it. */
 export interface ServiceContext<Shape extends SettingsShape = SettingsShape> {
   service: string;
-  /** Fresh for every start of a process. */
+  /** A new id for each start of the process. */
   instanceId: string;
   config: PlatformSettings & Settings<Shape>;
   log: Logger;
@@ -36,14 +36,14 @@ export interface ServiceContext<Shape extends SettingsShape = SettingsShape> {
 }
 
 export interface RunningService {
-  /** Ends work in progress; nothing new arrives any more. */
+  /** Finishes work in progress. */
   drain?(): Promise<void>;
-  /** Lets go of everything the service owns. */
+  /** Releases everything that the service owns. */
   close(): Promise<void>;
 }
 
 export interface ServiceDefinition<Shape extends SettingsShape> {
-  /** As in `services/<name>`. */
+  /** The folder's name in `services/`. */
   service: string;
   settings: Shape;
   /** The service's one Nest module, for its HTTP and WebSocket edges, with the filter that shapes its errors. */
@@ -55,8 +55,8 @@ export interface ServiceDefinition<Shape extends SettingsShape> {
 }
 
 /**
- * Runs a service until SIGTERM or SIGINT. The close order: the health report says draining, work in progress ends,
- * HTTP and WebSocket close, the service lets go of what it owns, the bus drains, Redis closes, telemetry is flushed.
+ * Runs a service until SIGTERM or SIGINT. The close order: the health report says draining, work in progress finishes,
+ * HTTP and WebSocket close, the service releases what it owns, the bus drains, Redis closes, telemetry is flushed.
  */
 export async function runService<Shape extends SettingsShape>(definition: ServiceDefinition<Shape>): Promise<void> {
   const { service } = definition;
@@ -125,11 +125,11 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.on(signal, () => {
       stop(signal).catch((error: unknown) => {
-        log.fatal({ err: error }, 'service could not stop in order');
+        log.fatal({ err: error }, 'service failed while stopping');
         process.exit(1);
       });
     });
-  // From here on others may ask it to stop.
+  // From this event on, others know the service and may ask it to stop.
   sayAlive();
   unexpected.started();
   log.info({ url: await app.getUrl(), startMs: Math.round(process.uptime() * 1_000) }, 'service started');
@@ -145,16 +145,17 @@ function readSettings<Shape extends SettingsShape>(service: string, shape: Shape
   }
 }
 
-/** What a stream says when its other end went away. As an exception it is one that nobody listened for. */
+/** Codes of a stream's errors after its other end has gone. They become exceptions when the stream has no listener. */
 const STREAM_ERRORS: ReadonlySet<unknown> = new Set([
   ...['ECONNRESET', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT', 'ABORT_ERR'],
   ...['ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_WRITE_AFTER_END', 'UND_ERR_ABORTED'],
 ]);
 
 /**
- * A mistake ends the process, because nobody knows in what state it leaves it. Not so, once the service has started, a
- * rejected promise or a broken stream that nobody looks after: each belongs to one request and unwinds no one else's
- * work, and whoever can cause one would end everybody's. They are logged as the defects that they are.
+ * An unexpected exception ends the process, because it may leave the process in any state. Once the service has
+ * started, two kinds of error don't end it: an unhandled rejection and an unhandled error of a broken stream. Each
+ * concerns one request only, and a client that can cause one could otherwise end everyone's work. Both are defects and
+ * are logged as errors.
  */
 function watchUnexpectedErrors(log: Logger): { started(): void } {
   let hasStarted = false;
@@ -164,11 +165,11 @@ function watchUnexpectedErrors(log: Logger): { started(): void } {
   };
   process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
     if (hasStarted && STREAM_ERRORS.has(error.code))
-      log.error({ err: error }, "nobody listens to this stream's errors; the process goes on");
+      log.error({ err: error }, 'unhandled error of a stream; the process goes on');
     else end(error);
   });
   process.on('unhandledRejection', (reason) => {
-    if (hasStarted) log.error({ err: reason }, 'nobody handles the rejection of this promise; the process goes on');
+    if (hasStarted) log.error({ err: reason }, 'unhandled rejection of a promise; the process goes on');
     else end(reason);
   });
   return {

@@ -21,7 +21,7 @@ const shape = {
 };
 
 describe('settings', () => {
-  it('has a default for everything that is not set or empty', () => {
+  it('has a default for each variable that is unset or empty', () => {
     expect(parseSettings(shape, { A_PORT: '' })).toEqual({
       A_PORT: 8080,
       A_FLAG: false,
@@ -32,7 +32,7 @@ describe('settings', () => {
     });
   });
 
-  it('reads what is set', () => {
+  it('reads the variables that are set', () => {
     const env = { A_PORT: '1', A_FLAG: 'yes', A_LIST: ' x , y,', A_TIME_MS: '100', A_COUNT: '9', A_NAME: 'n' };
     expect(parseSettings(shape, env)).toEqual({
       A_PORT: 1,
@@ -50,7 +50,7 @@ describe('settings', () => {
     for (const name of ['A_PORT', 'A_FLAG', 'A_TIME_MS', 'A_COUNT']) expect(read).toThrow(name);
   });
 
-  it('says that a setting without default is not set', () => {
+  it('names a required variable that is not set', () => {
     expect(() => parseSettings({ NEEDED: z.string() }, {})).toThrow('NEEDED: is not set');
   });
 

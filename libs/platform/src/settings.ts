@@ -4,7 +4,7 @@ import { z } from 'zod';
 export type SettingsShape = Readonly<Record<string, z.ZodType>>;
 export type Settings<Shape extends SettingsShape> = { [Name in keyof Shape]: z.output<Shape[Name]> };
 
-/** Thrown when the environment holds values that can't be used; its message lists every one of them. */
+/** Thrown when settings are missing or wrong; the message lists all of them. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError';
 }
@@ -15,7 +15,7 @@ export const portSetting = (defaultPort?: number) => {
   return defaultPort === undefined ? port : port.default(defaultPort);
 };
 
-/** `1`, `true`, `yes` and `on`, or `0`, `false`, `no`, `off` and nothing. */
+/** True for `1`, `true`, `yes` and `on`; false for `0`, `false`, `no`, `off` and an empty value. */
 export const flagSetting = (defaultValue = false) =>
   z
     .enum(['1', 'true', 'yes', 'on', '0', 'false', 'no', 'off', ''])
@@ -29,7 +29,7 @@ export const millisecondsSetting = (defaultMs: number, minMs = 0) =>
 /** A whole number. */
 export const countSetting = (defaultCount: number, min = 0) => z.coerce.number().int().min(min).default(defaultCount);
 
-/** Values separated by commas; blanks around them don't count. */
+/** Values separated by commas; blanks around them are ignored. */
 export const listSetting = (defaultValues: readonly string[] = []) =>
   z
     .string()
@@ -81,11 +81,11 @@ export function parseSettings<Shape extends SettingsShape>(
 export interface SettingDescription {
   name: string;
   description: string;
-  /** As one would write it in the environment; empty where there is none. */
+  /** The default as it is written in the environment; empty when there is none. */
   defaultText: string;
 }
 
-/** What the table of settings in the documentation is made of. */
+/** The rows of the documentation's table of settings. */
 export const describeSettings = (shape: SettingsShape): SettingDescription[] =>
   Object.entries(shape).map(([name, type]) => ({
     name,

@@ -4,5 +4,5 @@ export const setTelemetryShutdown = (flushAndStop: () => Promise<void>): void =>
   shutdown = flushAndStop;
 };
 
-/** Sends what is still buffered; for the end of the process. */
+/** Sends what is still buffered, before the process ends. */
 export const shutdownTelemetry = (): Promise<void> => shutdown();

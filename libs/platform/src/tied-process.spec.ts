@@ -12,7 +12,7 @@ const isRunning = (pid: number) =>
   existsSync(`/proc/${pid}/stat`) && !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
 
 describe('a tied process', () => {
-  it('runs the program with its arguments as they are', async () => {
+  it('passes the arguments to the program unchanged', async () => {
     const child = spawnTied('echo', ['$HOME; *', 'b'], { stdio: ['ignore', 'pipe', 'ignore'] });
     let output = '';
     child.stdout?.on('data', (chunk: Buffer) => {

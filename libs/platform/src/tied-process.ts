@@ -9,8 +9,8 @@ function hasSetpriv(): boolean {
 }
 
 /**
- * Starts a program that ends when this process ends, even by kill -9, so that no ffmpeg outlives its service. Where the
- * system can't do that, it is an ordinary child. Never a shell: arguments are a list.
+ * Starts a program that ends when this process ends, even by kill -9, so that no ffmpeg outlives its service. Where
+ * `setpriv` is missing it starts an ordinary child. No shell is involved: the arguments are a list.
  */
 export const spawnTied = (program: string, args: readonly string[], options: SpawnOptions): ChildProcess =>
   hasSetpriv()

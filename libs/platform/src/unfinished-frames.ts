@@ -3,14 +3,14 @@ import { ByteBudget } from './byte-budget.js';
 import { FrameProgress } from './frame-progress.js';
 
 export interface UnfinishedFramesOptions {
-  /** From a message's first byte to its last. */
+  /** The longest time from a message's first byte to its last. */
   timeoutMs: number;
-  /** Held for the unfinished messages of one address, and of all together. */
+  /** Limits of the memory for the unfinished messages of one address, and of all addresses together. */
   perAddressBytes: number;
   totalBytes: number;
 }
 
-/** How a socket is closed that doesn't finish its messages (RFC 6455, 7.4.1). */
+/** The close code and reason for a socket that doesn't finish its messages (RFC 6455, 7.4.1). */
 export interface CutOff {
   readonly code: 1008 | 1013;
   readonly reason: string;
@@ -21,17 +21,17 @@ const TOO_MUCH: CutOff = { code: 1013, reason: 'Too many unfinished frames from 
 
 interface WatchedSocket {
   readonly cutOff: (how: CutOff) => void;
-  /** When the unfinished message began; undefined between two. */
+  /** The time at which the unfinished message began; undefined between two messages. */
   sinceMs: number | undefined;
 }
 
-/** What each piece of a message takes beside its bytes, so that many small ones don't count for nothing. */
+/** Memory that each chunk of a message takes besides its bytes, so that many small chunks count too. */
 const PIECE_BYTES = 256;
 const MAX_SWEEP_INTERVAL_MS = 1_000;
 
 /**
- * Bounds what WebSocket clients can make a service hold by messages that they don't finish: the memory that these take
- * for one address and in all, and the time that each may take.
+ * Limits what WebSocket clients can make a service hold with messages that they don't finish: the memory for each
+ * address and in total, and the time that each message may take.
  */
 export class UnfinishedFrames {
   private readonly budget: ByteBudget;
@@ -48,7 +48,7 @@ export class UnfinishedFrames {
     return this.budget.heldBytes;
   }
 
-  /** Before the socket is read. `cutOff` is called once at most; it closes the socket. */
+  /** Call this before the socket is read. `cutOff` is called at most once; it must close the socket. */
   watch(socket: Duplex, address: string, cutOff: (how: CutOff) => void): void {
     const progress = new FrameProgress();
     let heldBytes = 0;

@@ -20,11 +20,11 @@ test.each([
   [`refused ${KEY}`, 'refused weir_abcdefghijkl_[withheld]'],
   ['a token is needed: ?token=', 'a token is needed: ?token='],
   ['postgresql://weir@127.0.0.1:5432/weir?schema=auth', 'postgresql://weir@127.0.0.1:5432/weir?schema=auth'],
-])('of %s stays what opens nothing', (text, expected) => {
+])('withholds only the secrets of %s', (text, expected) => {
   expect(withheldSecrets(text)).toBe(expected);
 });
 
-test('a log holds no secret, however deep it stood and whatever it stood in', () => {
+test('a log contains no secret, however deeply and wherever it was nested', () => {
   const lines: string[] = [];
   const log = createLogger('media', 'media-1', 'info', { write: (line) => void lines.push(line) });
   const url = 'rtsp://host/demo/cam?verb=play&signature=SECRET';

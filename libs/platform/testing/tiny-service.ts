@@ -1,5 +1,5 @@
-// The smallest service there can be: for the tests of the close order, which is written to standard output, and of errors
-// that nobody looks after, which signals cause.
+// The smallest possible service, for tests of the close order, which it writes to standard output, and of unhandled
+// errors, which signals cause.
 import 'reflect-metadata';
 import { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
