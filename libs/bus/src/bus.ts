@@ -9,25 +9,25 @@ import type { Method } from './route.js';
 import { RequestServer, type RequestHandler, type ServeOptions } from './request-server.js';
 
 export interface BusOptions {
-  /** `nats://[user:password@]host:port`, several separated by commas. */
+  /** `nats://[user:password@]host:port`; several are separated by commas. */
   readonly url: string;
-  /** The service's name, as in `services/<name>`. */
+  /** The service's name: its folder in `services/`. */
   readonly service: string;
-  /** Unique for every start of a process. */
+  /** Unique for each start of a process. */
   readonly instanceId: string;
   readonly user?: string | undefined;
   readonly password?: string | undefined;
   /** Default: JSON lines on standard error, warnings and errors only. */
   readonly log?: BusLog;
-  /** Gives up waiting for the first connection. */
+  /** Ends the wait for the first connection. */
   readonly signal?: AbortSignal;
-  /** Between the pings that find a dead connection; two unanswered ones end it. Default 5000. */
+  /** The interval of the pings that detect a dead connection; two unanswered ones end it. Default 5000. */
   readonly pingIntervalMs?: number;
 }
 
 /**
- * The control plane, typed by the contract. How a method travels (to any instance, to an owner, as an event, as a durable
- * job) and how long it may take are options of the method in `proto/`. Using a method in another way throws a
+ * The control plane, typed by the contract. The options of each method in `proto/` set how it travels (to any instance,
+ * to an owner, as an event, as a durable job) and how long it may take. Using a method in another way throws a
  * BusMisuseError at once; every other failure is a WeirError.
  */
 export class Bus {
@@ -52,7 +52,7 @@ export class Bus {
   }
 
   /**
-   * Waits for the first connection, then reconnects for ever, each time after a random delay.
+   * Waits for the first connection. Later the bus reconnects whenever the connection is lost, after a random delay.
    * @throws WeirError UNAUTHENTICATED when the server refuses the credentials of the first connection.
    */
   static async connect(options: BusOptions): Promise<Bus> {
@@ -73,16 +73,16 @@ export class Bus {
     return this.#connection.connected;
   }
 
-  /** The listener isn't told the state at the time of the call. Returns how to stop listening. */
+  /** Calls the listener at each later change, not with the present state. Returns a function that stops this. */
   onConnectionChange(listener: (connected: boolean) => void): () => void {
     return this.#connection.onChange(listener);
   }
 
   /**
-   * Asks for something and waits for the reply, never longer than the deadline: the least of the contract's, the
-   * caller's and the parent's.
-   * @throws WeirError UNAVAILABLE when nobody serves the method or there is no connection; DEADLINE; INVALID when the
-   *   request names no owner or is too large; or what the server threw.
+   * Sends a request and waits for the reply, at most until the deadline: the shortest of the contract's, the caller's
+   * and the parent's.
+   * @throws WeirError UNAVAILABLE when no instance serves the method or there is no connection; DEADLINE; INVALID when
+   *   the request names no owner or is too large; or the error that the server threw.
    */
   call<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
@@ -93,9 +93,9 @@ export class Bus {
   }
 
   /**
-   * Answers requests: a method for any instance shares them with the other instances that serve it; a method for an
-   * owner gets those that name this bus's instanceId. A WeirError that the handler throws reaches the caller as it is;
-   * anything else becomes INTERNAL and is told only to the log.
+   * Answers requests. All instances that serve a method for any instance share its requests; a method for an owner gets
+   * those that name this bus's instanceId. A WeirError that the handler throws reaches the caller unchanged; any other
+   * error becomes INTERNAL, and only the log has its details.
    */
   serve<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
@@ -106,8 +106,8 @@ export class Bus {
   }
 
   /**
-   * Tells everybody who listens, or with an owner_field the instance that it names. Doesn't wait; an event told while
-   * there is no connection is lost, as is one that nobody listens to.
+   * Sends an event to all subscribers or, if the method has an owner_field, to the instance that it names. It doesn't
+   * wait. An event without a subscriber is lost, and so is one that is published while there is no connection.
    * @throws WeirError INVALID when the event names no owner or is too large.
    */
   publish<I extends DescMessage, O extends DescMessage>(method: Method<I, O>, event: MessageInitShape<I>): void {
@@ -115,9 +115,10 @@ export class Bus {
   }
 
   /**
-   * Hears every event of the method, or with an owner_field those for this bus's instanceId. The handler gets the events
-   * of one sender in the order in which they were published. A promise that it returns isn't awaited before the next
-   * event is handed over, unless `sequential` is set. A handler that throws is logged and gets the next event.
+   * Receives every event of the method or, if it has an owner_field, those for this bus's instanceId. The handler gets
+   * the events of one sender in the order in which they were published. The next event doesn't wait for a promise that
+   * the handler returns, unless `sequential` is set. If the handler throws, the error is logged and the next event
+   * follows.
    */
   subscribe<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
@@ -128,8 +129,8 @@ export class Bus {
   }
 
   /**
-   * Hands over work that must survive its worker; resolves once it is stored. The same id is stored once within ten
-   * minutes; later it may be stored again, so what the handler does must depend on the id alone.
+   * Queues work that must survive its worker; resolves once it is stored. Within ten minutes an id is stored only once;
+   * later it may be stored again, so the handler must be idempotent by the id.
    * @throws WeirError UNAVAILABLE or DEADLINE: the job may or may not be stored; enqueue it again with the same id.
    */
   enqueue<I extends DescMessage, O extends DescMessage>(
@@ -141,9 +142,9 @@ export class Bus {
   }
 
   /**
-   * Does jobs. Each is given to one worker at a time and given again, after a growing delay, when the handler throws,
-   * when the attempt takes longer than the method's deadline, or when the worker dies. A job may therefore run again
-   * after it has succeeded (its acknowledgement was lost): **the handler must be idempotent by `context.id`**.
+   * Does jobs. Each job goes to one worker at a time. It is delivered again, after a growing delay, when the handler
+   * throws, when the attempt takes longer than the method's deadline, or when the worker dies. It may even run again
+   * after a success whose acknowledgement was lost: **the handler must be idempotent by `context.id`**.
    */
   work<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
@@ -153,14 +154,14 @@ export class Bus {
     return this.#jobs.work(method, handler, options);
   }
 
-  /** Resolves when the server has taken everything published, served and subscribed so far. */
+  /** Resolves when the NATS server has processed everything sent so far, subscriptions included. */
   flush(): Promise<void> {
     return this.#connection.flush();
   }
 
   /**
-   * Ends in order: takes nothing new; lets what runs finish, at most graceMs; sends what waits to be sent; closes the
-   * connection. Calls can be made until the handlers have finished. Idempotent.
+   * Closes the bus in this order: it accepts nothing new; waits for running handlers, at most graceMs; sends what is
+   * queued; closes the connection. Handlers can make calls until they have finished. Idempotent.
    */
   drain(options: { graceMs?: number } = {}): Promise<void> {
     this.#drained ??= this.#drain(options.graceMs ?? 10_000);

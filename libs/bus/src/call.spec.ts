@@ -23,7 +23,7 @@ afterAll(() => bed.stop());
 const weirError = (code: ErrorCode, rest: object = {}) => expect.objectContaining({ name: 'WeirError', code, ...rest });
 const never = (): Promise<never> => new Promise(() => undefined);
 
-/** A gate that a handler waits at until the test opens it. */
+/** A gate at which a handler waits until the test opens it. */
 function gate(): { opened: Promise<void>; open: () => void } {
   let open: () => void = () => undefined;
   const opened = new Promise<void>((resolve) => (open = resolve));
@@ -31,7 +31,7 @@ function gate(): { opened: Promise<void>; open: () => void } {
 }
 
 describe('a call', () => {
-  it('gets the reply of whoever serves the method', async () => {
+  it('gets the reply of the instance that serves the method', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, ({ title, copies, scan }) => ({ lentBy: title, copies: copies + 1, scan }));
     await server.flush();
@@ -55,7 +55,7 @@ describe('a call', () => {
     expect(unused).toBeTypeOf('function');
   });
 
-  it('is answered by one instance of those that serve the method, and all get some', async () => {
+  it('is answered by one of the instances that serve the method, and each gets some', async () => {
     const [client, ...servers] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     let served = 0;
     for (const server of servers) {
@@ -70,7 +70,7 @@ describe('a call', () => {
     expect(served).toBe(60);
   });
 
-  it('reaches the owner that the request names, and nobody else', async () => {
+  it('reaches only the owner that the request names', async () => {
     const client = await bed.bus();
     const ids = ['shelf-1', 'shelf.1', '*', '>', 'shelf 1', 'Regal-ä'];
     const owners = await Promise.all(ids.map((instanceId) => bed.bus({ instanceId })));
@@ -83,14 +83,14 @@ describe('a call', () => {
     await expect(client.call(askShelf, {})).rejects.toThrow(weirError(ErrorCode.INVALID));
   });
 
-  it('fails as UNAVAILABLE when nobody serves the method', async () => {
+  it('fails as UNAVAILABLE when no instance serves the method', async () => {
     const client = await bed.bus();
     await expect(client.call(lend, {})).rejects.toThrow(
-      weirError(ErrorCode.UNAVAILABLE, { message: 'nobody serves weir.fixture.v1.Library.Lend' }),
+      weirError(ErrorCode.UNAVAILABLE, { message: 'no instance serves weir.fixture.v1.Library.Lend' }),
     );
   });
 
-  it("brings the server's own error with its fields", async () => {
+  it("rejects with the server's own error and its fields", async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, () => {
       throw new WeirError(ErrorCode.ALREADY_EXISTS, 'Stream name is already in use', { stream: 'ä "b"\r\nc' });
@@ -105,7 +105,7 @@ describe('a call', () => {
     expect(bed.log).toEqual([]);
   });
 
-  it('tells the log, not the caller, what else went wrong', async () => {
+  it('rejects with INTERNAL for any other error, whose details only the log has', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, async () => {
       await sleep(1);
@@ -123,7 +123,7 @@ describe('a call', () => {
     await expect(client.call(lend, {})).rejects.toThrow(weirError(ErrorCode.INTERNAL));
   });
 
-  it('fails as INTERNAL when the handler returns what is no reply', async () => {
+  it('fails as INTERNAL when the handler returns something that is not a reply', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     const nonsense: number = JSON.parse('"three"');
     server.serve(lend, () => ({ copies: nonsense }));
@@ -131,7 +131,7 @@ describe('a call', () => {
     await expect(client.call(lend, {})).rejects.toThrow(weirError(ErrorCode.INTERNAL));
   });
 
-  it('throws at once, as a mistake of the program, what the contract does not allow', async () => {
+  it('throws a BusMisuseError at once when the contract does not allow it', async () => {
     const bus = await bed.bus();
     const { opened } = LibraryEvents.method;
     const { dust } = LibraryChores.method;
@@ -167,7 +167,7 @@ describe("a call's deadline", () => {
     expect(seen?.method).toBe('weir.fixture.v1.Library.LendAtOnce');
   });
 
-  it('travels to the server, shortened but never made longer by the caller', async () => {
+  it('reaches the server; the caller can shorten but not extend it', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, (_request, { deadlineMs }) => ({ copies: deadlineMs }));
     server.serve(lendAtOnce, (_request, { deadlineMs }) => ({ copies: deadlineMs }));
@@ -177,7 +177,7 @@ describe("a call's deadline", () => {
     expect(await client.call(lendAtOnce, {}, { deadlineMs: 60_000 })).toMatchObject({ copies: 150 });
   });
 
-  it('bounds the calls that a handler makes on behalf of its caller', async () => {
+  it('limits the calls that a handler makes for its caller', async () => {
     const [client, server, backend] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     backend.serve(askShelf, (_request, { deadlineMs }) => ({ answer: String(deadlineMs) }));
     server.serve(lend, async (_request, context) => {
@@ -190,7 +190,7 @@ describe("a call's deadline", () => {
     expect(copies).toBeLessThanOrEqual(900);
   });
 
-  it('that is over before the call sends nothing', async () => {
+  it('sends nothing when it has passed before the call', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     let served = 0;
     server.serve(lend, () => ({ copies: ++served }));
@@ -202,8 +202,8 @@ describe("a call's deadline", () => {
   });
 });
 
-describe('what strangers send', () => {
-  it('is refused as INVALID when it is no request, and the method goes on being served', async () => {
+describe('a malformed payload', () => {
+  it('is refused as INVALID in a request, and the method is still served', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, () => ({ lentBy: 'me' }));
     await server.flush();
@@ -211,13 +211,13 @@ describe('what strangers send', () => {
     const reply = await stranger.request(LEND_SUBJECT, Uint8Array.of(0xff, 0xff, 0xff));
     expect(reply.headers?.has(ERROR_HEADER)).toBe(true);
     expect(decodeError(reply.data)).toMatchObject({ code: ErrorCode.INVALID });
-    // Without a reply subject nobody can be told.
+    // Without a reply subject the error can't be sent.
     stranger.publish(LEND_SUBJECT, Uint8Array.of(0xff));
     await stranger.drain();
     expect(await client.call(lend, {})).toMatchObject({ lentBy: 'me' });
   });
 
-  it('is INTERNAL when it is no reply', async () => {
+  it('is INTERNAL in a reply', async () => {
     const client = await bed.bus();
     const stranger = await connect({ servers: bed.nats.url });
     stranger.subscribe(LEND_SUBJECT, { callback: (_error, message) => void message.respond(Uint8Array.of(0xff)) });
@@ -228,7 +228,7 @@ describe('what strangers send', () => {
 });
 
 describe('the largest message', () => {
-  it('is told to the caller of a request that is larger', async () => {
+  it('is named in the error for a request that is larger', async () => {
     const client = await bed.bus();
     await expect(client.call(lend, { scan: new Uint8Array(70_000) })).rejects.toThrow(
       weirError(ErrorCode.INVALID, { fields: expect.objectContaining({ limit_bytes: '65536' }) }),
@@ -238,7 +238,7 @@ describe('the largest message', () => {
     );
   });
 
-  it("makes a reply that is larger the server's fault", async () => {
+  it('is exceeded by a reply: INTERNAL', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, ({ copies }) => ({ scan: new Uint8Array(copies) }));
     await server.flush();
@@ -271,7 +271,7 @@ describe('a limit on concurrency', () => {
     expect(order).toEqual([...order].sort((a, b) => a - b));
   });
 
-  it('drops requests whose deadline goes by while they wait', async () => {
+  it('drops requests whose deadline passes while they wait', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     const { opened, open } = gate();
     const handled: string[] = [];
@@ -290,21 +290,21 @@ describe('a limit on concurrency', () => {
       expect(call).toMatchObject({ status: 'rejected', reason: { code: ErrorCode.DEADLINE } });
     }
     open();
-    await waitFor(() => bed.logged('a request waited here until its deadline and was dropped'));
+    await waitFor(() => bed.logged('a request was dropped: its deadline passed before a slot was free'));
     expect(handled).toEqual(['first']);
     expect(await client.call(lendAtOnce, { title: 'third' })).toBeDefined();
   });
 });
 
 describe('the end', () => {
-  it('lets the running handlers finish and their callers have the replies', async () => {
+  it('lets the running handlers finish and sends their replies', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     const { opened, open } = gate();
     let arrived = 0;
     server.serve(lend, async () => {
       arrived++;
       await opened;
-      // A handler that is about to end can still ask others.
+      // A handler that still runs can make calls.
       const { lentBy } = await server.call(lendAtOnce, {});
       return { lentBy };
     });
@@ -340,11 +340,11 @@ describe('the end', () => {
     const failed = expect(call).rejects.toThrow(weirError(ErrorCode.DEADLINE));
     await waitFor(() => arrived);
     await server.drain({ graceMs: 20 });
-    expect(bed.logged('the bus closes before everything that runs has ended')).toMatchObject({ level: 'warn' });
+    expect(bed.logged('the bus closes although some handlers still run')).toMatchObject({ level: 'warn' });
     await failed;
   });
 
-  it('of one registration leaves the method to others, and the method can be served again', async () => {
+  it('of one registration leaves the method to other instances, and the bus can serve it again', async () => {
     const [client, first, second] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     const registration = first.serve(lend, () => ({ lentBy: 'first' }));
     second.serve(lend, () => ({ lentBy: 'second' }));
@@ -377,7 +377,7 @@ describe('the first connection', () => {
     }
   });
 
-  it('is waited for until the server is there', async () => {
+  it('waits until the server is there', async () => {
     const nats = await startNats();
     try {
       await nats.kill();
@@ -390,7 +390,7 @@ describe('the first connection', () => {
     }
   });
 
-  it('is given up when the caller says so', async () => {
+  it('is given up when the caller aborts', async () => {
     const nats = await startNats();
     await nats.stop();
     const giveUp = new AbortController();

@@ -8,9 +8,9 @@ import { type CallTimer, callTimer, inSpan, outcomeOf } from './telemetry.js';
 import { DEADLINE_HEADER, ERROR_HEADER, decodeError, headerSetter, decode } from './wire.js';
 
 export interface CallOptions {
-  /** Shortens the method's deadline; it can't be made longer. */
+  /** Shortens the method's deadline; it can't extend it. */
   readonly deadlineMs?: number;
-  /** The request or job on whose behalf the call is made: the call doesn't outlast it. */
+  /** The request or job that the call is part of: the call doesn't outlast it. */
   readonly parent?: { remainingMs(): number };
 }
 
@@ -23,7 +23,7 @@ export class Caller {
     this.#timer = callTimer();
   }
 
-  /** Misuse is thrown, every other failure comes with the promise. */
+  /** Throws BusMisuseError synchronously; every other failure rejects the promise. */
   call<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     init: MessageInitShape<I>,
@@ -53,7 +53,7 @@ export class Caller {
   }
 
   async #exchange(name: string, subject: string, data: Uint8Array, deadlineMs: number): Promise<Uint8Array> {
-    if (deadlineMs <= 0) throw new WeirError(ErrorCode.DEADLINE, `${name}: the deadline was over before the call`);
+    if (deadlineMs <= 0) throw new WeirError(ErrorCode.DEADLINE, `${name}: the deadline had passed before the call`);
     const headers = natsHeaders();
     headers.set(DEADLINE_HEADER, String(Math.max(1, Math.floor(deadlineMs))));
     propagation.inject(contexts.active(), headers, headerSetter);

@@ -29,12 +29,12 @@ const FLUSH_TIMEOUT_MS = 3_000;
 
 const reconnectDelayMs = (): number => RECONNECT_MIN_MS + Math.random() * (RECONNECT_MAX_MS - RECONNECT_MIN_MS);
 
-/** The one connection to NATS: what is sent while it is down fails at once instead of waiting in a buffer. */
+/** The one connection to NATS. While it is down, sending fails at once instead of waiting in a buffer. */
 export class Connection {
   readonly nats: NatsConnection;
   readonly #log: BusLog;
   readonly #listeners = new Set<(connected: boolean) => void>();
-  /** How to fail each request that waits for its reply. */
+  /** For each request that waits for its reply, the function that fails it. */
   readonly #waiting = new Set<(error: WeirError) => void>();
   #connected = true;
   #closing = false;
@@ -58,7 +58,7 @@ export class Connection {
           pass: options.password ?? password,
           timeout: HANDSHAKE_TIMEOUT_MS,
           maxReconnectAttempts: -1,
-          // A server that is restarted may refuse everybody for a moment; the default would give up for good.
+          // A restarted server may refuse all clients for a moment; by default the client would then give up for good.
           ignoreAuthErrorAbort: true,
           reconnectDelayHandler: reconnectDelayMs,
           pingInterval: options.pingIntervalMs,
@@ -68,7 +68,7 @@ export class Connection {
         return new Connection(nats, options.log);
       } catch (error) {
         if (error instanceof AuthorizationError && !/timeout/i.test(error.message)) {
-          throw new WeirError(ErrorCode.UNAUTHENTICATED, 'NATS refuses the credentials', {}, { cause: error });
+          throw new WeirError(ErrorCode.UNAUTHENTICATED, 'NATS refused the credentials', {}, { cause: error });
         }
         options.log.warn({ attempt, servers, error }, 'no connection to NATS yet');
         await sleep(reconnectDelayMs(), undefined, { signal: options.signal });
@@ -80,7 +80,7 @@ export class Connection {
     return this.#connected;
   }
 
-  /** In its last moments a connection sends only what it has. */
+  /** False while the connection drains: it then sends only what is queued already. */
   get #usable(): boolean {
     return this.#connected && !this.nats.isDraining();
   }
@@ -90,7 +90,7 @@ export class Connection {
     return () => this.#listeners.delete(listener);
   }
 
-  /** @throws WeirError UNAVAILABLE (fields.reason tells why), DEADLINE, or INVALID if the message is too large */
+  /** @throws WeirError UNAVAILABLE (fields.reason says why), DEADLINE, or INVALID if the message is too large */
   async request(subject: string, data: Uint8Array, headers: MsgHdrs, timeoutMs: number, what: string): Promise<Msg> {
     const timeout = Math.max(1, Math.ceil(timeoutMs));
     return this.whileConnected(what, () => {
@@ -99,7 +99,7 @@ export class Connection {
     });
   }
 
-  /** Does something over the network and fails as soon as the connection is lost, or at once if there is none. */
+  /** Runs work that needs the network; fails as soon as the connection is lost, or at once if there is none. */
   async whileConnected<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
     if (!this.#usable) throw notConnected(what);
     let fail: (error: WeirError) => void = () => undefined;
@@ -116,7 +116,7 @@ export class Connection {
     }
   }
 
-  /** @returns false if there is no connection: nothing was sent. */
+  /** @returns false if nothing was sent because there is no connection */
   send(subject: string, data: Uint8Array, headers: MsgHdrs, what: string): boolean {
     this.checkSize(data, headers, what);
     if (!this.#usable) return false;
@@ -124,7 +124,7 @@ export class Connection {
     return true;
   }
 
-  /** Returns how to stop; what the server had sent before it knew is still handed over. */
+  /** Returns a function that ends the subscription; messages already on their way still reach `onMessage`. */
   subscribe(subject: string, queue: string | undefined, onMessage: (message: Msg) => void): () => Promise<void> {
     const subscription = this.nats.subscribe(subject, {
       ...(queue === undefined ? {} : { queue }),
@@ -140,13 +140,13 @@ export class Connection {
     };
   }
 
-  /** @throws WeirError with the code if the message is larger than the server takes. */
+  /** @throws WeirError with the code if the message is larger than the NATS server accepts */
   checkSize(data: Uint8Array, headers: MsgHdrs, what: string, code = ErrorCode.INVALID): void {
     const limitBytes = this.nats.info?.max_payload;
     if (limitBytes === undefined || data.length + HEADER_ROOM_BYTES <= limitBytes) return;
     const sizeBytes = data.length + encodedLength(headers);
     if (sizeBytes <= limitBytes) return;
-    throw new WeirError(code, `${what}: ${sizeBytes} bytes are more than the bus carries (${limitBytes})`, {
+    throw new WeirError(code, `${what}: the message has ${sizeBytes} bytes; the limit is ${limitBytes}`, {
       size_bytes: String(sizeBytes),
       limit_bytes: String(limitBytes),
     });
@@ -157,19 +157,19 @@ export class Connection {
     await this.whileConnected('flush', () => withTimeout(this.nats.flush(), FLUSH_TIMEOUT_MS));
   }
 
-  /** Closes when the work has ended or graceMs are over. Takes a little longer to send what waits to be sent. */
+  /** Closes when the work has ended or graceMs have passed. Takes a little longer to send what is queued. */
   async closeAfter(work: Promise<unknown>, graceMs: number): Promise<void> {
     try {
       await withTimeout(work, graceMs);
     } catch (error) {
-      this.#log.warn({ graceMs, error }, 'the bus closes before everything that runs has ended');
+      this.#log.warn({ graceMs, error }, 'the bus closes although some handlers still run');
     }
     this.#closing = true;
     try {
       // Without a connection a drain would wait for one.
       if (this.#connected) await withTimeout(this.nats.drain(), FLUSH_TIMEOUT_MS);
     } catch (error) {
-      this.#log.warn({ error }, 'what waited to be sent is lost');
+      this.#log.warn({ error }, 'messages that were queued for sending are lost');
     }
     await this.nats.close();
   }
@@ -187,7 +187,7 @@ export class Connection {
           this.#log.warn({ error: status.error }, 'NATS reports an error');
           break;
         case 'ldm':
-          this.#log.info({ server: status.server }, 'the NATS server is going down in order');
+          this.#log.info({ server: status.server }, 'the NATS server is shutting down');
           break;
         case 'slowConsumer':
         case 'staleConnection':
@@ -206,7 +206,7 @@ export class Connection {
   #change(connected: boolean): void {
     if (this.#connected === connected) return;
     this.#connected = connected;
-    if (connected) this.#log.info({}, 'connected to NATS again');
+    if (connected) this.#log.info({}, 'reconnected to NATS');
     else if (!this.#closing) this.#log.warn({}, 'the connection to NATS is lost');
     if (!connected) this.#failWaiting();
     for (const listener of this.#listeners) {
@@ -224,7 +224,7 @@ export class Connection {
   }
 
   #closed(error: void | Error): void {
-    if (!this.#closing) this.#log.error({ error }, 'the connection to NATS has ended for good');
+    if (!this.#closing) this.#log.error({ error }, 'the connection to NATS ended and will not be restored');
     this.#closing = true;
     this.#change(false);
   }
@@ -243,7 +243,7 @@ async function withTimeout(work: Promise<unknown>, timeoutMs: number): Promise<v
   }
 }
 
-/** More than any headers of the bus take: below it the exact size needn't be known. */
+/** More than the headers of the bus ever need: a message that fits with this much room needs no exact measurement. */
 const HEADER_ROOM_BYTES = 4_096;
 
 function encodedLength(headers: MsgHdrs): number {
@@ -267,10 +267,10 @@ function readUrl(url: string): { servers: string[]; user: string | undefined; pa
   };
 }
 
-/** WeirError's fields.reason when nobody listens to the subject. */
+/** WeirError's fields.reason when the subject has no subscriber. */
 const NO_RESPONDERS = 'no_responders';
 
-/** Whether a call failed because NATS knows nobody who serves the method; an owner that is asked for has ended. */
+/** Whether a call failed because no instance serves the method; for a method with an owner, the owner has ended. */
 export const nobodyServes = (error: unknown): boolean =>
   isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === NO_RESPONDERS;
 
@@ -289,7 +289,12 @@ function requestFailure(error: unknown, what: string): WeirError {
   }
   const refused = error instanceof RequestError ? error : error instanceof Error ? error.cause : undefined;
   if (refused instanceof RequestError && refused.isNoResponders()) {
-    return new WeirError(ErrorCode.UNAVAILABLE, `nobody serves ${what}`, { reason: NO_RESPONDERS }, { cause: error });
+    return new WeirError(
+      ErrorCode.UNAVAILABLE,
+      `no instance serves ${what}`,
+      { reason: NO_RESPONDERS },
+      { cause: error },
+    );
   }
-  return new WeirError(ErrorCode.UNAVAILABLE, `${what}: NATS can't do it`, { reason: 'nats' }, { cause: error });
+  return new WeirError(ErrorCode.UNAVAILABLE, `${what}: NATS failed`, { reason: 'nats' }, { cause: error });
 }

@@ -1,4 +1,4 @@
-/** A time by which something has to be done. Close it, or its timer stays. */
+/** The time by which something must be done. Its owner must close it to remove the timer. */
 export class Deadline {
   readonly #controller = new AbortController();
   readonly #endsAtMs: number;

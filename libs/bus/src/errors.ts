@@ -1,4 +1,4 @@
-/** The program uses the bus against the contract, for example calls an event. It is never the peer's fault. */
+/** The program breaks the contract, for example by calling an event. It is never the other side's fault. */
 export class BusMisuseError extends Error {
   override readonly name = 'BusMisuseError';
 }

@@ -10,7 +10,7 @@ import { inSpan } from './telemetry.js';
 import { headerGetter, headerSetter, decode } from './wire.js';
 
 export interface EventContext {
-  /** Full name, as in `weir.v1.MediaEvents.StreamChanged`. */
+  /** The full name, for example `weir.v1.MediaEvents.StreamChanged`. */
   readonly method: string;
 }
 
@@ -20,7 +20,7 @@ export type EventHandler<I extends DescMessage> = (
 ) => void | Promise<void>;
 
 export interface SubscribeOptions {
-  /** The promise that the handler returns is awaited before it gets the next event. Default false. */
+  /** Whether the next event waits for the promise that the handler returned. Default false. */
   readonly sequential?: boolean;
 }
 
@@ -44,7 +44,7 @@ export class EventHub {
       const headers = natsHeaders();
       propagation.inject(contexts.active(), headers, headerSetter);
       const sent = this.#connection.send(subject, toBinary(method.input, event), headers, route.name);
-      if (!sent) this.#log.debug({ method: route.name }, 'an event is lost: there is no connection to NATS');
+      if (!sent) this.#log.debug({ method: route.name }, 'an event was lost: there is no connection to NATS');
     });
   }
 
@@ -78,7 +78,7 @@ export class EventHub {
     await Promise.all([...this.#subscribed].map((registration) => registration.close()));
   }
 
-  /** Never throws: a handler's failure is its own. */
+  /** Never throws: a handler's failure affects nothing else. */
   async #hand<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     route: EventRoute,
@@ -91,12 +91,12 @@ export class EventHub {
         await handler(decode(method.input, message.data), { method: route.name });
       });
     } catch (error) {
-      this.#log.error({ method: route.name, error }, 'a handler of events failed');
+      this.#log.error({ method: route.name, error }, 'an event handler failed');
     }
   }
 }
 
-/** As `inSpan`, but for events that are too frequent to be traced. */
+/** Like `inSpan`, but makes no span for events that are too frequent to be traced. */
 const inSpanOf = <Result>(
   route: EventRoute,
   kind: 'producer' | 'consumer',

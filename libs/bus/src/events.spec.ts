@@ -17,7 +17,7 @@ afterEach(() => bed.clear());
 afterAll(() => bed.stop());
 
 describe('an event', () => {
-  it('reaches everybody who listens, the one who told it too', async () => {
+  it('reaches every subscriber, its publisher too', async () => {
     const buses = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     const heard: string[] = [];
     for (const bus of buses) bus.subscribe(opened, ({ day }) => void heard.push(`${bus.instanceId} ${day}`));
@@ -41,7 +41,7 @@ describe('an event', () => {
     expect(() => teller.publish(bookMoved, {})).toThrow(expect.objectContaining({ code: ErrorCode.INVALID }));
   });
 
-  it('comes in the order in which its sender told it', async () => {
+  it('arrives in the order in which its sender published', async () => {
     const [teller, owner] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: number[] = [];
     owner.subscribe(bookMoved, ({ step }) => void heard.push(step));
@@ -51,7 +51,7 @@ describe('an event', () => {
     expect(heard).toEqual(STEPS);
   });
 
-  it('does not wait for the promise that the handler returned for the one before', async () => {
+  it('does not wait for the promise that the handler returned for the previous one', async () => {
     const [teller, owner] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: number[] = [];
     owner.subscribe(bookMoved, ({ step }) => {
@@ -64,14 +64,14 @@ describe('an event', () => {
     expect(heard).toEqual([1, 2, 3]);
   });
 
-  it('waits for it when the subscription is sequential', async () => {
+  it('waits for that promise when the subscription is sequential', async () => {
     const [teller, owner] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: string[] = [];
     owner.subscribe(
       bookMoved,
       async ({ step }) => {
         heard.push(`start ${step}`);
-        // The later, the quicker: without waiting, the ends would come in reverse.
+        // Later events take less time: without waiting, they would finish in reverse order.
         await sleep(20 - 5 * step);
         heard.push(`end ${step}`);
       },
@@ -84,7 +84,7 @@ describe('an event', () => {
   });
 
   it.each([{ sequential: false }, { sequential: true }])(
-    'comes after a handler has thrown or an unreadable one has come (%o)',
+    'arrives even after a handler has thrown or a malformed one has arrived (%o)',
     async (options) => {
       const [teller, listener] = await Promise.all([bed.bus(), bed.bus()]);
       const heard: number[] = [];
@@ -105,12 +105,12 @@ describe('an event', () => {
       await waitFor(() => heard.length === 3 && bed.log.length === 3);
       expect(heard).toEqual([1, 2, 3]);
       expect(new Set(bed.log.map(({ level, message }) => `${level} ${message}`))).toEqual(
-        new Set(['error a handler of events failed']),
+        new Set(['error an event handler failed']),
       );
     },
   );
 
-  it('does not come any more after the subscription was closed, and what runs is waited for', async () => {
+  it('does not arrive after the subscription was closed; close() waits for running handlers', async () => {
     const [teller, listener] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: string[] = [];
     let end: () => void = () => undefined;
@@ -123,7 +123,7 @@ describe('an event', () => {
     teller.publish(opened, { day: 1 });
     await waitFor(() => heard.length === 1);
     const closed = subscription.close().then(() => heard.push('closed'));
-    // The server has heard of the end by then.
+    // By then the server knows that the subscription has ended.
     await listener.flush();
     teller.publish(opened, { day: 2 });
     await teller.flush();
@@ -134,7 +134,7 @@ describe('an event', () => {
     expect(heard).toEqual(['start 1', 'end 1', 'closed']);
   });
 
-  it('told just before the end is still sent', async () => {
+  it('that was published just before the drain is still sent', async () => {
     const [teller, listener] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: number[] = [];
     listener.subscribe(opened, ({ day }) => void heard.push(day));

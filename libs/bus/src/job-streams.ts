@@ -21,13 +21,13 @@ const SUBJECTS_OVERLAP = 10065;
 const DUPLICATE_WINDOW_MS = 10 * 60_000;
 const DEAD_KEPT_MS = 30 * 24 * 3_600_000;
 const DEAD_KEPT_MAX = 100_000;
-/** An attempt that ends just in time can still say so before the job is given to somebody else. */
+/** Leaves an attempt that ends just in time some time to acknowledge, before the job goes to another worker. */
 const ACK_MARGIN_MS = 1_000;
 const MAX_ACK_PENDING = 1_000;
 
 /**
- * Where jobs are kept: one stream for each service that has jobs, a second one for its dead jobs, and one consumer for
- * each method. Made when first needed, changed when the contract has changed, and made again after NATS lost its data.
+ * Stores jobs: one stream for each service that has jobs, a second one for its dead jobs, and one consumer for each
+ * method. They are created when first needed, changed when the contract changes, and created again if NATS loses them.
  */
 export class JobStreams {
   readonly #connection: Connection;
@@ -43,7 +43,7 @@ export class JobStreams {
     return this.#jetStream;
   }
 
-  /** The stream that keeps the service's jobs. */
+  /** Creates the stream of the service's jobs. */
   async makeJobs(route: JobRoute): Promise<void> {
     await this.#once(`job ${route.service}`, async () => {
       await makeStream(await this.#manager(), {
@@ -56,7 +56,7 @@ export class JobStreams {
     });
   }
 
-  /** Everything that a worker of the method needs. */
+  /** Creates everything that a worker of the method needs. */
   async makeConsumer(route: JobRoute): Promise<Consumer> {
     await this.makeJobs(route);
     await this.#once(`dead ${route.service}`, async () => {
@@ -80,14 +80,15 @@ export class JobStreams {
         ack_policy: AckPolicy.Explicit,
         ack_wait: nanos(route.deadlineMs + ACK_MARGIN_MS),
         max_ack_pending: MAX_ACK_PENDING,
-        // The workers count: a job that kills its worker must get to the dead ones, too, not just stop being given.
+        // The workers count attempts, so that a job that kills its worker becomes a dead job instead of staying
+        // undelivered.
         max_deliver: -1,
       });
     });
     return this.jetStream.consumers.get(stream, durable);
   }
 
-  /** What was made may be gone. */
+  /** Streams and consumers may be gone: creates them again at the next use. */
   forget(): void {
     this.#made.clear();
   }
@@ -111,14 +112,14 @@ export class JobStreams {
   }
 }
 
-/** Names in protobuf have no hyphen, so different services have different streams. */
+/** Different for each service, because names in protobuf contain no hyphen. */
 const streamName = (kind: 'job' | 'dead', route: JobRoute): string => `${kind}-${route.service.replaceAll('.', '-')}`;
 
 async function makeStream(manager: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<void> {
   try {
     await manager.streams.add(config);
   } catch (error) {
-    // Where two instances make a stream at the same time, the later one may hear that it overlaps, with itself.
+    // When two instances create the stream at the same time, NATS may tell the later one that it overlaps with itself.
     if (!isApiError(error, STREAM_NAME_IN_USE, SUBJECTS_OVERLAP)) throw error;
     await manager.streams.update(config.name, config).catch((failure: unknown) => {
       throw isApiError(failure, STREAM_NOT_FOUND) ? error : failure;

@@ -23,14 +23,12 @@ interface JobWorkerPorts<I extends DescMessage> {
   readonly options: WorkOptions<I>;
 }
 
-/** One pull waits this long for a job; its heartbeats, twice as frequent, find a server that has forgotten it. */
+/** One pull waits this long for a job; its heartbeats, twice as frequent, detect a server that has forgotten it. */
 const PULL_EXPIRES_MS = 10_000;
 const PAUSE_AFTER_FAILURE_MS = 500;
 const DEFAULTS = { concurrency: 1, maxAttempts: 10, retryMinMs: 1_000, retryMaxMs: 60_000 };
 
-/**
- * Takes one job at a time for each of its slots: a job that waited in this process would use up its attempt's time.
- */
+/** Takes one job at a time for each slot, because a job that waits in this process uses up its attempt's time. */
 export class JobWorker<I extends DescMessage> {
   readonly #ports: JobWorkerPorts<I>;
   readonly #limits: typeof DEFAULTS;
@@ -65,8 +63,8 @@ export class JobWorker<I extends DescMessage> {
         await this.#pullOne();
       } catch (error) {
         streams.forget();
-        if (connection.connected) log.warn({ method: route.name, error }, 'jobs cannot be fetched');
-        // Rejects only when the worker is closed.
+        if (connection.connected) log.warn({ method: route.name, error }, 'fetching jobs failed');
+        // The sleep rejects only when the worker is closed.
         await sleep(PAUSE_AFTER_FAILURE_MS * (1 + Math.random()), undefined, { signal }).catch(() => undefined);
       }
     }
@@ -87,14 +85,14 @@ export class JobWorker<I extends DescMessage> {
     }
   }
 
-  /** Never throws: a job that isn't acknowledged is given again. */
+  /** Never throws: a job that isn't acknowledged is delivered again. */
   async #attempt(message: JsMsg): Promise<void> {
     const { log, route } = this.#ports;
     const id = message.headers?.get(JOB_ID_HEADER) ?? '';
     const attempt = message.info.deliveryCount;
     const { maxAttempts } = this.#limits;
     try {
-      // Beyond the last attempt: its worker died with it.
+      // Its worker died during the last attempt.
       if (attempt > maxAttempts) return await this.#bury(message, id, maxAttempts, 'its workers died');
       let job: MessageShape<I>;
       try {
@@ -111,7 +109,7 @@ export class JobWorker<I extends DescMessage> {
         else message.nak(this.#retryDelayMs(attempt));
       }
     } catch (error) {
-      log.warn({ method: route.name, id, attempt, error }, 'a job is given again: what became of it cannot be told');
+      log.warn({ method: route.name, id, attempt, error }, 'the outcome of a job is unknown; it is delivered again');
     }
   }
 
@@ -142,7 +140,7 @@ export class JobWorker<I extends DescMessage> {
     });
   }
 
-  /** Stores a job with the dead ones, tells the handler, and takes it out of the queue, in this order. */
+  /** Stores the job with the dead jobs, calls `onDead`, and takes the job out of the queue, in this order. */
   async #bury(message: JsMsg, id: string, attempts: number, reason: string): Promise<void> {
     const { log, options, route, schema, streams } = this.#ports;
     log.error({ method: route.name, id, attempts, reason }, 'a job is dead');
@@ -150,7 +148,7 @@ export class JobWorker<I extends DescMessage> {
     headers.set(JOB_ID_HEADER, id);
     headers.set(DEAD_REASON_HEADER, reason.replace(/\s+/g, ' '));
     await streams.jetStream.publish(deadSubjectOf(route), message.data, {
-      // One dead letter for each time the job was enqueued, however often it is buried.
+      // Makes one dead job of each enqueued one, however often it is buried.
       msgID: `${route.name} ${message.info.streamSequence}`,
       headers,
     });
@@ -163,7 +161,7 @@ export class JobWorker<I extends DescMessage> {
       }
       await options.onDead?.({ id, job, attempts, reason });
     } catch (error) {
-      log.error({ method: route.name, id, error }, 'the handler of dead jobs failed');
+      log.error({ method: route.name, id, error }, 'the handler for dead jobs failed');
     }
     message.term();
   }

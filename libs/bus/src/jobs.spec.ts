@@ -12,7 +12,7 @@ const { dust, mend } = LibraryChores.method;
 const JOB_STREAM = 'job-weir-fixture-v1-LibraryChores';
 const DEAD_STREAM = 'dead-weir-fixture-v1-LibraryChores';
 const DUST_SUBJECT = 'job.weir.fixture.v1.LibraryChores.Dust';
-/** Quick to try again. */
+/** Short delays before the next attempt. */
 const SOON = { retryMinMs: 10, retryMaxMs: 20 };
 
 let bed: Testbed;
@@ -41,7 +41,7 @@ async function withManager<Result>(work: (manager: Manager) => Promise<Result>):
 const messagesIn = (stream: string): Promise<number> =>
   withManager(async (manager) => (await manager.streams.info(stream)).state.messages);
 
-/** A publisher that knows nothing of ids already used: as after a lost acknowledgement, it sends the same job again. */
+/** Publishes the same job again without regard to used ids, as after a lost acknowledgement. */
 async function publishAgain(id: string, times: number, messageId?: string): Promise<void> {
   const connection = await connect({ servers: bed.nats.url });
   for (let time = 0; time < times; time++) {
@@ -54,7 +54,7 @@ async function publishAgain(id: string, times: number, messageId?: string): Prom
 }
 
 describe('a job', () => {
-  it('waits for a worker, and is gone when it is done', async () => {
+  it('waits for a worker, and leaves the queue when it is done', async () => {
     const [client, worker] = await Promise.all([bed.bus(), bed.bus()]);
     expect(await client.enqueue(dust, { room: 'attic' }, { id: 'd1' })).toEqual({ duplicate: false });
     expect(await messagesIn(JOB_STREAM)).toBe(1);
@@ -76,7 +76,7 @@ describe('a job', () => {
     await waitFor(async () => (await messagesIn(JOB_STREAM)) === 0);
   });
 
-  it('is stored when several instances make its stream at the same time', async () => {
+  it('is stored even when several instances create its stream at the same time', async () => {
     const clients = await Promise.all(Array.from({ length: 16 }, () => bed.bus()));
     for (let round = 0; round < 40; round++) {
       await Promise.all(clients.map((client, i) => client.enqueue(dust, {}, { id: `d${round}-${i}` })));
@@ -85,7 +85,7 @@ describe('a job', () => {
     }
   });
 
-  it('is the same job when it is enqueued again with its id, for its own method only', async () => {
+  it('is the same job when it is enqueued again with its id and method', async () => {
     const client = await bed.bus();
     expect(await client.enqueue(dust, { room: 'a' }, { id: '1' })).toEqual({ duplicate: false });
     expect(await client.enqueue(dust, { room: 'a' }, { id: '1' })).toEqual({ duplicate: true });
@@ -93,7 +93,7 @@ describe('a job', () => {
     expect(await messagesIn(JOB_STREAM)).toBe(2);
   });
 
-  it('is done once, by one of several workers, while nothing fails', async () => {
+  it('is done once, by one of several workers, if nothing fails', async () => {
     const [client, ...workers] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     const done: string[] = [];
     const doers = new Set<string>();
@@ -115,7 +115,7 @@ describe('a job', () => {
     expect(doers.size).toBe(2);
   });
 
-  it('is tried again until it succeeds, each attempt counted', async () => {
+  it('is tried again until it succeeds, and each attempt counts', async () => {
     const bus = await bed.bus();
     const attempts: number[] = [];
     bus.work(
@@ -131,7 +131,7 @@ describe('a job', () => {
     expect(attempts).toEqual([1, 2, 3]);
   });
 
-  it('that takes too long is told so and tried again', async () => {
+  it('that takes too long is aborted and tried again', async () => {
     const bus = await bed.bus();
     const aborted: number[] = [];
     bus.work(
@@ -149,7 +149,7 @@ describe('a job', () => {
     expect(aborted).toEqual([0]);
   });
 
-  it('cannot have an id that no header carries', async () => {
+  it('cannot have an id that does not fit into a header', async () => {
     const bus = await bed.bus();
     for (const id of ['', 'a b', 'a\r\nb', 'ä', 'x'.repeat(513)]) {
       await expect(bus.enqueue(dust, {}, { id })).rejects.toMatchObject({ code: ErrorCode.INVALID });
@@ -159,7 +159,7 @@ describe('a job', () => {
     });
   });
 
-  it('is UNAVAILABLE where NATS keeps nothing', async () => {
+  it('is UNAVAILABLE where NATS has no JetStream', async () => {
     const bare = await Testbed.start({ jetStream: false });
     try {
       const bus = await bare.bus();
@@ -170,7 +170,7 @@ describe('a job', () => {
   });
 });
 
-describe('a job that comes twice', () => {
+describe('a job that arrives twice', () => {
   it('is stored once when only its acknowledgement was lost', async () => {
     const bus = await bed.bus();
     await bus.enqueue(dust, {}, { id: '1' });
@@ -212,7 +212,7 @@ describe('a job that comes twice', () => {
 });
 
 describe('a dead job', () => {
-  it('has had its attempts, is kept with its reason, and is told to who wants to know', async () => {
+  it('has used up its attempts, is stored with its reason, and is reported', async () => {
     const bus = await bed.bus();
     let attempts = 0;
     const dead: unknown[] = [];
@@ -235,7 +235,7 @@ describe('a dead job', () => {
     expect(bed.logged('a job is dead')).toMatchObject({ level: 'error' });
   });
 
-  it('is one that cannot be read, at once', async () => {
+  it('is one that cannot be decoded, at once', async () => {
     const bus = await bed.bus();
     await bus.enqueue(mend, {}, { id: 'makes the stream'.replaceAll(' ', '-') });
     const connection = await connect({ servers: bed.nats.url });
@@ -247,7 +247,7 @@ describe('a dead job', () => {
     expect(dead).toEqual([{ id: '', job: undefined, attempts: 1, reason: "it can't be read" }]);
   });
 
-  it('is buried though the one who is told of it fails', async () => {
+  it('is stored even when the handler for dead jobs fails', async () => {
     const bus = await bed.bus();
     bus.work(
       dust,
@@ -262,12 +262,12 @@ describe('a dead job', () => {
       },
     );
     await bus.enqueue(dust, {}, { id: '1' });
-    await waitFor(() => bed.logged('the handler of dead jobs failed'));
+    await waitFor(() => bed.logged('the handler for dead jobs failed'));
     await waitFor(async () => (await messagesIn(JOB_STREAM)) === 0);
     expect(await messagesIn(DEAD_STREAM)).toBe(1);
   });
 
-  it('is one whose workers died with it', { timeout: 20_000 }, async () => {
+  it('is one whose workers died during each attempt', { timeout: 20_000 }, async () => {
     const link = await FaultyLink.open({ port: bed.nats.port });
     const [client, near] = await Promise.all([bed.bus(), bed.bus()]);
     const far = await bed.bus({ url: link.through(bed.nats.url) });
@@ -291,7 +291,7 @@ describe('a dead job', () => {
 });
 
 describe('a worker', () => {
-  it('that is closed finishes its job and takes no other', async () => {
+  it('finishes its job and takes no other when it is closed', async () => {
     const [client, worker] = await Promise.all([bed.bus(), bed.bus()]);
     const log: string[] = [];
     worker.work(dust, async (_job, { id }) => {
@@ -307,7 +307,7 @@ describe('a worker', () => {
     expect(await messagesIn(JOB_STREAM)).toBe(1);
   });
 
-  it('goes on after NATS was killed, and so do the jobs', { timeout: 20_000 }, async () => {
+  it('continues after NATS was killed, and no job is lost', { timeout: 20_000 }, async () => {
     const [client, worker] = await Promise.all([bed.bus(), bed.bus()]);
     const done: string[] = [];
     worker.work(mend, (_job, { id }) => void done.push(`mend ${id}`));
@@ -327,7 +327,7 @@ describe('a worker', () => {
     expect(done.slice(1).sort()).toEqual(['dust 1', 'mend 2']);
   });
 
-  it('goes on after NATS has lost all its streams', { timeout: 20_000 }, async () => {
+  it('continues after NATS has lost all its streams', { timeout: 20_000 }, async () => {
     const [client, worker] = await Promise.all([bed.bus(), bed.bus()]);
     const done: string[] = [];
     worker.work(dust, (_job, { id }) => void done.push(id));
@@ -339,7 +339,7 @@ describe('a worker', () => {
     expect(done).toEqual(['1', '2']);
   });
 
-  it('finds a stream that an earlier version made with other settings and changes it', async () => {
+  it('updates a stream that an earlier version created with other settings', async () => {
     await withManager((manager) =>
       manager.streams.add({
         name: JOB_STREAM,

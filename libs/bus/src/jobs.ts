@@ -13,28 +13,28 @@ import { inSpan } from './telemetry.js';
 import { JOB_ID_HEADER, headerSetter } from './wire.js';
 
 export interface EnqueueOptions {
-  /** Names the job: what is enqueued again with the id of a job is the same job. */
+  /** Names the job: enqueueing the same id again means the same job. */
   readonly id: string;
-  /** Within which the job is stored or an error is thrown. Default 5000. */
+  /** The time in which the job must be stored; otherwise an error is thrown. Default 5000. */
   readonly deadlineMs?: number;
 }
 
 export interface Enqueued {
-  /** A job with this id had been stored before; nothing was added. */
+  /** Whether a job with this id was stored before, so that nothing was added. */
   readonly duplicate: boolean;
 }
 
 export interface JobContext {
-  /** Full name, as in `weir.v1.Recording.Deliver`. */
+  /** The full name, for example `weir.v1.Recording.Deliver`. */
   readonly method: string;
   readonly id: string;
-  /** 1 for the first. Attempts that ended with their worker's death count. */
+  /** 1 for the first. Attempts during which the worker died count too. */
   readonly attempt: number;
   readonly maxAttempts: number;
-  /** What one attempt may take. */
+  /** The time limit of one attempt. */
   readonly deadlineMs: number;
   remainingMs(): number;
-  /** Aborted when the attempt has taken too long; then the job is given again. */
+  /** Aborted when the attempt takes too long; the job is then delivered again. */
   readonly signal: AbortSignal;
 }
 
@@ -42,30 +42,30 @@ export type JobHandler<I extends DescMessage> = (job: MessageShape<I>, context: 
 
 export interface DeadJob<I extends DescMessage> {
   readonly id: string;
-  /** Undefined if it can't be read. */
+  /** Undefined if the payload can't be decoded. */
   readonly job: MessageShape<I> | undefined;
   readonly attempts: number;
-  /** Why the last attempt failed, as the log may know it. */
+  /** Why the last attempt failed. Made for the log, not for clients. */
   readonly reason: string;
 }
 
 export interface WorkOptions<I extends DescMessage> {
-  /** How many jobs run at a time in this process. Default 1. */
+  /** The number of jobs that run at a time in this process. Default 1. */
   readonly concurrency?: number;
-  /** After as many attempts without success a job is dead. Default 10. */
+  /** A job is dead after this many failed attempts. Default 10. */
   readonly maxAttempts?: number;
-  /** Before the second attempt; doubles with each further one, up to retryMaxMs, give or take a fifth. Default 1000. */
+  /** The delay before the second attempt. It doubles with each attempt up to retryMaxMs, ± a fifth. Default 1000. */
   readonly retryMinMs?: number;
   /** Default 60000. */
   readonly retryMaxMs?: number;
-  /** Told of each dead job, at least once, after it has been stored with the dead jobs (kept for 30 days). */
+  /** Called for each dead job at least once, after the job was stored with the dead jobs (kept for 30 days). */
   readonly onDead?: (dead: DeadJob<I>) => void | Promise<void>;
 }
 
 const ENQUEUE_DEADLINE_MS = 5_000;
 /**
- * Nobody takes what is published for a stream that NATS has lost, which is made again, or that another instance is just
- * making: NATS says that it exists a moment before it listens.
+ * A job finds no stream when NATS has lost it, and it must be created again. It also finds none for a moment while
+ * another instance creates it: NATS says that a stream exists a little before it stores messages.
  */
 const STORE_AGAIN_AFTER_MS = [0, 20, 80, 320];
 
@@ -89,7 +89,7 @@ export class Jobs {
     const route = jobRoute(method, 'enqueue');
     return inSpan(route.name, 'producer', contexts.active(), async () => {
       if (!VALID_ID.test(options.id))
-        throw new WeirError(ErrorCode.INVALID, `${route.name}: the job's id can't be used`);
+        throw new WeirError(ErrorCode.INVALID, `${route.name}: a job's id has 1 to 512 visible ASCII characters`);
       const data = toBinary(method.input, messageOf(method.input, init));
       for (let attempt = 1; ; attempt++) {
         try {
@@ -144,7 +144,7 @@ export class Jobs {
       propagation.inject(contexts.active(), headers, headerSetter);
       this.#connection.checkSize(data, headers, route.name);
       const { duplicate } = await this.#streams.jetStream.publish(subjectOf(route), data, {
-        // The stream is shared by the service's methods, their ids aren't.
+        // The service's methods share the stream, but each has its own ids.
         msgID: `${route.name} ${id}`,
         headers,
         timeout: deadlineMs,
@@ -154,5 +154,5 @@ export class Jobs {
   }
 }
 
-/** Fits into a header line as it is. */
+/** Text that fits into a header line unchanged. */
 const VALID_ID = /^[\x21-\x7e]{1,512}$/;

@@ -1,4 +1,4 @@
-/** What the bus says about itself: a constant message and fields. A pino logger fits. */
+/** The logger that the bus needs: each entry is a constant message with fields. A pino logger fits. */
 export interface BusLog {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -14,7 +14,7 @@ const line = (level: string, fields: object, message: string): void => {
   process.stderr.write(`${JSON.stringify({ level, msg: message, ...Object.fromEntries(told) })}\n`);
 };
 
-/** JSON lines on standard error, warnings and errors only: for a program that gave no logger. */
+/** Used when the program passes no logger: JSON lines on standard error, warnings and errors only. */
 export const stderrLog: BusLog = {
   debug: () => undefined,
   info: () => undefined,

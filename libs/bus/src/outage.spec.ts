@@ -23,7 +23,7 @@ afterEach(async () => {
 });
 afterAll(() => bed.stop());
 
-/** A bus whose connection the test can harm. */
+/** A bus over a connection that the test can disturb. */
 const farBus = (pingIntervalMs?: number): Promise<Bus> =>
   bed.bus({ url: link.through(bed.nats.url), ...(pingIntervalMs === undefined ? {} : { pingIntervalMs }) });
 
@@ -35,7 +35,7 @@ const works = async (client: Bus): Promise<true> => {
   return true;
 };
 
-/** What became of a call: `ok` or the code of its error. */
+/** The outcome of a call: `ok` or the code of its error. */
 const outcome = (call: Promise<unknown>): Promise<string> =>
   call.then(
     () => 'ok',
@@ -43,7 +43,7 @@ const outcome = (call: Promise<unknown>): Promise<string> =>
   );
 
 describe('a slow link', () => {
-  it('makes calls late and changes nothing else: replies find their calls, events keep their order', async () => {
+  it('only delays calls: replies still match their calls, and events keep their order', async () => {
     const [client, server] = await Promise.all([farBus(), farBus()]);
     const heard: number[] = [];
     server.serve(lend, ({ copies }) => ({ copies }));
@@ -69,14 +69,14 @@ describe('a slow link', () => {
     await server.flush();
     link.delayMs = 200;
     await expect(client.call(lendAtOnce, {})).rejects.toMatchObject({ code: ErrorCode.DEADLINE });
-    // The late reply finds nobody and harms nobody.
+    // The late reply matches no call and does no harm.
     link.delayMs = 0;
     await waitFor(async () => (await outcome(client.call(lendAtOnce, {}))) === 'ok');
   });
 });
 
 describe('a cut link', () => {
-  it('fails the calls under way at once', async () => {
+  it('fails pending calls at once', async () => {
     const [client, server] = await Promise.all([farBus(), bed.bus()]);
     let arrived = false;
     server.serve(lend, () => {
@@ -91,7 +91,7 @@ describe('a cut link', () => {
     await failed;
   });
 
-  it('fails new calls at once, loses events quietly, and is told; then all works again', async () => {
+  it('fails new calls at once, loses events, and is reported; after a reconnection all works again', async () => {
     const [client, server] = await Promise.all([farBus(), farBus()]);
     const changes: boolean[] = [];
     const heard: number[] = [];
@@ -108,7 +108,7 @@ describe('a cut link', () => {
     await expect(client.call(lend, {})).rejects.toEqual(unavailable('disconnected'));
     client.publish(bookMoved, { shelfId: server.instanceId, step: 1 });
     await expect(client.flush()).rejects.toEqual(unavailable('disconnected'));
-    // However often it is refused, a bus tries again.
+    // The bus tries again however often it is refused.
     await waitFor(() => link.refusals >= 8);
     link.accept();
     await waitFor(() => client.connected && server.connected);
@@ -120,7 +120,7 @@ describe('a cut link', () => {
     expect(heard).toEqual([2]);
   });
 
-  it('of the server leaves the caller with its deadline', async () => {
+  it('at the serving instance makes the caller wait until its deadline', async () => {
     const [client, server] = await Promise.all([bed.bus(), farBus()]);
     server.serve(lendAtOnce, async () => {
       link.refuse();
@@ -133,7 +133,7 @@ describe('a cut link', () => {
     link.accept();
   });
 
-  it('at any moment, again and again, leaves every call with an end and none served twice', async () => {
+  it('at any moment, again and again, lets every call end and none be served twice', async () => {
     const [client, server] = await Promise.all([farBus(), farBus()]);
     const served = new Map<number, number>();
     server.serve(lend, async ({ copies }) => {
@@ -158,7 +158,7 @@ describe('a cut link', () => {
 });
 
 describe('a silent link', () => {
-  it('is found dead by its pings; calls end by their deadline until then and at once afterwards', async () => {
+  it('is detected by pings; until then calls end at their deadline, afterwards at once', async () => {
     const [client, server] = await Promise.all([farBus(100), bed.bus()]);
     server.serve(lendAtOnce, () => ({}));
     server.serve(lend, () => ({}));
@@ -174,7 +174,7 @@ describe('a silent link', () => {
 });
 
 describe('the end of a bus', () => {
-  it.each(['cut', 'hold'] as const)('comes though its link is bad (%s)', async (fault) => {
+  it.each(['cut', 'hold'] as const)('comes even over a bad link (%s)', async (fault) => {
     const far = await farBus();
     far.serve(lend, () => ({}));
     far.subscribe(opened, () => undefined);
@@ -190,7 +190,7 @@ describe('the end of a bus', () => {
 });
 
 describe('a NATS server that is killed', () => {
-  it('fails calls fast, and after its restart every connection, method and subscription is there again', async () => {
+  it('makes calls fail fast; after its restart every connection, method and subscription is back', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     const heard: string[] = [];
     let arrived = false;
@@ -221,7 +221,7 @@ describe('a NATS server that is killed', () => {
     expect(heard).toEqual(['day 2', 'step 3']);
   });
 
-  it('does not stop a bus that was told of a connection by a listener that fails', async () => {
+  it('does not stop a bus whose connection listener throws', async () => {
     const client = await bed.bus();
     const told: boolean[] = [];
     client.onConnectionChange(() => {

@@ -1,5 +1,5 @@
-/** Something that was started on the bus. */
+/** A subscription, a served method or a worker on the bus. */
 export interface Registration {
-  /** Takes nothing new and resolves when what runs has ended. Idempotent. */
+  /** Accepts nothing new and resolves when the running handlers have ended. Idempotent. */
   close(): Promise<void>;
 }

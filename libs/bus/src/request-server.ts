@@ -13,13 +13,13 @@ import { inSpan } from './telemetry.js';
 import { ERROR_HEADER, deadlineFrom, encodeError, headerGetter, decode } from './wire.js';
 
 export interface CallContext {
-  /** Full name, as in `weir.v1.Media.Publish`. */
+  /** The full name, for example `weir.v1.Media.Publish`. */
   readonly method: string;
-  /** How long the caller waits, counted from the request's arrival here. */
+  /** How long the caller waits, measured from the arrival of the request. */
   readonly deadlineMs: number;
-  /** What is left of it, never below 0. */
+  /** The part of deadlineMs that is left, never below 0. */
   remainingMs(): number;
-  /** Aborted when the deadline is over: nobody waits for the reply any more. */
+  /** Aborted at the deadline, when the caller no longer waits for the reply. */
   readonly signal: AbortSignal;
 }
 
@@ -30,8 +30,8 @@ export type RequestHandler<I extends DescMessage, O extends DescMessage> = (
 
 export interface ServeOptions {
   /**
-   * How many requests are handled at a time; the others wait, and those whose deadline goes by while they wait are
-   * dropped. Default: no limit.
+   * The number of requests handled at a time. The others wait, and one whose deadline passes while it waits is dropped.
+   * Default: no limit.
    */
   readonly concurrency?: number;
 }
@@ -66,7 +66,7 @@ export class RequestServer {
     const registration: Registration = {
       close: () => {
         closed ??= (async () => {
-          // Those that have reached this process are still answered.
+          // Requests that have reached this process are still answered.
           await stop();
           await slots.idle();
           this.#served.delete(route.name);
@@ -82,7 +82,7 @@ export class RequestServer {
     await Promise.all([...this.#served.values()].map((registration) => registration.close()));
   }
 
-  /** Never throws: whatever happens becomes the reply. */
+  /** Never throws: every failure becomes the reply. */
   async #answer<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     route: RequestRoute,
@@ -91,7 +91,7 @@ export class RequestServer {
     deadline: Deadline,
   ): Promise<void> {
     if (deadline.remainingMs() === 0) {
-      this.#log.warn({ method: route.name }, 'a request waited here until its deadline and was dropped');
+      this.#log.warn({ method: route.name }, 'a request was dropped: its deadline passed before a slot was free');
       return;
     }
     const parent = propagation.extract(ROOT_CONTEXT, message.headers, headerGetter);
@@ -117,7 +117,7 @@ export class RequestServer {
     try {
       message.respond(data, { headers });
     } catch (error) {
-      this.#log.warn({ method: route.name, error }, "a reply can't be sent");
+      this.#log.warn({ method: route.name, error }, 'sending a reply failed');
     }
   }
 }

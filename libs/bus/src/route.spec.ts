@@ -5,7 +5,7 @@ import { AskShelfRequestSchema, Library, LibraryChores, LibraryEvents, Mistakes 
 import { deadSubjectOf, jobRoute, ownerOf, ownerToken, requestRoute, routeOf, subjectOf } from './route.js';
 
 describe('a route', () => {
-  it('says what the contract says', () => {
+  it('holds what the contract says', () => {
     expect(routeOf(Media.method.publish)).toMatchObject({
       kind: 'any',
       name: 'weir.v1.Media.Publish',
@@ -41,7 +41,7 @@ describe('a route', () => {
     ['ownerOfAny', "has an owner_field, but isn't delivered to an owner"],
   ] as const)('refuses the mistake %s', (name, message) => {
     expect(() => routeOf(Mistakes.method[name])).toThrow(message);
-    // Not only the first time.
+    // The second call must throw too.
     expect(() => routeOf(Mistakes.method[name])).toThrow(message);
   });
 
@@ -53,7 +53,7 @@ describe('a route', () => {
 });
 
 describe('a subject', () => {
-  it('is told apart by kind, so that a stream of jobs takes no request', () => {
+  it('begins with its kind, so that a stream of jobs stores no request', () => {
     expect(subjectOf(routeOf(Library.method.lend))).toBe('call.weir.fixture.v1.Library.Lend');
     expect(subjectOf(routeOf(Library.method.askShelf), 'a-1')).toBe('call.weir.fixture.v1.Library.AskShelf.a-1');
     expect(subjectOf(routeOf(LibraryEvents.method.opened))).toBe('event.weir.fixture.v1.LibraryEvents.Opened');
@@ -61,7 +61,7 @@ describe('a subject', () => {
     expect(deadSubjectOf(jobRoute(LibraryChores.method.dust, 'work'))).toBe('dead.weir.fixture.v1.LibraryChores.Dust');
   });
 
-  it('has one token for any owner, and another one for any other owner', () => {
+  it('has one token for each owner, and different tokens for different owners', () => {
     const ids = ['media-1', 'media.1', 'media%2E1', '*', '>', 'a b', 'a\tb', 'ä', 'A_b', '.', '..', '\r\n'];
     const tokens = ids.map(ownerToken);
     for (const token of tokens) expect(token).toMatch(/^[A-Za-z0-9_%-]+$/);
@@ -69,7 +69,7 @@ describe('a subject', () => {
     expect(ownerToken('media-1')).toBe('media-1');
   });
 
-  it("can't be made for a request that doesn't name its owner", () => {
+  it("is refused for a request that doesn't name its owner", () => {
     const route = requestRoute(Library.method.askShelf, 'call');
     const request = create(AskShelfRequestSchema, { question: 'who?' });
     expect(() => ownerOf(route, AskShelfRequestSchema, request)).toThrow(

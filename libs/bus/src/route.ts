@@ -16,12 +16,12 @@ import { BusMisuseError } from './errors.js';
 /** A method of the contract, as found in a generated service descriptor: `Media.method.publish`. */
 export type Method<I extends DescMessage, O extends DescMessage> = DescMethodUnary<I, O>;
 
-/** How a method's messages travel: its options in the contract, checked. */
+/** How a method's messages travel: the method's options in the contract, after checks. */
 export type Route = RequestRoute | EventRoute | JobRoute;
 
 export interface RequestRoute {
   readonly kind: 'any' | 'owner';
-  /** Full name, as in `weir.v1.Media.Publish`. */
+  /** The full name, for example `weir.v1.Media.Publish`. */
   readonly name: string;
   readonly deadlineMs: number;
   readonly ownerField: DescField | undefined;
@@ -37,14 +37,14 @@ export interface EventRoute {
 export interface JobRoute {
   readonly kind: 'job';
   readonly name: string;
-  /** Full name of the service, as in `weir.v1.Recording`. */
+  /** The full name of the service, for example `weir.v1.Recording`. */
   readonly service: string;
   readonly deadlineMs: number;
 }
 
 const routes = new WeakMap<DescMethod, Route>();
 
-/** @throws BusMisuseError if the contract doesn't say how the method travels, or says it inconsistently. */
+/** @throws BusMisuseError if the method's options are missing or contradict each other */
 export function routeOf(method: DescMethod): Route {
   const known = routes.get(method);
   if (known !== undefined) return known;
@@ -56,7 +56,7 @@ export function routeOf(method: DescMethod): Route {
 function readRoute(method: DescMethod): Route {
   const service = method.parent.typeName;
   const name = `${service}.${method.name}`;
-  if (method.methodKind !== 'unary') throw new BusMisuseError(`${name} is a streaming method; the bus carries none`);
+  if (method.methodKind !== 'unary') throw new BusMisuseError(`${name} is a streaming method; the bus has only unary`);
   if (!hasOption(method, methodOptions)) throw new BusMisuseError(`${name} has no weir.options.v1.method option`);
   const { delivery, deadlineMs, ownerField: ownerFieldName, untraced } = getOption(method, methodOptions);
   const ownerField = ownerFieldName === '' ? undefined : findOwnerField(method, ownerFieldName, name);
@@ -133,8 +133,8 @@ const misuse = (route: Route, verb: string): BusMisuseError =>
 const DELIVERY_TEXT = { any: 'a request', owner: 'a request', event: 'an event', job: 'a job' } as const;
 
 /**
- * The subject of a message. Every subject on the bus is born here:
- * `<call|event|job|dead>.<service>.<Method>[.<owner>]`. The first token keeps a stream of jobs from swallowing requests
+ * The subject of a message. All subjects of the bus are made here, in the form
+ * `<call|event|job|dead>.<service>.<Method>[.<owner>]`. The first token keeps a stream of jobs from storing requests
  * and lets a NATS server grant rights by kind.
  */
 export function subjectOf(route: Route, ownerId?: string): string {
@@ -144,10 +144,10 @@ export function subjectOf(route: Route, ownerId?: string): string {
 
 const PREFIX = { any: 'call', owner: 'call', event: 'event', job: 'job' } as const;
 
-/** Where a job goes after its last attempt. */
+/** The subject of a job after its last attempt. */
 export const deadSubjectOf = (route: JobRoute): string => `dead.${route.name}`;
 
-/** An id as one token of a subject; different ids give different tokens. */
+/** Encodes an id as one token of a subject; different ids give different tokens. */
 export function ownerToken(id: string): string {
   let token = '';
   for (const byte of new TextEncoder().encode(id)) {
@@ -157,7 +157,7 @@ export function ownerToken(id: string): string {
   return token;
 }
 
-/** @throws WeirError INVALID if the message doesn't name its owner. */
+/** @throws WeirError INVALID if the message doesn't name its owner */
 export function ownerOf<Desc extends DescMessage>(
   route: RequestRoute | EventRoute,
   schema: Desc,
@@ -169,6 +169,6 @@ export function ownerOf<Desc extends DescMessage>(
   throw new WeirError(ErrorCode.INVALID, `${route.name}: ${route.ownerField.name} is empty`);
 }
 
-/** The message for an init, which may be a message already. */
+/** The message made from an init, which may itself be a message. */
 export const messageOf = <Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): MessageShape<Desc> =>
   create(schema, init);

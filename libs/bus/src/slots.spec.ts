@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Slots } from './slots.js';
 
-/** Work that ends when the test says so. */
+/** Work that ends when the test ends it. */
 class Work {
   started = false;
   end: () => void = () => undefined;
@@ -14,7 +14,7 @@ class Work {
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('slots', () => {
-  it('give a free slot to who has waited, not to who comes just then', async () => {
+  it('give a free slot to waiting work, not to work that arrives at that moment', async () => {
     const slots = new Slots(1);
     const [first, second, third] = [new Work(), new Work(), new Work()];
     const runs = [slots.run(first.run), slots.run(second.run)];
@@ -30,7 +30,7 @@ describe('slots', () => {
     await Promise.all(runs);
   });
 
-  it('are idle when the last work has ended, also when it failed', async () => {
+  it('are idle when the last work has ended, even if it failed', async () => {
     const slots = new Slots(2);
     await slots.idle();
     const work = new Work();

@@ -1,4 +1,4 @@
-/** Runs work, at most so many at a time, in the order in which it came. */
+/** Runs work in the order of arrival, at most `size` at a time. */
 export class Slots {
   readonly #waiting: (() => void)[] = [];
   readonly #idleListeners: (() => void)[] = [];
@@ -22,7 +22,7 @@ export class Slots {
   }
 
   #release(): void {
-    // The slot is handed on as it is, so that nobody who comes later takes it.
+    // The slot goes directly to the next in line, so that work that arrives later can't take it.
     const next = this.#waiting.shift();
     if (next !== undefined) {
       next();

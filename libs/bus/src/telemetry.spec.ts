@@ -38,7 +38,7 @@ const span = (name: string, kind: SpanKind): Promise<tracing.ReadableSpan> =>
   waitFor(() => found(name, kind), { what: `the span ${SpanKind[kind]} ${name}` });
 
 describe('a trace', () => {
-  it('goes from the caller through a handler to those whom the handler calls and tells', async () => {
+  it('leads from the caller through a handler to the calls and events of that handler', async () => {
     const [client, server, backend] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     backend.serve(lendAtOnce, () => ({}));
     backend.subscribe(opened, () => undefined);
@@ -87,7 +87,7 @@ describe('a trace', () => {
     });
   });
 
-  it('shows on both sides what went wrong, and nothing of it in the reply', async () => {
+  it('shows the failure on both sides, but the reply contains no details', async () => {
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);
     server.serve(lend, () => {
       throw new Error('secret');
@@ -105,7 +105,7 @@ describe('a trace', () => {
 
 describe('weir.bus.call.duration', () => {
   it('counts calls by method and outcome, in seconds', async () => {
-    // What the other tests counted.
+    // The counts of the other tests.
     await reader.forceFlush();
     points.reset();
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);

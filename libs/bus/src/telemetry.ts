@@ -20,7 +20,7 @@ export const spanKinds = {
   consumer: SpanKind.CONSUMER,
 } as const;
 
-/** `weir.v1.Media.Publish` as the conventions for remote calls want it. */
+/** The attributes of a method such as `weir.v1.Media.Publish`, by OpenTelemetry's conventions for remote calls. */
 function attributesOf(name: string): Attributes {
   const dot = name.lastIndexOf('.');
   return {
@@ -31,7 +31,7 @@ function attributesOf(name: string): Attributes {
   };
 }
 
-/** Runs the work within a span that ends with it, marked as failed if it throws. */
+/** Runs the work in a span that ends with it and is marked as failed if it throws. */
 export function inSpan<Result>(
   name: string,
   kind: keyof typeof spanKinds,
@@ -74,7 +74,7 @@ export interface CallTimer {
   record(method: string, outcome: string, durationMs: number): void;
 }
 
-/** The caller's view: from call to reply. Made when a bus connects, so that telemetry is set up by then. */
+/** Measures from call to reply at the caller. Created when a bus connects, because telemetry is set up by then. */
 export function callTimer(): CallTimer {
   const histogram = metrics.getMeter(SCOPE).createHistogram('weir.bus.call.duration', {
     description: 'Time from a call over the bus to its reply or error',

@@ -8,7 +8,7 @@ export interface LogEntry {
   readonly message: string;
 }
 
-/** A real NATS server and buses on it, which all end with the spec. */
+/** A real NATS server and buses on it; all of them end with the spec. */
 export class Testbed {
   readonly log: LogEntry[] = [];
   readonly #buses: Bus[] = [];
@@ -32,7 +32,7 @@ export class Testbed {
     return bus;
   }
 
-  /** What the buses of this bed log ends in `log`. */
+  /** Collects in `log` what the buses of this bed log. */
   get recorder(): BusLog {
     const record = (level: LogEntry['level']) => (fields: object, message: string) =>
       void this.log.push({ level, fields: { ...fields }, message });

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { DEADLINE_HEADER, INTERNAL_MESSAGE, deadlineFrom, decodeError, encodeError } from './wire.js';
 
 describe('an error on the wire', () => {
-  it('comes out as it went in', () => {
+  it('is decoded as it was encoded', () => {
     const error = new WeirError(
       ErrorCode.NOT_FOUND,
       'no such stream',
@@ -17,13 +17,13 @@ describe('an error on the wire', () => {
     expect(read.cause).toBeUndefined();
   });
 
-  it('says nothing of an error of no known kind', () => {
+  it('contains no details of an error that is not a WeirError', () => {
     for (const error of [new Error('password=x'), 'password=x', undefined, null, { code: ErrorCode.INVALID }]) {
       expect(decodeError(encodeError(error))).toMatchObject({ code: ErrorCode.INTERNAL, message: INTERNAL_MESSAGE });
     }
   });
 
-  it('is INTERNAL when its code is of a later version or none, or when it is no error at all', () => {
+  it('is INTERNAL when its code is missing or unknown, or when it is not an error at all', () => {
     const later = Number('77');
     const read = decodeError(toBinary(ErrorSchema, create(ErrorSchema, { code: later, message: 'm' })));
     expect(read).toMatchObject({ code: ErrorCode.INTERNAL, message: 'm', fields: { unknown_code: '77' } });

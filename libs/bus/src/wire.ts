@@ -3,7 +3,7 @@ import type { TextMapGetter, TextMapSetter } from '@opentelemetry/api';
 import type { MsgHdrs } from '@nats-io/transport-node';
 import { ErrorCode, ErrorCodeSchema, ErrorSchema, WeirError } from '@weir/contracts';
 
-/** How long the caller still waits when it sends, in whole milliseconds. A duration, so clocks needn't agree. */
+/** How long the caller waits from sending on, in whole milliseconds. A duration, so that clocks needn't agree. */
 export const DEADLINE_HEADER = 'Weir-Deadline-Ms';
 /** Marks a reply whose payload is a weir.v1.Error. */
 export const ERROR_HEADER = 'Weir-Error';
@@ -19,19 +19,19 @@ export const headerGetter: TextMapGetter<MsgHdrs | undefined> = {
   get: (headers, key) => (headers?.has(key) ? headers.get(key) : undefined),
 };
 
-/** NATS hands over Node's Buffers; a message's `bytes` fields are to be what the contract's types say: Uint8Arrays. */
+/** NATS delivers Node's Buffers, but a message's `bytes` fields must be plain Uint8Arrays, as their types say. */
 export const decode = <Desc extends DescMessage>(schema: Desc, data: Uint8Array): MessageShape<Desc> =>
   fromBinary(schema, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 
-/** A duration from a header; undefined when it is missing or nonsense. */
+/** The duration in the header; undefined when it is missing or malformed. */
 export function deadlineFrom(headers: MsgHdrs | undefined): number | undefined {
   const text = headers?.get(DEADLINE_HEADER) ?? '';
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
-export const INTERNAL_MESSAGE = 'The service failed; its log tells why';
+export const INTERNAL_MESSAGE = 'The service failed; see its log';
 
-/** What a caller may know of an error: a WeirError as it is, of anything else only that it happened. */
+/** Encodes what a caller may know of an error: a WeirError unchanged; of any other error only that it happened. */
 export function encodeError(error: unknown): Uint8Array {
   const told = error instanceof WeirError ? error : new WeirError(ErrorCode.INTERNAL, INTERNAL_MESSAGE);
   return toBinary(
@@ -40,7 +40,7 @@ export function encodeError(error: unknown): Uint8Array {
   );
 }
 
-/** A code that this side doesn't know, and a payload that isn't an error, become INTERNAL. */
+/** Decodes an error. An unknown code and a payload that isn't an error become INTERNAL. */
 export function decodeError(data: Uint8Array): WeirError {
   try {
     const { code, message, fields } = decode(ErrorSchema, data);

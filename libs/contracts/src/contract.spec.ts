@@ -27,7 +27,7 @@ afterEach(() => {
   for (const copy of copies.splice(0)) rmSync(copy, { recursive: true });
 });
 
-/** The contract's folder with a change in one of its files. */
+/** A copy of the contract's folder with a change in one of its files. */
 function changed(file: string, from: string | RegExp, to: string): string {
   const copy = mkdtempSync(join(tmpdir(), 'weir-proto-'));
   copies.push(copy);
@@ -52,7 +52,7 @@ function runTarget(name: 'proto-lint' | 'proto-breaking', folder: string): { sta
   return { status, output: stdout + stderr };
 }
 
-/** Runs `buf build` in a folder and reads what it says. */
+/** Runs `buf build` in a folder and reads its output. */
 function contractOf(folder: string): FileRegistry {
   const { status, stdout, stderr } = spawnSync(join(WORKSPACE, 'node_modules/.bin/buf'), ['build', '-o', '-'], {
     cwd: folder,
@@ -68,7 +68,7 @@ function baseline(): FileRegistry {
   return createFileRegistry(fromJsonString(FileDescriptorSetSchema, text, { registry, ignoreUnknownFields: true }));
 }
 
-/** Methods whose messages go another way than before, which buf can't see: it doesn't know our options. */
+/** The methods whose delivery has changed. buf can't find them, because it doesn't know our options. */
 function rerouted(before: FileRegistry, after: FileRegistry): string[] {
   const ways = (registry: FileRegistry): Map<string, string> => {
     const services = [...registry.files].flatMap((file: DescFile) => file.services);
@@ -90,7 +90,7 @@ function rerouted(before: FileRegistry, after: FileRegistry): string[] {
 const UNCHANGED = ['weir/v1/media.proto', '', ''] as const;
 
 describe('the check of the contract against its last release', () => {
-  it('lets pass what is there, and what only adds to it', () => {
+  it('accepts the contract as it is, and additions to it', () => {
     expect(runTarget('proto-breaking', changed(...UNCHANGED))).toMatchObject({ status: 0 });
     const added = changed(
       'weir/v1/media.proto',
@@ -101,18 +101,18 @@ describe('the check of the contract against its last release', () => {
   });
 
   it.each([
-    ['a field of another type', /(message PublishReply \{\s+)string node_id = 1;/, '$1uint32 node_id = 1;', 'node_id'],
-    ['a field that is gone', /(message PublishReply \{\s+)string node_id = 1;/, '$1', 'deleted'],
-    ['a method that is gone', /rpc Snapshot\([^}]*\}[^}]*\}/, '', 'Snapshot'],
+    ['a field with a new type', /(message PublishReply \{\s+)string node_id = 1;/, '$1uint32 node_id = 1;', 'node_id'],
+    ['a removed field', /(message PublishReply \{\s+)string node_id = 1;/, '$1', 'deleted'],
+    ['a removed method', /rpc Snapshot\([^}]*\}[^}]*\}/, '', 'Snapshot'],
     ['a method with another request', 'rpc Publish(PublishRequest)', 'rpc Publish(PlayRequest)', 'PlayRequest'],
-    ['an enum value that is gone', /\n {2}END_REASON_REPLACED = \d+;/, '', 'deleted'],
+    ['a removed enum value', /\n {2}END_REASON_REPLACED = \d+;/, '', 'deleted'],
   ])('finds %s', (_what, from, to, told) => {
     const { status, output } = runTarget('proto-breaking', changed('weir/v1/media.proto', from, to));
     expect(output).toContain(told);
     expect(status).toBe(100);
   });
 
-  it('finds a method that travels another way', () => {
+  it('finds a method with another delivery', () => {
     expect(rerouted(baseline(), contractOf(PROTO))).toEqual([]);
     const toAny = changed(
       'weir/v1/media.proto',
@@ -124,7 +124,7 @@ describe('the check of the contract against its last release', () => {
 });
 
 describe('the check of how the contract is written', () => {
-  it('lets pass what is there', () => {
+  it('accepts the contract as it is', () => {
     expect(runTarget('proto-lint', changed(...UNCHANGED))).toMatchObject({ status: 0, output: '' });
   });
 

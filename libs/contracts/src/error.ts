@@ -1,6 +1,6 @@
 import { ErrorCode } from './gen/weir/v1/error_pb.js';
 
-/** An error of the closed set, thrown by whoever serves a method and met by whoever called it. */
+/** An error with a code of the closed set. The handler of a method throws it, and the method's caller catches it. */
 export class WeirError extends Error {
   override readonly name = 'WeirError';
 
