@@ -1,4 +1,4 @@
-{{/* The name that everything of this release begins with. */}}
+{{/* The beginning of all names in this release. */}}
 {{- define "weir.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* What tells the pods of a service from all others; never changes. Takes root and name. */}}
+{{/* The labels that select the pods of a service. They must never change. Takes root and name. */}}
 {{- define "weir.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -38,15 +38,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- default (ternary (include "weir.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end }}
 
-{{/* The service's own HTTP port, its metrics, and the gateway's public ports, inside the pods. */}}
+{{/* Ports inside the pods: the service's own HTTP, its metrics, and the gateway's public ports. */}}
 {{- define "weir.port.http" }}3000{{ end }}
 {{- define "weir.port.metrics" }}9464{{ end }}
 {{- define "weir.port.public" }}8080{{ end }}
 {{- define "weir.port.publicTls" }}8443{{ end }}
 
 {{/*
-What services need besides NATS and Redis: a database; the streams' RTP from media nodes, on any UDP port, and the
-setting that is given their address for it.
+What services need besides NATS and Redis: a database; RTP from media nodes on any UDP port; and the setting that holds
+their own address for RTP.
 */}}
 {{- define "weir.needs" -}}
 database: [auth, robot-channel, relay-push]
@@ -57,12 +57,12 @@ rtpAddress:
   relay-push: WEIR_RELAY_RTP_ADDRESS
 {{- end }}
 
-{{/* Longer than what a stop may take: the preStop pause, the drain, and five seconds in which a service gives up. */}}
+{{/* Longer than the longest stop: the preStop pause, the drain, and five seconds until a service gives up. */}}
 {{- define "weir.gracePeriodSeconds" -}}
 {{ add .Values.preStopSeconds .Values.drainSeconds 15 }}
 {{- end }}
 
-{{/* How clients reach weir, as far as it is known. */}}
+{{/* The URL at which clients reach weir; empty if it is unknown. */}}
 {{- define "weir.publicUrl" -}}
 {{- if .Values.publicUrl -}}
 {{ .Values.publicUrl }}
@@ -73,7 +73,7 @@ https://{{ first .Values.httpRoute.hostnames }}
 {{- end -}}
 {{- end }}
 
-{{/* What the schema of the values can't say. */}}
+{{/* Checks that the values' schema can't express. */}}
 {{- define "weir.check" -}}
 {{- with .Values.services.media -}}
 {{- if .enabled -}}
@@ -81,15 +81,15 @@ https://{{ first .Values.httpRoute.hostnames }}
 {{- $lastPort := sub (add .port (mul $nodes .workers)) 1 | int -}}
 {{- $lastRtspPort := sub (add .rtspPort $nodes) 1 | int -}}
 {{- if and (le (int .rtspPort) $lastPort) (le (int .port) $lastRtspPort) -}}
-{{- fail (printf "services.media: ports %d-%d for media and %d-%d for RTSP overlap" (int .port) $lastPort (int .rtspPort) $lastRtspPort) -}}
+{{- fail (printf "services.media: ports %d-%d for media and %d-%d for RTSP overlap; change port or rtspPort" (int .port) $lastPort (int .rtspPort) $lastRtspPort) -}}
 {{- end -}}
 {{- $limit := ternary 32767 65535 (eq .expose "NodePort") -}}
 {{- if gt (max $lastPort $lastRtspPort | int) $limit -}}
-{{- fail (printf "services.media: ports beyond %d are needed for %d nodes with %d workers" $limit $nodes (int .workers)) -}}
+{{- fail (printf "services.media: %d nodes with %d workers need ports beyond %d; lower port or rtspPort" $nodes (int .workers) $limit) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not .Values.services.gateway.enabled) -}}
-{{- fail "ingress and httpRoute lead to the gateway: services.gateway.enabled must be true" -}}
+{{- fail "ingress and httpRoute lead to the gateway: set services.gateway.enabled to true" -}}
 {{- end -}}
 {{- end }}

@@ -54,7 +54,7 @@ spec:
       image: {{ include "weir.image" $root | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       {{- if and (eq $name "media") (eq $service.expose "NodePort") }}
-      # A media node announces the very ports it listens on, so each has its own.
+      # A media node announces the ports that it listens on, so each node needs its own.
       command: [/usr/bin/tini, --, /bin/sh, -c]
       args:
         - |
@@ -177,7 +177,7 @@ spec:
     {{- end }}
 {{- end }}
 
-{{/* Variables come before those whose values name them. */}}
+{{/* A variable must come before the variables whose values refer to it. */}}
 {{- define "weir.mediaAddresses" -}}
 - name: HOST_IP
   valueFrom: { fieldRef: { fieldPath: status.hostIP } }

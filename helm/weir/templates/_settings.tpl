@@ -1,6 +1,6 @@
 {{/*
-The settings of a service that are no secrets, as a map of environment variables: those that the chart knows, then the
-operator's own. Takes root, name and service.
+The settings of a service, without secrets, as a map of environment variables. The operator's own take precedence over
+the chart's. Takes root, name and service.
 */}}
 {{- define "weir.settings" -}}
 {{- $own := fromYaml (include (printf "weir.settings.%s" .name) .) -}}
