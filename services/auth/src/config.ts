@@ -24,7 +24,7 @@ export const authSettings = {
     .default(8)
     .describe('The zone in which `expire` of POST /auth/ is written. The instant is the same in every zone.'),
   WEIR_AUTH_TRUSTED_PROXIES: listSetting(['127.0.0.0/8', '::1']).describe(
-    'Addresses of the gateway, whose X-Forwarded-For tells the address that log-in attempts are counted for.',
+    'Addresses of the gateway, whose X-Forwarded-For gives the address that log-in attempts are counted for.',
   ),
   WEIR_AUTH_LOGIN_FAILURES_PER_USER: z.coerce
     .number()
@@ -32,14 +32,14 @@ export const authSettings = {
     .min(1)
     .default(5)
     .describe(
-      'Failed log-ins of a user name from one address after which further ones from there must wait, longer each time.',
+      'Failed log-ins for a user name from one address, after which further attempts from there must wait, longer each time.',
     ),
   WEIR_AUTH_LOGIN_FAILURES_PER_ADDRESS: z.coerce
     .number()
     .int()
     .min(1)
     .default(30)
-    .describe('The same for all user names tried from one address.'),
+    .describe('The same for all user names together that are tried from one address.'),
   WEIR_CREDENTIALS_FILE: z
     .string()
     .optional()
@@ -48,7 +48,7 @@ export const authSettings = {
     .string()
     .regex(TENANT_PATTERN)
     .default('default')
-    .describe('The tenant of the bootstrap operator’s key; made if it isn’t there. Not in single-machine mode.'),
+    .describe('The tenant of the bootstrap operator’s key; created if it doesn’t exist. Not in single-machine mode.'),
   WEIR_BOOTSTRAP_OPERATOR_KEY: z
     .string()
     .regex(API_KEY_PATTERN, 'must have the form weir_<12 of a-z0-9>_<43 of A-Za-z0-9_->')

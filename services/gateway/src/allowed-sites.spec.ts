@@ -31,7 +31,7 @@ describe('the origin of a page', () => {
   const sites = (...origins: string[]) => new AllowedSites({ origins, hosts: ['*'] });
 
   it.each([
-    ['a client that is no browser', undefined, true],
+    ['a client other than a browser', undefined, true],
     ["the gateway's own page", 'http://box.example:8080', true],
     ["the gateway's own page over TLS", 'https://box.example:8443', true],
     ['a page of this machine', 'http://localhost:3000', true],
@@ -39,8 +39,8 @@ describe('the origin of a page', () => {
     ['a page of this machine by IPv6', 'http://[::1]:5173', true],
     ['a named page', 'https://app.example', true],
     ['a page of another site', 'https://attacker.example', false],
-    ['a page whose name begins like an own one', 'http://localhost.attacker.example', false],
-    ['a page whose name ends like an own one', 'http://notbox.example:8080', false],
+    ['a page whose name begins like one of the gateway', 'http://localhost.attacker.example', false],
+    ['a page whose name ends like one of the gateway', 'http://notbox.example:8080', false],
     ['a page without an origin: a file, a sandboxed frame', 'null', false],
     ['another port of a named site', 'https://app.example:444', false],
     ['nonsense', '://', false],
@@ -48,12 +48,12 @@ describe('the origin of a page', () => {
     expect(sites('local', 'https://app.example/').allows({ origin, host: 'box.example:8080' })).toBe(allowed);
   });
 
-  it('is of no account where all are allowed, and a page of this machine is one of others where not', () => {
+  it('does not matter if all are allowed; without `local`, a page of this machine is refused', () => {
     expect(sites('*').allows({ origin: 'null', host: 'x' })).toBe(true);
     expect(sites('https://app.example').allows({ origin: 'http://localhost:1', host: 'x' })).toBe(false);
   });
 
-  it('decides about WebSockets on every path', async () => {
+  it('decides whether a WebSocket is accepted, on every path', async () => {
     const [wcs, robots] = [await startService(), await startService()];
     const { socketUrl } = await startEdge({
       ...LOCAL,
@@ -69,7 +69,7 @@ describe('the origin of a page', () => {
     expect([wcs.sockets.length, robots.sockets.length]).toEqual([4, 4]);
   });
 
-  it('decides about requests that change something, and about who may read answers', async () => {
+  it('decides whether a request may change something, and whether the page may read the answer', async () => {
     const wcs = await startService();
     const { url } = await startEdge({ ...LOCAL, WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const ask = (method: string, origin?: string) =>
@@ -92,7 +92,7 @@ describe('the name that the gateway is addressed by', () => {
     return parseAnswer(await exchange(port, request)).statusCode;
   };
 
-  it('is its own, or nothing is answered: a site may let its own name stand for this machine', async () => {
+  it('must be one of its own, because a site can point its name at this machine', async () => {
     const wcs = await startService();
     const { port, socketUrl } = await startEdge({
       ...LOCAL,
@@ -120,7 +120,7 @@ describe('the name that the gateway is addressed by', () => {
     expect(wcs.sockets).toEqual([]);
   });
 
-  it('may be any where nothing is said', async () => {
+  it('may be any by default', async () => {
     const { port } = await startEdge();
     expect(await statusFor(port, 'any.example')).toBe(200);
   });

@@ -4,8 +4,8 @@ import { edgeConfig, type gatewaySettings } from './config.js';
 import { Edge } from './edge.js';
 
 /**
- * The gateway's process. Nest's own HTTP port carries the process's health only; the public ports belong to the edge,
- * which passes bodies and sockets through without Nest's parsers in between.
+ * The gateway's process. Nest's own HTTP port serves only the process's health; the public ports belong to the edge,
+ * which passes bodies and sockets through without Nest's parsers.
  */
 @Module({})
 export class AppModule {

@@ -9,28 +9,40 @@ describe('where a request comes from', () => {
   const trusted = new TrustedProxies(['10.0.0.0/8', '192.0.2.1', 'fd00::/8']);
 
   it.each([
-    ['the peer that is no proxy, whatever it claims', '198.51.100.1', '1.1.1.1', '198.51.100.1', '198.51.100.1'],
-    ['the peer in IPv6 clothes', '::ffff:198.51.100.1', '', '198.51.100.1', '198.51.100.1'],
+    ['the peer if it is no proxy, whatever it claims', '198.51.100.1', '1.1.1.1', '198.51.100.1', '198.51.100.1'],
+    ['the peer with an IPv4-mapped address', '::ffff:198.51.100.1', '', '198.51.100.1', '198.51.100.1'],
     ['behind one proxy', '10.0.0.1', '198.51.100.1', '198.51.100.1', '198.51.100.1, 10.0.0.1'],
-    ['behind a proxy in IPv6 clothes', '::ffff:10.0.0.1', '198.51.100.1', '198.51.100.1', '198.51.100.1, 10.0.0.1'],
     [
-      'behind two, before what the client invented',
+      'behind a proxy with an IPv4-mapped address',
+      '::ffff:10.0.0.1',
+      '198.51.100.1',
+      '198.51.100.1',
+      '198.51.100.1, 10.0.0.1',
+    ],
+    [
+      'behind two proxies, without the entries that the client made up',
       '10.0.0.1',
       '1.1.1.1, 2001:db8::1, fd00::7',
       '2001:db8::1',
       '2001:db8::1, fd00::7, 10.0.0.1',
     ],
-    ['with ports', '192.0.2.1', '198.51.100.1:4711', '198.51.100.1', '198.51.100.1, 192.0.2.1'],
-    ['with ports in IPv6', '192.0.2.1', '[2001:db8::1]:4711', '2001:db8::1', '2001:db8::1, 192.0.2.1'],
-    ['a proxy that says nothing', '10.0.0.1', '', '10.0.0.1', '10.0.0.1'],
-    ['a proxy that talks nonsense', '10.0.0.1', '198.51.100.1, unknown', '10.0.0.1', '10.0.0.1'],
-    ['proxies alone', '10.0.0.1', '10.0.0.3, 10.0.0.2', '10.0.0.3', '10.0.0.3, 10.0.0.2, 10.0.0.1'],
+    ['read without its port', '192.0.2.1', '198.51.100.1:4711', '198.51.100.1', '198.51.100.1, 192.0.2.1'],
+    ['read without its port in IPv6', '192.0.2.1', '[2001:db8::1]:4711', '2001:db8::1', '2001:db8::1, 192.0.2.1'],
+    ['the proxy if that says nothing', '10.0.0.1', '', '10.0.0.1', '10.0.0.1'],
+    ['the proxy if its entry is no address', '10.0.0.1', '198.51.100.1, unknown', '10.0.0.1', '10.0.0.1'],
+    [
+      'the first proxy if there are only proxies',
+      '10.0.0.1',
+      '10.0.0.3, 10.0.0.2',
+      '10.0.0.3',
+      '10.0.0.3, 10.0.0.2, 10.0.0.1',
+    ],
   ])('is %s', (_what, peer, forwardedFor, address, chain) => {
     const origin = originOf(request(peer, { 'x-forwarded-for': forwardedFor }), trusted);
     expect(origin).toMatchObject({ address, forwardedFor: chain });
   });
 
-  it('tells no host that could not be one', () => {
+  it('gives no host that is not a valid one', () => {
     expect(originOf(request('198.51.100.1', { host: 'a.example:8080' }), trusted).host).toBe('a.example:8080');
     expect(originOf(request('198.51.100.1', { host: '[::1]:8080' }), trusted).host).toBe('[::1]:8080');
     expect(originOf(request('198.51.100.1', { host: 'a"><script>' }), trusted).host).toBeUndefined();

@@ -5,21 +5,21 @@ import ipaddr from 'ipaddr.js';
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
-/** Who a request comes from and what it was addressed to, as far as that can be believed. */
+/** Where a request comes from and what it is addressed to, according to trusted sources only. */
 export interface Origin {
   /** The client's IP address. */
   address: string;
-  /** Value of X-Forwarded-For for the service: believed proxies' entries and the peer. */
+  /** The X-Forwarded-For that the service gets: the entries of trusted proxies, and the peer. */
   forwardedFor: string;
   proto: 'http' | 'https';
   host: string | undefined;
 }
 
-/** The proxies in front of the gateway whose X-Forwarded-* headers are believed. */
+/** The proxies in front of the gateway whose X-Forwarded-* headers are trusted. */
 export class TrustedProxies {
   private readonly ranges: readonly [Address, number][];
 
-  /** @param ranges addresses or CIDR ranges; throws on anything else */
+  /** @param ranges addresses or CIDR ranges; anything else throws */
   constructor(ranges: readonly string[]) {
     this.ranges = ranges.map((range) => {
       if (range.includes('/')) return ipaddr.parseCIDR(range);
@@ -40,7 +40,7 @@ export const peerAddress = ({ remoteAddress = '' }: Socket): string => normalAdd
 
 const HOST = /^[A-Za-z0-9._:[\]-]{1,255}$/;
 
-/** Headers by which a proxy tells of the client: never passed on as they came. */
+/** Headers in which a proxy describes the client. They are never passed on unchanged. */
 export const FORWARDING_HEADERS: ReadonlySet<string> = new Set([
   'forwarded',
   'x-forwarded-for',
@@ -52,8 +52,8 @@ export const FORWARDING_HEADERS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Reads X-Forwarded-For from its right end, where the nearest proxy wrote, for as long as the writer is believed. The
- * first address that isn't a believed proxy is the client; what stands left of it is the client's own invention.
+ * Reads X-Forwarded-For from its right end, where the nearest proxy wrote, as long as the writer is trusted. The first
+ * address that isn't a trusted proxy is the client; the client may have made up anything to the left of it.
  */
 export function originOf(request: IncomingMessage, trusted: TrustedProxies): Origin {
   const peer = peerAddress(request.socket);
@@ -78,7 +78,7 @@ export function originOf(request: IncomingMessage, trusted: TrustedProxies): Ori
   };
 }
 
-/** In HTTP/2 a pseudo-header says it. */
+/** In HTTP/2 the host is in a pseudo-header. */
 const authorityOf = (headers: IncomingHttpHeaders): string | undefined => {
   const authority = headers[':authority'];
   return typeof authority === 'string' ? authority : headers.host;
@@ -95,7 +95,7 @@ function list(headers: IncomingHttpHeaders, name: string): string[] {
     .filter((entry) => entry !== '');
 }
 
-/** `::ffff:192.0.2.1` as `192.0.2.1`; an address with a port without it; undefined for what is no address. */
+/** Turns `::ffff:192.0.2.1` into `192.0.2.1` and removes a port; undefined if the text is no address. */
 function normalAddress(text: string): string | undefined {
   const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
   return ipaddr.isValid(bare) ? ipaddr.process(bare).toString() : undefined;

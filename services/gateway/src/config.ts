@@ -19,58 +19,60 @@ const upstream = (service: ServiceName, what: string) =>
     .url({ protocol: /^https?$/ })
     .transform((url) => new URL(url))
     .optional()
-    .describe(`Where ${service} is (\`http://host:port\`): ${what}. Not set: its paths answer 404.`);
+    .describe(`Where ${service} is (\`http://host:port\`): ${what}. If not set, its paths answer 404.`);
 
 const MIB = 1024 * 1024;
 
 const perMinute = (defaultCount: number, what: string) =>
-  countSetting(defaultCount).describe(`${what} that one address may make in a minute; 0 is no limit.`);
+  countSetting(defaultCount).describe(`${what} that one address may make per minute; 0 is no limit.`);
 
 export const gatewaySettings = {
   WEIR_HTTP_HOST: z.string().min(1).default('0.0.0.0').describe('Address on which the public ports listen.'),
-  WEIR_HTTP_PORT: portSetting(8080).describe('HTTP and WebSocket of everything.'),
-  WEIR_HTTPS_PORT: portSetting(8443).describe('The same over TLS, when WEIR_TLS_CERT and WEIR_TLS_KEY are given.'),
+  WEIR_HTTP_PORT: portSetting(8080).describe('HTTP and WebSocket of all interfaces.'),
+  WEIR_HTTPS_PORT: portSetting(8443).describe('The same over TLS, if WEIR_TLS_CERT and WEIR_TLS_KEY are set.'),
   WEIR_TLS_CERT: z.string().optional().describe('PEM file with the certificate chain; read again when it changes.'),
   WEIR_TLS_KEY: z.string().optional().describe("PEM file with the certificate's private key."),
-  WEIR_COMPAT_PORTS: flagSetting().describe('Listen also on the ports that WCS documents name.'),
+  WEIR_COMPAT_PORTS: flagSetting().describe('Also listen on the ports that the WCS documents name.'),
   WEIR_CORS_ORIGINS: listSetting(['*']).describe(
-    "Web origins whose pages may call the REST interfaces and open WebSockets, beside the gateway's own. `*`: all, without credentials; `local`: this machine's; others by name, as `https://app.example.com`. `npm start` sets `local`.",
+    "Web origins whose pages may call the REST interfaces and open WebSockets, in addition to the gateway's own. `*`: all, without credentials; `local`: this machine's; others by name, such as `https://app.example.com`. `npm start` sets `local`.",
   ),
   WEIR_ALLOWED_HOSTS: listSetting(['*']).describe(
-    "Names that the gateway may be addressed by. `*`: all; `local`: IP addresses and this machine's own names, so that no web site can let a name of its own stand for it. `npm start` sets `local`.",
+    "Names that the gateway may be addressed by. `*`: all; `local`: IP addresses and this machine's own names, so that no web site can point one of its own names at it. `npm start` sets `local`.",
   ),
   WEIR_TRUSTED_PROXIES: listSetting().describe(
-    'Addresses or CIDR ranges of proxies in front of the gateway, whose X-Forwarded-* headers are believed.',
+    'Addresses or CIDR ranges of proxies in front of the gateway, whose X-Forwarded-* headers are trusted.',
   ),
   WEIR_HEADERS_TIMEOUT_MS: millisecondsSetting(15_000, 1).describe('How long a client may take to send the headers.'),
   WEIR_REQUEST_TIMEOUT_MS: millisecondsSetting(60_000, 1).describe('How long a client may take to send a request.'),
-  WEIR_ANSWER_TIMEOUT_MS: millisecondsSetting(60_000, 1).describe(
-    'How long a client may take nothing of an answer that waits for it.',
+  WEIR_ANSWER_TIMEOUT_MS: millisecondsSetting(60_000, 1).describe('How long a client may read nothing of its answer.'),
+  WEIR_UPSTREAM_TIMEOUT_MS: millisecondsSetting(30_000, 1).describe(
+    'How long a service may pause before or during an answer.',
   ),
-  WEIR_UPSTREAM_TIMEOUT_MS: millisecondsSetting(30_000, 1).describe('How long a service may be silent in an answer.'),
   WEIR_UPSTREAM_CONNECT_TIMEOUT_MS: millisecondsSetting(2_000, 1).describe(
-    'How long connecting to a service may take.',
+    'How long a connection to a service may take to open.',
   ),
-  WEIR_UPSTREAM_MAX_IN_FLIGHT: countSetting(8_192, 1).describe('Requests to one service at a time; more get 503.'),
+  WEIR_UPSTREAM_MAX_IN_FLIGHT: countSetting(8_192, 1).describe(
+    'Requests to one service at the same time; more get 503.',
+  ),
   WEIR_CONNECTIONS_PER_ADDRESS: countSetting(2_000).describe(
-    'Connections open at a time per address, beside its WebSockets; 0 is no limit. Trusted proxies have none.',
+    'Open connections per address, in addition to its WebSockets; 0 is no limit. Trusted proxies have no limit.',
   ),
   WEIR_REQUESTS_PER_ADDRESS: countSetting(1_000).describe(
-    'Requests of one address at a time, from their headers to the end of the answer; 0 is no limit.',
+    'Requests of one address at the same time, from their headers to the end of the answer; 0 is no limit.',
   ),
   WEIR_BODY_BYTES_PER_ADDRESS: countSetting(16 * MIB, MIB).describe(
-    "Bytes of one address's request bodies held at a time, until they are answered; for more, 429.",
+    "Bytes of one address's request bodies that are held until they are answered; more get 429.",
   ),
-  WEIR_BODY_BYTES: countSetting(128 * MIB, MIB).describe('The same of all addresses together; for more, 503.'),
+  WEIR_BODY_BYTES: countSetting(128 * MIB, MIB).describe('The same for all addresses together; more get 503.'),
   WEIR_HANDSHAKE_TIMEOUT_MS: millisecondsSetting(10_000, 1).describe('How long a WebSocket handshake may take.'),
-  WEIR_SOCKETS_PER_ADDRESS: countSetting(1_000).describe('WebSockets open at a time per address; 0 is no limit.'),
+  WEIR_SOCKETS_PER_ADDRESS: countSetting(1_000).describe('Open WebSockets per address; 0 is no limit.'),
   WEIR_UPGRADES_PER_MINUTE: perMinute(1_200, 'WebSocket handshakes'),
   WEIR_AUTH_REQUESTS_PER_MINUTE: perMinute(120, 'Requests to `/auth*`'),
   WEIR_REST_REQUESTS_PER_MINUTE: perMinute(1_200, 'Requests to the REST interfaces'),
   WEIR_PAGE_REQUESTS_PER_MINUTE: perMinute(60_000, 'Requests for pages and video segments'),
   WEIR_UPSTREAM_AUTH: upstream('auth', 'users, keys and tokens'),
   WEIR_UPSTREAM_WCS_SIGNALLING: upstream('wcs-signalling', 'WCS sessions and every unclaimed WebSocket'),
-  WEIR_UPSTREAM_MEDIA: upstream('media', 'the media core, asked for its health only'),
+  WEIR_UPSTREAM_MEDIA: upstream('media', 'the media core, asked only for its health'),
   WEIR_UPSTREAM_ROBOT_CHANNEL: upstream('robot-channel', 'robots and their apps'),
   WEIR_UPSTREAM_RELAY_PUSH: upstream('relay-push', 'relays to and from other servers'),
   WEIR_UPSTREAM_HLS_PACKAGER: upstream('hls-packager', 'HLS'),
@@ -85,7 +87,7 @@ export interface TlsFiles {
   keyFile: string;
 }
 
-/** What the gateway runs with: the settings, checked against each other. */
+/** The settings, checked against each other. */
 export interface EdgeConfig {
   host: string;
   ports: PublicPorts;
@@ -102,7 +104,7 @@ export interface EdgeConfig {
   bodyBytesPerAddress: number;
   bodyBytes: number;
   handshakeTimeoutMs: number;
-  /** 0 is no limit, here and in what follows. */
+  /** 0 is no limit, here and in the limits below. */
   connectionsPerAddress: number;
   requestsPerAddress: number;
   socketsPerAddress: number;
@@ -110,7 +112,7 @@ export interface EdgeConfig {
   upstreams: ReadonlyMap<ServiceName, URL>;
 }
 
-/** @throws SettingsError when settings contradict each other */
+/** @throws SettingsError if settings contradict each other */
 export function edgeConfig(settings: GatewaySettings): EdgeConfig {
   const upstreams: Record<ServiceName, URL | undefined> = {
     auth: settings.WEIR_UPSTREAM_AUTH,

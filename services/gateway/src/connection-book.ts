@@ -5,7 +5,7 @@ export interface Traffic {
   sentBytes: number;
 }
 
-/** The clients' open connections and the bytes of all there ever were. */
+/** The clients' open connections, and the bytes of all connections so far. */
 export class ConnectionBook {
   private readonly open = new Set<Socket>();
   private readonly closed: Traffic = { receivedBytes: 0, sentBytes: 0 };
@@ -20,7 +20,7 @@ export class ConnectionBook {
     });
   }
 
-  /** Closes the connections on which nothing was ever sent, as browsers open them in advance. */
+  /** Closes the connections on which the client has sent nothing; browsers open some in advance. */
   closeUnused(): void {
     for (const socket of this.open) if (socket.bytesRead === 0) socket.destroy();
   }

@@ -1,4 +1,4 @@
-/** Where the gateway's parts say what happened: a constant message and fields. */
+/** The log of the gateway's parts: each line has a constant message and fields. */
 export interface EdgeLog {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;

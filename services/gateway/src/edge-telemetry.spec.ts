@@ -43,7 +43,7 @@ async function measured(name: string, attributes: Record<string, unknown>): Prom
 }
 
 describe('telemetry', () => {
-  it('makes one span of each request, child of the client’s and parent of the service’s', async () => {
+  it('makes one span for each request, a child of the client’s and the parent of the service’s', async () => {
     const auth = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     const traceId = '0af7651916cd43dd8448eb211c80319c';
@@ -61,7 +61,7 @@ describe('telemetry', () => {
     expect(auth.requests[0]?.headers['traceparent']).toBe(`00-${traceId}-${span.spanContext().spanId}-01`);
   });
 
-  it('makes one span of each handshake and passes it on', async () => {
+  it('makes one span for each handshake and passes it on', async () => {
     const wcs = await startService();
     const { socketUrl } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const socket = new WebSocket(socketUrl);

@@ -12,17 +12,17 @@ import {
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Traffic } from './connection-book.js';
 
-/** A request on its way through: its span, and what the service's span shall be a child of. */
+/** A request in progress: its span, which becomes the parent of the service's span. */
 export interface RequestTrace {
   /** Ends the span and counts the request; only the first call does anything. */
   end(statusCode: number): void;
-  /** Writes trace context into the headers for the service. */
+  /** Writes the trace context into the headers for the service. */
   inject(headers: IncomingHttpHeaders): IncomingHttpHeaders;
   /** Names the route and the service once they are known. */
   route(route: string, service: string): void;
 }
 
-/** Spans and metrics of the gateway. Without a registered OpenTelemetry SDK all of it does nothing. */
+/** Spans and metrics of the gateway. Without a registered OpenTelemetry SDK they do nothing. */
 export class EdgeTelemetry {
   private readonly tracer = trace.getTracer('weir.gateway');
   private readonly meter = metrics.getMeter('weir.gateway');
@@ -60,7 +60,7 @@ export class EdgeTelemetry {
     });
   }
 
-  /** Reports what is asked for whenever metrics are collected. */
+  /** Registers gauges and counters that read these sources whenever metrics are collected. */
   observe(sources: {
     openSockets: () => number;
     heldBytes: () => number;
@@ -74,7 +74,7 @@ export class EdgeTelemetry {
     this.meter
       .createObservableGauge('weir.gateway.sockets.held', {
         unit: 'By',
-        description: 'Bytes that one side of a WebSocket has sent and the other not yet taken.',
+        description: 'Bytes that one side of a WebSocket has sent and the other has not yet received.',
       })
       .addCallback((result) => result.observe(sources.heldBytes()));
     this.meter

@@ -24,8 +24,8 @@ export interface EdgePorts {
 }
 
 /**
- * The public side of weir. Close order: no new connections and handshakes, open WebSockets ended, requests in work
- * finished (`drain`); what is left cut off, connections to the services closed (`close`).
+ * The public side of weir. Close order: `drain` refuses new connections and handshakes, ends open WebSockets and waits
+ * for the requests in progress; `close` cuts off what is left and closes the connections to the services.
  */
 export class Edge {
   private readonly upstreams: Upstreams;
@@ -85,12 +85,12 @@ export class Edge {
     return this.upgrades.openSockets;
   }
 
-  /** Bytes in the gateway's memory on their way between two spliced sockets. */
+  /** Bytes in the gateway's memory in transit between spliced sockets. */
   get heldBytes(): number {
     return this.upgrades.heldBytes;
   }
 
-  /** Opens the public ports. @throws Error naming the setting that stands in the way */
+  /** Opens the public ports. @throws Error naming the setting that prevents it */
   async listen(): Promise<OpenListener[]> {
     const { config, log } = this.ports;
     const certificate = config.tls === undefined ? undefined : await readCertificate(config.tls);
@@ -125,7 +125,7 @@ export class Edge {
       trustedProxies: config.trustedProxies,
       book: this.book,
       refusals: this.refusals,
-      // The framework takes requests of both versions alike.
+      // The framework accepts requests of both HTTP versions.
       onRequest: (request, response) => app.routing(request as IncomingMessage, response as ServerResponse),
       onUpgrade: (server, request, socket, head) => this.upgrades.handle(server, request, socket, head),
     });
@@ -145,7 +145,7 @@ export class Edge {
     await this.certificateWatch?.reload();
   }
 
-  /** Resolves when no connection is left; the caller limits the time. */
+  /** Resolves when no connection is left; the caller sets the time limit. */
   async drain(): Promise<void> {
     this.draining = true;
     this.health.drain();
@@ -163,6 +163,6 @@ export class Edge {
   }
 }
 
-/** WebSockets are connections too, with a limit of their own. */
+/** WebSockets are connections too, and have their own limit. */
 const connectionsPerAddress = ({ connectionsPerAddress: beside, socketsPerAddress: sockets }: EdgeConfig): number =>
   beside === 0 || sockets === 0 ? 0 : beside + sockets;

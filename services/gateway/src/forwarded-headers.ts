@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { FORWARDING_HEADERS, type Origin } from './client-address.js';
 
-/** Headers that belong to one connection (RFC 9110, 7.6.1) and `Expect`, which the gateway has answered itself. */
+/** Headers that belong to one connection (RFC 9110, 7.6.1), and `Expect`, which the gateway answers itself. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -16,7 +16,9 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'expect',
 ]);
 
-/** A client's headers as a service gets them: no hop-by-hop headers, no claims about the client but the gateway's. */
+/**
+ * A client's headers as a service gets them, without hop-by-hop headers; only the gateway's claims about the client.
+ */
 export function headersForService(
   headers: IncomingHttpHeaders,
   origin: Origin,
@@ -25,7 +27,7 @@ export function headersForService(
   const named = connectionTokens(headers.connection);
   const kept = Object.entries(headers).filter(
     ([name]) =>
-      // HTTP/2 has pseudo-headers among them.
+      // HTTP/2's pseudo-headers begin with a colon.
       !name.startsWith(':') && !HOP_BY_HOP.has(name) && !FORWARDING_HEADERS.has(name) && !named.has(name),
   );
   return {
@@ -37,7 +39,7 @@ export function headersForService(
   };
 }
 
-/** A service's headers as the client gets them. Request id and CORS are the gateway's own affair. */
+/** A service's headers as the client gets them. The gateway itself sets the request id and the CORS headers. */
 export function headersForClient<Headers extends IncomingHttpHeaders | OutgoingHttpHeaders>(headers: Headers): Headers {
   const named = connectionTokens(headers['connection']);
   const kept = Object.entries(headers).filter(

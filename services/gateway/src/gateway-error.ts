@@ -1,4 +1,4 @@
-/** Everything that the gateway itself answers with when a request can't be served, and its HTTP status. */
+/** The gateway's own error codes and their HTTP statuses. */
 export const errorStatuses = {
   BAD_REQUEST: 400,
   ORIGIN_NOT_ALLOWED: 403,
@@ -19,7 +19,7 @@ export const errorStatuses = {
 } as const;
 export type ErrorCode = keyof typeof errorStatuses;
 
-/** Ends a request with an answer of the gateway's own. The message is meant for the caller. */
+/** Ends a request with an answer of the gateway itself. The message is meant for the caller. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError';
   readonly code: ErrorCode;
@@ -36,12 +36,12 @@ export class GatewayError extends Error {
   }
 }
 
-/** The client has broken off its request: nobody is left to answer, and nothing is wrong. */
+/** The client aborted its request: there is nobody left to answer, and nothing is wrong. */
 export class ClientGoneError extends Error {
   override readonly name = 'ClientGoneError';
 
   constructor() {
-    super('the client broke off its request');
+    super('the client aborted its request');
   }
 }
 
@@ -53,7 +53,7 @@ export const errorBody = (error: GatewayError, requestId: string): ErrorBody => 
   error: { code: error.code, message: error.message, requestId },
 });
 
-/** Codes of system and HTTP client errors that mean that nobody listens there. */
+/** Codes of system and HTTP client errors that mean that the service can't be reached. */
 const UNREACHABLE = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
@@ -65,7 +65,7 @@ const UNREACHABLE = new Set([
 ]);
 const TIMED_OUT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
-/** What went wrong between the gateway and a service, as the caller is told. */
+/** Turns an error between the gateway and a service into the one that the caller gets. */
 export function upstreamError(service: string, error: unknown): GatewayError {
   for (let reason: unknown = error; reason instanceof Error; reason = reason.cause) {
     if (reason instanceof GatewayError) return reason;
@@ -75,5 +75,7 @@ export function upstreamError(service: string, error: unknown): GatewayError {
     if (TIMED_OUT.has(code))
       return new GatewayError('UPSTREAM_TIMEOUT', `${service} didn't answer in time`, { cause: error });
   }
-  return new GatewayError('UPSTREAM_FAILED', `${service} broke off without an answer`, { cause: error });
+  return new GatewayError('UPSTREAM_FAILED', `${service} closed the connection without a valid answer`, {
+    cause: error,
+  });
 }

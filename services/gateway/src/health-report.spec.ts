@@ -40,7 +40,7 @@ describe('/healthz', () => {
     });
   });
 
-  it('is 503 with the reason of each service that is not', async () => {
+  it('is 503 with the reason for each service that is not ready', async () => {
     const auth = await reporting(503, {
       status: 'unavailable',
       checks: {
@@ -71,7 +71,7 @@ describe('/healthz', () => {
     });
   });
 
-  it('tells nobody where the servers within are, and the log why a service is not healthy', async () => {
+  it('hides the addresses of internal servers, and logs why a service is not healthy', async () => {
     const reasons = {
       nats: 'connect ECONNREFUSED 10.1.2.3:4222',
       redis: 'getaddrinfo ENOTFOUND redis-master',
@@ -92,7 +92,7 @@ describe('/healthz', () => {
     for (const reason of Object.values(reasons)) expect(JSON.stringify(lines[0]?.fields)).toContain(reason);
   });
 
-  it('asks the services at most once a second, however many ask', async () => {
+  it('asks the services at most once a second, however often it is asked', async () => {
     let asked = 0;
     const auth = await startService({
       onRequest: (_request, response) => {

@@ -20,14 +20,14 @@ const ownReport = z.object({
 });
 
 /**
- * The health of the whole installation: the gateway's own and every configured service's, asked at most once a second.
- * Anybody may read it, so whatever may name a server within is for the log alone.
+ * The health of the whole installation: the gateway's own and that of every configured service, which is asked at most
+ * once a second. Anybody may read it, so texts that could name an internal server go to the log only.
  */
 export class HealthReports {
   private cached: { report: Promise<HealthReport>; askedAtMs: number } | undefined;
   private draining = false;
 
-  /** What services said last of their failed checks, so that each is logged once. */
+  /** The last report of each unhealthy service, so that each report is logged once. */
   private readonly said = new Map<ServiceName, string>();
 
   constructor(private readonly ports: { upstreams: Upstreams; log: EdgeLog; nowMs: () => number }) {}
@@ -89,7 +89,7 @@ export class HealthReports {
   }
 }
 
-/** The failed checks of a service's own report, or undefined when that isn't what it sent. */
+/** The failed checks in a service's report; undefined if the text isn't a report or names none. */
 function failedChecksIn(text: string): string | undefined {
   let body: unknown;
   try {
@@ -106,6 +106,6 @@ function failedChecksIn(text: string): string | undefined {
     : failed.map(([name, { reason }]) => (isTellable(reason) ? `${name}: ${reason}` : name)).join('; ');
 }
 
-/** Plain words: no address, no path, no error of the system, whose text has one. */
+/** Accepts plain words only: no address, no path and no system error, whose text contains one of them. */
 const isTellable = (reason: string | undefined): reason is string =>
   reason !== undefined && /^[A-Za-z0-9 ,;'_-]+$/.test(reason) && !/\bE[A-Z]{3,}\b/.test(reason);

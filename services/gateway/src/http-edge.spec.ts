@@ -17,7 +17,7 @@ const post = (url: string, body: BodyInit | null, headers: Record<string, string
   fetch(url, { method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } });
 
 describe('routing', () => {
-  it('gives every path to the service that owns it, with query and body as they came', async () => {
+  it('gives every path to the service that owns it, with query and body unchanged', async () => {
     const auth = await startService();
     const wcs = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
@@ -44,7 +44,7 @@ describe('routing', () => {
     ]);
   });
 
-  it('answers 404 as JSON for a path that nobody owns, and for a service that is not installed', async () => {
+  it('answers 404 as JSON for a path that no service owns, and for a service that is not installed', async () => {
     const { url } = await startEdge();
     const unknown = await post(`${url}/nothing/here`, '{}');
     expect(unknown.status).toBe(404);
@@ -68,7 +68,7 @@ describe('routing', () => {
     expect((await fetch(`${url}/auth/fine`)).status).toBe(200);
   });
 
-  it('passes statuses, headers and bodies of the service on, without its hop-by-hop headers', async () => {
+  it('passes on statuses, headers and bodies of the service, without its hop-by-hop headers', async () => {
     const auth = await startService({
       onRequest: (_request, response) => {
         response.writeHead(418, {
@@ -94,7 +94,7 @@ describe('routing', () => {
 });
 
 describe('what a service learns about the client', () => {
-  it('gets a request id: the sane one that came, else a new one', async () => {
+  it('gets the request id of the client if it is well formed, otherwise a new one', async () => {
     const auth = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     const sane = await fetch(`${url}/auth/`, { headers: { 'x-request-id': 'trace-42.a_b:c' } });
@@ -132,7 +132,7 @@ describe('what a service learns about the client', () => {
     expect(headers).not.toHaveProperty('x-real-ip');
   });
 
-  it('sees the client behind trusted proxies, and not what that client put in front', async () => {
+  it('sees the client behind trusted proxies, and not the addresses that the client made up', async () => {
     const auth = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.0/8' });
     const { headers } = await echoed(
@@ -151,7 +151,7 @@ describe('what a service learns about the client', () => {
     });
   });
 
-  it('gets no hop-by-hop headers, nor those that Connection names, nor Expect', async () => {
+  it('gets neither hop-by-hop headers, nor those that Connection names, nor Expect', async () => {
     const auth = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     const answer = await exchange(
@@ -179,7 +179,7 @@ describe('bodies', () => {
     expect((await echoed(response)).body).toHaveLength(limit);
   });
 
-  it('refuses a body that says it is larger without asking the service', async () => {
+  it('refuses a body whose stated length is larger, without asking the service', async () => {
     const auth = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     const response = await post(`${url}/auth/`, 'x'.repeat(limit + 1));
@@ -204,7 +204,7 @@ describe('bodies', () => {
     expect(auth.requests).toEqual([]);
   });
 
-  it('passes no body of a GET request on', async () => {
+  it('does not pass on the body of a GET request', async () => {
     const wcs = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const answer = await exchange(
@@ -217,7 +217,7 @@ describe('bodies', () => {
 });
 
 describe('a service that fails', () => {
-  it('is answered for with 503 while it is dead, and used again as soon as it is back', async () => {
+  it('leads to 503 while it is dead, and is used again as soon as it is back', async () => {
     const auth = await startService();
     const { url, log } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     expect((await fetch(`${url}/auth/`)).status).toBe(200);
@@ -241,7 +241,7 @@ describe('a service that fails', () => {
     ]);
   });
 
-  it('is answered for with 504 when it is too slow', async () => {
+  it('leads to 504 if it is too slow', async () => {
     const auth = await startService({ onRequest: () => undefined });
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_UPSTREAM_TIMEOUT_MS: '100' });
     const response = await fetch(`${url}/auth/`);
@@ -249,7 +249,7 @@ describe('a service that fails', () => {
     expect((await errorOf(response)).code).toBe('UPSTREAM_TIMEOUT');
   });
 
-  it('is answered for with 502 when it breaks off or speaks nonsense', async () => {
+  it('leads to 502 if it closes the connection or answers nonsense', async () => {
     let asked = 0;
     const auth = await startService({
       onRequest: (request, response) => {
@@ -266,7 +266,7 @@ describe('a service that fails', () => {
     expect((await post(`${url}/auth/nonsense`, '{}')).status).toBe(502);
   });
 
-  it('breaks the answer off when the service dies in the middle of it', async () => {
+  it('cuts the answer off when it dies in the middle of it', async () => {
     const auth = await startService({
       onRequest: (_request, response) => {
         response.writeHead(200, { 'content-length': 100 });
@@ -279,7 +279,7 @@ describe('a service that fails', () => {
     await expect(response.text()).rejects.toThrow();
   });
 
-  it('passes a 503 of the service itself on, once', async () => {
+  it('can answer 503 itself, which is passed on without a retry', async () => {
     let asked = 0;
     const auth = await startService({
       onRequest: (_request, response) => {
@@ -292,7 +292,7 @@ describe('a service that fails', () => {
     expect([response.status, await response.text(), asked]).toEqual([503, 'not now', 1]);
   });
 
-  it('gets no more than its share of requests at a time', async () => {
+  it('gets no more requests at the same time than the limit', async () => {
     const waiting: (() => void)[] = [];
     const auth = await startService({ onRequest: (_request, response) => waiting.push(() => response.end('done')) });
     const { url } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_UPSTREAM_MAX_IN_FLIGHT: '2' });
@@ -321,7 +321,7 @@ describe('CORS', () => {
       },
     });
 
-  it('lets pages of every origin call the REST interfaces, without credentials, unless told otherwise', async () => {
+  it('lets pages of every origin call the REST interfaces, without credentials, by default', async () => {
     const wcs = await startService();
     const { url } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const answer = await preflight(`${url}/rest-api/stream/find`, 'https://any.example');
@@ -334,7 +334,7 @@ describe('CORS', () => {
     expect(call.headers.get('access-control-allow-origin')).toBe('*');
   });
 
-  it('lets only the named origins call, then with credentials', async () => {
+  it('lets only the configured origins call, with credentials', async () => {
     const wcs = await startService();
     const { url } = await startEdge({
       WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url,
@@ -359,7 +359,7 @@ describe('CORS', () => {
 });
 
 describe('rate limits', () => {
-  it('count together over all instances in Redis, each class by itself', async () => {
+  it('count the requests of all instances together in Redis, separately for each class', async () => {
     const redisServer = await startRedis();
     try {
       const auth = await startService();
@@ -380,7 +380,7 @@ describe('rate limits', () => {
     }
   });
 
-  it('go on in memory when Redis dies, and in Redis again when it is back', async () => {
+  it('are counted in memory when Redis dies, and in Redis again when it is back', async () => {
     const redisServer = await startRedis();
     try {
       const auth = await startService();
@@ -404,7 +404,7 @@ describe('rate limits', () => {
     }
   });
 
-  it('see the client behind a trusted proxy, and no client that invents addresses', async () => {
+  it('count the client behind a trusted proxy, and ignore addresses that a client makes up', async () => {
     const auth = await startService();
     const limits = { WEIR_UPSTREAM_AUTH: auth.url, WEIR_AUTH_REQUESTS_PER_MINUTE: '1' };
     const from = (url: string, address: string) => fetch(`${url}/auth/`, { headers: { 'x-forwarded-for': address } });
@@ -445,7 +445,7 @@ describe('the first page', () => {
     expect(parseAnswer(again)).toMatchObject({ statusCode: 304, body: '' });
   });
 
-  it('shows nothing but its own files', async () => {
+  it('serves nothing but its own files', async () => {
     const { port } = await startEdge();
     for (const path of ['/../package.json', '/%2e%2e/package.json', '/package.json', '//etc/passwd']) {
       const answer = await exchange(port, `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);

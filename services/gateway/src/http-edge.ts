@@ -30,7 +30,7 @@ export interface HttpEdgePorts extends ProxyPorts {
   refusals: Refusals;
   trustedProxies: TrustedProxies;
   sites: AllowedSites;
-  /** At a time; 0 is no limit. */
+  /** How many at the same time; 0 is no limit. */
   requestsPerAddress: number;
   perMinute: Readonly<Record<RateClass, number>>;
   isDraining: () => boolean;
@@ -41,20 +41,22 @@ declare module 'fastify' {
     edge: {
       origin: Origin;
       trace: RequestTrace;
-      /** Aborted when the answer has been sent or its client has gone. */
+      /** Aborted when the answer has been sent or the client has gone. */
       ended: AbortSignal;
     };
   }
 }
 
-/** Everything the gateway does with plain HTTP requests. It has no port of its own: requests come by `routing`. */
+/**
+ * Everything the gateway does with plain HTTP requests. It has no port of its own: requests arrive through `routing`.
+ */
 export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInstance> {
   const app = fastify({
     logger: false,
     genReqId: requestIdOf,
     frameworkErrors: (error, request, reply) => answerError(ports, error, request, reply),
   });
-  // Bodies are no affair of the framework's: a route that takes one reads it itself, whatever its type.
+  // The framework doesn't read bodies: a route that takes one reads it itself, whatever its type.
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
     app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   app.setErrorHandler((error, request, reply) => answerError(ports, error, request, reply));
@@ -105,18 +107,20 @@ function traceRequests(
     if (isDraining()) endConnection();
     const key = rateKey(origin.address);
     if (!requestsOf.take(key, requestsPerAddress)) {
-      // Whatever else has been sent on this connection, in advance of the answers, goes with it.
+      // Requests that the client has already sent on this connection, ahead of their answers, are dropped with it.
       endConnection();
-      throw new GatewayError('RATE_LIMITED', 'too many requests of this address at a time', { retryAfterS: 1 });
+      throw new GatewayError('RATE_LIMITED', 'too many requests from this address at the same time', {
+        retryAfterS: 1,
+      });
     }
     end.signal.addEventListener('abort', () => requestsOf.release(key), { once: true });
-    // Before anything reads the body.
+    // This comes before anything reads the body.
     sites.checkHost(origin.host);
     if (request.is404) throw new GatewayError('NOT_FOUND', 'there is nothing at this path');
   });
 }
 
-/** Lets the rate-limit plugin count in the gateway's own counters, which survive the loss of Redis. */
+/** Makes the rate-limit plugin use the gateway's own counters, which work on without Redis. */
 async function limitRates(app: FastifyInstance, counters: RateCounters): Promise<void> {
   class Store {
     incr(
@@ -157,8 +161,9 @@ function limitClass(scope: FastifyInstance, rate: RateClass, { perMinute }: Http
 }
 
 /**
- * CORS of the REST interfaces. They are opened by a key or token in a header, which no browser adds by itself; credentials
- * go with origins that were named only. What a page of another site sends without asking first isn't taken either.
+ * CORS for the REST interfaces. They need a key or token in a header, which no browser adds by itself. Cookies and
+ * other credentials are allowed only for origins that are named. A request that another site's page sends without a
+ * preflight is refused, too.
  */
 async function allowOrigins(scope: FastifyInstance, sites: AllowedSites): Promise<void> {
   await scope.register(fastifyCors, {
@@ -188,9 +193,9 @@ function answerError(
     return;
   }
   const answer = asGatewayError(error);
-  // What is left of a body that was refused isn't waited for.
+  // The rest of a refused body isn't waited for.
   if (!request.raw.complete && request.raw.httpVersionMajor === 1) reply.header('connection', 'close');
-  // A path that the framework can't read comes here before everything else.
+  // For a path that the framework can't read, this runs before any hook.
   const origin = request.edge?.origin ?? originOf(request.raw, trustedProxies);
   refusals.request(answer, request.raw, origin, request.id);
   if (answer.retryAfterS !== undefined) reply.header('retry-after', answer.retryAfterS);

@@ -41,7 +41,7 @@ function makeCertificate(name: string): void {
 }
 
 describe('the ports', () => {
-  it('are one, and one for TLS when there is a certificate', () => {
+  it('are one, and a second for TLS if there is a certificate', () => {
     const ports = { http: 8080, https: 8443 };
     expect(listeningPorts(ports, 'off', false).map(({ port, scheme }) => [port, scheme])).toEqual([[8080, 'http']]);
     expect(listeningPorts(ports, 'off', true).map(({ port, scheme }) => [port, scheme])).toEqual([
@@ -50,7 +50,7 @@ describe('the ports', () => {
     ]);
   });
 
-  it('are those of the original documents too when asked for, each once', () => {
+  it('include those of the original documents on request, each once', () => {
     expect(
       listeningPorts({ http: 8080, https: 8443 }, 'on', true).map(({ port, scheme }) => `${scheme} ${port}`),
     ).toEqual(['http 8080', 'https 8443', 'http 8081', 'https 8444', 'http 9091', 'https 8888']);
@@ -62,7 +62,7 @@ describe('the ports', () => {
     ]);
   });
 
-  it('name the setting to change when one is taken, and leave none open', async () => {
+  it('fail with the setting to change if one is taken, and leave none open', async () => {
     const taken = await startService();
     await expect(startEdge({ WEIR_HTTP_PORT: String(taken.port) })).rejects.toThrow(
       `WEIR_HTTP_PORT: port ${taken.port} (HTTP and WebSocket) is already in use on 127.0.0.1; set WEIR_HTTP_PORT to another port`,
@@ -79,7 +79,7 @@ describe('the ports', () => {
     await startService({ port: free });
   });
 
-  it('name the address when this machine does not have it', async () => {
+  it('fail with the address if this machine does not have it', async () => {
     await expect(startEdge({ WEIR_HTTP_HOST: '192.0.2.1' })).rejects.toThrow(
       "WEIR_HTTP_HOST: 192.0.2.1 isn't an address of this machine",
     );
@@ -99,7 +99,7 @@ describe('TLS', () => {
       socket.once('error', reject);
     });
 
-  it('serves HTTP and WebSockets, and the service is told', async () => {
+  it('serves HTTP and WebSockets, and tells the service that the client used TLS', async () => {
     await install('first');
     const wcs = await startService();
     const { listeners } = await startEdge({ ...files(), WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
@@ -126,7 +126,7 @@ describe('TLS', () => {
     socket.terminate();
   });
 
-  it('speaks HTTP/2 with clients that can, many requests on one connection, and ends it when it drains', async () => {
+  it('serves many HTTP/2 requests on one connection, and ends the connection when it drains', async () => {
     await install('first');
     const wcs = await startService();
     const { listeners, edge } = await startEdge({ ...files(), WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
@@ -173,7 +173,7 @@ describe('TLS', () => {
     await waitFor(() => session.closed);
   });
 
-  it('takes a renewed certificate without a restart, and keeps the old one while the new is broken', async () => {
+  it('uses a renewed certificate without a restart, and keeps the old one while the new one is broken', async () => {
     await install('first');
     const { listeners, edge, log } = await startEdge(files());
     const port = listeners.find(({ scheme }) => scheme === 'https')?.port ?? 0;
@@ -182,13 +182,13 @@ describe('TLS', () => {
     await copyFile(file('second.crt'), file('live.crt'));
     await edge.reloadCertificate();
     expect(await presentedName(port)).toBe('first');
-    expect(log.at(-1)?.message).toBe('new certificate not usable, the old one stays');
+    expect(log.at(-1)?.message).toBe('the new certificate is not usable; the old one stays in use');
 
     await copyFile(file('second.key'), file('live.key'));
     await waitFor(async () => (await presentedName(port)) === 'second', { intervalMs: 100 });
   });
 
-  it('says at start which certificate can not be used', async () => {
+  it('says at start which certificate can’t be used', async () => {
     await install('first');
     await writeFile(file('live.key'), 'no key');
     await expect(startEdge(files())).rejects.toThrow(
@@ -198,13 +198,13 @@ describe('TLS', () => {
   });
 });
 
-describe('a client that does not keep to HTTP', () => {
+describe('a client that breaks the rules of HTTP', () => {
   const twoLengths = 'Content-Length: 4\r\nContent-Length: 5\r\n';
   const lengthAndChunks = 'Content-Length: 4\r\nTransfer-Encoding: chunked\r\n';
   const hidden = 'GET /rest-api/stream/find_all HTTP/1.1\r\nHost: x\r\n\r\n';
   it.each([
     ['two lengths', `POST /auth/ HTTP/1.1\r\nHost: x\r\n${twoLengths}\r\nabcd${hidden}`],
-    ['length and chunks', `POST /auth/ HTTP/1.1\r\nHost: x\r\n${lengthAndChunks}\r\n0\r\n\r\n${hidden}`],
+    ['a length and chunks', `POST /auth/ HTTP/1.1\r\nHost: x\r\n${lengthAndChunks}\r\n0\r\n\r\n${hidden}`],
     ['an unknown encoding', `POST /auth/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n${hidden}`],
     [
       'a blank before the colon',
@@ -217,7 +217,7 @@ describe('a client that does not keep to HTTP', () => {
       `POST /auth/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x4\r\nabcd\r\n0\r\n\r\n${hidden}`,
     ],
     ['no host', `GET /auth/ HTTP/1.1\r\n\r\n`],
-  ])('is refused and cut off, and nothing smuggled in reaches a service: %s', async (_what, bytes) => {
+  ])('is refused and cut off, and no smuggled request reaches a service: %s', async (_what, bytes) => {
     const auth = await startService();
     const wcs = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
@@ -234,7 +234,7 @@ describe('a client that does not keep to HTTP', () => {
     expect(JSON.parse(answer.body)).toMatchObject({ error: { code: 'HEADERS_TOO_LARGE' } });
   });
 
-  it('is cut off when it sends its headers or its body drop by drop', async () => {
+  it('is cut off if it sends its headers or its body byte by byte', async () => {
     const auth = await startService();
     const { port } = await startEdge({
       WEIR_UPSTREAM_AUTH: auth.url,
@@ -260,7 +260,7 @@ describe('a client that does not keep to HTTP', () => {
 });
 
 describe('draining', () => {
-  it('finishes requests in work, ends WebSockets and accepts nothing new', async () => {
+  it('finishes the requests in progress, ends WebSockets and accepts nothing new', async () => {
     const waiting: (() => void)[] = [];
     const auth = await startService({ onRequest: (_request, response) => waiting.push(() => response.end('done')) });
     const wcs = await startService();
@@ -285,7 +285,7 @@ describe('draining', () => {
     expect(edge.openSockets).toBe(0);
   });
 
-  it('does not wait for connections that do nothing, and close cuts off what does not end', async () => {
+  it('does not wait for idle connections, and close cuts off what does not end', async () => {
     let asked = false;
     const auth = await startService({ onRequest: () => (asked = true) });
     const { edge, port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });

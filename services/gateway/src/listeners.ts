@@ -19,7 +19,7 @@ import type { Refusals } from './refusals.js';
 import type { Certificate } from './tls-certificate.js';
 
 const MAX_HEADER_BYTES = 16 * 1024;
-/** Longer than the 60 s after which usual load balancers drop an idle connection, so that they are the ones to close. */
+/** Longer than the 60 s after which common load balancers drop an idle connection, so that they close it first. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 const IDLE_SWEEP_MS = 100;
 const MAX_STREAMS_PER_CONNECTION = 100;
@@ -30,7 +30,7 @@ export interface ListenerPorts {
   certificate: Certificate | undefined;
   headersTimeoutMs: number;
   requestTimeoutMs: number;
-  /** 0 is no limit. Trusted proxies have none: their connections are others'. */
+  /** 0 is no limit. Trusted proxies have none, because their connections carry other clients' requests. */
   connectionsPerAddress: number;
   trustedProxies: TrustedProxies;
   book: ConnectionBook;
@@ -40,11 +40,11 @@ export interface ListenerPorts {
 }
 
 export interface OpenListener extends ListeningPort {
-  /** The port really listened on, also when 0 was asked for. */
+  /** The actual port, even if 0 was asked for. */
   port: number;
 }
 
-/** The public ports; all of them serve the same. */
+/** The public ports, all of which serve the same. */
 export class Listeners {
   private readonly servers: { entry: ListeningPort; server: Server }[];
   private readonly http2: Http2Server;
@@ -57,7 +57,7 @@ export class Listeners {
     this.servers = options.ports.map((entry) => ({ entry, server: this.serverFor(entry) }));
   }
 
-  /** Opens every port or none. @throws Error naming the setting of the port that can't be had */
+  /** Opens every port or none. @throws Error naming the setting of the port that can't be opened */
   async listen(): Promise<OpenListener[]> {
     try {
       for (const { entry, server } of this.servers) await open(server, entry, this.options.host);
@@ -76,7 +76,7 @@ export class Listeners {
   async drain(): Promise<void> {
     const closed = Promise.all(this.servers.map(({ server }) => closing(server)));
     for (const session of this.sessions) session.close();
-    // A connection that was busy when the server closed is idle afterwards; one never used counts as busy for Node.
+    // A connection that was busy when the server closed becomes idle later; Node counts an unused one as busy.
     const sweep = setInterval(() => {
       this.options.book.closeUnused();
       for (const { server } of this.servers) server.closeIdleConnections();
@@ -118,8 +118,8 @@ export class Listeners {
   }
 
   /**
-   * Clients agree on the protocol in the TLS handshake. A server of HTTP/1.1 stays the one that listens: WebSockets need
-   * it, and its limits of time are for every connection that isn't HTTP/2.
+   * Clients agree on the protocol in the TLS handshake. The listening server is one of HTTP/1.1, because WebSockets
+   * need it and its time limits apply to every connection that isn't HTTP/2.
    */
   private handOverHttp2(server: Server): void {
     const takers = server.listeners('secureConnection');
@@ -141,7 +141,7 @@ export class Listeners {
       session.on('error', () => session.destroy());
       session.once('close', () => this.sessions.delete(session));
     });
-    // What a client breaks is its own stream's or session's affair.
+    // A client's protocol error ends only its own stream or session.
     server.on('sessionError', () => undefined);
     server.on('request', (request, response) => {
       request.on('error', () => undefined);
@@ -151,7 +151,7 @@ export class Listeners {
     return server;
   }
 
-  /** A connection comes again when the request that it began with is read once more without its offer to upgrade. */
+  /** A connection comes here twice if its first request is read again without its offer to upgrade. */
   private count(socket: Socket): void {
     const { connectionsPerAddress, trustedProxies } = this.options;
     const address = peerAddress(socket);
@@ -161,13 +161,13 @@ export class Listeners {
     if (this.connectionsOf.take(key, connectionsPerAddress))
       socket.once('close', () => this.connectionsOf.release(key));
     else {
-      const reason = 'too many connections of this address at a time';
+      const reason = 'too many connections from this address at the same time';
       this.options.refusals.connection(new GatewayError('RATE_LIMITED', reason), address);
       socket.destroy();
     }
   }
 
-  /** Answers bytes that are no acceptable request; the connection ends with that. */
+  /** Answers bytes that aren't an acceptable request, and ends the connection. */
   private refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
     if (error.code === 'ECONNRESET') {
       socket.destroy();
@@ -175,7 +175,7 @@ export class Listeners {
     }
     const [code, message] = brokenRequest(error.code);
     const reason = new GatewayError(code, message, { cause: error });
-    // A client that closes its half within a request breaks it off; nobody has refused it.
+    // A client that closes its half during a request has aborted it; the gateway hasn't refused it.
     if (error.code !== 'HPE_INVALID_EOF_STATE') this.options.refusals.connection(reason, peerAddress(socket));
     if (socket.writable) answerBroken(reason, socket);
     else socket.destroy();
@@ -200,7 +200,7 @@ function whyNot(error: NodeJS.ErrnoException, { port, purpose, setting }: Listen
     case 'EADDRINUSE':
       return `${setting}: port ${port} (${purpose}) is already in use on ${host}; ${advice}`;
     case 'EACCES':
-      return `${setting}: port ${port} (${purpose}) needs more rights than this process has; ${advice}`;
+      return `${setting}: this process has no permission to open port ${port} (${purpose}); ${advice}`;
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
       return `WEIR_HTTP_HOST: ${host} isn't an address of this machine`;
@@ -211,7 +211,7 @@ function whyNot(error: NodeJS.ErrnoException, { port, purpose, setting }: Listen
 
 const closing = (server: Server): Promise<void> =>
   new Promise((resolve) => {
-    // The only error there is says that the server isn't listening, which is what was wanted.
+    // The only possible error says that the server isn't listening, which is what the caller wants.
     server.close(() => resolve());
   });
 
@@ -235,7 +235,7 @@ function brokenRequest(code: string | undefined): [ErrorCode, string] {
     case 'HPE_HEADER_OVERFLOW':
       return ['HEADERS_TOO_LARGE', `the headers are larger than ${MAX_HEADER_BYTES} bytes`];
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return ['REQUEST_TIMEOUT', 'the request came too slowly'];
+      return ['REQUEST_TIMEOUT', 'the request arrived too slowly'];
     default:
       return ['BAD_REQUEST', 'this is not a valid HTTP request'];
   }

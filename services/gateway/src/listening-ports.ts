@@ -7,12 +7,12 @@ export type CompatPorts = 'on' | 'off';
 export interface ListeningPort {
   port: number;
   scheme: 'http' | 'https';
-  /** The setting to change when the port is taken. */
+  /** The setting to change if the port is taken. */
   setting: 'WEIR_HTTP_PORT' | 'WEIR_HTTPS_PORT' | 'WEIR_COMPAT_PORTS';
   purpose: string;
 }
 
-/** Where the original documents have WCS clients connect. */
+/** The ports that WCS clients use according to the original documents. */
 export const compatPorts: readonly ListeningPort[] = [
   { port: 8080, scheme: 'http', setting: 'WEIR_COMPAT_PORTS', purpose: 'WebSocket (`ws://`)' },
   { port: 8443, scheme: 'https', setting: 'WEIR_COMPAT_PORTS', purpose: 'WebSocket over TLS (`wss://`)' },
@@ -23,7 +23,7 @@ export const compatPorts: readonly ListeningPort[] = [
 ];
 
 /**
- * The ports to listen on, each once. Every one of them serves everything; without a certificate there is no TLS port.
+ * The ports to listen on, each once. All of them serve everything; without a certificate there is no TLS port.
  */
 export function listeningPorts(ports: PublicPorts, compat: CompatPorts, tls: boolean): ListeningPort[] {
   const wanted: ListeningPort[] = [

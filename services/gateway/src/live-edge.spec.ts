@@ -13,23 +13,23 @@ const TARGET = 0.684;
 
 describe('how fast the page plays', () => {
   it.each([
-    ['normally where it should be', 0.7, 1, 1],
-    ['no faster for what is hardly noticed', 0.74, 1, 1],
-    ['a little faster when a start has cost time', 0.9, 1, 1.05],
-    ['faster and faster the further it is behind', 1.2, 1, 1.1],
-    ['at the most a quarter faster', 9, 1, 1.25],
-    ['on until it is nearly there', 0.72, 1.05, 1.05],
-    ['normally again when it is', 0.7, 1.05, 1],
+    ['at normal speed where it should be', 0.7, 1, 1],
+    ['at normal speed if it is hardly behind', 0.74, 1, 1],
+    ['a little faster if the start has cost time', 0.9, 1, 1.05],
+    ['the faster, the further it is behind', 1.2, 1, 1.1],
+    ['at most a quarter faster', 9, 1, 1.25],
+    ['faster until it is nearly there', 0.72, 1.05, 1.05],
+    ['at normal speed again when it is there', 0.7, 1.05, 1],
     ['never more slowly', 0.2, 1, 1],
   ])('%s', (_name, behind, rate, expected) => {
     expect(nextRate({ behind, target: TARGET, ahead: 0.5, rate })).toBe(expected);
   });
 
-  it('never eats up what is left in the buffer', () => {
+  it('does not speed up when the buffer is nearly empty', () => {
     expect(nextRate({ behind: 5, target: TARGET, ahead: 0.2, rate: 1.25 })).toBe(1);
   });
 
-  it('comes to rest: nearer by what it plays faster, and no further', () => {
+  it('settles at the target: it comes closer while it plays faster, and stays there', () => {
     let behind = 2;
     let rate = 1;
     const rates: number[] = [];
@@ -44,13 +44,13 @@ describe('how fast the page plays', () => {
   });
 });
 
-describe('the distance that stalls cost', () => {
+describe('the extra distance after stalls', () => {
   const after = (spare: InstanceType<typeof Spare>, fromMs: number, toMs: number) => {
     for (let nowMs = fromMs; nowMs < toMs; nowMs += 200) spare.calm(nowMs);
     return spare.seconds;
   };
 
-  it('grows with each stall, up to a bound, and one that is told of twice counts once', () => {
+  it('grows with each stall, up to a limit; a stall that is reported twice counts once', () => {
     const spare = new Spare();
     spare.stalled(0);
     spare.stalled(400);
@@ -59,7 +59,7 @@ describe('the distance that stalls cost', () => {
     expect(spare.seconds).toBeCloseTo(3);
   });
 
-  it('is given up slowly, and more slowly the more often that was too soon', () => {
+  it('shrinks slowly, and more slowly the more often it shrank too soon', () => {
     const spare = new Spare();
     spare.stalled(0);
     expect(after(spare, 0, 19_000)).toBeCloseTo(0.3);
@@ -73,7 +73,7 @@ describe('the distance that stalls cost', () => {
   });
 });
 
-describe('a picture that stands still', () => {
+describe('a frozen picture', () => {
   const player = (age: number) => {
     const calls: string[] = [];
     const video = {
@@ -96,7 +96,7 @@ describe('a picture that stands still', () => {
     vi.useRealTimers();
   });
 
-  it('jumps to the live edge while the stream goes on, and begins anew when that was no help', () => {
+  it('jumps to the live edge while the stream goes on, and is reloaded if that does not help', () => {
     const { calls, video, liveEdge } = player(0.1);
     vi.advanceTimersByTime(2_000);
     expect(video.currentTime).toBe(10);
@@ -110,7 +110,7 @@ describe('a picture that stands still', () => {
     expect(calls).toEqual(['recover']);
   });
 
-  it('is one, though the clock runs on', () => {
+  it('counts as frozen even if the clock runs on', () => {
     const { video, liveEdge } = player(0.1);
     for (let step = 0; step < 20; step++) {
       video.currentTime += 0.2;
@@ -120,7 +120,7 @@ describe('a picture that stands still', () => {
     liveEdge.stop();
   });
 
-  it('is none as long as pictures are shown', () => {
+  it('does not count as frozen as long as new frames are shown', () => {
     const { calls, video, liveEdge } = player(0.1);
     for (let step = 0; step < 100; step++) {
       video.frames += 6;
@@ -131,7 +131,7 @@ describe('a picture that stands still', () => {
     liveEdge.stop();
   });
 
-  it('is left alone while nothing comes, but not for ever', () => {
+  it('is left alone while nothing arrives, but not for ever', () => {
     const { calls, video, liveEdge } = player(10);
     vi.advanceTimersByTime(14_000);
     expect(calls).toEqual([]);

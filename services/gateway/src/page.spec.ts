@@ -14,7 +14,7 @@ let browser: Browser;
 let edge: EdgeUnderTest;
 let received: Frame[];
 let sockets: WebSocket[];
-/** What the stand-in of wcs-signalling does on a message. */
+/** What the stand-in for wcs-signalling does with a message. */
 let answer: (frame: Frame, socket: WebSocket) => void;
 let complaints: string[];
 
@@ -92,7 +92,7 @@ async function publishTestPicture(page: Page, name: string): Promise<void> {
 }
 
 describe('the first page', () => {
-  it('loads without anything from elsewhere, and shows that the server is ready', async () => {
+  it('loads nothing from other sites, and shows that the server is ready', async () => {
     const page = await openPage();
     await page.getByText('Server ready').waitFor();
     await page.goto(`${edge.url}/guide.html`);
@@ -182,7 +182,7 @@ describe('the first page', () => {
     await page.getByRole('button', { name: 'Start publishing' }).waitFor();
   });
 
-  it('says what to do when nobody publishes, when the publisher stops and when the server goes', async () => {
+  it('says what to do when nobody publishes, when the publisher stops and when the connection is lost', async () => {
     answer = giveStatus('FAILED', 'Stream not found');
     const page = await openPage();
     const play = page.getByRole('button', { name: 'Play', exact: true });
@@ -209,7 +209,7 @@ describe('the first page', () => {
     await shows(page, 'play', '[role=alert]', 'The connection to the server was lost');
   });
 
-  it('says what to do when the session is refused or the server can not be reached', async () => {
+  it('says what to do when the session is refused or the server can’t be reached', async () => {
     answer = (_frame, socket) => socket.close();
     const page = await openPage();
     const play = page.getByRole('button', { name: 'Play', exact: true });
@@ -217,7 +217,7 @@ describe('the first page', () => {
     await shows(page, 'play', '[role=alert]', 'whether it needs an access token');
     await stopServices();
     await play.click();
-    await shows(page, 'play', '[role=alert]', 'The server can not be reached.');
+    await shows(page, 'play', '[role=alert]', 'The server can’t be reached.');
   });
 
   it('explains on a page that is not secure why there is no camera, and offers the test picture', async () => {

@@ -3,13 +3,13 @@ import type { FastifyInstance } from 'fastify';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Beside `src` and `dist` alike. */
+/** The folder beside `src` or `dist`, whichever this file is in. */
 const FILES = fileURLToPath(new URL('../web/', import.meta.url));
 
-/** The player of watch.html, without what it doesn't need (subtitles, encryption). */
+/** The player of watch.html, in the variant without subtitles and encryption, which the page doesn't need. */
 const HLS_JS = fileURLToPath(import.meta.resolve('hls.js/dist/hls.light.min.mjs'));
 
-/** The page loads its own files only, runs no inline code, can't be framed, and alone may ask for the camera. */
+/** The page loads only its own files, runs no inline code, can't be framed, and only it may ask for the camera. */
 const PAGE_HEADERS = {
   'content-security-policy': [
     "default-src 'none'",
@@ -26,7 +26,7 @@ const PAGE_HEADERS = {
   'referrer-policy': 'no-referrer',
 };
 
-/** Serves the files of the first page, each under its name and index.html at `/`; browsers ask by ETag for changes. */
+/** Serves each file of the pages under its name, and index.html at `/`. Browsers check for changes by ETag. */
 export async function servePage(scope: FastifyInstance): Promise<void> {
   scope.addHook('onRequest', async (_request, reply) => {
     reply.headers(PAGE_HEADERS);

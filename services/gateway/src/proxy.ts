@@ -15,12 +15,12 @@ export interface ProxyPorts {
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
-/** Takes requests for a route's path, and for what is below it, to the route's service. */
+/** Forwards requests for a route's path, and for the paths below it, to the route's service. */
 export function proxyRoute(scope: FastifyInstance, route: Route, ports: ProxyPorts): void {
   const base = basePath(route);
   const paths = route.path.endsWith('/*') ? [base, `${base}/*`] : [base];
   if (!ports.upstreams.configured.has(route.service)) {
-    // In a hook, because it comes before the body is read.
+    // The error comes from a hook, which runs before the body is read.
     scope.addHook('onRequest', async () => {
       ports.upstreams.url(route.service);
     });
@@ -32,8 +32,8 @@ export function proxyRoute(scope: FastifyInstance, route: Route, ports: ProxyPor
 }
 
 /**
- * A body is taken whole before the service hears of the request, and the request ends with its client: the only one that
- * a place at the service waits for is the service.
+ * The whole body is received before the request goes to the service, and the request ends when its client goes: a
+ * request occupies the service only as long as the service itself takes.
  */
 async function forward(
   request: FastifyRequest,
@@ -58,7 +58,7 @@ async function forward(
   let answer: Dispatcher.ResponseData;
   try {
     answer = await upstreams.request(service, asked).catch((error: unknown) => {
-      // An idle connection may be closed by the service just when it is used again.
+      // The service may close an idle connection at the moment when it is used again.
       if (isRead && isStale(error)) return upstreams.request(service, asked);
       throw error;
     });
@@ -69,25 +69,25 @@ async function forward(
     throw reason;
   }
   upstreams.answered(service);
-  // When the client goes away its answer breaks off; the framework looks after the stream only while it sends it.
+  // If the client goes away, its answer ends with an error; the framework handles that only while it sends the stream.
   answer.body.on('error', () => undefined);
   const answered = headersForClient(answer.headers);
-  // What an answer depends on is told by both: the origin here, other things there.
+  // Both sides add to Vary: the gateway the origin, the service whatever else its answer depends on.
   const vary = [reply.getHeader('vary'), answered.vary].filter((names) => names !== undefined).join(', ');
   if (vary !== '') answered.vary = vary;
   return reply.code(answer.statusCode).headers(answered).send(answer.body);
 }
 
-/** @throws GatewayError for a path that leads out of the service's own */
+/** @throws GatewayError for a path that leads out of the service's paths */
 function pathForService(url: string): string {
   const [path = ''] = url.split('?', 1);
   let decoded: string;
   try {
     decoded = decodeURIComponent(path);
   } catch (error) {
-    throw new GatewayError('BAD_REQUEST', 'the path is not percent-encoded UTF-8', { cause: error });
+    throw new GatewayError('BAD_REQUEST', 'the path is not valid percent-encoded UTF-8', { cause: error });
   }
-  if (decoded.split(/[/\\]/).includes('..')) throw new GatewayError('BAD_REQUEST', 'the path has a .. in it');
+  if (decoded.split(/[/\\]/).includes('..')) throw new GatewayError('BAD_REQUEST', 'the path must not contain ".."');
   return url;
 }
 

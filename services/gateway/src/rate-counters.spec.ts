@@ -16,7 +16,7 @@ describe('counters without Redis', () => {
   };
   const down: CounterStore = { status: 'reconnecting', eval: () => Promise.reject(new Error('not connected')) };
 
-  it('count in windows and start anew with each', async () => {
+  it('count in windows and start again with each', async () => {
     const { counters, clock } = countersWith(down);
     expect(await counters.increment('a', MINUTE_MS)).toEqual({ current: 1, ttlMs: 60_000 });
     clock.nowMs = 59_999;
@@ -36,7 +36,7 @@ describe('counters without Redis', () => {
     expect((await counters.increment('second', MINUTE_MS)).current).toBe(1);
   });
 
-  it('do not wait for a Redis that does not answer, and leave it alone for a second', async () => {
+  it('do not wait for a Redis that does not answer, and do not ask it again for a second', async () => {
     let asked = 0;
     const { counters, clock, fallbacks } = countersWith({
       status: 'ready',
@@ -53,7 +53,7 @@ describe('counters without Redis', () => {
     expect(asked).toBe(2);
   });
 
-  it('do not believe an answer that is no count', async () => {
+  it('ignore an answer that is no count', async () => {
     const { counters, fallbacks } = countersWith({ status: 'ready', eval: () => Promise.resolve(['1', null]) });
     expect((await counters.increment('a', MINUTE_MS)).current).toBe(1);
     expect(fallbacks).toHaveLength(1);

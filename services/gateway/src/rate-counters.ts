@@ -13,7 +13,7 @@ export interface Count {
 }
 
 const REDIS_DEADLINE_MS = 250;
-/** After Redis failed, how long to count locally before asking it again. */
+/** How long to count locally after Redis failed, before asking it again. */
 const LOCAL_PAUSE_MS = 1_000;
 const MAX_LOCAL_KEYS = 50_000;
 
@@ -29,8 +29,8 @@ return { current, ttl }`;
 const incrementReply = z.tuple([z.number().int(), z.number().int()]);
 
 /**
- * Counts in fixed windows, in Redis so that all instances count together. While Redis can't be asked each instance
- * counts for itself: limits get looser, nothing stops.
+ * Counts in fixed windows, in Redis, so that all instances count together. While Redis can't be reached, each instance
+ * counts for itself: the limits get looser, but requests still get through.
  */
 export class RateCounters {
   private readonly local = new Map<string, { current: number; endsAtMs: number }>();
@@ -63,7 +63,7 @@ export class RateCounters {
     const known = this.local.get(key);
     const entry = known !== undefined && known.endsAtMs > now ? known : { current: 0, endsAtMs: now + windowMs };
     entry.current += 1;
-    // Delete and set again: the map's order is the order of last use.
+    // Deleting and setting again keeps the map in the order of last use.
     this.local.delete(key);
     this.local.set(key, entry);
     if (this.local.size > MAX_LOCAL_KEYS) {

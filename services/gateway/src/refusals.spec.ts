@@ -31,7 +31,7 @@ const strange = { origin: 'https://elsewhere.example' };
 
 const refusals: [string, Refused][] = [
   [
-    'a path where nothing is',
+    'an unknown path',
     {
       ask: ({ url }) => fetch(`${url}/none?${SECRET}`),
       line: { status: 404, code: 'NOT_FOUND', method: 'GET', path: '/none' },
@@ -42,7 +42,7 @@ const refusals: [string, Refused][] = [
     { ask: ({ url }) => fetch(`${url}/auth/%ff?${SECRET}`), line: { status: 400, path: '/auth/%ff' } },
   ],
   [
-    'too many requests of an address',
+    'too many requests from an address',
     {
       env: { WEIR_AUTH_REQUESTS_PER_MINUTE: '1' },
       ask: async ({ url }) => {
@@ -79,7 +79,7 @@ const refusals: [string, Refused][] = [
     { ask: ({ port }) => exchange(port, 'HELO\r\n\r\n'), line: { status: 400, code: 'BAD_REQUEST' } },
   ],
   [
-    'too many connections of an address',
+    'too many connections from an address',
     {
       env: { WEIR_CONNECTIONS_PER_ADDRESS: '1', WEIR_SOCKETS_PER_ADDRESS: '1' },
       ask: async ({ port }) => {
@@ -87,7 +87,7 @@ const refusals: [string, Refused][] = [
         await waitFor(() => sockets.some(({ closed }) => closed));
         for (const socket of sockets) socket.destroy();
       },
-      line: { status: 429, reason: 'too many connections of this address at a time' },
+      line: { status: 429, reason: 'too many connections from this address at the same time' },
     },
   ],
   [
@@ -98,11 +98,11 @@ const refusals: [string, Refused][] = [
     },
   ],
   [
-    'a WebSocket where there is none',
+    'a WebSocket on a path that accepts none',
     { ask: ({ socketUrl }) => upgrade(`${socketUrl}/auth/?${SECRET}`), line: { status: 400, path: '/auth/' } },
   ],
   [
-    'a WebSocket to a service that can not be reached',
+    'a WebSocket to a service that can’t be reached',
     {
       env: { WEIR_UPSTREAM_WCS_SIGNALLING: 'http://127.0.0.1:9' },
       ask: ({ socketUrl }) => upgrade(`${socketUrl}/?${SECRET}`),
@@ -111,7 +111,7 @@ const refusals: [string, Refused][] = [
   ],
 ];
 
-describe('one line tells who was refused, what was asked and why', () => {
+describe('one log line says who was refused, what was asked and why', () => {
   it.each(refusals)('%s', async (_what, { env = {}, ask, line }) => {
     const auth = await startService();
     const edge = await startEdge({

@@ -6,7 +6,7 @@ import type { GatewayError } from './gateway-error.js';
 
 const MAX_PATH_LENGTH = 500;
 
-/** One line of each client that the gateway itself refuses or fails; of a flood no more than `RefusalLog` says. */
+/** Logs one line for each client that the gateway itself refuses or fails; `RefusalLog` limits the lines of a flood. */
 export class Refusals {
   private readonly lines: RefusalLog;
 
@@ -16,7 +16,7 @@ export class Refusals {
 
   request(error: GatewayError, request: IncomingMessage, { address, host }: Origin, requestId: string): void {
     const { method, headers } = request;
-    // Without the query, which may hold a token.
+    // The query is left out because it may hold a token.
     const path = request.url?.split('?', 1)[0]?.slice(0, MAX_PATH_LENGTH);
     const page = headers.origin?.slice(0, MAX_PATH_LENGTH);
     const about = { requestId, address, method, path, host, ...(page !== undefined && { page }) };
@@ -24,7 +24,7 @@ export class Refusals {
     else this.lines.say('request refused', { ...about, ...answerOf(error) });
   }
 
-  /** What never became a request. */
+  /** For a connection that never became a request. */
   connection(error: GatewayError, address: string): void {
     const cause = error.cause instanceof Error ? error.cause.message : undefined;
     this.lines.say('connection refused', { address, ...answerOf(error), ...(cause !== undefined && { cause }) });

@@ -4,13 +4,13 @@ import { ClientGoneError, GatewayError } from './gateway-error.js';
 
 export interface BodyOptions {
   maxBytes: number;
-  /** Until its last byte. */
+  /** The time until its last byte. */
   timeoutMs: number;
-  /** Aborted with the end of the request: until then the body counts against the budget. */
+  /** Aborted when the request ends. Until then the body counts against the budget. */
   ended: AbortSignal;
 }
 
-/** The bodies of requests in the gateway's memory: how much of it one address may have, and all together. */
+/** The request bodies in the gateway's memory, with limits for one address and for all together. */
 export class RequestBodies {
   private readonly budget: ByteBudget;
 
@@ -22,7 +22,7 @@ export class RequestBodies {
     return this.budget.heldBytes;
   }
 
-  /** @throws GatewayError when the body breaks a limit, ClientGoneError when it is broken off */
+  /** @throws GatewayError if the body breaks a limit, ClientGoneError if the client aborts it */
   read(request: IncomingMessage, address: string, { maxBytes, timeoutMs, ended }: BodyOptions): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -39,7 +39,7 @@ export class RequestBodies {
       const refuse = (error: Error) => {
         settle();
         release();
-        // The answer goes out on the same connection: what still comes is read and forgotten until that ends.
+        // The answer goes out on the same connection, so the rest of the body is read and dropped until that ends.
         request.resume();
         reject(error);
       };
@@ -57,12 +57,12 @@ export class RequestBodies {
       };
       const breakOff = () => refuse(new ClientGoneError());
       const timer = setTimeout(
-        () => refuse(new GatewayError('REQUEST_TIMEOUT', 'the body came too slowly')),
+        () => refuse(new GatewayError('REQUEST_TIMEOUT', 'the body arrived too slowly')),
         timeoutMs,
       );
       if (ended.aborted || request.destroyed) return breakOff();
       if (Number(request.headers['content-length'] ?? 0) > maxBytes) return refuse(bodyTooLarge(maxBytes));
-      // An error is followed by 'close', which is what is acted on.
+      // Every error is followed by 'close', which is handled.
       request.on('error', () => undefined);
       request.on('data', take).on('end', finish).on('close', breakOff);
     });
@@ -74,5 +74,7 @@ const bodyTooLarge = (maxBytes: number): GatewayError =>
 
 const refused = (refusal: 'address-is-full' | 'full'): GatewayError =>
   refusal === 'full'
-    ? new GatewayError('OVERLOADED', 'the gateway holds too many bodies of requests', { retryAfterS: 1 })
-    : new GatewayError('RATE_LIMITED', 'too many bytes in bodies of requests of this address', { retryAfterS: 1 });
+    ? new GatewayError('OVERLOADED', 'the gateway holds too many bytes of request bodies', { retryAfterS: 1 })
+    : new GatewayError('RATE_LIMITED', 'the gateway holds too many bytes of request bodies from this address', {
+        retryAfterS: 1,
+      });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { basePath, claimant, routes } from './routes.js';
 
 describe('the route table', () => {
-  it('has no path below another, so that order means nothing', () => {
+  it('has no path below another, so its order does not matter', () => {
     for (const outer of routes)
       for (const inner of routes)
         if (outer !== inner)

@@ -11,7 +11,7 @@ export const serviceNames = [
 ] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
-/** What is counted together when requests of one address are limited. */
+/** The class of requests that are counted together when one address is limited. */
 export type RateClass = 'auth' | 'rest' | 'page' | 'upgrade';
 
 export interface Route {
@@ -19,9 +19,9 @@ export interface Route {
   path: `/${string}`;
   service: ServiceName;
   rate: RateClass;
-  /** The service takes WebSockets here. */
+  /** The service accepts WebSockets here. */
   sockets?: true;
-  /** Largest request body; 1 MiB where nothing is said. */
+  /** The largest request body; 1 MiB by default. */
   maxBodyBytes?: number;
 }
 

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 
-/** Ends answers of which the client takes nothing: each holds a connection here and one at the service. */
+/** Ends answers that the client doesn't read, because each holds a connection here and one at the service. */
 export class SlowReaders {
   private readonly progressAtMs = new Map<ServerResponse, number>();
   private readonly timer: NodeJS.Timeout;
@@ -34,6 +34,6 @@ export class SlowReaders {
   }
 }
 
-/** HTTP/2's answers don't say whether they are full, but how much they hold. */
+/** HTTP/2 answers don't say whether they need to drain, only how much they hold. */
 const waitsForClient = (answer: ServerResponse): boolean =>
   (answer.writableNeedDrain ?? answer.writableLength > 0) || (answer.writableEnded && !answer.writableFinished);

@@ -4,9 +4,9 @@ import type { Socket } from 'node:net';
 const LINGER_MS = 5_000;
 
 /**
- * Two sockets joined into one: each one's bytes go to the other as they come, unread. A socket whose other side takes
- * nothing is not read, so no more than the sockets' own buffers is ever held. When one ends or breaks the other is
- * ended after what was on its way, and destroyed when that takes longer than five seconds.
+ * Joins two sockets: each one's bytes go to the other unchanged and uninspected. A socket is not read while the other
+ * side takes nothing, so no more than the sockets' own buffers is ever held. When one ends or breaks, the other is
+ * ended after the bytes in transit, and destroyed if that takes longer than five seconds.
  */
 export class Splice {
   private lingering: NodeJS.Timeout | undefined;
@@ -21,7 +21,7 @@ export class Splice {
     this.join(service, client);
   }
 
-  /** Bytes that one side has sent and the other not yet taken. */
+  /** Bytes that one side has sent and the other has not yet taken. */
   get heldBytes(): number {
     return [this.client, this.service].reduce((sum, socket) => sum + socket.readableLength + socket.writableLength, 0);
   }
@@ -47,11 +47,11 @@ export class Splice {
       to.end();
       this.linger();
     });
-    // An error is always followed by 'close', which is what is acted on.
+    // Every error is followed by 'close', which is handled.
     from.on('error', () => undefined);
     from.on('close', () => {
       to.end();
-      // Paused for a side that is gone, the other would never notice its own end.
+      // While it is paused for a side that is gone, the other socket would never notice its own end.
       to.resume();
       this.linger();
       this.open -= 1;

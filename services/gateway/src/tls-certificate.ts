@@ -11,7 +11,7 @@ export interface Certificate {
 
 const POLL_MS = 2_000;
 
-/** @throws Error naming the files when they can't be read or don't fit each other */
+/** @throws Error naming the files if they can't be read or don't match each other */
 export async function readCertificate({ certFile, keyFile }: TlsFiles): Promise<Certificate> {
   try {
     const [cert, key] = await Promise.all([readFile(certFile), readFile(keyFile)]);
@@ -26,9 +26,9 @@ export async function readCertificate({ certFile, keyFile }: TlsFiles): Promise<
 }
 
 /**
- * Reads the certificate again when one of its files changes or when told to. While the new pair doesn't fit together,
- * as between the writing of one file and the other, the old one stays in use. Files are polled because certificates
- * are often renewed by swapping a symbolic link, which no file event tells of.
+ * Reads the certificate again when one of its files changes or on request. While the new pair doesn't match, as between
+ * the writing of one file and the other, the old one stays in use. Files are polled because certificates are often
+ * renewed by swapping a symbolic link, which causes no file event.
  */
 export class CertificateWatch {
   private readonly onChange = () => void this.reload();
@@ -51,7 +51,7 @@ export class CertificateWatch {
       use(await readCertificate(files));
       log.info({ certFile: files.certFile }, 'certificate read again');
     } catch (error) {
-      log.error({ err: error }, 'new certificate not usable, the old one stays');
+      log.error({ err: error }, 'the new certificate is not usable; the old one stays in use');
     }
   }
 

@@ -41,7 +41,7 @@ class RawClient {
   }
 }
 
-/** A request of somebody else, over a connection of his own. */
+/** The status of another client's request, over its own connection. */
 const statusOf = (url: string, body?: string): Promise<number> =>
   new Promise((resolve, reject) => {
     const method = body === undefined ? 'GET' : 'POST';
@@ -61,8 +61,8 @@ const unfinished = [
   `DELETE /auth/x HTTP/1.1\r\n${HEAD}Content-Length: 2\r\n\r\n{`,
 ];
 
-describe('bodies that are not finished', () => {
-  it('are unknown to the service, cost nobody else an answer, and may be broken off in every way', async () => {
+describe('unfinished bodies', () => {
+  it('do not reach the service, do not hold up other clients, and can be aborted in every way', async () => {
     const auth = await startService();
     const { url, port, log } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_AUTH_REQUESTS_PER_MINUTE: '0' });
     const clients = Array.from({ length: 330 }, (_, index) =>
@@ -83,7 +83,7 @@ describe('bodies that are not finished', () => {
     expect(log.filter(({ level }) => level !== 'debug')).toEqual([]);
   });
 
-  it('are answered with 408 when they take too long', async () => {
+  it('are answered with 408 if they take too long', async () => {
     const auth = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_REQUEST_TIMEOUT_MS: '200' });
     const client = RawClient.send(port, unfinished[0] ?? '');
@@ -91,7 +91,7 @@ describe('bodies that are not finished', () => {
     expect(auth.requests).toEqual([]);
   });
 
-  it('take no more memory than their address may have, and others still send theirs', async () => {
+  it('take no more memory than their address may have, and others can still send theirs', async () => {
     const auth = await startService();
     const { url, port } = await startEdge({
       WEIR_UPSTREAM_AUTH: auth.url,
@@ -113,7 +113,7 @@ describe('bodies that are not finished', () => {
 });
 
 describe('requests that wait for their answer', () => {
-  /** Answers `/auth/soon`; whoever asks for something else waits. */
+  /** Answers `/auth/soon`; all other requests wait. */
   async function startWaiting() {
     const waiting = new Set<ServerResponse>();
     const auth = await startService({
@@ -128,7 +128,7 @@ describe('requests that wait for their answer', () => {
     return { waiting, env };
   }
 
-  it('keep nobody else waiting, however many they are, and end at the service with their clients', async () => {
+  it('do not hold up other clients, however many they are, and end at the service when their clients go', async () => {
     const { waiting, env } = await startWaiting();
     const { url, port, log } = await startEdge(env);
     const clients = Array.from({ length: 420 }, () =>
@@ -142,7 +142,7 @@ describe('requests that wait for their answer', () => {
     expect(log.filter(({ level }) => level !== 'debug')).toEqual([]);
   });
 
-  it('are no more of one address than allowed', async () => {
+  it('are limited for each address', async () => {
     const { waiting, env } = await startWaiting();
     const { url, port } = await startEdge({ ...env, WEIR_REQUESTS_PER_ADDRESS: '2' });
     const get = 'GET /auth/later HTTP/1.1\r\nHost: x\r\n\r\n';
@@ -155,7 +155,7 @@ describe('requests that wait for their answer', () => {
   });
 });
 
-describe('an answer of which the client takes nothing', () => {
+describe('an answer that the client does not read', () => {
   it('is ended here and at the service', async () => {
     let sending = 0;
     const auth = await startService({
@@ -176,7 +176,7 @@ describe('an answer of which the client takes nothing', () => {
 });
 
 describe('connections', () => {
-  it('are no more of one address than allowed, and those of a trusted proxy are not counted', async () => {
+  it('are limited for each address; those of a trusted proxy are not counted', async () => {
     const limits = { WEIR_CONNECTIONS_PER_ADDRESS: '2', WEIR_SOCKETS_PER_ADDRESS: '1' };
     const { port, url } = await startEdge(limits);
     const open = () => RawClient.send(port, 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');

@@ -15,7 +15,7 @@ afterEach(async () => {
   await stopServices();
 });
 
-/** A handshake from outside: the open socket, or the HTTP answer that refused it. */
+/** A handshake as the client sees it: the open socket, or the HTTP answer that refused it. */
 type Outcome =
   | { tag: 'open'; socket: WebSocket; headers: Record<string, unknown> }
   | { tag: 'refused'; status: number; body: string; headers: Record<string, unknown> };
@@ -77,7 +77,7 @@ const handshake = (path: string, ...headers: string[]) =>
   ].join('\r\n');
 
 describe('a WebSocket', () => {
-  it('on any path that nobody claims reaches wcs-signalling, with path, origin and the client’s address', async () => {
+  it('on an unclaimed path reaches wcs-signalling, with path, origin and the client’s address', async () => {
     const wcs = await startService();
     const { socketUrl, edge } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     for (const path of ['/', '/websocket', '/any/where?x=1', '/healthz'])
@@ -95,7 +95,7 @@ describe('a WebSocket', () => {
     expect(edge.openSockets).toBe(4);
   });
 
-  it('carries messages of every size both ways, untouched', async () => {
+  it('carries messages of every size in both directions unchanged', async () => {
     const wcs = await startService();
     const { socketUrl } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const socket = await open(socketUrl);
@@ -110,7 +110,7 @@ describe('a WebSocket', () => {
     expect((await message(socket)).data.toString()).toBe('text ü');
   });
 
-  it('carries what a client sends right behind its handshake', async () => {
+  it('carries what a client sends right after its handshake', async () => {
     const wcs = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     // Two masked frames with the mask 0: the text "hi" and a close without code.
@@ -119,7 +119,7 @@ describe('a WebSocket', () => {
     expect(answer.slice(answer.indexOf('\r\n\r\n') + 4)).toBe('\x81\x02hi\x88\x00');
   });
 
-  it('lets extensions and sub-protocols be agreed between client and service', async () => {
+  it('lets client and service agree on extensions and sub-protocols', async () => {
     const wcs = await startService({
       onUpgrade: (request, socket) =>
         socket.end(
@@ -142,7 +142,7 @@ describe('a WebSocket', () => {
     expect(headers.get('x-request-id')).toBe('id-7');
   });
 
-  it('on a path of another service reaches that service, or is told that there are no sockets', async () => {
+  it('on a path of another service reaches that service, or is refused if that accepts no sockets', async () => {
     const [wcs, robots, auth] = [await startService(), await startService(), await startService()];
     const { socketUrl } = await startEdge({
       WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url,
@@ -162,7 +162,7 @@ describe('a WebSocket', () => {
 });
 
 describe('the end of a WebSocket', () => {
-  it('comes to the service when the client closes or vanishes', async () => {
+  it('reaches the service when the client closes or vanishes', async () => {
     const wcs = await startService();
     const { socketUrl, edge } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const polite = await open(socketUrl);
@@ -176,7 +176,7 @@ describe('the end of a WebSocket', () => {
     await waitFor(() => edge.openSockets === 0);
   });
 
-  it('comes to the client with the service’s last words and code', async () => {
+  it('reaches the client with the service’s last message and its code', async () => {
     const wcs = await startService({
       onSocket: (socket) => {
         socket.send('last words');
@@ -192,7 +192,7 @@ describe('the end of a WebSocket', () => {
     await waitFor(() => edge.openSockets === 0);
   });
 
-  it('comes to every client when the service is killed, and new sockets open once it is back', async () => {
+  it('reaches every client when the service is killed, and new sockets open once it is back', async () => {
     const wcs = await startService();
     const { socketUrl, edge } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const sockets = await Promise.all(Array.from({ length: 20 }, () => open(socketUrl)));
@@ -206,7 +206,7 @@ describe('the end of a WebSocket', () => {
     expect(edge.openSockets).toBe(1);
   });
 
-  it('comes to a client that doesn’t answer a half-closed connection', async () => {
+  it('reaches a client that doesn’t answer a half-closed connection', async () => {
     const wcs = await startService();
     const { port, edge } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const stubborn = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
@@ -217,7 +217,7 @@ describe('the end of a WebSocket', () => {
     await waitFor(() => edge.openSockets === 1);
     wcs.sockets[0]?.socket.terminate();
     await waitFor(() => edge.openSockets === 0, { what: 'the end of the half-open socket' });
-    // The gateway has let go of it; whatever the client sends now is reset.
+    // The gateway has closed its side; whatever the client sends now is reset.
     const sending = setInterval(() => stubborn.write('x'), 20);
     await gone;
     clearInterval(sending);
@@ -235,7 +235,7 @@ describe('a handshake that fails', () => {
     expect(answer.headers).toMatchObject({ connection: 'close', 'x-request-id': 'id-1', 'retry-after': '1' });
   });
 
-  it('is answered with 504 when the service says nothing, and with 502 when it hangs up or speaks nonsense', async () => {
+  it('is answered with 504 if the service says nothing, and with 502 if it hangs up or answers nonsense', async () => {
     const silent = await startService({ onUpgrade: () => undefined });
     const slow = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: silent.url, WEIR_HANDSHAKE_TIMEOUT_MS: '100' });
     expect(await refused(slow.socketUrl)).toMatchObject({ status: 504, error: { code: 'UPSTREAM_TIMEOUT' } });
@@ -247,7 +247,7 @@ describe('a handshake that fails', () => {
       expect(await refused(edge.socketUrl)).toMatchObject({ status: 502, error: { code: 'UPSTREAM_FAILED' } });
   });
 
-  it('gets the service’s own refusal as it is', async () => {
+  it('gets the service’s own refusal unchanged', async () => {
     const wcs = await startService({
       onUpgrade: (_request, socket) =>
         socket.end(
@@ -259,7 +259,7 @@ describe('a handshake that fails', () => {
     expect(edge.openSockets).toBe(0);
   });
 
-  it('is refused when it is no proper handshake, without troubling the service', async () => {
+  it('is refused if it is malformed, without asking the service', async () => {
     const wcs = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const bad = [
@@ -274,7 +274,7 @@ describe('a handshake that fails', () => {
     expect([wcs.requests, wcs.sockets]).toEqual([[], []]);
   });
 
-  it('is given up at the service when the client goes away', async () => {
+  it('is aborted at the service when the client goes away', async () => {
     let given: 'waiting' | 'gone' | undefined;
     const wcs = await startService({
       onUpgrade: (_request, socket) => {
@@ -293,8 +293,8 @@ describe('a handshake that fails', () => {
   });
 });
 
-describe('limits of sockets', () => {
-  it('holds per address, and a closed socket makes room', async () => {
+describe('the limit of sockets', () => {
+  it('applies to each address, and a closed socket makes room', async () => {
     const wcs = await startService();
     const { socketUrl } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url, WEIR_SOCKETS_PER_ADDRESS: '2' });
     const first = await open(socketUrl);
@@ -304,7 +304,7 @@ describe('limits of sockets', () => {
     await waitFor(async () => (await dial(socketUrl)).tag === 'open');
   });
 
-  it('does not count handshakes that failed', async () => {
+  it('does not count failed handshakes', async () => {
     const { socketUrl } = await startEdge({
       WEIR_UPSTREAM_WCS_SIGNALLING: 'http://127.0.0.1:9',
       WEIR_SOCKETS_PER_ADDRESS: '1',
@@ -313,7 +313,7 @@ describe('limits of sockets', () => {
     await waitFor(async () => (await refused(socketUrl)).status === 503);
   });
 
-  it('counts handshakes per address in Redis over all instances', async () => {
+  it('counts the handshakes of each address for all instances together, in Redis', async () => {
     const redisServer = await startRedis();
     try {
       const wcs = await startService();
@@ -339,10 +339,10 @@ describe('limits of sockets', () => {
 
 describe('back-pressure', () => {
   const CHUNK = Buffer.alloc(64 * 1024);
-  /** More than all the system's and the gateway's buffers on the way together. */
+  /** More than all buffers of the system and the gateway on the way hold together. */
   const FLOOD_BYTES = 64 * 1024 * 1024;
 
-  it('reaches a service whose client does not read: the gateway holds no more than its buffers', async () => {
+  it('reaches a service whose client does not read; the gateway holds no more than its buffers', async () => {
     const wcs = await startService();
     const { port, edge } = await startEdge({ WEIR_UPSTREAM_WCS_SIGNALLING: wcs.url });
     const client = connect(port, '127.0.0.1');
@@ -375,7 +375,7 @@ describe('back-pressure', () => {
   });
 });
 
-/** Whether a value stays what it is for twenty turns of the event loop with I/O between. */
+/** Whether a value stays the same for twenty turns of the event loop with I/O in between. */
 async function steady(value: () => number): Promise<boolean> {
   const before = value();
   for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -388,7 +388,7 @@ describe('a request that offers another protocol', () => {
     `HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nContent-Type: application/json\r\n` +
     `Content-Length: ${body.length}\r\n\r\n${body}`;
 
-  it('is served as if it had not, body and all', async () => {
+  it('is served, with its body, as if it did not offer one', async () => {
     const auth = await startService();
     const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url });
     const answer = parseAnswer(await exchange(port, offer('POST', '/auth/', '{"username":"java"}')));
@@ -397,7 +397,7 @@ describe('a request that offers another protocol', () => {
     expect(auth.requests[0]?.headers).not.toHaveProperty('http2-settings');
   });
 
-  it('is limited as every other', async () => {
+  it('is limited like every other request', async () => {
     const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: 'http://127.0.0.1:9', WEIR_AUTH_REQUESTS_PER_MINUTE: '1' });
     expect(parseAnswer(await exchange(port, offer('POST', '/auth/'))).statusCode).toBe(503);
     expect(parseAnswer(await exchange(port, offer('POST', '/auth/'))).statusCode).toBe(429);

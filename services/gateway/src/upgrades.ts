@@ -22,7 +22,7 @@ import { claimant, UNCLAIMED_SOCKETS, type ServiceName } from './routes.js';
 import { Splice } from './splice.js';
 import type { Upstreams } from './upstreams.js';
 
-/** Idle time after which the system probes whether the other side is still there. */
+/** The idle time after which the system probes whether the other side is still there. */
 const TCP_KEEP_ALIVE_MS = 30_000;
 const REFUSAL_LINGER_MS = 1_000;
 const MINUTE_MS = 60_000;
@@ -42,7 +42,7 @@ export interface UpgradePorts {
 interface Handshake {
   request: IncomingMessage;
   client: Socket;
-  /** What the client sent right behind its handshake. */
+  /** The bytes that the client sent right after its handshake. */
   head: Buffer;
   origin: Origin;
   requestId: string;
@@ -50,10 +50,10 @@ interface Handshake {
 }
 
 /**
- * WebSockets on their way to the services. The handshake is an HTTP request like any other and is answered like one
- * when it fails; once the service has switched protocols the two sockets are spliced and their frames are not looked
- * at. A library's proxy would do the same with its own error answers and keep the handshake's objects alive for as
- * long as the socket.
+ * Forwards WebSockets to the services. The handshake is an HTTP request like any other, and if it fails, the gateway
+ * answers like to any other. Once the service has switched protocols, the two sockets are spliced and their frames are
+ * not inspected. A library's proxy would send its own error answers and keep the handshake's objects in memory as long
+ * as the socket is open.
  */
 export class Upgrades {
   private readonly splices = new Set<Splice>();
@@ -86,7 +86,7 @@ export class Upgrades {
     this.accept(handshake).catch((error: unknown) => this.refuse(handshake, error));
   }
 
-  /** Takes no more sockets and ends the open ones. */
+  /** Accepts no more sockets and ends the open ones. */
   drain(): void {
     this.draining = true;
     for (const splice of this.splices) splice.end();
@@ -135,7 +135,7 @@ export class Upgrades {
     );
     const giveUp = () => toService.destroy();
     client.once('close', giveUp);
-    // Only a socket that is being read notices a reset; what arrives waits in its buffer.
+    // A socket notices a reset only while it is read; the bytes that arrive wait in its buffer.
     client.read(0);
     const settled = () => {
       clearTimeout(timer);
@@ -189,7 +189,7 @@ export class Upgrades {
     if (!client.destroyed) answerRefusal(handshake, error);
   }
 
-  /** Apart from the rest, so that an open socket keeps nothing of its handshake in memory. */
+  /** A method of its own, so that its closures keep nothing of the handshake in memory. */
   private add(client: Socket, service: Socket): void {
     const splice = new Splice(client, service, () => this.splices.delete(splice));
     this.splices.add(splice);
@@ -197,24 +197,24 @@ export class Upgrades {
   }
 }
 
-/** @throws GatewayError for what is no WebSocket handshake (RFC 6455, 4.2.1) */
+/** @throws GatewayError if the request is no WebSocket handshake (RFC 6455, 4.2.1) */
 function checkHandshake(request: IncomingMessage): void {
   const { headers } = request;
   if (request.method !== 'GET' || request.httpVersion !== '1.1')
-    throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake is a GET request of HTTP/1.1');
+    throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake must be a GET request of HTTP/1.1');
   if (headers['sec-websocket-key'] === undefined)
     throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake needs the header Sec-WebSocket-Key');
   if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0)
-    throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake has no body');
+    throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake must have no body');
   if (request.url?.startsWith('/') !== true)
-    throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake names a path');
+    throw new GatewayError('BAD_REQUEST', 'a WebSocket handshake must name a path');
 }
 
 function destination(url: string): { service: ServiceName; route: string } {
   const route = claimant(url.split('?', 1)[0] ?? '/');
   if (route === undefined) return { service: UNCLAIMED_SOCKETS, route: '*' };
   if (route.sockets !== true)
-    throw new GatewayError('BAD_REQUEST', `${route.path} is no WebSocket address; connect to / or another path`);
+    throw new GatewayError('BAD_REQUEST', `${route.path} doesn't accept WebSockets; connect to / or another path`);
   return { service: route.service, route: route.path };
 }
 
@@ -242,7 +242,7 @@ function releaseWithSocket(counts: AddressCounts, key: string, socket: Socket): 
   socket.once('close', () => counts.release(key));
 }
 
-/** The service's 101 as it is, with the request's id. Node has parsed it: no value holds a line break. */
+/** The service's 101 with the request's id added. Node has parsed it, so no value holds a line break. */
 function switchingProtocols(response: IncomingMessage, requestId: string): string {
   const lines = ['HTTP/1.1 101 Switching Protocols'];
   for (let index = 0; index < response.rawHeaders.length; index += 2) {
@@ -252,7 +252,7 @@ function switchingProtocols(response: IncomingMessage, requestId: string): strin
   return `${lines.join('\r\n')}\r\nX-Request-Id: ${requestId}\r\n\r\n`;
 }
 
-/** The service's own answer to a handshake that it didn't accept. */
+/** Passes on the service's own answer to a handshake that it didn't accept. */
 function relayRefusal(handshake: Handshake, response: IncomingMessage): void {
   const statusCode = response.statusCode ?? 502;
   const answer = answerOn(handshake);
@@ -273,7 +273,7 @@ function answerRefusal(handshake: Handshake, error: GatewayError): void {
   answerOn(handshake).writeHead(error.statusCode, headers).end(body);
 }
 
-/** An HTTP answer on a socket that Node has let go of; it is the last thing sent there. */
+/** An HTTP answer on a socket that Node no longer manages; it is the last thing sent there. */
 function answerOn({ request, client }: Handshake): ServerResponse {
   const answer = new ServerResponse(request);
   answer.shouldKeepAlive = false;
@@ -281,7 +281,7 @@ function answerOn({ request, client }: Handshake): ServerResponse {
   answer.once('finish', () => {
     answer.detachSocket(client);
     client.end();
-    // Reading what still comes keeps the system from cutting the answer off with a reset.
+    // If the bytes that still arrive weren't read, the system would reset the connection and cut the answer off.
     client.resume();
     setTimeout(() => client.destroy(), REFUSAL_LINGER_MS).unref();
   });
@@ -289,9 +289,9 @@ function answerOn({ request, client }: Handshake): ServerResponse {
 }
 
 /**
- * Serves a request that offers another protocol (`Upgrade: h2c` of Java's HTTP client) as if it had not: RFC 9110, 7.8
- * lets a server ignore the offer, but Node has taken the connection apart by the time it tells. The request goes back
- * in front of the connection without the offer and is read again by the same strict parser.
+ * Serves a request that offers another protocol (`Upgrade: h2c` of Java's HTTP client) as if it didn't. RFC 9110, 7.8
+ * lets a server ignore the offer, but Node has already detached the connection when it reports the offer. So the
+ * request, without the offer, is put back in front of the connection and read again by the same strict parser.
  */
 function continueWithoutUpgrade(server: Server, request: IncomingMessage, client: Socket, head: Buffer): void {
   const lines = [`${request.method ?? 'GET'} ${request.url ?? '/'} HTTP/${request.httpVersion}`];

@@ -6,13 +6,14 @@ import type { ServiceName } from './routes.js';
 const KEEP_ALIVE_MS = 4_000;
 
 /**
- * The services behind the gateway: where they are, the connections kept to them, how much work each has. Nothing is
- * remembered about a failed service but that it was said in the log, so it is back with its first answer.
+ * The services behind the gateway: their addresses, the connections to them and the number of requests that each is
+ * working on. A failed service is asked again with every request, so it is back with its first answer; the gateway
+ * remembers a failure only to log it once.
  */
 export class Upstreams {
   /**
-   * Pools of kept connections, one for each service that was asked. A request never waits for another's connection: how
-   * long that one takes may be in its client's hands. What is limited is the number of requests.
+   * Pools of open connections, one for each service. A request never waits for another's connection, because that
+   * request's client may determine how long it takes. The number of requests is limited instead.
    */
   private readonly agent: Agent;
   private readonly inFlight = new Map<ServiceName, number>();
@@ -29,7 +30,7 @@ export class Upstreams {
   ) {
     this.agent = new Agent({
       pipelining: 1,
-      // Shorter than the 5 s after which a Node server closes an idle connection, so that none is used while it closes.
+      // Shorter than the 5 s after which a Node server closes an idle connection, so that no closing one is used.
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
       headersTimeout: options.timeoutMs,
@@ -42,7 +43,7 @@ export class Upstreams {
     return this.options.urls;
   }
 
-  /** @throws GatewayError when this installation doesn't have the service */
+  /** @throws GatewayError if this installation doesn't have the service */
   url(service: ServiceName): URL {
     const url = this.options.urls.get(service);
     if (url === undefined)
@@ -50,19 +51,19 @@ export class Upstreams {
     return url;
   }
 
-  /** @throws what undici throws, and the signal's reason */
+  /** @throws whatever undici throws, or the signal's reason */
   request(service: ServiceName, request: Omit<Dispatcher.RequestOptions, 'origin'>): Promise<Dispatcher.ResponseData> {
     return this.agent.request({ origin: this.url(service).origin, ...request });
   }
 
   /**
-   * Counts a request to the service; the returned function ends it, once.
-   * @throws GatewayError when the service has too much work
+   * Counts a request to the service; the returned function ends it, and later calls do nothing.
+   * @throws GatewayError if the service has too many requests
    */
   begin(service: ServiceName): () => void {
     const count = this.inFlight.get(service) ?? 0;
     if (count >= this.options.maxInFlight)
-      throw new GatewayError('OVERLOADED', `${service} has too many requests in work`, { retryAfterS: 1 });
+      throw new GatewayError('OVERLOADED', `${service} has too many requests at the moment`, { retryAfterS: 1 });
     this.inFlight.set(service, count + 1);
     let ended = false;
     return () => {

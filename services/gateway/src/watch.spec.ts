@@ -75,7 +75,7 @@ afterEach(async () => {
 async function openPage(hash = ''): Promise<Page> {
   const page = await browser.newPage();
   page.on('console', (line) => {
-    // What the server refuses is told to people, and to the console by the browser itself.
+    // The browser itself logs refused requests to the console; the page shows them to the user.
     if (line.type() === 'error' && !line.text().includes('status of 40')) complaints.push(line.text());
   });
   page.on('pageerror', (error) => complaints.push(error.message));
@@ -90,7 +90,7 @@ const watch = async (page: Page, name: string) => {
 };
 
 describe('the page that plays HLS', () => {
-  it('plays a stream to its end with a token, which is in no address', async () => {
+  it('plays a stream to its end with a token, which is in no URL', async () => {
     const page = await openPage('#stream=dog');
     await page.getByLabel('Access token').fill(TOKEN);
     await page.getByRole('button', { name: 'Watch' }).click();
@@ -102,7 +102,7 @@ describe('the page that plays HLS', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('plays it after logging in', async () => {
+  it('plays a stream after logging in', async () => {
     const page = await openPage();
     await page.getByLabel('User name').fill('anna');
     await page.getByLabel('Password').fill('wrong');
@@ -118,7 +118,7 @@ describe('the page that plays HLS', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('says why nothing is played', async () => {
+  it('says why nothing plays', async () => {
     const page = await openPage();
     await watch(page, 'dog');
     await says(page, 'watch', 'Log in first');

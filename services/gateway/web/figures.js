@@ -1,4 +1,4 @@
-// What a stream's connection carries at the moment, once a second.
+// Measures what a stream's connection carries, once a second.
 
 /**
  * @param {RTCPeerConnection} peer

@@ -1,39 +1,41 @@
 const STEP_MS = 200;
-/** With less than this in the buffer nothing is sped up. */
+/** With less than this in the buffer, the player doesn't speed up. */
 const LEAST_AHEAD_S = 0.3;
-/** Further behind than so the picture is sped up, until it is nearly where it should be. */
+/** If it is further behind than this, the player speeds up until it is almost (NEARLY_S) where it should be. */
 const TOO_FAR_S = 0.06;
 const NEARLY_S = 0.02;
-/** By how far it is behind: the speed. Below, speech keeps its pitch and nobody notices. */
+/** Pairs of how far it is behind and the speed. At these speeds the browser keeps the pitch, and nobody notices. */
 const SPEEDS = [
   [3, 1.25],
   [1, 1.15],
   [0.4, 1.1],
   [0, 1.05],
 ];
-/** Further behind than so it isn't worth the while. */
+/** If it is further behind than this, the player jumps, because catching up would take too long. */
 const JUMP_S = 12;
-/** What a stall adds to the distance from the live edge, and what is given up again after each time of calm. */
+/** What each stall adds to the distance from the live edge, and what each calm period takes off again. */
 const STALL_S = 0.3;
 const STEP_CLOSER_S = 0.1;
 const MAX_SPARE_S = 3;
-/** How long it has to be calm for that: twice as long after each stall, because the last distance was too small. */
+/** The length of a calm period. It doubles with each further stall, because the last distance was too small. */
 const CALM_MS = 20_000;
 const MAX_CALM_MS = 160_000;
-/** A player that waits twice within this time has stalled once. */
+/** Two waits within this time count as one stall. */
 const SAME_STALL_MS = 1_000;
-/** A player that begins waits once or twice, which says nothing of the network. */
+/** A player that is starting waits once or twice, which says nothing about the network. */
 const BEGINNING_MS = 2_000;
-/** A picture that stands still for so long while the stream goes on doesn't come back by itself. */
+/** A picture that has been frozen for this long while the stream goes on won't recover by itself. */
 const STUCK_MS = 3_000;
 const FRESH_S = 3;
-/** Nor does the player when it no longer hears of the stream: a source that was lost is given up by then. */
+/**
+ * After this long without news of the stream, the player won't recover either: the server has given up a lost source.
+ */
 const DEAF_MS = 15_000;
 
 /**
  * How fast to play. Pure; all times in seconds.
- * @param {{ behind: number, target: number, ahead: number, rate: number }} now `behind` the live edge, where `target` is
- *   wanted; `ahead` in the buffer; `rate` so far
+ * @param {{ behind: number, target: number, ahead: number, rate: number }} now `behind`: distance from the live edge;
+ *   `target`: the wanted distance; `ahead`: what the buffer holds; `rate`: the current speed
  */
 export function nextRate({ behind, target, ahead, rate }) {
   const excess = behind - target;
@@ -42,8 +44,8 @@ export function nextRate({ behind, target, ahead, rate }) {
 }
 
 /**
- * How much further from the live edge than recommended a player stays for the sake of its stalls. Few stalls come before
- * few milliseconds: it steps back at once, and comes closer slowly.
+ * How much further from the live edge than recommended a player stays because it has stalled. Few stalls matter more
+ * than a few milliseconds, so it steps back at once and comes closer slowly.
  */
 export class Spare {
   seconds = 0;
@@ -59,7 +61,7 @@ export class Spare {
     this.seconds = Math.min(MAX_SPARE_S, this.seconds + STALL_S);
   }
 
-  /** To be called now and then. */
+  /** Must be called regularly. */
   calm(nowMs) {
     if (this.seconds === 0 || nowMs - this.#sinceMs < this.#calmMs) return;
     this.#sinceMs = nowMs;
@@ -72,9 +74,9 @@ export class Spare {
 }
 
 /**
- * Keeps an hls.js player of low-latency HLS as close to the live edge as the playlist recommends (PART-HOLD-BACK). hls.js
- * itself speeds up only when more than a second is in the buffer, which this close to the edge never happens, so what
- * the start and each stall have cost would never be made good.
+ * Keeps an hls.js player of low-latency HLS as close to the live edge as the playlist recommends (PART-HOLD-BACK).
+ * hls.js itself speeds up only if the buffer holds more than a second, which never happens this close to the edge, so
+ * it would never catch up after the start and after stalls.
  */
 export class LiveEdge {
   #hls;
@@ -88,8 +90,8 @@ export class LiveEdge {
   #rescues = 0;
 
   /**
-   * The player is to have hls.js' default `maxLiveSyncPlaybackRate` of 1, which leaves the speed alone.
-   * @param {() => void} recover begins anew what stands still for good
+   * The player must have hls.js' default `maxLiveSyncPlaybackRate` of 1, which leaves the speed alone.
+   * @param {() => void} recover reloads a stream that won't recover by itself
    */
   constructor(hls, video, recover) {
     this.#hls = hls;
@@ -131,11 +133,11 @@ export class LiveEdge {
     } else this.#setRate(nextRate({ behind, target, ahead, rate: video.playbackRate }));
   }
 
-  /** First by a jump to where there surely is something, then by beginning anew. */
+  /** Tries a jump to the live edge first, then a reload. */
   #rescueIfStuck(details) {
     const video = this.#video;
     const nowMs = performance.now();
-    // At a hole in the stream Chromium may show no further picture while its clock runs on: frames count, not the time.
+    // At a gap in the stream Chromium may show no more pictures while its clock runs on, so this watches the frames.
     const seen = video.videoWidth > 0 ? video.getVideoPlaybackQuality().totalVideoFrames : video.currentTime;
     const hasMoved = seen !== this.#lastSeen;
     if (hasMoved) this.#rescues = 0;

@@ -70,7 +70,7 @@ class Panel {
     this.video.srcObject = null;
   }
 
-  /** Over in good order; the text says by whom. */
+  /** Ended without a failure; the text says by whom. */
   ended(text) {
     this.idle();
     this.say('idle', 'Ended');
@@ -95,7 +95,7 @@ class Panel {
     }
   }
 
-  /** Makes a button a switch; `change` gets the new state. */
+  /** Turns a button into a switch; `change` gets the new state. */
   toggle(action, [off, on], change) {
     const button = this.button(action);
     const set = (pressed) => {
@@ -112,8 +112,8 @@ class Panel {
 }
 
 /**
- * What one panel does from start to stop. Everything opened is pushed on `closers` and closed in reverse, whoever ends
- * it: the person, the server or a failure on the way.
+ * What one panel does from start to stop. Everything that is opened is pushed on `closers` and closed in reverse order,
+ * whether the user, the server or a failure ends it.
  */
 class Run {
   #closers = [];
@@ -228,7 +228,7 @@ publishing.form.addEventListener('submit', (event) => {
     run.closer(source.close);
     if (run.over) return;
     publishing.video.srcObject = source.media;
-    // Left to itself, a muted video starts only when it is in view.
+    // With autoplay alone, a muted video starts only when it is in view.
     publishing.video.play().catch((error) => console.warn('No preview:', error.message));
     publishing.busy('Connecting…');
     const session = await run.connect();
@@ -253,7 +253,7 @@ playing.form.addEventListener('submit', (event) => {
     const session = await run.connect();
     if (run.over) return;
     const stream = await session.play(name);
-    // One's own microphone must not hear one's own loudspeaker.
+    // A user's own stream is muted, so that the microphone doesn't pick up the loudspeaker.
     const own = publication !== undefined && !publication.over && publishing.name === name;
     playing.video.muted = own;
     setPlayAudio(own);
@@ -267,7 +267,7 @@ playing.form.addEventListener('submit', (event) => {
     run.follow(stream, () => {
       showMuted();
       playing.video.play().catch(() => {
-        // Without a click of the person on this page browsers play without sound only.
+        // Without a click on this page, browsers play without sound only.
         playing.video.muted = true;
         setPlayAudio(true);
         return playing.video.play();
@@ -289,7 +289,7 @@ publishing.button('copy').addEventListener('click', async ({ currentTarget: butt
     await navigator.clipboard.writeText(link.href);
     button.textContent = 'Copied';
   } catch {
-    // No clipboard on pages that aren't secure: select it, for the person to copy.
+    // Pages that aren't secure have no clipboard: select the link for the user to copy.
     getSelection()?.selectAllChildren(link);
     button.textContent = 'Selected';
   }

@@ -1,4 +1,4 @@
-// A moving picture with a clock and a beep every second: something to publish where there is no camera.
+// A moving picture with a clock, and a beep every second, to publish if there is no camera.
 
 const WIDTH = 640;
 const HEIGHT = 360;
@@ -43,7 +43,7 @@ function draw(context, name, frame) {
   context.fillStyle = '#0d1b26';
   context.fillRect(0, HEIGHT * 0.62, WIDTH, HEIGHT * 0.38);
 
-  // A ball that crosses once in four seconds shows every dropped frame.
+  // A ball crosses the picture once in four seconds and makes dropped frames visible.
   const phase = (frame % (4 * FPS)) / (4 * FPS);
   context.beginPath();
   context.arc(phase * WIDTH, HEIGHT * 0.31 + Math.sin(phase * Math.PI * 4) * 60, 26, 0, Math.PI * 2);

@@ -3,14 +3,14 @@ import { LiveEdge } from '/live-edge.js';
 
 const FIGURES_INTERVAL_MS = 500;
 const RETRY_MS = 1_000;
-/** A stream may just be starting, or its server. */
+/** The stream or its server may still be starting. */
 const MAX_RETRIES = 15;
 const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(\/[A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$/;
 
 const REFUSALS = {
   401: 'Log in first, or enter an access token.',
   403: 'You may not watch this stream.',
-  404: 'There is no such robot or stream, or it sends nothing right now.',
+  404: 'There is no such robot or stream, or it is sending nothing right now.',
   429: 'Too many requests from your address. Try again in a moment.',
 };
 
@@ -41,7 +41,7 @@ let playback;
 
 const playlistOf = (name) => `/videos/${PLAIN_NAME.test(name) ? name : `~/${encodeURIComponent(name)}`}/index.m3u8`;
 
-/** One stream being watched, from start to stop. */
+/** Plays one stream, from start to stop. */
 class Playback {
   #hls;
   #liveEdge;
@@ -58,7 +58,12 @@ class Playback {
     video.addEventListener('ended', this.#onEnded);
     if (Hls.isSupported()) this.#playByMediaSource();
     else if (video.canPlayType('application/vnd.apple.mpegurl') !== '') this.#playNatively();
-    else this.#end('failed', 'Failed', 'This browser can’t play HLS. Use a current one.');
+    else
+      this.#end(
+        'failed',
+        'Failed',
+        'This browser can’t play HLS. Use a current version of Chrome, Edge, Firefox or Safari.',
+      );
   }
 
   stop() {
@@ -66,15 +71,15 @@ class Playback {
   }
 
   #playByMediaSource() {
-    // Fragmented MP4 needs no repacking, so that a worker would have nothing to do.
+    // Fragmented MP4 needs no repacking, so a worker would have nothing to do.
     this.#hls = new Hls({
       enableWorker: false,
       lowLatencyMode: true,
-      // A stall moves nobody away from the live edge for good: LiveEdge sees to the distance.
+      // A stall must not move the player away from the live edge for good: LiveEdge controls the distance.
       liveSyncOnStallIncrease: 0,
       backBufferLength: 30,
       xhrSetup: (xhr, url) => {
-        // Segments are opened by the tickets in the playlist.
+        // Segments need no token: the playlist's URLs contain tickets.
         if (token !== '' && new URL(url, location.href).pathname.endsWith('.m3u8'))
           xhr.setRequestHeader('Authorization', `Bearer ${token}`);
       },
@@ -89,7 +94,7 @@ class Playback {
     this.#timers.add(timer);
   }
 
-  /** Apple's phones play HLS by themselves, and take no headers. */
+  /** Safari on iPhones plays HLS itself and sends no extra headers. */
   #playNatively() {
     video.src = token === '' ? this.url : `${this.url}?token=${encodeURIComponent(token)}`;
     video.onerror = () => this.#end('failed', 'Failed', 'The stream can’t be played.');
@@ -106,10 +111,10 @@ class Playback {
     if (!fatal || this.#over) return;
     const refusal = REFUSALS[response?.code];
     if (refusal !== undefined) this.#end('failed', 'Failed', refusal);
-    else if (++this.#retries > MAX_RETRIES) this.#end('failed', 'Failed', `The stream can’t be had (${details}).`);
+    else if (++this.#retries > MAX_RETRIES) this.#end('failed', 'Failed', `The stream can’t be loaded (${details}).`);
     else if (type === Hls.ErrorTypes.MEDIA_ERROR && this.#retries === 1) this.#reload();
     else {
-      watch.say('busy', response?.code === 503 ? 'Waiting for the stream…' : 'Connecting again…');
+      watch.say('busy', response?.code === 503 ? 'Waiting for the stream…' : 'Reconnecting…');
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
         this.#reload();
@@ -119,8 +124,8 @@ class Playback {
   }
 
   /**
-   * From the beginning: after hls.js' own recovery from media errors the playlist is no longer asked for, and the element,
-   * which gets its source anew either way, stands paused.
+   * Loads the stream again and plays it. hls.js' own recovery from media errors stops asking for the playlist; both
+   * ways give the element a new source and leave it paused.
    */
   #reload() {
     this.#hls.loadSource(this.url);
@@ -180,7 +185,7 @@ async function logIn(username, password) {
     body: JSON.stringify({ username, password }),
   });
   const { err, ret } = await response.json();
-  if (err?.ec !== 0) throw new Error(err?.em ?? 'The server can’t be asked just now.');
+  if (err?.ec !== 0) throw new Error(err?.em ?? 'The server can’t be reached right now. Try again later.');
   return ret.token;
 }
 
@@ -190,7 +195,7 @@ who.form.addEventListener('submit', async (event) => {
   who.complain('');
   try {
     token = given.value.trim() || (await logIn(username.value.trim(), password.value));
-    who.say('live', given.value.trim() === '' ? `Logged in as ${username.value.trim()}` : 'With a token');
+    who.say('live', given.value.trim() === '' ? `Logged in as ${username.value.trim()}` : 'Using a token');
   } catch (error) {
     token = '';
     who.say('failed', 'Not logged in');

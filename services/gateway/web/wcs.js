@@ -1,11 +1,12 @@
-// A small client of the WCS protocol: one WebSocket, one RTCPeerConnection per stream. Frames both ways are
-// {"message": string, "data": array}; offers go out without candidates, the server's answer holds all of its own.
+// A small client of the WCS protocol: one WebSocket, and one RTCPeerConnection per stream. Frames in both directions
+// are {"message": string, "data": array}. Offers contain no candidates; the server's answer contains all of the
+// server's.
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** The server gives up on media that doesn't come after 15 s and says so; this is for a server that says nothing. */
+/** The server reports after 15 s that no media arrives; this is for a server that reports nothing. */
 const MEDIA_TIMEOUT_MS = 25_000;
 
-/** Why a session or a stream didn't come about. `info` is the server's own text where it gave one. */
+/** Why a session or a stream couldn't be opened, or was lost. */
 export class WcsError extends Error {
   /** @param {'unreachable' | 'refused' | 'lost'} code @param {string} message */
   constructor(code, message) {
@@ -16,7 +17,7 @@ export class WcsError extends Error {
 }
 
 /**
- * A session with the server. Fires `close` once, when the socket is gone for whatever reason.
+ * A session with the server. Fires `close` once, when the socket closes for any reason.
  */
 export class WcsSession extends EventTarget {
   #socket;
@@ -59,7 +60,7 @@ export class WcsSession extends EventTarget {
         reject(
           opened
             ? new WcsError('refused', 'The server refused the session.')
-            : new WcsError('unreachable', 'The server can not be reached.'),
+            : new WcsError('unreachable', 'The server can’t be reached.'),
         );
         session.#closed();
       });
@@ -107,7 +108,7 @@ export class WcsSession extends EventTarget {
     this.#send(message, { mediaSessionId: stream.id, name: stream.name, published: stream.published, ...fields });
   }
 
-  /** For streams: no message reaches this one any more. */
+  /** For streams: this stream gets no more messages. */
   forget(stream) {
     this.#streams.delete(stream.id);
   }
@@ -154,7 +155,7 @@ export class WcsSession extends EventTarget {
         this.#streams.get(data[0].mediaSessionId)?.notice(data[0]);
         break;
       default:
-        // The server may tell more than this page shows.
+        // The server may send more than this page shows.
         break;
     }
     return message;
@@ -171,15 +172,15 @@ export class WcsSession extends EventTarget {
 const TERMINAL = new Set(['FAILED', 'STOPPED', 'UNPUBLISHED']);
 
 /**
- * One stream, published or played. Fires `status` whenever `status` or `info` change, and `muted` when the publisher
- * mutes or unmutes. FAILED, STOPPED and UNPUBLISHED are final: its connection is closed then.
+ * One stream, published or played. Fires `status` whenever `status` or `info` changes, and `muted` when the publisher
+ * mutes or unmutes. FAILED, STOPPED and UNPUBLISHED are final; the connection is then closed.
  */
 export class WcsStream extends EventTarget {
   status = 'PENDING';
   info = '';
   media = new MediaStream();
   peer = new RTCPeerConnection();
-  /** Whether the publisher has muted itself. */
+  /** What the publisher has muted. */
   muted = { audio: false, video: false };
   #session;
   #timer;
@@ -217,7 +218,7 @@ export class WcsStream extends EventTarget {
     );
   }
 
-  /** Mutes or unmutes what is published, and lets the players know. @param {'audio' | 'video'} kind */
+  /** Mutes or unmutes a published track and tells the players. @param {'audio' | 'video'} kind */
   mute(kind, muted) {
     for (const sender of this.peer.getSenders()) {
       if (sender.track?.kind === kind) sender.track.enabled = !muted;
@@ -225,7 +226,7 @@ export class WcsStream extends EventTarget {
     this.#session.sendAbout(this, 'sendStreamEvent', { type: `${kind}${muted ? 'Muted' : 'Unmuted'}` });
   }
 
-  /** The server's answer to the offer. */
+  /** Applies the server's answer to the offer. */
   async answer(sdp) {
     try {
       if (this.peer.signalingState === 'have-local-offer')
@@ -236,7 +237,7 @@ export class WcsStream extends EventTarget {
     }
   }
 
-  /** A status that the server, or this client in its place, gives the stream. */
+  /** Takes a status of the stream, from the server or from this client in its place. */
   report({ status, info = '', audioState, videoState }) {
     if (this.ended || (status !== 'PUBLISHING' && status !== 'PLAYING' && !TERMINAL.has(status))) return;
     if (audioState !== undefined) this.muted.audio = audioState.muted === true;
@@ -251,7 +252,7 @@ export class WcsStream extends EventTarget {
     this.dispatchEvent(new Event('status'));
   }
 
-  /** Something the publisher did. */
+  /** Takes an event of the publisher. */
   notice({ type }) {
     const change = /^(audio|video)(Muted|Unmuted)$/.exec(type);
     if (change === null) return;
@@ -260,7 +261,7 @@ export class WcsStream extends EventTarget {
   }
 }
 
-/** A UUID, also where `crypto.randomUUID` is missing because the page isn't secure. */
+/** A UUID. `crypto.randomUUID` is missing on pages that aren't secure. */
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

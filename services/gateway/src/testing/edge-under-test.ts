@@ -31,7 +31,7 @@ const noRedis: CounterStore = {
 const started = new Set<Edge>();
 const connections = new Set<Redis>();
 
-/** An edge on free ports, configured as in production: by environment variables. */
+/** An edge on free ports, configured by environment variables as in production. */
 export async function startEdge(
   env: Readonly<Record<string, string>> = {},
   redis: CounterStore = noRedis,

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 
-/** Sends bytes as they are and returns everything that comes back until the connection ends. */
+/** Sends raw bytes and returns everything that comes back until the connection ends. */
 export function exchange(port: number, ...chunks: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1');

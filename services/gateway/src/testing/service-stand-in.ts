@@ -32,7 +32,7 @@ export interface StandInOptions {
 
 const running = new Set<ServiceStandIn>();
 
-/** Echoes requests as JSON and WebSocket messages as they are, unless told otherwise. */
+/** By default, echoes requests as JSON and WebSocket messages unchanged. */
 export async function startService(options: StandInOptions = {}): Promise<ServiceStandIn> {
   const server = createServer();
   const connections = new Set<Socket>();
@@ -90,7 +90,7 @@ async function echo(standIn: ServiceStandIn, request: IncomingMessage, response:
   try {
     body = await text(request);
   } catch {
-    // The request was broken off; there is nobody to answer.
+    // The request was aborted; there is nobody to answer.
     response.destroy();
     return;
   }
