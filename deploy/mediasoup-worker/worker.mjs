@@ -1,4 +1,4 @@
-// Ends with a mediasoup worker that runs on this machine and tells its path:
+// Finds, downloads or builds a mediasoup worker that runs on this machine, and prints its path:
 //   node deploy/mediasoup-worker/worker.mjs
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -36,9 +36,9 @@ const BUILD_LIBRARIES = [
 ];
 
 const RELEASES_URL = 'https://github.com/versatica/mediasoup/releases/download';
-/** The release server must begin to answer within this time ... */
+/** How long the release server may take to begin its answer. */
 const DOWNLOAD_ANSWER_TIMEOUT_MS = 15_000;
-/** ... and the whole file must be there within that one. */
+/** How long the whole download may take. */
 const DOWNLOAD_TIMEOUT_MS = 180_000;
 const DOWNLOAD_PROGRESS_INTERVAL_MS = 5_000;
 
@@ -49,10 +49,10 @@ const packageFolder = join(checkout, 'node_modules/mediasoup');
 /** @typedef {import('../single-machine/setup/command.mjs').Log} Log */
 
 /**
- * The first of these that runs: the binary that MEDIASOUP_WORKER_BIN names, the one that mediasoup's own installation
- * left in node_modules, the cache's, the release's prebuilt binary (downloaded into the cache), one built from the
- * sources inside the npm package (into the cache). Nothing is written into node_modules. Several checkouts may do
- * this at a time: one works and the others wait for its result.
+ * Returns the first of these that runs: the binary that MEDIASOUP_WORKER_BIN names, the one that mediasoup's own
+ * installation left in node_modules, the one in the cache, the release's prebuilt binary (downloaded into the cache), a
+ * binary built from the sources inside the npm package (into the cache). Nothing is written into node_modules. Several
+ * checkouts may call this at the same time: one works and the others wait for its result.
  *
  * @param {{ log: Log }} options
  * @returns {Promise<string>} the worker's path
@@ -62,10 +62,10 @@ export async function ensureMediasoupWorker({ log }) {
 }
 
 /**
- * The part of `ensureMediasoupWorker` that needs neither mediasoup's npm package nor anything to build with.
+ * The part of `ensureMediasoupWorker` that needs neither mediasoup's npm package nor build tools.
  *
  * @param {{ log: Log }} options
- * @returns {Promise<string | undefined>} undefined if there is no worker yet and none to download
+ * @returns {Promise<string | undefined>} undefined if there is no worker yet and none can be downloaded
  */
 export async function obtainMediasoupWorker({ log }) {
   const given = process.env['MEDIASOUP_WORKER_BIN'];
@@ -94,7 +94,7 @@ export async function buildMediasoupWorker({ log }) {
   });
 }
 
-/** @returns {readonly string[]} Debian's packages that the build needs, none if it has what it needs */
+/** @returns {readonly string[]} the Debian packages to install before a build; empty if the system has everything */
 export const missingBuildPackages = () =>
   BUILD_PROGRAMS.every((program) => succeeds(program, '--version')) &&
   succeeds('pkg-config', '--exists', ...BUILD_LIBRARIES)
@@ -103,7 +103,7 @@ export const missingBuildPackages = () =>
 
 /** @typedef {ReturnType<typeof workerPlaces>} WorkerPlaces */
 
-/** Where this checkout's version of the worker may lie. */
+/** The places where this checkout's version of the worker may be. */
 function workerPlaces() {
   /** @type {string} pinned exactly */
   const version = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')).dependencies.mediasoup;
@@ -142,20 +142,20 @@ async function alone(places, log, work) {
 }
 
 /**
- * Without MEDIASOUP_VERSION in its environment a sound worker exits with status 41: mediasoup's own check.
+ * mediasoup's own check: without MEDIASOUP_VERSION in its environment, a working worker exits with status 41.
  *
  * @param {string} path
  */
 const isSound = (path) => existsSync(path) && spawnSync(path, { env: {}, stdio: 'ignore' }).status === 41;
 
-/** What a build depends on besides the recipe: the libraries of this release of the system. */
+/** Identifies the release of the system, on whose libraries a build depends. */
 function systemRelease() {
   const osRelease = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   const value = (/** @type {string} */ key) => new RegExp(`^${key}="?([\\w.-]*)"?$`, 'm').exec(osRelease)?.[1];
   return `${value('ID') ?? process.platform}${value('VERSION_ID') ?? ''}`;
 }
 
-/** Of the recipe's content; comments and blank lines don't count. */
+/** The hash of the recipe's content without comments and blank lines. */
 function recipeHash() {
   const hash = createHash('sha256');
   const files = readdirSync(join(recipeFolder, 'overlay'), { recursive: true, withFileTypes: true })
@@ -260,7 +260,7 @@ async function build(version, target, log) {
   if (installed !== version)
     throw new SetupError(`mediasoup ${version} is needed and ${installed} is installed: run npm ci first`);
 
-  // What a build that was killed left behind. Nobody else builds now.
+  // Removes what a killed build left behind. The lock ensures that nobody else is building.
   const folder = dirname(target);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });

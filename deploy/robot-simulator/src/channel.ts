@@ -2,7 +2,7 @@ import { WebSocket } from 'ws';
 
 export interface ChannelPorts {
   readonly url: string;
-  /** Asked for each connection. May throw. */
+  /** Called for each connection. May throw. */
   readonly token: () => string;
   readonly heard: (text: string, answer: (text: string) => void) => void;
   readonly log: (message: string) => void;
@@ -11,10 +11,10 @@ export interface ChannelPorts {
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 30_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** The cloud pings every few seconds; after so long without a ping the connection is dead. */
+/** The cloud pings every few seconds; after this long without a ping the connection is dead. */
 const SILENT_AFTER_MS = 30_000;
 
-/** The robot's socket to the cloud, opened anew whenever it is lost: after 1 s, 2 s and so on up to 30 s. */
+/** The robot's socket to the cloud. When it is lost, it is opened again after 1 s, 2 s and so on up to 30 s. */
 export class Channel {
   #socket: WebSocket | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -48,7 +48,7 @@ export class Channel {
     socket.on('ping', () => this.#alive());
     socket.on('message', (data) => {
       this.#alive();
-      // A reply goes the way its request came: the cloud waits for it there.
+      // A reply goes over the socket that its request came from, because the cloud waits for it there.
       this.ports.heard(String(data), (text) => {
         if (socket.readyState === WebSocket.OPEN) socket.send(text);
       });
@@ -76,7 +76,7 @@ export class Channel {
 
   #lost(reason: string): void {
     if (this.#isClosed) return;
-    // Robots that were cut off together don't come back together.
+    // The random part keeps robots that were cut off together from coming back together.
     const delayMs = Math.round(this.#retryMs * (0.75 + Math.random() / 4));
     this.ports.log(`not connected (${reason}), trying again in ${delayMs} ms`);
     this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);

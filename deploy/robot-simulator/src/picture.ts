@@ -12,10 +12,10 @@ const FONTS = [
 export const findFont = (wanted: string | undefined): string | undefined =>
   wanted ?? FONTS.find((file) => existsSync(file));
 
-/** Test pictures that move, so that cameras can be told apart and a frozen one is noticed. */
+/** Different moving test pictures, so that cameras can be told apart and a frozen one is noticed. */
 const SOURCES = ['testsrc2', 'smptebars', 'testsrc', 'pal75bars'] as const;
 
-/** ffmpeg's filters take text in quotes; what would end it or mean something in it is left out. */
+/** ffmpeg's filters take text in quotes; characters that would end the text or have a meaning in it are removed. */
 const plain = (text: string): string => text.replace(/[^A-Za-z0-9_. /-]/g, '');
 
 const clock = (robotId: string, camera: string, height: number, font: string): string => {
@@ -33,8 +33,8 @@ export type PictureSettings = Pick<
 >;
 
 /**
- * What ffmpeg is started with to push a camera's picture: H.264 baseline without delay, a key frame every second, a tone
- * of its own for each camera, over RTSP in one TCP connection.
+ * The arguments with which ffmpeg pushes a camera's picture: H.264 baseline without delay, a key frame every second, a
+ * different tone for each camera, over RTSP in one TCP connection.
  */
 export const ffmpegArguments = (camera: string, index: number, uri: string, settings: PictureSettings): string[] => {
   const { robotId, width, height, framesPerSecond, audio } = settings;

@@ -4,29 +4,29 @@ import { createInterface } from 'node:readline';
 export interface PushPorts {
   readonly command: readonly [program: string, ...args: string[]];
   readonly log: (message: string) => void;
-  /** It has ended, and won't be tried again. */
+  /** Called when the push has ended and won't be tried again. */
   readonly gaveUp: () => void;
 }
 
-/** A source that was lost may come back within a few seconds: later tries are of no use. */
+/** The cloud lets a lost source come back within a few seconds only, so later attempts are useless. */
 const RETRY_DELAYS_MS = [200, 500, 1_000, 2_000];
 const KILL_AFTER_MS = 1_500;
 
 let setprivFound: boolean | undefined;
 
-/** The kernel ends the program with its parent (prctl PR_SET_PDEATHSIG), where util-linux offers that. */
+/** If util-linux offers it, makes the kernel end the program with its parent (prctl PR_SET_PDEATHSIG). */
 const tied = ([program, ...args]: PushPorts['command']): readonly [string, string[]] => {
   setprivFound ??= spawnSync('setpriv', ['--pdeathsig', 'KILL', 'true'], { stdio: 'ignore' }).status === 0;
   return setprivFound ? ['setpriv', ['--pdeathsig', 'KILL', program, ...args]] : [program, args];
 };
 
 const living = new Set<ChildProcess>();
-// Where the kernel doesn't end them, an exit in order does.
+// If the kernel doesn't end the children, a regular exit does.
 process.on('exit', () => {
   for (const child of living) child.kill('SIGKILL');
 });
 
-/** A line of ffmpeg's without what its URLs' bearers may do: it names the one that it pushes to, signature and all. */
+/** Removes user info and query from the URLs in a line of ffmpeg's, which names the push URL with its signature. */
 const withoutSecrets = (line: string): string =>
   line.replace(/(\brtsps?:\/\/)(?:[^\s/@]*@)?([^\s?'"]*)\?[^\s'"]*/gi, '$1$2');
 
@@ -45,12 +45,12 @@ export class Push {
     return this.#child?.pid;
   }
 
-  /** What ffmpeg said last. */
+  /** ffmpeg's last line of standard error. */
   get lastWords(): string {
     return this.#lastWords;
   }
 
-  /** Resolves when frames leave, or with false when ffmpeg ends before the first one. */
+  /** Resolves with true when the first frame is sent, or with false if ffmpeg ends before that. */
   start(): Promise<boolean> {
     return new Promise((resolve) => {
       this.#run(
@@ -103,7 +103,7 @@ export class Push {
   #tryAgain(): void {
     const delayMs = RETRY_DELAYS_MS[this.#failures];
     this.#failures += 1;
-    this.ports.log(`ffmpeg ended (${this.#lastWords || 'no words'})${delayMs === undefined ? ', giving up' : ''}`);
+    this.ports.log(`ffmpeg ended (${this.#lastWords || 'no message'})${delayMs === undefined ? ', giving up' : ''}`);
     if (delayMs === undefined) {
       this.ports.gaveUp();
       return;
@@ -111,7 +111,7 @@ export class Push {
     this.#retryTimer = setTimeout(
       () =>
         this.#run(
-          () => this.ports.log('ffmpeg pushes again'),
+          () => this.ports.log('ffmpeg is pushing again'),
           () => undefined,
         ),
       delayMs,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
 
-// The program in a process of its own, from its built form as in production.
+// The built program, which runs in a separate process as in production.
 const MAIN = join(import.meta.dirname, '../dist/main.js');
 
 interface Frame {
@@ -41,12 +41,12 @@ const childrenOf = (pid: number): number[] =>
         const stat = readFileSync(`/proc/${child}/stat`, 'utf8');
         return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] === String(pid);
       } catch {
-        // It has ended while we looked.
+        // It ended in the meantime.
         return false;
       }
     });
 
-/** What a real RTSP receiver makes of a push. */
+/** What a real RTSP receiver finds in a push. */
 interface Received {
   streams: { codec_name: string; profile?: string; width?: number; height?: number; avg_frame_rate: string }[];
 }
@@ -62,7 +62,7 @@ const receiver = (url: string): { readonly received: Promise<Received>; readonly
   return { received: once(process, 'close').then(() => JSON.parse(output) as Received), process };
 };
 
-/** Takes a push for as long as it comes. */
+/** Receives a push until it ends. */
 const sink = (url: string): ChildProcess =>
   spawn('ffmpeg', ['-loglevel', 'quiet', '-nostdin', '-rtsp_flags', 'listen', '-i', url, '-f', 'null', '-'], {
     stdio: 'ignore',
@@ -145,7 +145,7 @@ const startSink = async (name: string): Promise<{ readonly uri: string; readonly
 };
 
 describe('a simulated robot', () => {
-  it('shows its token and pushes a picture that a real receiver reads', async () => {
+  it('sends its token and pushes a picture that a real receiver can read', async () => {
     const { socket } = await startRobot();
     expect(tokens).toEqual(['Bearer secret']);
     const port = await freePort();
@@ -167,7 +167,7 @@ describe('a simulated robot', () => {
     ]);
   }, 60_000);
 
-  it('pushes in another size and with Opus when it is told so', async () => {
+  it('pushes in another size and with Opus if told to', async () => {
     const { socket } = await startRobot('--size', '320x240', '--audio', 'opus');
     const port = await freePort();
     const uri = `rtsp://127.0.0.1:${port}/demo/r1/back`;
@@ -178,7 +178,7 @@ describe('a simulated robot', () => {
     expect((await received).streams).toMatchObject([{ codec_name: 'h264', width: 320 }, { codec_name: 'opus' }]);
   }, 60_000);
 
-  it('goes on with what it pushes already, starts anew for another, and stops', async () => {
+  it('continues a running push, replaces it for another stream, and stops', async () => {
     const { child, socket } = await startRobot();
     const [one, two] = [await startSink('one'), await startSink('two')];
     const pushes = () => childrenOf(child.pid ?? 0);
@@ -189,7 +189,7 @@ describe('a simulated robot', () => {
     await ask(socket, 'robot.start_stream', 'front', { base_uri: '/2', uri: two.uri });
     const [second] = pushes();
     expect([pushes().length, second === first]).toEqual([1, false]);
-    // A stop for a stream that is no more ends nothing.
+    // A stop for a stream that has already been replaced ends nothing.
     await ask(socket, 'robot.stop_stream', 'front', { base_uri: '/1' });
     expect(pushes()).toEqual([second]);
     expect(await ask(socket, 'robot.stop_stream', 'front', { base_uri: '/2' })).toMatchObject({
@@ -201,9 +201,13 @@ describe('a simulated robot', () => {
 
   it.each([
     ['another robot', { act: 'robot.start_stream', arg: { robot_id: 'r2', camera: 'front' } }, 'invalid_arg'],
-    ['a camera it has not', { act: 'robot.start_stream', arg: { robot_id: 'r1', camera: 'top' } }, 'invalid_arg'],
-    ['an act it does not know', { act: 'robot.fly', arg: { robot_id: 'r1', camera: 'front' } }, 'invalid_operation'],
-  ])('says no to %s', async (_what, request, dm) => {
+    [
+      'a camera that it does not have',
+      { act: 'robot.start_stream', arg: { robot_id: 'r1', camera: 'top' } },
+      'invalid_arg',
+    ],
+    ['an unknown act', { act: 'robot.fly', arg: { robot_id: 'r1', camera: 'front' } }, 'invalid_operation'],
+  ])('refuses %s', async (_what, request, dm) => {
     const { socket } = await startRobot();
     socket.send('nonsense');
     socket.send(JSON.stringify({ id: 'x', ...request }));
@@ -211,14 +215,14 @@ describe('a simulated robot', () => {
     expect(JSON.parse(data.toString())).toMatchObject({ id: 'x', err: { dm } });
   });
 
-  it('says so when its ffmpeg can not push', async () => {
+  it('reports it when its ffmpeg can’t push', async () => {
     const { child, socket } = await startRobot();
     const uri = `rtsp://127.0.0.1:${await freePort()}/nobody`;
     expect((await ask(socket, 'robot.start_stream', 'front', { base_uri: '/b', uri })).err.dm).toBe('ffmpeg_failed');
     expect(childrenOf(child.pid ?? 0)).toEqual([]);
   }, 60_000);
 
-  it('starts ffmpeg again when that dies', async () => {
+  it('starts ffmpeg again when ffmpeg dies', async () => {
     const { child, socket } = await startRobot();
     const { uri, process: first } = await startSink('front');
     await ask(socket, 'robot.start_stream', 'front', { base_uri: '/b', uri });
@@ -235,7 +239,7 @@ describe('a simulated robot', () => {
     });
   }, 60_000);
 
-  it('comes back when it has lost the cloud', async () => {
+  it('reconnects when it has lost the cloud', async () => {
     const { socket } = await startRobot();
     const again = connection();
     socket.terminate();
@@ -246,7 +250,7 @@ describe('a simulated robot', () => {
 
 describe('no ffmpeg outlives its robot', () => {
   it.each(['SIGTERM', 'SIGINT', 'SIGKILL'] as const)(
-    'that ends by %s',
+    'that is ended by %s',
     async (signal) => {
       const { child, socket } = await startRobot();
       const { uri } = await startSink('front');
@@ -261,7 +265,7 @@ describe('no ffmpeg outlives its robot', () => {
 });
 
 describe('faults', () => {
-  it('silent: no answer, but a living socket', async () => {
+  it('silent: no answer, but the socket is alive', async () => {
     const { socket } = await startRobot('--faults', 'silent');
     let heard = 0;
     socket.on('message', () => (heard += 1));
@@ -278,7 +282,7 @@ describe('faults', () => {
     expect(err).toEqual({ dm: 'ffmpeg_failed' });
   });
 
-  it('slow: the answer comes after all else', async () => {
+  it('slow: the answer comes after everything else', async () => {
     const { socket } = await startRobot('--faults', 'slow');
     const heard: string[] = [];
     socket.on('message', () => void heard.push('answer'));

@@ -31,10 +31,10 @@ interface Running {
   readonly begun: Promise<boolean>;
 }
 
-/** A robot: cameras that push their pictures when they are asked to. */
+/** A robot with cameras that push their pictures on request. */
 export class Robot {
   readonly #running = new Map<string, Running>();
-  /** Requests are worked on one after the other, as on a real robot. */
+  /** Requests are handled one after the other, as on a real robot. */
   #queue: Promise<void> = Promise.resolve();
 
   constructor(
@@ -42,7 +42,7 @@ export class Robot {
     private readonly log: (message: string) => void,
   ) {}
 
-  /** What was asked for over the channel. Anything that is no request is dropped. */
+  /** Handles a text from the channel. Anything that is no request is dropped. */
   take(text: string, answer: (text: string) => void): void {
     const request = requestSchema.safeParse(parsedJson(text));
     if (!request.success) return;
@@ -64,7 +64,7 @@ export class Robot {
     await Promise.all([...this.#running.keys()].map((camera) => this.#stop(camera)));
   }
 
-  /** The processes that push. */
+  /** The pids of the processes that push. */
   get pids(): number[] {
     return [...this.#running.values()].flatMap(({ push }) => push.pid ?? []);
   }
@@ -76,16 +76,16 @@ export class Robot {
   async #perform({ act, arg }: Request): Promise<{ readonly err: Err; readonly ret: unknown }> {
     const { robot_id: robotId, camera, token } = arg;
     if (robotId !== this.settings.robotId)
-      return { err: { ec: 400, em: 'I am another one', dm: 'invalid_arg' }, ret: {} };
+      return { err: { ec: 400, em: `I am the robot ${this.settings.robotId}`, dm: 'invalid_arg' }, ret: {} };
     switch (act) {
       case 'robot.start_stream':
         return { err: await this.#start(camera, token), ret: { base_uri: token.base_uri } };
       case 'robot.stop_stream':
-        // A stop that is late for the stream it means ends no other one.
+        // A late stop must not end a stream that has replaced the one it is meant for.
         if (token.base_uri === '' || this.#running.get(camera)?.baseUri === token.base_uri) await this.#stop(camera);
         return { err: OK, ret: {} };
       default:
-        return { err: { ec: 400, em: 'I can not do that', dm: 'invalid_operation' }, ret: {} };
+        return { err: { ec: 400, em: `I don't know the act ${act}`, dm: 'invalid_operation' }, ret: {} };
     }
   }
 
@@ -108,7 +108,7 @@ export class Robot {
       this.log(`${camera}: pushing`);
       return OK;
     }
-    this.log(`${camera}: ffmpeg failed (${push.lastWords || 'no words'})`);
+    this.log(`${camera}: ffmpeg failed (${push.lastWords || 'no message'})`);
     this.#forget(camera, push);
     return { ...FFMPEG_FAILED, em: push.lastWords };
   }

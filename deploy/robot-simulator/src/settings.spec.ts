@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { OptionsError, parseSettings } from './settings.js';
 
 describe('the options', () => {
-  it('are few for an ordinary robot', () => {
+  it('have defaults for everything but the id and the token', () => {
     const settings = parseSettings(['--id', 'r1', '--token', 't'], {});
     expect(settings).toMatchObject({
       robotId: 'r1',
@@ -21,7 +21,7 @@ describe('the options', () => {
     expect(settings.token()).toBe('t');
   });
 
-  it('come from the environment too, where arguments count more', () => {
+  it('can come from the environment, but arguments take precedence', () => {
     const env = { WEIR_ROBOT_ID: 'r2', WEIR_ROBOT_TOKEN: 't', WEIR_ROBOT_FRAME_RATE: '10', WEIR_ROBOT_CAMERAS: '' };
     const settings = parseSettings(['--id=r3', '--size', '1280x720', '--faults', 'slow, terse'], env);
     expect(settings).toMatchObject({
@@ -44,20 +44,20 @@ describe('the options', () => {
     [['--id', 'r', '--token', 't', '--frame-rate', 'x'], 'frame-rate'],
     [['--id', 'r', '--token', 't', '--colour', 'red'], 'colour'],
     [['front'], 'front'],
-  ])('%j are refused for %s', (args, name) => {
+  ])('%j are refused because of %s', (args, name) => {
     expect(() => parseSettings(args, {})).toThrow(OptionsError);
     expect(() => parseSettings(args, {})).toThrow(name);
   });
 });
 
-describe('a token from a file of credentials', () => {
+describe('a token from a credentials file', () => {
   let folder: string;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'weir-robot-'));
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it('is read anew each time', () => {
+  it('is read again each time', () => {
     const file = join(folder, 'credentials.json');
     const { token } = parseSettings(['--id', 'r1', '--credentials', file], {});
     expect(token).toThrow('ENOENT');

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 
-/** What the robot does wrong, for tests. */
+/** The faults that a robot can have, for tests. */
 export const FAULTS = [
   /** Answers nothing. */
   'silent',
@@ -10,7 +10,7 @@ export const FAULTS = [
   'ffmpeg-failed',
   /** Answers after five seconds. */
   'slow',
-  /** Answers with `dm` alone, as some robots do. */
+  /** Answers only with `dm`, as some robots do. */
   'terse',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
@@ -24,19 +24,19 @@ export interface RobotSettings {
   readonly height: number;
   readonly framesPerSecond: number;
   readonly audio: 'aac' | 'opus' | 'none';
-  /** A font file for the clock; undefined: the first that is found, or no clock. */
+  /** The font file for the clock. If undefined, the first font that is found is used, or there is no clock. */
   readonly fontFile: string | undefined;
   readonly ffmpeg: string;
-  /** Asked anew for every connection. Throws when there is none. */
+  /** Called for every connection. Throws if there is no token. */
   readonly token: () => string;
 }
 
-/** Thrown when the options can't be used; its message says which. */
+/** Thrown if options can't be used; the message names them. */
 export class OptionsError extends Error {
   override readonly name = 'OptionsError';
 }
 
-/** Each option, also as an environment variable: `--frame-rate` is WEIR_ROBOT_FRAME_RATE. */
+/** Each option is also an environment variable: `--frame-rate` is WEIR_ROBOT_FRAME_RATE. */
 const OPTIONS = [
   'id',
   'token',
@@ -88,7 +88,7 @@ const tokenIn = (file: string, robotId: string): string => {
 };
 
 /**
- * Reads `--option value`, then `WEIR_ROBOT_OPTION`.
+ * Reads `--option value`, and otherwise `WEIR_ROBOT_OPTION`.
  * @throws OptionsError
  */
 export function parseSettings(
@@ -104,7 +104,8 @@ export function parseSettings(
     throw new OptionsError(`These options can't be used:\n${lines.join('\n')}`);
   }
   const { id: robotId, token, credentials, url, cameras, faults, size, audio, font } = result.data;
-  if (token === undefined && credentials === undefined) throw new OptionsError('--token or --credentials is needed');
+  if (token === undefined && credentials === undefined)
+    throw new OptionsError('Give the robot --token or --credentials');
   const [width = 0, height = 0] = size.split('x').map(Number);
   return {
     robotId,

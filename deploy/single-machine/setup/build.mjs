@@ -14,7 +14,7 @@ const SOURCE_FILES = [
 ];
 const NOT_SOURCES = new Set(['node_modules', 'dist', 'out-tsc', 'gen', 'generated', 'test-output', '.nx']);
 
-/** Nx works without its daemon, which would outlive us, and without its screen. */
+/** Makes Nx work without its daemon, which would outlive this process, and without its full-screen display. */
 export const nxEnvironment = { ...process.env, NX_DAEMON: 'false', NX_TUI: 'false' };
 export const nxProgram = join(checkout, 'node_modules/.bin/nx');
 export const NX_OPTIONS = ['--parallel=2', '--outputStyle=static', '--skipSync'];
@@ -36,7 +36,7 @@ export async function ensureBuild({ log }) {
     cwd: checkout,
     env: nxEnvironment,
   });
-  // Every service, whether or not it offers something to import: Nx takes only the latter for buildable.
+  // tsc builds every program. Nx considers only projects buildable that others can import.
   const programs = projects().filter((project) => !project.startsWith('libs/'));
   await run('compiling', [process.execPath, tscProgram, '--build', ...programs.map(libraryConfig)], {
     log,
@@ -73,7 +73,7 @@ export const projects = () => [
 /** @param {string} project */
 const libraryConfig = (project) => `${project}/tsconfig.lib.json`;
 
-/** When each project was compiled, by whomever: null if it isn't. */
+/** When each project was last compiled; null if it isn't. */
 const outputTimes = () =>
   Object.fromEntries(
     projects().map((project) => [project, timeOf(join(checkout, project, 'dist/tsconfig.lib.tsbuildinfo'))]),

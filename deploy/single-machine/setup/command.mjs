@@ -4,7 +4,7 @@ import { constants as osConstants } from 'node:os';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** Of a failed command's output: some report the cause first, others last. */
+/** How much of a failed command's output is shown: some commands report the cause first, others last. */
 const OUTPUT_HEAD_LINES = 10;
 const OUTPUT_TAIL_LINES = 30;
 const HEARTBEAT_MS = 10_000;
@@ -13,7 +13,7 @@ const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /** @typedef {(line: string) => void} Log */
 
-/** What went wrong in a set-up, told so that a person can act on it: shown without a stack. */
+/** What went wrong in a set-up, in words that the user can act on; shown without a stack. */
 export class SetupError extends Error {
   /** @override */
   name = 'SetupError';
@@ -26,7 +26,7 @@ export const seconds = (durationMs) =>
     : `${Math.floor(durationMs / 60_000)} min ${Math.round((durationMs % 60_000) / 1_000)} s`;
 
 /**
- * Runs a command to its end, telling every ten seconds how far it is. Its output is kept and shown only if it fails.
+ * Runs a command to its end and logs every ten seconds how far it is. Its output is shown only if it fails.
  *
  * @param {string} what for the progress lines, e.g. "npm ci"
  * @param {[string, ...string[]]} command
@@ -65,7 +65,7 @@ export async function run(what, command, { log, cwd, env, progress, onLine }) {
 }
 
 /**
- * Runs a command to its end. A signal that ends this process ends the command first, with all that it has started.
+ * Runs a command to its end. A signal that ends this process first ends the command and everything that it started.
  *
  * @param {[string, ...string[]]} command
  * @param {{
@@ -77,7 +77,7 @@ export async function run(what, command, { log, cwd, env, progress, onLine }) {
  * @returns {Promise<{ ok: boolean, how: string }>} `how` it ended, e.g. "status 1"
  */
 export async function execute([file, ...args], { cwd, env, timeoutMs, onLine }) {
-  // A process group of its own: a signal reaches what the command has started, too.
+  // The command gets its own process group, so that a signal also reaches what it has started.
   const child = spawn(file, args, {
     cwd,
     env: env ?? process.env,
@@ -107,7 +107,7 @@ export async function execute([file, ...args], { cwd, env, timeoutMs, onLine }) 
     /** @type {[number | null, NodeJS.Signals | null]} */
     const [status, signal] = await new Promise((resolve, reject) => {
       child.on('error', reject);
-      child.on('exit', () => signalAll('SIGKILL')); // what it has left behind, which would keep its output open
+      child.on('exit', () => signalAll('SIGKILL')); // children that it left behind would keep its output open
       child.on('close', (...end) => resolve(end));
     });
     if (endedBy !== undefined) process.exit(128 + osConstants.signals[endedBy]);
@@ -121,7 +121,7 @@ export async function execute([file, ...args], { cwd, env, timeoutMs, onLine }) 
   }
 }
 
-/** @param {number} pid of a process, or less than zero for a group */
+/** @param {number} pid of a process; negative for a process group */
 function isThere(pid) {
   try {
     process.kill(pid, 0);
@@ -135,8 +135,8 @@ function isThere(pid) {
 export const succeeds = (file, ...args) => spawnSync(file, args, { stdio: 'ignore' }).status === 0;
 
 /**
- * The path of a program, looked for in PATH and in the folders for the system's own programs, which are in PATH for
- * root only.
+ * The path of a program. It is looked for in PATH and in the folders of system programs, which only root has in its
+ * PATH.
  *
  * @param {string} name
  */
@@ -152,6 +152,6 @@ function isExecutable(path) {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch {
-    return false; // not there, or not for us
+    return false; // it doesn't exist, or this user may not run it
   }
 }

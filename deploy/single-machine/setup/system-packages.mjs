@@ -2,8 +2,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { findProgram, run, SetupError, succeeds } from './command.mjs';
 
 /**
- * What has to be installed on the system, by the name of Debian's package. `programs`: any of them will do. `shown`: a
- * command that succeeds where it is there, for what isn't a program.
+ * Something that must be installed on the system. `debian` is the name of the Debian package. `programs`: one of them
+ * is enough. `shown`, for what isn't a program: a command that succeeds if it is installed.
  *
  * @typedef {{ debian: string, elsewhere: string } & ({ programs: readonly string[] } | { shown: readonly [string, ...string[]] })} SystemPackage
  */
@@ -23,7 +23,7 @@ export const CHROMIUM = {
 /** @type {SystemPackage} */
 export const OPENSSL = { debian: 'openssl', programs: ['openssl'], elsewhere: 'openssl 3' };
 /**
- * README's commands use it, and tests run these.
+ * The README's commands use it, and tests run those commands.
  *
  * @type {SystemPackage}
  */
@@ -37,7 +37,7 @@ const gstreamerPlugin = (debian, element) => ({
 });
 
 /**
- * What test hosts with networks of their own are made of; without it, tests between two hosts are skipped.
+ * Needed for test hosts with their own networks; without it, tests between two hosts are skipped.
  *
  * @type {readonly SystemPackage[]}
  */
@@ -47,8 +47,8 @@ export const TEST_HOSTS = [
 ];
 
 /**
- * Foreign programs that the tests have weir speak with. Some 30 MB to download and 100 MB installed, beside what ffmpeg
- * and Chromium bring along anyway.
+ * Other projects' programs that the tests connect to weir. They take some 30 MB to download and 100 MB installed, in
+ * addition to what ffmpeg and Chromium need anyway.
  *
  * @type {readonly SystemPackage[]}
  */
@@ -59,7 +59,7 @@ export const PEERS = [
   gstreamerPlugin('gstreamer1.0-plugins-ugly', 'x264enc'),
   gstreamerPlugin('gstreamer1.0-plugins-bad', 'h264parse'),
   gstreamerPlugin('gstreamer1.0-libav', 'avdec_h264'),
-  // Its elements have no rank, which --exists wants.
+  // Its elements have no rank, which --exists requires.
   { debian: 'gstreamer1.0-nice', shown: ['gst-inspect-1.0', 'nicesrc'], elsewhere: "GStreamer's element nicesrc" },
   gstreamerPlugin('gstreamer1.0-rtsp', 'rtspclientsink'),
   {
@@ -83,7 +83,7 @@ export const FIREFOX = { debian: 'firefox-esr', programs: ['firefox-esr'], elsew
 
 export const canInstall = () => findProgram('apt-get') !== undefined;
 
-/** What a benchmark compares with: nginx, and its module that makes HLS of RTMP. */
+/** nginx and its module that turns RTMP into HLS, which a benchmark compares with. */
 export const NGINX_PACKAGES = ['nginx-light', 'libnginx-mod-rtmp'];
 export const isNginxRtmpInstalled = () =>
   findProgram('nginx') !== undefined && existsSync('/usr/lib/nginx/modules/ngx_rtmp_module.so');
@@ -95,17 +95,17 @@ export const isInstalled = (systemPackage) =>
     : succeeds(...systemPackage.shown);
 
 /**
- * Installs Debian packages, as root or through sudo. They are installed for their programs: system services that they
- * bring along are neither started nor left enabled.
+ * Installs Debian packages, as root or through sudo. Only their programs are needed: system services that they contain
+ * are neither started nor left enabled.
  *
  * @param {readonly string[]} packages
  * @param {{ log: import('./command.mjs').Log, elsewhere: readonly string[] }} options `elsewhere` names what is
- *   missing for people whose system has no apt
+ *   missing, for users whose system has no apt
  */
 export async function installSystemPackages(packages, { log, elsewhere }) {
   if (!canInstall())
     throw new SetupError(
-      'weir needs programs that this system lacks, and there is no apt-get to install them with.\n' +
+      'weir needs programs that this system lacks, and it can install them only with apt-get, which is missing.\n' +
         `Install these and make sure that they are in PATH:\n${elsewhere.map((name) => `  - ${name}`).join('\n')}`,
     );
   const isRoot = process.getuid?.() === 0;
@@ -174,6 +174,6 @@ function hasPackageLists() {
       (name) => name.endsWith('_Packages') || name.endsWith('_Packages.lz4'),
     );
   } catch {
-    return false; // no apt, or none of our business
+    return false; // there is no apt, or its lists can't be read
   }
 }

@@ -1,13 +1,13 @@
 const FIRST_DELAY_MS = 200;
 const LAST_DELAY_MS = 10_000;
-/** A process that ran for this long has proven itself: its next end is treated like a first one. */
+/** If a process ran for this long, its next end is treated like the first one. */
 const PROVEN_AFTER_MS = 30_000;
 
 /** How long to wait before a process that keeps ending is started again. */
 export class BackOff {
   #endings = 0;
 
-  /** @param ranForMs how long the process that has just ended had been running */
+  /** @param ranForMs how long the process that has just ended had run */
   nextDelayMs(ranForMs: number): number {
     if (ranForMs >= PROVEN_AFTER_MS) this.#endings = 0;
     return Math.min(FIRST_DELAY_MS * 2 ** this.#endings++, LAST_DELAY_MS);

@@ -12,24 +12,24 @@ export interface BackingServer {
   url: string;
   /** Whether it serves clients now. */
   isReady(): Promise<boolean>;
-  /** What it needs done again and again while it runs. */
+  /** Called again and again while the server runs. */
   tend?: (say: (line: string) => void) => Promise<void>;
 }
 
-/** @throws when the signal aborts */
+/** @throws if the signal aborts */
 export async function untilReady(server: BackingServer, signal: AbortSignal): Promise<void> {
   while (!(await server.isReady())) await delay(POLL_INTERVAL_MS, undefined, { signal });
 }
 
 /**
- * Connects to a port of this machine, says something and waits for an answer that contains what is expected.
+ * Connects to a port of this machine, sends a request and waits for an answer that contains the expected text.
  *
- * @returns false if nobody listens, the connection ends or a second passes before that
+ * @returns false if nobody listens, or if the connection ends or a second passes before that
  */
 export const answers = async (port: number, request: string | Buffer, expected: string): Promise<boolean> =>
   (await answerOf(port, request, (answer) => answer.includes(expected))) !== undefined;
 
-/** @returns what has been answered when that is enough; undefined if it never is within a second */
+/** @returns the answer as soon as it is enough; undefined if it isn't within a second */
 export const answerOf = (
   port: number,
   request: string | Buffer,

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 const checkout = resolve(import.meta.dirname, '../../..');
 const BOUNDARIES = '@nx/enforce-module-boundaries';
 
-/** What the lint would say of an existing file if this were its text. */
+/** What the lint would report about an existing file if this were its text. */
 async function lint(file: string, text: string): Promise<{ rule: string | null; message: string }[]> {
   const eslint = new ESLint({ cwd: checkout });
   const [result] = await eslint.lintText(text, { filePath: join(checkout, file) });
@@ -15,7 +15,7 @@ async function lint(file: string, text: string): Promise<{ rule: string | null; 
 
 describe('the lint', () => {
   beforeAll(() => {
-    // The rule reads the graph of projects that Nx has noted; without one it lets everything pass.
+    // The rule reads Nx's cached project graph; without one it lets everything pass.
     execFileSync(process.execPath, [join(checkout, 'node_modules/.bin/nx'), 'show', 'projects'], {
       cwd: checkout,
       env: { ...process.env, NX_DAEMON: 'false' },
@@ -26,17 +26,17 @@ describe('the lint', () => {
 
   it('refuses a library that imports a service', { timeout: 60_000 }, async () => {
     const found = await lint('libs/access/src/index.ts', "export * from '@weir/media/src/core.js';\n");
-    // The service may depend on the library, which then comes first.
+    // If the service depends on the library, the lint reports the circular dependency first.
     const refusal = expect.stringMatching(/can only depend on libs|Circular dependency/) as string;
     expect(found).toContainEqual({ rule: BOUNDARIES, message: refusal });
   });
 
-  it('refuses a test of the whole that imports a service', { timeout: 60_000 }, async () => {
+  it('refuses an end-to-end test that imports a service', { timeout: 60_000 }, async () => {
     const found = await lint('e2e/src/global-setup.ts', "export * from '@weir/media/src/core.js';\n");
     expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('"type:e2e" can only') });
   });
 
-  it('refuses a library that reaches for the files of a service', { timeout: 60_000 }, async () => {
+  it('refuses a library that imports files of a service by their path', { timeout: 60_000 }, async () => {
     const found = await lint('libs/access/src/index.ts', "export * from '../../../services/media/src/core.js';\n");
     expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('relative or absolute path') });
   });

@@ -1,14 +1,14 @@
 const LEVELS = ['warn', 'error', 'fatal'];
-/** Fields that say nothing to somebody who watches one machine. */
+/** Fields that mean nothing to somebody who watches one machine. */
 const HIDDEN_FIELDS = new Set(['level', 'time', 'service', 'instanceId', 'msg', 'traceId', 'spanId']);
 const MAX_FIELD_LENGTH = 200;
 
 /**
- * What the console shows of a line that a service wrote: of its structured log what is severe enough, in one line
- * each; anything else as it is, because it comes from Node or a library that found something to complain about.
+ * What the console shows of a line that a service wrote. An entry of the structured log becomes one line if it is
+ * severe enough. Anything else is shown unchanged, because it is a complaint of Node or of a library.
  *
- * @param least the least severe level that is shown; while everything starts, warnings of the others' absence are not
- * @returns undefined for what only the log file gets
+ * @param least the least severe level that is shown: while everything starts, services warn that the others are missing
+ * @returns undefined if only the log file gets the line
  */
 export function consoleLine(service: string, line: string, least: 'warn' | 'error' = 'warn'): string | undefined {
   const entry = parseEntry(line);
@@ -26,7 +26,7 @@ function parseEntry(line: string): Record<string, unknown> | undefined {
     const value: unknown = JSON.parse(line);
     return typeof value === 'object' && value !== null && 'level' in value ? { ...value } : undefined;
   } catch {
-    return undefined; // not a log entry, then
+    return undefined; // not a log entry
   }
 }
 

@@ -11,7 +11,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const lockModule = resolve(import.meta.dirname, '../setup/file-lock.mjs');
 
-/** A process that takes the lock and keeps it. */
+/** Starts a process that takes the lock and keeps it. */
 async function startHolder(path: string) {
   const program = `
     const { waitForLock } = await import(${JSON.stringify(lockModule)});
@@ -25,7 +25,7 @@ async function startHolder(path: string) {
   return holder;
 }
 
-it('is held by one process, and free once that is killed', async () => {
+it('is held by one process, and is free once that process is killed', async () => {
   const path = join(folder, 'killed');
   const holder = await startHolder(path);
   expect(tryLock(path)).toEqual({ heldBy: expect.objectContaining({ pid: holder.pid }) });
@@ -38,14 +38,14 @@ it('is held by one process, and free once that is killed', async () => {
   expect(existsSync(path)).toBe(false);
 });
 
-it('is free when the number of its process now belongs to another one', () => {
+it('is free if the pid of its holder now belongs to another process', () => {
   const path = join(folder, 'reused');
   writeFileSync(path, JSON.stringify({ pid: process.ppid, startedAt: 'another time' }));
   const result = tryLock(path);
   expect(result).toHaveProperty('lock');
 });
 
-it('is free when its file is no lock', () => {
+it('is free if its file is damaged', () => {
   const path = join(folder, 'damaged');
   writeFileSync(path, '{"pid":');
   expect(tryLock(path)).toHaveProperty('lock');

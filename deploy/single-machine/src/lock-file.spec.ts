@@ -5,7 +5,7 @@ import { missingOptionalPackages } from './lock-file.js';
 
 const checkout = resolve(import.meta.dirname, '../../..');
 
-it('package-lock.json has an entry for every optional package, or npm ci would fail', () => {
+it('package-lock.json has an entry for every optional package; otherwise npm ci would fail', () => {
   const lock = JSON.parse(readFileSync(resolve(checkout, 'package-lock.json'), 'utf8')) as Parameters<
     typeof missingOptionalPackages
   >[0];

@@ -3,8 +3,8 @@ export interface LockFile {
 }
 
 /**
- * The optional packages, commonly those for one platform each, that a package-lock.json knows only by name. Such a
- * file comes from an installation on a registry that lacked them; `npm install` accepts it and `npm ci` doesn't.
+ * The optional packages, mostly for one platform each, that a package-lock.json only names. Such a file is written by
+ * an installation from a registry that lacked them; `npm install` accepts it, but `npm ci` doesn't.
  */
 export function missingOptionalPackages({ packages }: LockFile): string[] {
   return Object.entries(packages).flatMap(([path, { version, optionalDependencies = {} }]) =>
@@ -14,7 +14,7 @@ export function missingOptionalPackages({ packages }: LockFile): string[] {
   );
 }
 
-/** As Node looks for a package: in the folder of the one that needs it, then in each folder above. */
+/** Looks for a package as Node does: in the folder of the package that needs it, then in each folder above. */
 function findFrom(packages: LockFile['packages'], path: string, name: string) {
   for (let folder = path; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('node_modules/') - 1))) {
     const found = packages[`${folder === '' ? '' : `${folder}/`}node_modules/${name}`];
@@ -22,6 +22,6 @@ function findFrom(packages: LockFile['packages'], path: string, name: string) {
   }
 }
 
-/** Packages for platforms are wanted in one exact version; of a range it is enough that there is one. */
+/** Packages for platforms are required in one exact version; for a range, any version is enough. */
 const fits = (found: string | undefined, wanted: string): boolean =>
   found !== undefined && (!/^\d+\.\d+\.\d+/.test(wanted) || found === wanted);

@@ -10,7 +10,7 @@ import { ProcessRecord } from './process-record.js';
 const folder = mkdtempSync(join(tmpdir(), 'weir-log-'));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-it('never takes more than twice its bound, keeps the newest lines, and goes on where it was when opened again', () => {
+it('never takes more than twice its limit, keeps the newest lines, and appends when it is opened again', () => {
   const path = join(folder, 'media.log');
   for (const part of [0, 1]) {
     const log = new LogFile(path, 100);
@@ -27,7 +27,7 @@ it('never takes more than twice its bound, keeps the newest lines, and goes on w
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
 
-it.runIf(isRoot)('outlives a full disk and uses the space that comes back (only root can mount a small disk)', () => {
+it.runIf(isRoot)('survives a full disk and uses the space that is freed (only root can mount a small disk)', () => {
   mkdirSync(folder, { recursive: true });
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'weir-full', folder]);
   try {
@@ -35,7 +35,7 @@ it.runIf(isRoot)('outlives a full disk and uses the space that comes back (only 
     const filler = join(folder, 'filler');
     log.writeLine('before');
     fill(filler);
-    // It is to be set aside several times meanwhile, too.
+    // These lines also reach the limit several times.
     for (let line = 0; line < 1_000; line++) log.writeLine(`while full ${line} ${'x'.repeat(60)}`);
     const unborn = new LogFile(join(folder, 'new', 'auth.log'));
     unborn.writeLine('nowhere');
@@ -79,7 +79,7 @@ it.runIf(isRoot)(
   },
 );
 
-/** Takes all the space that is left. */
+/** Uses up all the remaining space. */
 function fill(path: string): void {
   const descriptor = openSync(path, 'w');
   try {

@@ -3,14 +3,14 @@ import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 const MAX_BYTES = 10 * 1024 * 1024;
 
 /**
- * A log that never takes more than twice its bound: when full it is set aside, replacing the one set aside before.
- * It never throws: what a full disk doesn't take is left out, and counted in the log as soon as there is room again.
+ * A log that never takes more than twice its limit: a full file is renamed and replaces the one renamed before it. It
+ * never throws: lines that don't fit on a full disk are left out, and their number is logged once there is room again.
  */
 export class LogFile {
   #descriptor: number | undefined;
   #bytes = 0;
   #lostLines = 0;
-  /** The file ends in a part of a line. */
+  /** Whether the file ends with a part of a line. */
   #isTorn = false;
 
   constructor(
@@ -46,7 +46,7 @@ export class LogFile {
     const written = writeSync(descriptor, bytes);
     this.#bytes += written;
     this.#isTorn = written < bytes.length;
-    if (this.#isTorn) throw new Error('a part of the line was written');
+    if (this.#isTorn) throw new Error('only a part of the line was written');
   }
 
   #open(): number {
@@ -56,7 +56,7 @@ export class LogFile {
     return descriptor;
   }
 
-  /** @returns whether it went well. Where a log can't be written, there is nowhere to say so. */
+  /** @returns whether it succeeded. If a log can't be written, there is nowhere to report the reason. */
   #attempt(work: () => void): boolean {
     try {
       work();

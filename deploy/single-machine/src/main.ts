@@ -4,8 +4,8 @@ import { startPlatform, type Platform } from './platform.js';
 import { LOOPBACK, StartError } from './settings.js';
 
 /**
- * A Ctrl-C reaches this process twice, from the terminal and from npm. Only one that comes later than this is a
- * person's second one.
+ * A Ctrl-C reaches this process twice, from the terminal and from npm. Only a signal that comes later than this is the
+ * user's second Ctrl-C.
  */
 const SAME_SIGNAL_MS = 1_000;
 const PARENT_CHECK_INTERVAL_MS = 1_000;
@@ -66,14 +66,14 @@ function banner({ httpUrl, credentials, credentialsPath, dataDir, settings }: Pl
 `;
 }
 
-/** Who can connect, so that nobody looks for it in vain or is surprised by it. */
+/** Says who can connect, so that nobody is surprised. */
 function reachableFrom({ WEIR_HTTP_HOST: host, WEIR_ANNOUNCED_ADDRESS: announced }: Platform['settings']): string {
   if (host !== LOOPBACK) return `listens on    ${host}: other machines can connect`;
   const hint = announced === LOOPBACK ? '' : `\n                  although media is announced at ${announced}`;
-  return `listens on    ${host}: this machine alone; WEIR_HTTP_HOST=0.0.0.0 opens it${hint}`;
+  return `listens on    ${host}: this machine only; WEIR_HTTP_HOST=0.0.0.0 opens it${hint}`;
 }
 
-/** npm that is killed takes nobody along: when it is gone, so should we be. */
+/** A killed npm doesn't end its children, so this process ends itself when npm is gone. */
 function endWithNpm(end: () => void): void {
   if (process.env['npm_lifecycle_event'] === undefined) return;
   const parent = process.ppid;

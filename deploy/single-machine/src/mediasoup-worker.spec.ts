@@ -15,13 +15,13 @@ function ensureWorker(env: NodeJS.ProcessEnv = {}) {
   return spawnSync(process.execPath, [program], { env: { ...process.env, ...env }, encoding: 'utf8' });
 }
 
-it('tells the path of a program that mediasoup can start', () => {
+it('prints the path of a program that mediasoup can start', () => {
   const { status, stdout } = ensureWorker();
   expect(status).toBe(0);
   expect(spawnSync(stdout.trim(), { env: {} }).status).toBe(41);
 });
 
-it('takes the program that MEDIASOUP_WORKER_BIN names, or none at all', () => {
+it('uses the program that MEDIASOUP_WORKER_BIN names, or fails', () => {
   const worker = ensureWorker().stdout.trim();
   expect(ensureWorker({ MEDIASOUP_WORKER_BIN: worker }).stdout.trim()).toBe(worker);
   const { status, stderr } = ensureWorker({ MEDIASOUP_WORKER_BIN: '/bin/true' });
@@ -31,7 +31,7 @@ it('takes the program that MEDIASOUP_WORKER_BIN names, or none at all', () => {
 
 const isInNodeModules = existsSync(join(checkout, 'node_modules/mediasoup/worker/out/Release/mediasoup-worker'));
 
-it.skipIf(isInNodeModules)('says what is missing where it can be neither downloaded nor built', () => {
+it.skipIf(isInNodeModules)('says what is missing if the worker can be neither downloaded nor built', () => {
   const cache = mkdtempSync(join(tmpdir(), 'weir-cache-'));
   try {
     const { status, stderr } = ensureWorker({
@@ -48,7 +48,7 @@ it.skipIf(isInNodeModules)('says what is missing where it can be neither downloa
   }
 });
 
-it.skipIf(isInNodeModules)('takes the prebuilt that can be downloaded, once, and none that doesn’t run', async () => {
+it.skipIf(isInNodeModules)('downloads a prebuilt binary once, and ignores one that doesn’t run', async () => {
   const worker = ensureWorker().stdout.trim();
   const cache = mkdtempSync(join(tmpdir(), 'weir-cache-'));
   const other = join(cache, 'mediasoup-worker');

@@ -4,7 +4,7 @@ import { answers, type BackingServer } from './backing-server.js';
 import { requiredProgram } from './required-program.js';
 import { writePrivateFile } from './secrets.js';
 
-/** The largest message: a picture of a stream passes through the bus. */
+/** The largest message. Snapshots of streams pass through the bus. */
 const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 
 export interface ServerOptions {
@@ -15,7 +15,7 @@ export interface ServerOptions {
   env: NodeJS.ProcessEnv;
 }
 
-/** nats-server on loopback, with a password and JetStream. */
+/** Defines nats-server on loopback, with a password and JetStream. */
 export function natsServer({ folder, port, password, env }: ServerOptions): BackingServer {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const config = join(folder, 'nats.conf');

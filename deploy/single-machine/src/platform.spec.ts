@@ -30,14 +30,14 @@ const start = async (env: NodeJS.ProcessEnv = {}) => {
 };
 
 describe('a start is refused, and nothing runs', () => {
-  it('when another one has the data', async () => {
+  it('if another weir uses the data', async () => {
     writeFileSync(join(dataDir, 'lock'), JSON.stringify(identify(process.ppid)));
     await expect(start()).rejects.toThrow(
       `Another weir (process ${process.ppid}) runs with the data in ${dataDir}. Stop it, or set WEIR_DATA_DIR`,
     );
   });
 
-  it('when ports are taken, and each is named with its setting', async () => {
+  it('if ports are taken, and each is named with its setting', async () => {
     const [httpPort = 0] = await freePorts(1);
     const mediaPort = await freePortRange(2);
     const server = createServer();
@@ -49,7 +49,7 @@ describe('a start is refused, and nothing runs', () => {
         `WEIR_HTTP_PORT: another program listens on TCP port ${httpPort}\n` +
           `  WEIR_MEDIA_PORT: another program uses UDP port ${mediaPort + 1}`,
       );
-      // The data is free again for a start with other settings.
+      // The failed start has released the data for a start with other settings.
       await expect(start({ WEIR_HTTP_PORT: String(httpPort) })).rejects.toThrow('Some ports are taken');
     } finally {
       await new Promise((resolve) => server.close(resolve));
@@ -57,7 +57,7 @@ describe('a start is refused, and nothing runs', () => {
     }
   });
 
-  it('when settings are wrong, before anything is touched', async () => {
+  it('if settings are wrong, before anything is touched', async () => {
     await expect(start({ WEIR_HTTP_PORT: 'http' })).rejects.toThrow('WEIR_HTTP_PORT=http');
   });
 });

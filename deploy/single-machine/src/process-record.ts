@@ -9,8 +9,8 @@ const ORDERLY_END_MS = 5_000;
 const RETRY_INTERVAL_MS = 1_000;
 
 /**
- * The file in which a supervisor notes its processes, for a next one that finds them still running. Where it can't be
- * written, because the disk is full, this is tried again until it can.
+ * The file in which a supervisor records its processes, for the next one, which may find them still running. If the
+ * file can't be written because the disk is full, writing is tried again until it succeeds.
  */
 export class ProcessRecord {
   readonly #processes = new Map<string, ProcessIdentity>();
@@ -21,7 +21,7 @@ export class ProcessRecord {
     private readonly say: (line: string) => void = () => undefined,
   ) {}
 
-  /** @param identity undefined when the process has ended */
+  /** @param identity undefined if the process has ended */
   note(name: string, identity: ProcessIdentity | undefined): void {
     if (identity === undefined) this.#processes.delete(name);
     else this.#processes.set(name, identity);
@@ -40,7 +40,7 @@ export class ProcessRecord {
     }
   }
 
-  /** Ends what a supervisor that was killed has left running. */
+  /** Ends the processes that a killed supervisor has left running. */
   async endLeftovers(say: (line: string) => void): Promise<void> {
     const leftovers = Object.entries(this.#read()).filter(([, identity]) => isAlive(identity));
     for (const [name, { pid }] of leftovers) say(`ending ${name} (process ${pid}), left over from a killed start`);
@@ -66,7 +66,7 @@ export class ProcessRecord {
   }
 }
 
-/** Waits until all the processes have ended, or the time is over. */
+/** Waits until all the processes have ended or the time is up. */
 export async function endOf(identities: readonly ProcessIdentity[], timeoutMs: number): Promise<void> {
   const endMs = Date.now() + timeoutMs;
   while (identities.some(isAlive) && Date.now() < endMs) await delay(POLL_INTERVAL_MS);

@@ -6,12 +6,12 @@ import type { ServerOptions } from './nats.js';
 import { requiredProgram } from './required-program.js';
 import { writePrivateFile } from './secrets.js';
 
-/** So much must be free before Redis writes its file again. */
+/** This much must be free before Redis writes its file again. */
 const ROOM_FOR_FILE_BYTES = 16 * 1024 * 1024;
-/** To the password, and to what was asked. */
+/** The answers to the password and to the command. */
 const DONE = /^\+OK\r\n\+OK\r\n/;
 
-/** redis-server on loopback, with a password. What it holds survives a restart but for the last second. */
+/** Defines redis-server on loopback, with a password. Its data survive a restart, except those of the last second. */
 export function redisServer({ folder, port, password, env }: ServerOptions): BackingServer {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const config = join(folder, 'redis.conf');
@@ -46,8 +46,8 @@ export function redisServer({ folder, port, password, env }: ServerOptions): Bac
 }
 
 /**
- * Redis refuses every write while its file can't grow. What it holds is rebuilt by its owners when it is lost, so Redis
- * goes on without the file on a full disk, and with one again as soon as there is room.
+ * Redis refuses every write while its file can't grow. The services can rebuild the data that Redis holds, so on a full
+ * disk Redis goes on without the file, and writes it again as soon as there is room.
  */
 async function tendFile(
   { folder, port, password }: Omit<ServerOptions, 'env'>,
@@ -60,7 +60,7 @@ async function tendFile(
   const writesFile = state.includes('aof_enabled:1');
   if (writesFile && state.includes('aof_last_write_status:err')) {
     const done = await ask('CONFIG SET appendonly no', DONE);
-    if (done !== undefined) say('The disk is full: redis goes on in memory alone until there is room again');
+    if (done !== undefined) say('The disk is full: redis goes on in memory only until there is room again');
   } else if (!writesFile && (await freeBytes(folder)) > ROOM_FOR_FILE_BYTES) {
     const done = await ask('CONFIG SET appendonly yes', DONE);
     if (done !== undefined) say('There is room on the disk: redis writes its file again');

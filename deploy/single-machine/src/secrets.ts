@@ -4,10 +4,10 @@ import { z } from 'zod';
 
 const serverPasswords = z.object({ nats: z.string().min(1), redis: z.string().min(1), postgres: z.string().min(1) });
 
-/** The passwords of the servers that the supervisor starts; nobody else ever needs them. */
+/** The passwords of the servers that the supervisor starts; no user needs them. */
 export type ServerPasswords = z.output<typeof serverPasswords>;
 
-/** Reads the passwords, made at the first start. */
+/** Reads the passwords, which are made at the first start. */
 export function ensureServerPasswords(path: string): ServerPasswords {
   if (existsSync(path)) return serverPasswords.parse(JSON.parse(readFileSync(path, 'utf8')));
   const password = () => randomBytes(24).toString('base64url');
@@ -16,14 +16,14 @@ export function ensureServerPasswords(path: string): ServerPasswords {
   return passwords;
 }
 
-/** Makes the key with which auth signs its tokens (Ed25519, PKCS #8 in PEM), at the first start. */
+/** At the first start, makes the key with which auth signs its tokens (Ed25519, PKCS #8 in PEM). */
 export function ensureSigningKey(path: string): void {
   if (existsSync(path)) return;
   const { privateKey } = generateKeyPairSync('ed25519');
   writePrivateFile(path, privateKey.export({ type: 'pkcs8', format: 'pem' }));
 }
 
-/** Writes a whole file or none, readable by its owner only. */
+/** Writes the whole file or none of it; only its owner can read it. */
 export function writePrivateFile(path: string, content: string | Buffer): void {
   writeFileSync(`${path}.new`, content, { mode: 0o600 });
   renameSync(`${path}.new`, path);

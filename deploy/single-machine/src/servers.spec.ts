@@ -19,7 +19,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'weir-servers-'));
 });
 afterEach(async () => {
-  // Last begun, first stopped.
+  // Stopped in reverse order.
   for (const stop of stops.toReversed()) await stop();
   stops = [];
   rmSync(folder, { recursive: true, force: true });
@@ -57,7 +57,7 @@ it.each([
 });
 
 it(
-  'postgres starts over the claim of a dead server whose number another process has got',
+  'postgres starts despite the claim of a dead server whose pid now belongs to another process',
   { timeout: 120_000 },
   async () => {
     const postgres = await options('postgres');
@@ -77,7 +77,7 @@ it(
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
 
 it.runIf(isRoot)(
-  'redis goes on without its file on a full disk, and with it when there is room (only root can mount a small disk)',
+  'redis goes on without its file on a full disk, and writes it when there is room (only root can mount a small disk)',
   { timeout: 60_000 },
   async () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'weir-full', folder]);
@@ -103,7 +103,7 @@ it.runIf(isRoot)(
     await tended();
     expect(said).toEqual([expect.anything(), expect.stringContaining('writes its file again')]);
     expect(await command(redis, 'SET b kept')).toBe('+OK');
-    // Once it has been written anew, what was set meanwhile is in it too.
+    // The rewritten file also contains what was set in the meantime.
     await vi.waitFor(
       async () => {
         const state = await command(redis, 'INFO persistence', /loading:[^]*module_fork/);
@@ -127,7 +127,7 @@ async function command(redis: BackingServer, text: string, enough = /\r\n[^]*\r\
   return (answer ?? '').replace('+OK\r\n', '').trim();
 }
 
-/** Takes all the space that is left. */
+/** Uses up all the remaining space. */
 function fill(path: string): void {
   const descriptor = openSync(path, 'w');
   try {
@@ -139,7 +139,7 @@ function fill(path: string): void {
   }
 }
 
-it('nats and redis turn away clients without the password', { timeout: 60_000 }, async () => {
+it('nats and redis refuse clients without the password', { timeout: 60_000 }, async () => {
   const redis = redisServer(await options('redis'));
   const { output } = await run(redis);
   const { answers } = await import('./backing-server.js');
@@ -153,7 +153,7 @@ it('nats and redis turn away clients without the password', { timeout: 60_000 },
   expect(await answers(natsPort, 'CONNECT {"verbose":true}\r\nPING\r\n', 'Authorization Violation')).toBe(true);
 });
 
-it('secrets are made once and readable by their owner only', () => {
+it('secrets are made once, and only their owner can read them', () => {
   const [passwords, key] = [join(folder, 'passwords.json'), join(folder, 'key.pem')];
   const made = ensureServerPasswords(passwords);
   expect(ensureServerPasswords(passwords)).toEqual(made);

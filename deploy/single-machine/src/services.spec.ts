@@ -13,7 +13,7 @@ const environmentOf = (name: ServiceName, env: Record<string, string> = {}) =>
   }).env ?? {};
 
 describe('the single machine', () => {
-  it('serves nobody but itself, and no page of another site, unless told otherwise', () => {
+  it('by default serves only itself, and no page of another site', () => {
     expect(environmentOf('gateway')).toMatchObject({
       WEIR_HTTP_HOST: '127.0.0.1',
       WEIR_CORS_ORIGINS: 'local',
@@ -22,7 +22,7 @@ describe('the single machine', () => {
     expect(environmentOf('media')).toMatchObject({ WEIR_RTSP_HOST: '127.0.0.1', WEIR_MEDIA_HOST: '127.0.0.1' });
   });
 
-  it('opens HTTP and RTSP by one setting, and is reached by the names that it tells', () => {
+  it('opens HTTP and RTSP with one setting, and accepts the names that it announces', () => {
     const env = {
       WEIR_HTTP_HOST: '0.0.0.0',
       WEIR_ANNOUNCED_ADDRESS: '192.0.2.7, cam.example',

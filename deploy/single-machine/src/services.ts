@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { ProcessDefinition } from './supervised-process.js';
 import { LOOPBACK, type SingleMachineSettings } from './settings.js';
 
-/** In the order in which they stop: what clients are connected to first, what the others need last. */
+/** In the order in which they stop: first those that clients connect to, last those that the others need. */
 export const SERVICES_IN_STOP_ORDER = [
   'gateway',
   'wcs-signalling',
@@ -16,7 +16,7 @@ export type ServiceName = (typeof SERVICES_IN_STOP_ORDER)[number];
 
 /** How long a service's work in progress may take when everything stops. */
 const DRAIN_TIMEOUT_MS = 5_000;
-/** A service gives up by itself five seconds after its drain time-out. */
+/** A service ends by itself five seconds after its drain time-out. */
 const STOP_TIMEOUT_MS = DRAIN_TIMEOUT_MS + 7_000;
 const ROBOT_STOP_TIMEOUT_MS = 5_000;
 const PROMETHEUS_PORT = 9_464;
@@ -25,7 +25,7 @@ export interface ServicesOptions {
   checkout: string;
   dataDir: string;
   settings: SingleMachineSettings;
-  /** The environment that all services get; the settings of the deployment are in it. */
+  /** The environment that all services get; it contains the settings of the deployment. */
   env: NodeJS.ProcessEnv;
   urls: { nats: string; redis: string; database: string };
   /** Each service's own port on loopback. */
@@ -60,7 +60,7 @@ export function serviceProcess(name: ServiceName, options: ServicesOptions): Pro
 }
 
 function commonEnvironment(name: ServiceName, { env, urls, ports, dataDir }: ServicesOptions): NodeJS.ProcessEnv {
-  // The port of the metrics is one process's: each service gets the next one.
+  // Each service needs its own port for metrics, so each gets the next one.
   const firstMetricsPort = Number(env['OTEL_EXPORTER_PROMETHEUS_PORT'] || PROMETHEUS_PORT);
   return {
     WEIR_DRAIN_TIMEOUT_MS: String(DRAIN_TIMEOUT_MS),
@@ -103,7 +103,7 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
         WEIR_MEDIA_PORT: String(settings.WEIR_MEDIA_PORT),
         WEIR_RTSP_HOST: env['WEIR_RTSP_HOST'] || settings.WEIR_HTTP_HOST,
         WEIR_RTSP_PORT: String(settings.WEIR_RTSP_PORT),
-        // Media is received where it is announced.
+        // If media is announced on loopback only, it is received on loopback only.
         ...(settings.WEIR_ANNOUNCED_ADDRESS === LOOPBACK && { WEIR_MEDIA_HOST: env['WEIR_MEDIA_HOST'] || LOOPBACK }),
         WEIR_ANNOUNCED_ADDRESS: settings.WEIR_ANNOUNCED_ADDRESS,
       };
@@ -118,19 +118,19 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
   }
 }
 
-/** The names by which the settings tell clients to reach this machine. */
+/** The names of this machine that the settings announce to clients. */
 const ownNames = ({ WEIR_ANNOUNCED_ADDRESS: announced }: SingleMachineSettings, env: NodeJS.ProcessEnv): string[] => [
   ...announced.split(',').map((address) => address.trim()),
   ...(URL.canParse(env['WEIR_PUBLIC_URL'] ?? '') ? [new URL(env['WEIR_PUBLIC_URL'] ?? '').hostname] : []),
 ];
 
-/** Where this machine itself reaches the HTTP port. */
+/** The host at which this machine itself reaches the HTTP port. */
 export const localHost = ({ WEIR_HTTP_HOST: host }: SingleMachineSettings): string => {
   if (host === '0.0.0.0' || host === '::') return LOOPBACK;
   return host.includes(':') ? `[${host}]` : host;
 };
 
-/** A simulated robot of the demo tenant: a client like any other, with ffmpeg for a camera. */
+/** A simulated robot of the demo tenant: a client like any other, with ffmpeg instead of cameras. */
 export const robotProcess = (
   robotId: string,
   { checkout, dataDir, settings, env }: Omit<ServicesOptions, 'urls' | 'ports'>,

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { parseSingleMachineSettings } from './settings.js';
 
-it('has a default for everything', () => {
+it('has a default for every required setting', () => {
   expect(parseSingleMachineSettings({ WEIR_HTTP_PORT: '' })).toEqual({
     WEIR_HTTP_HOST: '127.0.0.1',
     WEIR_HTTP_PORT: 8_080,
@@ -14,14 +14,14 @@ it('has a default for everything', () => {
   });
 });
 
-it('names every setting that is wrong at once', () => {
+it('names all wrong settings at once', () => {
   const wrong = { WEIR_HTTP_PORT: 'eighty', WEIR_MEDIA_PORT: '70000', REDIS_URL: 'here' };
   expect(() => parseSingleMachineSettings(wrong)).toThrow(
     /WEIR_HTTP_PORT=eighty: .*\n.*WEIR_MEDIA_PORT=70000: .*\n.*REDIS_URL=here: /,
   );
 });
 
-it('refuses half a TLS configuration and ports that are given twice', () => {
+it('refuses half of a TLS configuration, and a port that is given twice', () => {
   const contradictory = { WEIR_TLS_CERT: 'cert.pem', WEIR_HTTP_PORT: '9000', WEIR_MEDIA_PORT: '9000' };
   expect(() => parseSingleMachineSettings(contradictory)).toThrow(
     /WEIR_TLS_CERT and WEIR_TLS_KEY.*\n.*WEIR_HTTP_PORT and WEIR_MEDIA_PORT: both are 9000/,

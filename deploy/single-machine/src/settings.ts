@@ -10,10 +10,10 @@ export const singleMachineSettings = {
     .string()
     .default(LOOPBACK)
     .describe(
-      'Address on which HTTP, WebSocket and RTSP are received: this machine alone; 0.0.0.0 opens it to others.',
+      'Address on which HTTP, WebSocket and RTSP are received. By default only this machine; 0.0.0.0 opens it to others.',
     ),
-  WEIR_HTTP_PORT: port(8_080).describe('HTTP and WebSocket of everything.'),
-  WEIR_HTTPS_PORT: port(8_443).describe('The same over TLS, when WEIR_TLS_CERT and WEIR_TLS_KEY are given.'),
+  WEIR_HTTP_PORT: port(8_080).describe('HTTP and WebSocket of all interfaces.'),
+  WEIR_HTTPS_PORT: port(8_443).describe('The same over TLS, if WEIR_TLS_CERT and WEIR_TLS_KEY are set.'),
   WEIR_TLS_CERT: z.string().optional().describe('File with the TLS certificate and its chain (PEM).'),
   WEIR_TLS_KEY: z.string().optional().describe("File with the certificate's private key (PEM)."),
   WEIR_RTSP_PORT: port(8_554).describe('RTSP.'),
@@ -21,7 +21,7 @@ export const singleMachineSettings = {
   WEIR_ANNOUNCED_ADDRESS: z
     .string()
     .default(LOOPBACK)
-    .describe('The addresses at which clients reach the media ports, best first, with commas between.'),
+    .describe('The addresses at which clients reach the media ports, best first, separated by commas.'),
   WEIR_DEMO_ROBOTS: z
     .enum(['0', '1'])
     .default('1')
@@ -35,7 +35,7 @@ export const singleMachineSettings = {
 
 export type SingleMachineSettings = z.output<z.ZodObject<typeof singleMachineSettings>>;
 
-/** A reason not to start, told so that a person can act on it. */
+/** A reason not to start, in words that the user can act on. */
 export class StartError extends Error {
   override readonly name = 'StartError';
 }
@@ -60,7 +60,7 @@ export function parseSingleMachineSettings(env: Readonly<Record<string, string |
 function contradictions(settings: SingleMachineSettings): string[] {
   const problems: string[] = [];
   if ((settings.WEIR_TLS_CERT === undefined) !== (settings.WEIR_TLS_KEY === undefined))
-    problems.push('WEIR_TLS_CERT and WEIR_TLS_KEY: only both together make TLS');
+    problems.push('WEIR_TLS_CERT and WEIR_TLS_KEY: TLS needs both');
   const ports = [
     ['WEIR_HTTP_PORT', settings.WEIR_HTTP_PORT],
     ['WEIR_RTSP_PORT', settings.WEIR_RTSP_PORT],

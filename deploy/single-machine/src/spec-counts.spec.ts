@@ -18,7 +18,7 @@ it('a run that ended badly is a failure even if no test failed', () => {
   expect(readSpecCounts(file, true)).toEqual({ passed: 5, failed: 0, skipped: 0 });
 });
 
-it('the last line names skipped tests only if there are any', () => {
+it('the summary mentions skipped tests only if there are any', () => {
   expect(summaryLine({ passed: 5, failed: 0, skipped: 0 })).toBe('5 passed, 0 failed');
   expect(summaryLine({ passed: 5, failed: 1, skipped: 2 })).toBe('5 passed, 1 failed, 2 skipped');
 });

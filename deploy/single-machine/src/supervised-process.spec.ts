@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-/** A process that runs a shell script, and what became known about it. */
+/** Supervises a shell script and collects what the supervisor reports about it. */
 function supervise(script: string, definition: Partial<ProcessDefinition> = {}) {
   const said: string[] = [];
   const output: string[] = [];
@@ -53,7 +53,7 @@ describe('a supervised process', () => {
     await supervised.stop();
   });
 
-  it('is started again with growing delays when it keeps failing', async () => {
+  it('is started again with growing delays if it keeps failing', async () => {
     const { supervised, said } = supervise('exit 3');
     await until(() =>
       expect(said.slice(0, 3)).toEqual([
@@ -65,13 +65,13 @@ describe('a supervised process', () => {
     await supervised.stop();
   });
 
-  it('that cannot be started at all is tried again, too', async () => {
+  it('is started again even if its preparation fails', async () => {
     const { supervised, said } = supervise('', { prepare: () => Promise.reject(new Error('no disk')) });
     await until(() => expect(said[0]).toBe('media exited (no disk), restarting in 0.2 s'));
     await supervised.stop();
   });
 
-  it('stops in order when asked to, and stays down', async () => {
+  it('stops in order on request, and stays down', async () => {
     const { supervised, said, output } = supervise(
       'trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.05; done',
     );
@@ -82,7 +82,7 @@ describe('a supervised process', () => {
     await until(() => expect(output).toEqual(['up', 'bye']));
   });
 
-  it('is killed with everything that it has started when it does not stop in time', async () => {
+  it('is killed together with everything that it started if it does not stop in time', async () => {
     const { supervised, said, output } = supervise('trap "" TERM; sleep 1000 & echo $!; while :; do sleep 0.05; done', {
       stopTimeoutMs: 100,
     });
@@ -93,7 +93,7 @@ describe('a supervised process', () => {
     await until(() => expect(child !== undefined && isAlive(child)).toBe(false));
   });
 
-  it('takes along what it has started when it dies', async () => {
+  it('does not leave its children behind when it dies', async () => {
     const { supervised, output } = supervise('sleep 1000 & echo $!; wait');
     await until(() => expect(output).toHaveLength(1));
     const child = identify(Number(output[0]));
@@ -111,7 +111,7 @@ describe('a supervised process', () => {
 });
 
 describe('the record of processes', () => {
-  it('lets the next supervisor end what a killed one has left running, and nothing else', async () => {
+  it('lets the next supervisor end what a killed one left running, and nothing else', async () => {
     const path = join(folder, 'processes.json');
     const start = () => spawn('/bin/sh', ['-c', 'trap "" TERM; while :; do sleep 0.05; done'], { detached: true });
     const [leftover, stranger] = [start(), start()];
@@ -122,7 +122,7 @@ describe('the record of processes', () => {
     };
     const killed = new ProcessRecord(path);
     killed.note('media', identityOf(leftover));
-    // A process that ended, and whose number another one has got since.
+    // A process that has ended, and whose pid now belongs to another one.
     killed.note('auth', { ...identityOf(stranger), startedAt: 'earlier' });
     expect(JSON.parse(readFileSync(path, 'utf8'))).toHaveProperty('media.pid', leftover.pid);
 

@@ -6,11 +6,11 @@ import { findProgram } from '../setup/command.mjs';
 import { identify, type ProcessIdentity } from '../setup/process-identity.mjs';
 import { BackOff } from './back-off.js';
 
-/** The system's user that a process runs as, when that isn't our own. */
+/** The system user that a process runs as, if it isn't the user of this process. */
 export interface ProcessUser {
   uid: number;
   gid: number;
-  /** A capability of Linux that the process keeps, e.g. `dac_read_search`. */
+  /** A Linux capability that the process keeps, e.g. `dac_read_search`. */
   capability?: string | undefined;
 }
 
@@ -20,16 +20,16 @@ export interface ProcessDefinition {
   cwd: string;
   env: NodeJS.ProcessEnv;
   user?: ProcessUser | undefined;
-  /** Asks the process to stop in order. */
+  /** The signal that asks the process to stop in order. */
   stopSignal: 'SIGTERM' | 'SIGINT';
-  /** How long it may take before it is killed. */
+  /** How long it may take to stop before it is killed. */
   stopTimeoutMs: number;
   /** Awaited before each start. */
   prepare?(): Promise<void>;
 }
 
 export interface ProcessPorts {
-  /** Something that the person at the console should know. */
+  /** Shows a line to the user at the console. */
   say(line: string): void;
   /** A line that the process wrote to its standard output or error. */
   output(name: string, line: string): void;
@@ -44,8 +44,8 @@ export interface ProcessEnd {
 }
 
 /**
- * A process that is started again whenever it ends, until `stop`. It leads a session of its own, so a Ctrl-C at the
- * terminal reaches only the supervisor, and whatever it has started can be ended with it. Where the system offers it,
+ * A process that is started again whenever it ends, until `stop`. It leads its own session, so that a Ctrl-C at the
+ * terminal reaches only the supervisor, and everything that it started can be ended with it. If the system supports it,
  * the process gets its stop signal when the supervisor dies.
  */
 export class SupervisedProcess {
@@ -73,7 +73,7 @@ export class SupervisedProcess {
     this.#running ??= this.#run();
   }
 
-  /** Tells each unexpected end. */
+  /** Calls the listener at each unexpected end. */
   onEnd(listener: (end: ProcessEnd) => void): void {
     this.#endListeners.push(listener);
   }
@@ -83,7 +83,7 @@ export class SupervisedProcess {
     return this.#child?.kill(signal) ?? false;
   }
 
-  /** Ends the process for good: in order, or by force when it takes too long. Idempotent. */
+  /** Ends the process for good: in order, or by force if that takes too long. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.kill(this.definition.stopSignal);
@@ -95,7 +95,7 @@ export class SupervisedProcess {
     clearTimeout(timer);
   }
 
-  /** Ends the process and what it started, at once and for good. */
+  /** Ends the process and everything that it started, at once and for good. */
   killNow(): void {
     this.#stopping.abort();
     if (this.pid !== undefined) killGroup(this.pid);
@@ -139,7 +139,7 @@ export class SupervisedProcess {
       createInterface({ input: stream }).on('line', (line) => this.ports.output(this.name, line));
     if (child.pid !== undefined) {
       this.ports.changed(this.name, identify(child.pid));
-      // A stop that came while the process was being made found nothing to signal.
+      // A stop that came while the process was being created found nothing to signal.
       if (this.#stopping.signal.aborted) this.kill(this.definition.stopSignal);
     }
     return child;
@@ -147,8 +147,8 @@ export class SupervisedProcess {
 }
 
 /**
- * How to start a process so that it dies with us and has the rights of its user. Linux signals the process when the
- * thread that started it ends: that must be the main thread.
+ * How to start a process so that it dies with this one and has its user's rights. Linux signals the process when the
+ * thread that started it ends, so that must be the main thread.
  */
 function launch({ command, user, stopSignal }: ProcessDefinition) {
   const [file, ...args] = command;
@@ -166,8 +166,8 @@ function launch({ command, user, stopSignal }: ProcessDefinition) {
 }
 
 /**
- * The arguments with which setpriv runs a program as a user. `no_setuid_fixup` makes access(2), too, respect the
- * capability; what a program is left with is the capability alone, because that is what survives its execve(2).
+ * The arguments with which setpriv runs a program as a user. `no_setuid_fixup` makes access(2) respect the capability,
+ * too. The program is left with only that capability, because only ambient capabilities survive its execve(2).
  */
 export const setprivArguments = (user: ProcessUser | undefined): string[] =>
   user === undefined
