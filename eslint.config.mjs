@@ -35,7 +35,7 @@ const depConstraints = [
 ];
 
 const pureFiles = [
-  'libs/media-core/src/**/*.ts',
+  'libs/sdp/src/**/*.ts',
   'libs/protocols/*/src/**/*.ts',
   'libs/frames/src/**/*.ts',
   'libs/hls/src/**/*.ts',

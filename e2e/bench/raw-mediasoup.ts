@@ -16,7 +16,7 @@ import {
   type Offer,
   type PlaySection,
   type PublishSection,
-} from '@weir/media-core';
+} from '@weir/sdp';
 import { createWorker, types as mediasoup } from 'mediasoup';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { z } from 'zod';

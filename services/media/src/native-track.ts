@@ -17,7 +17,7 @@ import {
   type SourceClock,
   type TrackClock,
 } from '@weir/frames';
-import type { StreamCodec } from '@weir/media-core';
+import type { StreamCodec } from '@weir/sdp';
 import { GopCache } from './gop-cache.js';
 import { PacedSender } from './paced-sender.js';
 import { PipedProducer } from './piped-producer.js';

@@ -1,6 +1,6 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { parseRtpPacket, PictureOrder } from '@weir/frames';
-import type { StreamCodec } from '@weir/media-core';
+import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PipedProducer } from './piped-producer.js';

@@ -18,7 +18,7 @@ import {
   type TapRequest,
 } from '@weir/contracts';
 import { credentialNameOf, credentialRefIn } from '@weir/access';
-import { dialectKey, type StreamCodec } from '@weir/media-core';
+import { dialectKey, type StreamCodec } from '@weir/sdp';
 import type { OutboundGuard } from '@weir/outbound';
 import { parseRtspUrl, type SdpTrack } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, WeirError, type EndReason, type StreamInfo, type StreamSignal } from '@weir/contracts';
-import { VideoMeter } from '@weir/media-core';
+import { VideoMeter } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { trackInfo, type Track } from './track.js';
 import type { MediaWorker } from './worker-pool.js';

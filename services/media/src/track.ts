@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { MediaKind, TrackInfoSchema, type TrackInfo } from '@weir/contracts';
-import type { StreamCodec } from '@weir/media-core';
+import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 

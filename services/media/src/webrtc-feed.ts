@@ -1,5 +1,5 @@
 import { AudioPacketizer, H264Packetizer, writeSenderReport, type Frame } from '@weir/frames';
-import type { StreamCodec } from '@weir/media-core';
+import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { randomInt } from 'node:crypto';
 import type { RouterLease } from './worker-pool.js';

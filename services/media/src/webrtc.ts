@@ -25,7 +25,7 @@ import {
   type PublishSection,
   type ReceiveSection,
   type SendSection,
-} from '@weir/media-core';
+} from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';
 import { joinMetrics } from './metrics.js';

@@ -1,3 +1,0 @@
-import { nodeTest } from '../../vitest.shared.mts';
-
-export default nodeTest(import.meta.dirname, '@weir/media-core');
