@@ -82,7 +82,7 @@ async function settingsPage(): Promise<string> {
   const platform = (await import(join(checkout, 'libs/platform/dist/settings.js'))) as { platformSettings: unknown };
   const sections = [
     '# Settings',
-    'Environment variables, service by service. Wrong values are all named at once when a service starts, and it ends.',
+    'Environment variables, service by service. A service that starts with wrong values names all of them and exits.',
     '## All services',
     table(await describeSettings(platform.platformSettings)),
   ];
