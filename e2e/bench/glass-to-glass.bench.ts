@@ -12,6 +12,7 @@ import { ChildProgram } from './child-program.js';
 import { agesOf, driftMsPerMin, takeReadings, watchClock, type ClockReading } from './clock-watch.js';
 import { logIn } from './demo-user.js';
 import { serveFolder } from './file-server.js';
+import { playByHlsJs, slowDown } from './hls-js-page.js';
 import type { BenchPlatform } from './platform.js';
 import { RtmpServer } from './rtmp-server.js';
 import { RtspPushes } from './rtsp-pushes.js';
@@ -146,11 +147,6 @@ async function watchWays(ways: readonly Way[], { settleMs, runMs, slowedDown, lo
   }
 }
 
-async function slowDown(context: BrowserContext, page: Page, rate: number): Promise<void> {
-  const session = await context.newCDPSession(page);
-  await session.send('Emulation.setCPUThrottlingRate', { rate });
-}
-
 const hlsBaseline = (name: string, siteUrl: string, url: string): Way => ({
   name,
   open: async (context) => {
@@ -189,24 +185,6 @@ async function playInPage(context: BrowserContext, { httpUrl }: BenchPlatform, t
   await page.fill('#who [name=token]', token);
   await page.click('#watch [data-action=start]');
   return { page, video: '#watch video' };
-}
-
-/** As it is when nothing is told to it. */
-async function playByHlsJs(context: BrowserContext, siteUrl: string, playlistUrl: string) {
-  const page = await context.newPage();
-  await page.goto(siteUrl);
-  await page.addScriptTag({ url: `${siteUrl}/hls.js` });
-  await page.evaluate((url) => {
-    const { Hls } = window as unknown as {
-      Hls: new () => { loadSource(source: string): void; attachMedia(element: HTMLMediaElement): void };
-    };
-    const video = Object.assign(document.createElement('video'), { muted: true, autoplay: true, id: 'hls' });
-    document.body.prepend(video);
-    const player = new Hls();
-    player.loadSource(url);
-    player.attachMedia(video);
-  }, playlistUrl);
-  return { page, video: '#hls' };
 }
 
 const untilReadable = (page: Page, name: string) =>

@@ -13,6 +13,7 @@ import { packagingCpu } from './packaging-cpu.bench.js';
 import { attachPlatform, startBenchPlatform } from './platform.js';
 import { relay } from './relay.bench.js';
 import { robots } from './robots.bench.js';
+import { slowStart } from './slow-start.bench.js';
 import { formatTable } from './table.js';
 
 const BENCHMARKS: readonly Benchmark[] = [
@@ -25,6 +26,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   packagingCpu,
   firstFrame,
   robots,
+  slowStart,
 ];
 
 const { values: options, positionals: names } = parseArgs({

@@ -1,0 +1,46 @@
+/** What a media playlist could say otherwise, for players that aren't told anything else. */
+export interface PlaylistChange {
+  readonly name: string;
+  /** @param isFirst whether it is the playlist a player begins with; what it asks for later, it waits for */
+  change(playlist: string, isFirst: boolean): string;
+}
+
+const SECONDS_BEFORE_END = 0.25;
+
+export const PLAYLIST_CHANGES: readonly PlaylistChange[] = [
+  { name: 'as it is', change: (playlist) => playlist },
+  { name: `EXT-X-START ${SECONDS_BEFORE_END} s before the end`, change: withStart },
+  { name: 'PART-HOLD-BACK of two part targets', change: (playlist) => withHoldBack(playlist, 2) },
+  { name: 'PART-HOLD-BACK of three', change: (playlist) => withHoldBack(playlist, 3) },
+  {
+    name: 'the first playlist with two segments',
+    change: (playlist, isFirst) => (isFirst ? withLastSegments(playlist, 2) : playlist),
+  },
+  { name: 'three segments at any time', change: (playlist) => withLastSegments(playlist, 3) },
+  { name: 'six segments at any time', change: (playlist) => withLastSegments(playlist, 6) },
+];
+
+function withStart(playlist: string): string {
+  const tag = `#EXT-X-START:TIME-OFFSET=-${SECONDS_BEFORE_END},PRECISE=YES`;
+  return playlist.replace(/^(#EXT-X-VERSION:.*)$/m, `$1\n${tag}`);
+}
+
+function withHoldBack(playlist: string, partTargets: number): string {
+  const partTargetS = Number(/PART-TARGET=([\d.]+)/.exec(playlist)?.[1]);
+  return playlist.replace(/PART-HOLD-BACK=[\d.]+/, `PART-HOLD-BACK=${(partTargets * partTargetS).toFixed(5)}`);
+}
+
+/** Only the last finished segments, and the one that is being written. Nothing is skipped: players get whole playlists. */
+function withLastSegments(playlist: string, count: number): string {
+  const lines = playlist.replace(/CAN-SKIP-UNTIL=[\d.]+,/, '').split('\n');
+  const firstOf = (prefix: string) => lines.findIndex((line) => line.startsWith(prefix));
+  const map = lines[firstOf('#EXT-X-MAP')];
+  const ends = lines.flatMap((line, index) => (line.startsWith('#EXTINF') ? [index + 2] : []));
+  const dropped = ends.length - count;
+  const from = ends[dropped - 1];
+  if (map === undefined || from === undefined) return lines.join('\n');
+  const header = lines
+    .slice(0, firstOf('#EXT-X-MAP'))
+    .map((line) => line.replace(/(?<=^#EXT-X-MEDIA-SEQUENCE:)\d+/, (msn) => String(Number(msn) + dropped)));
+  return [...header, map, ...lines.slice(from)].join('\n');
+}

@@ -1,0 +1,133 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor } from '@weir/testing';
+import { startBrowser } from '../src/browser.js';
+import { serveOnLoopback, type LoopbackServer } from '../src/loopback-server.js';
+import { startSite } from '../src/site.js';
+import type { Benchmark } from './benchmark.js';
+import { ChildProgram } from './child-program.js';
+import { agesOf, takeReadings, watchClock } from './clock-watch.js';
+import { logIn } from './demo-user.js';
+import { playByHlsJs, slowDown } from './hls-js-page.js';
+import { PLAYLIST_CHANGES, type PlaylistChange } from './playlist-changes.js';
+import { RtspPushes } from './rtsp-pushes.js';
+import { median, quantile } from './samples.js';
+
+const STREAM = 'bench-slow-start';
+/** How many times slower the page is until its first picture is there. */
+const RATES = [1, 6, 20];
+const RATES_SHORT = [1, 2];
+
+interface Start {
+  firstPictureMs: number;
+  /** Of the picture that is seen, once the page runs at its own speed again. */
+  ageMs: number;
+}
+
+/**
+ * hls.js with its defaults keeps whatever distance its start left it at. Does a playlist bring it nearer to the end when
+ * the start is slow?
+ */
+export const slowStart: Benchmark = {
+  name: 'slow-start',
+  async run({ platform, short, log }) {
+    const { starts, settleMs, watchMs, rates } = short
+      ? { starts: 1, settleMs: 500, watchMs: 1_000, rates: RATES_SHORT }
+      : { starts: 7, settleMs: 4_000, watchMs: 3_000, rates: RATES };
+    const changes = short ? PLAYLIST_CHANGES.slice(0, 2) : PLAYLIST_CHANGES;
+    const closers: (() => Promise<unknown>)[] = [];
+    const opened = <Opened>(what: Opened, close: (what: Opened) => Promise<unknown>): Opened => {
+      closers.unshift(() => close(what));
+      return what;
+    };
+    try {
+      const site = opened(await startSite(), (one) => one.close());
+      const pushes = opened(await RtspPushes.connect(platform), (one) => one.close());
+      const push = `[f=rtsp:rtsp_transport=tcp]${await pushes.expect(STREAM)}`;
+      opened(await ChildProgram.start('clock-source', [push]), (one) => one.stop());
+      const browser = opened(await startBrowser(), (one) => one.close());
+      const path = `/videos/~/${STREAM}/index.m3u8?token=${encodeURIComponent(await logIn(platform))}`;
+      const servers = new Map<string, LoopbackServer>();
+      for (const change of changes)
+        servers.set(change.name, opened(await serveChanged(platform.httpUrl, change), (one) => one.close()));
+      await waitFor(async () => (await fetch(platform.httpUrl + path)).ok, { timeoutMs: 30_000, what: 'a playlist' });
+
+      const start = async (url: string, rate: number): Promise<Start> => {
+        const context = await browser.newContext({ viewport: { width: 700, height: 420 } });
+        try {
+          // From before the page opens: its scripts are slow as well.
+          const slowed: Promise<(to: number) => Promise<void>>[] = [];
+          context.on('page', (page) => slowed.push(slowDown(context, page, rate)));
+          const startedMs = performance.now();
+          const { page, video } = await playByHlsJs(context, site.url, url);
+          await page.waitForFunction(
+            (selector) => (document.querySelector<HTMLVideoElement>(selector)?.currentTime ?? 0) > 0,
+            video,
+            { timeout: 60_000, polling: 50 },
+          );
+          const firstPictureMs = performance.now() - startedMs;
+          for (const change of await Promise.all(slowed)) await change(1);
+          await sleep(settleMs);
+          await watchClock(page, video);
+          await sleep(watchMs);
+          const ages = agesOf(await takeReadings(page)).samples.map(({ ageMs }) => ageMs);
+          return { firstPictureMs, ageMs: quantile(ages, 0.5) };
+        } finally {
+          await context.close();
+        }
+      };
+
+      const started = new Map(changes.map(({ name }) => [name, new Map<number, Start[]>()]));
+      for (let round = 1; round <= starts; round += 1)
+        for (const rate of rates) {
+          for (const [name, { url }] of servers) {
+            const byRate = started.get(name);
+            byRate?.set(rate, [...(byRate.get(rate) ?? []), await start(url + path, rate)]);
+          }
+          log(`round ${round} of ${starts}: ${rate} times slower`);
+        }
+      return {
+        tables: [
+          {
+            title: 'hls.js with its defaults after a start that was slowed down: ms, medians',
+            columns: ['', ...rates.flatMap((rate) => [`${rate}x: first picture`, 'age', 'age max'])],
+            rows: [...started].map(([name, byRate]) => [
+              name,
+              ...rates.flatMap((rate) => {
+                const all = byRate.get(rate) ?? [];
+                const ages = all.map(({ ageMs }) => ageMs);
+                const first = all.map(({ firstPictureMs }) => firstPictureMs);
+                return [median(first), median(ages), Math.max(...ages)].map(Math.round);
+              }),
+            ]),
+            note:
+              `${starts} starts each. The page is slowed down until its first picture is there, and runs at its own speed ` +
+              `from then on; the age of the picture is taken ${settleMs / 1_000} s later. The playlists are changed on ` +
+              'their way by a proxy.',
+          },
+        ],
+        figures: {
+          ...{ starts, settleMs, watchMs },
+          started: Object.fromEntries([...started].map(([name, byRate]) => [name, Object.fromEntries(byRate)])),
+        },
+      };
+    } finally {
+      for (const close of closers) await close();
+    }
+  },
+};
+
+/** The platform, with its media playlists changed on their way. */
+const serveChanged = (httpUrl: string, { change }: PlaylistChange): Promise<LoopbackServer> =>
+  serveOnLoopback((request, response) => {
+    const path = request.url ?? '/';
+    const serve = async () => {
+      const answer = await fetch(httpUrl + path);
+      const body = Buffer.from(await answer.arrayBuffer());
+      const type = answer.headers.get('content-type') ?? 'application/octet-stream';
+      const isMedia = body.includes('#EXT-X-MEDIA-SEQUENCE');
+      response
+        .writeHead(answer.status, { 'content-type': type, 'access-control-allow-origin': '*' })
+        .end(isMedia ? change(body.toString(), !path.includes('_HLS_msn')) : body);
+    };
+    serve().catch((error: unknown) => response.destroy(error instanceof Error ? error : undefined));
+  });
