@@ -9,16 +9,27 @@ const SECONDS_BEFORE_END = 0.25;
 
 export const PLAYLIST_CHANGES: readonly PlaylistChange[] = [
   { name: 'as it is', change: (playlist) => playlist },
+  { name: 'parts of the last segment', change: (playlist) => withPartsOfLast(playlist, 1) },
+  { name: 'parts of the last three', change: (playlist) => withPartsOfLast(playlist, 3) },
   { name: `EXT-X-START ${SECONDS_BEFORE_END} s before the end`, change: withStart },
-  { name: 'PART-HOLD-BACK of two part targets', change: (playlist) => withHoldBack(playlist, 2) },
-  { name: 'PART-HOLD-BACK of three', change: (playlist) => withHoldBack(playlist, 3) },
+  { name: 'PART-HOLD-BACK of three part targets', change: (playlist) => withHoldBack(playlist, 3) },
   {
     name: 'the first playlist with two segments',
     change: (playlist, isFirst) => (isFirst ? withLastSegments(playlist, 2) : playlist),
   },
   { name: 'three segments at any time', change: (playlist) => withLastSegments(playlist, 3) },
-  { name: 'six segments at any time', change: (playlist) => withLastSegments(playlist, 6) },
 ];
+
+/** Where each finished segment ends, as an index of the line after its URI. */
+const endsOf = (lines: readonly string[]): number[] =>
+  lines.flatMap((line, index) => (line.startsWith('#EXTINF') ? [index + 2] : []));
+
+/** Without the parts of segments before the last finished ones. */
+function withPartsOfLast(playlist: string, count: number): string {
+  const lines = playlist.split('\n');
+  const from = endsOf(lines).at(-count - 1) ?? 0;
+  return lines.filter((line, index) => index >= from || !line.startsWith('#EXT-X-PART:')).join('\n');
+}
 
 function withStart(playlist: string): string {
   const tag = `#EXT-X-START:TIME-OFFSET=-${SECONDS_BEFORE_END},PRECISE=YES`;
@@ -35,7 +46,7 @@ function withLastSegments(playlist: string, count: number): string {
   const lines = playlist.replace(/CAN-SKIP-UNTIL=[\d.]+,/, '').split('\n');
   const firstOf = (prefix: string) => lines.findIndex((line) => line.startsWith(prefix));
   const map = lines[firstOf('#EXT-X-MAP')];
-  const ends = lines.flatMap((line, index) => (line.startsWith('#EXTINF') ? [index + 2] : []));
+  const ends = endsOf(lines);
   const dropped = ends.length - count;
   const from = ends[dropped - 1];
   if (map === undefined || from === undefined) return lines.join('\n');
