@@ -10,7 +10,6 @@ const SECONDS_BEFORE_END = 0.25;
 export const PLAYLIST_CHANGES: readonly PlaylistChange[] = [
   { name: 'as it is', change: (playlist) => playlist },
   { name: 'parts of the last segment', change: (playlist) => withPartsOfLast(playlist, 1) },
-  { name: 'parts of the last three', change: (playlist) => withPartsOfLast(playlist, 3) },
   { name: `EXT-X-START ${SECONDS_BEFORE_END} s before the end`, change: withStart },
   { name: 'PART-HOLD-BACK of three part targets', change: (playlist) => withHoldBack(playlist, 3) },
   {

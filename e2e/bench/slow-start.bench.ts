@@ -14,7 +14,7 @@ import { median, quantile } from './samples.js';
 
 const STREAM = 'bench-slow-start';
 /** How many times slower the page is at first. */
-const RATES = [1, 6, 12];
+const RATES = [1, 6];
 const RATES_SHORT = [1, 2];
 
 interface Start {
@@ -32,7 +32,7 @@ export const slowStart: Benchmark = {
   async run({ platform, short, log }) {
     const { starts, slowMs, settleMs, watchMs, rates } = short
       ? { starts: 1, slowMs: 500, settleMs: 500, watchMs: 1_000, rates: RATES_SHORT }
-      : { starts: 5, slowMs: 10_000, settleMs: 4_000, watchMs: 3_000, rates: RATES };
+      : { starts: 3, slowMs: 10_000, settleMs: 4_000, watchMs: 3_000, rates: RATES };
     const changes = short ? PLAYLIST_CHANGES.slice(0, 2) : PLAYLIST_CHANGES;
     const closers: (() => Promise<unknown>)[] = [];
     const opened = <Opened>(what: Opened, close: (what: Opened) => Promise<unknown>): Opened => {

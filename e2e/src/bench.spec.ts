@@ -206,6 +206,15 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     }
   });
 
+  it('slow-start: every start of hls.js shows a picture, with the playlist as it is and changed', async () => {
+    const starts = z.array(z.object({ firstPictureMs: z.number().positive(), ageMs: z.number().positive() })).length(1);
+    const figures = z
+      .object({ started: z.record(z.string(), z.record(z.string(), starts)) })
+      .parse(await figuresOf('slow-start'));
+    expect(Object.keys(figures.started)).toHaveLength(2);
+    for (const byRate of Object.values(figures.started)) expect(Object.keys(byRate)).toEqual(['1', '2']);
+  });
+
   it('robots: every robot is connected, commanded, and seen to come and go', async () => {
     const some = summary.extend({ count: z.literal(10) });
     const bytes = z.record(z.string(), z.number().positive());

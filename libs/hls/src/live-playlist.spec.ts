@@ -213,8 +213,13 @@ describe('the media playlist', () => {
     expect(read(fixture.parts(2).endSegment()).hint).toBe(partName(3, 0));
   });
 
-  it('lists parts for the last three target durations only', () => {
+  it('lists parts for four hold-backs, so that who is further behind loads segments', () => {
     const { segments } = read(new Fixture().segments(7).parts(2));
+    expect(segments.map((segment) => segment.parts.length)).toEqual([0, 0, 0, 0, 0, 5, 5, 2]);
+  });
+
+  it('lists parts for three target durations at most', () => {
+    const { segments } = read(new Fixture({ partHoldBack: 20 }).segments(7).parts(2));
     expect(segments.map((segment) => segment.parts.length)).toEqual([0, 0, 0, 0, 5, 5, 5, 2]);
   });
 

@@ -61,9 +61,14 @@ export function parseResourceName(name: string): ResourceName | undefined {
   return { kind: 'part', msn: Number(match[3]), index: Number(match[4]) };
 }
 
-/** Parts are listed for the last three target durations only (RFC 8216bis §4.4.4.9) … */
-const TARGET_DURATIONS_WITH_PARTS = 3;
-/** … or as far back as the last one that players can begin with, within these. */
+/** Parts are listed for the last three target durations at most (RFC 8216bis §4.4.4.9) … */
+const MOST_TARGET_DURATIONS_WITH_PARTS = 3;
+/**
+ * … and for so many hold-backs: a player that has fallen further behind loads whole segments and keeps up with them. One
+ * that loads part after part on a busy machine falls back until no parts are listed, and hls.js never comes closer again.
+ */
+const PART_HOLD_BACKS_WITH_PARTS = 4;
+/** They are listed as far back as the last part that players can begin with, if that is within these. */
 const TARGET_DURATIONS_WITH_BEGINNING = 16;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
@@ -280,7 +285,10 @@ export class LivePlaylist {
   /** Without a hole from there on, because hls.js takes the parts listed for a row. */
   #firstWithParts(): number {
     const targetMs = this.#options.targetDurationS * 1000;
-    const usual = this.#countOlderThan(TARGET_DURATIONS_WITH_PARTS * targetMs);
+    const holdBackMs = this.#options.partHoldBack * (this.#partTargetMs ?? 0);
+    const usual = this.#countOlderThan(
+      Math.min(MOST_TARGET_DURATIONS_WITH_PARTS * targetMs, PART_HOLD_BACKS_WITH_PARTS * holdBackMs),
+    );
     const beginning = this.#segments.findLastIndex(hasBeginning);
     const isListed = beginning >= this.#countOlderThan(TARGET_DURATIONS_WITH_BEGINNING * targetMs);
     return isListed ? Math.min(usual, beginning) : usual;

@@ -73,6 +73,53 @@ describe('the extra distance after stalls', () => {
   });
 });
 
+describe('a browser that is too busy for parts', () => {
+  const stalling = () => {
+    const listeners: (() => void)[] = [];
+    const video = {
+      ...{ currentTime: 28, paused: false, seeking: false, playbackRate: 1, videoWidth: 640, frames: 0 },
+      buffered: { length: 1, end: () => 29.5 },
+      getVideoPlaybackQuality: () => ({ totalVideoFrames: (video.frames += 6) }),
+      addEventListener: (_type: string, listener: () => void) => void listeners.push(listener),
+      removeEventListener: () => undefined,
+    };
+    const hls = {
+      latestLevelDetails: { live: true, partHoldBack: 0.5, averagetargetduration: 2, edge: 30, age: 0.1 },
+      ...{ liveSyncPosition: 29.5, lowLatencyMode: true, targetLatency: 0.5 },
+    };
+    const liveEdge = new LiveEdge(hls, video, () => undefined);
+    const stall = (times: number) => {
+      for (let each = 0; each < times; each++) {
+        vi.advanceTimersByTime(3_000);
+        for (const listener of listeners) listener();
+      }
+      vi.advanceTimersByTime(400);
+    };
+    return { hls, stall, liveEdge };
+  };
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('loads whole segments, further behind, and parts again after a time of calm', () => {
+    const { hls, stall, liveEdge } = stalling();
+    stall(5);
+    expect(hls.lowLatencyMode).toBe(true);
+    expect(hls.targetLatency).toBeCloseTo(2);
+    stall(10);
+    expect(hls.lowLatencyMode).toBe(false);
+    expect(hls.targetLatency).toBe(4);
+    vi.advanceTimersByTime(170_000);
+    expect(hls.lowLatencyMode).toBe(true);
+    expect(hls.targetLatency).toBeCloseTo(3.4);
+    liveEdge.stop();
+  });
+});
+
 describe('a frozen picture', () => {
   const player = (age: number) => {
     const calls: string[] = [];

@@ -12,11 +12,13 @@ const SPEEDS = [
   [0, 1.05],
 ];
 /** If it is further behind than this, the player jumps, because catching up would take too long. */
-const JUMP_S = 12;
+const JUMP_S = 5;
 /** What each stall adds to the distance from the live edge, and what each calm period takes off again. */
 const STALL_S = 0.3;
 const STEP_CLOSER_S = 0.1;
 const MAX_SPARE_S = 3;
+/** A player that stalls at that distance too loads whole segments, and stays this many of them behind. */
+const SEGMENTS_BEHIND = 2;
 /** The length of a calm period. It doubles with each further stall, because the last distance was too small. */
 const CALM_MS = 20_000;
 const MAX_CALM_MS = 160_000;
@@ -125,12 +127,25 @@ export class LiveEdge {
     this.#playingSinceMs ??= nowMs;
     this.#spare.calm(nowMs);
     const behind = details.edge + details.age - video.currentTime;
-    const target = details.partHoldBack + this.#spare.seconds;
+    const target = this.#distance(details);
+    // Where hls.js jumps to, if it must.
+    this.#hls.targetLatency = target;
     const ahead = video.buffered.end(video.buffered.length - 1) - video.currentTime;
     if (behind - target > JUMP_S && this.#hls.liveSyncPosition !== null) {
       video.currentTime = this.#hls.liveSyncPosition;
       this.#setRate(1);
     } else this.#setRate(nextRate({ behind, target, ahead, rate: video.playbackRate }));
+  }
+
+  /**
+   * How far behind the live edge to play. Part after part is more work than segment after segment: a browser that is too
+   * busy for it stalls at any distance.
+   */
+  #distance(details) {
+    const isTooBusy = this.#spare.seconds >= MAX_SPARE_S;
+    this.#hls.lowLatencyMode = !isTooBusy;
+    const distance = details.partHoldBack + this.#spare.seconds;
+    return isTooBusy ? Math.max(distance, SEGMENTS_BEHIND * details.averagetargetduration) : distance;
   }
 
   /** Tries a jump to the live edge first, then a reload. */
