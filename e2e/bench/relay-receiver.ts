@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isRtcp } from '@weir/frames';
 import { clockMs, stampOf, type Medium } from './relay-stream.js';
 
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -106,5 +107,3 @@ export class HopReceiver {
     observed.atMs[hops] ??= nowMs;
   }
 }
-
-const isRtcp = (packet: Buffer): boolean => packet.readUInt8(1) >= 192 && packet.readUInt8(1) <= 223;

@@ -1,3 +1,5 @@
+import { writeRtpPacket } from '@weir/frames';
+
 /**
  * The stream that relays carry in the benchmark: about 2 Mbit/s of H.264 at 30 pictures a second and Opus, as much as
  * servers look at of it. Each packet ends with its number and the moment at which it was sent.
@@ -89,14 +91,11 @@ export class SyntheticStream {
 
   private sendPacket(medium: Medium, timestamp: number, isLast: boolean, payload: Buffer): void {
     const { payloadType } = medium === 'audio' ? OPUS : H264;
-    const header = Buffer.alloc(12);
-    header.writeUInt8(0x80, 0);
-    header.writeUInt8(payloadType | (isLast ? 0x80 : 0), 1);
-    header.writeUInt16BE(this.sequenceNumbers[medium]++ & 0xffff, 2);
-    header.writeUInt32BE(timestamp % 2 ** 32, 4);
-    header.writeUInt32BE(this.feed[medium].ssrc, 8);
+    const { ssrc } = this.feed[medium];
+    const sequenceNumber = this.sequenceNumbers[medium]++;
     writeStamp(payload, { medium, number: this.number++, sentMs: clockMs() });
-    this.send(Buffer.concat([header, payload]), this.feed[medium]);
+    const packet = writeRtpPacket({ payloadType, marker: isLast, sequenceNumber, timestamp, ssrc }, payload);
+    this.send(packet, this.feed[medium]);
   }
 }
 

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { H264Packetizer, splitAnnexB, writeSenderReport } from '@weir/frames';
+import { H264Packetizer, ntpTimeOf, splitAnnexB, writeSenderReport } from '@weir/frames';
 
 const run = promisify(execFile);
 
@@ -114,7 +114,7 @@ export class RtspPusher {
       if (reports !== undefined && atS - reportedS >= 2) {
         reportedS = atS;
         const ntpMs = Date.now() + (atS >= reports.stepAtS ? reports.byS * 1_000 : 0);
-        const report = { ssrc, ntpMs, rtpTimestamp: Math.round(steady), packetCount: 0, octetCount: 0 };
+        const report = { ssrc, ...ntpTimeOf(ntpMs), rtpTimestamp: Math.round(steady), packetCount: 0, octetCount: 0 };
         this.#write(1, writeSenderReport(report));
       }
       atS += 1 / (slow !== undefined && atS >= slow.fromS ? slow.fps : fps);

@@ -115,7 +115,7 @@ export class AacDepacketizer implements Depacketizer {
   }
 
   #frame(data: Uint8Array, timestamp: number): Frame {
-    const frame = audioFrame('mpeg4-generic', data, timestamp, this.#unitTicks, this.#lost);
+    const frame = audioFrame('MPEG4-GENERIC', data, timestamp, this.#unitTicks, this.#lost);
     this.#lost = false;
     return frame;
   }

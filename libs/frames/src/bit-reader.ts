@@ -1,4 +1,4 @@
-/** Reads the syntax elements of a NAL unit's payload; reading beyond the end gives zeros and sets `exhausted`. */
+/** Reads bits, most significant first; reading beyond the end gives zeros and sets `exhausted`. */
 export class BitReader {
   readonly #bytes: Uint8Array;
   #position = 0;
@@ -31,7 +31,7 @@ export class BitReader {
     if (this.#position > this.#bytes.length * 8) this.exhausted = true;
   }
 
-  /** ue(v) of H.264 §9.1 and H.265 §9.2. */
+  /** Exp-Golomb ue(v) of H.264 §9.1 and H.265 §9.2. */
   unsignedExpGolomb(): number {
     let zeros = 0;
     while (this.bit() === 0) {

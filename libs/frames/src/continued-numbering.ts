@@ -1,11 +1,7 @@
 import type { SenderReport } from './rtcp.js';
-import { parseRtpPacket } from './rtp-packet.js';
+import type { RtpNumbers, RtpPacket } from './rtp-packet.js';
 
-interface Numbers {
-  payloadType: number;
-  ssrc: number;
-  sequenceNumber: number;
-  timestamp: number;
+interface Numbers extends RtpNumbers {
   atMs: number;
 }
 
@@ -33,10 +29,8 @@ export class ContinuedNumbering {
     this.#begins = true;
   }
 
-  /** A packet that needn't change is handed back as it is; what isn't RTP, too. */
-  packet(bytes: Uint8Array, nowMs: number): Uint8Array {
-    const packet = parseRtpPacket(bytes);
-    if (packet === undefined) return bytes;
+  /** A packet that needn't change is handed back as it is. */
+  packet(packet: RtpPacket, nowMs: number): RtpPacket {
     const last = this.#last;
     if (this.#begins && last !== undefined) {
       this.#sequenceShift = last.sequenceNumber + SEQUENCE_STEP - packet.sequenceNumber;
@@ -50,14 +44,8 @@ export class ContinuedNumbering {
     const isLate = last !== undefined && ((sequenceNumber - last.sequenceNumber) & 0xffff) >= 0x8000;
     if (!isLate) this.#last = { payloadType, ssrc, sequenceNumber, timestamp, atMs: nowMs };
     const isUnchanged = this.#sequenceShift === 0 && this.#timestampShift === 0;
-    if (isUnchanged && packet.ssrc === ssrc && packet.payloadType === payloadType) return bytes;
-    const copy = new Uint8Array(bytes); // the slice of a Buffer would be no copy
-    const view = new DataView(copy.buffer);
-    view.setUint8(1, (packet.marker ? 0x80 : 0) | payloadType);
-    view.setUint16(2, sequenceNumber);
-    view.setUint32(4, timestamp);
-    view.setUint32(8, ssrc);
-    return copy;
+    if (isUnchanged && packet.ssrc === ssrc && packet.payloadType === payloadType) return packet;
+    return packet.renumbered({ payloadType, ssrc, sequenceNumber, timestamp });
   }
 
   /** Of a source whose first packet hasn't come, there is nothing to be told yet. */

@@ -140,7 +140,7 @@ describe('frames of what ffmpeg sends', { timeout: 30_000 }, () => {
     expect(frames).toHaveLength(30);
     expect(frames[0]!.parameterSets!.sps).toHaveLength(1);
     expect(new Set(frames.map((frame) => frame.parameterSets)).size).toBe(1);
-    expect(recording.reports.flatMap(parseRtcp).map((message) => message.kind)).toContain('sender-report');
+    expect(recording.reports.flatMap(parseRtcp).map((message) => message.tag)).toContain('sender-report');
     expect(recording.reports.every(isRtcp)).toBe(true);
 
     const packetizer = new H264Packetizer({ payloadType: 97, ssrc: 5, sequenceNumber: 65_530, maxPacketBytes: 700 });
@@ -176,7 +176,7 @@ describe('frames of what ffmpeg sends', { timeout: 30_000 }, () => {
   });
 
   it.each([
-    ['mpeg4-generic', ['-c:a', 'aac', '-b:a', '64k'], 1024, 48_000],
+    ['MPEG4-GENERIC', ['-c:a', 'aac', '-b:a', '64k'], 1024, 48_000],
     ['opus', ['-c:a', 'libopus', '-b:a', '32k'], 960, 48_000],
     ['PCMU', ['-c:a', 'pcm_mulaw', '-ar', '8000', '-ac', '1'], undefined, 8_000],
     ['PCMA', ['-c:a', 'pcm_alaw', '-ar', '8000', '-ac', '1'], undefined, 8_000],

@@ -24,7 +24,7 @@ interface Sent {
 }
 
 const packet = ({ marker = true, ssrc = 1, payload, ...rest }: Sent) =>
-  writeRtpPacket({ payloadType: 96, marker, ssrc, ...rest }, payload);
+  new Uint8Array(writeRtpPacket({ payloadType: 96, marker, ssrc, ...rest }, payload));
 
 const stapA = (...nalUnits: Uint8Array[]) =>
   Uint8Array.from([24, ...nalUnits.flatMap((nalUnit) => [0, nalUnit.length, ...nalUnit])]);
@@ -185,7 +185,7 @@ describe('access units', () => {
 
   it('finds the frames of several AAC access units in a packet, and of one over several packets', () => {
     const assembler = createFrameAssembler({
-      codec: 'mpeg4-generic',
+      codec: 'MPEG4-GENERIC',
       clockRate: 48_000,
       parameters: { config: '1190' },
     });
@@ -213,7 +213,7 @@ function randomBytes(seed: number): () => number {
 }
 
 describe('garbage', () => {
-  const codecs = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'mpeg4-generic', 'PCMU', 'PCMA'] as const;
+  const codecs = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'MPEG4-GENERIC', 'PCMU', 'PCMA'] as const;
 
   it.each(codecs)('never makes the %s assembler throw, and what follows it is assembled', (codec) => {
     const next = randomBytes(codecs.indexOf(codec) + 1);

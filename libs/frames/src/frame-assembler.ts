@@ -2,7 +2,7 @@ import { AacDepacketizer, PacketAudioDepacketizer } from './audio-depacketizer.j
 import type { Depacketizer, Frame, FrameCodec } from './frame.js';
 import { NalDepacketizer } from './nal-depacketizer.js';
 import { type OrderedPacket, ReorderBuffer } from './reorder-buffer.js';
-import { isRtcp, parseRtpPacket, type RtpPacket } from './rtp-packet.js';
+import { isRtcp, RtpPacket } from './rtp-packet.js';
 import { Unwrapper } from './unwrapper.js';
 import { VpxDepacketizer } from './vpx-depacketizer.js';
 
@@ -49,9 +49,14 @@ export class FrameAssembler {
     return this.#ssrc;
   }
 
-  push(rtpPacket: Uint8Array): Frame[] {
-    const packet = isRtcp(rtpPacket) ? undefined : parseRtpPacket(rtpPacket);
-    if (packet === undefined || packet.payloadType !== (this.#options.payloadType ?? packet.payloadType)) return [];
+  /** What has come by a port that RTP and RTCP share. */
+  push(bytes: Uint8Array): Frame[] {
+    const packet = isRtcp(bytes) ? undefined : RtpPacket.parse(bytes);
+    return packet === undefined ? [] : this.pushPacket(packet);
+  }
+
+  pushPacket(packet: RtpPacket): Frame[] {
+    if (packet.payloadType !== (this.#options.payloadType ?? packet.payloadType)) return [];
     const frames: Frame[] = [];
     if (packet.ssrc === this.#ssrc) this.#order(packet, frames);
     else for (const ours of this.#fromOtherSource(packet, frames)) this.#order(ours, frames);
@@ -110,7 +115,7 @@ export function createFrameAssembler(options: FrameAssemblerOptions): FrameAssem
   return new FrameAssembler(options);
 }
 
-function depacketizerOf({ codec, clockRate, channels = 1, parameters = {} }: FrameAssemblerOptions): Depacketizer {
+function depacketizerOf({ codec, clockRate, channels, parameters = {} }: FrameAssemblerOptions): Depacketizer {
   switch (codec) {
     case 'H264':
     case 'H265':
@@ -121,8 +126,8 @@ function depacketizerOf({ codec, clockRate, channels = 1, parameters = {} }: Fra
     case 'opus':
     case 'PCMU':
     case 'PCMA':
-      return new PacketAudioDepacketizer(codec, channels);
-    case 'mpeg4-generic':
+      return new PacketAudioDepacketizer(codec, channels || 1);
+    case 'MPEG4-GENERIC':
       return new AacDepacketizer(parameters, clockRate);
     default:
       return codec satisfies never;

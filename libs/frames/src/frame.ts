@@ -1,8 +1,15 @@
 import type { NalCodec, ParameterSets } from './parameter-sets.js';
 
 export type VideoCodec = NalCodec | 'VP8' | 'VP9';
-export type AudioCodec = 'opus' | 'mpeg4-generic' | 'PCMU' | 'PCMA';
+export type AudioCodec = 'opus' | 'MPEG4-GENERIC' | 'PCMU' | 'PCMA';
+/** Of which packets can be made frames. */
 export type FrameCodec = VideoCodec | AudioCodec;
+
+const VIDEO_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9'];
+const AUDIO_CODECS: readonly FrameCodec[] = ['opus', 'MPEG4-GENERIC', 'PCMU', 'PCMA'];
+const FRAME_CODECS: ReadonlySet<string> = new Set([...VIDEO_CODECS, ...AUDIO_CODECS]);
+
+export const isFrameCodec = (codec: string): codec is FrameCodec => FRAME_CODECS.has(codec);
 
 interface FrameBase {
   /** In ticks of the RTP clock, unwrapped: starts with the first packet's raw timestamp and goes on beyond 32 bits. */

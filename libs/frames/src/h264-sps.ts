@@ -6,6 +6,8 @@ export interface H264Sps {
   profileIdc: number;
   constraintFlags: number;
   levelIdc: number;
+  /** The three before, as SDP and CODECS have them: `42e01f`. */
+  profileLevelId: string;
   chromaFormatIdc: number;
   bitDepthLuma: number;
   bitDepthChroma: number;
@@ -79,6 +81,7 @@ export function parseH264Sps(nalUnit: Uint8Array): H264Sps | undefined {
     profileIdc,
     constraintFlags,
     levelIdc,
+    profileLevelId: [profileIdc, constraintFlags, levelIdc].map((byte) => byte.toString(16).padStart(2, '0')).join(''),
     chromaFormatIdc,
     bitDepthLuma,
     bitDepthChroma,

@@ -1,13 +1,5 @@
 import { concatBytes, type RawVideoFrame } from './frame.js';
-
-/** Width and height in a VP8 key frame's header (RFC 6386 §9.1). */
-export function vp8Dimensions(keyFrame: Uint8Array): { width: number; height: number } | undefined {
-  if (keyFrame.length < 10 || keyFrame[0]! & 1) return undefined;
-  if (keyFrame[3] !== 0x9d || keyFrame[4] !== 0x01 || keyFrame[5] !== 0x2a) return undefined;
-  const width = (keyFrame[6]! | (keyFrame[7]! << 8)) & 0x3fff;
-  const height = (keyFrame[8]! | (keyFrame[9]! << 8)) & 0x3fff;
-  return { width, height };
-}
+import { vp8Dimensions } from './vp8.js';
 
 /** Frames as an IVF file, which `ffmpeg -f ivf` reads; times count in 1/90000 s from the first frame. */
 export function writeIvf(frames: readonly RawVideoFrame[]): Uint8Array {

@@ -1,3 +1,5 @@
+import type { Buffer } from 'node:buffer';
+
 import type { AudioFrame, NalFrame } from './frame.js';
 import { writeRtpPacket } from './rtp-packet.js';
 
@@ -27,7 +29,7 @@ export class H264Packetizer {
     this.#sequenceNumber = options.sequenceNumber;
   }
 
-  packetize(frame: Pick<NalFrame, 'nalUnits' | 'rtpTimestamp' | 'isKeyFrame' | 'parameterSets'>): Uint8Array[] {
+  packetize(frame: Pick<NalFrame, 'nalUnits' | 'rtpTimestamp' | 'isKeyFrame' | 'parameterSets'>): Buffer[] {
     const payloads: Uint8Array[][] = [];
     if (frame.isKeyFrame && frame.parameterSets !== undefined) {
       const sets = [...frame.parameterSets.sps, ...frame.parameterSets.pps];
@@ -78,7 +80,7 @@ export class AudioPacketizer {
     this.#sequenceNumber = options.sequenceNumber;
   }
 
-  packetize(frame: Pick<AudioFrame, 'data' | 'rtpTimestamp'>): Uint8Array[] {
+  packetize(frame: Pick<AudioFrame, 'data' | 'rtpTimestamp'>): Buffer[] {
     const timestamp = frame.rtpTimestamp + (this.#options.timestampOffset ?? 0);
     const header = { ...this.#options, marker: false, sequenceNumber: this.#sequenceNumber++, timestamp };
     return [writeRtpPacket(header, frame.data)];

@@ -30,12 +30,11 @@ export function withParameterSets(
   switch (codec) {
     case 'H264': {
       const [sps] = sets.sps;
+      const read = sps && parseH264Sps(sps);
       return {
         ...others,
         'sprop-parameter-sets': base64([...sets.sps, ...sets.pps]),
-        ...(sps !== undefined && parseH264Sps(sps) !== undefined
-          ? { 'profile-level-id': Buffer.from(sps.subarray(1, 4)).toString('hex') }
-          : {}),
+        ...(read && { 'profile-level-id': read.profileLevelId }),
       };
     }
     case 'H265':

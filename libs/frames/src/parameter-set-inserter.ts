@@ -1,6 +1,5 @@
-import { nalUnitsBegunIn } from './nal-payload.js';
 import { isExactRecoveryPoint, type NalCodec, nalRole, ParameterSetStore } from './parameter-sets.js';
-import { parseRtpPacket, type RtpPacket, writeRtpPacket } from './rtp-packet.js';
+import { RtpPacket, writeRtpPacket } from './rtp-packet.js';
 
 interface Insertion {
   /** Of the source's packet before which something was put. */
@@ -10,6 +9,8 @@ interface Insertion {
 
 /** So many insertions back a late packet still finds its number; before that, reordering has long been over. */
 const REMEMBERED_INSERTIONS = 8;
+const NONE: readonly Uint8Array[] = [];
+const NOTHING_CARRIED = { vps: false, sps: false, pps: false };
 
 /**
  * Gives every key frame its parameter sets in band. Many sources tell them in the SDP alone, or once at their beginning;
@@ -22,7 +23,7 @@ export class ParameterSetInserter {
   readonly #insertions: Insertion[] = [];
   #forgotten = 0;
   /** What has come since the last picture began. */
-  #carried = new Set<string>();
+  #carried = { ...NOTHING_CARRIED };
   #isRecoveryPoint = false;
   #pictureTimestamp: number | undefined;
 
@@ -33,48 +34,46 @@ export class ParameterSetInserter {
   }
 
   /** The packet, and before it what it lacks. A packet that needn't change is handed back as it is. */
-  push(bytes: Uint8Array): Uint8Array[] {
-    const packet = parseRtpPacket(bytes);
-    if (packet === undefined) return [bytes];
+  push(packet: RtpPacket): RtpPacket[] {
     const shift = this.#shiftOf(packet.sequenceNumber);
     const missing = this.#missingBefore(packet);
     const { payloadType, sequenceNumber, timestamp, ssrc } = packet;
-    const inserted = missing.map((set, index) =>
-      writeRtpPacket(
-        { payloadType, timestamp, ssrc, marker: false, sequenceNumber: sequenceNumber + shift + index },
-        set,
-      ),
-    );
+    const inserted = missing.flatMap((set, index) => {
+      const header = { payloadType, timestamp, ssrc, marker: false, sequenceNumber: sequenceNumber + shift + index };
+      return RtpPacket.parse(writeRtpPacket(header, set)) ?? [];
+    });
     if (inserted.length > 0) this.#remember({ sequenceNumber, packets: inserted.length });
-    return [...inserted, renumbered(bytes, sequenceNumber + shift + inserted.length)];
+    const moved = (sequenceNumber + shift + inserted.length) & 0xffff;
+    const own =
+      moved === sequenceNumber ? packet : packet.renumbered({ payloadType, sequenceNumber: moved, timestamp, ssrc });
+    return inserted.length === 0 ? [own] : [...inserted, own];
   }
 
-  #missingBefore({ payload, timestamp }: RtpPacket): Uint8Array[] {
-    for (const { nalUnit, isWhole } of nalUnitsBegunIn(this.#codec, payload)) {
+  #missingBefore(packet: RtpPacket): readonly Uint8Array[] {
+    for (const { nalUnit, isWhole } of packet.nalUnits(this.#codec)) {
       const role = nalRole(this.#codec, nalUnit);
       if (role === 'vps' || role === 'sps' || role === 'pps') {
         if (isWhole) this.#store.add(nalUnit);
-        this.#carried.add(role);
+        this.#carried[role] = true;
       } else if (role === 'sei' && this.#codec === 'H264') {
         this.#isRecoveryPoint ||= isExactRecoveryPoint(nalUnit);
       } else if (role === 'slice' || role === 'key-slice') {
-        return this.#missingForSlice(nalUnit, role === 'key-slice', timestamp);
+        return this.#missingForSlice(nalUnit, role === 'key-slice', packet.timestamp);
       }
     }
-    return [];
+    return NONE;
   }
 
-  #missingForSlice(slice: Uint8Array, isKeySlice: boolean, timestamp: number): Uint8Array[] {
-    if (timestamp === this.#pictureTimestamp) return [];
+  #missingForSlice(slice: Uint8Array, isKeySlice: boolean, timestamp: number): readonly Uint8Array[] {
+    if (timestamp === this.#pictureTimestamp) return NONE;
     this.#pictureTimestamp = timestamp;
     const isKeyFrame = isKeySlice || this.#isRecoveryPoint;
-    const carried = this.#carried;
-    this.#carried = new Set();
+    const { sps, pps, vps } = this.#carried;
+    this.#carried = { ...NOTHING_CARRIED };
     this.#isRecoveryPoint = false;
-    const isComplete = carried.has('sps') && carried.has('pps') && (this.#codec === 'H264' || carried.has('vps'));
-    if (!isKeyFrame || isComplete) return [];
+    if (!isKeyFrame || (sps && pps && (this.#codec === 'H264' || vps))) return NONE;
     const sets = this.#store.forSlice(slice);
-    return sets === undefined ? [] : [...sets.vps, ...sets.sps, ...sets.pps];
+    return sets === undefined ? NONE : [...sets.vps, ...sets.sps, ...sets.pps];
   }
 
   #shiftOf(sequenceNumber: number): number {
@@ -89,12 +88,4 @@ export class ParameterSetInserter {
     this.#insertions.push(insertion);
     if (this.#insertions.length > REMEMBERED_INSERTIONS) this.#forgotten += this.#insertions.shift()?.packets ?? 0;
   }
-}
-
-function renumbered(bytes: Uint8Array, sequenceNumber: number): Uint8Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint16(2) === (sequenceNumber & 0xffff)) return bytes;
-  const copy = new Uint8Array(bytes); // the slice of a Buffer would be no copy
-  new DataView(copy.buffer).setUint16(2, sequenceNumber & 0xffff);
-  return copy;
 }

@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
 
 import { BitReader, unescapeNalUnit } from './bit-reader.js';
-import { parseH264Sps } from './h264-sps.js';
-import { parseH265Sps } from './h265-sps.js';
+import { type H264Sps, parseH264Sps } from './h264-sps.js';
+import { type H265Sps, parseH265Sps } from './h265-sps.js';
 
 /**
  * The parameter sets that a key frame is decoded with: `sps[0]` is the one its first slice refers to. The object stays
@@ -15,6 +15,8 @@ export interface ParameterSets {
 }
 
 export type NalCodec = 'H264' | 'H265';
+
+export const isNalCodec = (codec: string): codec is NalCodec => codec === 'H264' || codec === 'H265';
 
 /** What a NAL unit is for, as far as assembling and packaging care. */
 export type NalRole = 'vps' | 'sps' | 'pps' | 'slice' | 'key-slice' | 'sei' | 'delimiter' | 'other';
@@ -87,7 +89,7 @@ export class ParameterSetStore {
     for (const pps of this.#pps.values()) {
       const spsId = this.#idsOf(pps, 'pps')?.parent;
       const sps = spsId === undefined ? undefined : this.#sps.get(spsId);
-      if (sps !== undefined && isReadable(this.#codec, sps)) return this.#setsWith(sps, spsId);
+      if (sps !== undefined && parseSps(this.#codec, sps) !== undefined) return this.#setsWith(sps, spsId);
     }
     return undefined;
   }
@@ -141,8 +143,9 @@ export class ParameterSetStore {
   }
 }
 
-const isReadable = (codec: NalCodec, sps: Uint8Array): boolean =>
-  (codec === 'H264' ? parseH264Sps(sps) : parseH265Sps(sps)) !== undefined;
+/** Undefined for what makes no sense. */
+export const parseSps = (codec: NalCodec, sps: Uint8Array): H264Sps | H265Sps | undefined =>
+  codec === 'H264' ? parseH264Sps(sps) : parseH265Sps(sps);
 
 /** Devices write it into the SDP. */
 function withoutStartCode(set: Uint8Array): Uint8Array {

@@ -1,7 +1,7 @@
 import { isBSlice } from './h264-slice.js';
 import { parseH264Sps } from './h264-sps.js';
-import { nalUnitsBegunIn } from './nal-payload.js';
 import { nalRole } from './parameter-sets.js';
+import type { RtpPacket } from './rtp-packet.js';
 
 /** A stream whose first pictures come in order doesn't reorder any, unless its parameters say so. */
 const ENOUGH_PICTURES = 8;
@@ -18,14 +18,14 @@ export class PictureOrder {
   #told: number | undefined;
   #timestamp: number | undefined;
 
-  push(payload: Uint8Array, timestamp: number): void {
+  push(packet: RtpPacket): void {
     if (this.#hasBSlices) return;
-    for (const { nalUnit, isWhole } of nalUnitsBegunIn('H264', payload)) {
+    for (const { nalUnit, isWhole } of packet.nalUnits('H264')) {
       const role = nalRole('H264', nalUnit);
       if (role === 'sps' && isWhole) this.#told = parseH264Sps(nalUnit)?.reorderFrames;
       if (role !== 'slice' && role !== 'key-slice') continue;
-      if (timestamp !== this.#timestamp) this.#pictures += 1;
-      this.#timestamp = timestamp;
+      if (packet.timestamp !== this.#timestamp) this.#pictures += 1;
+      this.#timestamp = packet.timestamp;
       if (isBSlice(nalUnit)) this.#hasBSlices = true;
     }
   }

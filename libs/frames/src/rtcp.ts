@@ -1,68 +1,199 @@
-/** RFC 3550 §6.4.1. The NTP time is given in milliseconds since 1970 by the sender's clock, which may be wrong. */
-export interface SenderReport {
-  kind: 'sender-report';
-  ssrc: number;
-  ntpMs: number;
-  rtpTimestamp: number;
-  packetCount: number;
-  octetCount: number;
+import { Buffer } from 'node:buffer';
+
+import { setUint16At, setUint32At, uint16At, uint32At } from './big-endian.js';
+import type { NtpTime } from './ntp-time.js';
+
+/** RFC 3550 §6.4.1. The time is that of the sender's clock, which may be wrong. */
+export interface SenderReport extends NtpTime {
+  readonly tag: 'sender-report';
+  readonly ssrc: number;
+  readonly rtpTimestamp: number;
+  readonly packetCount: number;
+  readonly octetCount: number;
+  readonly reports: readonly ReportBlock[];
 }
 
-export interface Goodbye {
-  kind: 'bye';
-  ssrcs: readonly number[];
+/** What a receiver says of one SSRC. */
+export interface ReportBlock {
+  readonly ssrc: number;
+  /** Of the last interval, 0 to 1. */
+  readonly fractionLost: number;
+  readonly packetsLost: number;
+  readonly highestSequenceNumber: number;
+  /** In units of the RTP timestamp. */
+  readonly jitter: number;
+  /** The middle 32 bits of the sender report's NTP time. */
+  readonly lastSenderReport: number;
+  /** In units of 1/65536 s. */
+  readonly delaySinceLastSenderReport: number;
 }
 
-export type RtcpMessage = SenderReport | Goodbye | { kind: 'other'; packetType: number };
+export type RtcpMessage =
+  | SenderReport
+  | { readonly tag: 'receiver-report'; readonly ssrc: number; readonly reports: readonly ReportBlock[] }
+  | { readonly tag: 'nack'; readonly mediaSsrc: number; readonly sequenceNumbers: readonly number[] }
+  | { readonly tag: 'picture-loss'; readonly mediaSsrc: number }
+  | { readonly tag: 'full-intra-request'; readonly mediaSsrcs: readonly number[] }
+  /** The receiver's estimate of what the path carries. */
+  | { readonly tag: 'estimated-max-bitrate'; readonly bps: number }
+  | { readonly tag: 'bye'; readonly ssrcs: readonly number[] };
 
-const NTP_TO_UNIX_SECONDS = 2_208_988_800;
+const TYPES = {
+  senderReport: 200,
+  receiverReport: 201,
+  description: 202,
+  bye: 203,
+  rtpFeedback: 205,
+  payloadFeedback: 206,
+};
+const FORMATS = { nack: 1, pictureLoss: 1, fullIntraRequest: 4, applicationLayer: 15 };
+const REMB = 0x5245_4d42;
+const REPORT_BYTES = 24;
+const MAX_REPORTS = 31;
 
-/** The messages of a compound packet; reading ends at the first one that is malformed. */
-export function parseRtcp(bytes: Uint8Array): RtcpMessage[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** The messages of a compound packet that mean something here; reading ends at the first that is malformed. */
+export function parseRtcp(packet: Uint8Array): RtcpMessage[] {
   const messages: RtcpMessage[] = [];
-  for (let offset = 0; offset + 4 <= bytes.length;) {
-    const end = offset + 4 + view.getUint16(offset + 2) * 4;
-    if (bytes[offset]! >> 6 !== 2 || end > bytes.length) break;
-    const packetType = bytes[offset + 1]!;
-    if (packetType === 200 && end - offset >= 28) messages.push(readSenderReport(view, offset));
-    else if (packetType === 203) messages.push(readGoodbye(view, offset, end, bytes[offset]! & 0x1f));
-    else messages.push({ kind: 'other', packetType });
+  for (let offset = 0; offset + 4 <= packet.length;) {
+    const end = offset + 4 + uint16At(packet, offset + 2) * 4;
+    if (packet[offset]! >> 6 !== 2 || end > packet.length) break;
+    const message = messageAt(packet, offset, end);
+    if (message !== undefined) messages.push(message);
     offset = end;
   }
   return messages;
 }
 
-function readSenderReport(view: DataView, offset: number): SenderReport {
-  const seconds = view.getUint32(offset + 8) - NTP_TO_UNIX_SECONDS;
-  return {
-    kind: 'sender-report',
-    ssrc: view.getUint32(offset + 4),
-    ntpMs: seconds * 1000 + (view.getUint32(offset + 12) * 1000) / 2 ** 32,
-    rtpTimestamp: view.getUint32(offset + 16),
-    packetCount: view.getUint32(offset + 20),
-    octetCount: view.getUint32(offset + 24),
-  };
+function messageAt(packet: Uint8Array, offset: number, end: number): RtcpMessage | undefined {
+  const count = packet[offset]! & 0x1f;
+  const type = packet[offset + 1];
+  const bytes = end - offset;
+  if (type === TYPES.senderReport && bytes >= 28) {
+    return {
+      tag: 'sender-report',
+      ssrc: uint32At(packet, offset + 4),
+      ntpSeconds: uint32At(packet, offset + 8),
+      ntpFraction: uint32At(packet, offset + 12),
+      rtpTimestamp: uint32At(packet, offset + 16),
+      packetCount: uint32At(packet, offset + 20),
+      octetCount: uint32At(packet, offset + 24),
+      reports: reportsAt(packet, offset + 28, count, end),
+    };
+  }
+  if (type === TYPES.receiverReport && bytes >= 8) {
+    const reports = reportsAt(packet, offset + 8, count, end);
+    return { tag: 'receiver-report', ssrc: uint32At(packet, offset + 4), reports };
+  }
+  if (type === TYPES.bye) {
+    const ssrcs: number[] = [];
+    for (let at = offset + 4; ssrcs.length < count && at + 4 <= end; at += 4) ssrcs.push(uint32At(packet, at));
+    return { tag: 'bye', ssrcs };
+  }
+  if (bytes < 12) return undefined;
+  if (type === TYPES.rtpFeedback && count === FORMATS.nack) {
+    const sequenceNumbers = lostAt(packet, offset + 12, end);
+    return { tag: 'nack', mediaSsrc: uint32At(packet, offset + 8), sequenceNumbers };
+  }
+  return type === TYPES.payloadFeedback ? payloadFeedbackAt(packet, offset, count, end) : undefined;
 }
 
-function readGoodbye(view: DataView, offset: number, end: number, count: number): Goodbye {
-  const ssrcs: number[] = [];
-  for (let i = 0; i < count && offset + 8 + i * 4 <= end; i++) ssrcs.push(view.getUint32(offset + 4 + i * 4));
-  return { kind: 'bye', ssrcs };
+function reportsAt(packet: Uint8Array, offset: number, count: number, end: number): ReportBlock[] {
+  const reports: ReportBlock[] = [];
+  for (let at = offset; reports.length < count && at + REPORT_BYTES <= end; at += REPORT_BYTES) {
+    reports.push({
+      ssrc: uint32At(packet, at),
+      fractionLost: packet[at + 4]! / 256,
+      packetsLost: (uint32At(packet, at + 4) << 8) >> 8,
+      highestSequenceNumber: uint32At(packet, at + 8),
+      jitter: uint32At(packet, at + 12),
+      lastSenderReport: uint32At(packet, at + 16),
+      delaySinceLastSenderReport: uint32At(packet, at + 20),
+    });
+  }
+  return reports;
 }
 
-/** The inverse of `parseRtcp` for a sender report without report blocks. */
-export function writeSenderReport(report: Omit<SenderReport, 'kind'>): Uint8Array {
-  const bytes = new Uint8Array(28);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, 0x80c8);
-  view.setUint16(2, 6);
-  view.setUint32(4, report.ssrc);
-  const seconds = Math.floor(report.ntpMs / 1000);
-  view.setUint32(8, (seconds + NTP_TO_UNIX_SECONDS) % 2 ** 32);
-  view.setUint32(12, Math.floor(((report.ntpMs - seconds * 1000) / 1000) * 2 ** 32));
-  view.setUint32(16, report.rtpTimestamp % 2 ** 32);
-  view.setUint32(20, report.packetCount % 2 ** 32);
-  view.setUint32(24, report.octetCount % 2 ** 32);
+function lostAt(packet: Uint8Array, offset: number, end: number): number[] {
+  const lost: number[] = [];
+  for (let at = offset; at + 4 <= end; at += 4) {
+    const first = uint16At(packet, at);
+    const mask = uint16At(packet, at + 2);
+    lost.push(first);
+    for (let bit = 0; bit < 16; bit++) if ((mask & (1 << bit)) !== 0) lost.push((first + bit + 1) & 0xffff);
+  }
+  return lost;
+}
+
+function payloadFeedbackAt(packet: Uint8Array, offset: number, format: number, end: number): RtcpMessage | undefined {
+  if (format === FORMATS.pictureLoss) return { tag: 'picture-loss', mediaSsrc: uint32At(packet, offset + 8) };
+  if (format === FORMATS.fullIntraRequest) {
+    const mediaSsrcs: number[] = [];
+    for (let at = offset + 12; at + 8 <= end; at += 8) mediaSsrcs.push(uint32At(packet, at));
+    return { tag: 'full-intra-request', mediaSsrcs };
+  }
+  const isRemb = format === FORMATS.applicationLayer && offset + 20 <= end && uint32At(packet, offset + 12) === REMB;
+  if (!isRemb) return undefined;
+  const packed = uint32At(packet, offset + 16) & 0xff_ffff;
+  return { tag: 'estimated-max-bitrate', bps: (packed & 0x3_ffff) * 2 ** (packed >>> 18) };
+}
+
+/** A whole RTCP message: `body` is a multiple of four bytes long. */
+function message(type: number, count: number, body: Uint8Array): Buffer {
+  const header = Buffer.of(0x80 | count, type, 0, 0);
+  setUint16At(header, 2, body.length / 4);
+  return Buffer.concat([header, body]);
+}
+
+function words(...values: number[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 4);
+  for (const [index, value] of values.entries()) setUint32At(bytes, index * 4, value);
   return bytes;
 }
+
+/** Without report blocks. */
+export const writeSenderReport = (report: Omit<SenderReport, 'tag' | 'reports'>): Buffer =>
+  message(
+    TYPES.senderReport,
+    0,
+    words(
+      ...[report.ssrc, report.ntpSeconds, report.ntpFraction, report.rtpTimestamp],
+      ...[report.packetCount, report.octetCount],
+    ),
+  );
+
+/** The canonical name that ties the media of one source together (RFC 3550 §6.5). */
+export function writeDescription(ssrc: number, cname: string): Buffer {
+  const name = Buffer.from(cname, 'latin1').subarray(0, 255);
+  const item = Buffer.concat([words(ssrc), Buffer.of(1, name.length), name]);
+  // At least one zero ends the chunk.
+  const padded = Buffer.alloc(item.length + 4 - (item.length % 4));
+  item.copy(padded);
+  return message(TYPES.description, 1, padded);
+}
+
+export function writeReceiverReport(ssrc: number, reports: readonly ReportBlock[]): Buffer {
+  const blocks = reports.slice(0, MAX_REPORTS).map((report) => {
+    const packetsLost = Math.max(-0x80_0000, Math.min(0x7f_ffff, report.packetsLost));
+    const fractionLost = Math.min(255, Math.round(report.fractionLost * 256));
+    return words(
+      ...[report.ssrc, (fractionLost << 24) | (packetsLost & 0xff_ffff), report.highestSequenceNumber, report.jitter],
+      ...[report.lastSenderReport, report.delaySinceLastSenderReport],
+    );
+  });
+  return message(TYPES.receiverReport, blocks.length, Buffer.concat([words(ssrc), ...blocks]));
+}
+
+export function writeNack(ssrc: number, mediaSsrc: number, sequenceNumbers: readonly number[]): Buffer {
+  const pairs: { first: number; mask: number }[] = [];
+  for (const sequenceNumber of sequenceNumbers) {
+    const last = pairs.at(-1);
+    const distance = last === undefined ? 0 : (sequenceNumber - last.first - 1) & 0xffff;
+    if (last !== undefined && distance < 16) last.mask |= 1 << distance;
+    else pairs.push({ first: sequenceNumber, mask: 0 });
+  }
+  const items = pairs.map(({ first, mask }) => first * 0x1_0000 + mask);
+  return message(TYPES.rtpFeedback, FORMATS.nack, words(ssrc, mediaSsrc, ...items));
+}
+
+export const writePictureLoss = (ssrc: number, mediaSsrc: number): Buffer =>
+  message(TYPES.payloadFeedback, FORMATS.pictureLoss, words(ssrc, mediaSsrc));

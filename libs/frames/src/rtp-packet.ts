@@ -1,55 +1,116 @@
-/** One RTP packet (RFC 3550 §5.1), header extensions skipped, padding removed. `payload` refers to the memory that was parsed. */
-export interface RtpPacket {
-  payloadType: number;
-  marker: boolean;
-  sequenceNumber: number;
-  timestamp: number;
-  ssrc: number;
-  payload: Uint8Array;
+import { Buffer } from 'node:buffer';
+
+import { setUint16At, setUint32At, uint16At, uint32At } from './big-endian.js';
+import { type BegunNalUnit, nalUnitsBegunIn } from './nal-payload.js';
+import { absSendTime } from './ntp-time.js';
+import type { NalCodec } from './parameter-sets.js';
+
+/** By what receivers know whose a packet is, and where it belongs. */
+export interface RtpNumbers {
+  readonly payloadType: number;
+  readonly sequenceNumber: number;
+  readonly timestamp: number;
+  readonly ssrc: number;
+}
+
+export interface RtpHeader extends RtpNumbers {
+  readonly marker: boolean;
 }
 
 const FIXED_HEADER_BYTES = 12;
+const ABS_SEND_TIME_BYTES = 8;
+const HAS_PADDING = 0x20;
+const HAS_EXTENSION = 0x10;
+const MARKER = 0x80;
 
 /** RFC 5761 §4: on a shared port RTCP is told from RTP by its packet types 192–223. */
 export function isRtcp(packet: Uint8Array): boolean {
   return packet.length >= 4 && packet[0]! >> 6 === 2 && packet[1]! >= 192 && packet[1]! <= 223;
 }
 
-/** Returns undefined for whatever isn't a well-formed RTP packet. A packet that is only padding has an empty payload. */
-export function parseRtpPacket(bytes: Uint8Array): RtpPacket | undefined {
-  if (bytes.length < FIXED_HEADER_BYTES || bytes[0]! >> 6 !== 2) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let start = FIXED_HEADER_BYTES + (bytes[0]! & 0x0f) * 4;
-  if (bytes[0]! & 0x10) {
-    if (start + 4 > bytes.length) return undefined;
-    start += 4 + view.getUint16(start + 2) * 4;
+/** Where the payload of a packet begins, padding included; undefined for what isn't a whole RTP packet. */
+export function rtpHeaderBytes(packet: Uint8Array): number | undefined {
+  if (packet.length < FIXED_HEADER_BYTES || packet[0]! >> 6 !== 2) return undefined;
+  let bytes = FIXED_HEADER_BYTES + (packet[0]! & 0x0f) * 4;
+  if (packet[0]! & HAS_EXTENSION) {
+    if (bytes + 4 > packet.length) return undefined;
+    bytes += 4 + uint16At(packet, bytes + 2) * 4;
   }
-  let end = bytes.length;
-  if (bytes[0]! & 0x20) {
-    const padding = bytes[end - 1]!;
-    if (padding === 0) return undefined;
-    end -= padding;
+  return bytes <= packet.length ? bytes : undefined;
+}
+
+// The fields of what is known to be an RTP packet.
+export const payloadTypeOf = (packet: Uint8Array): number => packet[1]! & 0x7f;
+export const hasMarker = (packet: Uint8Array): boolean => (packet[1]! & MARKER) !== 0;
+export const sequenceNumberOf = (packet: Uint8Array): number => uint16At(packet, 2);
+export const timestampOf = (packet: Uint8Array): number => uint32At(packet, 4);
+export const ssrcOf = (packet: Uint8Array): number => uint32At(packet, 8);
+
+/** One RTP packet (RFC 3550 §5.1) on its way through a process, read once for all who look at it. */
+export class RtpPacket implements RtpHeader {
+  #nalUnits: readonly BegunNalUnit[] | undefined;
+
+  /** `payload` is a part of `bytes`: header extensions are skipped, padding is removed. */
+  private constructor(
+    readonly bytes: Uint8Array,
+    readonly payload: Uint8Array,
+  ) {}
+
+  /** Returns undefined for whatever isn't a well-formed packet. One that is only padding has an empty payload. */
+  static parse(bytes: Uint8Array): RtpPacket | undefined {
+    const start = rtpHeaderBytes(bytes);
+    if (start === undefined) return undefined;
+    let end = bytes.length;
+    if (bytes[0]! & HAS_PADDING) {
+      const padding = bytes[end - 1]!;
+      end -= padding;
+      if (padding === 0 || start > end) return undefined;
+    }
+    return new RtpPacket(bytes, bytes.subarray(start, end));
   }
-  if (start > end) return undefined;
-  return {
-    payloadType: bytes[1]! & 0x7f,
-    marker: (bytes[1]! & 0x80) !== 0,
-    sequenceNumber: view.getUint16(2),
-    timestamp: view.getUint32(4),
-    ssrc: view.getUint32(8),
-    payload: bytes.subarray(start, end),
-  };
+
+  get payloadType(): number {
+    return payloadTypeOf(this.bytes);
+  }
+
+  get marker(): boolean {
+    return hasMarker(this.bytes);
+  }
+
+  get sequenceNumber(): number {
+    return sequenceNumberOf(this.bytes);
+  }
+
+  get timestamp(): number {
+    return timestampOf(this.bytes);
+  }
+
+  get ssrc(): number {
+    return ssrcOf(this.bytes);
+  }
+
+  /** What begins in the payload of a track with this codec. */
+  nalUnits(codec: NalCodec): readonly BegunNalUnit[] {
+    return (this.#nalUnits ??= nalUnitsBegunIn(codec, this.payload));
+  }
+
+  /** A copy with other numbers. */
+  renumbered(numbers: RtpNumbers): RtpPacket {
+    const bytes = Buffer.from(this.bytes);
+    renumber(bytes, numbers);
+    const start = this.payload.byteOffset - this.bytes.byteOffset;
+    const copy = new RtpPacket(bytes, bytes.subarray(start, start + this.payload.length));
+    copy.#nalUnits = this.#nalUnits;
+    return copy;
+  }
 }
 
 /** The header's fields are taken modulo their width, so an unwrapped timestamp or a running sequence number may be given. */
-export function writeRtpPacket(header: Omit<RtpPacket, 'payload'>, ...payload: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(payload.reduce((sum, part) => sum + part.length, FIXED_HEADER_BYTES));
-  const view = new DataView(bytes.buffer);
+export function writeRtpPacket(header: RtpHeader, ...payload: readonly Uint8Array[]): Buffer {
+  const bytes = Buffer.allocUnsafe(payload.reduce((sum, part) => sum + part.length, FIXED_HEADER_BYTES));
   bytes[0] = 0x80;
-  bytes[1] = (header.marker ? 0x80 : 0) | (header.payloadType & 0x7f);
-  view.setUint16(2, modulo(header.sequenceNumber, 0x1_0000));
-  view.setUint32(4, modulo(header.timestamp, 0x1_0000_0000));
-  view.setUint32(8, modulo(header.ssrc, 0x1_0000_0000));
+  bytes[1] = header.marker ? MARKER : 0;
+  renumber(bytes, header);
   let offset = FIXED_HEADER_BYTES;
   for (const part of payload) {
     bytes.set(part, offset);
@@ -58,4 +119,49 @@ export function writeRtpPacket(header: Omit<RtpPacket, 'payload'>, ...payload: r
   return bytes;
 }
 
-const modulo = (value: number, range: number) => ((Math.round(value) % range) + range) % range;
+export function setPayloadType(packet: Uint8Array, payloadType: number): void {
+  packet[1] = (packet[1]! & MARKER) | (payloadType & 0x7f);
+}
+
+/** Writes other numbers over those of the packet. */
+export function renumber(packet: Uint8Array, { payloadType, sequenceNumber, timestamp, ssrc }: RtpNumbers): void {
+  setPayloadType(packet, payloadType);
+  setUint16At(packet, 2, sequenceNumber);
+  setUint32At(packet, 4, Math.round(timestamp));
+  setUint32At(packet, 8, ssrc);
+}
+
+/**
+ * A copy of the packet for somebody who has agreed to other numbers and to no header extension, without contributing
+ * sources. Of a malformed packet as much as there is.
+ */
+export function forwardedPacket(packet: Uint8Array, numbers: RtpNumbers): Buffer {
+  const start = rtpHeaderBytes(packet) ?? packet.length;
+  const copy = Buffer.allocUnsafe(FIXED_HEADER_BYTES + packet.length - start);
+  writeForwardedHeader(copy, packet, numbers);
+  copy.set(packet.subarray(start), FIXED_HEADER_BYTES);
+  return copy;
+}
+
+/** Likewise, the header alone; with the extension abs-send-time, by RFC 8285's one-byte form, where it has an id. */
+export function forwardedHeader(
+  packet: Uint8Array,
+  numbers: RtpNumbers,
+  absSendTimeId: number | undefined,
+  sentAtMs: number,
+): Buffer {
+  const bytes = FIXED_HEADER_BYTES + (absSendTimeId === undefined ? 0 : ABS_SEND_TIME_BYTES);
+  const header = Buffer.allocUnsafe(bytes);
+  writeForwardedHeader(header, packet, numbers);
+  if (absSendTimeId === undefined) return header;
+  header[0] = header[0]! | HAS_EXTENSION;
+  setUint32At(header, FIXED_HEADER_BYTES, 0xbede_0001);
+  setUint32At(header, FIXED_HEADER_BYTES + 4, (absSendTimeId << 28) | (2 << 24) | absSendTime(sentAtMs));
+  return header;
+}
+
+function writeForwardedHeader(target: Uint8Array, packet: Uint8Array, numbers: RtpNumbers): void {
+  target[0] = packet[0]! & (0xc0 | HAS_PADDING);
+  target[1] = packet[1]! & MARKER;
+  renumber(target, numbers);
+}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { DecodeTimes, parseRtcp, SourceClock, writeSenderReport } from './index.js';
+import { DecodeTimes, type NtpTime, ntpTimeOf, parseRtcp, SourceClock, unixMsOf, writeSenderReport } from './index.js';
 
 describe('the clock of a source', () => {
   it('places a track without sender reports by its least delayed packet', () => {
@@ -17,8 +17,8 @@ describe('the clock of a source', () => {
     video.arrived(1_000, 10_500);
     audio.arrived(2_000, 10_020);
     // Both were captured when the sender's clock said 777 000 ms.
-    video.senderReport({ ntpMs: 777_000, rtpTimestamp: 1_000 });
-    audio.senderReport({ ntpMs: 777_000, rtpTimestamp: 2_000 });
+    video.senderReport({ ...ntpTimeOf(777_000), rtpTimestamp: 1_000 });
+    audio.senderReport({ ...ntpTimeOf(777_000), rtpTimestamp: 2_000 });
     video.arrived(1_000 + 9_000, 10_600);
     audio.arrived(2_000 + 4_800, 10_120);
     expect(video.wallClockMs(1_000 + 9_000)).toBeCloseTo(10_120);
@@ -28,7 +28,7 @@ describe('the clock of a source', () => {
   it('understands a report whose timestamp lies on the other side of the wrap', () => {
     const track = new SourceClock().track(90_000);
     track.arrived(2 ** 32 + 45_000, 20_000);
-    track.senderReport({ ntpMs: 500_000, rtpTimestamp: 2 ** 32 - 45_000 });
+    track.senderReport({ ...ntpTimeOf(500_000), rtpTimestamp: 2 ** 32 - 45_000 });
     track.arrived(2 ** 32 + 45_000, 20_000);
     expect(track.wallClockMs(2 ** 32 - 45_000)).toBeCloseTo(19_000);
   });
@@ -43,14 +43,16 @@ describe('the clock of a source', () => {
 
 describe('RTCP', () => {
   it('reads the sender report it wrote, in a compound packet, and stops at garbage', () => {
-    const report = { ssrc: 7, ntpMs: 1_700_000_000_250, rtpTimestamp: 4_000_000_000, packetCount: 5, octetCount: 6 };
+    const ntpMs = 1_700_000_000_250;
+    const counts = { packetCount: 5, octetCount: 6 };
+    const report = { ssrc: 7, ...ntpTimeOf(ntpMs), rtpTimestamp: 4_000_000_000, ...counts };
     const bye = Uint8Array.of(0x81, 203, 0, 1, 0, 0, 0, 7);
     const bytes = Uint8Array.from([...writeSenderReport(report), ...bye, 0x80, 200, 0, 9, 1]);
     const messages = parseRtcp(bytes);
     expect(messages).toHaveLength(2);
-    expect(messages[0]).toMatchObject({ kind: 'sender-report', ssrc: 7, rtpTimestamp: 4_000_000_000 });
-    expect((messages[0] as { ntpMs: number }).ntpMs).toBeCloseTo(report.ntpMs, 3);
-    expect(messages[1]).toEqual({ kind: 'bye', ssrcs: [7] });
+    expect(messages[0]).toMatchObject({ tag: 'sender-report', ssrc: 7, rtpTimestamp: 4_000_000_000 });
+    expect(unixMsOf(messages[0] as NtpTime)).toBeCloseTo(ntpMs, 3);
+    expect(messages[1]).toEqual({ tag: 'bye', ssrcs: [7] });
   });
 });
 

@@ -1,3 +1,4 @@
+import { type NtpTime, unixMsOf } from './ntp-time.js';
 import { TimestampSteps } from './timestamp-steps.js';
 import { Unwrapper } from './unwrapper.js';
 
@@ -42,8 +43,8 @@ class RecentMinimum {
 export interface TrackClock {
   /** To be told of each packet or frame; `rtpTimestamp` unwrapped. */
   arrived(rtpTimestamp: number, nowMs: number): void;
-  /** `rtpTimestamp` as in the report (32 bits), `ntpMs` by the sender's clock. */
-  senderReport(report: { ntpMs: number; rtpTimestamp: number }): void;
+  /** `rtpTimestamp` as in the report (32 bits), the time by the sender's clock. */
+  senderReport(report: NtpTime & { rtpTimestamp: number }): void;
   /** When that instant of the media was captured, by our clock and less the least network delay; undefined before the first arrival. */
   wallClockMs(rtpTimestamp: number): number | undefined;
 }
@@ -83,14 +84,15 @@ export class SourceClock {
         if (senderMs !== undefined) this.#ntpToLocalMs.add(nowMs - senderMs, nowMs);
       },
       senderReport: (report) => {
-        if (last === undefined || report.ntpMs <= 0) return;
+        const reportMs = unixMsOf(report);
+        if (last === undefined || reportMs <= 0) return;
         reportTimestamps.reset();
         const base = ((last % 2 ** 32) + 2 ** 32) % 2 ** 32;
         const distance = reportTimestamps.unwrap(base) * -1 + reportTimestamps.unwrap(report.rtpTimestamp);
         const rtpTimestamp = last + distance;
-        const stepMs = report.ntpMs - setByMs - (ntpMs(rtpTimestamp) ?? report.ntpMs - setByMs);
+        const stepMs = reportMs - setByMs - (ntpMs(rtpTimestamp) ?? reportMs - setByMs);
         if (Math.abs(stepMs) > MAX_REPORT_STEP_MS) setByMs += stepMs;
-        reference = { ntpMs: report.ntpMs - setByMs, rtpTimestamp };
+        reference = { ntpMs: reportMs - setByMs, rtpTimestamp };
       },
       wallClockMs: (rtpTimestamp) => {
         if (last === undefined) return undefined;

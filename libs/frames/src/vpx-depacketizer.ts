@@ -1,10 +1,6 @@
 import { concatBytes, type Depacketizer, type Frame, MAX_FRAME_BYTES, type TimedPayload } from './frame.js';
-
-interface VpxPayload {
-  data: Uint8Array;
-  startsFrame: boolean;
-  isKeyFrame: boolean;
-}
+import { readVp8Payload } from './vp8.js';
+import { readVp9Payload } from './vp9.js';
 
 interface VpxPicture {
   timestamp: number;
@@ -77,50 +73,4 @@ export class VpxDepacketizer implements Depacketizer {
     });
     this.#lost = false;
   }
-}
-
-function readVp8Payload(payload: Uint8Array): VpxPayload | undefined {
-  const first = payload[0] ?? 0;
-  let offset = 1;
-  if (first & 0x80) {
-    const extension = payload[offset++] ?? 0;
-    if (extension & 0x80) offset += (payload[offset] ?? 0) & 0x80 ? 2 : 1;
-    if (extension & 0x40) offset += 1;
-    if (extension & 0x30) offset += 1;
-  }
-  if (offset >= payload.length) return undefined;
-  const data = payload.subarray(offset);
-  const startsFrame = (first & 0x10) !== 0 && (first & 0x07) === 0;
-  return { data, startsFrame, isKeyFrame: startsFrame && (data[0]! & 1) === 0 };
-}
-
-function readVp9Payload(payload: Uint8Array): VpxPayload | undefined {
-  const first = payload[0] ?? 0;
-  const [hasPictureId, isInterPredicted, hasLayers] = [first & 0x80, first & 0x40, first & 0x20];
-  const [isFlexible, startsLayer, hasScalability] = [first & 0x10, first & 0x08, first & 0x02];
-  let offset = 1;
-  let spatialLayer = 0;
-  if (hasPictureId) offset += (payload[offset] ?? 0) & 0x80 ? 2 : 1;
-  if (hasLayers) {
-    spatialLayer = ((payload[offset++] ?? 0) >> 1) & 0x07;
-    if (!isFlexible) offset++;
-  }
-  if (isFlexible && isInterPredicted) {
-    for (let i = 0; i < 3; i++) if (!((payload[offset++] ?? 0) & 1)) break;
-  }
-  if (hasScalability) offset += scalabilityStructureBytes(payload.subarray(offset));
-  if (offset >= payload.length) return undefined;
-  const startsFrame = startsLayer !== 0 && spatialLayer === 0;
-  return { data: payload.subarray(offset), startsFrame, isKeyFrame: startsFrame && !isInterPredicted };
-}
-
-function scalabilityStructureBytes(structure: Uint8Array): number {
-  const first = structure[0] ?? 0;
-  let offset = 1;
-  if (first & 0x10) offset += ((first >> 5) + 1) * 4;
-  if (first & 0x08) {
-    const pictures = structure[offset++] ?? 0;
-    for (let i = 0; i < pictures; i++) offset += 1 + (((structure[offset] ?? 0) >> 2) & 0x03);
-  }
-  return offset;
 }

@@ -69,7 +69,7 @@ function sampleEntry(track: MediaTrack): Uint8Array {
       return videoEntry('avc1', track, box('avcC', avcConfiguration(track)));
     case 'H265':
       return videoEntry('hvc1', track, box('hvcC', hevcConfiguration(track)));
-    case 'mpeg4-generic':
+    case 'MPEG4-GENERIC':
       return audioEntry('mp4a', track, fullBox('esds', 0, 0, elementaryStreamDescriptor(track)));
     case 'opus':
       return audioEntry('Opus', track, box('dOps', u8(0, track.channels), u16(0), u32(48_000), u16(0), u8(0)));

@@ -19,7 +19,7 @@ export interface H265Track extends TrackBase {
 }
 
 export interface AacTrack extends TrackBase {
-  codec: 'mpeg4-generic';
+  codec: 'MPEG4-GENERIC';
   /** AudioSpecificConfig. */
   config: Uint8Array;
   channels: number;
@@ -34,16 +34,14 @@ export type VideoTrack = H264Track | H265Track;
 export type AudioTrack = AacTrack | OpusTrack;
 export type MediaTrack = VideoTrack | AudioTrack;
 
-const hex = (value: number) => value.toString(16).padStart(2, '0');
-
 /** The track's name in a CODECS attribute (RFC 6381; ISO 14496-15 annex E for H.265). */
 export function codecString(track: MediaTrack): string {
   switch (track.codec) {
     case 'H264':
-      return `avc1.${hex(track.sps.profileIdc)}${hex(track.sps.constraintFlags)}${hex(track.sps.levelIdc)}`;
+      return `avc1.${track.sps.profileLevelId}`;
     case 'H265':
       return h265CodecString(track.sps);
-    case 'mpeg4-generic':
+    case 'MPEG4-GENERIC':
       return `mp4a.40.${parseAacConfig(track.config)?.objectType ?? 2}`;
     case 'opus':
       return 'opus';

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseFmtp } from '@weir/frames';
+import { codecNamed, parseFmtp } from '@weir/frames';
 
 import {
   initName,
@@ -49,8 +49,6 @@ interface Recording {
   tracks: Pick<RtpPackagerOptions, 'video' | 'audio'>;
 }
 
-const CODECS = { H264: 'H264', H265: 'H265', OPUS: 'opus', 'MPEG4-GENERIC': 'mpeg4-generic' } as const;
-
 /** What an ffmpeg sends as RTP and RTCP in real time, with the arrival times, and what its SDP says about it. */
 async function record(input: readonly string[], kinds: readonly ('video' | 'audio')[]): Promise<Recording> {
   const sockets: Socket[] = [];
@@ -75,10 +73,12 @@ async function record(input: readonly string[], kinds: readonly ('video' | 'audi
   const tracks: Record<string, unknown> = {};
   for (const media of (await readFile(sdpFile, 'utf8')).split(/^m=/m).slice(1)) {
     const [, name, clockRate, channels] = /a=rtpmap:\d+ ([^/]+)\/(\d+)(?:\/(\d+))?/.exec(media)!;
-    tracks[media.startsWith('video') ? 'video' : 'audio'] = {
-      codec: CODECS[name!.toUpperCase() as keyof typeof CODECS],
+    const kind = media.startsWith('video') ? 'video' : 'audio';
+    tracks[kind] = {
+      kind,
+      codec: codecNamed(name!),
       clockRate: Number(clockRate),
-      channels: Number(channels ?? 1),
+      channels: kind === 'video' ? 0 : Number(channels ?? 1),
       parameters: parseFmtp(/a=fmtp:\d+ (.*)/.exec(media)?.[1]?.trim() ?? ''),
     };
   }

@@ -8,26 +8,19 @@ import {
   parseRtcp,
   SourceClock,
   type TrackClock,
+  type TrackDescription,
 } from '@weir/frames';
 
 import type { SegmentOutput } from './segment-output.js';
 import { type AudioDescription, Segmenter, type SegmenterOptions } from './segmenter.js';
 
-export type PackagedCodec = 'H264' | 'H265' | 'opus' | 'mpeg4-generic';
-
-export interface RtpTrackDescription {
-  codec: PackagedCodec;
-  clockRate: number;
-  channels?: number;
-  /** fmtp, names in lower case. */
-  parameters?: Readonly<Record<string, unknown>>;
-  payloadType?: number;
-  ssrc?: number;
-}
+/** What segments can hold as it is. */
+export type PackagedVideo = TrackDescription & { readonly codec: 'H264' | 'H265' };
+export type PackagedAudio = TrackDescription & { readonly codec: 'opus' | 'MPEG4-GENERIC' };
 
 export interface RtpPackagerOptions extends Omit<SegmenterOptions, 'video' | 'audio'> {
-  video?: RtpTrackDescription & { codec: 'H264' | 'H265' };
-  audio?: RtpTrackDescription & { codec: 'opus' | 'mpeg4-generic' };
+  video?: PackagedVideo;
+  audio?: PackagedAudio;
 }
 
 interface Track {
@@ -69,7 +62,7 @@ export class RtpPackager {
     if (track === undefined) return [];
     if (isRtcp(packet)) {
       for (const message of parseRtcp(packet)) {
-        const isOurs = message.kind === 'sender-report' && message.ssrc === track.assembler.ssrc;
+        const isOurs = message.tag === 'sender-report' && message.ssrc === track.assembler.ssrc;
         if (isOurs) track.clock.senderReport(message);
       }
       return [];
@@ -110,18 +103,18 @@ export class RtpPackager {
 
   #resetTracks(): void {
     const source = new SourceClock();
-    const trackOf = (description: RtpTrackDescription | undefined): Track | undefined =>
+    const trackOf = (description: PackagedVideo | PackagedAudio | undefined): Track | undefined =>
       description && { assembler: createFrameAssembler(description), clock: source.track(description.clockRate) };
     this.#tracks = { video: trackOf(this.#options.video), audio: trackOf(this.#options.audio) };
   }
 }
 
-function audioDescriptionOf(audio: RtpTrackDescription & { codec: 'opus' | 'mpeg4-generic' }): AudioDescription {
-  if (audio.codec === 'opus') return { codec: 'opus', channels: audio.channels ?? 2 };
-  const config = aacConfigBytes(audio.parameters ?? {});
+function audioDescriptionOf(audio: PackagedAudio): AudioDescription {
+  if (audio.codec === 'opus') return { codec: 'opus', channels: audio.channels };
+  const config = aacConfigBytes(audio.parameters);
   const parsed = config && parseAacConfig(config);
   if (config === undefined || parsed === undefined) throw new TypeError('AAC without a usable config parameter');
   const { channels, frameSamples, sampleRate } = parsed;
   const frameTicks = Math.round((frameSamples * audio.clockRate) / sampleRate);
-  return { codec: 'mpeg4-generic', clockRate: audio.clockRate, channels, config, frameTicks };
+  return { codec: 'MPEG4-GENERIC', clockRate: audio.clockRate, channels, config, frameTicks };
 }

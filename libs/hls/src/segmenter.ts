@@ -10,7 +10,7 @@ import type { FrameTime, TimelineContext } from './timeline.js';
 import { VideoTimeline } from './video-timeline.js';
 
 export type AudioDescription =
-  | { codec: 'mpeg4-generic'; clockRate: number; channels: number; config: Uint8Array; frameTicks?: number }
+  | { codec: 'MPEG4-GENERIC'; clockRate: number; channels: number; config: Uint8Array; frameTicks?: number }
   | { codec: 'opus'; channels: number };
 
 export interface SegmenterOptions {

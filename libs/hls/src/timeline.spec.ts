@@ -1,4 +1,4 @@
-import { AudioPacketizer, H264Packetizer, writeSenderReport } from '@weir/frames';
+import { AudioPacketizer, H264Packetizer, ntpTimeOf, writeSenderReport } from '@weir/frames';
 import { describe, expect, it } from 'vitest';
 
 import { LivePlaylist, type PartOutput, readMediaFragment, RtpPackager, type SegmentOutput } from './index.js';
@@ -78,19 +78,19 @@ function* camera(habits: Habits): Generator<Event> {
     const { reports } = habits;
     const isWild = reports === 'wild' && Math.round(atMs / 2_000) % 4 === 3;
     const byMs = typeof reports === 'object' && atMs >= reports.stepAtMs ? reports.byMs : isWild ? 9_000_000 : 0;
-    const ntpMs = FIRST_MS + 123_456 + atMs * rate + byMs;
+    const ntpTime = ntpTimeOf(FIRST_MS + 123_456 + atMs * rate + byMs);
     const counts = { packetCount: 0, octetCount: 0 };
     yield {
       atMs,
       kind: 'video',
-      packets: [writeSenderReport({ ssrc: 1, ntpMs, rtpTimestamp: timestampAt(atMs), ...counts })],
+      packets: [writeSenderReport({ ssrc: 1, ...ntpTime, rtpTimestamp: timestampAt(atMs), ...counts })],
     };
     if (habits.audio === undefined) continue;
     const soundTimestamp = 7_000 + Math.round(atMs * (habits.audio.rate ?? 1) * 48);
     yield {
       atMs,
       kind: 'audio',
-      packets: [writeSenderReport({ ssrc: 2, ntpMs, rtpTimestamp: soundTimestamp, ...counts })],
+      packets: [writeSenderReport({ ssrc: 2, ...ntpTime, rtpTimestamp: soundTimestamp, ...counts })],
     };
   }
 }
@@ -109,8 +109,8 @@ interface Watched {
 
 /** What a viewer sees of it; every rule that holds for all streams is held to here. */
 function watch(habits: Habits): Watched {
-  const track = { codec: 'H264', clockRate: 90_000 } as const;
-  const sound = { codec: 'opus', clockRate: 48_000, channels: 2 } as const;
+  const track = { kind: 'video', codec: 'H264', clockRate: 90_000, channels: 0, parameters: {} } as const;
+  const sound = { kind: 'audio', codec: 'opus', clockRate: 48_000, channels: 2, parameters: {} } as const;
   const packager = new RtpPackager({ video: track, ...(habits.audio && { audio: sound }), firstSegmentMs: 600 });
   const playlist = new LivePlaylist({ targetDurationS: 4, windowMs: 24_000 });
   const parts: PartOutput[] = [];

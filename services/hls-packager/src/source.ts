@@ -1,10 +1,10 @@
 import type { Socket } from 'node:dgram';
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, MediaKind, WeirError, type StreamInfo, type TappedTrack } from '@weir/contracts';
-import { describeTooLarge, isTooLargeToDecode } from '@weir/frames';
+import { codecNamed, describeTooLarge, isTooLargeToDecode, type TrackDescription } from '@weir/frames';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import type { MediaClient } from './media-client.js';
-import { EMPTY_PLAN, needsTranscoding, planStream, type SourceTrack, type StreamPlan } from './track-plan.js';
+import { EMPTY_PLAN, needsTranscoding, planStream, type StreamPlan } from './track-plan.js';
 import { Transcoder, type MediumKind } from './transcoder.js';
 import { bindUdp } from './udp-sockets.js';
 
@@ -114,7 +114,7 @@ export class Source {
       video: { ip, port: this.sockets.video.address().port },
       audio: { ip, port: this.sockets.audio.address().port },
     });
-    const plan = planStream(tracks.flatMap(sourceTrackOf), opus);
+    const plan = planStream(tracks.flatMap(descriptionOf), opus);
     const notCarried = [...this.stream.notCarried, ...plan.notCarried];
     if (plan.video === undefined && plan.audio === undefined) {
       const message = ['The stream has nothing that can be packaged', ...notCarried].join('; ');
@@ -163,9 +163,10 @@ export class Source {
   }
 }
 
-function sourceTrackOf({ track }: TappedTrack): SourceTrack[] {
+function descriptionOf({ track }: TappedTrack): TrackDescription[] {
   if (track === undefined || track.kind === MediaKind.UNSPECIFIED) return [];
-  const { codec, clockRate, channels } = track;
+  const { clockRate, channels } = track;
+  const codec = codecNamed(track.codec);
   const parameters = Object.fromEntries(
     Object.entries(track.parameters).map(([name, value]) => [name.toLowerCase(), value]),
   );

@@ -1,16 +1,17 @@
+import { codecNamed, type TrackDescription } from '@weir/frames';
 import { describe, expect, it } from 'vitest';
-import { needsTranscoding, planStream, type SourceTrack } from './track-plan.js';
+import { needsTranscoding, planStream } from './track-plan.js';
 
-const video = (codec: string): SourceTrack => ({
+const video = (name: string): TrackDescription => ({
   kind: 'video',
-  codec,
+  codec: codecNamed(name),
   clockRate: 90_000,
   channels: 0,
   parameters: {},
 });
-const audio = (codec: string, parameters = {}): SourceTrack => ({
+const audio = (name: string, parameters = {}): TrackDescription => ({
   kind: 'audio',
-  codec,
+  codec: codecNamed(name),
   clockRate: 48_000,
   channels: 2,
   parameters,

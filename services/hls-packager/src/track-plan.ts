@@ -1,23 +1,10 @@
-import { aacConfigBytes, decodableCodec, parseAacConfig } from '@weir/frames';
-import type { RtpTrackDescription } from '@weir/hls';
-
-/** One medium as its source sends it; SDP's fmtp parameters with names in lower case. */
-export interface SourceTrack {
-  readonly kind: 'audio' | 'video';
-  /** As in SDP's rtpmap. */
-  readonly codec: string;
-  readonly clockRate: number;
-  readonly channels: number;
-  readonly parameters: Readonly<Record<string, string>>;
-}
-
-export type PackagedVideo = RtpTrackDescription & { codec: 'H264' | 'H265' };
-export type PackagedAudio = RtpTrackDescription & { codec: 'opus' | 'mpeg4-generic' };
+import { aacConfigBytes, isDecodable, parseAacConfig, type TrackDescription } from '@weir/frames';
+import type { PackagedAudio, PackagedVideo } from '@weir/hls';
 
 /** How a track gets into segments: as it is, or through an encoder first. */
 export type TrackPlan<Packaged> =
-  | { readonly tag: 'as-is'; readonly source: SourceTrack; readonly packaged: Packaged }
-  | { readonly tag: 'transcode'; readonly source: SourceTrack; readonly packaged: Packaged };
+  | { readonly tag: 'as-is'; readonly source: TrackDescription; readonly packaged: Packaged }
+  | { readonly tag: 'transcode'; readonly source: TrackDescription; readonly packaged: Packaged };
 
 export interface StreamPlan {
   readonly video: TrackPlan<PackagedVideo> | undefined;
@@ -28,16 +15,23 @@ export interface StreamPlan {
 
 export const EMPTY_PLAN: StreamPlan = { video: undefined, audio: undefined, notCarried: [] };
 
-const TRANSCODED_VIDEO: PackagedVideo = { codec: 'H264', clockRate: 90_000 };
+const TRANSCODED_VIDEO: PackagedVideo = {
+  kind: 'video',
+  codec: 'H264',
+  clockRate: 90_000,
+  channels: 0,
+  parameters: {},
+};
 /** AAC-LC, 48 kHz, stereo (ISO 14496-3 §1.6.2.1), in RFC 3640's AAC-hbr. */
 const TRANSCODED_AUDIO: PackagedAudio = {
-  codec: 'mpeg4-generic',
+  kind: 'audio',
+  codec: 'MPEG4-GENERIC',
   clockRate: 48_000,
   channels: 2,
   parameters: { mode: 'AAC-hbr', config: '1190', sizelength: '13', indexlength: '3', indexdeltalength: '3' },
 };
 
-export function planStream(tracks: readonly SourceTrack[], opus: 'keep' | 'aac'): StreamPlan {
+export function planStream(tracks: readonly TrackDescription[], opus: 'keep' | 'aac'): StreamPlan {
   const videoSource = tracks.find(({ kind }) => kind === 'video');
   const audioSource = tracks.find(({ kind }) => kind === 'audio');
   const video = videoSource && planVideo(videoSource);
@@ -51,31 +45,21 @@ export function planStream(tracks: readonly SourceTrack[], opus: 'keep' | 'aac')
 export const needsTranscoding = ({ video, audio }: StreamPlan): boolean =>
   video?.tag === 'transcode' || audio?.tag === 'transcode';
 
-function planVideo(source: SourceTrack): TrackPlan<PackagedVideo> | undefined {
-  const { clockRate, parameters } = source;
-  const name = source.codec.toLowerCase();
-  if (name === 'h264') return { tag: 'as-is', source, packaged: { codec: 'H264', clockRate, parameters } };
-  if (name === 'h265' || name === 'hevc') {
-    return { tag: 'as-is', source, packaged: { codec: 'H265', clockRate, parameters } };
-  }
-  const isDecodable = decodableCodec('video', source.codec) !== undefined;
-  return isDecodable ? { tag: 'transcode', source, packaged: TRANSCODED_VIDEO } : undefined;
+function planVideo(source: TrackDescription): TrackPlan<PackagedVideo> | undefined {
+  const { codec } = source;
+  if (codec === 'H264' || codec === 'H265') return { tag: 'as-is', source, packaged: { ...source, codec } };
+  return isDecodable('video', codec) ? { tag: 'transcode', source, packaged: TRANSCODED_VIDEO } : undefined;
 }
 
-function planAudio(source: SourceTrack, opus: 'keep' | 'aac'): TrackPlan<PackagedAudio> | undefined {
-  const { clockRate, channels, parameters } = source;
-  const name = source.codec.toLowerCase();
-  if (name === 'opus') {
-    return opus === 'keep'
-      ? { tag: 'as-is', source, packaged: { codec: 'opus', clockRate, channels: channels || 2, parameters } }
-      : { tag: 'transcode', source, packaged: TRANSCODED_AUDIO };
-  }
-  if (name === 'mpeg4-generic') {
+function planAudio(source: TrackDescription, opus: 'keep' | 'aac'): TrackPlan<PackagedAudio> | undefined {
+  const { codec, channels, parameters } = source;
+  if (codec === 'opus' && opus === 'keep')
+    return { tag: 'as-is', source, packaged: { ...source, codec, channels: channels || 2 } };
+  if (codec === 'MPEG4-GENERIC') {
     const config = aacConfigBytes(parameters);
     // Without its configuration AAC can be neither described nor decoded.
     if (config === undefined || parseAacConfig(config) === undefined) return undefined;
-    return { tag: 'as-is', source, packaged: { codec: 'mpeg4-generic', clockRate, channels, parameters } };
+    return { tag: 'as-is', source, packaged: { ...source, codec } };
   }
-  const isDecodable = decodableCodec('audio', source.codec) !== undefined;
-  return isDecodable ? { tag: 'transcode', source, packaged: TRANSCODED_AUDIO } : undefined;
+  return isDecodable('audio', codec) ? { tag: 'transcode', source, packaged: TRANSCODED_AUDIO } : undefined;
 }

@@ -1,7 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:dgram';
+import { isRtcp, setPayloadType, type TrackDescription } from '@weir/frames';
 import { spawnTied, type Logger } from '@weir/platform';
-import type { SourceTrack, StreamPlan } from './track-plan.js';
+import type { StreamPlan } from './track-plan.js';
 import { bindUdp, bindUdpRow, freeUdpPorts } from './udp-sockets.js';
 
 export type MediumKind = 'audio' | 'video';
@@ -20,7 +21,7 @@ export interface TranscoderOptions {
 
 interface Medium {
   kind: MediumKind;
-  source: SourceTrack;
+  source: TrackDescription;
   transcodes: boolean;
   inputPort: number;
   payloadType: number;
@@ -131,9 +132,7 @@ async function mediaOf({ video, audio }: StreamPlan): Promise<Medium[]> {
 
 /** The source may change its numbering; ffmpeg is told one number only. */
 function withPayloadType(packet: Buffer, kind: MediumKind): Buffer {
-  const second = packet[1];
-  if (second === undefined || (second >= 192 && second <= 223)) return packet;
-  packet[1] = (second & 0x80) | PAYLOAD_TYPES[kind];
+  if (!isRtcp(packet)) setPayloadType(packet, PAYLOAD_TYPES[kind]);
   return packet;
 }
 

@@ -2,7 +2,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { create } from '@bufbuild/protobuf';
 import { ErrorCode, IngestRequestSchema, MediaKind, TapRequestSchema } from '@weir/contracts';
-import { parseRtpPacket } from '@weir/frames';
+import { RtpPacket } from '@weir/frames';
 import { parseSdp } from '@weir/protocol-rtsp';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
@@ -64,7 +64,7 @@ async function tappedForWebRtc(): Promise<string[]> {
   const heard = new Set<number>();
   for (const socket of Object.values(sockets))
     socket.on('message', (packet) => {
-      const rtp = parseRtpPacket(packet);
+      const rtp = RtpPacket.parse(packet);
       if (rtp !== undefined && rtp.payload.length > 0) heard.add(rtp.ssrc);
     });
   const address = (socket: Socket) => ({ ip: '127.0.0.1', port: socket.address().port });

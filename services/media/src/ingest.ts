@@ -1,13 +1,19 @@
 import { create } from '@bufbuild/protobuf';
 import { CodecsSchema, EndReason, type StreamInfo } from '@weir/contracts';
-import { aacConfigBytes, decodableCodec, parseAacConfig, SourceClock } from '@weir/frames';
+import {
+  aacConfigBytes,
+  codecNamed,
+  isDecodable,
+  parseAacConfig,
+  SourceClock,
+  type TrackDescription,
+} from '@weir/frames';
 import { encodingNameOf, type SdpTrack } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import { NativeTrack } from './native-track.js';
 import type { SessionNotifier } from './notifier.js';
 import type { Session, SessionIdentity, SessionStatsInit } from './session.js';
 import type { Stream, StreamListener, StreamSource } from './stream.js';
-import type { TrackDescription } from './track.js';
 import { StreamTranscoder, type Transcoders } from './transcoder.js';
 
 export interface IngestOptions {
@@ -253,8 +259,8 @@ function readTracks(announced: readonly SdpTrack[]): Reading[] {
     if (track.direction === 'send') return { tag: 'back-channel' };
     if (kind === 'other') return notCarried('neither audio nor video');
     if (kinds.has(kind)) return notCarried(`a stream has one ${kind} track`);
-    const codec = decodableCodec(kind, name);
-    if (codec === undefined) return notCarried('a codec that can be neither carried nor decoded');
+    const codec = codecNamed(name);
+    if (!isDecodable(kind, codec)) return notCarried('a codec that can be neither carried nor decoded');
     const parameters = Object.fromEntries(
       [...track.parameters].map(([parameter, value]) => [parameter, value.replace(/^"(.*)"$/, '$1')]),
     );

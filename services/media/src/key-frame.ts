@@ -22,7 +22,7 @@ export async function nextKeyFrame(
   });
   const stopListening = await track.listen({
     onRtp: (packet) => {
-      const frame = assembler.push(packet).find(({ isKeyFrame, complete }) => isKeyFrame && complete);
+      const frame = assembler.pushPacket(packet).find(({ isKeyFrame, complete }) => isKeyFrame && complete);
       if (frame?.kind === 'video') settle?.resolve(frame);
     },
   });

@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { SourceClock } from '@weir/frames';
+import { SourceClock, type RtpPacket } from '@weir/frames';
 import { waitFor } from '@weir/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NativeTrack } from './native-track.js';
@@ -62,7 +62,7 @@ const sendFrom = (fromKeyFrame: boolean) => track.sendTo({ ip: '127.0.0.1', port
 
 describe('a track of an RTSP source', () => {
   it('hands on no packet that is no RTP, and goes on', async () => {
-    const heard: Buffer[] = [];
+    const heard: RtpPacket[] = [];
     await track.listen({ onRtp: (packet) => heard.push(packet) });
     const longerThanItIs = Buffer.from('9060000100000e1000001267bede0040', 'hex');
     for (const bytes of [Buffer.alloc(0), Buffer.from([0x80]), Buffer.alloc(200), longerThanItIs]) track.push(bytes);

@@ -2,20 +2,22 @@ import { createSocket, type Socket } from 'node:dgram';
 import {
   ContinuedNumbering,
   createFrameAssembler,
+  isFrameCodec,
+  isNalCodec,
   parseRtcp,
-  parseRtpPacket,
   ParameterSetInserter,
   parameterSetsOf,
   PictureOrder,
+  RtpPacket,
   withParameterSets,
   writeSenderReport,
   type Frame,
   type FrameAssembler,
-  type FrameCodec,
   type NalCodec,
   type ParameterSets,
   type SourceClock,
   type TrackClock,
+  type TrackDescription,
 } from '@weir/frames';
 import type { StreamCodec } from '@weir/sdp';
 import { GopCache } from './gop-cache.js';
@@ -29,7 +31,6 @@ import {
   type SendOptions,
   type SentTrack,
   type Track,
-  type TrackDescription,
   type Transcoding,
   type UdpAddress,
 } from './track.js';
@@ -163,28 +164,22 @@ export class NativeTrack implements Track {
   }
 
   /** What is no RTP of the track is dropped here, so that nobody behind has to expect it. */
-  push(packet: Buffer): void {
-    if (this.closed || parseRtpPacket(packet)?.payloadType !== this.sourcePayloadType) return;
+  push(bytes: Buffer): void {
+    const packet = this.closed ? undefined : RtpPacket.parse(bytes);
+    if (packet?.payloadType !== this.sourcePayloadType) return;
     const nowMs = this.options.nowMs();
-    for (const bytes of this.inserter?.push(packet) ?? [packet]) {
-      const sent = toBuffer(this.numbering.packet(bytes, nowMs));
-      for (const listener of this.listeners) listener.onRtp(sent);
-      this.recent.add(sent, nowMs);
-      const { payload, timestamp } = parseRtpPacket(sent) ?? {};
-      if (this.description.codec === 'H264' && payload !== undefined && timestamp !== undefined)
-        this.order.push(payload, timestamp);
-      for (const frame of this.assembler?.push(sent) ?? []) this.onFrame(frame);
-    }
+    if (this.inserter === undefined) this.handOn(packet, nowMs);
+    else for (const each of this.inserter.push(packet)) this.handOn(each, nowMs);
   }
 
   /** Of what a source reports, its clock alone means something to others. */
   pushRtcp(packet: Buffer): void {
     if (this.closed) return;
     for (const message of parseRtcp(packet)) {
-      const report = message.kind === 'sender-report' ? this.numbering.report(message) : undefined;
+      const report = message.tag === 'sender-report' ? this.numbering.report(message) : undefined;
       if (report === undefined) continue;
       this.clock.senderReport(report);
-      const bytes = toBuffer(writeSenderReport(report));
+      const bytes = writeSenderReport(report);
       for (const listener of this.listeners) listener.onRtcp?.(bytes);
     }
   }
@@ -213,8 +208,10 @@ export class NativeTrack implements Track {
     socket.on('error', () => undefined); // nobody listens any more; the tap's owner will close it
     const past = fromKeyFrame ? this.recent.packets : [];
     const sender = new PacedSender(past, (packet) => socket.send(packet), after);
-    const send = (packet: Buffer) => sender.push(packet);
-    const stop = await this.listen({ onRtp: send, onRtcp: send });
+    const stop = await this.listen({
+      onRtp: ({ bytes }) => sender.push(bytes),
+      onRtcp: (packet) => sender.push(packet),
+    });
     return {
       caughtUp: sender.caughtUp,
       payloadType: this.payloadType,
@@ -236,6 +233,14 @@ export class NativeTrack implements Track {
     this.assembler = undefined;
     for (const feed of this.feeds) feed.close();
     this.feeds.clear();
+  }
+
+  private handOn(packet: RtpPacket, nowMs: number): void {
+    const sent = this.numbering.packet(packet, nowMs);
+    for (const listener of this.listeners) listener.onRtp(sent);
+    this.recent.add(sent.bytes, nowMs);
+    if (this.description.codec === 'H264') this.order.push(sent);
+    for (const frame of this.assembler?.pushPacket(sent) ?? []) this.onFrame(frame);
   }
 
   private onFrame(frame: Frame): void {
@@ -360,37 +365,21 @@ export class NativeTrack implements Track {
   }
 }
 
-const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-
-const nalCodecOf = (codec: string): NalCodec | undefined => NAL_CODECS.find((known) => known === codec);
-const NAL_CODECS: readonly NalCodec[] = ['H264', 'H265'];
-
 /** The parameter sets of its SDP are handed on only where they are whole. */
 function asItCanBeTold(description: TrackDescription): TrackDescription {
-  const codec = nalCodecOf(description.codec);
-  if (codec === undefined) return description;
-  const { parameters } = description;
+  const { codec, parameters } = description;
+  if (!isNalCodec(codec)) return description;
   return { ...description, parameters: withParameterSets(codec, parameters, parameterSetsOf(codec, parameters)) };
 }
 
 function inserterFor({ codec, parameters }: TrackDescription): ParameterSetInserter | undefined {
-  const nalCodec = nalCodecOf(codec);
-  return nalCodec && new ParameterSetInserter(nalCodec, parameters);
+  return isNalCodec(codec) ? new ParameterSetInserter(codec, parameters) : undefined;
 }
 
 function newAssembler(description: TrackDescription): FrameAssembler | undefined {
-  const { codec, clockRate, channels, parameters } = description;
-  const known = FRAME_CODECS.find((name) => name.toLowerCase() === codec.toLowerCase());
-  if (known === undefined) return undefined;
-  return createFrameAssembler({
-    codec: known,
-    clockRate,
-    parameters,
-    ...(channels > 0 ? { channels } : {}),
-  });
+  const { codec } = description;
+  return isFrameCodec(codec) ? createFrameAssembler({ ...description, codec }) : undefined;
 }
-
-const FRAME_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9', 'opus', 'mpeg4-generic', 'PCMU', 'PCMA'];
 
 const connectSocket = (socket: Socket, port: number, ip: string): Promise<void> =>
   new Promise((resolve, reject) => {

@@ -4,7 +4,7 @@ const PAUSE_MS = 1;
 
 /** Sends at once what comes, but what has piled up at the beginning in pieces, so that a receiver can take it. */
 export class PacedSender {
-  private waiting: Buffer[];
+  private waiting: Uint8Array[];
   private timer: NodeJS.Timeout | undefined;
   private isClosed = false;
   /** All that had piled up has been sent, or never will be. */
@@ -13,8 +13,8 @@ export class PacedSender {
 
   /** @param after what must be over before the first packet */
   constructor(
-    piledUp: readonly Buffer[],
-    private readonly send: (packet: Buffer) => void,
+    piledUp: readonly Uint8Array[],
+    private readonly send: (packet: Uint8Array) => void,
     after: Promise<void> = Promise.resolve(),
   ) {
     this.waiting = [...piledUp];
@@ -27,7 +27,7 @@ export class PacedSender {
     else void after.then(() => this.sendSome());
   }
 
-  push(packet: Buffer): void {
+  push(packet: Uint8Array): void {
     if (this.isClosed) return;
     if (this.waiting.length > 0) this.waiting.push(packet);
     else this.send(packet);

@@ -1,5 +1,5 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { parseRtpPacket, PictureOrder } from '@weir/frames';
+import { PictureOrder, RtpPacket, type TrackDescription } from '@weir/frames';
 import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,6 @@ import {
   type PacketListener,
   type SentTrack,
   type Track,
-  type TrackDescription,
   type Transcoding,
   type UdpAddress,
 } from './track.js';
@@ -144,9 +143,10 @@ export class ProducedTrack implements Track {
       rtpCapabilities: withoutRetransmission(router.rtpCapabilities),
     });
     this.tapPayloadType = consumer.rtpParameters.codecs[0]?.payloadType ?? 0;
-    consumer.on('rtp', (packet) => {
-      const { payload, timestamp } = parseRtpPacket(packet) ?? {};
-      if (payload !== undefined && timestamp !== undefined) this.order?.push(payload, timestamp);
+    consumer.on('rtp', (bytes) => {
+      const packet = RtpPacket.parse(bytes);
+      if (packet === undefined) return;
+      this.order?.push(packet);
       for (const listener of this.listeners) listener.onRtp(packet);
     });
     return { transport, consumer };

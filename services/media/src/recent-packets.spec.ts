@@ -1,3 +1,4 @@
+import { timestampOf } from '@weir/frames';
 import { describe, expect, it, vi } from 'vitest';
 import { PacedSender } from './paced-sender.js';
 import { RecentPackets } from './recent-packets.js';
@@ -8,7 +9,7 @@ function packet(rtpTimestamp: number, length = 100): Buffer {
   return bytes;
 }
 
-const timestampsOf = (packets: readonly Buffer[]) => packets.map((bytes) => bytes.readUInt32BE(4));
+const timestampsOf = (packets: readonly Uint8Array[]) => packets.map(timestampOf);
 
 describe('recent packets', () => {
   const filled = (timestamps: readonly number[], limits = { ageMs: 1_000, bytes: 10_000 }) => {
@@ -57,7 +58,7 @@ describe('a paced sender', () => {
   it('sends what had piled up in pieces, and behind it what comes meanwhile, in order', async () => {
     const sent: number[] = [];
     const piledUp = Array.from({ length: 45 }, (_packet, index) => packet(index));
-    const sender = new PacedSender(piledUp, (bytes) => sent.push(bytes.readUInt32BE(4)));
+    const sender = new PacedSender(piledUp, (bytes) => sent.push(timestampOf(bytes)));
     sender.push(packet(45));
     expect(sent).toEqual([]);
     await Promise.resolve();

@@ -1,5 +1,7 @@
+import { timestampOf } from '@weir/frames';
+
 interface Kept {
-  readonly packet: Buffer;
+  readonly packet: Uint8Array;
   readonly atMs: number;
 }
 
@@ -8,8 +10,6 @@ export interface RecentPacketsLimits {
   ageMs: number;
   bytes: number;
 }
-
-const TIMESTAMP_OFFSET = 4;
 
 /** A track's packets since its stream's last key frame, as they came, for receivers that begin with it. */
 export class RecentPackets {
@@ -20,7 +20,7 @@ export class RecentPackets {
 
   constructor(private readonly limits: RecentPacketsLimits) {}
 
-  add(packet: Buffer, atMs: number): void {
+  add(packet: Uint8Array, atMs: number): void {
     this.kept.push({ packet, atMs });
     this.bytes += packet.length;
     // Without its beginning the rest is of no use; but a key frame that is still coming in may be among it.
@@ -32,7 +32,7 @@ export class RecentPackets {
 
   /** The frame with this timestamp (32 bits) is a key frame. @returns when its first packet came, if it is still there */
   beginWithFrame(rtpTimestamp: number): number | undefined {
-    const first = this.kept.findIndex(({ packet }) => packet.readUInt32BE(TIMESTAMP_OFFSET) === rtpTimestamp);
+    const first = this.kept.findIndex(({ packet }) => timestampOf(packet) === rtpTimestamp);
     this.isBegun = first !== -1;
     this.dropFirst(first === -1 ? this.kept.length : first);
     return this.kept[0]?.atMs;
@@ -45,7 +45,7 @@ export class RecentPackets {
     this.dropFirst(first === -1 ? this.kept.length : first);
   }
 
-  get packets(): Buffer[] {
+  get packets(): Uint8Array[] {
     return this.isBegun ? this.kept.map(({ packet }) => packet) : [];
   }
 

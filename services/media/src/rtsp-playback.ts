@@ -1,6 +1,15 @@
 import { randomInt } from 'node:crypto';
 import { ErrorCode, isWeirError } from '@weir/contracts';
-import { parameterSetsOf, parseRtcp, withParameterSets, writeSenderReport, type ParameterSets } from '@weir/frames';
+import {
+  forwardedPacket,
+  parameterSetsOf,
+  parseRtcp,
+  withParameterSets,
+  writeSenderReport,
+  type ParameterSets,
+  type RtpHeader,
+  type RtpPacket,
+} from '@weir/frames';
 import { parseFormat, type TrackDescription as SdpTrackDescription } from '@weir/protocol-rtsp';
 import { nextKeyFrame } from './key-frame.js';
 import type { Playback } from './rtsp-connection.js';
@@ -66,26 +75,22 @@ export function playRtsp(stream: Stream): Playback {
         const counts = { packets: 0, bytes: 0 };
         const isWhole = track.description.kind === 'video' ? fromFirstPicture() : () => true;
         const listener = {
-          onRtp: (packet: Buffer) => {
+          onRtp: (packet: RtpPacket) => {
             if (!isWhole(packet)) return;
             counts.packets += 1;
-            counts.bytes += packet.length;
-            deliver(index, 'rtp', renumbered(packet, FIRST_PAYLOAD_TYPE + index, ssrc));
+            counts.bytes += packet.bytes.length;
+            // The player was told of no header extensions.
+            const { sequenceNumber, timestamp } = packet;
+            const payloadType = FIRST_PAYLOAD_TYPE + index;
+            deliver(index, 'rtp', forwardedPacket(packet.bytes, { payloadType, sequenceNumber, timestamp, ssrc }));
           },
           onRtcp: (packet: Buffer) => {
             for (const message of parseRtcp(packet))
-              if (message.kind === 'sender-report')
+              if (message.tag === 'sender-report')
                 deliver(
                   index,
                   'rtcp',
-                  Buffer.from(
-                    writeSenderReport({
-                      ...message,
-                      ssrc,
-                      packetCount: counts.packets,
-                      octetCount: counts.bytes,
-                    }),
-                  ),
+                  writeSenderReport({ ...message, ssrc, packetCount: counts.packets, octetCount: counts.bytes }),
                 );
           },
         };
@@ -111,27 +116,14 @@ export function playRtsp(stream: Stream): Playback {
  * no bitstream, and a recorder may end with it. A picture's last packet has the marker, the next one's another timestamp
  * (RFC 6184 §5.1, and other payload formats likewise).
  */
-export function fromFirstPicture(): (packet: Buffer) => boolean {
+export function fromFirstPicture(): (packet: Pick<RtpHeader, 'timestamp' | 'marker'>) => boolean {
   let hasBegun = false;
   let unfinished: number | undefined;
-  return (packet) => {
+  return ({ timestamp, marker }) => {
     if (hasBegun) return true;
-    const timestamp = packet.readUInt32BE(4);
     if (unfinished !== undefined && unfinished !== timestamp) return (hasBegun = true);
     unfinished = timestamp;
-    hasBegun = ((packet[1] ?? 0) & 0x80) !== 0;
+    hasBegun = marker;
     return false;
   };
-}
-
-/** A copy with another payload type and SSRC, without header extensions (RFC 3550 §5.1), which no player was told of. */
-function renumbered(packet: Buffer, payloadType: number, ssrc: number): Buffer {
-  const hasExtension = ((packet[0] ?? 0) & 0x10) !== 0;
-  const csrcEnd = 12 + 4 * ((packet[0] ?? 0) & 0x0f);
-  const extensionEnd = hasExtension ? csrcEnd + 4 + 4 * packet.readUInt16BE(csrcEnd + 2) : csrcEnd;
-  const copy = Buffer.concat([packet.subarray(0, 12), packet.subarray(extensionEnd)]);
-  copy[0] = (copy[0] ?? 0) & 0xe0;
-  copy[1] = ((copy[1] ?? 0) & 0x80) | payloadType;
-  copy.writeUInt32BE(ssrc, 8);
-  return copy;
 }

@@ -156,6 +156,15 @@ describe('RTSP', () => {
     expect(framesOf(probed, 'video')).toBeGreaterThan(20);
   });
 
+  it('knows the size and the frame rate of H.265 as ffmpeg pushes it', async () => {
+    node.push(await node.awaitPush('cam', 's1'), H265_PCMU);
+    await flowing('s1');
+    const stream = node.recorded.core.findLocal('demo', 'cam');
+    await waitFor(() => stream?.info.width === 320 && stream.info.height === 240, { what: 'a size' });
+    await waitFor(() => Math.round(stream?.videoFps ?? 0) === 25, { timeoutMs: 15_000, what: '25 pictures a second' });
+    expect(stream?.videoMeter?.keyFrames).toBeGreaterThan(0);
+  });
+
   it('refuses a push without signature, with another path, and one that comes too late', async () => {
     const url = await node.awaitPush('cam', 's1', 1_000);
     const unsigned = node.push(url.replace(/\?.*/, ''));

@@ -18,6 +18,7 @@ import {
   type TapRequest,
 } from '@weir/contracts';
 import { credentialNameOf, credentialRefIn } from '@weir/access';
+import type { TrackDescription } from '@weir/frames';
 import { dialectKey, type StreamCodec } from '@weir/sdp';
 import type { OutboundGuard } from '@weir/outbound';
 import { parseRtspUrl, type SdpTrack } from '@weir/protocol-rtsp';
@@ -43,7 +44,6 @@ import {
   type LentTrack,
   type SentTrack,
   type Track,
-  type TrackDescription,
 } from './track.js';
 import { StreamTranscoder } from './transcoder.js';
 import { KNOWN_TIMEOUT_MS } from './webrtc.js';

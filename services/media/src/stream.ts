@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, WeirError, type EndReason, type StreamInfo, type StreamSignal } from '@weir/contracts';
-import { VideoMeter } from '@weir/sdp';
+import { VideoMeter, type RtpPacket } from '@weir/frames';
 import type { types as mediasoup } from 'mediasoup';
 import { trackInfo, type Track } from './track.js';
 import type { MediaWorker } from './worker-pool.js';
@@ -191,7 +191,7 @@ export class Stream {
     this.options.onViewersChanged(this);
   }
 
-  private onVideoPacket(packet: Buffer): void {
+  private onVideoPacket(packet: RtpPacket): void {
     const meter = this.videoMeter;
     if (meter?.feed(packet, this.options.nowMs()) !== true) return;
     this.info.width = meter.width;

@@ -1,23 +1,12 @@
 import { create } from '@bufbuild/protobuf';
 import { MediaKind, TrackInfoSchema, type TrackInfo } from '@weir/contracts';
+import { codecNamed, type RtpPacket, type TrackDescription } from '@weir/frames';
 import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
-/** One medium as its source sends it: what SDP would say of it. */
-export interface TrackDescription {
-  kind: mediasoup.MediaKind;
-  /** As in SDP's rtpmap: opus, PCMU, PCMA, MPEG4-GENERIC, H264, H265, VP8, VP9, AV1. */
-  codec: string;
-  clockRate: number;
-  /** 0 for video. */
-  channels: number;
-  /** SDP's fmtp parameters. */
-  parameters: Readonly<Record<string, string>>;
-}
-
 export interface PacketListener {
-  onRtp(packet: Buffer): void;
+  onRtp(packet: RtpPacket): void;
   /** Compound RTCP of the source; what matters in it are sender reports. */
   onRtcp?(packet: Buffer): void;
 }
@@ -117,7 +106,7 @@ export interface Track {
 
 export const descriptionOf = ({ kind, mimeType, clockRate, channels, parameters }: StreamCodec): TrackDescription => ({
   kind,
-  codec: mimeType.split('/')[1] ?? '',
+  codec: codecNamed(mimeType.split('/')[1] ?? ''),
   clockRate,
   channels: kind === 'audio' ? (channels ?? 1) : 0,
   parameters: Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, String(value)])),

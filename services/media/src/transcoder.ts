@@ -231,7 +231,7 @@ export class StreamTranscoder implements Transcoding {
         },
       });
       const stopListening = await track.listen({
-        onRtp: (packet) => socket.send(packet, inputPort, '127.0.0.1'),
+        onRtp: ({ bytes }) => socket.send(bytes, inputPort, '127.0.0.1'),
         onRtcp: (packet) => socket.send(packet, inputPort + 1, '127.0.0.1'),
       });
       const piped = new PipedProducer(() => producer, lease);

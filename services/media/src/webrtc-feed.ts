@@ -1,4 +1,4 @@
-import { AudioPacketizer, H264Packetizer, writeSenderReport, type Frame } from '@weir/frames';
+import { AudioPacketizer, H264Packetizer, ntpTimeOf, writeSenderReport, type Frame } from '@weir/frames';
 import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { randomInt } from 'node:crypto';
@@ -122,7 +122,7 @@ export class WebRtcFeed {
     for (const packet of packets) {
       this.packets += 1;
       this.bytes += packet.length;
-      this.producer.send(Buffer.from(packet.buffer, packet.byteOffset, packet.byteLength));
+      this.producer.send(packet);
     }
   }
 
@@ -131,12 +131,12 @@ export class WebRtcFeed {
     this.nextReportMs = nowMs + SENDER_REPORT_INTERVAL_MS;
     const report = writeSenderReport({
       ssrc: this.ssrc,
-      ntpMs: this.options.wallClockMs(rtpTimestamp) ?? Date.now(),
-      rtpTimestamp: (rtpTimestamp + this.offset) % 2 ** 32,
+      ...ntpTimeOf(this.options.wallClockMs(rtpTimestamp) ?? Date.now()),
+      rtpTimestamp: rtpTimestamp + this.offset,
       packetCount: this.packets,
       octetCount: this.bytes,
     });
-    this.transport.sendRtcp(Buffer.from(report));
+    this.transport.sendRtcp(report);
   }
 }
 

@@ -1,7 +1,7 @@
 import { EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { writePictureLoss } from './peer/rtcp.js';
+import { writePictureLoss } from '@weir/frames';
 import { FakeMedia } from './testing/fake-media.js';
 import { OriginalServer, type PlayedHere } from './testing/original-server.js';
 import { RelayInstance, startSurroundings, type Surroundings } from './testing/relay-instance.js';

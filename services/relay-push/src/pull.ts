@@ -1,20 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { EndReason, ErrorCode, isWeirError, type StreamInfo } from '@weir/contracts';
+import {
+  isRtcp,
+  parseRtcp,
+  payloadTypeOf,
+  ssrcOf,
+  writeDescription,
+  writeNack,
+  writePictureLoss,
+  writeReceiverReport,
+  writeSenderReport,
+} from '@weir/frames';
 import type { ClientStream } from '@weir/protocol-wcs';
 import { consequenceOf, type Attempt, type AttemptEnd, type AttemptListener, type AttemptStats } from './attempt.js';
 import { RECEIVED_CODECS, receivedTrack } from './codecs.js';
 import type { FedTrack, MediaSession } from './media.js';
 import type { AgreedSection } from './peer/peer.js';
 import { ReceivedTrack } from './peer/received-track.js';
-import {
-  isRtcp,
-  parseRtcp,
-  writeDescription,
-  writeNack,
-  writePictureLoss,
-  writeReceiverReport,
-  writeSenderReport,
-} from './peer/rtcp.js';
 import { randomSsrc, type RelayPorts } from './push.js';
 import { RemoteStream } from './remote-stream.js';
 import { RtpSocket } from './rtp-socket.js';
@@ -179,7 +181,7 @@ export class PullAttempt implements Attempt {
   #hold(packet: Buffer, media: readonly Medium[]): void {
     const medium = mediumOf(packet, media);
     if (medium === undefined) return;
-    const payloadType = packet.readUInt8(1) & 0x7f;
+    const payloadType = payloadTypeOf(packet);
     medium.codec ??= medium.codecs.find((codec) => codec.payloadType === payloadType);
     if (medium.held.length < MAX_HELD_PACKETS) medium.held.push(packet);
   }
@@ -275,7 +277,7 @@ export class PullAttempt implements Attempt {
   #reportsFromRemote(packet: Buffer): void {
     if (this.#feeding.tag !== 'open') return;
     for (const message of parseRtcp(packet)) {
-      if (message.kind !== 'sender-report') continue;
+      if (message.tag !== 'sender-report') continue;
       for (const { track, fed, socket, packets, octets } of this.#feeding.tracks) {
         const renamed = track.senderReport(message, Date.now());
         if (renamed === undefined) continue;
@@ -289,9 +291,7 @@ export class PullAttempt implements Attempt {
   /** What the media core lacks it asks for here: of losses we know better ourselves. */
   #fromMediaCore(packet: Buffer, { section }: Fed): void {
     if (section.kind !== 'video' || !isRtcp(packet)) return;
-    const wantsKeyFrame = parseRtcp(packet).some(
-      ({ kind }) => kind === 'picture-loss' || kind === 'full-intra-request',
-    );
+    const wantsKeyFrame = parseRtcp(packet).some(({ tag }) => tag === 'picture-loss' || tag === 'full-intra-request');
     if (wantsKeyFrame) this.#requestKeyFrame();
   }
 
@@ -385,8 +385,8 @@ const mediumOf = <Each extends { readonly section: AgreedSection; readonly codec
   packet: Buffer,
   media: readonly Each[],
 ): Each | undefined => {
-  const ssrc = packet.readUInt32BE(8);
-  const payloadType = packet.readUInt8(1) & 0x7f;
+  const ssrc = ssrcOf(packet);
+  const payloadType = payloadTypeOf(packet);
   const fits = ({ codecs }: Each) => codecs.some((codec) => codec.payloadType === payloadType);
   return media.find((each) => each.section.media.ssrcs.includes(ssrc) && fits(each)) ?? media.find(fits);
 };

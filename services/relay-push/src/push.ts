@@ -1,11 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { EndReason, ErrorCode, isWeirError, type TappedTrack } from '@weir/contracts';
+import { isRtcp, parseRtcp, type RtcpMessage } from '@weir/frames';
 import type { ClientStream } from '@weir/protocol-wcs';
 import type { Attempt, AttemptEnd, AttemptListener, AttemptStats } from './attempt.js';
 import { agreedCodec, kindOf, offeredCodecOf, type Kind } from './codecs.js';
 import type { MediaCore, MediaSession } from './media.js';
 import type { AgreedSection } from './peer/peer.js';
-import { isRtcp, parseRtcp, type Rtcp } from './peer/rtcp.js';
 import { SentTrack } from './peer/sent-track.js';
 import type { Transport } from './peer/transport.js';
 import { RemoteStream, type RemotePorts } from './remote-stream.js';
@@ -179,7 +179,7 @@ export class PushAttempt implements Attempt {
     const nowMs = Date.now();
     if (!isRtcp(packet)) return sent.track.forward(packet, nowMs);
     for (const message of parseRtcp(packet)) {
-      if (message.kind !== 'sender-report') continue;
+      if (message.tag !== 'sender-report') continue;
       sent.reportedAtMs = nowMs;
       sent.path.sendRtcp(sent.track.senderReport(message, nowMs));
     }
@@ -200,8 +200,8 @@ export class PushAttempt implements Attempt {
     for (const message of parseRtcp(packet)) this.#feedback(message, nowMs);
   }
 
-  #feedback(message: Rtcp, nowMs: number): void {
-    switch (message.kind) {
+  #feedback(message: RtcpMessage, nowMs: number): void {
+    switch (message.tag) {
       case 'nack':
         return this.#sentBy(message.mediaSsrc)?.track.resend(message.sequenceNumbers, nowMs);
       case 'picture-loss':

@@ -12,7 +12,6 @@ import { parseSdp } from './sdp.js';
 import { serverDeadlineMs, startServer, stepServer } from './server-machine.js';
 import type { HostAnswer, ServerEffect, ServerState } from './server-state.js';
 import { verifyStreamUrl } from './signed-url.js';
-import { parseAudioSpecificConfig } from './track-format.js';
 import { parseTransport } from './transport-header.js';
 import { parseRtspUrl, resolveControl, setupTargetOf, streamPathOf } from './url.js';
 
@@ -190,7 +189,6 @@ describe('whatever comes in', () => {
       parseAuthorization(text);
       parseChallenges([text]);
       parseSdp(text);
-      parseAudioSpecificConfig(random.bytes(random.below(8)));
     }
   });
 

@@ -1,7 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
 import { parseSdp, type SdpTrack, type TrackDescription, writeSdp } from './sdp.js';
-import { parseAudioSpecificConfig } from './track-format.js';
 
 function tracksOf(lines: readonly string[]): readonly SdpTrack[] {
   const sdp = parseSdp(lines.join('\r\n'));
@@ -242,22 +241,5 @@ describe('a written SDP', () => {
       tracks: first ? [{ ...first, format }] : [],
     });
     expect(text).not.toContain('a=fmtp');
-  });
-});
-
-describe("AAC's configuration", () => {
-  it.each([
-    ['1210', { objectType: 2, sampleRateHz: 44100, channels: 2 }],
-    ['118856e500', { objectType: 2, sampleRateHz: 48000, channels: 1 }],
-    ['2b920800', { objectType: 5, sampleRateHz: 22050, channels: 2 }],
-    ['17800fa008', { objectType: 2, sampleRateHz: 8000, channels: 1 }],
-    ['f94e40', { objectType: 42, sampleRateHz: 22050, channels: 2 }],
-    ['1238', { objectType: 2, sampleRateHz: 44100, channels: 8 }],
-  ])('is read: %s', (hex, expected) => {
-    expect(parseAudioSpecificConfig(Buffer.from(hex, 'hex'))).toEqual(expected);
-  });
-
-  it.each(['', '12', '16f0'])('is not %j', (hex) => {
-    expect(parseAudioSpecificConfig(Buffer.from(hex, 'hex'))).toBeUndefined();
   });
 });

@@ -218,34 +218,3 @@ function h265Parameters(format: Extract<TrackFormat, { codec: 'h265' }>): string
     .map(([name, units]) => `${name}=${units.map((unit) => unit.toString('base64')).join(',')}`);
   return parts.length === 0 ? undefined : parts.join(';');
 }
-
-export interface AudioSpecificConfig {
-  readonly objectType: number;
-  readonly sampleRateHz: number;
-  /** 0 when a program config element says. */
-  readonly channels: number;
-}
-
-const SAMPLE_RATES_HZ = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
-const ESCAPE_OBJECT_TYPE = 31;
-const EXPLICIT_RATE = 15;
-
-/** The first fields of ISO 14496-3, 1.6.2.1; undefined when there are too few bits or the rate is reserved. */
-export function parseAudioSpecificConfig(config: Uint8Array): AudioSpecificConfig | undefined {
-  let position = 0;
-  const bits = (count: number): number => {
-    let value = 0;
-    for (let index = 0; index < count; index += 1, position += 1) {
-      const byte = config[position >> 3] ?? 0;
-      value = value * 2 + ((byte >> (7 - (position & 7))) & 1);
-    }
-    return value;
-  };
-  let objectType = bits(5);
-  if (objectType === ESCAPE_OBJECT_TYPE) objectType = 32 + bits(6);
-  const rateIndex = bits(4);
-  const sampleRateHz = rateIndex === EXPLICIT_RATE ? bits(24) : SAMPLE_RATES_HZ[rateIndex];
-  const channelConfiguration = bits(4);
-  if (position > config.length * 8 || sampleRateHz === undefined || sampleRateHz === 0) return undefined;
-  return { objectType, sampleRateHz, channels: channelConfiguration === 7 ? 8 : channelConfiguration };
-}

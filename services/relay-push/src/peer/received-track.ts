@@ -1,5 +1,14 @@
+import {
+  renumber,
+  sequenceNumberOf,
+  shortNtp,
+  ssrcOf,
+  timestampOf,
+  type NtpTime,
+  type ReportBlock,
+  type RtpNumbers,
+} from '@weir/frames';
 import { LossDetector, type Loss } from './loss-detector.js';
-import type { ReportBlock } from './rtcp.js';
 
 export interface ReceivedTrackOptions {
   readonly clockRate: number;
@@ -21,10 +30,10 @@ export class ReceivedTrack {
   #detector = new LossDetector();
   #sequenceOffset = 0;
   #timestampOffset = 0;
-  #lastOut: { sequenceNumber: number; timestamp: number; atMs: number } | undefined;
+  #lastOut: (RtpNumbers & { readonly atMs: number }) | undefined;
   #transit: number | undefined;
   #jitter = 0;
-  #senderReport: { middle: number; atMs: number } | undefined;
+  #senderReport: { ntp: number; atMs: number } | undefined;
   #packets = 0;
   #bytes = 0;
   #packetsLost = 0;
@@ -42,12 +51,12 @@ export class ReceivedTrack {
 
   /** The packet as it goes on, written over the one that was given; undefined for one that had come before. */
   receive(packet: Buffer, nowMs: number): Buffer | undefined {
-    const ssrc = packet.readUInt32BE(8);
+    const ssrc = ssrcOf(packet);
     if (ssrc !== this.#ssrc) this.#follow(packet, ssrc, nowMs);
-    if (!this.#detector.received(packet.readUInt16BE(2), nowMs)) return undefined;
+    if (!this.#detector.received(sequenceNumberOf(packet), nowMs)) return undefined;
     this.#packets += 1;
     this.#bytes += packet.length;
-    this.#measureJitter(packet.readUInt32BE(4), nowMs);
+    this.#measureJitter(timestampOf(packet), nowMs);
     return this.#renamed(packet, nowMs);
   }
 
@@ -57,12 +66,12 @@ export class ReceivedTrack {
 
   /** @returns the report as it goes on; undefined for one about another SSRC */
   senderReport(
-    report: { ssrc: number; ntpSeconds: number; ntpFraction: number; rtpTimestamp: number },
+    report: NtpTime & { ssrc: number; rtpTimestamp: number },
     nowMs: number,
-  ): { ntpSeconds: number; ntpFraction: number; rtpTimestamp: number } | undefined {
+  ): (NtpTime & { rtpTimestamp: number }) | undefined {
     if (report.ssrc !== this.#ssrc) return undefined;
     const { ntpSeconds, ntpFraction } = report;
-    this.#senderReport = { middle: (((ntpSeconds & 0xffff) << 16) | (ntpFraction >>> 16)) >>> 0, atMs: nowMs };
+    this.#senderReport = { ntp: shortNtp(report), atMs: nowMs };
     return { ntpSeconds, ntpFraction, rtpTimestamp: (report.rtpTimestamp + this.#timestampOffset) >>> 0 };
   }
 
@@ -76,7 +85,7 @@ export class ReceivedTrack {
       ...counted,
       ssrc: this.#ssrc,
       jitter: Math.round(this.#jitter),
-      lastSenderReport: this.#senderReport?.middle ?? 0,
+      lastSenderReport: this.#senderReport?.ntp ?? 0,
       delaySinceLastSenderReport: Math.round((sinceReportMs * 0x1_0000) / 1_000),
     };
   }
@@ -89,19 +98,16 @@ export class ReceivedTrack {
     this.#senderReport = undefined;
     if (this.#lastOut === undefined) return;
     const elapsedTicks = Math.round(((nowMs - this.#lastOut.atMs) * this.options.clockRate) / 1_000);
-    this.#sequenceOffset = (this.#lastOut.sequenceNumber + 1 - packet.readUInt16BE(2)) & 0xffff;
-    this.#timestampOffset = (this.#lastOut.timestamp + elapsedTicks - packet.readUInt32BE(4)) >>> 0;
+    this.#sequenceOffset = (this.#lastOut.sequenceNumber + 1 - sequenceNumberOf(packet)) & 0xffff;
+    this.#timestampOffset = (this.#lastOut.timestamp + elapsedTicks - timestampOf(packet)) >>> 0;
   }
 
   #renamed(packet: Buffer, nowMs: number): Buffer {
     const { ssrc, payloadType } = this.options.out;
-    const sequenceNumber = (packet.readUInt16BE(2) + this.#sequenceOffset) & 0xffff;
-    const timestamp = (packet.readUInt32BE(4) + this.#timestampOffset) >>> 0;
-    packet.writeUInt8((packet.readUInt8(1) & 0x80) | payloadType, 1);
-    packet.writeUInt16BE(sequenceNumber, 2);
-    packet.writeUInt32BE(timestamp, 4);
-    packet.writeUInt32BE(ssrc, 8);
-    this.#lastOut = { sequenceNumber, timestamp, atMs: nowMs };
+    const sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
+    const timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
+    this.#lastOut = { payloadType, ssrc, sequenceNumber, timestamp, atMs: nowMs };
+    renumber(packet, this.#lastOut);
     return packet;
   }
 

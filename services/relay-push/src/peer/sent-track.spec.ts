@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseRtcp } from './rtcp.js';
+import { parseRtcp } from '@weir/frames';
 import { SentTrack } from './sent-track.js';
 
 const packet = (sequenceNumber: number, timestamp: number, { ssrc = 1, marker = false, first = 0x80 } = {}): Buffer => {
@@ -124,7 +124,7 @@ describe('a sent track', () => {
       track.senderReport({ ntpSeconds: 0x1234_5678, ntpFraction: 0x9abc_def0, rtpTimestamp: 9 }, 1_000),
     );
     expect(message).toMatchObject({
-      kind: 'sender-report',
+      tag: 'sender-report',
       ssrc: 0xaabb_ccdd,
       ntpSeconds: 0x1234_5678,
       rtpTimestamp: 9,

@@ -1,5 +1,17 @@
-import { rtpHeaderLength } from './srtp.js';
-import { writeDescription, writeSenderReport, type ReportBlock } from './rtcp.js';
+import {
+  forwardedHeader,
+  ntpTimeOf,
+  rtpHeaderBytes,
+  sequenceNumberOf,
+  shortNtp,
+  ssrcOf,
+  timestampOf,
+  writeDescription,
+  writeSenderReport,
+  type NtpTime,
+  type ReportBlock,
+  type RtpNumbers,
+} from '@weir/frames';
 
 export interface SentTrackOptions {
   readonly ssrc: number;
@@ -40,8 +52,6 @@ const MIN_RESEND_PAUSE_MS = 20;
 /** Repetitions that a path may carry beside each packet; on a path that is full, more would only make it fuller. */
 const REPETITIONS_PER_PACKET = 0.5;
 const MAX_REPETITIONS = 200;
-const NTP_UNIX_SECONDS = 2_208_988_800;
-const EXTENSION_BYTES = 8;
 
 /** One medium on its way to the remote: as the source sends it, but for what names it. Lost packets are sent again. */
 export class SentTrack {
@@ -49,7 +59,7 @@ export class SentTrack {
   #source: number | undefined;
   #sequenceOffset = 0;
   #timestampOffset = 0;
-  #last: { sequenceNumber: number; timestamp: number; sentAtMs: number } | undefined;
+  #last: (RtpNumbers & { readonly sentAtMs: number }) | undefined;
   #packets = 0;
   #bytes = 0;
   #resent = 0;
@@ -75,17 +85,20 @@ export class SentTrack {
 
   /** Takes the source's RTP. A new source goes on where the last one ended. */
   forward(packet: Buffer, nowMs: number): void {
-    const headerBytes = rtpHeaderLength(packet);
+    const headerBytes = rtpHeaderBytes(packet);
     if (headerBytes === undefined) return;
     this.#follow(packet, nowMs);
-    const sequenceNumber = (packet.readUInt16BE(2) + this.#sequenceOffset) & 0xffff;
-    const timestamp = (packet.readUInt32BE(4) + this.#timestampOffset) >>> 0;
-    const header = this.#header(packet, sequenceNumber, timestamp, nowMs);
+    const { payloadType, ssrc, absSendTimeId } = this.options;
+    const sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
+    const timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
+    const sent = { payloadType, ssrc, sequenceNumber, timestamp, sentAtMs: nowMs };
+    // The remote has never agreed to the source's header extensions.
+    const header = forwardedHeader(packet, sent, absSendTimeId, nowMs);
     const sealed = this.options.protect(header, packet.subarray(headerBytes));
     if (sealed === undefined) return;
     this.options.send(sealed);
     this.#kept[sequenceNumber % KEPT_PACKETS] = { sequenceNumber, bytes: sealed, sentAtMs: nowMs, resentAtMs: 0 };
-    this.#last = { sequenceNumber, timestamp, sentAtMs: nowMs };
+    this.#last = sent;
     this.#packets += 1;
     this.#bytes += packet.length - headerBytes;
     this.#repetitions = Math.min(MAX_REPETITIONS, this.#repetitions + REPETITIONS_PER_PACKET);
@@ -108,10 +121,10 @@ export class SentTrack {
   }
 
   /** The source's clock for the remote: without it picture and sound can't be kept together. */
-  senderReport(source: { ntpSeconds: number; ntpFraction: number; rtpTimestamp: number }, nowMs: number): Buffer {
+  senderReport(source: NtpTime & { rtpTimestamp: number }, nowMs: number): Buffer {
     const { ssrc, cname } = this.options;
     const { ntpSeconds, ntpFraction } = source;
-    this.#reportsSent.set((((ntpSeconds & 0xffff) << 16) | (ntpFraction >>> 16)) >>> 0, nowMs);
+    this.#reportsSent.set(shortNtp(source), nowMs);
     if (this.#reportsSent.size > 8) this.#reportsSent.delete(this.#reportsSent.keys().next().value ?? 0);
     const report = writeSenderReport({
       ...{ ssrc, ntpSeconds, ntpFraction, packetCount: this.#packets, octetCount: this.#bytes },
@@ -124,10 +137,7 @@ export class SentTrack {
   arrivalReport(nowMs: number): Buffer | undefined {
     if (this.#last === undefined) return undefined;
     const { timestamp, sentAtMs } = this.#last;
-    const seconds = sentAtMs / 1_000 + NTP_UNIX_SECONDS;
-    const ntpSeconds = Math.floor(seconds) % 2 ** 32;
-    const ntpFraction = Math.floor((seconds % 1) * 2 ** 32);
-    return this.senderReport({ ntpSeconds, ntpFraction, rtpTimestamp: timestamp - this.#timestampOffset }, nowMs);
+    return this.senderReport({ ...ntpTimeOf(sentAtMs), rtpTimestamp: timestamp - this.#timestampOffset }, nowMs);
   }
 
   reported({ fractionLost, lastSenderReport, delaySinceLastSenderReport }: ReportBlock, nowMs: number): void {
@@ -138,34 +148,12 @@ export class SentTrack {
   }
 
   #follow(packet: Buffer, nowMs: number): void {
-    const source = packet.readUInt32BE(8);
+    const source = ssrcOf(packet);
     if (source === this.#source) return;
     this.#source = source;
     if (this.#last === undefined) return;
     const elapsedTicks = Math.round(((nowMs - this.#last.sentAtMs) * this.options.clockRate) / 1_000);
-    this.#sequenceOffset = (this.#last.sequenceNumber + 1 - packet.readUInt16BE(2)) & 0xffff;
-    this.#timestampOffset = (this.#last.timestamp + elapsedTicks - packet.readUInt32BE(4)) >>> 0;
-  }
-
-  /** Without the source's contributing sources and header extensions: the remote has never agreed to them. */
-  #header(packet: Buffer, sequenceNumber: number, timestamp: number, nowMs: number): Buffer {
-    const { ssrc, payloadType, absSendTimeId } = this.options;
-    const out = Buffer.allocUnsafe(absSendTimeId === undefined ? 12 : 12 + EXTENSION_BYTES);
-    const hasPadding = (packet.readUInt8(0) & 0x20) !== 0;
-    out.writeUInt8(0x80 | (hasPadding ? 0x20 : 0) | (absSendTimeId === undefined ? 0 : 0x10), 0);
-    out.writeUInt8((packet.readUInt8(1) & 0x80) | payloadType, 1);
-    out.writeUInt16BE(sequenceNumber, 2);
-    out.writeUInt32BE(timestamp, 4);
-    out.writeUInt32BE(ssrc, 8);
-    if (absSendTimeId !== undefined) {
-      // RFC 8285's one-byte form; 24 bits of seconds with 18 behind the point.
-      out.writeUInt32BE(0xbede_0001, 12);
-      const seconds = nowMs / 1_000 + NTP_UNIX_SECONDS;
-      out.writeUInt32BE(
-        ((absSendTimeId << 28) | (2 << 24) | (Math.floor((seconds % 64) * 0x4_0000) & 0xff_ffff)) >>> 0,
-        16,
-      );
-    }
-    return out;
+    this.#sequenceOffset = (this.#last.sequenceNumber + 1 - sequenceNumberOf(packet)) & 0xffff;
+    this.#timestampOffset = (this.#last.timestamp + elapsedTicks - timestampOf(packet)) >>> 0;
   }
 }

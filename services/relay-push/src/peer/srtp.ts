@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from 'node:crypto';
+import { rtpHeaderBytes, sequenceNumberOf, ssrcOf } from '@weir/frames';
 import { ReplayWindow } from './replay-window.js';
 
 /** As the DTLS extension use_srtp numbers them (RFC 5764, RFC 7714). */
@@ -71,18 +72,6 @@ const uint32 = (value: number): Buffer => {
   return bytes;
 };
 
-/** Where an RTP packet's payload begins; undefined for what isn't a whole RTP packet. */
-export const rtpHeaderLength = (packet: Buffer): number | undefined => {
-  const first = packet[0];
-  if (first === undefined || packet.length < 12 || first >> 6 !== 2) return undefined;
-  let length = 12 + (first & 0x0f) * 4;
-  if ((first & 0x10) !== 0) {
-    if (length + 4 > packet.length) return undefined;
-    length += 4 + packet.readUInt16BE(length + 2) * 4;
-  }
-  return length <= packet.length ? length : undefined;
-};
-
 /**
  * The packet's index (RFC 3711 section 3.3.1): of all that end in this sequence number, the one nearest to the highest
  * so far. Never below 0.
@@ -109,10 +98,10 @@ export class SrtpSender {
 
   /** The same packet must not be protected twice: send the protected one again. Throws RangeError for malformed RTP. */
   protectRtp(header: Buffer, payload: Buffer): Buffer {
-    if (rtpHeaderLength(header) !== header.length) throw new RangeError('Not the header of an RTP packet');
-    const ssrc = header.readUInt32BE(8);
+    if (rtpHeaderBytes(header) !== header.length) throw new RangeError('Not the header of an RTP packet');
+    const ssrc = ssrcOf(header);
     const highest = this.#highest.get(ssrc);
-    const index = indexOf(header.readUInt16BE(2), highest);
+    const index = indexOf(sequenceNumberOf(header), highest);
     if (highest === undefined || index > highest) this.#highest.set(ssrc, index);
     const rollover = Math.floor(index / 0x1_0000);
     const sequenceNumber = index % 0x1_0000;
@@ -175,13 +164,13 @@ export class SrtpReceiver {
   }
 
   unprotectRtp(packet: Buffer): Buffer | undefined {
-    const headerBytes = rtpHeaderLength(packet);
+    const headerBytes = rtpHeaderBytes(packet);
     const tagBytes = this.key.profile === SRTP_PROFILES.aesGcm ? GCM_TAG_BYTES : SHA1_TAG_BYTES;
     if (headerBytes === undefined || packet.length < headerBytes + tagBytes) return undefined;
-    const ssrc = packet.readUInt32BE(8);
+    const ssrc = ssrcOf(packet);
     const source = this.#sources.get(ssrc);
     if (source === undefined && this.#sources.size >= MAX_SOURCES) return undefined;
-    const index = indexOf(packet.readUInt16BE(2), source?.highest);
+    const index = indexOf(sequenceNumberOf(packet), source?.highest);
     if (source?.window.hasSeen(index) === true) return undefined;
     const plain = this.#openRtp(packet, headerBytes, ssrc, index);
     if (plain === undefined) return undefined;

@@ -14,6 +14,7 @@ import {
   WeirError,
   type IngestRequest,
 } from '@weir/contracts';
+import { isRtcp, RtpPacket } from '@weir/frames';
 
 export type Kind = 'audio' | 'video';
 
@@ -166,8 +167,8 @@ export class FakeMedia {
   }
 
   #forward(kind: Kind, packet: Buffer): void {
-    if (packet.readUInt8(1) < 192 || packet.readUInt8(1) > 223)
-      this.sent[kind].set(packet.readUInt16BE(2), packet.subarray(12).toString('hex'));
+    const rtp = isRtcp(packet) ? undefined : RtpPacket.parse(packet);
+    if (rtp !== undefined) this.sent[kind].set(rtp.sequenceNumber, Buffer.from(rtp.payload).toString('hex'));
     for (const tap of this.taps.values()) {
       const to = tap.to[kind];
       if (to !== undefined) this.#sources[kind === 'audio' ? 0 : 1]?.send(packet, to.port, to.ip);

@@ -1,7 +1,7 @@
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { writeNack, writePictureLoss } from '../peer/rtcp.js';
+import { writeNack, writePictureLoss } from '@weir/frames';
 import { createCertificate, type Certificate } from '../peer/transport.js';
 import { OriginalPeer, type Kind } from './original-peer.js';
 

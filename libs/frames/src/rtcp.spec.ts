@@ -2,15 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { RtcpPacketConverter } from 'werift';
 import { describe, expect, it } from 'vitest';
 import {
-  isRtcp,
   parseRtcp,
-  writeBye,
   writeDescription,
   writeNack,
   writePictureLoss,
   writeReceiverReport,
   writeSenderReport,
 } from './rtcp.js';
+import { isRtcp } from './rtp-packet.js';
 
 const report = {
   ssrc: 5,
@@ -24,22 +23,23 @@ const report = {
 
 describe('RTCP', () => {
   it('reads what it writes', () => {
-    const sender = { ssrc: 1, ntpSeconds: 3_900_000_000, ntpFraction: 77, rtpTimestamp: 4_000_000_000 };
+    const time = { ntpSeconds: 3_900_000_000, ntpFraction: 77 };
+    const sender = { ssrc: 1, ...time, rtpTimestamp: 4_000_000_000, packetCount: 3, octetCount: 4 };
     const compound = Buffer.concat([
-      writeSenderReport({ ...sender, packetCount: 3, octetCount: 4 }),
+      writeSenderReport(sender),
       writeDescription(1, 'somebody'),
       writeReceiverReport(2, [report]),
       writeNack(2, 5, [10, 12, 26, 27, 65_535, 0]),
       writePictureLoss(2, 5),
-      writeBye(2),
+      Buffer.from('81cb000100000002', 'hex'),
     ]);
     expect(isRtcp(compound)).toBe(true);
     expect(parseRtcp(compound)).toEqual([
-      { kind: 'sender-report', ...sender, reports: [] },
-      { kind: 'receiver-report', ssrc: 2, reports: [report] },
-      { kind: 'nack', mediaSsrc: 5, sequenceNumbers: [10, 12, 26, 27, 65_535, 0] },
-      { kind: 'picture-loss', mediaSsrc: 5 },
-      { kind: 'bye', ssrcs: [2] },
+      { tag: 'sender-report', ...sender, reports: [] },
+      { tag: 'receiver-report', ssrc: 2, reports: [report] },
+      { tag: 'nack', mediaSsrc: 5, sequenceNumbers: [10, 12, 26, 27, 65_535, 0] },
+      { tag: 'picture-loss', mediaSsrc: 5 },
+      { tag: 'bye', ssrcs: [2] },
     ]);
   });
 
@@ -59,7 +59,7 @@ describe('RTCP', () => {
 
   it('reads a full intra request and an estimate of the bit rate', () => {
     const request = Buffer.from('84ce000400000001000000000000000709000000', 'hex');
-    expect(parseRtcp(request)).toEqual([{ kind: 'full-intra-request', mediaSsrcs: [7] }]);
+    expect(parseRtcp(request)).toEqual([{ tag: 'full-intra-request', mediaSsrcs: [7] }]);
     // 2^3 * 250000 bit/s for one SSRC.
     const remb = Buffer.concat([
       Buffer.from('8fce00050000000100000000', 'hex'),
@@ -67,7 +67,7 @@ describe('RTCP', () => {
       Buffer.from([1, (3 << 2) | (250_000 >> 16), (250_000 >> 8) & 0xff, 250_000 & 0xff]),
       Buffer.from('00000007', 'hex'),
     ]);
-    expect(parseRtcp(remb)).toEqual([{ kind: 'estimated-max-bitrate', bps: 2_000_000 }]);
+    expect(parseRtcp(remb)).toEqual([{ tag: 'estimated-max-bitrate', bps: 2_000_000 }]);
   });
 
   it('survives whatever bytes arrive', () => {

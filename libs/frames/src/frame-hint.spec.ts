@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
 import { readAv1 } from './av1.js';
-import { H264_NAL, parseH264Sps, readH264, walkH264 } from './h264.js';
-import { parseRtp } from './rtp-packet.js';
-import type { FrameHint } from './video-frame.js';
+import type { FrameHint } from './frame-hint.js';
+import { parseH264Sps } from './h264-sps.js';
+import { nalUnitsBegunIn, readNalHint } from './nal-payload.js';
+import { RtpPacket } from './rtp-packet.js';
 import { readVp8 } from './vp8.js';
 import { readVp9 } from './vp9.js';
 
@@ -14,7 +15,9 @@ const payloads = (codec: string) =>
   readFileSync(new URL(`./fixtures/${codec}.rtp.hex`, import.meta.url), 'utf8')
     .trim()
     .split('\n')
-    .map((line) => parseRtp(bytes(line))?.payload ?? new Uint8Array());
+    .map((line) => RtpPacket.parse(bytes(line))?.payload ?? new Uint8Array());
+
+const readH264 = (payload: Uint8Array) => readNalHint('H264', nalUnitsBegunIn('H264', payload));
 
 const READERS: [string, (payload: Uint8Array) => FrameHint][] = [
   ['h264', readH264],
@@ -47,27 +50,35 @@ describe('an H.264 sequence parameter set', () => {
   });
 });
 
-describe('the NAL units of an H.264 payload', () => {
-  it('are one, several of an aggregate, or a part of one', () => {
-    expect(walkH264(bytes('65 aabb'))).toMatchObject([{ tag: 'whole', type: H264_NAL.idr }]);
-    expect(walkH264(bytes('78 0002 6742 0003 68aabb 0001 65'))).toMatchObject([
-      { tag: 'whole', type: H264_NAL.sps, nalUnit: bytes('6742') },
-      { tag: 'whole', type: H264_NAL.pps, nalUnit: bytes('68aabb') },
-      { tag: 'whole', type: H264_NAL.idr, nalUnit: bytes('65') },
+describe('the NAL units that begin in a payload', () => {
+  it('are one, several of an aggregate, or the beginning of a fragmented one', () => {
+    expect(nalUnitsBegunIn('H264', bytes('65 aabb'))).toEqual([{ isWhole: true, nalUnit: bytes('65aabb') }]);
+    expect(nalUnitsBegunIn('H264', bytes('78 0002 6742 0003 68aabb 0001 65'))).toEqual([
+      { isWhole: true, nalUnit: bytes('6742') },
+      { isWhole: true, nalUnit: bytes('68aabb') },
+      { isWhole: true, nalUnit: bytes('65') },
     ]);
-    expect(walkH264(bytes('7c 85 aabb'))).toEqual([
-      { tag: 'fragment', type: H264_NAL.idr, header: 0x65, isFirst: true, isLast: false, data: bytes('aabb') },
+    expect(nalUnitsBegunIn('H264', bytes('7c 85 aabb'))).toEqual([{ isWhole: false, nalUnit: bytes('65aabb') }]);
+    expect(nalUnitsBegunIn('H264', bytes('7c 45 cc'))).toEqual([]);
+  });
+
+  it('are those of H.265 likewise', () => {
+    expect(nalUnitsBegunIn('H265', bytes('2601 aabb'))).toEqual([{ isWhole: true, nalUnit: bytes('2601aabb') }]);
+    expect(nalUnitsBegunIn('H265', bytes('6001 0003 420101 0003 4401cc'))).toEqual([
+      { isWhole: true, nalUnit: bytes('420101') },
+      { isWhole: true, nalUnit: bytes('4401cc') },
     ]);
-    expect(walkH264(bytes('7c 45 cc'))).toMatchObject([{ isFirst: false, isLast: true }]);
+    expect(nalUnitsBegunIn('H265', bytes('6201 93 aabb'))).toEqual([{ isWhole: false, nalUnit: bytes('2601aabb') }]);
+    expect(nalUnitsBegunIn('H265', bytes('6201 53 cc'))).toEqual([]);
   });
 
   it('are those that are whole of a truncated aggregate', () => {
-    expect(walkH264(bytes('78 0002 6742 0009 68aabb'))).toMatchObject([{ type: H264_NAL.sps }]);
+    expect(nalUnitsBegunIn('H264', bytes('78 0002 6742 0009 68aabb'))).toMatchObject([{ nalUnit: bytes('6742') }]);
   });
 
   it('are none of garbage', () => {
     for (const hex of ['', '00', 'ff', '7c', '78', '78ffff', '1f0000', 'e5aa'])
-      expect(walkH264(bytes(hex))).toEqual([]);
+      expect(nalUnitsBegunIn('H264', bytes(hex))).toEqual([]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { BitReader } from './bit-reader.js';
-import type { FrameHint, VideoDimensions } from './video-frame.js';
+import { type FrameHint, keyFrameHint, NO_KEY_FRAME, type VideoDimensions } from './frame-hint.js';
 
 const OBU_SEQUENCE_HEADER = 1;
 
@@ -10,9 +10,7 @@ const OBU_SEQUENCE_HEADER = 1;
 export function readAv1(payload: Uint8Array): FrameHint {
   const aggregation = payload[0] ?? 0;
   const isKeyFrame = (aggregation & 0x08) !== 0 && (aggregation & 0x80) === 0;
-  if (!isKeyFrame) return { isKeyFrame };
-  const dimensions = readFirstObus(payload.subarray(1), (aggregation >> 4) & 0x03);
-  return dimensions ? { isKeyFrame, dimensions } : { isKeyFrame };
+  return isKeyFrame ? keyFrameHint(readFirstObus(payload.subarray(1), (aggregation >> 4) & 0x03)) : NO_KEY_FRAME;
 }
 
 /** `count` is the number of OBU elements, the last of them without a length; 0 when all have one. */
@@ -51,33 +49,33 @@ function readLeb128(bytes: Uint8Array, start: number): { value: number; end: num
 
 /** AV1 specification, section 5.5.1, up to the frame size. */
 function readSequenceHeader(body: Uint8Array): VideoDimensions | undefined {
-  const bits = new BitReader(body);
-  bits.skip(4); // seq_profile, still_picture
-  if (bits.readFlag()) bits.skip(5);
-  else skipOperatingPoints(bits);
-  const widthBits = bits.read(4) + 1;
-  const heightBits = bits.read(4) + 1;
-  const width = bits.read(widthBits) + 1;
-  const height = bits.read(heightBits) + 1;
-  return bits.isExhausted ? undefined : { width, height };
+  const reader = new BitReader(body);
+  reader.skip(4); // seq_profile, still_picture
+  if (reader.bit()) reader.skip(5);
+  else skipOperatingPoints(reader);
+  const widthBits = reader.bits(4) + 1;
+  const heightBits = reader.bits(4) + 1;
+  const width = reader.bits(widthBits) + 1;
+  const height = reader.bits(heightBits) + 1;
+  return reader.exhausted ? undefined : { width, height };
 }
 
-function skipOperatingPoints(bits: BitReader): void {
+function skipOperatingPoints(reader: BitReader): void {
   let delayBits = 0;
-  if (bits.readFlag()) {
-    bits.skip(64); // num_units_in_display_tick, time_scale
-    if (bits.readFlag()) bits.readUnsignedGolomb(); // uvlc() is coded like ue(v)
-    if (bits.readFlag()) {
-      delayBits = bits.read(5) + 1;
-      bits.skip(42);
+  if (reader.bit()) {
+    reader.skip(64); // num_units_in_display_tick, time_scale
+    if (reader.bit()) reader.unsignedExpGolomb(); // uvlc() is coded like ue(v)
+    if (reader.bit()) {
+      delayBits = reader.bits(5) + 1;
+      reader.skip(42);
     }
   }
-  const hasInitialDelay = bits.readFlag();
-  const points = bits.read(5) + 1;
+  const hasInitialDelay = reader.bit();
+  const points = reader.bits(5) + 1;
   for (let point = 0; point < points; point++) {
-    bits.skip(12); // operating_point_idc
-    if (bits.read(5) > 7) bits.skip(1); // seq_tier
-    if (delayBits > 0 && bits.readFlag()) bits.skip(2 * delayBits + 1);
-    if (hasInitialDelay && bits.readFlag()) bits.skip(4);
+    reader.skip(12); // operating_point_idc
+    if (reader.bits(5) > 7) reader.skip(1); // seq_tier
+    if (delayBits > 0 && reader.bit()) reader.skip(2 * delayBits + 1);
+    if (hasInitialDelay && reader.bit()) reader.skip(4);
   }
 }

@@ -1,9 +1,8 @@
 import { readAv1 } from './av1.js';
-import { readH264 } from './h264.js';
-import { readH265 } from './h265.js';
+import { type FrameHint, NO_KEY_FRAME } from './frame-hint.js';
 import { readJpeg } from './jpeg.js';
-import { parseRtp } from './rtp-packet.js';
-import type { FrameHint } from './video-frame.js';
+import { readNalHint } from './nal-payload.js';
+import type { RtpPacket } from './rtp-packet.js';
 import { readVp8 } from './vp8.js';
 import { readVp9 } from './vp9.js';
 
@@ -13,18 +12,18 @@ export interface VideoSample {
   bps: number;
 }
 
-type Reader = (payload: Uint8Array) => FrameHint;
+type Reader = (packet: RtpPacket) => FrameHint;
 
 const READERS: Readonly<Record<string, Reader>> = {
-  H264: readH264,
-  H265: readH265,
-  JPEG: readJpeg,
-  VP8: readVp8,
-  VP9: readVp9,
-  AV1: readAv1,
+  H264: (packet) => readNalHint('H264', packet.nalUnits('H264')),
+  H265: (packet) => readNalHint('H265', packet.nalUnits('H265')),
+  JPEG: ({ payload }) => readJpeg(payload),
+  VP8: ({ payload }) => readVp8(payload),
+  VP9: ({ payload }) => readVp9(payload),
+  AV1: ({ payload }) => readAv1(payload),
 };
 
-const readNothing: Reader = () => ({ isKeyFrame: false });
+const readNothing: Reader = () => NO_KEY_FRAME;
 
 /** Timestamps of frames that packets may still belong to when they come late or out of order. */
 const REMEMBERED_FRAMES = 16;
@@ -51,15 +50,13 @@ export class VideoMeter {
     this.read = READERS[codec] ?? readNothing;
   }
 
-  /** Returns true when the packet changed `width` or `height`. Garbage is ignored. */
-  feed(rtpPacket: Uint8Array, nowMs: number): boolean {
-    const packet = parseRtp(rtpPacket);
-    if (!packet) return false;
+  /** Returns true when the packet changed `width` or `height`. */
+  feed(packet: RtpPacket, nowMs: number): boolean {
     this.sampledAtMs ??= nowMs;
-    this.bytesSinceSample += rtpPacket.length;
+    this.bytesSinceSample += packet.bytes.length;
     // Padding that a sender probes the bandwidth with.
     if (packet.payload.length === 0) return false;
-    const hint = this.read(packet.payload);
+    const hint = this.read(packet);
     this.countFrame(packet.timestamp, hint.isKeyFrame);
     if (!hint.dimensions) return false;
     const { width, height } = hint.dimensions;
