@@ -38,7 +38,7 @@ async function operator(method: string, path: string, body?: unknown): Promise<R
 const newAppKey = () => `app-${randomUUID().slice(0, 8)}`;
 const newName = () => `cam-${randomUUID().slice(0, 8)}`;
 
-describe('whoever is refused', () => {
+describe('a refused client', () => {
   const hasLine = (service: string, ...parts: string[]) =>
     waitFor(
       async () =>
@@ -48,7 +48,7 @@ describe('whoever is refused', () => {
       { what: `a line of ${service} with ${parts.join(', ')}` },
     );
 
-  it('leaves a line in the log of the service that refused, without the secret', async () => {
+  it('leaves a line without the secret in the log of the service that refused it', async () => {
     const name = newName();
     const [password, token] = [randomUUID(), randomUUID()];
     await fetch(`${httpUrl}/auth/`, {
@@ -70,7 +70,7 @@ describe('whoever is refused', () => {
   });
 });
 
-/** Asks for a description with a token that is none, and waits for the answer. */
+/** Sends DESCRIBE with an invalid token and waits for the answer. */
 function describeByRtsp(url: string, token: string): Promise<void> {
   const basic = Buffer.from(`token:${token}`).toString('base64');
   const socket = connect(rtspPort, '127.0.0.1');
@@ -95,7 +95,7 @@ describe('an application with the policy "token"', () => {
   const mint = (verb: string, object: string) =>
     operator('POST', '/auth/tokens', { subject: 'tester', grants: [{ verb, object }], ttlS: 600 });
 
-  it('refuses who brings no token, for publishing, playing and asking', async () => {
+  it('refuses clients without a token that publish, play or ask for a stream', async () => {
     const page = await SdkPage.open(context, siteUrl);
     await page.connect(wsUrl, { appKey });
     await page.publish('out', { name: newName() });
@@ -105,7 +105,7 @@ describe('an application with the policy "token"', () => {
     expect(await page.available(newName())).toEqual({ available: false, info: 'Restricted access' });
   });
 
-  it("lets a token in the connection's custom do what it grants, and nothing else", async () => {
+  it("lets a client with a token in the connection's custom do what the token grants, and nothing else", async () => {
     const name = newName();
     const { token } = await mint('publish', name);
     const page = await SdkPage.open(context, siteUrl);
@@ -118,7 +118,7 @@ describe('an application with the policy "token"', () => {
     expect((await page.waitForEvent('in', 'FAILED')).info).toBe('Restricted access');
   });
 
-  it("takes a token in the stream's own custom", async () => {
+  it("accepts a token in the stream's own custom", async () => {
     const name = newName();
     const { token } = await mint('publish', name);
     const page = await SdkPage.open(context, siteUrl);
@@ -127,7 +127,7 @@ describe('an application with the policy "token"', () => {
     await page.waitForEvent('out', 'PUBLISHING');
   });
 
-  it('closes the session of a token that is revoked, and accepts it nowhere any more', async () => {
+  it('closes the session of a token that is revoked, and no longer accepts the token', async () => {
     const name = newName();
     const { token } = await mint('publish', name);
     const page = await SdkPage.open(context, siteUrl);
@@ -191,7 +191,7 @@ describe('an application with the policy "hook"', () => {
     backend.close();
   });
 
-  it('asks the backend, signed, about the connection and the stream', async () => {
+  it('asks the backend about the connection and the stream, with a signature', async () => {
     const name = newName();
     const page = await SdkPage.open(context, siteUrl);
     await page.connect(wsUrl, { appKey, custom: { door: 'front' } });
@@ -211,7 +211,7 @@ describe('an application with the policy "hook"', () => {
     expect((await page.events()).some(({ what }) => what === 'ESTABLISHED')).toBe(false);
   });
 
-  it('refuses a stream with 403 where the rules make that final', async () => {
+  it('refuses a stream when the backend says 403, if the rules make that final', async () => {
     answers['connect'] = { status: 200, body: { restClientConfig: { publishStream: { restOnError: 'FAIL' } } } };
     answers['publishStream'] = { status: 403 };
     const page = await SdkPage.open(context, siteUrl);

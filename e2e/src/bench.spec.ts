@@ -35,7 +35,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Runs a benchmark in its short form, as `npm run bench` does, on the platform of the tests. */
+/** Runs a benchmark in its short form on the platform of the tests, as `npm run bench` does. */
 async function figuresOf(name: string): Promise<unknown> {
   const program = resolve(import.meta.dirname, '../../deploy/single-machine/bench.mjs');
   await promisify(execFile)(process.execPath, [
@@ -57,14 +57,14 @@ async function figuresOf(name: string): Promise<unknown> {
   return result.figures;
 }
 
-describe('each benchmark gives complete results, in its short form', { timeout: 180_000 }, () => {
+describe('each benchmark gives complete results in its short form', { timeout: 180_000 }, () => {
   it('bus: calls of two sizes by two clients', async () => {
     const measured = z.array(z.object({ latencyMs: summary, callsPerS: z.array(z.number().positive()).length(1) }));
     const figures = z.object({ measured: measured.length(4) }).parse(await figuresOf('bus'));
     for (const { latencyMs } of figures.measured) expect(latencyMs.count).toBe(50);
   });
 
-  it('join: publishers and players on two servers, each phase after the one before', async () => {
+  it('join: publishers and players on two servers, with the phases in their order', async () => {
     const marks = z.object({
       asked: z.number().positive(),
       answered: z.number(),
@@ -120,7 +120,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     );
   });
 
-  it('relay: packets pass two hops of weir, and two pipes', async () => {
+  it('relay: packets pass through two hops of weir, and through two pipes', async () => {
     const usage = z.object({
       'relay-push': z.number().nonnegative(),
       'media workers': z.number().nonnegative(),
@@ -143,13 +143,13 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     expect(Object.keys(figures.measured)).toEqual([
       ...['weir, push', 'weir, pull', 'mediasoup pipe, SRTP', 'mediasoup pipe'],
     ]);
-    // A packet can't be behind a relay before it is in front of it; a pipe is a matter of microseconds.
+    // A packet can't leave a relay before it reaches it. A pipe takes only microseconds, so it isn't checked.
     for (const name of ['weir, push', 'weir, pull'])
       for (const { latencyMs } of figures.measured[name] ?? [])
         for (const { p50 } of latencyMs.added) expect(p50).toBeGreaterThan(0);
   });
 
-  it('glass-to-glass: every player shows a clock that can be read', async () => {
+  it('glass-to-glass: every player shows a readable clock', async () => {
     const watched = z.object({
       p50Ms: z.number().positive(),
       p95Ms: z.number().positive(),
@@ -158,7 +158,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
       unreadable: z.number(),
     });
     const figures = z.object({ watched: z.record(z.string(), watched) }).parse(await figuresOf('glass-to-glass'));
-    // nginx is compared with in the full form only, which installs it.
+    // Only the full form compares with nginx, because only that installs it.
     expect(Object.keys(figures.watched)).toEqual([
       'weir, WebRTC in the WebSDK',
       "weir, LL-HLS in weir's page",
@@ -184,7 +184,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     ]);
   });
 
-  it('first-frame: every viewer sees a frame, of a robot that begins and of one that pushes already', async () => {
+  it('first-frame: every viewer sees a frame, when the robot begins to push and when it already does', async () => {
     const marks = z.object({
       commanded: z.number().optional(),
       answered: z.number().positive(),
@@ -200,7 +200,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     const figures = z.object({ series: z.array(series).length(1) }).parse(await figuresOf('first-frame'));
     for (const { cold, running } of Object.values(figures.series[0]?.measured ?? {})) {
       for (const { answered, decoded } of [...cold, ...running]) expect(decoded).toBeGreaterThan(answered);
-      // A robot that pushes already isn't told again.
+      // A robot that already pushes gets no second command.
       for (const { commanded, answered } of cold) expect(commanded).toBeLessThan(answered);
       for (const { commanded } of running) expect(commanded).toBeUndefined();
     }
@@ -215,7 +215,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
     for (const byRate of Object.values(figures.started)) expect(Object.keys(byRate)).toEqual(['1', '2']);
   });
 
-  it('robots: every robot is connected, commanded, and seen to come and go', async () => {
+  it('robots: every robot connects, gets commands, and is seen to come and go', async () => {
     const some = summary.extend({ count: z.literal(10) });
     const bytes = z.record(z.string(), z.number().positive());
     const round = z.object({
@@ -235,7 +235,7 @@ describe('each benchmark gives complete results, in its short form', { timeout: 
 });
 
 describe('figures', () => {
-  it('a quantile lies between the two samples next to it, by its distance to each', () => {
+  it('a quantile is interpolated between the two samples next to it', () => {
     expect(quantile([40, 10, 30, 20], 0.5)).toBe(25);
     expect(quantile([0, 100], 0.99)).toBeCloseTo(99);
     expect(median([3, 1, 2])).toBe(2);
@@ -243,7 +243,7 @@ describe('figures', () => {
     expect(() => median([])).toThrow('no samples');
   });
 
-  it('a drift is the slope of the line through the samples, by the minute', () => {
+  it('a drift is the slope of the line through the samples, per minute', () => {
     const line = (slopeMsPerS: number) =>
       Array.from({ length: 61 }, (_sample, second) => ({
         atMs: 1e12 + second * 1_000,
@@ -254,7 +254,7 @@ describe('figures', () => {
     expect(driftMsPerMin(line(2).slice(0, 1))).toBe(0);
   });
 
-  it('the clock in a picture is read as it was drawn, and a picture without one is none', () => {
+  it('the clock in a picture is read as it was drawn, and no clock is read from a picture without one', () => {
     const [width, epochMs] = [CLOCK_BITS * CLOCK_BLOCK_PIXELS, 1_795_000_123_456];
     const luma = new Uint8Array(width * CLOCK_BLOCK_PIXELS);
     drawClock(luma, width, epochMs);
@@ -270,7 +270,7 @@ describe('figures', () => {
     for (const colour of [false, true]) expect(readClock(bits.map(() => colour))).toBeUndefined();
   });
 
-  it('are shown with three digits that count, in columns as wide as they need', () => {
+  it('are shown with three significant digits, in columns as wide as necessary', () => {
     expect([0.012345, 1.2345, 123.45, 1234.5, 5, Number.NaN].map(figure)).toEqual([
       ...['0.0123', '1.23', '123', '1,235', '5', '-'],
     ]);

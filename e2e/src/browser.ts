@@ -3,18 +3,18 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 const ARGUMENTS = [
   ...['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-quic', '--disable-sync'],
   ...['--disable-background-networking', '--disable-component-update'],
-  // A page in the background publishes and plays as one in front does.
+  // With these, a page in the background publishes and plays like one in the foreground.
   ...['--disable-background-timer-throttling', '--disable-renderer-backgrounding'],
   '--disable-backgrounding-occluded-windows',
   ...['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream'],
   ...['--autoplay-policy=no-user-gesture-required', '--allow-loopback-in-peer-connection'],
 ];
 
-/** Debian's Chromium with a fake camera (a green clock face) and microphone (a beep a second). */
+/** Starts Debian's Chromium with a fake camera (a green clock face) and a fake microphone (a beep every second). */
 export const startBrowser = (executablePath = process.env['CHROMIUM_BIN'] ?? '/usr/bin/chromium'): Promise<Browser> =>
   chromium.launch({ executablePath, args: ARGUMENTS });
 
-/** What a page's RTCPeerConnections have received so far, over all of them. */
+/** What all RTCPeerConnections of a page together have received so far. */
 export interface Received {
   framesDecoded: number;
   audioSamples: number;
@@ -28,7 +28,7 @@ const COUNT_CONNECTIONS = `
     constructor(...args) { super(...args); window.connections.push(this); }
   };`;
 
-/** A page whose RTCPeerConnections can be looked at. */
+/** Opens a page whose RTCPeerConnections can be inspected. */
 export async function openPage(context: BrowserContext, url: string): Promise<Page> {
   const page = await context.newPage();
   await page.addInitScript(COUNT_CONNECTIONS);
@@ -54,7 +54,7 @@ export const received = (page: Page): Promise<Received> =>
     return total;
   });
 
-/** The colour in the middle of a page's first playing video, as [red, green, blue]; empty without a picture. */
+/** The colour in the middle of a page's first matching video, as [red, green, blue]; empty without a picture. */
 export const middlePixel = (page: Page, selector: string): Promise<number[]> =>
   page.evaluate((videoSelector) => {
     const video = document.querySelector<HTMLVideoElement>(videoSelector);

@@ -29,15 +29,15 @@ async function publishCamera(): Promise<void> {
   await page.waitForEvent('out', 'PUBLISHING');
 }
 
-/** What ffplay does before it opens a window, by the same library: it fails where that would. */
+/** Stands in for ffplay: it does the same with the same library, without a window, so it fails where ffplay would. */
 const HEADLESS_PLAYER = 'timeout 30 ffprobe -v error -show_entries stream=codec_name -of csv ';
 
-/** For as long as this instead of the README's minute. */
+/** How long a stream is pushed, instead of the README's minute. */
 const PUSHED_S = 12;
 const COMMAND_TIMEOUT_MS = 45_000;
 const publishedStreams = z.array(z.object({ name: z.string(), status: z.string(), width: z.number().default(0) }));
 
-/** Whether a stream is published, and its picture has come. */
+/** Whether a stream is published and its picture has arrived. */
 async function isPublished(name: string): Promise<boolean> {
   const list = await fetch(`${httpUrl}/rest-api/stream/find_all`, {
     headers: { authorization: `Bearer ${operatorKey}` },
@@ -48,11 +48,11 @@ async function isPublished(name: string): Promise<boolean> {
 
 const escaped = (text: string) => text.replaceAll('|', '\\|');
 
-/** The service's settings, of its built form: the object `<name>Settings` in its config or settings module. */
+/** The settings of a built service: the object `<name>Settings` in its config or settings module. */
 async function settingsOf(service: string): Promise<SettingDescription[]> {
   const folder = join(checkout, 'services', service, 'dist');
   const file = (await readdir(folder)).find((name) => name === 'config.js' || name === 'settings.js');
-  if (file === undefined) throw new Error(`${service} has no module of settings`);
+  if (file === undefined) throw new Error(`${service} has neither config.js nor settings.js`);
   const module = (await import(join(folder, file))) as Record<string, unknown>;
   const shape = Object.entries(module).find(
     ([name, value]) => name.endsWith('Settings') && typeof value === 'object',
@@ -92,14 +92,14 @@ async function settingsPage(): Promise<string> {
 }
 
 describe('the documentation', () => {
-  it('lists every setting as the code has it (UPDATE_DOCS=1 writes it)', async () => {
+  it('lists every setting as the code describes it (UPDATE_DOCS=1 writes the list)', async () => {
     const path = join(checkout, 'docs/settings.md');
     const page = await settingsPage();
     if (process.env['UPDATE_DOCS'] === '1') await writeFile(path, page);
     expect(await readFile(path, 'utf8')).toBe(page);
   });
 
-  it('has commands in the README that work as they stand there', { timeout: 150_000 }, async () => {
+  it('has commands in the README that work as they are written', { timeout: 150_000 }, async () => {
     const readme = await readFile(join(checkout, 'README.md'), 'utf8');
     const blocks = [...readme.matchAll(/```sh run\n([^]*?)```/g)].map(([, block = '']) => block);
     expect(blocks.length).toBeGreaterThan(3);

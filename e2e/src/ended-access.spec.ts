@@ -12,15 +12,15 @@ import { WcsSocket } from './wcs-socket.js';
 const { httpUrl, siteUrl, operatorKey, rtspPort, robots } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 
-/** Within this time everything that a credential opened has ended; expiry, telling and asking again are in it. */
+/** How long it may take until everything that a credential opened has ended, with expiry, events and checks. */
 const ENDS_WITHIN_MS = 15_000;
-/** Long enough to open everything with it on a slow machine. */
+/** Long enough to open everything with the token on a slow machine. */
 const SHORT_LIFE_S = 25;
 
 let browser: Browser;
 let context: BrowserContext;
 const children: ChildProcess[] = [];
-/** A stream that goes on all along, published by the operator. */
+/** A stream of the operator that goes on during all tests. */
 const steady = `steady-${randomUUID().slice(0, 8)}`;
 const appKey = `ended-${randomUUID().slice(0, 8)}`;
 
@@ -58,7 +58,7 @@ const grants = [
 ];
 
 interface Credential {
-  /** What fits into a URL. */
+  /** The key, or the token's pass, which fits into a URL. */
   short: string;
   end(): Promise<void>;
 }
@@ -139,7 +139,7 @@ describe('what was opened with a credential ends with it', () => {
       expect(await published(steady)).toBe(true);
     });
 
-  it('an application that is removed: its WCS sessions and their streams', async () => {
+  it('a removed application: its WCS sessions and their streams', async () => {
     const removed = `removed-${randomUUID().slice(0, 8)}`;
     const name = `wcs-${randomUUID().slice(0, 8)}`;
     await operator('POST', '/auth/applications', { appKey: removed, policy: 'open' });
@@ -159,7 +159,7 @@ describe("a robot's name", () => {
   const [robot] = robots;
   const name = `${robot?.id}/${robot?.cameras[0]}`;
 
-  it("is refused to others, robot or no robot, and doesn't keep the robot from it", async () => {
+  it('is refused to others, whether the robot publishes or not, and stays free for the robot', async () => {
     const page = await SdkPage.open(context, siteUrl);
     await page.connect(wsUrl);
     await page.publish('out', { name });
@@ -171,7 +171,7 @@ describe("a robot's name", () => {
     expect(err.ec).toBe(0);
     await waitFor(() => published(name), { timeoutMs: 20_000, what: "the robot's stream" });
 
-    // Whoever plays anonymously hears of it what it hears of a name that nobody has.
+    // An anonymous player gets the same answer as for a name that nobody uses.
     const hears = async (stream: string) => {
       const visitor = await SdkPage.open(context, siteUrl);
       await visitor.connect(wsUrl);

@@ -20,11 +20,11 @@ declare module 'vitest' {
       robots: { id: string; token: string; cameras: string[] }[];
       natsUrl: string;
       redisUrl: string;
-      /** Tells the processes' ids, and kills one: `GET /pids`, `POST /kill/<process>`. */
+      /** `GET /pids` returns the processes' ids, `POST /kill/<process>` kills one. */
       controlUrl: string;
       /** The WebSDK, its examples and a blank page that loads it. */
       siteUrl: string;
-      /** Where the services send their traces and metrics: see otlp-sink.ts. */
+      /** The URL to which the services send their traces and metrics; see otlp-sink.ts. */
       otlpUrl: string;
     };
   }
@@ -36,7 +36,7 @@ const credentials = z.object({
   robots: z.array(z.object({ id: z.string(), token: z.string(), cameras: z.array(z.string()) })).default([]),
 });
 
-/** Starts the one platform that all end-to-end tests share, as `npm start` does, on free ports with data of its own. */
+/** Starts the one platform that all end-to-end tests share, as `npm start` does, on free ports with its own data. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), 'weir-e2e-'));
   const lines: string[] = [];
@@ -50,7 +50,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       WEIR_HTTP_PORT: String(httpPort),
       WEIR_RTSP_PORT: String(rtspPort),
       WEIR_MEDIA_PORT: String(await freePortRange(8)),
-      // The application's hooks are served by the tests themselves.
+      // The tests themselves serve the applications' hooks.
       WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
       LOG_LEVEL: 'debug',
       OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url,

@@ -4,7 +4,7 @@ interface HlsPage {
   Hls: new (options: object) => { loadSource(url: string): void; attachMedia(element: HTMLMediaElement): void };
 }
 
-/** Plays a playlist by hls.js in the page's own video element, which has the id `hls`. */
+/** Plays a playlist with hls.js in a new video element of the page, which has the id `hls`. */
 export async function playByHls(page: Page, siteUrl: string, url: string, bearer: string): Promise<void> {
   await page.addScriptTag({ url: `${siteUrl}/hls.js` });
   await page.evaluate(
@@ -27,7 +27,7 @@ export async function playByHls(page: Page, siteUrl: string, url: string, bearer
 }
 
 export interface Picture {
-  /** Pixels, 0 before the first frame. */
+  /** In pixels; 0 before the first frame. */
   width: number;
   /** Decoded so far. */
   frames: number;
@@ -35,7 +35,7 @@ export interface Picture {
   positionS: number;
 }
 
-/** What a page's first video shows that fits the selector. */
+/** What the page's first video that matches the selector shows. */
 export const pictureOf = (page: Page, selector: string): Promise<Picture> =>
   page.evaluate((videoSelector) => {
     const video = document.querySelector<HTMLVideoElement>(videoSelector);

@@ -9,7 +9,7 @@ import { removeRobot, TestRobot } from './test-robot.js';
 
 const { httpUrl, siteUrl, username, password, operatorKey } = inject('platform');
 const ROBOT = { httpUrl, operatorKey, id: 'clockless' };
-/** When what goes wrong once goes wrong. */
+/** When a fault that happens once happens. */
 const FAULT_S = 8;
 
 const CAMERAS: Record<string, PushHabits> = {
@@ -19,7 +19,7 @@ const CAMERAS: Record<string, PushHabits> = {
   pausing: { hole: { atS: FAULT_S, lastingS: 2.5 } },
   slower: { slow: { fromS: FAULT_S, fps: 4 } },
 };
-/** Discontinuities that each may have for its fault. */
+/** How many discontinuities the fault of each camera may cause. */
 const MOST: Record<string, number> = { pausing: 1, stepping: 1 };
 
 let token: string;
@@ -39,7 +39,7 @@ async function mediaPlaylist(camera: string): Promise<string> {
   return response.text();
 }
 
-/** What players hold a playlist to, as told. */
+/** The lines of a playlist that players rely on not to change. */
 const promises = (text: string) => /PART-HOLD-BACK=[\d.]+\n#EXT-X-PART-INF:PART-TARGET=[\d.]+/.exec(text)?.[0];
 
 async function watch(camera: string): Promise<Page> {
@@ -68,7 +68,7 @@ beforeAll(async () => {
     cameras: Object.keys(CAMERAS),
     picture: () => [],
     answer: (camera, uri) => {
-      if (uri === '') return { ec: 0, dm: 'ok' }; // it shall stop
+      if (uri === '') return { ec: 0, dm: 'ok' }; // a command to stop
       const pushed = RtspPusher.push(uri, short, CAMERAS[camera] ?? {});
       pushed.then(
         (pusher) => pushers.set(camera, pusher),
@@ -99,7 +99,7 @@ describe.concurrent('hls.js plays a camera whose time is wrong', { timeout: 120_
     const sentThen = pushers.get(camera)?.sent ?? 0;
     const more = CAMERAS[camera]?.slow ? 24 : 6 * fps;
     await untilSent(camera, sentThen + more);
-    // All of them, less what is on its way.
+    // All of them, except those in transit.
     await untilShown(page, shownThen + more - fps, 'the pictures that were sent');
     expect((await pictureOf(page, '#hls')).positionS).toBeGreaterThan(positionS);
     const after = await mediaPlaylist(camera);

@@ -15,7 +15,7 @@ const post = (path: string, body: unknown, headers: Record<string, string> = {})
 const asOperator = { authorization: `Bearer ${operatorKey}` };
 
 describe('the platform over HTTP', () => {
-  it('says that every service is well', async () => {
+  it('reports that every service is healthy', async () => {
     const response = await fetch(`${httpUrl}/healthz`);
     expect(response.status).toBe(200);
     const { services } = (await response.json()) as { services: Record<string, { status: string }> };
@@ -29,13 +29,13 @@ describe('the platform over HTTP', () => {
     expect(await response.text()).toContain('<video');
   });
 
-  it('keeps its credentials for their owner alone', () => {
+  it('lets only the owner read its credentials', () => {
     const path = join(dataDir, 'credentials.json');
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ user: { username, password } });
   });
 
-  it('logs a user in as the original document shows it', async () => {
+  it('answers a log-in as the original document shows it', async () => {
     const response = await post('/auth/', { username, password });
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
@@ -49,7 +49,7 @@ describe('the platform over HTTP', () => {
     });
   });
 
-  it('tells a wrong password from an unknown user by nothing', async () => {
+  it('gives the same answer for a wrong password and for an unknown user', async () => {
     const answers = await Promise.all(
       [
         { username, password: 'wrong' },
@@ -63,7 +63,7 @@ describe('the platform over HTTP', () => {
     expect(answers[0]).toEqual(answers[1]);
   });
 
-  it('lists sessions and streams for an operator and nobody else', async () => {
+  it('lists sessions and streams only for an operator', async () => {
     expect((await post('/rest-api/connection/find_all', {})).status).toBe(401);
     const socket = await WcsSocket.connect(httpUrl.replace('http:', 'ws:'));
     const connections = await post('/rest-api/connection/find_all', {}, asOperator);
@@ -73,7 +73,7 @@ describe('the platform over HTTP', () => {
     socket.close();
   });
 
-  it('ends a connection at the word of an operator', async () => {
+  it('ends a connection when an operator asks for it', async () => {
     const socket = await WcsSocket.connect(httpUrl.replace('http:', 'ws:'));
     const list = await post('/rest-api/connection/find_all', {}, asOperator);
     const connections = (await list.json()) as { sessionId: string }[];
@@ -86,7 +86,7 @@ describe('the platform over HTTP', () => {
   it.each([
     ['curl -d', 'application/x-www-form-urlencoded'],
     ['a browser', 'text/plain;charset=UTF-8'],
-  ])('takes JSON on every path of the original documents with the content type of %s', async (_what, type) => {
+  ])('accepts JSON on every path of the original documents with the content type of %s', async (_what, type) => {
     const send = (path: string, body: object, key?: string) =>
       fetch(httpUrl + path, {
         method: 'POST',
@@ -122,7 +122,7 @@ describe('the platform over HTTP', () => {
     ['/rest-api/stream/find', { error: { code: 'INVALID' } }],
     ['/rest-api/pull/push', { error: { code: 'INVALID' } }],
     ['/channel/robots', { error: { code: 'INVALID' } }],
-  ])('says of what is no JSON that it must be, in the shape of %s', async (path, shape) => {
+  ])('says that a body must be JSON, in the error format of %s', async (path, shape) => {
     const response = await post(path, 'a=b', { ...asOperator, 'content-type': 'application/x-www-form-urlencoded' });
     expect(response.status).toBe(400);
     const text = await response.text();
@@ -130,7 +130,7 @@ describe('the platform over HTTP', () => {
     expect(text).toContain('must be JSON in UTF-8');
   });
 
-  it('answers what nobody serves with an error that has a code', async () => {
+  it('answers an unknown path with an error that has a code', async () => {
     const response = await fetch(`${httpUrl}/no/such/thing`);
     expect(response.status).toBe(404);
     expect(await response.json()).toMatchObject({ error: { code: expect.any(String) } });

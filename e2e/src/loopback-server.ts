@@ -4,11 +4,11 @@ import type { AddressInfo } from 'node:net';
 export interface LoopbackServer {
   /** Without a slash at the end. */
   url: string;
-  /** Ends what is still open. */
+  /** Also ends connections that are still open. */
   close(): Promise<void>;
 }
 
-/** HTTP on a free port of loopback. */
+/** Serves HTTP on a free port of loopback. */
 export async function serveOnLoopback(listener: RequestListener): Promise<LoopbackServer> {
   const server = createServer(listener);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -29,7 +29,7 @@ export interface Span {
   name: string;
 }
 
-/** Takes what the services export by OTLP (HTTP, JSON) and tells what it has seen: `GET /seen/spans|metrics`. */
+/** Receives what the services export by OTLP (HTTP, JSON); `GET /seen/spans|metrics` returns what it has seen. */
 export async function startOtlpSink(): Promise<LoopbackServer> {
   const spans: Span[] = [];
   const names = new Set<string>();

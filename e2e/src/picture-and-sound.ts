@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { middlePixel, received } from './browser.js';
 import type { SdkPage } from './sdk-page.js';
 
-/** The camera's green face with a pie on it, and its beep. */
+/** Expects the fake camera's green clock face and the fake microphone's beep. */
 export async function expectPictureAndSound({ page }: SdkPage): Promise<void> {
   await waitFor(
     async () => {

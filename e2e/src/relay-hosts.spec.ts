@@ -15,7 +15,7 @@ if (whyNot !== undefined) console.warn(`Relays between two hosts are NOT TESTED:
 
 const EMPTY_OK = { status: 200, text: '' };
 const CUT_MS = 10_000;
-/** Not more often than the gateway answers one address. */
+/** The interval stays below the rate that the gateway allows one address. */
 const PATIENTLY = { timeoutMs: 90_000, intervalMs: 200 };
 
 let hosts: TwoHosts;
@@ -26,7 +26,7 @@ const untilRelay = (host: WeirHost, localStreamName: string, status: string) =>
     what: `the relay of ${localStreamName} being ${status}`,
   });
 
-/** One stream goes each way: pushed to the second, and pulled from it. */
+/** Relays one stream in each direction: one is pushed to the second host, the other pulled from it. */
 async function bothWays() {
   const { first, second } = hosts;
   const [pushed, pulled] = [newName(), newName()];
@@ -58,8 +58,8 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
   afterEach(() => hosts.clear());
   afterAll(() => hosts?.stop());
 
-  describe('a stream that is pushed', () => {
-    it('takes the seventeen steps from a browser at one to a browser at the other', async () => {
+  describe('a pushed stream', () => {
+    it('takes the seventeen steps from a browser on one host to a browser on the other', async () => {
       const { first, second } = hosts;
       const name = newName();
       const sentBefore = await first.namespace.sentBytes('link');
@@ -91,7 +91,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
       await waitFor(async () => (await first.relays()).length === 0, { ...PATIENTLY, what: 'the end of the relay' });
     });
 
-    it('reaches several names there at once, each of them ended on its own', async () => {
+    it('can have several names on the other host at once, each of which can be ended separately', async () => {
       const { first, second } = hosts;
       const [name, ...copies] = [newName(), newName(), newName(), newName()];
       await hosts.publisher(first, name);
@@ -112,7 +112,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
       expect((await first.rest('find_all')).status).toBe(404);
     });
 
-    it('goes to and fro over three hops', async () => {
+    it('can go back and forth over three hops', async () => {
       const { first, second } = hosts;
       const names = [newName(), newName(), newName(), newName()];
       await hosts.publisher(first, names[0] ?? '');
@@ -128,7 +128,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
     });
   });
 
-  describe('a stream that is pulled', () => {
+  describe('a pulled stream', () => {
     it('comes from the other host, until it is terminated', async () => {
       const { first, second } = hosts;
       const [localStreamName, remoteStreamName] = [newName(), newName()];
@@ -147,7 +147,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
   });
 
   describe('over a bad link', () => {
-    it('the picture keeps coming both ways, and is back after the link was cut', async () => {
+    it('the picture keeps coming in both directions, and comes back after the link was cut', async () => {
       const { first, second } = hosts;
       const bad = { lossPercent: 2, delayMs: 50, rateKbps: 3_000 };
       const link = await BadLink.open(first, second, bad);
@@ -157,7 +157,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
         for (const player of players) await expectPictureAndSound(player);
         const askedBefore = await Promise.all(publishers.map(keyFrames));
         await Promise.all(players.map((player) => expectMoreFrames(player, 100)));
-        // A viewer who comes later needs a key frame.
+        // A viewer who joins later needs a key frame.
         const late = [await hosts.player(second, pushed), await hosts.player(first, pulled)];
         for (const player of late) await expectPictureAndSound(player);
         for (const [index, { asked, made }] of (await Promise.all(publishers.map(keyFrames))).entries()) {
@@ -190,7 +190,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
     });
   });
 
-  describe('what can’t be relayed', () => {
+  describe('a relay that can’t be opened', () => {
     it('is refused with the reason, and leaves nothing behind', async () => {
       const { first, second } = hosts;
       const name = newName();
@@ -259,7 +259,7 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
       await expectBothToPlay({ pushed, pulled });
     });
 
-    it('when everything on the other host is killed at once, and started again', async () => {
+    it('when everything on the other host is killed at once and started again', async () => {
       const { first, second } = hosts;
       const { pushed, pulled, publishers } = await bothWays();
       await second.killAll();

@@ -7,7 +7,7 @@ import { expectPictureAndSound } from './picture-and-sound.js';
 import { SdkPage } from './sdk-page.js';
 
 const { httpUrl, siteUrl, operatorKey } = inject('platform');
-/** The platform is its own other server: names tell the two ends apart. */
+/** The platform relays to itself; the stream names tell the two ends apart. */
 const uri = httpUrl.replace('http:', 'ws:');
 
 interface Relay {
@@ -74,7 +74,7 @@ async function playerOf(name: string): Promise<SdkPage> {
 }
 
 describe('a stream pushed to another server', () => {
-  it('is played there by the unmodified WebSDK, and every step is told as in the original', async () => {
+  it('is played there by the unmodified WebSDK, and every step is reported as in the original', async () => {
     const [local, remote] = [newName(), newName()];
     const publisher = await publisherOf(local);
     expect(await rest('push', { uri, localStreamName: local, remoteStreamName: remote })).toEqual({
@@ -94,7 +94,7 @@ describe('a stream pushed to another server', () => {
     await waitFor(async () => (await relays()).length === 0, { what: 'the end of the relay' });
   });
 
-  it('ends there with its source, and its players hear of it', async () => {
+  it('ends there together with its source, and its players are told', async () => {
     const [local, remote] = [newName(), newName()];
     const publisher = await publisherOf(local);
     await rest('push', { uri, localStreamName: local, remoteStreamName: remote });
@@ -105,7 +105,7 @@ describe('a stream pushed to another server', () => {
     expect(info).toBe('Stopped by publisher stop');
   });
 
-  it('goes on over further hops, and to several names at once', async () => {
+  it('can be relayed further, and to several names at once', async () => {
     const [first, second, third, beside] = [newName(), newName(), newName(), newName()];
     await publisherOf(first);
     for (const [localStreamName, remoteStreamName] of [
@@ -118,7 +118,7 @@ describe('a stream pushed to another server', () => {
     for (const player of players) await expectPictureAndSound(player);
   });
 
-  it('keeps VP8 as it is', async () => {
+  it('stays VP8', async () => {
     const [local, remote] = [newName(), newName()];
     await publisherOf(local, { stripCodecs: 'h264,H264,av1,AV1,vp9,VP9' });
     await rest('push', { uri, localStreamName: local, remoteStreamName: remote });
@@ -144,7 +144,7 @@ describe('a stream pulled from another server', () => {
   });
 });
 
-describe('a relay that can’t be', () => {
+describe('a relay that can’t be opened', () => {
   it('is refused with the original’s statuses', async () => {
     const [local, remote] = [newName(), newName()];
     await publisherOf(local);
@@ -161,7 +161,7 @@ describe('a relay that can’t be', () => {
     expect((await rest('terminate', { localStreamName: newName() })).status).toBe(404);
   });
 
-  it('is refused to whoever has no key', async () => {
+  it('is refused to clients without a key', async () => {
     expect((await rest('find_all', undefined, '')).status).toBe(401);
     expect((await rest('push', {}, 'weir_nobody')).status).toBe(401);
   });

@@ -7,7 +7,7 @@ export interface Reply {
   act: string;
   err: { ec: number; em: string; dm: string };
   ret?: { uri?: string; hls_uri?: string; stream?: string };
-  /** Of the event `robot.state`. */
+  /** In the event `robot.state`. */
   arg?: { robot_id: string; status: string };
 }
 

@@ -50,7 +50,7 @@ const playlistOf = async (url: string) => {
   return { status: response.status, text: await response.text() };
 };
 
-describe("a robot's live video, by the calls of the original document", () => {
+describe("a robot's live video, with the calls of the original document", () => {
   it('starts with robot.start_stream, and the reply has the documented shape', async () => {
     const app = await open();
     const reply = await app.ask({
@@ -70,7 +70,7 @@ describe("a robot's live video, by the calls of the original document", () => {
     ['?token=', {}],
     ['?tonken=', {}],
     ['', { authorization: 'Bearer ' }],
-  ])('takes the token as %s %j', async (query, headers: Record<string, string>) => {
+  ])('accepts the token as %s %j', async (query, headers: Record<string, string>) => {
     const app = await open(
       query === '' ? '' : `${query}${token}`,
       Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, value + token])),
@@ -79,7 +79,7 @@ describe("a robot's live video, by the calls of the original document", () => {
     expect(reply.err.ec).toBe(0);
   });
 
-  it('plays in the browser by HLS, by WebRTC under its stream name, and in an RTSP player', async () => {
+  it('plays in the browser over HLS, over WebRTC under its stream name, and in an RTSP player', async () => {
     const app = await open();
     const { ret } = await app.startStream(robot.id, robot.cameras[0] ?? '');
     const hls = await fetch(`${httpUrl}/stream/`, {
@@ -100,7 +100,7 @@ describe("a robot's live video, by the calls of the original document", () => {
     await playByHls(page, siteUrl, `${httpUrl}/videos/${robot.id}/index.m3u8`, token);
     await waitFor(async () => (await pictureOf(page, '#hls')).frames > 30, {
       timeoutMs: 20_000,
-      what: 'frames by HLS',
+      what: 'frames over HLS',
     });
 
     const sdk = await SdkPage.open(context, siteUrl);
@@ -142,13 +142,13 @@ describe("a robot's live video, by the calls of the original document", () => {
     ['an unknown camera', { robot_id: robot.id, camera: 'no_such_camera' }, { ec: 103, dm: 'invalid_arg' }],
     ['a missing camera', { robot_id: robot.id }, { ec: 103, dm: 'invalid_arg' }],
     ['a missing robot', { camera: 'front' }, { ec: 103, dm: 'invalid_arg' }],
-  ])('answers %s with its error, not with silence', async (_name, arg, err) => {
+  ])('answers %s with an error', async (_name, arg, err) => {
     const app = await open();
     const reply = await app.ask({ id: 1, act: 'robot.start_stream', arg });
     expect(reply).toMatchObject({ id: 1, act: 'robot.start_stream!', err, ret: null });
   });
 
-  it('lets nobody in without a token', async () => {
+  it('refuses clients without a token', async () => {
     const socket = new WebSocket(`${wsUrl}/channel/app`);
     const [error] = (await once(socket, 'error')) as [Error];
     expect(error.message).toContain('401');

@@ -15,11 +15,11 @@ export interface CodedPicture {
 export interface CodedVideo {
   sps: Uint8Array;
   pps: Uint8Array;
-  /** May be sent again and again: it begins with a key frame. */
+  /** Begins with a key frame, so that it can be sent in a loop. */
   pictures: CodedPicture[];
 }
 
-/** A moving test picture, coded by x264 with one slice a picture. */
+/** Encodes a moving test picture with x264, one slice per picture. */
 export async function encodeTestPicture({ fps = 15, gop = 30, pictures = 30 } = {}): Promise<CodedVideo> {
   const { stdout } = await run(
     'ffmpeg',
@@ -40,23 +40,23 @@ export async function encodeTestPicture({ fps = 15, gop = 30, pictures = 30 } = 
   return { sps, pps, pictures: coded };
 }
 
-/** What the camera does wrong; times in seconds since its first picture. */
+/** What the camera does wrong. Times are in seconds since its first picture. */
 export interface PushHabits {
   fps?: number;
   slow?: { fromS: number; fps: number };
-  /** Of its clock beside a right one. */
+  /** The rate of its clock; 1 is right. */
   rate?: number;
   step?: { atS: number; byS: number };
   strays?: { each: number; byS: number };
   hole?: { atS: number; lastingS: number };
-  /** It sends reports, of a clock that is set. */
+  /** It sends sender reports, whose clock is set during the stream. */
   reports?: { stepAtS: number; byS: number };
   firstTimestamp?: number;
 }
 
-/** A camera that pushes by RTSP over TCP, with whatever numbers and times it likes. */
+/** A camera that pushes by RTSP over TCP, with arbitrary faults in its numbers and times. */
 export class RtspPusher {
-  /** Pictures sent so far. */
+  /** How many pictures it has sent so far. */
   sent = 0;
   #closed = false;
 
@@ -131,7 +131,7 @@ export class RtspPusher {
   }
 }
 
-/** One request after the other, each with its answer; throws where that isn't 200. */
+/** Sends one request after the other and waits for each answer; throws if an answer isn't 200. */
 function requestsOn(socket: Socket) {
   let cseq = 0;
   let session: string | undefined;

@@ -26,7 +26,7 @@ interface SdkEmitter {
   [method: string]: unknown;
 }
 
-/** A page that has loaded the unmodified WebSDK and writes down whatever the SDK tells. */
+/** A page that has loaded the unmodified WebSDK and records all events of the SDK. */
 export class SdkPage {
   readonly frames: { sent: boolean; message: string; data: unknown[] }[] = [];
 
@@ -60,7 +60,7 @@ export class SdkPage {
         const session = Flashphoner.createSession({ urlServer, ...more });
         for (const status of ['ESTABLISHED', 'DISCONNECTED', 'FAILED', 'WARN', 'APP_DATA', 'SEND_DATA_STATUS'])
           session.on(Flashphoner.constants.SESSION_STATUS[status] ?? status, (...values: never[]) => {
-            // The SDK's first argument is the session itself, but for these two.
+            // The SDK's first argument is the session itself, except for these two events.
             const info = values[status === 'WARN' || status === 'APP_DATA' ? 0 : 1];
             page.events.push({ of: 'session', what: status, info });
           });
@@ -93,7 +93,7 @@ export class SdkPage {
     );
   }
 
-  /** `Stream.available()` of a stream that is neither published nor played. @returns the reason, or undefined */
+  /** Calls `Stream.available()` for a stream that this page neither publishes nor plays. */
   available(name: string): Promise<{ available: boolean; info: string | undefined }> {
     return this.page.evaluate(async (streamName) => {
       const { session } = window as unknown as { session: { createStream(options: object): SdkEmitter } };
@@ -132,13 +132,13 @@ export class SdkPage {
         { timeoutMs },
       );
     } catch (error) {
-      throw new Error(`no ${what} of ${of}; the SDK told ${JSON.stringify(seen)}`, { cause: error });
+      throw new Error(`no ${what} of ${of}; the SDK's events were ${JSON.stringify(seen)}`, { cause: error });
     }
     if (found === undefined) throw new Error('unreachable');
     return found;
   }
 
-  /** The server's messages of one kind, as they came over the socket. */
+  /** The data of the server's messages of one kind, as received from the socket. */
   framesReceived(message: string): unknown[][] {
     return this.frames.filter((frame) => !frame.sent && frame.message === message).map(({ data }) => data);
   }

@@ -1,7 +1,7 @@
 import { inject } from 'vitest';
 import type { SharedPlatform } from '../bench/platform.js';
 
-/** The platform of the tests, for a program that takes one by `--platform`. */
+/** The platform of the tests, for a program with the option `--platform`. */
 export function sharedPlatform(): SharedPlatform {
   const { httpUrl, rtspPort, username, password, natsUrl, redisUrl, operatorKey, controlUrl } = inject('platform');
   const rtspUrl = `rtsp://127.0.0.1:${rtspPort}`;

@@ -15,7 +15,10 @@ const BLANK_PAGE = `<!doctype html><meta charset="utf-8"><title>WebSDK</title>
 <body><div id="local" style="width:320px;height:240px"></div><div id="remote" style="width:320px;height:240px"></div>
 <script src="/websdk/flashphoner-webrtc-only.js"></script></body>`;
 
-/** Serves the unmodified WebSDK package below `/websdk/`, hls.js at `/hls.js`, and at `/` a page that has loaded it and nothing else. */
+/**
+ * Serves the unmodified WebSDK package below `/websdk/`, hls.js at `/hls.js`, and at `/` a page that only loads the
+ * SDK.
+ */
 export async function startSite(): Promise<LoopbackServer> {
   const sdkDir = dirname(createRequire(import.meta.url).resolve('@flashphoner/websdk/package.json'));
   return serveOnLoopback((request, response) => {

@@ -9,7 +9,7 @@ interface Command {
   ebd?: unknown;
 }
 
-/** What a robot says to a command: `err`, or nothing at all. */
+/** The `err` of a robot's reply to a command. */
 export interface Said {
   ec: number;
   dm: string;
@@ -19,17 +19,17 @@ const OK: Said = { ec: 0, dm: 'ok' };
 
 export interface TestRobotOptions {
   httpUrl: string;
-  /** Of an operator of the tenant that the robot shall belong to. */
+  /** The key of an operator of the robot's tenant. */
   operatorKey: string;
   id: string;
   cameras: readonly string[];
-  /** ffmpeg's arguments in front of `-f rtsp <uri>`; it is started once for each command. */
+  /** ffmpeg's arguments before `-f rtsp <uri>`; ffmpeg is started once for each command. */
   picture: (camera: string) => readonly string[];
-  /** In place of starting ffmpeg; undefined: says nothing. */
+  /** Called instead of starting ffmpeg; if it returns undefined, the robot says nothing. */
   answer?: (camera: string, uri: string) => Said | undefined;
 }
 
-/** Creates a robot with its key, as an operator does by REST. @returns its key */
+/** Creates a robot and its key, as an operator does by REST. @returns the key */
 export async function createRobot({
   httpUrl,
   operatorKey,
@@ -63,9 +63,9 @@ export async function removeRobot(
   });
 }
 
-/** A robot in this process, as bare as can be: it does what it is told once, and mends nothing. */
+/** A minimal robot in this process: it executes each command once, and restarts nothing. */
 export class TestRobot {
-  /** When the last command came, by `performance.now()`. */
+  /** When the last command arrived, by `performance.now()`. */
   commandedAtMs = 0;
   private readonly pushes = new Map<string, ChildProcess>();
 
@@ -125,7 +125,7 @@ export class TestRobot {
       ],
       { stdio: 'ignore' },
     );
-    push.on('error', () => undefined); // no picture comes, and that is noticed
+    push.on('error', () => undefined); // no picture comes, which the test notices
     this.pushes.set(camera, push);
     return OK;
   }

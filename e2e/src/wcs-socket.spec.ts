@@ -18,7 +18,7 @@ afterEach(() => {
 const open = async (path = '/') => keep(await WcsSocket.open(wsUrl + path));
 const connect = async (path = '/') => keep(await WcsSocket.connect(wsUrl + path));
 
-/** A valid offer of a peer that never comes. */
+/** A valid offer of a peer that never connects. */
 const offer = [
   ...['v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=group:BUNDLE 0', 'm=audio 9 UDP/TLS/RTP/SAVPF 111'],
   ...['c=IN IP4 0.0.0.0', 'a=ice-ufrag:abcd', 'a=ice-pwd:abcdefghijklmnopqrstuvwx'],
@@ -53,7 +53,7 @@ describe('a client that speaks WCS by hand', () => {
     expect(pong.data).toEqual([]);
   });
 
-  it('is told within 15 s that its ICE never came, and its name is free then', async () => {
+  it('is told within 15 s that its ICE never arrived, and its name is then free', async () => {
     const socket = await connect();
     const name = newName();
     const mediaSessionId = publish(socket, name);
@@ -63,7 +63,7 @@ describe('a client that speaks WCS by hand', () => {
     await socket.wait('setRemoteSDP');
   });
 
-  it('is refused an SDP that is none, and the session goes on', async () => {
+  it('gets an error for an invalid SDP, and the session goes on', async () => {
     const socket = await connect();
     publish(socket, newName(), { sdp: 'v=nonsense' });
     await socket.wait('notifyStreamStatusEvent', (first) => first['status'] === 'FAILED');
@@ -71,7 +71,7 @@ describe('a client that speaks WCS by hand', () => {
     await socket.wait('setRemoteSDP');
   });
 
-  it('loses its streams with its socket', async () => {
+  it('loses its streams together with its socket', async () => {
     const socket = await connect();
     const name = newName();
     publish(socket, name);
@@ -82,7 +82,7 @@ describe('a client that speaks WCS by hand', () => {
     await next.wait('setRemoteSDP');
   });
 
-  it('that sends something else than frames is cut off and costs nobody else anything', async () => {
+  it('that sends anything but frames is cut off and does not harm others', async () => {
     const bystander = await connect();
     for (const frame of ['nonsense', '{"message":1}', '[]', '']) {
       const socket = await open();
@@ -97,7 +97,7 @@ describe('a client that speaks WCS by hand', () => {
     await waitFor(() => bystander.received.find(({ message }) => message === 'pong'));
   });
 
-  it('that floods is closed while others are served', async () => {
+  it('that floods the server is closed, while others are served', async () => {
     const bystander = await connect();
     const socket = await connect();
     for (let count = 0; count < 20_000; count += 1) socket.send('ping', null);

@@ -7,7 +7,7 @@ export interface WcsMessage {
   data: unknown[];
 }
 
-/** A client that speaks WCS frames by hand, for what the SDK would never send. */
+/** A client that sends WCS frames by hand, for tests of what the SDK would never send. */
 export class WcsSocket {
   readonly received: WcsMessage[] = [];
   closeCode: number | undefined;
@@ -47,7 +47,7 @@ export class WcsSocket {
     this.socket.send(JSON.stringify({ message, data }));
   }
 
-  /** The first message of this name whose first datum fits. */
+  /** Waits for the first message of this name whose first datum fits, and returns that datum. */
   async wait(
     message: string,
     fits: (first: Record<string, unknown>) => boolean = () => true,

@@ -62,7 +62,7 @@ describe('the unmodified WebSDK', () => {
     });
   });
 
-  it('hears of the picture size in both forms', async () => {
+  it('is told the picture size in both forms', async () => {
     const name = newName();
     await publisherOf(name, { constraints: { video: { width: 320, height: 240 }, audio: true } });
     const player = await playerOf(name);
@@ -75,7 +75,7 @@ describe('the unmodified WebSDK', () => {
     ]);
   });
 
-  it('is told in the order of the call flow: audio codec, SDP, PLAYING, video format', async () => {
+  it('gets messages in the order of the call flow: audio codec, SDP, PLAYING, video format', async () => {
     const name = newName();
     await publisherOf(name);
     const player = await playerOf(name);
@@ -86,14 +86,14 @@ describe('the unmodified WebSDK', () => {
     expect(order.indexOf('notifyVideoFormat')).toBeGreaterThan(order.indexOf('notifyStreamStatusEvent'));
   });
 
-  it('asks whether a stream is available', async () => {
+  it('can ask whether a stream is available', async () => {
     const name = newName();
     const page = await publisherOf(name);
     expect(await page.available(name)).toMatchObject({ available: true });
     expect(await page.available(newName())).toEqual({ available: false, info: 'Stream not found' });
   });
 
-  it('tells players that the publisher is muted, also those who join later', async () => {
+  it('tells players that the publisher is muted, including those who join later', async () => {
     const name = newName();
     const publisher = await publisherOf(name);
     const early = await playerOf(name);
@@ -151,7 +151,7 @@ describe('the unmodified WebSDK', () => {
     expect(page.framesReceived('DataStatusEvent')[0]).toEqual([expect.objectContaining({ status: 'ACCEPTED' })]);
   });
 
-  it('gets rates of both directions that agree with its own count', async () => {
+  it('gets plausible rates for both directions', async () => {
     const name = newName();
     const publisher = await publisherOf(name);
     const player = await playerOf(name);
@@ -167,7 +167,7 @@ describe('the unmodified WebSDK', () => {
     expect(sent['videoRate']).toBeGreaterThan(10_000);
   });
 
-  it('stops playing and publishing with the specified words', async () => {
+  it('stops playing and publishing with the specified texts', async () => {
     const name = newName();
     const publisher = await publisherOf(name);
     const player = await playerOf(name);
@@ -178,21 +178,21 @@ describe('the unmodified WebSDK', () => {
     expect(await publisher.available(name)).toEqual({ available: false, info: 'Stream not found' });
   });
 
-  it('may stop while it is still pending', async () => {
+  it('can stop while it is still pending', async () => {
     const page = await connectedPage();
     await page.publish('out', { name: newName() });
     await page.call('out', 'stop');
     await page.waitForEvent('out', 'UNPUBLISHED');
   });
 
-  it('publishes audio alone and plays it', async () => {
+  it('publishes audio without video and plays it', async () => {
     const name = newName();
     await publisherOf(name, { constraints: { audio: true, video: false } });
     const player = await playerOf(name);
     await waitFor(async () => (await received(player.page)).audioEnergy > 0, { timeoutMs: 20_000 });
   });
 
-  it('plays by TCP alone', async () => {
+  it('plays over TCP only', async () => {
     const name = newName();
     await publisherOf(name, { transport: 'TCP' });
     const player = await connectedPage();
@@ -209,8 +209,8 @@ describe('the unmodified WebSDK', () => {
   });
 });
 
-describe('what goes wrong is told', () => {
-  it('refuses a second publisher of the same name and keeps the first', async () => {
+describe('the unmodified WebSDK when something goes wrong', () => {
+  it('is refused as a second publisher of the same name, and the first goes on', async () => {
     const name = newName();
     await publisherOf(name);
     const second = await connectedPage();
@@ -219,13 +219,13 @@ describe('what goes wrong is told', () => {
     await expectPictureAndSound(await playerOf(name));
   });
 
-  it('fails to play a stream that is not there', async () => {
+  it('fails to play a stream that does not exist', async () => {
     const page = await connectedPage();
     await page.play('in', { name: newName() });
     expect((await page.waitForEvent('in', 'FAILED')).info).toBe('Stream not found');
   });
 
-  it('tells the players when the publisher stops', async () => {
+  it('is told as a player when the publisher stops', async () => {
     const name = newName();
     const publisher = await publisherOf(name);
     const player = await playerOf(name);
@@ -233,7 +233,7 @@ describe('what goes wrong is told', () => {
     expect((await player.waitForEvent('in', 'FAILED')).info).toBe('Stopped by publisher stop');
   });
 
-  it('tells the players when the publisher vanishes', async () => {
+  it('is told as a player when the publisher vanishes', async () => {
     const name = newName();
     const publisher = await publisherOf(name);
     const player = await playerOf(name);
@@ -241,7 +241,7 @@ describe('what goes wrong is told', () => {
     expect((await player.waitForEvent('in', 'FAILED')).info).toBe('Stopped by publisher stop');
   });
 
-  it('lets a session that reconnects publish its name again at once', async () => {
+  it('can publish its name again at once after it reconnects', async () => {
     const name = newName();
     const page = await publisherOf(name);
     await page.disconnect();
@@ -252,7 +252,7 @@ describe('what goes wrong is told', () => {
     await expectPictureAndSound(await playerOf(name));
   });
 
-  it('closes a player on its own without a word to the others', async () => {
+  it('goes on playing when another player leaves', async () => {
     const name = newName();
     await publisherOf(name);
     const [leaving, staying] = await Promise.all([playerOf(name), playerOf(name)]);

@@ -6,27 +6,27 @@ import { sharedPlatform } from '../shared-platform.js';
 
 const program = resolve(import.meta.dirname, '../../../deploy/single-machine/failure.mjs');
 
-/** In its short form, as `npm run failure` does, on the platform of the tests. @throws with what was broken */
+/** Runs a series in its short form on the platform of the tests, as `npm run failure` does. @throws if it broke weir */
 const attack = async (series: string): Promise<string> => {
   const args = ['--short', '--platform', JSON.stringify(sharedPlatform()), series];
   const { stdout } = await promisify(execFile)(process.execPath, [program, ...args]);
   return stdout;
 };
 
-describe('an anonymous client costs nobody else anything', { timeout: 180_000 }, () => {
-  it('by 330 bodies that it does not finish, and breaks off', async () => {
-    expect(await attack('bodies')).toContain('330 unfinished POST bodies of one address');
+describe('an anonymous client does not harm other clients', { timeout: 180_000 }, () => {
+  it('with 330 unfinished bodies, which it then aborts', async () => {
+    expect(await attack('bodies')).toContain('330 unfinished POST bodies from one address');
   });
 
-  it('by 420 blocking reloads, and answers that it does not read', async () => {
-    expect(await attack('reloads')).toContain('420 clients of one address');
+  it('with 420 blocking reloads, and with answers that it does not read', async () => {
+    expect(await attack('reloads')).toContain('420 clients from one address');
   });
 
-  it('by WebSockets with frames that it does not finish', async () => {
-    expect(await attack('frames')).toContain('WebSockets of one address with unfinished frames');
+  it('with unfinished frames on WebSockets', async () => {
+    expect(await attack('frames')).toContain('WebSockets from one address with unfinished frames');
   });
 
-  it('by RTSP connections that do not read, say nothing or do not finish', async () => {
-    expect(await attack('rtsp')).toContain('300 RTSP connections of one address');
+  it('with RTSP connections that do not read, say nothing or never finish', async () => {
+    expect(await attack('rtsp')).toContain('300 RTSP connections from one address');
   });
 });

@@ -10,7 +10,7 @@ import { WcsSocket } from '../wcs-socket.js';
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
 const DISK_MIB = 400;
 
-/** Writes until there is no room. */
+/** Writes until there is no room left. */
 function fill(path: string): void {
   const file = openSync(path, 'w');
   try {
@@ -87,40 +87,36 @@ describe.runIf(isRoot)('a single machine whose disk is full (only root can mount
     );
   const served = () => Object.entries(platform.pids()).filter(([name]) => name !== 'postgres');
 
-  it(
-    'goes on with what plays, lets clients in, and writes again when there is room',
-    { timeout: 120_000 },
-    async () => {
-      push('before');
-      await waitFor(() => published('before'), { timeoutMs: 20_000, what: 'the stream from before' });
-      const player = ffmpeg('-rtsp_transport', 'tcp', '-i', url('before'), '-f', 'null', '-');
-      const processes = served();
+  it('continues its streams, accepts clients, and writes again when there is room', { timeout: 120_000 }, async () => {
+    push('before');
+    await waitFor(() => published('before'), { timeoutMs: 20_000, what: 'the stream from before' });
+    const player = ffmpeg('-rtsp_transport', 'tcp', '-i', url('before'), '-f', 'null', '-');
+    const processes = served();
 
-      fill(filler);
-      // Enough to be written: refusals are logged.
-      for (let request = 0; request < 200; request++) await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
-      await waitFor(async () => (await fetch(`${platform.httpUrl}/healthz`)).status === 200, { timeoutMs: 20_000 });
-      const socket = await WcsSocket.connect(platform.httpUrl.replace('http:', 'ws:'));
-      push('meanwhile');
-      await waitFor(() => published('meanwhile'), { timeoutMs: 20_000, what: 'a new stream on a full disk' });
-      expect([200, 503]).toContain(await logIn());
-      expect(served()).toEqual(processes);
-      expect([player.exitCode, await published('before')]).toEqual([null, true]);
-      expect(socket.closeCode).toBeUndefined();
+    fill(filler);
+    // The log lines of these refusals give the services something to write.
+    for (let request = 0; request < 200; request++) await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
+    await waitFor(async () => (await fetch(`${platform.httpUrl}/healthz`)).status === 200, { timeoutMs: 20_000 });
+    const socket = await WcsSocket.connect(platform.httpUrl.replace('http:', 'ws:'));
+    push('meanwhile');
+    await waitFor(() => published('meanwhile'), { timeoutMs: 20_000, what: 'a new stream on a full disk' });
+    expect([200, 503]).toContain(await logIn());
+    expect(served()).toEqual(processes);
+    expect([player.exitCode, await published('before')]).toEqual([null, true]);
+    expect(socket.closeCode).toBeUndefined();
 
-      rmSync(filler);
-      const log = join(folder, 'data/logs/relay-push.log');
-      await waitFor(
-        async () => {
-          await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
-          return readFileSync(log, 'utf8').includes('could not be written');
-        },
-        { timeoutMs: 20_000, intervalMs: 200, what: 'a log that tells of the lines it has lost' },
-      );
-      await waitFor(async () => (await logIn()) === 200, { timeoutMs: 20_000, what: 'a log-in' });
-      expect(served()).toEqual(processes);
-      expect(await published('before')).toBe(true);
-      socket.close();
-    },
-  );
+    rmSync(filler);
+    const log = join(folder, 'data/logs/relay-push.log');
+    await waitFor(
+      async () => {
+        await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
+        return readFileSync(log, 'utf8').includes('could not be written');
+      },
+      { timeoutMs: 20_000, intervalMs: 200, what: 'a log that counts the lines that it has lost' },
+    );
+    await waitFor(async () => (await logIn()) === 200, { timeoutMs: 20_000, what: 'a log-in' });
+    expect(served()).toEqual(processes);
+    expect(await published('before')).toBe(true);
+    socket.close();
+  });
 });

@@ -49,7 +49,7 @@ async function streaming() {
   return { name, publisher, player };
 }
 
-/** Publishes and plays under a name, again and again until it works, as a client does that reconnects. */
+/** Publishes and plays under a name, again and again until it works, like a client that reconnects. */
 const untilPublished = (name: string) =>
   waitFor(
     async () => {
@@ -69,9 +69,9 @@ const untilPublished = (name: string) =>
     { timeoutMs: RECOVERY_MS, what: `a new publication of ${name}` },
   );
 
-describe('a process that stands still for a while', () => {
+describe('a process that is paused for a while', () => {
   it.each(['nats', 'redis', 'wcs-signalling', 'media', 'gateway'])(
-    '%s: nobody takes anybody for dead, media keep flowing, and health tells the truth',
+    '%s: no session ends, media keeps flowing, and the health report is true',
     async (name) => {
       const { publisher, player } = await streaming();
       const paused = pause(name, 8_000);
@@ -79,7 +79,7 @@ describe('a process that stands still for a while', () => {
         await waitFor(async () => (await fetch(`${httpUrl}/healthz`)).status === 503, { timeoutMs: 8_000 });
       await paused;
       await untilHealthy();
-      // Whoever was thought dead would be ended by now.
+      // By now, sessions that were wrongly taken for dead would have ended.
       await sleep(6_000);
       const before = (await received(player.page)).framesDecoded;
       await waitFor(async () => (await received(player.page)).framesDecoded > before + 30, { timeoutMs: 15_000 });
@@ -121,7 +121,7 @@ describe('kill -9 of a process while a stream plays', () => {
   );
 
   it.each(['gateway', 'wcs-signalling'])(
-    '%s: clients lose their sockets, and nothing of theirs is left behind',
+    '%s: clients lose their sockets, and nothing is left of their sessions',
     async (name) => {
       const stream = await streaming();
       await killAndAwaitRestart(name);
@@ -138,7 +138,7 @@ describe('kill -9 of a process while a stream plays', () => {
     },
   );
 
-  it('media: everybody is told at once, and the name can be published again', async () => {
+  it('media: publisher and player are told at once, and the name can be published again', async () => {
     const { name, publisher, player } = await streaming();
     await killAndAwaitRestart('media');
     await publisher.waitForEvent('out', 'FAILED', 10_000);

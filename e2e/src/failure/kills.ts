@@ -6,18 +6,18 @@ const { controlUrl, httpUrl } = inject('platform');
 
 const pids = async () => (await (await fetch(`${controlUrl}/pids`)).json()) as Record<string, number>;
 
-/** kill -9, without waiting for what follows. */
+/** kill -9, without waiting for the restart. */
 export const kill = (name: string) => fetch(`${controlUrl}/kill/${name}`, { method: 'POST' });
 
-/** SIGSTOP, and SIGCONT after a time: its sockets stay open meanwhile, and nothing is read or written. */
+/** SIGSTOP, and SIGCONT after a time. In between the sockets stay open, and nothing is read or written. */
 export async function pause(name: string, forMs: number): Promise<void> {
   const pid = (await pids())[name];
-  if (pid === undefined) throw new Error(`${name} doesn't run`);
+  if (pid === undefined) throw new Error(`${name} isn't running`);
   process.kill(pid, 'SIGSTOP');
   await sleep(forMs).finally(() => process.kill(pid, 'SIGCONT'));
 }
 
-/** kill -9, and until another process has taken the place. */
+/** kill -9, then waits until another process has taken its place. */
 export async function killAndAwaitRestart(name: string): Promise<void> {
   const before = (await pids())[name];
   await kill(name);

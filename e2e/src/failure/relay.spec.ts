@@ -57,7 +57,7 @@ async function expectPicture(name: string): Promise<void> {
 }
 
 describe('when relay-push is killed', () => {
-  it('its relays, pushed and pulled, come back by themselves', async () => {
+  it('its pushes and pulls come back by themselves', async () => {
     const [source, pushed, pulled] = [newName(), newName(), newName()];
     const publisher = await connectedPage();
     await publisher.publish('out', { name: source });
@@ -78,7 +78,7 @@ describe('when relay-push is killed', () => {
 });
 
 describe('when the media node is killed', () => {
-  it('a push waits for its source, and goes on when that is back', async () => {
+  it('a push waits for its source, and goes on when the source is back', async () => {
     const [source, pushed] = [newName(), newName()];
     const publisher = await connectedPage();
     await publisher.publish('out', { name: source });

@@ -39,9 +39,9 @@ beforeAll(async () => {
     body: JSON.stringify({ username, password }),
   });
   token = ((await response.json()) as { ret: { token: string } }).ret.token;
-  // A robot that says nothing is given 15 s: they pass while the other tests run.
+  // A robot that says nothing has 15 s to answer, which pass while the other tests run.
   wrongRobots = askWrongRobots();
-  wrongRobots.catch(() => undefined); // its test tells
+  wrongRobots.catch(() => undefined); // its test reports the error
 }, 60_000);
 beforeEach(async () => {
   await untilHealthy();
@@ -60,11 +60,11 @@ async function openApp(): Promise<void> {
   app = await openAnApp();
 }
 
-/** What the app was told of the demo's robot without asking. */
+/** The states of the demo's robot that the app was told without asking. */
 const statesTold = () =>
   app.received.flatMap(({ act, arg }) => (act === 'robot.state' && arg?.robot_id === robot.id ? [arg.status] : []));
 
-/** Asks for the stream until it is there, as an app does that tries again. */
+/** Asks for the stream until it is there, like an app that retries. */
 const untilStarted = () =>
   waitFor(async () => (await app.startStream(robot.id, camera, randomUUID())).err.ec === 0, {
     timeoutMs: 20_000,
@@ -80,11 +80,11 @@ const ofProcess = (pid: string, file: 'cmdline' | 'environ'): string => {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
-    return ''; // it has just ended
+    return ''; // the process has just ended
   }
 };
 
-/** ffmpeg processes that push to this platform, and those that its services have started. */
+/** The ffmpeg processes that push to this platform, and those that its services have started. */
 const ffmpegs = () =>
   readdirSync('/proc').filter((name) => {
     const command = /^\d+$/.test(name) ? ofProcess(name, 'cmdline') : '';
@@ -93,7 +93,7 @@ const ffmpegs = () =>
     return isService || command.includes(`:${rtspPort}/`);
   });
 
-/** Of those that were there before something broke, none is left. */
+/** Waits until none is left of the processes that were there before something broke. */
 const untilGone = (before: readonly string[]) =>
   waitFor(() => ffmpegs().every((pid) => !before.includes(pid)), {
     timeoutMs: 10_000,
@@ -106,14 +106,14 @@ const connectRobot = (picture: readonly string[], answer?: () => Said | undefine
     ...{ id: `test_${randomUUID().slice(0, 8)}`, ...(answer !== undefined && { answer }) },
   });
 
-/** Closed after the test. */
+/** The robot is closed after the test. */
 async function connectTestRobot(picture: readonly string[]): Promise<TestRobot> {
   const testRobot = await connectRobot(picture);
   testRobots.push(testRobot);
   return testRobot;
 }
 
-/** What an app is told that asks robots which don't do what they should. */
+/** The errors that an app gets when it asks robots that don't do what they should. */
 async function askWrongRobots() {
   const anApp = await openAnApp();
   const start = async (picture: readonly string[], answer?: () => Said | undefined) => {
@@ -143,7 +143,7 @@ const TO_H264 = ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatenc
 const LAST_FRAMES_S = 0.15;
 
 describe("a robot's stream when something breaks", () => {
-  it('says so at once when the robot is not there', async () => {
+  it('fails at once if the robot is not connected', async () => {
     const id = `absent_${randomUUID().slice(0, 8)}`;
     const made = await fetch(`${httpUrl}/channel/robots`, {
       method: 'POST',
@@ -154,7 +154,7 @@ describe("a robot's stream when something breaks", () => {
     expect((await app.startStream(id, 'front')).err).toMatchObject({ ec: 400, dm: 'robot_offline' });
   });
 
-  it('goes on with another size when the source changes it, by HLS and by WebRTC', async () => {
+  it('goes on when the source changes the picture size, over HLS and over WebRTC', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'weir-sizes-'));
     try {
       const sizes = join(folder, 'two-sizes.h264');
@@ -220,7 +220,7 @@ describe("a robot's stream when something breaks", () => {
     expect(statesTold()).toEqual([]);
   });
 
-  it('ends properly when ffmpeg on the robot dies for good, and starts again when it is asked for', async () => {
+  it('ends properly when ffmpeg on the robot dies for good, and starts again on request', async () => {
     const testRobot = await connectTestRobot([...TEST_PICTURE, ...TO_H264]);
     const { id } = testRobot;
     const mediaPlaylist = async () =>
@@ -244,7 +244,8 @@ describe("a robot's stream when something breaks", () => {
       timeoutMs: 30_000,
       what: 'the end of the playlist',
     });
-    // All of it is played. Not `ended`: hls.js never says so when it had the last part before it knew that it is the last.
+    // All of it is played. The test doesn't wait for `ended`, because hls.js never says so if it loaded the last part
+    // before it knew that it was the last.
     const segments = [...(await mediaPlaylist()).matchAll(/^#EXTINF:([\d.]+),/gm)].map(([, duration]) =>
       Number(duration),
     );
@@ -263,7 +264,7 @@ describe("a robot's stream when something breaks", () => {
     await untilGone(ffmpegs().filter((pid) => ofProcess(pid, 'cmdline').includes(`/${id}/`)));
   }, 120_000);
 
-  it('tells what the robot does wrong', async () => {
+  it('reports what the robot does wrong', async () => {
     const [silent, failing, inOtherWords, withoutPicture] = await wrongRobots;
     expect(silent).toMatchObject({ ec: 106, dm: 'timeout', em: 'The robot did not answer in time.' });
     expect(failing).toMatchObject({ ec: 106, dm: 'ffmpeg_failed' });
@@ -271,7 +272,7 @@ describe("a robot's stream when something breaks", () => {
     expect(withoutPicture).toMatchObject({ ec: 106, dm: 'timeout', em: 'No picture came in time.' });
   });
 
-  it('comes back after the robot was killed, whose ffmpeg ends with it', async () => {
+  it('comes back after the robot and with it its ffmpeg were killed', async () => {
     await untilStarted();
     await waitFor(() => ffmpegs().length > 0);
     const before = ffmpegs();
@@ -289,9 +290,9 @@ describe("a robot's stream when something breaks", () => {
     await untilPackaged();
   });
 
-  it('starts again after the media node was killed, and no ffmpeg of before is left', async () => {
+  it('starts again after the media node was killed, and no earlier ffmpeg is left', async () => {
     await untilStarted();
-    // The demo's sound is AAC, which is transcoded for whoever plays by WebRTC.
+    // The demo's sound is AAC, which is transcoded for WebRTC players.
     const sdk = await SdkPage.open(context, siteUrl);
     await sdk.connect(wsUrl, { custom: { token } });
     await sdk.play('in', { name: `${robot.id}/${camera}` });

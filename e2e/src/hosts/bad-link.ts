@@ -8,17 +8,17 @@ import type { Namespace } from './network.js';
 
 export interface LinkSettings {
   lossPercent?: number;
-  /** One way. */
+  /** In one direction. */
   delayMs?: number;
   rateKbps?: number;
-  /** How long packets wait for their turn when the rate is exceeded, before they are lost. */
+  /** If the rate is exceeded, packets that would have to wait longer than this are lost. */
   queueMs?: number;
   seed?: number;
 }
 
 export interface LinkEnd {
   namespace: Namespace;
-  /** Under which the other end knows it, on whatever device. */
+  /** The address at which the other end knows it, on whatever device. */
   address: string;
 }
 
@@ -26,8 +26,8 @@ const counts = z.array(z.object({ carried: z.number(), lost: z.number() }));
 export type LinkCounts = z.output<typeof counts>;
 
 /**
- * A bad way between two hosts that have a good one: while it is there, it is the more specific route to the other's
- * address, so connections that stand go over to it and back. See impair.py.
+ * A bad link between two hosts that also have a good one. While it exists, it is the more specific route to the other's
+ * address, so that open connections switch to it, and back when it is gone. See impair.py.
  */
 export class BadLink {
   private constructor(
@@ -42,7 +42,7 @@ export class BadLink {
     });
     const link = new BadLink(process, createInterface(process.stdout)[Symbol.asyncIterator]());
     try {
-      if ((await link.#line()) !== 'ready') throw new Error('impair.py did not get ready');
+      if ((await link.#line()) !== 'ready') throw new Error('impair.py did not become ready');
       await link.set(settings);
       for (const [from, to] of [
         [a, b],
@@ -58,13 +58,13 @@ export class BadLink {
     }
   }
 
-  /** @returns what it has carried and lost up to now, from the first end to the second and back */
+  /** @returns how many packets it has carried and lost so far: from the first end to the second, and back */
   async set(settings: LinkSettings): Promise<LinkCounts> {
     this.process.stdin.write(`${JSON.stringify(settings)}\n`);
     return counts.parse(JSON.parse(await this.#line()));
   }
 
-  /** The good way again. */
+  /** Switches back to the good link. */
   async close(): Promise<void> {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const ended = once(this.process, 'exit');

@@ -2,13 +2,14 @@
 
     impair.py <namespace> <namespace>
 
-Makes a TUN device named `bad` in each and carries packets between them as the last line of its input says, a JSON
-object: {"lossPercent": 2, "delayMs": 50, "rateKbps": 3000, "queueMs": 200, "seed": 1}. Both directions are alike, and
-independent of one another. Delay is one way. What would wait longer than `queueMs` for its turn is lost, as in a full
-router. Whoever starts this gives the devices their routes once it has said "ready"; at the end of its input it ends,
-and the devices vanish. On the way it counts: each line of input is answered by one with the packets carried and lost.
+Makes a TUN device named `bad` in each namespace and carries packets between them according to the last line of its
+input, a JSON object: {"lossPercent": 2, "delayMs": 50, "rateKbps": 3000, "queueMs": 200, "seed": 1}. Both directions
+have the same settings and are independent of each other. The delay is for one direction. A packet that would have to
+wait longer than `queueMs` is lost, as in a full router. The caller gives the devices their routes after this program
+has printed "ready". At the end of its input the program ends, and the devices vanish. It answers each line of input
+with a line that counts the packets carried and lost.
 
-The kernel's own netem would do the same, but isn't in every kernel that these tests run on; TUN is.
+The kernel's own netem would do the same, but not every kernel that these tests run on has it; all of them have TUN.
 """
 
 import ctypes

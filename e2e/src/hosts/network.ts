@@ -4,26 +4,26 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 /**
- * Machines with a network of their own, as Linux' network namespaces. Made by the tests, as root, with iproute2; their
- * names tell which process made them, so several runs work side by side, and one that was killed is cleaned up after
- * by the next.
+ * Simulated machines with their own networks: network namespaces of Linux. The tests make them as root with iproute2.
+ * Their names contain the process that made them, so that several runs work side by side, and the next run cleans up
+ * after a killed one.
  */
 
 const PREFIX = 'weir-test';
-/** RFC 2544: for tests of networks, used by nobody else. A run takes sixteen addresses of it. */
+/** Blocks of 198.18.0.0/15, which RFC 2544 reserves for network tests. A run takes one block of sixteen addresses. */
 const CONTROL_BLOCKS = 8_192;
 
 const execute = promisify(execFile);
 
-/** @returns why there can't be any here; undefined if all is well */
+/** @returns why this machine can't have any; undefined if it can */
 export function whyNoHosts(): string | undefined {
-  if (process.platform !== 'linux') return 'network namespaces are Linux’';
-  if (process.getuid?.() !== 0) return 'network namespaces are made by root only';
+  if (process.platform !== 'linux') return 'only Linux has network namespaces';
+  if (process.getuid?.() !== 0) return 'only root can make network namespaces';
   const name = `${PREFIX}-${ownerOf(process.pid)}-probe`;
   try {
     execFileSync('ip', ['netns', 'add', name], { stdio: 'pipe' });
   } catch (error) {
-    return `no network namespace can be made: ${messageOf(error)}`;
+    return `a network namespace can't be made: ${messageOf(error)}`;
   }
   try {
     const veth = ['link', 'add', 'name', 'here', 'type', 'veth', 'peer', 'name', 'there'];
@@ -59,7 +59,7 @@ export class Network {
     }
   }
 
-  /** @param hosts more names that are known there, with their addresses */
+  /** @param hosts further host names that are known there, with their addresses */
   async namespace(label: string, hosts: Readonly<Record<string, string>> = {}): Promise<Namespace> {
     const namespace = new Namespace(`${PREFIX}-${ownerOf(process.pid)}-${label}`);
     this.#namespaces.push(namespace);
@@ -67,7 +67,7 @@ export class Network {
     return namespace;
   }
 
-  /** A cable between two of them. */
+  /** Connects two of them with a cable. */
   async connect(name: string, a: readonly [Namespace, string], b: readonly [Namespace, string]): Promise<void> {
     const peer = ['type', 'veth', 'peer', 'name', name, 'netns', b[0].name];
     await execute('ip', ['-n', a[0].name, 'link', 'add', 'name', name, ...peer]);
@@ -78,8 +78,8 @@ export class Network {
   }
 
   /**
-   * A cable between one of them and this process.
-   * @returns the address there, and ours
+   * Connects one of them with this process.
+   * @returns its address on the cable, and that of this process
    */
   async control(namespace: Namespace): Promise<{ there: string; here: string }> {
     const first = 4 * this.#controls++;
@@ -105,7 +105,7 @@ export class Network {
     return { there, here };
   }
 
-  /** Takes all namespaces away, with whatever still runs in them. */
+  /** Removes all namespaces and kills whatever still runs in them. */
   async close(): Promise<void> {
     for (const { name } of this.#namespaces.splice(0)) await remove(name);
   }
@@ -123,26 +123,26 @@ export class Namespace {
     await execute('ip', ['-n', this.name, 'link', 'set', 'dev', 'lo', 'up']);
     mkdirSync(filesOf(this.name), { recursive: true });
     const lines = Object.entries({ localhost: '127.0.0.1', ...hosts }).map(([host, address]) => `${address} ${host}\n`);
-    // `ip netns exec` puts it in the place of /etc/hosts.
+    // `ip netns exec` uses this file instead of /etc/hosts.
     writeFileSync(join(filesOf(this.name), 'hosts'), lines.join(''));
   }
 
-  /** The command that runs a program there. */
+  /** The command that runs a program in the namespace. */
   command(program: string, ...args: string[]): [string, ...string[]] {
     return ['ip', 'netns', 'exec', this.name, program, ...args];
   }
 
-  /** `ip` about its devices, addresses and routes. */
+  /** Runs `ip` on its devices, addresses and routes. */
   async ip(...args: string[]): Promise<string> {
     return (await execute('ip', ['-n', this.name, ...args])).stdout;
   }
 
-  /** kill -9 of everything that runs there. */
+  /** kill -9 for everything that runs in the namespace. */
   async killAll(): Promise<void> {
     await killAllIn(this.name);
   }
 
-  /** Bytes that one of its devices has sent. */
+  /** How many bytes one of its devices has sent. */
   async sentBytes(device: string): Promise<number> {
     const { stdout } = await execute('ip', [
       'netns',
@@ -157,17 +157,17 @@ export class Namespace {
 
 const filesOf = (name: string) => join('/etc/netns', name);
 
-/** A process as names can tell it: by its number and the moment of its start. */
+/** Identifies a process in names: by its pid and the time of its start. */
 function ownerOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return `${pid}-${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
   } catch {
-    return undefined; // it is gone
+    return undefined; // the process is gone
   }
 }
 
-/** What runs that were killed have left behind. */
+/** Removes what killed runs have left behind. */
 async function removeLeftovers(): Promise<void> {
   const { stdout } = await execute('ip', ['netns', 'list']);
   const names = new Set([...stdout.split('\n').map((line) => line.split(' ')[0] ?? ''), ...filesInEtc()]);
@@ -181,14 +181,14 @@ function filesInEtc(): string[] {
   try {
     return readdirSync('/etc/netns');
   } catch {
-    return []; // nobody has any
+    return []; // there are none
   }
 }
 
 async function killAllIn(name: string): Promise<void> {
   const pids = await execute('ip', ['netns', 'pids', name]).then(
     ({ stdout }) => stdout.split('\n').filter((line) => line !== ''),
-    () => [], // it is gone already
+    () => [], // the namespace is already gone
   );
   for (const pid of pids) {
     try {
@@ -201,7 +201,7 @@ async function killAllIn(name: string): Promise<void> {
 
 async function remove(name: string): Promise<void> {
   await killAllIn(name);
-  // Its devices go with it, and with them their other ends.
+  // Its devices vanish with it, together with their other ends.
   await execute('ip', ['netns', 'delete', name]).catch((error: unknown) => {
     if (!messageOf(error).includes('No such file')) throw error;
   });

@@ -2,7 +2,7 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { WebSocketServer, type WebSocket } from 'ws';
 
-/** An answer to each of the offer's sections, at an address of the server's choice. */
+/** An SDP answer to each section of the offer, with the given address as the candidate. */
 const answerAt = (address: string, offer: string): string => {
   const mids = [...offer.matchAll(/^a=mid:(.+)\r?$/gm)].map(([, mid]) => mid?.trim() ?? '');
   const kinds = [...offer.matchAll(/^m=(audio|video) \d+ \S+ (\d+)/gm)];
@@ -60,7 +60,7 @@ function webSocketServer(address: string, connected: (socket: WebSocket) => void
   return listening(server, address);
 }
 
-/** Speaks WCS up to the offer. */
+/** Speaks WCS up to the answer to the offer. */
 const negotiating = (answer: (offer: string) => string) => (socket: WebSocket) => {
   const send = (message: string, data: object) => socket.send(JSON.stringify({ message, data: [data] }));
   socket.on('message', (frame: Buffer) => {
@@ -79,12 +79,12 @@ const negotiating = (answer: (offer: string) => string) => (socket: WebSocket) =
   });
 };
 
-/** What may be found at an address where a WCS server was expected. */
+/** Servers that may be found at an address where a WCS server was expected. */
 export async function strangeServers(address: string) {
   const servers = {
-    /** Takes connections and never says a word. */
+    /** Accepts connections and never says anything. */
     silent: await listening(createServer(), address),
-    /** Opens the WebSocket and never says a word. */
+    /** Opens the WebSocket and never says anything. */
     mute: await webSocketServer(address, () => undefined),
     /** A web server without WebSockets. */
     web: await listening(
@@ -99,7 +99,7 @@ export async function strangeServers(address: string) {
       address,
       negotiating(() => 'v=0\r\nthis is no SDP'),
     ),
-    /** Wants the media sent where nothing may be sent. */
+    /** Wants the media at an address to which weir may not send. */
     elsewhere: await webSocketServer(
       address,
       negotiating((offer) => answerAt('10.0.9.9', offer)),

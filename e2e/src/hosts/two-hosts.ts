@@ -6,13 +6,13 @@ import type { SdkPage } from '../sdk-page.js';
 import { Network } from './network.js';
 import { WeirHost } from './weir-host.js';
 
-/** Private networks, which the outbound guard opens to none but the hosts. */
+/** Private networks; only the hosts' outbound settings open them. */
 const LINK = { network: '10.0.0.0/24', first: '10.0.0.1', second: '10.0.0.2' };
 const USERS = { first: '10.0.1', second: '10.0.2' };
-/** Not allowed to be spoken to. */
+/** An address that the hosts may not connect to. */
 const FORBIDDEN = '10.0.9.9';
 
-/** Two machines with a complete weir each, and a cable between them. */
+/** Two machines, each with a complete weir, and a cable between them. */
 export class TwoHosts {
   readonly #contexts: BrowserContext[] = [];
 
@@ -57,7 +57,7 @@ export class TwoHosts {
     }
   }
 
-  /** Between two tests: no page and no relay is left. */
+  /** Called between tests: closes all pages and ends all relays. */
   async clear(): Promise<void> {
     await Promise.all(this.#contexts.splice(0).map((context) => context.close()));
     for (const host of [this.first, this.second]) {
@@ -89,7 +89,7 @@ export class TwoHosts {
 
 export const newName = () => `two-${randomUUID().slice(0, 8)}`;
 
-/** From now on, so much more is seen. */
+/** Waits until the player has shown that many more frames. */
 export async function expectMoreFrames({ page }: SdkPage, frames: number, timeoutMs = 40_000): Promise<void> {
   const before = (await received(page)).framesDecoded;
   await waitFor(async () => (await received(page)).framesDecoded >= before + frames, {
@@ -98,7 +98,7 @@ export async function expectMoreFrames({ page }: SdkPage, frames: number, timeou
   });
 }
 
-/** Key frames that a publishing page has been asked for and has made. */
+/** How many key frames a publishing page was asked for and has made. */
 export const keyFrames = ({ page }: SdkPage): Promise<{ asked: number; made: number }> =>
   page.evaluate(async () => {
     const { connections } = window as unknown as { connections: RTCPeerConnection[] };

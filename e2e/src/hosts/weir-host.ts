@@ -17,7 +17,7 @@ import type { Namespace, Network } from './network.js';
 const HTTP_PORT = 8_080;
 const START_TIMEOUT_MS = 100_000;
 const STOP_TIMEOUT_MS = 40_000;
-/** The browser takes it for safe, so cameras work; nobody listens there. */
+/** The browser considers this URL secure, so that cameras work; no server listens there. */
 const PAGE_URL = 'http://localhost/';
 
 const credentialsFile = z.object({ operator: z.object({ key: z.string() }) });
@@ -48,19 +48,19 @@ export type ListedRelay = z.output<typeof relayList>[number];
 export interface HostOptions {
   label: string;
   network: Network;
-  /** Of the link between the hosts. */
+  /** The host's address on the link between the hosts. */
   address: string;
   /** The network of this host and its user; its first address is the host's. */
   userNetwork: string;
   hosts: Readonly<Record<string, string>>;
-  /** The network of the link: the relays' to speak to. */
+  /** The network of the link, which relays may connect to. */
   linkNetwork: string;
   siteUrl: string;
 }
 
 /**
- * A machine with a complete weir, as `npm start` runs it, and beside it, behind a cable of its own, a machine with a
- * browser.
+ * A machine with a complete weir, as `npm start` runs it, and another machine with a browser, which is connected to it
+ * by a separate cable.
  */
 export class WeirHost implements LinkEnd {
   readonly #lines: string[] = [];
@@ -89,41 +89,41 @@ export class WeirHost implements LinkEnd {
     return this.options.address;
   }
 
-  /** Where this host's WCS clients connect to, by its name in the network. */
+  /** The URL at which WCS clients connect to this host, with its name in the network. */
   get uri(): string {
     return `ws://${this.options.label}.test:${HTTP_PORT}`;
   }
 
-  /** At which the host reaches this process. */
+  /** The address at which the host reaches this process. */
   get testAddress(): string {
     return this.#control.here;
   }
 
-  /** Once it has its link. */
+  /** Must be called after the host has its link. */
   async start(): Promise<void> {
     const { namespace, user } = this;
     const { network, address, userNetwork } = this.options;
     await network.connect('user', [namespace, `${userNetwork}.1/24`], [user, `${userNetwork}.2/24`]);
     await user.ip('route', 'add', 'default', 'via', `${userNetwork}.1`);
-    // A machine with several networks has to speak under the address that it announces.
+    // A machine with several networks must send from the address that it announces.
     await namespace.ip('route', 'replace', `${userNetwork}.0/24`, 'dev', 'user', 'src', address);
     this.#folder = await mkdtemp(join(tmpdir(), `weir-host-${this.options.label}-`));
-    // PostgreSQL runs as another user.
+    // PostgreSQL runs as another user, who must be able to enter the folder.
     await chmod(this.#folder, 0o711);
     await Promise.all([this.#startWeir(), this.#startBrowser()]);
   }
 
-  /** A page that has loaded the unmodified WebSDK, with a session on this host. */
+  /** Opens a page that has loaded the unmodified WebSDK and has a session on this host. */
   async connectedPage(context: BrowserContext): Promise<SdkPage> {
     const page = await SdkPage.open(context, PAGE_URL);
     await page.connect(this.uri);
     return page;
   }
 
-  /** Whose pages come from the tests' site, wherever its network leads. */
+  /** Its pages come from the tests' site, although the browser's network doesn't reach that site. */
   async newContext(): Promise<BrowserContext> {
     if (this.#browser === undefined) throw new Error('not started');
-    // The last one, because a page that came from nowhere may else not speak to private addresses.
+    // Without the last permission, an intercepted page may not connect to private addresses.
     const permissions = ['camera', 'microphone', 'local-network-access'];
     const context = await this.#browser.newContext({ permissions });
     await context.route(`${PAGE_URL}**`, async (route) => {
@@ -154,7 +154,7 @@ export class WeirHost implements LinkEnd {
     return relayList.parse(JSON.parse(text));
   }
 
-  /** Undefined while there is none, or nobody tells. */
+  /** Undefined if there is none, or if the host doesn't answer. */
   async relayOf(localStreamName: string): Promise<ListedRelay | undefined> {
     const { status, text } = await this.rest('find_all');
     if (status !== 200) return undefined;
@@ -163,7 +163,7 @@ export class WeirHost implements LinkEnd {
 
   async kill(name: ProcessName): Promise<void> {
     const before = this.#pidOf(name);
-    if (before === undefined) throw new Error(`${name} doesn't run`);
+    if (before === undefined) throw new Error(`${name} isn't running`);
     process.kill(before, 'SIGKILL');
     await waitFor(() => ![before, undefined].includes(this.#pidOf(name)), {
       timeoutMs: 20_000,
@@ -171,7 +171,7 @@ export class WeirHost implements LinkEnd {
     });
   }
 
-  /** As when the machine loses its power: every process of the platform, its servers and its supervisor at once. */
+  /** Kills every process of the platform, its servers and its supervisor at once, as if the machine lost its power. */
   async killAll(): Promise<void> {
     const weir = this.#weir;
     if (weir === undefined) throw new Error('not started');
@@ -180,7 +180,7 @@ export class WeirHost implements LinkEnd {
     await ended;
   }
 
-  /** After `killAll`, on the same data. */
+  /** Starts weir again after `killAll`, with the same data. */
   async startAgain(): Promise<void> {
     this.#lines.length = 0;
     await this.#startWeir();
@@ -217,11 +217,11 @@ export class WeirHost implements LinkEnd {
     const weir = spawn(file, args, {
       env: {
         ...process.env,
-        // As under `npm start`, it ends with the process that has started it.
+        // As under `npm start`, weir ends when the process that started it ends.
         npm_lifecycle_event: 'start',
         WEIR_DATA_DIR: dataDir,
         WEIR_HTTP_HOST: '0.0.0.0',
-        // Pages come from the tests' own server, and hosts are asked by their names.
+        // Pages come from the tests' own server, and hosts are addressed by their names.
         WEIR_CORS_ORIGINS: '*',
         WEIR_ALLOWED_HOSTS: '*',
         WEIR_HTTP_PORT: String(HTTP_PORT),
