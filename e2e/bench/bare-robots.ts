@@ -1,7 +1,7 @@
 /**
- * The least that would do for robots: a `ws` server that pings each robot as robot-channel does, tells an app which of
- * them come and go, and hands an app's commands on to the robot they name and its replies back. No log-in, no rights, no
- * store. A program of its own; see ChildProgram.
+ * The minimum for robots: a `ws` server that pings each robot as robot-channel does, tells apps which robots come and
+ * go, and forwards an app's commands to the robot that they name, and its replies back. No log-in, no rights, no store.
+ * It runs as a separate program; see ChildProgram.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * The least that would do for idle sessions: a `ws` server that answers a client's first message and pings it every
- * five seconds, as a WCS server does. A program of its own; see ChildProgram.
+ * The minimum for idle sessions: a `ws` server that answers a client's first message and pings it every five seconds,
+ * as a WCS server does. It runs as a separate program; see ChildProgram.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,7 +12,7 @@ export interface BareWsReady {
 }
 
 const PING_INTERVAL_MS = 5_000;
-/** A twenty-fifth of the sockets every 200 ms. */
+/** A twenty-fifth of the sockets is pinged every 200 ms. */
 const SLICES = 25;
 const ANSWER = JSON.stringify({ message: 'getUserData', data: [{ status: 'ESTABLISHED' }] });
 const PING = JSON.stringify({ message: 'ping', data: [null] });

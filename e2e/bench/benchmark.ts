@@ -3,19 +3,19 @@ import type { Table } from './table.js';
 
 export interface BenchmarkContext {
   platform: BenchPlatform;
-  /** Few joins, few players, short windows: shows that the benchmark works, measures nothing. */
+  /** Few joins, few players, short windows: this shows that the benchmark works, but measures nothing. */
   short: boolean;
-  /** Tells how far it is. */
+  /** Reports the progress. */
   log(line: string): void;
 }
 
 export interface BenchmarkResult {
   tables: Table[];
-  /** What the tables were made of: plain data. */
+  /** The plain data from which the tables were made. */
   figures: Record<string, unknown>;
 }
 
-/** Measures weir and, in turns within the same run, a baseline that does the least that would do. */
+/** Measures weir and, alternating in the same run, a baseline that does only the minimum. */
 export interface Benchmark {
   name: string;
   run(context: BenchmarkContext): Promise<BenchmarkResult>;

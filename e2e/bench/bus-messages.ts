@@ -32,7 +32,7 @@ export const closeRequest = (nodeId: string): MessageInitShape<typeof CloseSessi
 });
 export const closeReply: MessageInitShape<typeof CloseSessionReplySchema> = {};
 
-/** The same messages as bytes, for who has no bus. */
+/** The same messages as bytes, for the raw client. */
 export const asBytes = <Schema extends DescMessage>(schema: Schema, init: MessageInitShape<Schema>): Uint8Array =>
   toBinary(schema, create(schema, init));
 

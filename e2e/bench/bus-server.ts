@@ -1,4 +1,4 @@
-/** Answers at once, over libs/bus and over the raw NATS client. A program of its own; see ChildProgram. */
+/** Answers at once, over libs/bus and over the raw NATS client. It runs as a separate program; see ChildProgram. */
 import { randomUUID } from 'node:crypto';
 import { connect } from '@nats-io/transport-node';
 // eslint-disable-next-line @nx/enforce-module-boundaries -- what is measured is the library itself

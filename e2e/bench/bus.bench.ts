@@ -49,7 +49,7 @@ export const bus: Benchmark = {
     const nats = await connect(natsServerOf(platform.natsUrl));
     try {
       const callers = callersOf(client, nats, server.ready.instanceId);
-      for (const { call } of callers) for (let count = 0; count < calls; count++) await call(); // code gets compiled
+      for (const { call } of callers) for (let count = 0; count < calls; count++) await call(); // warms up the code
       const measured = new Map<Caller, Measured>(callers.map((caller) => [caller, { latenciesMs: [], callsPerS: [] }]));
       for (let round = 0; round < rounds; round++) {
         for (const [caller, { latenciesMs, callsPerS }] of round % 2 === 0 ? measured : [...measured].toReversed()) {
@@ -79,7 +79,7 @@ export const bus: Benchmark = {
   },
 };
 
-/** Small and large in turns, so that both clients of one message are measured beside each other. */
+/** For each size of message, both clients are measured one after the other. */
 function callersOf(client: Bus, nats: NatsConnection, nodeId: string): Caller[] {
   const close = closeRequest(nodeId);
   const play = playRequest(nodeId);
@@ -105,7 +105,7 @@ async function oneByOne({ call }: Caller, calls: number): Promise<number[]> {
   return latenciesMs;
 }
 
-/** @returns calls a second */
+/** @returns calls per second */
 async function manyAtOnce({ call }: Caller, windowMs: number): Promise<number> {
   const startedMs = performance.now();
   let calls = 0;

@@ -1,11 +1,11 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 
-/** A program beside this file that runs in a process of its own, so that its processor time is its own. */
+/** A program beside this file that runs in a separate process, so that its processor time is counted separately. */
 export class ChildProgram<Ready> {
   private constructor(
     readonly pid: number,
-    /** What it said when it was ready. */
+    /** What it sent when it was ready. */
     readonly ready: Ready,
     private readonly child: ChildProcess,
   ) {}
@@ -17,7 +17,7 @@ export class ChildProgram<Ready> {
       throw new Error(`${name} ended with ${String(signal ?? status)}`);
     });
     const [ready] = (await Promise.race([once(child, 'message'), ended])) as [Ready];
-    ended.catch(() => undefined); // from now on its end is no surprise: whoever talks to it will notice
+    ended.catch(() => undefined); // from now on, its clients notice its end
     if (child.pid === undefined) throw new Error(`${name} has no process`);
     return new ChildProgram(child.pid, ready, child);
   }
@@ -30,7 +30,7 @@ export class ChildProgram<Ready> {
   }
 }
 
-/** Called by the program: says that it is ready, and ends it when whoever started it lets go of it or ends itself. */
+/** Called by the program: reports that it is ready, and ends it when its parent disconnects or ends. */
 export function announce(ready: object): void {
   process.on('disconnect', () => process.exit());
   process.send?.(ready);

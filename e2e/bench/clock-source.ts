@@ -1,7 +1,7 @@
 /**
- * A camera whose picture tells the time (see picture-clock.ts): raw pictures at 30 a second into one ffmpeg, which
- * encodes them once, with a key frame every second, and writes the very same stream to every output that it is given,
- * as arguments in ffmpeg's `tee` notation. A program of its own; see ChildProgram.
+ * A camera whose picture shows the time (see picture-clock.ts). It sends 30 raw pictures per second to one ffmpeg,
+ * which encodes them once, with a key frame every second, and writes the same stream to every output. The arguments are
+ * the outputs in ffmpeg's `tee` notation. It runs as a separate program; see ChildProgram.
  */
 import { spawn } from 'node:child_process';
 import { announce } from './child-program.js';
@@ -41,8 +41,9 @@ let frames = 0;
 const mediaMs = (frame: number) => (frame * 1_000) / FRAMES_PER_S;
 
 /**
- * Each picture shows the time at which it was due, as a camera's would be taken: where this program is late, that counts
- * as age too, and the clock runs exactly as the stream's timestamps do. What ffmpeg has not yet taken is waited for.
+ * Each picture shows the time at which it was due, as if a camera had taken it then. If this program is late, that
+ * counts as age, too, and the clock runs exactly like the stream's timestamps. The next picture waits until ffmpeg has
+ * taken this one.
  */
 function drawNext(): void {
   const picture = Buffer.alloc((PLANE_BYTES * 3) / 2, 128);
@@ -59,7 +60,7 @@ function schedule(): void {
   setTimeout(drawNext, Math.max(0, startedMs + mediaMs(frames) - performance.now()));
 }
 
-/** Hills of light, which moving sideways give the encoder some work. */
+/** Hills of light; their movement to the side gives the encoder some work. */
 function textureOf(width: number): Buffer {
   const bytes = Buffer.alloc(width * HEIGHT);
   for (let y = 0; y < HEIGHT; y++)

@@ -1,7 +1,7 @@
 import type { Page } from 'playwright-core';
 import { ageMs, CLOCK_BITS, CLOCK_BLOCK_PIXELS, readClock } from './picture-clock.js';
 
-/** What was on the screen at one moment: the time that its picture tells, undefined where none could be read. */
+/** What was on the screen at one moment. `clock` is the time that the picture shows; undefined if it can't be read. */
 export interface ClockReading {
   atMs: number;
   clock: number | undefined;
@@ -11,7 +11,7 @@ interface WatchedWindow {
   clockRows: { atMs: number; bits: boolean[] }[];
 }
 
-/** How old the picture on the screen was, at each moment at which that was looked at. */
+/** The age of the picture on the screen at each moment at which the screen was read. */
 export interface AgeSeries {
   samples: { atMs: number; ageMs: number }[];
   /** Pictures without a readable clock. */
@@ -19,8 +19,8 @@ export interface AgeSeries {
 }
 
 /**
- * Looks at a page's video about nine times a second from now on, whatever it does meanwhile: a picture that stands still
- * grows old. The moments are at random, so that they don't run along with the pictures.
+ * Reads the clock in a page's video about nine times a second from now on, even if the video is frozen: a frozen
+ * picture grows old. The moments are random, so that they don't synchronise with the pictures.
  */
 export async function watchClock(page: Page, selector: string): Promise<void> {
   await page.evaluate(
@@ -49,7 +49,7 @@ export async function watchClock(page: Page, selector: string): Promise<void> {
   );
 }
 
-/** What was seen since the last time that this was asked. */
+/** Returns the readings since the last call. */
 export async function takeReadings(page: Page): Promise<ClockReading[]> {
   const rows = await page.evaluate(() => (window as unknown as WatchedWindow).clockRows.splice(0));
   return rows.map(({ atMs, bits }) => ({ atMs, clock: readClock(bits) }));
@@ -62,7 +62,7 @@ export function agesOf(readings: readonly ClockReading[]): AgeSeries {
   return { samples, unreadable: readings.length - samples.length };
 }
 
-/** Milliseconds that the age grows by in a minute, by the straight line that lies closest to the samples. */
+/** By how many milliseconds the age grows per minute, according to the regression line through the samples. */
 export function driftMsPerMin(samples: AgeSeries['samples']): number {
   const count = samples.length;
   const firstMs = samples[0]?.atMs ?? 0;

@@ -12,7 +12,7 @@ import { PeersPage, type Reception } from './wcs-peers.js';
 
 const BITRATE_KBPS = 2_200;
 
-/** Who serves the stream: the processes that carry media apart from those that don't. */
+/** A server of the stream. The processes that carry media are counted separately from those that don't. */
 interface Server {
   name: string;
   wsUrl: string;
@@ -20,7 +20,7 @@ interface Server {
   workers: () => number;
 }
 
-/** One while in which a stream was watched. Processor times are in milliseconds a second. */
+/** One period in which a stream was watched. Processor times are in milliseconds per second. */
 interface Watched {
   elapsedMs: number;
   control: Record<string, number>;
@@ -149,7 +149,7 @@ function shares(watched: ReadonlyMap<string, readonly Watched[]>): Table {
         middle((round) => round.workers / deliveredMbps(round)),
       ];
     }),
-    note: '1000 ms/s is one core. Control: every process of the server but the media workers. Lowest and highest of the rounds.',
+    note: '1000 ms/s is one core. Control: every process of the server except the media workers. Lowest and highest of the rounds.',
   };
 }
 

@@ -6,7 +6,7 @@ export const DEMO_TENANT = 'demo';
 
 const loginReply = z.object({ ret: z.object({ token: z.string() }) });
 
-/** A token that may publish and play everything of the demo tenant. */
+/** Logs in and returns a token that may publish and play everything of the demo tenant. */
 export async function logIn({ httpUrl, user }: BenchPlatform): Promise<string> {
   const response = await fetch(`${httpUrl}/auth/`, {
     method: 'POST',
@@ -16,6 +16,6 @@ export async function logIn({ httpUrl, user }: BenchPlatform): Promise<string> {
   return loginReply.parse(await response.json()).ret.token;
 }
 
-/** Where a stream of the demo tenant is played from by RTSP. */
+/** The RTSP URL at which a stream of the demo tenant is played. */
 export const playUrlOf = ({ rtspUrl }: BenchPlatform, name: string, token: string): string =>
   `${rtspUrl}/${DEMO_TENANT}/${name}?token=${token}`;

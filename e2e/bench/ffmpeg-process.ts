@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { promisify } from 'node:util';
 
 const FFMPEG = process.env['FFMPEG_BIN'] ?? 'ffmpeg';
-/** Whoever begins to read in the middle of a GOP has errors to tell of, which say nothing. */
+/** Without this, an ffmpeg that begins to read in the middle of a GOP prints meaningless errors. */
 const QUIET = ['-hide_banner', '-nostdin', '-loglevel', 'fatal'];
 
-/** Until it has ended by itself. @throws when it fails */
+/** Runs ffmpeg until it ends by itself. @throws if it fails */
 export const runFfmpeg = async (args: readonly string[]): Promise<void> => {
   await promisify(execFile)(FFMPEG, [...QUIET, ...args]);
 };

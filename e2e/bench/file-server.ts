@@ -2,7 +2,7 @@ import { createReadStream, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { serveOnLoopback, type LoopbackServer } from '../src/loopback-server.js';
 
-/** Serves the files of one folder, as they are at each request, to pages of any origin. */
+/** Serves the current files of one folder to pages of any origin. */
 export async function serveFolder(folder: string): Promise<LoopbackServer> {
   return serveOnLoopback((request, response) => {
     response.setHeader('access-control-allow-origin', '*').setHeader('cache-control', 'no-cache');

@@ -21,16 +21,16 @@ type Viewer = (typeof VIEWERS)[number];
 
 const CASES = {
   cold: 'the robot begins to push',
-  running: 'the robot pushes already',
+  running: 'the robot already pushes',
 } as const;
 type Case = keyof typeof CASES;
 const cases = Object.keys(CASES) as Case[];
 
-/** Milliseconds since the app has sent `robot.start_stream`. */
+/** Milliseconds since the app sent `robot.start_stream`. */
 interface Marks {
-  /** The robot has been told; where it pushes already it isn't told again. */
+  /** The robot has got its command. A robot that already pushes gets none. */
   commanded?: number;
-  /** The app has its reply: media flow. It asks for the picture at once. */
+  /** The app has its reply, and media flows. The viewer asks for the picture at once. */
   answered: number;
   /** The first frame has left the viewer's decoder. */
   decoded: number;
@@ -41,7 +41,7 @@ type Measured = Record<Viewer, Record<Case, Marks[]>>;
 interface Series {
   gopMs: number;
   measured: Measured;
-  /** From the start of the robot's ffmpeg to the first frame in an ffmpeg that it pushes to without anything between. */
+  /** From the start of the robot's ffmpeg to the first frame in another ffmpeg, to which it pushes directly. */
   straightMs: number[];
 }
 
@@ -88,7 +88,7 @@ interface Pages {
   hls: Page;
 }
 
-/** A robot whose camera makes key frames that far apart, and an app that asks for its picture. */
+/** A robot whose camera makes a key frame every `gopMs`, and an app that asks for its picture. */
 class Stage {
   private constructor(
     private readonly platform: BenchPlatform,
@@ -120,7 +120,7 @@ class Stage {
       straightMs.push(await straight(this.gopMs));
       for (const viewer of VIEWERS) {
         measured[viewer].cold.push(await this.start(viewer));
-        // Wherever in the camera's GOP the next viewer comes.
+        // The next viewer comes at a random point of the camera's GOP.
         await sleep(Math.random() * this.gopMs);
         measured[viewer].running.push(await this.start(viewer));
         await this.stop();
@@ -146,7 +146,7 @@ class Stage {
     return { ...(commanded > 0 && { commanded }), answered, decoded: answered + viewedMs };
   }
 
-  /** @returns milliseconds from asking for the picture to its first frame; the viewer goes away then */
+  /** @returns milliseconds from asking for the picture to its first frame; then the viewer leaves */
   private async view(viewer: Viewer, { uri = '', hls_uri: hlsUri = '' }: { uri?: string; hls_uri?: string }) {
     switch (viewer) {
       case 'WebRTC, WebSDK':
@@ -160,7 +160,7 @@ class Stage {
     }
   }
 
-  /** Nobody watches any more, and the robot pushes no more. */
+  /** Ends the stream, so that nobody watches and the robot stops pushing. */
   private async stop(): Promise<void> {
     const { id } = this.robot;
     await waitFor(
@@ -178,7 +178,7 @@ class Stage {
   }
 }
 
-/** As the simulated robots push: H.264 baseline without delay, and AAC. */
+/** The same as the simulated robots push: H.264 baseline without delay, and AAC. */
 const cameraArguments = (gopMs: number): string[] => [
   ...['-re', '-f', 'lavfi', '-i', `testsrc2=size=640x360:rate=${FRAMES_PER_SECOND}`],
   ...['-re', '-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000'],
@@ -187,14 +187,14 @@ const cameraArguments = (gopMs: number): string[] => [
   ...['-b:v', '800k', '-c:a', 'aac', '-ac', '1', '-b:a', '64k'],
 ];
 
-/** A player that doesn't study its source before it decodes. */
+/** Makes ffmpeg decode without analysing its source first. */
 const EAGER = [
   ...['-hide_banner', '-nostdin', '-loglevel', 'error', '-fflags', 'nobuffer', '-flags', 'low_delay'],
-  // 0 would be the default of some seconds.
+  // 0 would mean the default of several seconds.
   ...['-analyzeduration', '1', '-probesize', '32', '-fpsprobesize', '0'],
 ];
 
-/** An ffmpeg that hands out the first picture that it decodes. */
+/** Starts an ffmpeg that writes out the first picture that it decodes, and measures the time until then. */
 function firstPicture(input: readonly string[]): { ms: Promise<number>; stop(): void } {
   const startedMs = performance.now();
   const output = ['-map', '0:v', '-frames:v', '1', '-f', 'rawvideo', 'pipe:1'];
@@ -212,7 +212,7 @@ function firstPicture(input: readonly string[]): { ms: Promise<number>; stop(): 
   return { ms, stop: () => void player.kill('SIGKILL') };
 }
 
-/** The robot's ffmpeg pushes to another ffmpeg that waits for it. */
+/** Lets the robot's ffmpeg push to another ffmpeg that waits for it. */
 async function straight(gopMs: number): Promise<number> {
   const [port = 0] = await freePorts(1);
   const url = `rtsp://127.0.0.1:${port}/camera`;
@@ -236,7 +236,7 @@ async function straight(gopMs: number): Promise<number> {
     player.stop();
   }
 }
-/** ffmpeg doesn't tell when it listens. */
+/** How long ffmpeg gets to start listening, because it doesn't report that. */
 const LISTEN_MS = 500;
 
 interface HlsWindow {
@@ -293,11 +293,11 @@ function totals(series: readonly Series[]): Table {
         row("baseline: the robot's ffmpeg straight into another one", straightMs),
       ];
     }),
-    note: "The goal is one GOP and 300 ms. The baseline has no command, no app, and a player that waits for the robot's push.",
+    note: "The goal is one GOP plus 300 ms. The baseline has no command, no app, and a player that waits for the robot's push.",
   };
 }
 
-/** Medians of each phase; they needn't add up to the median of the whole. */
+/** The median of each phase; together they needn't equal the median of the whole. */
 function phases(series: readonly Series[]): Table {
   return {
     title: 'Where the time goes, medians, ms',

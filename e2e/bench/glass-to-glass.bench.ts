@@ -20,13 +20,13 @@ import { quantile } from './samples.js';
 import type { Table } from './table.js';
 
 const STREAM = 'bench-clock';
-/** The shortest that ordinary HLS is made in: a GOP. */
+/** The shortest segment of ordinary HLS: one GOP. */
 const SEGMENT_S = 1;
 const TAKE_INTERVAL_MS = 10_000;
-/** How many times slower the pages' processor is in the second table, from before they open on. */
+/** How many times slower the pages' processor is in the second table, from before they open. */
 const SLOWED_DOWN = 6;
 const SLOWED_DOWN_SHORT = 2;
-/** A picture that has stood on the screen for so long is called a stall; the pictures come every 33 ms. */
+/** A picture that stays on the screen for longer than this counts as a stall; a new picture is due every 33 ms. */
 const STALL_MS = 150;
 
 interface Way {
@@ -53,7 +53,8 @@ export const glassToGlass: Benchmark = {
     const settleMs = short ? 1_000 : 30_000;
     const runMs = short ? 4_000 : 600_000;
     const slowedDown = short ? SLOWED_DOWN_SHORT : SLOWED_DOWN;
-    if (!short && !RtmpServer.isInstalled()) throw new Error('nginx and its RTMP module are missing');
+    if (!short && !RtmpServer.isInstalled())
+      throw new Error('nginx or its RTMP module is missing: install nginx-light and libnginx-mod-rtmp');
     const closers: (() => Promise<unknown>)[] = [];
     const opened = <Opened>(what: Opened, close: (what: Opened) => Promise<unknown>): Opened => {
       closers.unshift(() => close(what));
@@ -89,7 +90,7 @@ export const glassToGlass: Benchmark = {
       ];
       const atSpeed = await watchWays(ways, { settleMs, runMs, slowedDown: 1, log });
       const slowed = await watchWays(ways, { settleMs, runMs, slowedDown, log });
-      const note = short ? ' Without nginx in the short form.' : '';
+      const note = short ? ' The short form leaves nginx out.' : '';
       return {
         tables: [
           latencies('From the camera to the screen: the age of the picture that is seen, ms', atSpeed, runMs, note),
@@ -97,7 +98,7 @@ export const glassToGlass: Benchmark = {
             `The same in a browser whose pages run ${slowedDown} times slower`,
             slowed,
             runMs,
-            ` Chromium's own processor throttling, from before the pages open on: a slow start, and a busy client.${note}`,
+            ` Chromium throttles the processor from before the pages open: a slow start and a busy client.${note}`,
           ),
         ],
         figures: {
@@ -118,7 +119,7 @@ interface Watching {
   log: (line: string) => void;
 }
 
-/** All ways at the same time, in a browser of their own. */
+/** Watches all ways at the same time, in a new browser. */
 async function watchWays(ways: readonly Way[], { settleMs, runMs, slowedDown, log }: Watching) {
   const browser = await startBrowser();
   try {
@@ -126,7 +127,7 @@ async function watchWays(ways: readonly Way[], { settleMs, runMs, slowedDown, lo
     if (slowedDown > 1) {
       context.on('page', (page) => {
         slowDown(context, page, slowedDown).catch((error: unknown) =>
-          log(`a page isn't slowed down: ${String(error)}`),
+          log(`a page could not be slowed down: ${String(error)}`),
         );
       });
     }
@@ -136,7 +137,7 @@ async function watchWays(ways: readonly Way[], { settleMs, runMs, slowedDown, lo
       await watchClock(page, video);
       await untilReadable(page, way.name);
       pages.set(way.name, page);
-      log(`${way.name}: plays`);
+      log(`${way.name}: playing`);
     }
     await sleep(settleMs);
     for (const page of pages.values()) await takeReadings(page);
@@ -150,7 +151,7 @@ async function watchWays(ways: readonly Way[], { settleMs, runMs, slowedDown, lo
 const hlsBaseline = (name: string, siteUrl: string, url: string): Way => ({
   name,
   open: async (context) => {
-    // Its first segments have to be there.
+    // Its first segments must exist.
     await waitFor(async () => ((await (await fetch(url)).text()).match(/#EXTINF/g)?.length ?? 0) >= 3, {
       timeoutMs: 30_000,
       what: `the playlist of ${name}`,
@@ -230,7 +231,7 @@ function summaryOf(readings: readonly ClockReading[]): Watched {
   };
 }
 
-/** How often one picture stood for longer than it should. */
+/** How often one picture stayed on the screen for too long. */
 function stallsIn(readings: readonly ClockReading[]): number {
   let stalls = 0;
   let since: ClockReading | undefined;
@@ -263,6 +264,6 @@ function latencies(title: string, watched: ReadonlyMap<string, Watched>, runMs: 
     ]),
     note:
       `One H.264 stream, 640 × 360 at 30/s with a GOP of 1 s, encoded once, watched for ${runMs / 1_000} s by all at the ` +
-      `same time in one Chromium. Ordinary HLS in segments of ${SEGMENT_S} s. Encoding and decoding are in it.${more}`,
+      `same time in one Chromium. Ordinary HLS in segments of ${SEGMENT_S} s. Includes encoding and decoding.${more}`,
   };
 }

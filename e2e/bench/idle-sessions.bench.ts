@@ -9,7 +9,7 @@ import { cpuMs, CpuWindow, rssBytes } from './process-usage.js';
 import { median, sum } from './samples.js';
 import type { Table } from './table.js';
 
-/** Something that serves idle sockets, started afresh for each round: what it holds is of this round. */
+/** A server of idle sockets. It is restarted for each round, so that its memory belongs to this round. */
 interface Server {
   wsUrl: string;
   /** The processes whose memory and processor time count, by name. */
@@ -28,12 +28,12 @@ const BASELINE: Kind = 'bare ws alone';
 
 interface Round {
   opening: OpeningFigures;
-  /** By process. */
+  /** Of each process. */
   rssBytesBefore: Record<string, number>;
   rssBytesAfter: Record<string, number>;
   idleMs: number;
   idleCpuMsPerS: Record<string, number>;
-  /** Answered while idle. */
+  /** How many pings were answered while idle. */
   pings: number;
   lost: number;
 }
@@ -150,7 +150,7 @@ function checkOpenFiles(needed: number): void {
   const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? '';
   if (hard !== 'unlimited' && Number(hard) < needed)
     throw new Error(
-      `A process may have ${hard} files open here, and this needs ${needed}. ` +
+      `A process may open ${hard} files here, but this benchmark needs ${needed}. ` +
         `As root: ulimit -n ${needed}, or raise nofile in /etc/security/limits.conf`,
     );
 }
@@ -179,7 +179,7 @@ function accepting(measured: Measured): Table {
         sum(rounds.map(({ lost }) => lost)),
       ];
     }),
-    note: 'Lowest and highest of the rounds. The client, one process with 64 handshakes under way, shares the cores with the servers.',
+    note: 'Lowest and highest of the rounds. The client, one process with 64 handshakes at a time, shares the cores with the servers.',
   };
 }
 
@@ -195,7 +195,7 @@ function memory(measured: Measured, sessionCount: number): Table {
         return [`${kind}: ${name}`, mib(before), mib(after), (after - before) / 1_024 / sessionCount];
       }),
     ),
-    note: 'With what the collector has not yet returned: an upper bound.',
+    note: 'An upper bound: includes memory that the garbage collector has not yet freed.',
   };
 }
 

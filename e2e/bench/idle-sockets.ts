@@ -10,7 +10,7 @@ export interface OpeningFigures {
   p99Ms: number;
 }
 
-/** Handshakes under way at a time. */
+/** How many handshakes run at the same time. */
 const CONCURRENCY = 64;
 const OPEN_TIMEOUT_MS = 60_000;
 const CONNECTION = JSON.stringify({
@@ -19,20 +19,20 @@ const CONNECTION = JSON.stringify({
 });
 const PONG = JSON.stringify({ message: 'pong', data: [null] });
 
-/** Many clients that have said who they are, have been answered, and answer pings from then on. */
+/** Many clients that have sent `connection`, have been answered, and answer pings from then on. */
 export class IdleSockets {
   private readonly sockets: WebSocket[] = [];
   private closedEarly = 0;
   private closing = false;
-  /** Of the server, answered. */
+  /** How many of the server's pings were answered. */
   pings = 0;
 
-  /** Sockets that the server has closed since they were open. */
+  /** How many sockets the server has closed after they were open. */
   get lost(): number {
     return this.closedEarly;
   }
 
-  /** Opens one after the other, some at a time, and waits until each has its answer. */
+  /** Opens the sockets, some at a time, and waits until each has its answer. */
   async open(url: string, count: number): Promise<OpeningFigures> {
     const latenciesMs: number[] = [];
     let begun = 0;

@@ -2,15 +2,15 @@ import type { Page } from 'playwright-core';
 
 /** The moments of one join, in milliseconds since the application called `publish()` or `play()`. */
 export interface JoinMarks {
-  /** The client has sent `publishStream` or `playStream`: until then camera, microphone and offer. */
+  /** The client has sent `publishStream` or `playStream`; camera, microphone and offer take the time until then. */
   asked: number;
-  /** The client has got the server's SDP. */
+  /** The client has received the server's SDP. */
   answered: number;
   /** ICE and DTLS are up on the client's side. */
   connected: number;
-  /** The application has got PUBLISHING or PLAYING. */
+  /** The application has received PUBLISHING or PLAYING. */
   told: number;
-  /** The first picture has left the decoder; players only. */
+  /** The first picture has left the decoder; for players only. */
   decoded: number | undefined;
 }
 
@@ -21,7 +21,10 @@ interface MarkedWindow {
   };
 }
 
-/** Runs in a page before its scripts: notes when what it uses of the browser happens, and changes nothing of it. */
+/**
+ * Runs in a page before its scripts. Records when the page uses certain functions of the browser, without changing
+ * them.
+ */
 export function installJoinMarks(): void {
   const page = window as unknown as MarkedWindow;
   page.joinMarks = {};
@@ -67,8 +70,8 @@ interface SdkStream {
 }
 
 /**
- * One join by the WebSDK, measured and ended: `publish()` until PUBLISHING, or `play()` until PLAYING and a decoded
- * picture. The page has an open session.
+ * Measures one join of the WebSDK and ends it: `publish()` until PUBLISHING, or `play()` until PLAYING and a decoded
+ * picture. The page must have an open session.
  */
 export const measureJoin = (page: Page, kind: 'publish' | 'play', name: string): Promise<JoinMarks> =>
   page.evaluate(

@@ -16,17 +16,19 @@ type Server = (typeof SERVERS)[number];
 const KINDS = {
   publish: 'publish() to PUBLISHING',
   play: 'play() to first decoded frame',
-  playSoonAfter: `play() 100 ms after another player's, likewise`,
+  playSoonAfter: `play() 100 ms after another player's, to first decoded frame`,
 } as const;
 type Kind = keyof typeof KINDS;
 const kinds = Object.keys(KINDS) as Kind[];
 
 const WATCHED = 'bench-watched';
-/** Chromium takes no request for a key frame soon after another one: players who shall not disturb each other wait. */
+/**
+ * Chromium ignores a request for a key frame soon after another one, so players wait in order not to disturb others.
+ */
 const PAUSE_BEFORE_PLAY_MS = 1_000;
 const SOON_MS = 100;
 
-/** Of one server. Another page publishes `WATCHED` all the time. */
+/** The pages of one server. Another page publishes `WATCHED` all the time. */
 interface Pages {
   publisher: SdkPage;
   player: SdkPage;
@@ -54,7 +56,7 @@ export const join: Benchmark = {
         'raw mediasoup': { publish: [], play: [], playSoonAfter: [] },
       };
       for (let round = -warmUps; round < joins; round++) {
-        // Who comes second may find the machine warmer: they take turns.
+        // The second server may find the machine warmer, so the servers take turns.
         for (const server of round % 2 === 0 ? SERVERS : SERVERS.toReversed()) {
           const measured = await measureRound(pages[server], `bench-${round}`);
           if (round >= 0) for (const kind of kinds) marks[server][kind].push(measured[kind]);
@@ -121,7 +123,7 @@ function totals(marks: Marks): Table {
   };
 }
 
-/** Medians of each phase; they needn't add up to the median of the whole. */
+/** The median of each phase; together they needn't equal the median of the whole. */
 function phases(marks: Marks): Table {
   return {
     title: 'Where the time goes, medians, ms',

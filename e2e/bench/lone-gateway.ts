@@ -5,10 +5,10 @@ import { freePorts } from '@weir/single-machine';
 import { waitFor } from '@weir/testing';
 import type { BenchPlatform } from './platform.js';
 
-/** Where this file's compiled form lies below the checkout: e2e/out-tsc/spec/bench. */
+/** The compiled form of this file is in e2e/out-tsc/spec/bench. */
 const checkout = resolve(import.meta.dirname, '../../../..');
 
-/** Another gateway of weir, whose sockets go to a server that isn't weir's. */
+/** A second gateway of weir, whose sockets go to a server that isn't part of weir. */
 export class LoneGateway {
   private constructor(
     readonly pid: number,
@@ -16,7 +16,7 @@ export class LoneGateway {
     private readonly child: ChildProcess,
   ) {}
 
-  /** @param upstreamPort of the server on loopback that gets all sockets */
+  /** @param upstreamPort port of the server on loopback that gets all sockets */
   static async start(platform: BenchPlatform, upstreamPort: number): Promise<LoneGateway> {
     const [httpPort = 0, listenPort = 0] = await freePorts(2);
     const child = spawn(
@@ -42,7 +42,7 @@ export class LoneGateway {
     if (child.pid === undefined) throw new Error('the gateway has no process');
     const gateway = new LoneGateway(child.pid, `ws://127.0.0.1:${httpPort}`, child);
     try {
-      // Its health tells of the server behind it, which has none: any answer will do.
+      // Any answer is enough: the health report includes the server behind the gateway, which has no /healthz.
       await waitFor(() => fetch(`http://127.0.0.1:${httpPort}/healthz`), { timeoutMs: 30_000, what: 'a lone gateway' });
       return gateway;
     } catch (error) {

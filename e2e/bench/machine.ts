@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 import { version as mediasoupVersion } from 'mediasoup';
 
-/** What figures depend on beside the code. */
+/** What the figures depend on, apart from the code. */
 export interface MachineFacts {
   cores: number;
   cpu: string;
@@ -11,9 +11,9 @@ export interface MachineFacts {
   node: string;
   chromium: string;
   mediasoup: string;
-  /** With `+` behind it when the checkout had changes. */
+  /** Followed by `+` if the checkout had changes. */
   commit: string;
-  /** Processes that wanted to run, averaged over a minute: before anything was started, whatever else ran. */
+  /** The load average of one minute before anything was started: what else ran on the machine. */
   loadBefore: number;
 }
 
@@ -34,7 +34,7 @@ export function machineFacts(): MachineFacts {
   };
 }
 
-/** Of a program that may not be there: a checkout from an archive has no commit. */
+/** The output of a program that may fail or be missing; for example, a checkout from an archive has no commit. */
 function output(file: string, ...args: string[]): string {
   try {
     return execFileSync(file, args, {

@@ -40,7 +40,7 @@ const { values: options, positionals: names } = parseArgs({
 const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
 if (unknown.length > 0) {
   console.error(
-    `No such benchmark: ${unknown.join(', ')}. There are: ${BENCHMARKS.map(({ name }) => name).join(', ')}`,
+    `No such benchmark: ${unknown.join(', ')}. The benchmarks are: ${BENCHMARKS.map(({ name }) => name).join(', ')}`,
   );
   process.exit(2);
 }

@@ -13,7 +13,7 @@ import { RtspPushes } from './rtsp-pushes.js';
 import { median, sum } from './samples.js';
 import type { Table } from './table.js';
 
-/** A stream that nobody asks for is no longer packaged after half a minute. */
+/** Shorter than half a minute, after which a stream that nobody asks for is no longer packaged. */
 const ASK_INTERVAL_MS = 10_000;
 const LEAST_SEGMENTS = 1;
 
@@ -26,7 +26,7 @@ type Kind = keyof typeof KINDS;
 const WEIR: Kind = 'weir: hls-packager';
 const BASELINE: Kind = 'ffmpeg -c copy -f hls, fMP4';
 
-/** Streams that are being pushed, for whoever packages them. */
+/** The streams that are being pushed, for the packagers. */
 interface TestBed {
   platform: BenchPlatform;
   token: string;
@@ -34,7 +34,7 @@ interface TestBed {
   folder: string;
 }
 
-/** All streams being packaged, by one server. */
+/** All streams while one server packages them. */
 interface Packaging {
   pids: readonly number[];
   /** How many of the streams have segments to fetch. */
@@ -42,11 +42,11 @@ interface Packaging {
   stop(): Promise<void>;
 }
 
-/** Processor time in milliseconds a second, of all streams together. */
+/** Processor time of all streams together, in milliseconds per second. */
 interface Measured {
   elapsedMs: number;
   packaging: number;
-  /** Media's Node process, which takes the streams in and hands them on. */
+  /** Media's Node process, which receives the streams and passes them on. */
   media: number;
   flowing: number;
 }
@@ -68,7 +68,7 @@ export const packagingCpu: Benchmark = {
         const url = await pushes.expect(stream);
         const input = ['-re', '-stream_loop', '-1', '-i', source, '-c', 'copy'];
         pushers.push(FfmpegProcess.start([...input, '-f', 'rtsp', '-rtsp_transport', 'tcp', url]));
-        await sleep(1_000 / streamCount); // the key frames of cameras don't come all at once
+        await sleep(1_000 / streamCount); // spreads the key frames, as with real cameras
       }
       const bed: TestBed = { platform, token: await logIn(platform), streams, folder };
       const mediaPid = await platform.pidOf('media');
@@ -109,7 +109,7 @@ export const packagingCpu: Benchmark = {
   },
 };
 
-/** 720p at 30 pictures a second in 2 Mbit/s, with a key frame every second, and a tone in AAC. */
+/** 720p at 30 pictures per second with 2 Mbit/s, a key frame every second, and a tone in AAC. */
 const sourceArguments = (path: string, seconds: number): string[] => [
   ...['-f', 'lavfi', '-i', 'testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t'],
   ...['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000', '-t', String(seconds)],
@@ -137,7 +137,7 @@ async function packageByWeir({ platform, token, streams }: TestBed): Promise<Pac
   await Promise.all(streams.map((stream) => ask('/stream/', { method: 'POST', body: JSON.stringify({ stream }) })));
   const askAll = () => Promise.all(streams.map((stream) => ask(`/videos/~/${stream}/media.m3u8`)));
   await askAll();
-  const timer = setInterval(() => void askAll().catch(() => undefined), ASK_INTERVAL_MS); // flowing() will tell
+  const timer = setInterval(() => void askAll().catch(() => undefined), ASK_INTERVAL_MS); // flowing() notices a failure
   return {
     pids: [await platform.pidOf('hls-packager')],
     flowing: async () => {
@@ -219,10 +219,11 @@ function perStream(
           together / baselineTogether,
         ];
       }),
-      ['beside that: media takes the streams in', streamCount, '', '', '', '', '', taking, ''],
+      ['in addition: media receives the streams', streamCount, '', '', '', '', '', taking, ''],
     ],
     note:
-      '1000 ms/s is one core. Streams of 720p at 30/s, 2 Mbit/s H.264 and AAC, pushed to weir by RTSP and taken from it: by ' +
-      `${WEIR} from its tap, into parts of 0.2 s and segments in memory; by one ffmpeg for each stream over RTSP, into files.`,
+      '1000 ms/s is one core. Streams of 720p at 30/s, 2 Mbit/s H.264 and AAC, are pushed to weir by RTSP. ' +
+      `${WEIR} takes them from a tap and makes parts of 0.2 s and segments in memory; one ffmpeg per stream takes them over ` +
+      'RTSP and writes files.',
   };
 }

@@ -1,6 +1,6 @@
 /**
- * A clock that a program can read off a picture: a row of black and white blocks at its top, one bit each. 32 bits of
- * milliseconds since 1970, which last 49 days, and 8 bits that tell whether the others were read rightly.
+ * A clock that a program can read from a picture: a row of black and white blocks at its top, one bit each. 32 bits are
+ * the milliseconds since 1970, which wrap around after 49 days; 8 bits are a check sum.
  */
 export const CLOCK_BLOCK_PIXELS = 16;
 export const CLOCK_BITS = 40;
@@ -18,18 +18,18 @@ export function drawClock(luma: Uint8Array, width: number, epochMs: number): voi
   for (let row = 1; row < CLOCK_BLOCK_PIXELS; row++) luma.set(first, row * width);
 }
 
-/** @param bits of a picture, from the left @returns milliseconds modulo 2^32; undefined when there is no clock */
+/** @param bits of a picture, from the left @returns milliseconds modulo 2^32; undefined if there is no clock */
 export function readClock(bits: readonly boolean[]): number | undefined {
   const number = (from: number, to: number) => bits.slice(from, to).reduce((sum, bit) => sum * 2 + (bit ? 1 : 0), 0);
   const time = number(0, 32);
   return bits.length === CLOCK_BITS && number(32, CLOCK_BITS) === checkOf(time) ? time : undefined;
 }
 
-/** How long ago a clock showed that, at most 49 days. */
+/** How long ago the clock was drawn; half of 49 days at most, negative if it lies in the future. */
 export const ageMs = (clock: number, epochMs: number): number => {
   const age = ((epochMs % 2 ** 32) - clock + 2 ** 32) % 2 ** 32;
   return age < 2 ** 31 ? age : age - 2 ** 32;
 };
 
-/** A picture that is all black or all white has no valid one. */
+/** The check sum. A picture that is all black or all white has no valid one. */
 const checkOf = (time: number): number => ((time ^ (time >>> 8) ^ (time >>> 16) ^ (time >>> 24)) & 0xff) ^ 0xa5;

@@ -6,27 +6,27 @@ import { waitFor } from '@weir/testing';
 import { z } from 'zod';
 import { cpuMs, descendants, nameOf, treeCpuMs, type CpuClocks } from './process-usage.js';
 
-/** A running weir, as far as benchmarks need it. */
+/** What benchmarks need of a running weir. */
 export interface BenchPlatform {
   httpUrl: string;
   /** `rtsp://host:port`. */
   rtspUrl: string;
-  /** Of the demo tenant. */
+  /** The user of the demo tenant. */
   user: { username: string; password: string };
   natsUrl: string;
   redisUrl: string;
-  /** Of the demo tenant. */
+  /** The operator's key of the demo tenant. */
   operatorKey: string;
-  /** @throws when the process is down */
+  /** @throws if the process is down */
   pidOf(name: ProcessName): Promise<number>;
-  /** Starts services afresh, so that what they hold is this run's; nothing where others share the platform. */
+  /** Restarts services, so that their memory belongs to this run. Does nothing if others share the platform. */
   restart(names: readonly ProcessName[]): Promise<void>;
   stop(): Promise<void>;
 }
 
 /**
- * One client with thousands of sockets is what limits per address are made against. The demo's robots would publish
- * beside what is measured. Streams are relayed from the platform to itself.
+ * The limits per address would stop a client with thousands of sockets. The demo's robots would publish in addition to
+ * what is measured. Streams are relayed from the platform to itself.
  */
 const SETTINGS = {
   WEIR_SOCKETS_PER_ADDRESS: '1000000',
@@ -37,7 +37,7 @@ const SETTINGS = {
   WEIR_OUTBOUND_ALLOW: '127.0.0.1',
 };
 
-/** Starts weir as `npm start` does, with data of its own, on free ports. */
+/** Starts weir as `npm start` does, with its own data, on free ports. */
 export async function startBenchPlatform(
   log: (line: string) => void,
   settings: Readonly<Record<string, string>> = SETTINGS,
@@ -93,12 +93,12 @@ const sharedPlatform = z.object({
   natsUrl: z.string(),
   redisUrl: z.string(),
   operatorKey: z.string(),
-  /** Where `GET /pids` tells the processes. */
+  /** Where `GET /pids` returns the processes. */
   controlUrl: z.url(),
 });
 export type SharedPlatform = z.output<typeof sharedPlatform>;
 
-/** Uses a weir that runs already, and leaves it as it is. @param json a `SharedPlatform` */
+/** Uses a weir that is already running, and leaves it as it is. @param json a `SharedPlatform` */
 export function attachPlatform(json: string): BenchPlatform {
   const { controlUrl, ...urls } = sharedPlatform.parse(JSON.parse(json));
   return {
@@ -118,10 +118,10 @@ function living(pids: Partial<Record<string, number>>, name: ProcessName): numbe
   return pid;
 }
 
-/** What a stream between WebRTC clients needs beside the media workers; `media` is its Node process. */
+/** What a stream between WebRTC clients needs in addition to the media workers; `media` is media's Node process. */
 const CONTROL_PLANE = ['gateway', 'wcs-signalling', 'media', 'auth', 'nats', 'redis', 'postgres'] as const;
 
-/** The processor time of each process of the control plane with what it has started, and the media workers' ids. */
+/** The processor time of each process of the control plane with its children, and the pids of the media workers. */
 export async function mediaProcesses(platform: BenchPlatform): Promise<{ control: CpuClocks; workers: number[] }> {
   const pids = await Promise.all(CONTROL_PLANE.map(async (name) => [name, await platform.pidOf(name)] as const));
   const control = pids.map(([name, pid]) => [name, () => (name === 'media' ? cpuMs(pid) : treeCpuMs(pid))] as const);

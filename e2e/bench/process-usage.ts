@@ -1,31 +1,31 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Linux counts processor time in hundredths of a second, whatever its timer does (USER_HZ). */
+/** Linux reports processor time in hundredths of a second (USER_HZ), whatever its timer interval is. */
 const MS_PER_TICK = 10;
 
-/** Processor time that a process has used so far, all its threads, in user and kernel mode. */
+/** Processor time that all threads of a process have used so far, in user and kernel mode. */
 export function cpuMs(pid: number): number {
   const [userTicks = NaN, kernelTicks = NaN] = statFields(pid).slice(11, 13).map(Number);
   return (userTicks + kernelTicks) * MS_PER_TICK;
 }
 
-/** The same of a process and all that it has started, of those that have ended too. */
+/** The same for a process and all its descendants, including those that have ended. */
 export const treeCpuMs = (pid: number): number =>
   [pid, ...descendants(pid)].reduce((total, member) => total + cpuMsWithEnded(member), 0);
 
 function cpuMsWithEnded(pid: number): number {
-  const ticks = ifThere(() => statFields(pid).slice(11, 15).map(Number)) ?? []; // else its parent has the time now
+  const ticks = ifThere(() => statFields(pid).slice(11, 15).map(Number)) ?? []; // after its end, the parent has the time
   return ticks.reduce((total, count) => total + count, 0) * MS_PER_TICK;
 }
 
-/** Of the memory that a process has mapped, what is in RAM. Pages that it shares with others count fully. */
+/** How much of the memory that a process has mapped is in RAM. Pages that it shares with others count fully. */
 export function rssBytes(pid: number): number {
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   if (kilobytes === undefined) throw new Error(`process ${pid} has no memory: it has ended`);
   return Number(kilobytes) * 1_024;
 }
 
-/** The processes that a process has started, directly or not, without itself. */
+/** The processes that a process has started, directly or indirectly, without itself. */
 export function descendants(pid: number): number[] {
   const parents = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
@@ -44,11 +44,11 @@ function parentOf(pid: number): number | undefined {
   return parent === undefined ? undefined : Number(parent);
 }
 
-/** What a process is called: the first 15 characters of its program's name. */
+/** The name of a process: the first 15 characters of its program's name. */
 export const nameOf = (pid: number): string | undefined =>
   ifThere(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim());
 
-/** Undefined when the process has ended meanwhile. */
+/** Undefined if the process has ended in the meantime. */
 function ifThere<Value>(read: () => Value): Value | undefined {
   try {
     return read();
@@ -59,16 +59,16 @@ function ifThere<Value>(read: () => Value): Value | undefined {
   }
 }
 
-/** The fields of /proc/<pid>/stat from the third on, the state. The second, the name, may hold anything. */
+/** The fields of /proc/<pid>/stat from the third one (the state) on. The second, the name, may contain anything. */
 function statFields(pid: number): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
-/** By name: something that tells the processor time that it has used so far, in milliseconds. */
+/** By name, functions that return the processor time used so far, in milliseconds. */
 export type CpuClocks = Readonly<Record<string, () => number>>;
 
-/** Processor time that each uses over a while, in milliseconds a second: 1000 is one whole core. */
+/** Processor time that each clock counts during a period, in milliseconds per second: 1000 is one whole core. */
 export class CpuWindow {
   private readonly startedMs = performance.now();
   private readonly startCpuMs: Record<string, number>;

@@ -1,7 +1,7 @@
 /**
- * The least that would do for publishing and playing: one process with a `ws` server and one mediasoup worker, no bus,
- * no registry, no access. It speaks as much WCS as the WebSDK needs, so the same client measures both, and negotiates
- * with the same code as weir, so both carry the same codecs. A program of its own; see ChildProgram.
+ * The minimum for publishing and playing: one process with a `ws` server and one mediasoup worker, no bus, no registry,
+ * no access control. It speaks as much WCS as the WebSDK needs, so that the same client measures both, and negotiates
+ * with the same code as weir, so that both carry the same codecs. It runs as a separate program; see ChildProgram.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -52,7 +52,7 @@ const webRtcServer = await worker.createWebRtcServer({
     announcedAddress: '127.0.0.1',
   })),
 });
-/** By dialect. They stay: there are as many as the clients have ways to number their codecs. */
+/** By dialect. They are never closed; there are only as many as clients have ways to number their codecs. */
 const routers = new Map<string, Promise<mediasoup.Router>>();
 const streams = new Map<string, Published>();
 const pipes = new Map<string, Promise<string>>();
@@ -192,7 +192,7 @@ function routerFor(sections: readonly (PublishSection | PlaySection)[]): Promise
   return router;
 }
 
-/** Players who number their codecs otherwise than the publisher get them over a pipe, which stays. */
+/** Players that number their codecs differently from the publisher get the stream over a pipe, which is kept. */
 function producerOn(router: mediasoup.Router, stream: Published, producer: mediasoup.Producer): Promise<string> {
   if (router.id === stream.router.id) return Promise.resolve(producer.id);
   const key = `${router.id}/${producer.id}`;

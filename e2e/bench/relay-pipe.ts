@@ -27,7 +27,7 @@ interface PipedStream {
   hops: number;
 }
 
-/** mediasoup's own way from one worker to another: pipe transports, and no JavaScript for a packet. */
+/** mediasoup's own way from one worker to another: pipe transports, without JavaScript for each packet. */
 export const pipe = ({ srtp }: { srtp: boolean }): Carrier => ({
   name: srtp ? 'mediasoup pipe, SRTP' : 'mediasoup pipe',
   open: (streamCount) => PipeChain.open(streamCount, srtp),
@@ -45,7 +45,7 @@ class PipeChain implements Chain {
 
   private constructor(
     private readonly workers: readonly mediasoup.Worker[],
-    /** One behind the other, each on a worker of its own, as nodes are. */
+    /** Connected one after the other, each on a separate worker, like nodes. */
     private readonly routers: readonly mediasoup.Router[],
     private readonly srtp: boolean,
   ) {}

@@ -4,17 +4,17 @@ import { isRtcp } from '@weir/frames';
 import { clockMs, stampOf, type Medium } from './relay-stream.js';
 
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
-/** What hasn't come by then is missing. */
+/** A packet that hasn't arrived by then counts as missing. */
 const LATE_MS = 1_000;
 
-/** What became of the packets of one stream. Latencies in milliseconds, one for each packet that came to all places. */
+/** What became of one stream's packets. Latencies in milliseconds, one for each packet that arrived at all places. */
 export interface Passage {
-  /** From sending to the stream's source: on its server. */
+  /** From the sender to the stream's source on the first server. */
   readonly atSource: readonly number[];
   /** What each hop adds. */
   readonly added: readonly (readonly number[])[];
   readonly sent: number;
-  /** Of the sent: packets that came everywhere. */
+  /** How many of the sent packets arrived everywhere. */
   readonly arrived: number;
 }
 
@@ -22,11 +22,11 @@ interface Observed {
   readonly medium: Medium;
   readonly number: number;
   readonly sentMs: number;
-  /** By the number of hops; filled as the packet arrives. */
+  /** When the packet arrived, by the number of hops; filled in as it arrives. */
   readonly atMs: (number | undefined)[];
 }
 
-/** Takes one stream's RTP at the source and behind each hop, by one clock. */
+/** Receives one stream's RTP at the source and after each hop, and times it with one clock. */
 export class HopReceiver {
   private readonly packets = new Map<number, Observed>();
   private isCounting = false;
@@ -36,7 +36,7 @@ export class HopReceiver {
       socket.on('message', (packet: Buffer) => this.receive(packet, hops));
   }
 
-  /** @param places the source and each hop */
+  /** @param places how many: the source and one after each hop */
   static async open(places: number): Promise<HopReceiver> {
     const sockets = await Promise.all(
       Array.from(
@@ -51,26 +51,26 @@ export class HopReceiver {
     return new HopReceiver(sockets);
   }
 
-  /** Where the stream is to be sent after so many hops. */
+  /** The address to which the stream must be sent after that many hops. */
   addressAfter(hops: number): { ip: string; port: number } {
     const socket = this.sockets[hops];
     if (socket === undefined) throw new RangeError(`nothing is received after ${hops} hops`);
     return { ip: '127.0.0.1', port: socket.address().port };
   }
 
-  /** Whether both media have come to every place since `begin`. */
+  /** Whether both media have arrived at every place since `begin`. */
   get hasAll(): boolean {
     const arrived = [...this.packets.values()].filter(({ atMs }) => this.isEverywhere(atMs));
     return (['audio', 'video'] as const).every((kind) => arrived.some(({ medium }) => medium === kind));
   }
 
-  /** Begins to note packets. */
+  /** Begins to record packets. */
   begin(): void {
     this.packets.clear();
     this.isCounting = true;
   }
 
-  /** What has been sent in the next `windowMs`. */
+  /** Observes the packets that are sent in the next `windowMs`. */
   async watch(windowMs: number): Promise<Passage> {
     const startMs = clockMs();
     this.begin();

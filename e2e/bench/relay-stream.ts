@@ -1,12 +1,12 @@
 import { writeRtpPacket } from '@weir/frames';
 
 /**
- * The stream that relays carry in the benchmark: about 2 Mbit/s of H.264 at 30 pictures a second and Opus, as much as
- * servers look at of it. Each packet ends with its number and the moment at which it was sent.
+ * The stream that relays carry in the benchmark: about 2 Mbit/s of H.264 at 30 pictures per second, and Opus. Only the
+ * parts that servers look at are real. Each packet ends with its number and the time at which it was sent.
  */
 export type StreamFeed = Readonly<Record<Medium, FeedAddress>>;
 
-/** Where a medium is to be sent, and under which name. */
+/** The address to which a medium must be sent, and its SSRC. */
 export interface FeedAddress {
   readonly ip: string;
   readonly port: number;
@@ -26,17 +26,17 @@ const SOUND_BYTES = 120;
 const SPS = Buffer.from('6742c01fd9005005bb0110000003001000000303c0f1832480', 'hex');
 const PPS = Buffer.from('68cb83cb20', 'hex');
 const NAL = { slice: 0x61, keySlice: 0x65, aggregate: 0x78 };
-/** The begin of a slice's header (ITU-T H.264, 7.3.3): its first macroblock is 0, and all of the picture is P or I. */
+/** The start of a slice's header (ITU-T H.264, 7.3.3): its first macroblock is 0, and all of the picture is P or I. */
 const SLICE_HEADER = { p: 0x9a, i: 0x88 };
 
-/** One clock for all processes of the machine, in milliseconds. */
+/** A clock that all processes of the machine share, in milliseconds. */
 export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 export type Medium = 'audio' | 'video';
 
 export interface Stamp {
   readonly medium: Medium;
-  /** Of all packets of the stream. */
+  /** Counted over all packets of the stream. */
   readonly number: number;
   readonly sentMs: number;
 }
@@ -56,7 +56,7 @@ export const stampOf = (packet: Buffer): Stamp => {
   return { medium, number: packet.readUInt32BE(at + 1), sentMs: packet.readDoubleBE(at + 5) };
 };
 
-/** RTP that is due, medium by medium. A picture's packets are due together. */
+/** Sends the RTP packets that are due. All packets of a picture are due at the same time. */
 export class SyntheticStream {
   private number = 0;
   private pictures = 0;

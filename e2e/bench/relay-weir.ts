@@ -21,7 +21,7 @@ const relayList = z.array(
 
 type Direction = 'push' | 'pull';
 
-/** Feeds and taps streams over the bus, in the name of a service of the platform. */
+/** Feeds and taps streams over the bus, as if it were a service of the platform. */
 export class WeirRelays {
   private readonly alive: NodeJS.Timeout;
 
@@ -51,7 +51,7 @@ export class WeirRelays {
     });
   }
 
-  /** The platform is its own other server: names tell the hops apart. */
+  /** The platform relays to itself; the stream names tell the hops apart. */
   carrier(direction: Direction): Carrier {
     return {
       name: `weir, ${direction}`,
@@ -78,7 +78,7 @@ export class WeirRelays {
     );
   }
 
-  /** Ends every relay of a stream's local or remote name, and waits until they are gone. */
+  /** Ends every relay with one of these local or remote names, and waits until they are gone. */
   async terminate(names: readonly string[]): Promise<void> {
     const isOurs = (relay: z.output<typeof relayList>[number]) =>
       names.includes(relay.localStreamName) || names.includes(relay.remoteStreamName);

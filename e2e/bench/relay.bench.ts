@@ -14,10 +14,10 @@ const HOPS = 2;
 const PROCESSES = ['relay-push', 'media workers', 'media (Node)', 'others'] as const;
 
 interface Load {
-  /** Streams that are relayed once; the first `probes` of them twice, and their packets are watched. */
+  /** How many streams are relayed once. The first `probes` of them are relayed twice, and their packets are timed. */
   readonly streams: number;
   readonly probes: number;
-  /** How long processor time is taken, twice; 0 where few streams use too little of it. */
+  /** How long processor time is measured, twice; 0 if the streams are too few to use much of it. */
   readonly cpuMs: number;
 }
 
@@ -26,17 +26,17 @@ interface Durations {
   readonly settleMs: number;
 }
 
-/** One carrier under one load, once. Processor times are in milliseconds a second. */
+/** One measurement of one carrier under one load. Processor times are in milliseconds per second. */
 interface Measured {
   readonly load: Load;
-  /** While the streams are published, and nothing else. */
+  /** While the streams are only published. */
   readonly published: Record<string, number> | undefined;
   /** While each is relayed once. */
   readonly relayed: Record<string, number> | undefined;
   readonly passages: readonly Passage[];
 }
 
-/** One stream tells how long a hop takes; many tell what a hop costs, and what becomes of its time then. */
+/** One stream shows how long a hop takes; many streams show what a hop costs, and how long it takes under load. */
 export const relay: Benchmark = {
   name: 'relay',
   async run({ platform, short, log }) {
@@ -147,12 +147,12 @@ function latencies(measured: ReadonlyMap<string, readonly Measured[]>): Table {
       }),
     ),
     note:
-      'Source: from the sender to a receiver at the first server. Each packet is timed at all places by one clock; what a hop ' +
-      'adds is the difference. The packets of a picture are sent at once.',
+      'Source: from the sender to a receiver at the first server. Each packet is timed at all places with one clock; the ' +
+      'difference is what a hop adds. The packets of a picture are sent at the same time.',
   };
 }
 
-/** What relaying adds to publishing, for one stream. */
+/** What relaying costs in addition to publishing, for one stream. */
 const costOf = ({ load, published, relayed }: Measured, process: string): number =>
   ((relayed?.[process] ?? NaN) - (published?.[process] ?? NaN)) / load.streams;
 
@@ -171,7 +171,7 @@ function costs(measured: ReadonlyMap<string, readonly Measured[]>): Table {
       return [name, ...each, sum(each), 1_000 / sum(each), relayPush > 0 ? 1_000 / relayPush : NaN];
     }),
     note:
-      '1000 ms/s is one core. What is used while each stream is relayed once, less what is used while it is only published. ' +
-      'A relay has both of its ends here: the other server’s ingest is part of it, as is the far router of a pipe.',
+      '1000 ms/s is one core. The time used while each stream is relayed once, minus that used while it is only published. ' +
+      'Both ends of a relay are on this machine, so the other server’s ingest is included, as is the far router of a pipe.',
   };
 }

@@ -20,37 +20,37 @@ interface RobotKey {
   token: string;
 }
 
-/** Where robots and an app connect, and the processes that hold them. */
+/** The server that robots and an app connect to, and its processes. */
 interface Place {
   robotUrl: (robot: RobotKey) => string;
   appUrl: string;
-  /** Their memory counts. */
+  /** The processes whose memory is measured. */
   pids: Readonly<Record<string, number>>;
-  /** Their processor time counts: those, and what they lean on. */
+  /** The processes whose processor time is measured: the same, and the servers that they use. */
   clocks: CpuClocks;
   stop(): Promise<void>;
 }
 
 interface Round {
-  /** From the start of a robot's handshake to its end. */
+  /** From the start to the end of a robot's handshake. */
   openingMs: Summary;
   perS: number;
   rssBytesBefore: Record<string, number>;
   rssBytesAfter: Record<string, number>;
   idleCpuMsPerS: Record<string, number>;
-  /** From a robot's handshake to the moment at which the app knows of it, and from its socket's end likewise. */
+  /** From the start of a robot's handshake, or from the end of its socket, until the app is told. */
   onlineMs: Summary;
   offlineMs: Summary;
-  /** From the app's command to the reply that the robot has given. */
+  /** From the app's command to the arrival of the robot's reply. */
   commandMs: Summary;
-  /** Sockets that the server has closed. */
+  /** How many sockets the server has closed. */
   lost: number;
 }
 
 const CONCURRENCY = 32;
 const CAMERA = 'front';
 const EVENT_TIMEOUT_MS = 20_000;
-/** An app may say 20 things a second. */
+/** An app may send 20 messages per second. */
 const SAMPLE_INTERVAL_MS = 60;
 
 export const robots: Benchmark = {
@@ -83,7 +83,7 @@ export const robots: Benchmark = {
   },
 };
 
-/** Some at a time. */
+/** Does the work for all items, some at a time. */
 async function inTurns<Item, Result>(items: readonly Item[], work: (item: Item) => Promise<Result>): Promise<Result[]> {
   const results: Result[] = [];
   const left = items.entries();
@@ -95,9 +95,9 @@ async function inTurns<Item, Result>(items: readonly Item[], work: (item: Item) 
   return results;
 }
 
-/** Robots of the demo tenant, each with a token of its own. */
+/** Creates robots of the demo tenant, each with its own token. */
 async function createRobots({ httpUrl, operatorKey }: BenchPlatform, count: number): Promise<RobotKey[]> {
-  /** Where others use the same platform from the same address, it may ask for patience. */
+  /** If others use the same platform from the same address, it may answer 429. */
   const post = async (path: string, body: object, attempts = 60): Promise<unknown> => {
     const response = await fetch(`${httpUrl}${path}`, {
       method: 'POST',
@@ -226,7 +226,7 @@ async function measure(place: Place, keys: readonly RobotKey[], idleMs: number, 
 const perProcess = (pids: Readonly<Record<string, number>>): Record<string, number> =>
   Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, rssBytes(pid)]));
 
-/** A robot that answers each command with a no, at once: what is measured is the way there and back. */
+/** A robot that refuses each command at once, so that only the way there and back is measured. */
 async function openRobot(url: string): Promise<WebSocket> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
   socket.on('message', (data: Buffer) => {
@@ -246,10 +246,10 @@ interface Heard {
   err?: { dm: string };
 }
 
-/** An app that commands robots and hears of them, and notes when. */
+/** An app that sends commands to robots, hears of their states, and records when. */
 class App {
   private readonly waiting = new Set<(heard: Heard, atMs: number) => void>();
-  /** When each robot was last heard to be in a state. */
+  /** The last known state of each robot, and when the app heard of it. */
   private readonly states = new Map<string, { status: string; atMs: number }>();
 
   private constructor(private readonly socket: WebSocket) {
@@ -266,11 +266,11 @@ class App {
     const socket = new WebSocket(url, { perMessageDeflate: false });
     const app = new App(socket);
     await once(socket, 'open');
-    socket.on('error', () => undefined); // whoever waits will notice
+    socket.on('error', () => undefined); // `next` notices the close
     return app;
   }
 
-  /** @returns when the app has heard of it, since that moment */
+  /** @returns when, after that moment, the app hears that the robot is in this state */
   state(robotId: string, status: string, sinceMs: number): Promise<number> {
     const known = this.states.get(robotId);
     if (known !== undefined && known.status === status && known.atMs >= sinceMs) return Promise.resolve(known.atMs);
@@ -302,11 +302,11 @@ class App {
       };
       const fail = (why: string) => {
         finish();
-        reject(new Error(`the app heard nothing of ${what}: ${why}`));
+        reject(new Error(`the app did not hear ${what}: ${why}`));
       };
       const closed = (code: number) => fail(`its socket was closed with ${code}`);
       this.socket.once('close', closed);
-      const timer = setTimeout(() => fail('it has waited for long enough'), EVENT_TIMEOUT_MS);
+      const timer = setTimeout(() => fail(`nothing came within ${EVENT_TIMEOUT_MS} ms`), EVENT_TIMEOUT_MS);
       const listener = (heard: Heard, atMs: number) => {
         try {
           if (!isIt(heard)) return;
@@ -326,8 +326,8 @@ type Measured = Record<Server, readonly Round[]>;
 function latencies(measured: Measured): Table {
   const kinds = [
     ['command: app to robot and back', ({ commandMs }: Round) => commandMs],
-    ['a robot has come: handshake until the app knows', ({ onlineMs }: Round) => onlineMs],
-    ['a robot has gone: end of its socket until the app knows', ({ offlineMs }: Round) => offlineMs],
+    ['a robot comes: handshake until the app knows', ({ onlineMs }: Round) => onlineMs],
+    ['a robot goes: end of its socket until the app knows', ({ offlineMs }: Round) => offlineMs],
     ['handshake, 32 at a time', ({ openingMs }: Round) => openingMs],
   ] as const;
   return {
@@ -350,7 +350,7 @@ function latencies(measured: Measured): Table {
         ];
       }),
     ),
-    note: "A command of weir's claims the stream's name on a media node, waits for the robot, and gives the name back; that of the bare server is handed on.",
+    note: "weir's command claims the stream's name on a media node, waits for the robot, and releases the name; the bare server only forwards it.",
   };
 }
 
@@ -368,7 +368,7 @@ function memory(measured: Measured, robotCount: number): Table {
         return [name, mib(before), mib(after), (after - before) / 1_024 / robotCount, lost];
       });
     }),
-    note: 'With what the collector has not yet returned: an upper bound.',
+    note: 'An upper bound: includes memory that the garbage collector has not yet freed.',
   };
 }
 

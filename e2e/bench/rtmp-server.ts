@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { freePorts } from '@weir/single-machine';
 import { waitFor } from '@weir/testing';
 
-/** Where Debian's libnginx-mod-rtmp puts it. */
+/** The path where Debian's libnginx-mod-rtmp puts the module. */
 const MODULE = process.env['NGINX_RTMP_MODULE'] ?? '/usr/lib/nginx/modules/ngx_rtmp_module.so';
 
-/** nginx with its RTMP module: takes RTMP and makes ordinary HLS of it, in segments of a second. */
+/** nginx with its RTMP module: receives RTMP and makes ordinary HLS from it. */
 export class RtmpServer {
   private constructor(
     private readonly child: ChildProcess,
@@ -19,7 +19,7 @@ export class RtmpServer {
 
   static isInstalled = (): boolean => existsSync(MODULE);
 
-  /** @param folder for all that it writes; made if it isn't there */
+  /** @param folder for everything that it writes; created if it doesn't exist */
   static async start(folder: string, segmentS: number): Promise<RtmpServer> {
     const [rtmpPort = 0, httpPort = 0] = await freePorts(2);
     await mkdir(join(folder, 'hls'), { recursive: true });

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- pushes are let in by a service, which this stands for
+// eslint-disable-next-line @nx/enforce-module-boundaries -- a service must announce pushes, and this stands in for one
 import { Bus } from '@weir/bus';
 // eslint-disable-next-line @nx/enforce-module-boundaries -- as above
 import { EndReason, InstanceEvents, Media, MediaRtp } from '@weir/contracts';
@@ -9,7 +9,7 @@ import type { BenchPlatform } from './platform.js';
 const ALIVE_INTERVAL_MS = 1_000;
 const EXPIRES_IN_MS = 60_000;
 
-/** Has media wait for RTSP pushes, as robot-channel does for robots. */
+/** Makes media expect RTSP pushes, as robot-channel does for robots. */
 export class RtspPushes {
   private readonly sessions: { nodeId: string; sessionId: string }[] = [];
   private readonly timer: NodeJS.Timeout;
@@ -33,7 +33,7 @@ export class RtspPushes {
     return new RtspPushes(bus);
   }
 
-  /** @returns where to push a stream of the demo tenant */
+  /** @returns the URL to which to push a stream of the demo tenant */
   async expect(streamName: string): Promise<string> {
     const sessionId = `bench-${randomUUID()}`;
     const { nodeId, pushUrl } = await this.bus.call(MediaRtp.method.ingest, {
@@ -47,7 +47,7 @@ export class RtspPushes {
     return pushUrl;
   }
 
-  /** Ends the streams, and lets go of the bus. */
+  /** Ends the streams and disconnects from the bus. */
   async close(): Promise<void> {
     clearInterval(this.timer);
     await Promise.allSettled(
@@ -58,7 +58,7 @@ export class RtspPushes {
     await this.bus.drain();
   }
 
-  /** Media ends the streams of whoever falls silent. */
+  /** Media ends the streams of an owner that falls silent. */
   private sayAlive(): void {
     this.bus.publish(InstanceEvents.method.alive, {
       service: this.bus.service,

@@ -1,4 +1,4 @@
-/** What a series of measurements comes to. */
+/** The summary of a series of measurements. */
 export interface Summary {
   count: number;
   min: number;
@@ -7,7 +7,7 @@ export interface Summary {
   max: number;
 }
 
-/** @param share of the samples that are at most as large as the result, 0 to 1; between two samples it interpolates */
+/** @param share of the samples that are at most as large as the result, 0 to 1; interpolates between two samples */
 export function quantile(samples: readonly number[], share: number): number {
   if (samples.length === 0) throw new RangeError('no samples');
   const sorted = [...samples].sort((a, b) => a - b);

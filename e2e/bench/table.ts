@@ -1,13 +1,13 @@
 export interface Table {
   title: string;
   columns: readonly string[];
-  /** The first cell of a row says what it is. */
+  /** The first cell of a row is its name. */
   rows: readonly (readonly (string | number)[])[];
-  /** What a reader must know to judge the figures. */
+  /** What readers must know to judge the figures. */
   note?: string;
 }
 
-/** As text: the first column flush left, the others flush right. */
+/** Formats a table as text: the first column is left-aligned, the others are right-aligned. */
 export function formatTable({ title, columns, rows, note }: Table): string {
   const cells = [columns, ...rows].map((row) => row.map((cell) => (typeof cell === 'number' ? figure(cell) : cell)));
   const widths = columns.map((_column, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)));
@@ -25,7 +25,7 @@ export function formatTable({ title, columns, rows, note }: Table): string {
 
 const SMALLEST = 0.000_05;
 
-/** Three significant digits, or all of a whole number. */
+/** Three significant digits, or all digits of a whole number. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return '-';
   if (Number.isInteger(value) || Math.abs(value) >= 1_000) return Math.round(value).toLocaleString('en-US');

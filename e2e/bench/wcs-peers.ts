@@ -9,7 +9,9 @@ export interface Reception {
   keyFramesDecoded: number;
 }
 
-/** WCS clients in a page: a socket and an RTCPeerConnection each, and no element that would show a picture. */
+/**
+ * WCS clients in a page, each with a socket and an RTCPeerConnection, but without an element that shows the picture.
+ */
 interface WcsPeers {
   publish(wsUrl: string, name: string, bitrateKbps: number): Promise<void>;
   play(wsUrl: string, name: string): Promise<void>;
@@ -17,7 +19,7 @@ interface WcsPeers {
   closeAll(): void;
 }
 
-/** Of Chromium: a track whose pictures a page makes. */
+/** Chromium's API for a track whose pictures a page makes. */
 interface BreakoutBox {
   MediaStreamTrackGenerator: new (init: {
     kind: 'video';
@@ -27,8 +29,8 @@ interface BreakoutBox {
 type PeersWindow = Window & { peers: WcsPeers };
 
 /**
- * Runs in a page: defines `window.peers`. The publisher sends noise, which takes whatever bit rate it is given at any
- * size: a small picture costs twenty decoders little and the server as much as a large one of the same rate.
+ * Runs in a page: defines `window.peers`. The publisher sends noise, which uses the full bit rate at any picture size:
+ * a small picture costs twenty decoders little, but costs the server as much as a large one of the same bit rate.
  */
 function installPeers(): void {
   const closers: (() => void)[] = [];
@@ -80,7 +82,7 @@ function installPeers(): void {
 
   const noise = (): MediaStream => {
     const [width, height] = [320, 180];
-    // Grey with grain: with more of it the encoder would leave pictures out, or take each for a new scene.
+    // Grey with grain. With more grain the encoder would drop pictures, or take each one for a new scene.
     const pictures = Array.from({ length: 12 }, () =>
       Uint8Array.from({ length: (width * height * 3) / 2 }, (_, index) =>
         index < width * height ? 64 + ((index % width) >> 1) + (Math.random() - 0.5) * 50 : 128,
@@ -152,7 +154,7 @@ export class PeersPage {
     return new PeersPage(page);
   }
 
-  /** Resolves when media flow. */
+  /** Resolves when media flows. */
   publish(wsUrl: string, name: string, bitrateKbps: number): Promise<void> {
     return this.page.evaluate(
       ([url, streamName, kbps]) => (window as unknown as PeersWindow).peers.publish(url, streamName, kbps),
@@ -167,7 +169,7 @@ export class PeersPage {
     ] as const);
   }
 
-  /** Of each player, audio and video together. */
+  /** What each player has received, audio and video together. */
   received(): Promise<Reception[]> {
     return this.page.evaluate(() => (window as unknown as PeersWindow).peers.received());
   }

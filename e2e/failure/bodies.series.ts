@@ -8,9 +8,9 @@ import { WatchedProcesses } from './watched-processes.js';
 
 interface Victim {
   service: ProcessName;
-  /** Takes a body. */
+  /** A path that accepts a body. */
   post: string;
-  /** What the others ask the same service for. */
+  /** The path that other clients request from the same service. */
   get: string;
 }
 
@@ -23,10 +23,10 @@ const VICTIMS: readonly [Victim, ...Victim[]] = [
 ];
 const BREAK_OFFS = ['reset', 'end', 'destroy'] as const;
 const MAX_BODY_BYTES = 4_096;
-/** More than this the others may not wait: a place that is taken by an unfinished body would cost them seconds. */
+/** Other clients may not wait longer than this. A place taken by an unfinished body would cost them seconds. */
 const MAX_WAIT_MS = 2_000;
 
-/** Bodies that don't end, of one address at one service, and then are broken off all at once. */
+/** Unfinished bodies from one address for one service, which are then aborted all at once. */
 export const bodies: Series = {
   name: 'bodies',
   trials: { full: 5, short: 1 },
@@ -48,8 +48,10 @@ export const bodies: Series = {
       });
       const note = (what: string, visits: Visits) => {
         rows.push([`${victim.service}, ${what}`, ...visitCells(visits), ...processes.peaksMib()]);
-        if (visits.failed > 0) broken.push(`${visits.failed} others got no answer of ${victim.service}, ${what}`);
-        if (!short && visits.maxMs > MAX_WAIT_MS) broken.push(`others waited ${Math.round(visits.maxMs)} ms, ${what}`);
+        if (visits.failed > 0)
+          broken.push(`${visits.failed} requests of other clients got no answer from ${victim.service}, ${what}`);
+        if (!short && visits.maxMs > MAX_WAIT_MS)
+          broken.push(`other clients waited ${Math.round(visits.maxMs)} ms, ${what}`);
       };
       try {
         note('quiet', await others.watch(windowMs));
@@ -58,7 +60,7 @@ export const bodies: Series = {
         await delay(200);
         note('unfinished bodies', await others.watch(windowMs));
         for (const attacker of attackers) attacker.breakOff(random.pick(BREAK_OFFS));
-        note('bodies broken off', await others.watch(windowMs));
+        note('bodies aborted', await others.watch(windowMs));
         for (const attacker of attackers) attacker.breakOff('destroy');
         broken.push(...(await processes.ended()));
       } finally {
@@ -68,10 +70,10 @@ export const bodies: Series = {
     return {
       tables: [
         {
-          title: `${count} unfinished POST bodies of one address`,
-          columns: ['others, at', ...VISIT_COLUMNS, 'gateway MiB', 'service MiB'],
+          title: `${count} unfinished POST bodies from one address`,
+          columns: ['other clients of', ...VISIT_COLUMNS, 'gateway MiB', 'service MiB'],
           rows,
-          note: 'The memory is the most that each process took meanwhile.',
+          note: 'The memory is the peak of each process during that time.',
         },
       ],
       broken,
@@ -79,7 +81,7 @@ export const bodies: Series = {
   },
 };
 
-/** The headers, and as much of the body as the random numbers say: all but the last byte at most. */
+/** The headers and a random part of the body: at most all but the last byte. */
 function unfinished(path: string, random: SeededRandom): string {
   const length = 2 + random.below(MAX_BODY_BYTES);
   const sent = random.below(length - 1);

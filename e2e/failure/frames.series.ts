@@ -16,14 +16,14 @@ const HANDSHAKE = [
   'Sec-WebSocket-Key: d2VpcidzIG93biBub25jZQ==',
   '\r\n',
 ].join('\r\n');
-/** Of what one message may weigh. */
+/** The largest message that the service accepts. */
 const FRAME_LIMIT_BYTES = 256 * 1024;
-/** The frames of one address may be held up to 8 MiB; the rest is what a busy process grows by. */
+/** The frames of one address may take up to 8 MiB; a busy process grows by the rest. */
 const MAX_GROWTH_MIB = 120;
-/** Longer than a frame may take. */
+/** Longer than a frame may take to arrive. */
 const CLOSED_WITHIN_MS = 25_000;
 
-/** WebSockets of one address, none of which finishes the frame that it has begun. */
+/** WebSockets from one address, none of which finishes the frame that it has begun. */
 export const frames: Series = {
   name: 'frames',
   trials: { full: 3, short: 1 },
@@ -45,7 +45,8 @@ export const frames: Series = {
       const note = (what: string, visits: Visits): number => {
         const peaks = processes.peaksMib();
         rows.push([`${kind.name}, ${what}`, ...visitCells(visits), ...peaks]);
-        if (visits.failed > 0) broken.push(`${visits.failed} others got no answer of wcs-signalling, ${what}`);
+        if (visits.failed > 0)
+          broken.push(`${visits.failed} requests of other clients got no answer from wcs-signalling, ${what}`);
         return Math.max(...peaks);
       };
       try {
@@ -70,7 +71,7 @@ export const frames: Series = {
             broken.push(`${open} of ${count} sockets with ${kind.name} were still open after ${CLOSED_WITHIN_MS} ms`);
           });
         for (const attacker of attackers) attacker.breakOff(random.pick(['reset', 'end', 'destroy']));
-        note('broken off', await others.watch(windowMs));
+        note('aborted', await others.watch(windowMs));
         for (const attacker of attackers) attacker.breakOff('destroy');
         broken.push(...(await processes.ended()));
       } finally {
@@ -80,10 +81,10 @@ export const frames: Series = {
     return {
       tables: [
         {
-          title: `${count} WebSockets of one address with unfinished frames`,
-          columns: ['others, at', ...VISIT_COLUMNS, 'gateway MiB', 'wcs-signalling MiB'],
+          title: `${count} WebSockets from one address with unfinished frames`,
+          columns: ['other clients during', ...VISIT_COLUMNS, 'gateway MiB', 'wcs-signalling MiB'],
           rows,
-          note: 'The memory is the most that each process took meanwhile.',
+          note: 'The memory is the peak of each process during that time.',
         },
       ],
       broken,
@@ -98,7 +99,7 @@ interface Kind {
 
 const KINDS: readonly [Kind, ...Kind[]] = [
   {
-    name: 'frames but for a byte',
+    name: 'frames without their last byte',
     begin: (client) => {
       client.send(frameHeader(FRAME_LIMIT_BYTES));
       client.send(Buffer.alloc(FRAME_LIMIT_BYTES - 1));
@@ -112,7 +113,7 @@ const KINDS: readonly [Kind, ...Kind[]] = [
     },
   },
   {
-    name: 'fragments without end',
+    name: 'endless fragments',
     begin: (client, random) => {
       for (let left = FRAME_LIMIT_BYTES; left > 0; left -= 20_000)
         client.send(
@@ -129,7 +130,7 @@ const KINDS: readonly [Kind, ...Kind[]] = [
   },
 ];
 
-/** Masked, with the mask 0. */
+/** The header of a frame that is masked with the mask 0. */
 function frameHeader(length: number, firstByte = 0x81): Buffer {
   const header = Buffer.alloc(14);
   header.writeUInt16BE((firstByte << 8) | 0xff);

@@ -12,7 +12,7 @@ import type { Series } from './series.js';
 
 const SERIES: readonly Series[] = [bodies, reloads, frames, rtsp];
 
-/** The limits are those that a fresh installation has. The demo's robots would use what is measured. */
+/** The limits stay those of a fresh installation. The demo's robots would add to what is measured. */
 const SETTINGS = { WEIR_DEMO_ROBOTS: '0' };
 
 const { values: options, positionals: names } = parseArgs({
@@ -28,7 +28,7 @@ const wrong = [
   ...names.filter((name) => !SERIES.some((series) => series.name === name)).map((name) => `no such series: ${name}`),
   ...(['seed', 'trials'] as const)
     .filter((option) => options[option] !== undefined && !/^[1-9]\d{0,8}$/.test(options[option]))
-    .map((option) => `--${option} is a whole number from 1 to 999999999`),
+    .map((option) => `--${option} must be a whole number from 1 to 999999999`),
 ];
 if (wrong.length > 0) {
   console.error(`${wrong.join('; ')}. The series are: ${SERIES.map(({ name }) => name).join(', ')}`);
@@ -61,7 +61,7 @@ try {
     console.log(`\n${tables.map(formatTable).join('\n\n')}\n`);
     for (const sentence of broken) console.log(`${series.name}: ${sentence}`);
     if (broken.length > 0) {
-      console.log(`to see it again: npm run failure -- ${series.name} --seed ${seed} --trials ${trials}`);
+      console.log(`to repeat this: npm run failure -- ${series.name} --seed ${seed} --trials ${trials}`);
       process.exitCode = 1;
     }
   }

@@ -2,15 +2,15 @@ import { connect, type Socket } from 'node:net';
 
 export interface RawClientOptions {
   port: number;
-  /** Of loopback, that this client comes from. */
+  /** The loopback address from which this client connects. */
   address: string;
 }
 
-/** A client that says what it likes. */
+/** A client that can send arbitrary bytes. */
 export class RawClient {
   received = '';
   closed = false;
-  /** The other side has closed its half of the connection, or all of it. It is noticed only while the client reads. */
+  /** The other side has closed its half of the connection or all of it; noticed only while the client reads. */
   dropped = false;
 
   private constructor(readonly socket: Socket) {
@@ -43,18 +43,18 @@ export class RawClient {
     return Promise.all(Array.from({ length: count }, () => RawClient.open(options)));
   }
 
-  /** Of the first answer; undefined while there is none. */
+  /** The status of the first answer; undefined while there is none. */
   get statusCode(): number | undefined {
     const code = /^HTTP\/1\.1 (\d{3}) /.exec(this.received)?.[1];
     return code === undefined ? undefined : Number(code);
   }
 
-  /** Nothing is waited for: a client that attacks doesn't care whether its bytes are taken. */
+  /** Sends without waiting: an attacker doesn't care whether its bytes are accepted. */
   send(bytes: string | Uint8Array): void {
     if (this.socket.writable) this.socket.write(bytes);
   }
 
-  /** When something has come back, or nothing will. */
+  /** Resolves when something has come back or the connection is closed. */
   answered(): Promise<void> {
     return new Promise((resolve) => {
       if (this.closed) return resolve();
@@ -66,7 +66,7 @@ export class RawClient {
     });
   }
 
-  /** By a reset, or in order. */
+  /** Closes the connection, with a reset or in order. */
   breakOff(how: 'reset' | 'end' | 'destroy'): void {
     switch (how) {
       case 'reset':
@@ -84,6 +84,6 @@ export class RawClient {
   }
 }
 
-/** An address of loopback for one attack. What is limited for it is limited for nobody else. */
+/** A random loopback address for one attack, so that limits for this address affect nobody else. */
 export const addressOf = (random: { below(bound: number): number }): string =>
   `127.${1 + random.below(250)}.${random.below(256)}.${1 + random.below(254)}`;

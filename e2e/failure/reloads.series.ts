@@ -9,7 +9,7 @@ import type { Series, SeriesContext, SeriesResult } from './series.js';
 import { VISIT_COLUMNS, visitCells, Visitors, type Visits } from './visitors.js';
 import { WatchedProcesses } from './watched-processes.js';
 
-/** A playlist that is there is answered at once: more than this the others may not wait. */
+/** Other clients may not wait longer than this, because an existing playlist is answered at once. */
 const MAX_WAIT_MS = 2_000;
 const FOLLOW_INTERVAL_MS = 500;
 const REFUSED_PAUSE_MS = 1_000;
@@ -19,7 +19,7 @@ const PICTURE = [
   ...['-c:v', 'libx264', '-preset', 'ultrafast', '-bf', '0', '-g', '25', '-pix_fmt', 'yuv420p'],
 ];
 
-/** Blocking reloads of one address, asked for again and again; then clients that ask for media and don't read it. */
+/** Repeated blocking reloads from one address; then clients that ask for media and don't read it. */
 export const reloads: Series = {
   name: 'reloads',
   trials: { full: 3, short: 1 },
@@ -39,8 +39,10 @@ export const reloads: Series = {
       });
       const note = (what: string, visits: Visits) => {
         rows.push([what, ...visitCells(visits), ...processes.peaksMib()]);
-        if (visits.failed > 0) broken.push(`${visits.failed} others got no answer of hls-packager, ${what}`);
-        if (!short && visits.maxMs > MAX_WAIT_MS) broken.push(`others waited ${Math.round(visits.maxMs)} ms, ${what}`);
+        if (visits.failed > 0)
+          broken.push(`${visits.failed} requests of other clients got no answer from hls-packager, ${what}`);
+        if (!short && visits.maxMs > MAX_WAIT_MS)
+          broken.push(`other clients waited ${Math.round(visits.maxMs)} ms, ${what}`);
       };
       for (let trial = 1; trial <= trials; trial += 1) {
         note('quiet', await others.watch(windowMs));
@@ -53,7 +55,7 @@ export const reloads: Series = {
         note('blocking reloads', await others.watch(windowMs));
         asking.abort();
         for (const client of waiting) client.breakOff(random.pick(['reset', 'end', 'destroy']));
-        note('reloads broken off', await others.watch(windowMs));
+        note('reloads aborted', await others.watch(windowMs));
         for (const client of waiting) client.breakOff('destroy');
         await Promise.all(loops);
 
@@ -71,10 +73,10 @@ export const reloads: Series = {
     return {
       tables: [
         {
-          title: `${count} clients of one address that pace what they are given`,
-          columns: ['others, at', ...VISIT_COLUMNS, 'gateway MiB', 'hls-packager MiB'],
+          title: `${count} clients from one address that keep answers waiting`,
+          columns: ['other clients during', ...VISIT_COLUMNS, 'gateway MiB', 'hls-packager MiB'],
           rows,
-          note: 'The memory is the most that each process took meanwhile.',
+          note: 'The memory is the peak of each process during that time.',
         },
       ],
       broken,
@@ -82,7 +84,7 @@ export const reloads: Series = {
   },
 };
 
-/** A stream that is packaged, by its playlist. */
+/** A packaged stream and its playlist. */
 class Camera {
   private nextSequence = 0;
   private following: NodeJS.Timeout | undefined;
@@ -101,11 +103,12 @@ class Camera {
     const pusher = FfmpegProcess.start([...PICTURE, '-f', 'rtsp', '-rtsp_transport', 'tcp', url]);
     const camera = new Camera(`/videos/~/${name}/media.m3u8`, await logIn(platform), platform, pushes, pusher);
     await waitFor(() => camera.look(), { timeoutMs: 30_000, intervalMs: 300, what: 'a playlist' });
-    camera.following = setInterval(() => void camera.look().catch(() => undefined), FOLLOW_INTERVAL_MS); // it goes on as it was
+    // When a look fails, the last known sequence number stays.
+    camera.following = setInterval(() => void camera.look().catch(() => undefined), FOLLOW_INTERVAL_MS);
     return camera;
   }
 
-  /** Asks for the playlist with the segment after next, and again when it has come; when refused, after a second. */
+  /** Asks for the playlist with the segment after next, again and again; waits a second after a refusal. */
   async reload(client: RawClient, ended: AbortSignal): Promise<void> {
     while (!ended.aborted && !client.closed) {
       client.received = '';
@@ -130,7 +133,7 @@ class Camera {
     await this.pushes.close();
   }
 
-  /** Notes which segment comes next. @returns whether there is a playlist */
+  /** Records which segment comes next. @throws if there is no playlist */
   private async look(): Promise<boolean> {
     const response = await fetch(`${this.platform.httpUrl}${this.playlistPath}`, {
       headers: { authorization: `Bearer ${this.token}` },

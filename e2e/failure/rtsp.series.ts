@@ -6,16 +6,16 @@ import type { Series, SeriesContext, SeriesResult } from './series.js';
 import { VISIT_COLUMNS, visitCells, Visitors, type Visits } from './visitors.js';
 import { WatchedProcesses } from './watched-processes.js';
 
-/** What one address may have, `WEIR_RTSP_CONNECTIONS_PER_ADDRESS`. */
+/** How many connections one address may have: `WEIR_RTSP_CONNECTIONS_PER_ADDRESS`. */
 const PER_ADDRESS = 256;
-/** Unread answers may be held up to 64 KiB a connection; the rest is what a busy process grows by. */
+/** Unread answers may take up to 64 KiB per connection; a busy process grows by the rest. */
 const MAX_GROWTH_MIB = 120;
-/** Longer than a client may say nothing. */
+/** Longer than a client may be silent. */
 const CLOSED_WITHIN_MS = 40_000;
 const ANSWER_TIMEOUT_MS = 20_000;
 const MAX_MESSAGE_BYTES = 64 * 1024;
 
-/** RTSP connections of one address that don't read, say nothing, or never finish what they say. */
+/** RTSP connections from one address that don't read, say nothing, or never finish a message. */
 export const rtsp: Series = {
   name: 'rtsp',
   trials: { full: 5, short: 2 },
@@ -40,7 +40,7 @@ export const rtsp: Series = {
         const visits = await watching;
         const [mib = 0] = processes.peaksMib();
         rows.push([`${kind.name}, ${what}`, ...visitCells(visits), rtspMs ?? NaN, mib]);
-        if (visits.failed > 0) broken.push(`${visits.failed} others got no answer, ${what}`);
+        if (visits.failed > 0) broken.push(`${visits.failed} requests of other clients got no answer, ${what}`);
         if (rtspMs === undefined) broken.push(`another RTSP client got no answer in ${ANSWER_TIMEOUT_MS} ms, ${what}`);
         return mib;
       };
@@ -49,10 +49,10 @@ export const rtsp: Series = {
         const attackers = await RawClient.openMany(count, { port, address: addressOf(random) });
         await waitFor(() => attackers.filter(({ dropped }) => !dropped).length <= PER_ADDRESS, {
           timeoutMs: 20_000,
-          what: `the end of what one address has beyond ${PER_ADDRESS} connections`,
+          what: `the end of the connections beyond the ${PER_ADDRESS} that one address may have`,
         }).catch((error: unknown) => broken.push(String(error)));
         const admitted = attackers.filter(({ dropped }) => !dropped);
-        if (admitted.length === 0) broken.push('no connection was let in: nothing was attacked');
+        if (admitted.length === 0) broken.push('no connection was accepted, so nothing was attacked');
         const watching = others.watch(windowMs);
         const endsAtMs = performance.now() + windowMs;
         do {
@@ -72,7 +72,7 @@ export const rtsp: Series = {
             broken.push(`${open} connections were still open after ${CLOSED_WITHIN_MS} ms: ${kind.name}`);
           });
         for (const attacker of attackers) attacker.breakOff(random.pick(['reset', 'end', 'destroy']));
-        await note('broken off', others.watch(windowMs));
+        await note('aborted', others.watch(windowMs));
         for (const attacker of attackers) attacker.breakOff('destroy');
         broken.push(...(await processes.ended()));
       } finally {
@@ -82,10 +82,10 @@ export const rtsp: Series = {
     return {
       tables: [
         {
-          title: `${count} RTSP connections of one address`,
-          columns: ['others, at', ...VISIT_COLUMNS, 'RTSP ms', 'media MiB'],
+          title: `${count} RTSP connections from one address`,
+          columns: ['other clients during', ...VISIT_COLUMNS, 'RTSP ms', 'media MiB'],
           rows,
-          note: 'Others ask for the list of streams, and one of them by RTSP. The memory is the most that media took meanwhile.',
+          note: 'Other clients ask for the list of streams, and one uses RTSP. The memory is the peak of media during that time.',
         },
       ],
       broken,
@@ -95,7 +95,7 @@ export const rtsp: Series = {
 
 interface Kind {
   name: string;
-  /** Again and again as long as the attack lasts. */
+  /** Whether it is repeated as long as the attack lasts. */
   goesOn: boolean;
   go(client: RawClient, random: SeededRandom): void;
 }
@@ -122,12 +122,12 @@ const KINDS: readonly [Kind, ...Kind[]] = [
   },
   { name: 'silence', goesOn: false, go: () => undefined },
   {
-    name: 'requests without end',
+    name: 'endless requests',
     goesOn: false,
     go: (client, random) => client.send(`OPTIONS * RTSP/1.0\r\nX: ${'x'.repeat(random.below(MAX_MESSAGE_BYTES))}`),
   },
   {
-    name: 'bodies but for a byte',
+    name: 'bodies without their last byte',
     goesOn: false,
     go: (client) => {
       const request = 'ANNOUNCE rtsp://localhost/demo/x RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\n';
@@ -136,7 +136,7 @@ const KINDS: readonly [Kind, ...Kind[]] = [
   },
 ];
 
-/** How long another client waits for an answer by RTSP; undefined when none comes. */
+/** How long another client waits for an RTSP answer; undefined if none comes. */
 async function optionsMs(port: number, address: string): Promise<number | undefined> {
   const startedMs = performance.now();
   const client = await RawClient.open({ port, address });
@@ -145,7 +145,7 @@ async function optionsMs(port: number, address: string): Promise<number | undefi
     await waitFor(() => client.received.startsWith('RTSP/1.0 200'), { timeoutMs: ANSWER_TIMEOUT_MS, intervalMs: 5 });
     return performance.now() - startedMs;
   } catch {
-    return undefined; // what is broken is told by the caller
+    return undefined; // the caller reports it
   } finally {
     client.breakOff('destroy');
   }

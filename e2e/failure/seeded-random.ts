@@ -1,4 +1,4 @@
-/** Random numbers that a run can be repeated with (mulberry32). */
+/** Random numbers from a seed, so that a run can be repeated (mulberry32). */
 export class SeededRandom {
   private state: number;
 
@@ -6,7 +6,7 @@ export class SeededRandom {
     this.state = seed | 0;
   }
 
-  /** From 0 to below 1. */
+  /** A number from 0 up to, but not including, 1. */
   next(): number {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
@@ -14,7 +14,7 @@ export class SeededRandom {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   }
 
-  /** A whole number from 0 to below the bound. */
+  /** A whole number from 0 up to, but not including, the bound. */
   below(bound: number): number {
     return Math.floor(this.next() * bound);
   }

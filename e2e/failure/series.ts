@@ -4,25 +4,25 @@ import type { SeededRandom } from './seeded-random.js';
 
 export interface SeriesContext {
   platform: BenchPlatform;
-  /** Fewer and smaller: shows that the series works and that nothing gives way at once. */
+  /** Fewer and smaller attacks, which show that the series works and that nothing breaks at once. */
   short: boolean;
-  /** How often the attack is made; each time otherwise, by the random numbers. */
+  /** How often the attack is made; the random numbers make each one different. */
   trials: number;
   random: SeededRandom;
-  /** Tells how far it is. */
+  /** Reports the progress. */
   log(line: string): void;
 }
 
 export interface SeriesResult {
   tables: Table[];
-  /** What the platform should have withstood and didn't, a sentence each. */
+  /** One sentence for each thing that the platform should have withstood but didn't. */
   broken: string[];
 }
 
-/** Does to a running platform what it must withstand, and says what came of it. */
+/** Attacks a running platform in a way that it must withstand, and reports the result. */
 export interface Series {
   name: string;
-  /** How often, where nothing is said. */
+  /** How often the attack is made by default. */
   trials: { full: number; short: number };
   run(context: SeriesContext): Promise<SeriesResult>;
 }

@@ -3,29 +3,29 @@ import { once } from 'node:events';
 
 export interface VisitorsOptions {
   httpUrl: string;
-  /** Of loopback, where nobody else of the run comes from: limits per address must not be theirs. */
+  /** A loopback address that nobody else in the run uses, so that limits per address don't affect these clients. */
   address: string;
-  /** Asked for one after the other, again and again. */
+  /** The paths to request, one after the other, again and again. */
   paths: readonly string[];
   headers?: Readonly<Record<string, string>>;
 }
 
 export interface Visits {
   asked: number;
-  /** Without an answer in time, or with one that says that the platform can't. */
+  /** Requests that got no answer in time, or one with status 429 or higher. */
   failed: number;
   p50Ms: number;
   maxMs: number;
 }
 
 /**
- * The other clients: they ask, each on a connection of its own, and are to notice nothing. They are a process of their
- * own, which isn't busy with the attack.
+ * The other clients, which must not notice the attack. They make requests, each on its own connection, from a separate
+ * process, which isn't busy with the attack.
  */
 export class Visitors {
   constructor(private readonly options: VisitorsOptions) {}
 
-  /** Asks for so long, and waits for the answers. */
+  /** Makes requests for that long and waits for the answers. */
   async watch(durationMs: number): Promise<Visits> {
     const args = [JSON.stringify(this.options), String(durationMs)];
     const child = fork(new URL('./visits.js', import.meta.url), args, { execArgv: [] });
@@ -33,7 +33,7 @@ export class Visitors {
       throw new Error(`the other clients ended with ${String(signal ?? status)}`);
     });
     const [visits] = (await Promise.race([once(child, 'message'), ended])) as [Visits];
-    ended.catch(() => undefined); // it has said what it had to say
+    ended.catch(() => undefined); // the child ends after its report
     return visits;
   }
 }

@@ -4,7 +4,7 @@ import { quantile } from '../bench/samples.js';
 import type { VisitorsOptions, Visits } from './visitors.js';
 
 const INTERVAL_MS = 100;
-/** Longer than even a machine that is busy with something else takes for a list. */
+/** Longer than even a busy machine takes to answer with a list. */
 const TIMEOUT_MS = 20_000;
 
 function visit({ httpUrl, address, headers }: VisitorsOptions, path: string): Promise<{ ms: number; ok: boolean }> {
@@ -36,7 +36,7 @@ async function watch(options: VisitorsOptions, durationMs: number): Promise<Visi
   return { asked: done.length, failed, p50Ms: quantile(latencies, 0.5), maxMs: quantile(latencies, 1) };
 }
 
-// The program that visitors.ts starts: with the options and the time; it tells what came of it.
+// The program that visitors.ts starts. Its arguments are the options and the duration; it reports the result.
 const [options = '{}', durationMs = '0'] = process.argv.slice(2);
 process.send?.(await watch(JSON.parse(options) as VisitorsOptions, Number(durationMs)));
 process.disconnect();

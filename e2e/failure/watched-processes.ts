@@ -5,7 +5,7 @@ import { rssBytes } from '../bench/process-usage.js';
 const SAMPLE_INTERVAL_MS = 100;
 const MIB = 1024 * 1024;
 
-/** Processes of the platform under attack: that they are the same ones all along, and the most memory that they took. */
+/** Watches whether processes of the attacked platform stay alive, and their peak memory. */
 export class WatchedProcesses {
   private peakBytes: number[];
   private readonly timer: NodeJS.Timeout;
@@ -23,7 +23,7 @@ export class WatchedProcesses {
     return new WatchedProcesses(platform, names, await Promise.all(names.map((name) => platform.pidOf(name))));
   }
 
-  /** Each one's most since it was asked last, in MiB. */
+  /** The peak of each process since the last call, in MiB. */
   peaksMib(): number[] {
     this.sample();
     const peaks = this.peakBytes.map((bytes) => bytes / MIB);
@@ -46,7 +46,7 @@ export class WatchedProcesses {
       try {
         this.peakBytes[index] = Math.max(this.peakBytes[index] ?? 0, rssBytes(pid));
       } catch {
-        // It has ended, which `ended` tells.
+        // The process has ended, which `ended` reports.
       }
     }
   }
