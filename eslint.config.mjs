@@ -2,7 +2,7 @@ import nx from '@nx/eslint-plugin';
 import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
-/** What may import what. A service is never imported; pure code knows no framework, no socket, no clock. */
+/** What may import what. Nothing imports a service; pure code uses no framework, no socket and no clock. */
 const depConstraints = [
   {
     sourceTag: 'type:service',
@@ -70,7 +70,14 @@ export default tseslint.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [{ group: ['node:*', '!node:buffer'], message: 'Pure code does no I/O.' }] },
+        {
+          patterns: [
+            {
+              group: ['node:*', '!node:buffer'],
+              message: 'Pure code does no I/O: move this to the code that calls it.',
+            },
+          ],
+        },
       ],
       'no-restricted-globals': [
         'error',
@@ -83,8 +90,8 @@ export default tseslint.config(
       ],
       'no-restricted-properties': [
         'error',
-        { object: 'Date', property: 'now', message: 'The time is an input.' },
-        { object: 'Math', property: 'random', message: 'Randomness is an input.' },
+        { object: 'Date', property: 'now', message: 'Pure code does not read the clock: the time is an input.' },
+        { object: 'Math', property: 'random', message: 'Pure code makes no random numbers: randomness is an input.' },
       ],
     },
   },

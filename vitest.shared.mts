@@ -1,9 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Tests run the workspace's TypeScript sources (condition "@weir/source"); packages from node_modules are left to Node.
- * Vite's own compiler emits the decorator metadata that Nest needs. Vitest hands its conditions on to Node, so "module"
- * is not among them: it leads to builds that only bundlers can read.
+ * Tests run the workspace's TypeScript sources (condition "@weir/source"); Node itself loads packages from
+ * node_modules. Vite's own compiler emits the decorator metadata that Nest needs. Vitest passes its conditions on to
+ * Node, so "module" is not among them: it leads to builds that only bundlers can read.
  */
 export const nodeTest = (root: string, name: string) =>
   defineConfig({
@@ -16,7 +16,7 @@ export const nodeTest = (root: string, name: string) =>
       environment: 'node',
       include: ['src/**/*.spec.ts'],
       reporters: ['default'],
-      // Bounds for what hangs; no test measures time by them.
+      // Limits for tests that hang; no test measures time with them.
       testTimeout: 30_000,
       hookTimeout: 60_000,
     },
