@@ -42,7 +42,7 @@ export class Robot {
     private readonly log: (message: string) => void,
   ) {}
 
-  /** Handles a text from the channel. Anything that is no request is dropped. */
+  /** Handles a text from the channel. Anything that isn't a request is dropped. */
   take(text: string, answer: (text: string) => void): void {
     const request = requestSchema.safeParse(parsedJson(text));
     if (!request.success) return;

@@ -66,7 +66,7 @@ function linkIfAbsent(from, to) {
 
 /**
  * Two processes may find the same stale lock, and the slower one must not remove the lock that the faster one has
- * made meanwhile: what is moved away is looked at again, and put back if it is not what was found stale.
+ * made meanwhile. So the file that was moved away is read again, and put back if it is such a new lock.
  *
  * @param {string} path
  * @param {ProcessIdentity | undefined} stale

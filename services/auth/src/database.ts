@@ -14,7 +14,7 @@ const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
 /** Waits for the database, brings its tables up to date and opens it. */
 export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
   const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
+    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
   });
   if (applied.length > 0) log.info({ applied }, 'database migrated');
   return new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) });
