@@ -1,9 +1,9 @@
 import type { BrowserContext, Page } from 'playwright-core';
 
-/** Where the page's video is. */
+/** The selector of the page's video. */
 export const HLS_JS_VIDEO = '#hls';
 
-/** hls.js as it is when nothing is told to it, in a page of its own. */
+/** Plays with hls.js' default settings, in a new page. */
 export async function playByHlsJs(context: BrowserContext, siteUrl: string, playlistUrl: string) {
   const page = await context.newPage();
   await page.goto(siteUrl);
@@ -22,9 +22,9 @@ export async function playByHlsJs(context: BrowserContext, siteUrl: string, play
 }
 
 /**
- * Makes a page's processor so many times slower, by Chromium's own throttling; 1 is its own speed.
+ * Makes Chromium run a page that many times slower; 1 is normal speed.
  *
- * @returns how to change that
+ * @returns a function that changes the rate
  */
 export async function slowDown(context: BrowserContext, page: Page, rate: number) {
   const session = await context.newCDPSession(page);

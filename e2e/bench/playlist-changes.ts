@@ -1,7 +1,7 @@
-/** What a media playlist could say otherwise, for players that aren't told anything else. */
+/** A change to media playlists that may affect players with default settings. */
 export interface PlaylistChange {
   readonly name: string;
-  /** @param isFirst whether it is the playlist a player begins with; what it asks for later, it waits for */
+  /** @param isFirst whether the player begins with this playlist; its later requests are blocking reloads */
   change(playlist: string, isFirst: boolean): string;
 }
 
@@ -23,7 +23,7 @@ export const PLAYLIST_CHANGES: readonly PlaylistChange[] = [
 const endsOf = (lines: readonly string[]): number[] =>
   lines.flatMap((line, index) => (line.startsWith('#EXTINF') ? [index + 2] : []));
 
-/** Without the parts of segments before the last finished ones. */
+/** Removes the parts of all finished segments but the last `count`. */
 function withPartsOfLast(playlist: string, count: number): string {
   const lines = playlist.split('\n');
   const from = endsOf(lines).at(-count - 1) ?? 0;
@@ -40,7 +40,7 @@ function withHoldBack(playlist: string, partTargets: number): string {
   return playlist.replace(/PART-HOLD-BACK=[\d.]+/, `PART-HOLD-BACK=${(partTargets * partTargetS).toFixed(5)}`);
 }
 
-/** Only the last finished segments, and the one that is being written. Nothing is skipped: players get whole playlists. */
+/** Leaves only the last finished segments and the unfinished one. Players always get whole playlists, not deltas. */
 function withLastSegments(playlist: string, count: number): string {
   const lines = playlist.replace(/CAN-SKIP-UNTIL=[\d.]+,/, '').split('\n');
   const firstOf = (prefix: string) => lines.findIndex((line) => line.startsWith(prefix));

@@ -19,13 +19,13 @@ const RATES_SHORT = [1, 2];
 
 interface Start {
   firstPictureMs: number;
-  /** Of the picture that is seen, once the page runs at its own speed again. */
+  /** The age of the picture on the screen, once the page runs at normal speed again. */
   ageMs: number;
 }
 
 /**
- * hls.js with its defaults keeps whatever distance its start left it at. Does a playlist bring it nearer to the end when
- * the start is slow?
+ * By default, hls.js keeps the distance from the end that it has after its start. Can a changed playlist make it come
+ * closer although the start is slow?
  */
 export const slowStart: Benchmark = {
   name: 'slow-start',
@@ -57,7 +57,7 @@ export const slowStart: Benchmark = {
       const start = async (url: string, rate: number): Promise<Start> => {
         const context = await browser.newContext({ viewport: { width: 700, height: 420 } });
         try {
-          // From before the page opens: its scripts are slow as well.
+          // The page is slowed down from before it opens, so that its scripts are slow, too.
           const slowed: Promise<(to: number) => Promise<void>>[] = [];
           context.on('page', (page) => slowed.push(slowDown(context, page, rate)));
           const startedMs = performance.now();
@@ -105,8 +105,8 @@ export const slowStart: Benchmark = {
             ]),
             note:
               `${starts} starts each. The page is slowed down until ${slowMs / 1_000} s after its first picture, and runs ` +
-              `at its own speed from then on; the age of the picture is taken ${settleMs / 1_000} s later. The playlists are changed on ` +
-              'their way by a proxy.',
+              `at normal speed from then on; the age of the picture is measured ${settleMs / 1_000} s later. A proxy changes the ` +
+              'playlists on their way.',
           },
         ],
         figures: {
@@ -120,7 +120,7 @@ export const slowStart: Benchmark = {
   },
 };
 
-/** The platform, with its media playlists changed on their way. */
+/** Serves what the platform serves, but with changed media playlists. */
 const serveChanged = (httpUrl: string, { change }: PlaylistChange): Promise<LoopbackServer> =>
   serveOnLoopback((request, response) => {
     const path = request.url ?? '/';
