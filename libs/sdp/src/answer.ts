@@ -1,7 +1,18 @@
 import { CODECS, feedbackText, isCodecName, pickParameters } from './codec-match.js';
+import {
+  candidateLine,
+  codecLines,
+  descriptionOf,
+  mediaLine,
+  sessionLines,
+  ssrcLines,
+  transportLines,
+  wholeNumber,
+  word,
+} from './lines.js';
 import type { InactiveSection, ReceiveSection, RejectedSection, SendSection } from './negotiation.js';
 import type { Offer, OfferedCodec, OfferedMedia } from './offer.js';
-import type { CodecParameters, DtlsFingerprint, IceCandidate, IceParameters, RtcpFeedback } from './rtp-parameters.js';
+import type { CodecParameters, DtlsFingerprint, IceCandidate, IceParameters } from './rtp-parameters.js';
 
 /** Our end of a transport: mediasoup's WebRtcTransport has these fields. */
 export interface AnsweredTransport {
@@ -39,8 +50,6 @@ export interface AnswerOptions {
   originId: string | number;
 }
 
-/** No space, no control character: can't end a line or an attribute's value. */
-const WORD = /^[\x21-\x7e]{1,255}$/;
 const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
 const IPV6 = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/;
 
@@ -50,9 +59,8 @@ const IPV6 = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/;
  * this refuses.
  */
 export function writeAnswer({ offer, transports, sections, bitrate = {}, originId }: AnswerOptions): string {
-  if (!/^\d{1,19}$/.test(String(originId))) throw new RangeError('originId is not a number of up to 19 digits');
   if (sections.length !== offer.media.length) throw new RangeError('An answer has one section per m-line of the offer');
-  const lines = ['v=0', `o=- ${originId} 2 IN IP4 127.0.0.1`, 's=-', 't=0 0', 'a=ice-lite'];
+  const lines = [...sessionLines({ id: originId, version: 2, address: '127.0.0.1' }), 'a=ice-lite'];
   const used = new Set(sections.filter(({ tag }) => tag !== 'rejected').map(({ mediaIndex }) => mediaIndex));
   for (const mids of offer.bundleGroups) {
     const kept = mids.filter((mid) => offer.media.some((media) => media.mid === mid && used.has(media.index)));
@@ -65,7 +73,7 @@ export function writeAnswer({ offer, transports, sections, bitrate = {}, originI
       throw new RangeError('The sections are not in the order of the m-lines');
     lines.push(...sectionLines(offer, media, section, transports, bitrate));
   }
-  return lines.map((line) => `${line}\r\n`).join('');
+  return descriptionOf(lines);
 }
 
 function sectionLines(
@@ -81,9 +89,9 @@ function sectionLines(
     case 'inactive': {
       const { codec, transportIndex } = section;
       return [
-        ...transportLines(offer, media, transportIndex, transports, codec ? [codec.payloadType] : media.formats),
+        ...headLines(offer, media, transportIndex, transports, codec ? [codec.payloadType] : media.formats),
         ...(media.kind === 'other' ? dataChannelLines(media) : ['a=inactive']),
-        ...(codec ? codecLines(codec, answeredParameters(codec), []) : []),
+        ...(codec ? codecLines({ ...codec, parameters: answeredParameters(codec) }) : []),
       ];
     }
     case 'receive':
@@ -101,7 +109,7 @@ const dataChannelLines = ({ formats }: OfferedMedia): string[] =>
 
 function rejectedLines(media: OfferedMedia): string[] {
   return [
-    `m=${word(media.mediaType)} 0 ${word(media.protocol)} ${media.formats.map(word).join(' ')}`,
+    mediaLine(media.mediaType, 0, media.protocol, media.formats),
     'c=IN IP4 0.0.0.0',
     ...midLine(media),
     'a=inactive',
@@ -119,22 +127,13 @@ function receiveLines(
   const isVideo = kind === 'video';
   const payloadTypes = [codec.payloadType, ...(rtx ? [rtx.payloadType] : [])];
   const parameters = { ...answeredParameters(codec), ...(isVideo ? encoderParameters(bitrate) : {}) };
-  const [mediaLine = '', connectionLine = '', ...rest] = transportLines(
-    offer,
-    media,
-    section.transportIndex,
-    transports,
-    payloadTypes,
-  );
+  const bandwidth = isVideo ? bandwidthLines(bitrate) : [];
   return [
-    mediaLine,
-    connectionLine,
-    ...(isVideo ? bandwidthLines(bitrate) : []),
-    ...rest,
-    ...rtpParameters.headerExtensions.map(({ id, uri }) => `a=extmap:${integer(id)} ${word(uri)}`),
+    ...headLines(offer, media, section.transportIndex, transports, payloadTypes, bandwidth),
+    ...rtpParameters.headerExtensions.map(({ id, uri }) => `a=extmap:${wholeNumber(id)} ${word(uri)}`),
     'a=recvonly',
-    ...codecLines(codec, parameters, rtpParameters.codecs[0]?.rtcpFeedback ?? []),
-    ...(rtx ? codecLines(rtx, { apt: codec.payloadType }, []) : []),
+    ...codecLines({ ...codec, parameters }, rtpParameters.codecs[0]?.rtcpFeedback.map(feedbackText)),
+    ...(rtx ? codecLines({ ...rtx, parameters: { apt: codec.payloadType } }) : []),
   ];
 }
 
@@ -144,26 +143,27 @@ function sendLines(
   { transportIndex, codec, rtpCapabilities, sent }: SendSection & { sent: SentRtp },
   transports: AnswerOptions['transports'],
 ): string[] {
-  const ssrc = integer(sent.ssrc);
   const msid = `${word(sent.streamId)} ${word(sent.trackId)}`;
   return [
-    ...transportLines(offer, media, transportIndex, transports, [codec.payloadType]),
+    ...headLines(offer, media, transportIndex, transports, [codec.payloadType]),
     'a=sendonly',
     `a=msid:${msid}`,
-    ...codecLines(codec, answeredParameters(codec), rtpCapabilities.codecs[0]?.rtcpFeedback ?? []),
-    `a=ssrc:${ssrc} cname:${word(sent.cname)}`,
-    // For clients of the time before a=msid.
-    `a=ssrc:${ssrc} msid:${msid}`,
+    ...codecLines(
+      { ...codec, parameters: answeredParameters(codec) },
+      rtpCapabilities.codecs[0]?.rtcpFeedback.map(feedbackText),
+    ),
+    ...ssrcLines(sent.ssrc, sent.cname, msid),
   ];
 }
 
 /** The m-line, the c-line and what the transport has to say, which every section repeats for clients without BUNDLE. */
-function transportLines(
+function headLines(
   offer: Offer,
   media: OfferedMedia,
   transportIndex: number,
   transports: AnswerOptions['transports'],
   formats: readonly (number | string)[],
+  bandwidth: readonly string[] = [],
 ): string[] {
   const transport = transports[transportIndex];
   const remote = offer.transports[transportIndex];
@@ -173,14 +173,13 @@ function transportLines(
     dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256') ?? dtlsParameters.fingerprints[0];
   if (!fingerprint) throw new RangeError('The transport has no fingerprint');
   const { port, connection } = defaultDestination(iceCandidates);
+  const setup = remote.dtlsParameters.role === 'client' ? 'passive' : 'active';
   return [
-    `m=${word(media.mediaType)} ${port} ${word(media.protocol)} ${formats.map((format) => word(String(format))).join(' ')}`,
+    mediaLine(media.mediaType, port, media.protocol, formats),
     `c=IN ${connection}`,
+    ...bandwidth,
     ...midLine(media),
-    `a=ice-ufrag:${word(iceParameters.usernameFragment)}`,
-    `a=ice-pwd:${word(iceParameters.password)}`,
-    `a=fingerprint:${word(fingerprint.algorithm)} ${word(fingerprint.value)}`,
-    `a=setup:${remote.dtlsParameters.role === 'client' ? 'passive' : 'active'}`,
+    ...transportLines({ ...iceParameters, fingerprint, setup }),
     ...iceCandidates.map(candidateLine),
     'a=end-of-candidates',
     'a=rtcp-mux',
@@ -196,27 +195,10 @@ function midLine({ mid }: OfferedMedia): string[] {
 function defaultDestination(candidates: readonly IceCandidate[]): { port: number; connection: string } {
   for (const { protocol, address, port } of candidates) {
     if (protocol !== 'udp') continue;
-    if (IPV4.test(address)) return { port: integer(port), connection: `IP4 ${address}` };
-    if (IPV6.test(address)) return { port: integer(port), connection: `IP6 ${address}` };
+    if (IPV4.test(address)) return { port: wholeNumber(port), connection: `IP4 ${address}` };
+    if (IPV6.test(address)) return { port: wholeNumber(port), connection: `IP6 ${address}` };
   }
   return { port: 9, connection: 'IP4 0.0.0.0' };
-}
-
-function candidateLine({ foundation, protocol, priority, address, port, type, tcpType }: IceCandidate): string {
-  const transport = `${word(protocol)} ${integer(priority)} ${word(address)} ${integer(port)}`;
-  return `a=candidate:${word(foundation)} 1 ${transport} typ ${word(type)}${tcpType ? ` tcptype ${word(tcpType)}` : ''}`;
-}
-
-/** fmtp directly after rtpmap: the WebSDK edits the line that follows the rtpmap. */
-function codecLines(codec: OfferedCodec, parameters: CodecParameters, feedback: readonly RtcpFeedback[]): string[] {
-  const payloadType = integer(codec.payloadType);
-  const channels = codec.channels === undefined || codec.channels === 1 ? '' : `/${integer(codec.channels)}`;
-  const values = Object.entries(parameters).map(([name, value]) => `${word(name)}=${word(String(value))}`);
-  return [
-    `a=rtpmap:${payloadType} ${word(codec.name)}/${integer(codec.clockRate)}${channels}`,
-    ...(values.length > 0 ? [`a=fmtp:${payloadType} ${values.join(';')}`] : []),
-    ...feedback.map((item) => `a=rtcp-fb:${payloadType} ${feedbackText(item).split(' ').map(word).join(' ')}`),
-  ];
 }
 
 function answeredParameters(codec: OfferedCodec): CodecParameters {
@@ -244,19 +226,9 @@ function encoderParameters({ minBps = 0, maxBps = 0 }: BitrateBounds): CodecPara
 
 /** TIAS is what the encoder may use (RFC 3890); AS, with its share for the headers, is for those who know only it. */
 function bandwidthLines({ maxBps = 0 }: BitrateBounds): string[] {
-  return maxBps > 0 ? [`b=AS:${kilobits(maxBps)}`, `b=TIAS:${integer(Math.round(maxBps))}`] : [];
+  return maxBps > 0 ? [`b=AS:${kilobits(maxBps)}`, `b=TIAS:${wholeNumber(Math.round(maxBps))}`] : [];
 }
 
 function kilobits(bps: number): number {
-  return Math.max(1, integer(Math.round(bps / 1000)));
-}
-
-function word(text: string): string {
-  if (!WORD.test(text)) throw new RangeError('A value with a space or a control character does not go into an answer');
-  return text;
-}
-
-function integer(value: number): number {
-  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError('A number of the answer is not a whole one');
-  return value;
+  return Math.max(1, wholeNumber(Math.round(bps / 1000)));
 }

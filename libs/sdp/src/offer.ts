@@ -1,10 +1,46 @@
+import {
+  bundleGroupsOf,
+  type Direction,
+  directionOf,
+  FINGERPRINT_BYTES,
+  fmtpsOf,
+  type HeaderExtension,
+  headerExtensionsOf,
+  payloadTypesOf,
+  rtpmapsOf,
+  ssrcGroupsOf,
+  ssrcsOf,
+  type TransportAttributes,
+  transportAttributesOf,
+} from './attributes.js';
+import {
+  type Block,
+  hasFlag,
+  type MediaBlock,
+  readDescription,
+  type ReadingRules,
+  SDP_LIMITS,
+  TOKEN,
+  valueOf,
+  valuesOf,
+} from './description.js';
 import type { CodecParameters, DtlsFingerprint, DtlsRole, IceParameters, RtcpFeedback } from './rtp-parameters.js';
 import { SdpError } from './sdp-error.js';
-import { FINGERPRINT_BYTES, readLines, type Section, type Session, type TransportAttributes } from './sdp-lines.js';
 
-export { OFFER_LIMITS } from './sdp-lines.js';
+/** What a hostile offer may cost. Anything above is refused with `too-large`. */
+export const OFFER_LIMITS = {
+  ...SDP_LIMITS,
+  mediaSections: 8,
+  ssrcsPerSection: 32,
+  headerExtensionsPerSection: 64,
+  feedbackPerCodec: 16,
+} as const;
 
-export type Direction = 'sendrecv' | 'sendonly' | 'recvonly' | 'inactive';
+const OFFER_RULES: ReadingRules = {
+  mediaSections: OFFER_LIMITS.mediaSections,
+  firstLine: 'v=0',
+  otherLines: 'refused',
+};
 
 /** One codec of an m-line: rtpmap, fmtp and rtcp-fb joined. Every string is safe to write into an SDP line. */
 export interface OfferedCodec {
@@ -16,11 +52,6 @@ export interface OfferedCodec {
   channels?: number;
   parameters: CodecParameters;
   rtcpFeedback: RtcpFeedback[];
-}
-
-export interface OfferedHeaderExtension {
-  id: number;
-  uri: string;
 }
 
 export interface OfferedSsrc {
@@ -37,13 +68,13 @@ export interface OfferedMedia {
   kind: 'audio' | 'video' | 'other';
   /** The m-line's media word and formats, for the echo of a rejected section. */
   mediaType: string;
-  formats: string[];
+  formats: readonly string[];
   protocol: string;
   /** False: port 0 without bundle-only, i.e. the client itself has the section switched off. */
   enabled: boolean;
   direction: Direction;
   codecs: OfferedCodec[];
-  headerExtensions: OfferedHeaderExtension[];
+  headerExtensions: HeaderExtension[];
   /** Primary SSRCs, in order of appearance. Those of retransmissions and FEC are folded in or left out. */
   ssrcs: OfferedSsrc[];
   rtcpMux: boolean;
@@ -72,12 +103,17 @@ export interface Offer {
 
 const RTP_PROTOCOL = /^(?:(?:UDP|TCP)\/(?:TLS|DTLS)\/)?RTP\/S?AVPF?$/i;
 
-/** Payload types that need no rtpmap (RFC 3551). */
-const STATIC_CODECS = new Map<number, Pick<OfferedCodec, 'name' | 'clockRate'>>([
-  [0, { name: 'PCMU', clockRate: 8000 }],
-  [8, { name: 'PCMA', clockRate: 8000 }],
-  [9, { name: 'G722', clockRate: 8000 }],
-]);
+/** Registered spellings, by lower case. */
+const CODEC_SPELLINGS = new Map(
+  ['opus', 'PCMU', 'PCMA', 'G722', 'H264', 'VP8', 'VP9', 'AV1', 'rtx', 'red', 'ulpfec'].map((name) => [
+    name.toLowerCase(),
+    name,
+  ]),
+);
+const PARAMETER_NAME = /^[A-Za-z0-9-]{1,64}$/;
+const PARAMETER_VALUE = /^[A-Za-z0-9+\-/=,.:]{1,512}$/;
+/** fmtp values that look like integers and aren't. */
+const TEXT_PARAMETERS = new Set(['profile-level-id']);
 
 /**
  * Reads a client's offer. What isn't understood is skipped; what is kept is checked, so that it may be written into
@@ -85,11 +121,12 @@ const STATIC_CODECS = new Map<number, Pick<OfferedCodec, 'name' | 'clockRate'>>(
  * @throws SdpError and nothing else, whatever the text.
  */
 export function parseOffer(sdp: string): Offer {
-  const { session, sections } = readLines(sdp);
+  const { session, sections } = readDescription(sdp, OFFER_RULES);
   if (sections.length === 0) throw new SdpError('no-media', 'The offer has no media section');
-  checkUnique(sections);
   const media = sections.map((section, index) => toMedia(section, session, index));
-  const offer: Offer = { transports: [], media, bundleGroups: knownGroups(session.bundleGroups, media) };
+  checkUnique(media.flatMap(({ mid }) => mid ?? []), 'mid');
+  checkUnique(sections.flatMap((section) => [...ssrcsOf(section).keys()]), 'SSRC');
+  const offer: Offer = { transports: [], media, bundleGroups: knownGroups(bundleGroupsOf(session), media) };
   addTransports(offer, session, sections);
   if (!media.some((section) => section.kind !== 'other')) {
     throw new SdpError('no-media', 'The offer has neither audio nor video');
@@ -101,54 +138,93 @@ export function parseOffer(sdp: string): Offer {
 }
 
 /** Mids and SSRCs name one section each: mediasoup would mix the sections up, or throw. */
-function checkUnique(sections: readonly Section[]): void {
-  const mids = sections.flatMap((section) => section.mid ?? []);
-  if (new Set(mids).size !== mids.length) throw new SdpError('malformed', 'Two sections have the same mid');
-  const ssrcs = sections.flatMap((section) => [...section.ssrcs.keys()]);
-  if (new Set(ssrcs).size !== ssrcs.length) throw new SdpError('malformed', 'Two sections have the same SSRC');
+function checkUnique(names: readonly (string | number)[], what: string): void {
+  if (new Set(names).size !== names.length) throw new SdpError('malformed', `Two sections have the same ${what}`);
 }
 
-function toMedia(section: Section, session: Session, index: number): OfferedMedia {
-  const { mediaType } = section;
+function toMedia(section: MediaBlock, session: Block, index: number): OfferedMedia {
+  const { mediaType, port, protocol, formats } = section;
+  if (formats.length === 0) throw new SdpError('malformed', 'A media line has no formats');
+  const mid = valueOf(section, 'mid');
+  if (mid !== undefined && !TOKEN.test(mid)) throw new SdpError('malformed', 'A mid is malformed');
+  const headerExtensions = headerExtensionsOf(section);
+  if (headerExtensions.length > OFFER_LIMITS.headerExtensionsPerSection)
+    throw new SdpError('too-large', 'The offer has too many header extensions');
   return {
     index,
-    ...(section.mid === undefined ? {} : { mid: section.mid }),
+    ...(mid === undefined ? {} : { mid }),
     kind: mediaType === 'audio' || mediaType === 'video' ? mediaType : 'other',
     mediaType,
-    formats: section.formats,
-    protocol: section.protocol,
-    enabled: section.port !== 0 || section.bundleOnly,
-    direction: section.direction ?? session.direction ?? 'sendrecv',
-    codecs: joinCodecs(section),
-    headerExtensions: section.headerExtensions,
+    formats,
+    protocol,
+    enabled: port !== 0 || hasFlag(section, 'bundle-only'),
+    direction: directionOf(section) ?? directionOf(session) ?? 'sendrecv',
+    codecs: codecsOf(section),
+    headerExtensions,
     ssrcs: primarySsrcs(section),
-    rtcpMux: section.rtcpMux,
-    rtcpReducedSize: section.rtcpReducedSize,
+    rtcpMux: hasFlag(section, 'rtcp-mux'),
+    rtcpReducedSize: hasFlag(section, 'rtcp-rsize'),
   };
 }
 
 /** In the m-line's order, which is the client's preference. */
-function joinCodecs(section: Section): OfferedCodec[] {
-  const payloadTypes = new Set(section.formats.flatMap((format) => (/^\d{1,3}$/.test(format) ? Number(format) : [])));
-  return [...payloadTypes].flatMap((payloadType) => {
-    const known = section.codecs.get(payloadType) ?? STATIC_CODECS.get(payloadType);
-    if (!known) return [];
-    const rtcpFeedback = [...(section.feedback.get(payloadType) ?? []), ...(section.feedback.get('*') ?? [])];
-    return [{ ...known, payloadType, parameters: section.parameters.get(payloadType) ?? {}, rtcpFeedback }];
+function codecsOf(section: MediaBlock): OfferedCodec[] {
+  const rtpmaps = rtpmapsOf(section);
+  const fmtps = fmtpsOf(section);
+  const feedback = feedbackOf(section);
+  return payloadTypesOf(section).flatMap((payloadType) => {
+    const { name, clockRate, channels } = rtpmaps.get(payloadType) ?? {};
+    if (name === undefined || clockRate === undefined) return [];
+    return [
+      {
+        payloadType,
+        name: CODEC_SPELLINGS.get(name.toLowerCase()) ?? name,
+        clockRate,
+        ...(channels === undefined ? {} : { channels }),
+        parameters: writableParameters(fmtps.get(payloadType) ?? new Map()),
+        rtcpFeedback: [...(feedback.get(payloadType) ?? []), ...(feedback.get('*') ?? [])],
+      },
+    ];
   });
 }
 
-function primarySsrcs(section: Section): OfferedSsrc[] {
+function writableParameters(fmtp: ReadonlyMap<string, string>): CodecParameters {
+  const parameters: CodecParameters = {};
+  for (const [name, value] of fmtp) {
+    if (!PARAMETER_NAME.test(name) || !PARAMETER_VALUE.test(value)) continue;
+    parameters[name] = /^(?:0|[1-9]\d{0,8})$/.test(value) && !TEXT_PARAMETERS.has(name) ? Number(value) : value;
+  }
+  return parameters;
+}
+
+function feedbackOf(section: MediaBlock): Map<number | '*', RtcpFeedback[]> {
+  const feedback = new Map<number | '*', RtcpFeedback[]>();
+  for (const value of valuesOf(section, 'rtcp-fb')) {
+    const [payload = '', type = '', parameter] = value.split(/ +/);
+    const target = payload === '*' ? '*' : /^\d{1,3}$/.test(payload) ? Number(payload) : undefined;
+    if (target === undefined || !TOKEN.test(type) || (parameter !== undefined && !TOKEN.test(parameter))) continue;
+    const list = feedback.get(target) ?? [];
+    if (list.length < OFFER_LIMITS.feedbackPerCodec) list.push(parameter === undefined ? { type } : { type, parameter });
+    feedback.set(target, list);
+  }
+  return feedback;
+}
+
+function primarySsrcs(section: MediaBlock): OfferedSsrc[] {
+  const ssrcs = ssrcsOf(section);
+  const groups = ssrcGroupsOf(section);
+  if (ssrcs.size > OFFER_LIMITS.ssrcsPerSection || groups.length > OFFER_LIMITS.ssrcsPerSection)
+    throw new SdpError('too-large', 'The offer has too many SSRCs');
   const rtxSsrcs = new Map<number, number>();
   const secondary = new Set<number>();
-  for (const { semantics, ssrcs } of section.ssrcGroups) {
+  for (const { semantics, ssrcs: members } of groups) {
     if (semantics !== 'FID' && !semantics.startsWith('FEC')) continue;
-    const [primary, other] = ssrcs;
+    const [primary, other] = members;
     if (primary === undefined || other === undefined || primary === other) continue;
     secondary.add(other);
-    if (semantics === 'FID' && section.ssrcs.has(other)) rtxSsrcs.set(primary, other);
+    if (semantics === 'FID' && ssrcs.has(other)) rtxSsrcs.set(primary, other);
   }
-  return [...section.ssrcs.values()]
+  return [...ssrcs.values()]
     .filter(({ ssrc }) => !secondary.has(ssrc))
     .map((known) => {
       const rtxSsrc = rtxSsrcs.get(known.ssrc);
@@ -162,7 +238,7 @@ function knownGroups(groups: readonly string[][], media: readonly OfferedMedia[]
   return groups.map((mids) => mids.filter((mid) => free.delete(mid))).filter((mids) => mids.length > 0);
 }
 
-function addTransports(offer: Offer, session: Session, sections: readonly Section[]): void {
+function addTransports(offer: Offer, session: Block, sections: readonly MediaBlock[]): void {
   const usable = (media: OfferedMedia) => media.kind !== 'other' && media.enabled && RTP_PROTOCOL.test(media.protocol);
   const bundled = offer.bundleGroups.map((mids) =>
     mids.flatMap((mid) => offer.media.filter((section) => section.mid === mid)),
@@ -172,13 +248,16 @@ function addTransports(offer: Offer, session: Session, sections: readonly Sectio
     ...bundled.map((members) => ({ members, isBundle: true })),
     ...alone.map((section) => ({ members: [section], isBundle: false })),
   ];
+  // Read even where no transport comes of them: a malformed one is refused wherever it stands.
+  const ofSections = sections.map((section) => transportAttributesOf(section, 'refused'));
+  const ofSession = transportAttributesOf(session, 'refused');
   for (const { members, isBundle } of groups) {
     const users = members.filter(usable);
     if (users.length === 0) continue;
-    const attributes = members.flatMap((member) => sections[member.index] ?? []);
+    const attributes = members.flatMap((member) => ofSections[member.index] ?? []);
     for (const user of users) user.transportIndex = offer.transports.length;
     offer.transports.push({
-      ...transportOf([...attributes, session]),
+      ...transportOf([...attributes, ofSession]),
       mediaIndexes: users.map((user) => user.index).sort((a, b) => a - b),
       bundled: isBundle,
     });

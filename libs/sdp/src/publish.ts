@@ -10,11 +10,12 @@ import {
   type VideoCodecName,
 } from './negotiation.js';
 import type { Offer, OfferedCodec, OfferedMedia } from './offer.js';
-import type {
-  HeaderExtensionUri,
-  MediaKind,
-  RtpEncodingParameters,
-  RtpHeaderExtensionParameters,
+import {
+  ABS_SEND_TIME_URI,
+  type HeaderExtensionUri,
+  type MediaKind,
+  type RtpEncodingParameters,
+  type RtpHeaderExtensionParameters,
 } from './rtp-parameters.js';
 import { NoCommonCodecsError, SdpError } from './sdp-error.js';
 
@@ -28,7 +29,6 @@ export const DEFAULT_VIDEO_CODECS: readonly VideoCodecName[] = ['H264', 'VP8', '
 export const DEFAULT_AUDIO_CODECS: readonly AudioCodecName[] = ['opus', 'PCMU', 'PCMA', 'G722'];
 
 const TRANSPORT_CC = 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01';
-const ABS_SEND_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time';
 
 /**
  * What is negotiated, and why nothing else is: without `video-orientation` a sender turns the picture itself, which
@@ -38,11 +38,11 @@ const ABS_SEND_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-tim
 const HEADER_EXTENSIONS: Record<MediaKind, readonly HeaderExtensionUri[]> = {
   audio: [
     'urn:ietf:params:rtp-hdrext:sdes:mid',
-    ABS_SEND_TIME,
+    ABS_SEND_TIME_URI,
     TRANSPORT_CC,
     'urn:ietf:params:rtp-hdrext:ssrc-audio-level',
   ],
-  video: ['urn:ietf:params:rtp-hdrext:sdes:mid', ABS_SEND_TIME, TRANSPORT_CC],
+  video: ['urn:ietf:params:rtp-hdrext:sdes:mid', ABS_SEND_TIME_URI, TRANSPORT_CC],
 };
 
 /** mediasoup finds AV1's key frames by it and forwards nothing to a new player without. */
@@ -127,7 +127,7 @@ function receive(
     : media.codecs.find((other) => other.name === 'rtx' && other.parameters['apt'] === codec.payloadType);
   const congestion = headerExtensions.some((extension) => extension.uri === TRANSPORT_CC)
     ? ['transport-cc']
-    : headerExtensions.some((extension) => extension.uri === ABS_SEND_TIME)
+    : headerExtensions.some((extension) => extension.uri === ABS_SEND_TIME_URI)
       ? ['goog-remb']
       : [];
   const facts = CODECS[name];

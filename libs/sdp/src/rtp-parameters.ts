@@ -31,11 +31,13 @@ export interface RtpCodecParameters {
   rtcpFeedback: RtcpFeedback[];
 }
 
+export const ABS_SEND_TIME_URI = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time';
+
 /** The header extensions that are ever negotiated. */
 export type HeaderExtensionUri =
   | 'urn:ietf:params:rtp-hdrext:sdes:mid'
   | 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
-  | 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time'
+  | typeof ABS_SEND_TIME_URI
   | 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01'
   | 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 

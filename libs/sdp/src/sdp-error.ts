@@ -1,5 +1,5 @@
 export type SdpErrorCode =
-  /** Over one of the limits in OFFER_LIMITS. */
+  /** Over one of SDP_LIMITS, or of the reader's own limits. */
   | 'too-large'
   /** Not SDP, or a line whose syntax matters here is wrong. */
   | 'malformed'
@@ -14,7 +14,7 @@ export type SdpErrorCode =
   /** See NoCommonCodecsError. */
   | 'no-common-codecs';
 
-/** The client's offer can't be used: always the client's fault. */
+/** A description can't be used: always the fault of whoever sent it. The message quotes nothing of its text. */
 export class SdpError extends Error {
   override readonly name: string = 'SdpError';
 

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:dgram';
 import { isRtcp, setPayloadType, type TrackDescription } from '@weir/frames';
 import { spawnTied, type Logger } from '@weir/platform';
+import { describeRtpInputs } from '@weir/sdp';
 import type { StreamPlan } from './track-plan.js';
 import { bindUdp, bindUdpRow, freeUdpPorts } from './udp-sockets.js';
 
@@ -107,7 +108,11 @@ export class Transcoder {
     this.child.on('error', (error) => ended({ err: error, ffmpegBin }));
     this.child.on('close', (exitCode) => ended({ exitCode }));
     this.child.stdin?.on('error', () => undefined); // its end tells
-    this.child.stdin?.end(sessionDescription(this.media));
+    this.child.stdin?.end(
+      describeRtpInputs(
+        this.media.map(({ source, inputPort, payloadType }) => ({ port: inputPort, payloadType, track: source })),
+      ),
+    );
   }
 }
 
@@ -134,22 +139,6 @@ async function mediaOf({ video, audio }: StreamPlan): Promise<Medium[]> {
 function withPayloadType(packet: Buffer, kind: MediumKind): Buffer {
   if (!isRtcp(packet)) setPayloadType(packet, PAYLOAD_TYPES[kind]);
   return packet;
-}
-
-const PRINTABLE = /^[\x20-\x7e]*$/;
-
-function sessionDescription(media: readonly Medium[]): string {
-  const lines = ['v=0', 'o=- 0 0 IN IP4 127.0.0.1', 's=-', 'c=IN IP4 127.0.0.1', 't=0 0'];
-  for (const { kind, source, inputPort, payloadType } of media) {
-    const { codec, clockRate, channels, parameters } = source;
-    const rate = channels > 0 ? `${clockRate}/${channels}` : String(clockRate);
-    lines.push(`m=${kind} ${inputPort} RTP/AVP ${payloadType}`, `a=rtpmap:${payloadType} ${codec}/${rate}`);
-    const fmtp = Object.entries(parameters)
-      .filter(([name, value]) => PRINTABLE.test(name) && PRINTABLE.test(value))
-      .map(([name, value]) => (value === '' ? name : `${name}=${value}`));
-    if (fmtp.length > 0) lines.push(`a=fmtp:${payloadType} ${fmtp.join('; ')}`);
-  }
-  return [...lines, ''].join('\r\n');
 }
 
 const INPUT = [

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { create } from '@bufbuild/protobuf';
 import { ErrorCode, IngestRequestSchema, MediaKind, TapRequestSchema } from '@weir/contracts';
 import { RtpPacket } from '@weir/frames';
-import { parseSdp } from '@weir/protocol-rtsp';
+import { parseRtspDescription } from '@weir/sdp';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -202,7 +202,7 @@ describe('H.264 that comes as WebRTC brings it', () => {
 
 describe('what a source announces', () => {
   const announced = (...lines: string[]) => {
-    const parsed = parseSdp(['v=0', 'o=- 1 1 IN IP4 0.0.0.0', 's=-', 't=0 0', ...lines].join('\r\n'));
+    const parsed = parseRtspDescription(['v=0', 'o=- 1 1 IN IP4 0.0.0.0', 's=-', 't=0 0', ...lines].join('\r\n'));
     return parsed.tag === 'description' ? parsed.tracks : [];
   };
   const H264 = ['m=video 0 RTP/AVP 96', 'a=rtpmap:96 H264/90000'];

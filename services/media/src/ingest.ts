@@ -8,7 +8,7 @@ import {
   SourceClock,
   type TrackDescription,
 } from '@weir/frames';
-import { encodingNameOf, type SdpTrack } from '@weir/protocol-rtsp';
+import { encodingNameOf, type SdpTrack } from '@weir/sdp';
 import type { Logger } from '@weir/platform';
 import { NativeTrack } from './native-track.js';
 import type { SessionNotifier } from './notifier.js';

@@ -13,12 +13,11 @@ import {
   type OpenTrack,
   type RtspRequest as RtspRequestMessage,
   type RtspResponse,
-  type SdpTrack,
   type ServerEffect,
   type ServerInput,
   type ServerState,
-  type TrackDescription,
 } from '@weir/protocol-rtsp';
+import type { SdpTrack, TrackDescription } from '@weir/sdp';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import { BoundedSocket } from './bounded-socket.js';
 import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';

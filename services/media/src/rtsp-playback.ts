@@ -10,7 +10,7 @@ import {
   type RtpHeader,
   type RtpPacket,
 } from '@weir/frames';
-import { parseFormat, type TrackDescription as SdpTrackDescription } from '@weir/protocol-rtsp';
+import { parseFormat, type TrackDescription as SdpTrackDescription } from '@weir/sdp';
 import { nextKeyFrame } from './key-frame.js';
 import type { Playback } from './rtsp-connection.js';
 import type { Stream } from './stream.js';

@@ -18,8 +18,8 @@ import {
   type ClientState,
   type ClientStep,
   type RtspUrl,
-  type SdpTrack,
 } from '@weir/protocol-rtsp';
+import type { SdpTrack } from '@weir/sdp';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import { EndReason } from '@weir/contracts';
 import { BoundedSocket } from './bounded-socket.js';

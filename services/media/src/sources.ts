@@ -19,9 +19,9 @@ import {
 } from '@weir/contracts';
 import { credentialNameOf, credentialRefIn } from '@weir/access';
 import type { TrackDescription } from '@weir/frames';
-import { dialectKey, type StreamCodec } from '@weir/sdp';
+import { dialectKey, type SdpTrack, type StreamCodec } from '@weir/sdp';
 import type { OutboundGuard } from '@weir/outbound';
-import { parseRtspUrl, type SdpTrack } from '@weir/protocol-rtsp';
+import { parseRtspUrl } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';

@@ -4,7 +4,7 @@ import { randomInt } from 'node:crypto';
 import { metrics } from '@opentelemetry/api';
 import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import { DECODER_LIMITS, describeTooLarge, isTooLargeToDecode, SCALE_TO_SCREEN } from '@weir/frames';
-import { dialectKey, type StreamCodec } from '@weir/sdp';
+import { describeRtpInputs, dialectKey, type StreamCodec } from '@weir/sdp';
 import { spawnTied, type Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import { PipedProducer } from './piped-producer.js';
@@ -263,7 +263,15 @@ export class StreamTranscoder implements Transcoding {
       run.restart = setTimeout(() => this.startFfmpeg(run), delayMs);
     });
     child.stdin?.on('error', () => undefined); // its end tells
-    child.stdin?.end(inputSdp(run.outputs));
+    child.stdin?.end(
+      describeRtpInputs(
+        run.outputs.map(({ track, inputPort }) => ({
+          port: inputPort,
+          payloadType: track.payloadType,
+          track: track.description,
+        })),
+      ),
+    );
   }
 }
 
@@ -290,23 +298,6 @@ function close(run: Run): void {
   run.socket.close();
   run.giveBack();
 }
-
-/** The source's tracks as ffmpeg shall read them. */
-const inputSdp = (outputs: readonly Output[]): string =>
-  [
-    ...['v=0', 'o=- 0 0 IN IP4 127.0.0.1', 's=-', 'c=IN IP4 127.0.0.1', 't=0 0'],
-    ...outputs.flatMap(({ track, inputPort }) => {
-      const { kind, codec, clockRate, channels, parameters } = track.description;
-      const fmtp = Object.entries(parameters).map(([name, value]) => (value === '' ? name : `${name}=${value}`));
-      const rate = channels > 0 ? `${clockRate}/${channels}` : String(clockRate);
-      return [
-        `m=${kind} ${inputPort} RTP/AVP ${track.payloadType}`,
-        `a=rtpmap:${track.payloadType} ${codec}/${rate}`,
-        ...(fmtp.length > 0 ? [`a=fmtp:${track.payloadType} ${fmtp.join('; ')}`] : []),
-      ];
-    }),
-    '',
-  ].join('\r\n');
 
 const INPUT = [
   ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe,udp,rtp'],

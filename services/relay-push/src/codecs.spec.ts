@@ -1,8 +1,8 @@
 import { create } from '@bufbuild/protobuf';
 import { MediaKind, TappedTrackSchema } from '@weir/contracts';
+import { parseAnswer } from '@weir/sdp';
 import { describe, expect, it } from 'vitest';
 import { agreedCodec, offeredCodecOf, receivedTrack } from './codecs.js';
-import { parseAnswer } from './sdp/answer.js';
 import { originalAnswer } from './testing/answers.js';
 
 const tapped = (codec: string, clockRate: number, parameters: Record<string, string> = {}) =>

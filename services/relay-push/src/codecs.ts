@@ -1,6 +1,5 @@
 import { MediaKind, type TappedTrack } from '@weir/contracts';
-import type { AnsweredCodec } from './sdp/answer.js';
-import type { OfferedCodec } from './sdp/offer.js';
+import type { AnsweredCodec, OwnCodec } from '@weir/sdp';
 
 export type Kind = 'audio' | 'video';
 
@@ -65,7 +64,7 @@ export const kindOf = (kind: MediaKind | undefined): Kind | undefined =>
   kind === MediaKind.AUDIO ? 'audio' : kind === MediaKind.VIDEO ? 'video' : undefined;
 
 /** How a tapped track is offered; undefined for a codec that WebRTC servers don't take. */
-export const offeredCodecOf = ({ track }: TappedTrack): (OfferedCodec & { readonly kind: Kind }) | undefined => {
+export const offeredCodecOf = ({ track }: TappedTrack): (OwnCodec & { readonly kind: Kind }) | undefined => {
   const facts = factsOf(track?.codec ?? '');
   if (track === undefined || facts === undefined || track.clockRate !== facts.clockRate) return undefined;
   const { name, kind, payloadType, clockRate, channels } = facts;
@@ -85,13 +84,13 @@ export const offeredCodecOf = ({ track }: TappedTrack): (OfferedCodec & { readon
   return { kind, name, payloadType, clockRate, channels, parameters: h264 };
 };
 
-const h264 = (payloadType: number, profileLevelId: string): OfferedCodec => ({
+const h264 = (payloadType: number, profileLevelId: string): OwnCodec => ({
   ...{ payloadType, name: 'H264', clockRate: 90_000, channels: 1 },
   parameters: { 'level-asymmetry-allowed': '1', 'packetization-mode': '1', 'profile-level-id': profileLevelId },
 });
 
 /** What we take of another server, best first. The remote sends whatever its stream is made of. */
-export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OfferedCodec[]>> = {
+export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OwnCodec[]>> = {
   audio: [
     {
       payloadType: 111,
@@ -119,7 +118,7 @@ const variantOf = (name: string, parameters: Readonly<Record<string, string>>): 
   parameters[factsOf(name)?.variant ?? ''] ?? '0';
 
 /** The answered codec under which an offered one may be sent: the nearest to it of the same kind. */
-export const agreedCodec = (codec: OfferedCodec, answered: readonly AnsweredCodec[]): AnsweredCodec | undefined => {
+export const agreedCodec = (codec: OwnCodec, answered: readonly AnsweredCodec[]): AnsweredCodec | undefined => {
   const { payloadType, parameters } = codec;
   const profile = parameters['profile-level-id'];
   const distance = (candidate: AnsweredCodec): number =>

@@ -12,6 +12,7 @@ import {
   writeSenderReport,
 } from '@weir/frames';
 import type { ClientStream } from '@weir/protocol-wcs';
+import type { AnsweredCodec, AnsweredMedia } from '@weir/sdp';
 import { consequenceOf, type Attempt, type AttemptEnd, type AttemptListener, type AttemptStats } from './attempt.js';
 import { RECEIVED_CODECS, receivedTrack } from './codecs.js';
 import type { FedTrack, MediaSession } from './media.js';
@@ -20,7 +21,6 @@ import { ReceivedTrack } from './peer/received-track.js';
 import { randomSsrc, type RelayPorts } from './push.js';
 import { RemoteStream } from './remote-stream.js';
 import { RtpSocket } from './rtp-socket.js';
-import type { AnsweredCodec, AnsweredMedia } from './sdp/answer.js';
 
 export interface PullOptions {
   readonly tenant: string;

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { EndReason, ErrorCode, isWeirError, type TappedTrack } from '@weir/contracts';
 import { isRtcp, parseRtcp, type RtcpMessage } from '@weir/frames';
 import type { ClientStream } from '@weir/protocol-wcs';
+import { ABS_SEND_TIME_URI, type OwnCodec } from '@weir/sdp';
 import type { Attempt, AttemptEnd, AttemptListener, AttemptStats } from './attempt.js';
 import { agreedCodec, kindOf, offeredCodecOf, type Kind } from './codecs.js';
 import type { MediaCore, MediaSession } from './media.js';
@@ -10,7 +11,6 @@ import { SentTrack } from './peer/sent-track.js';
 import type { Transport } from './peer/transport.js';
 import { RemoteStream, type RemotePorts } from './remote-stream.js';
 import { RtpSocket } from './rtp-socket.js';
-import { ABS_SEND_TIME, type OfferedCodec } from './sdp/offer.js';
 
 export interface PushOptions {
   readonly tenant: string;
@@ -30,7 +30,7 @@ export interface RelayPorts {
 interface Medium {
   readonly kind: Kind;
   readonly tapped: TappedTrack;
-  readonly codec: OfferedCodec;
+  readonly codec: OwnCodec;
   readonly ssrc: number;
 }
 
@@ -155,7 +155,7 @@ export class PushAttempt implements Attempt {
         payloadType: codec.payloadType,
         clockRate: medium.codec.clockRate,
         cname: this.localMediaSessionId,
-        absSendTimeId: media.headerExtensions.find(({ uri }) => uri === ABS_SEND_TIME.uri)?.id,
+        absSendTimeId: media.headerExtensions.find(({ uri }) => uri === ABS_SEND_TIME_URI)?.id,
         protect: (header, payload) => path.protectRtp(header, payload),
         send: (packet) => path.sendProtected(packet),
       });

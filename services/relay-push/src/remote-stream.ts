@@ -11,11 +11,11 @@ import {
   type ClientState,
   type ClientStream,
 } from '@weir/protocol-wcs';
+import { parseAnswer, SdpError, type AnsweredMedia, type RemoteCandidate } from '@weir/sdp';
 import { WebSocket } from 'ws';
 import type { AttemptEnd } from './attempt.js';
 import { Peer, type AgreedSection, type PeerSection } from './peer/peer.js';
 import type { Certificate } from './peer/transport.js';
-import { AnswerError, parseAnswer, type AnsweredMedia, type RemoteCandidate } from './sdp/answer.js';
 
 /** What both kinds of relay need to reach another server. */
 export interface RemotePorts {
@@ -215,7 +215,7 @@ export class RemoteStream {
       if (agreed === 'no-permitted-address') this.fail({ kind: agreed });
       else this.options.listener.agreed(agreed, answer.media);
     } catch (error) {
-      if (!(error instanceof AnswerError)) throw error;
+      if (!(error instanceof SdpError)) throw error;
       this.fail({ kind: 'bad-answer', detail: error.message });
     }
   }

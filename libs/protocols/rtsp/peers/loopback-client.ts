@@ -1,5 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import { connect, type Socket } from 'node:net';
+import type { SdpTrack } from '@weir/sdp';
 import { clientDeadlineMs, startClient, stepClient } from '../src/client-machine.js';
 import type {
   ClientConfig,
@@ -11,7 +12,6 @@ import type {
   ClientTrackTransport,
 } from '../src/client-state.js';
 import { encodeInterleaved, encodeRequest, encodeResponse, RtspDecoder } from '../src/codec.js';
-import type { SdpTrack } from '../src/sdp.js';
 import { parseRtspUrl, type RtspUrl } from '../src/url.js';
 import { UdpPair } from './loopback-server.js';
 import { Transcript } from './transcript.js';

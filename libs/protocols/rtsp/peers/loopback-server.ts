@@ -2,8 +2,8 @@ import { Buffer } from 'node:buffer';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { SdpTrack, TrackDescription } from '@weir/sdp';
 import { encodeInterleaved, encodeResponse, RtspDecoder } from '../src/codec.js';
-import type { SdpTrack, TrackDescription } from '../src/sdp.js';
 import { serverDeadlineMs, startServer, stepServer } from '../src/server-machine.js';
 import type {
   HostAnswer,

@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import { controlOf, parseRtspDescription, writeRtspDescription } from '@weir/sdp';
 import { after, ask, end, lowersOf, nextTransport, sessionHeaders } from './client-requests.js';
 import type {
   ClientEffect,
@@ -18,7 +19,6 @@ import type {
 import { parseMethods, parseRtpInfo, parseSession } from './header-values.js';
 import type { HeaderEntry, RtspHeaders } from './headers.js';
 import type { RtspResponse } from './messages.js';
-import { controlOf, parseSdp, writeSdp } from './sdp.js';
 import { formatTransport, parseTransport, type PortPair, type TransportSpec } from './transport-header.js';
 import { contentBaseOf, formatRtspUrl, parseRtspUrl, resolveControl } from './url.js';
 
@@ -34,14 +34,14 @@ export function begin(state: ClientState, options: RtspResponse | undefined, now
     const headers: HeaderEntry[] = [['Accept', 'application/sdp']];
     return ask({ ...state, methods }, 'DESCRIBE', url, headers, nowMs, (request) => ({ tag: 'describing', request }));
   }
-  const sdp = writeSdp({ sessionId: String(nowMs), sessionVersion: 1, ...intent });
+  const sdp = writeRtspDescription({ sessionId: String(Math.floor(nowMs)), sessionVersion: 1, ...intent });
   const headers: HeaderEntry[] = [['Content-Type', 'application/sdp']];
   const phase = (request: SentRequest): ClientPhase => ({ tag: 'announcing', request });
   return ask({ ...state, methods }, 'ANNOUNCE', url, headers, nowMs, phase, Buffer.from(sdp, 'utf8'));
 }
 
 export function described(state: ClientState, request: SentRequest, response: RtspResponse, nowMs: number): ClientStep {
-  const sdp = parseSdp(response.body.toString('utf8'));
+  const sdp = parseRtspDescription(response.body.toString('utf8'));
   if (sdp.tag === 'malformed') return end(state, { tag: 'malformed', code: 'bad-sdp' });
   if (sdp.tracks.length === 0) return end(state, { tag: 'no-tracks' });
   const base = baseOf(response.headers, request.url);

@@ -1,9 +1,9 @@
 import type { Buffer } from 'node:buffer';
+import type { SdpTrack, TrackDescription } from '@weir/sdp';
 import type { Challenge } from './authentication.js';
 import type { RtspHeaders } from './headers.js';
 import type { RtspEvent, RtspMethod, RtspRequest, RtspResponse } from './messages.js';
 import type { ProtocolErrorCode } from './protocol-error.js';
-import type { SdpTrack, TrackDescription } from './sdp.js';
 import type { PortPair } from './transport-header.js';
 import type { RtspUrl, UrlUser } from './url.js';
 

@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import { parseRtspDescription } from '@weir/sdp';
 import { describe, expect, it } from 'vitest';
 import { Transcript, wireBytes } from '../peers/transcript.js';
 import { parseAuthorization, parseChallenges } from './authentication.js';
@@ -8,7 +9,6 @@ import { DEFAULT_DECODER_LIMITS, encodeInterleaved, encodeRequest, encodeRespons
 import { parseRange, parseRtpInfo, parseSession } from './header-values.js';
 import { cseqOf, type RtspEvent } from './messages.js';
 import { RtspProtocolError } from './protocol-error.js';
-import { parseSdp } from './sdp.js';
 import { serverDeadlineMs, startServer, stepServer } from './server-machine.js';
 import type { HostAnswer, ServerEffect, ServerState } from './server-state.js';
 import { verifyStreamUrl } from './signed-url.js';
@@ -188,7 +188,7 @@ describe('whatever comes in', () => {
       parseRtpInfo(text);
       parseAuthorization(text);
       parseChallenges([text]);
-      parseSdp(text);
+      parseRtspDescription(text);
     }
   });
 
@@ -229,7 +229,7 @@ describe('whatever comes in', () => {
         parseRtpInfo(value);
         parseAuthorization(value);
         parseChallenges([value]);
-        parseSdp(`m=video 0 RTP/AVP 96\na=fmtp:96 ${value}\na=rtpmap:96 ${value}\n${value}`);
+        parseRtspDescription(`m=video 0 RTP/AVP 96\na=fmtp:96 ${value}\na=rtpmap:96 ${value}\n${value}`);
         parseRtspUrl(value);
         new RtspDecoder({ headBytes: 1 << 20 }).push(Buffer.from(`OPTIONS ${value} RTSP/1.0\r\nX: ${value}\r\n\r\n`));
       }

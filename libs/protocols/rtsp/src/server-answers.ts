@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
+import { controlOf, parseRtspDescription, writeRtspDescription } from '@weir/sdp';
 import { formatRtpInfo } from './header-values.js';
 import type { HeaderEntry } from './headers.js';
 import type { RtspRequest } from './messages.js';
-import { controlOf, parseSdp, writeSdp } from './sdp.js';
 import { after, challenge, close, isSession, NO_BODY, respond } from './server-reply.js';
 import { ask, LIVE_RANGE } from './server-requests.js';
 import type { AwaitedStep, Awaiting, HostAnswer, Presentation, ServerState, ServerStep } from './server-state.js';
@@ -53,7 +53,7 @@ function authorised(
   if (verb === 'play') {
     return ask(state, request, { tag: 'describe', url, path }, nowMs, (id) => ({ tag: 'describe', id, path }));
   }
-  const sdp = parseSdp(request.body.toString('utf8'));
+  const sdp = parseRtspDescription(request.body.toString('utf8'));
   if (sdp.tag === 'malformed' || sdp.tracks.length === 0 || sdp.tracks.length > state.config.maxTracks) {
     return respond(state, request, 400);
   }
@@ -71,7 +71,7 @@ function described(
   nowMs: number,
 ): ServerStep {
   const tracks = answer.tracks.map((track, index) => ({ ...track, control: controlOf(index) }));
-  const sdp = writeSdp({ sessionId: String(nowMs), sessionVersion: 1, sessionName: answer.sessionName, tracks });
+  const sdp = writeRtspDescription({ sessionId: String(Math.floor(nowMs)), sessionVersion: 1, sessionName: answer.sessionName, tracks });
   const next: ServerState = isSession(state.phase)
     ? state
     : { ...state, phase: { tag: 'prepared', presentation: { purpose: 'play', url, path, tracks } } };

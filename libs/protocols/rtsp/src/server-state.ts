@@ -1,8 +1,8 @@
 import type { Buffer } from 'node:buffer';
+import type { SdpTrack, TrackDescription } from '@weir/sdp';
 import type { Credentials } from './authentication.js';
 import type { RtspEvent, RtspRequest, RtspResponse } from './messages.js';
 import type { ProtocolErrorCode } from './protocol-error.js';
-import type { SdpTrack, TrackDescription } from './sdp.js';
 import type { PortPair } from './transport-header.js';
 import type { RtspUrl } from './url.js';
 

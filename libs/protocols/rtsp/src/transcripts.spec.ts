@@ -1,3 +1,4 @@
+import { parseRtspDescription, type TrackDescription } from '@weir/sdp';
 import { describe, expect, it } from 'vitest';
 import { accountsOnly, PASSWORD, signedUrlsOnly } from '../peers/access.js';
 import { Transcript, type TranscriptEntry, wireBytes } from '../peers/transcript.js';
@@ -5,7 +6,6 @@ import { clientDeadlineMs, startClient, stepClient } from './client-machine.js';
 import type { ClientConfig, ClientEndReason, ClientInput, ClientStep } from './client-state.js';
 import { encodeRequest, encodeResponse, RtspDecoder } from './codec.js';
 import type { RtspEvent, RtspResponse } from './messages.js';
-import { parseSdp, type TrackDescription } from './sdp.js';
 import { startServer, stepServer } from './server-machine.js';
 import type { HostAnswer, Refusal, ServerConfig, ServerEffect, ServerInput, ServerState } from './server-state.js';
 import { parseTransport } from './transport-header.js';
@@ -181,7 +181,7 @@ class RecordedHost {
 }
 
 function describedIn(response: RtspResponse | undefined): HostAnswer {
-  const sdp = parseSdp(response?.body.toString('utf8') ?? '');
+  const sdp = parseRtspDescription(response?.body.toString('utf8') ?? '');
   if (sdp.tag === 'malformed') throw new Error(sdp.detail);
   const tracks = sdp.tracks.flatMap(({ kind, ...track }): TrackDescription[] =>
     kind === 'other' ? [] : [{ ...track, kind }],

@@ -1,12 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { AnswerError, type Answer, type AnsweredMedia, type RemoteCandidate } from '../sdp/answer.js';
-import { writeOffer, type OfferedCodec, type OfferedSection } from '../sdp/offer.js';
+import {
+  SdpError,
+  writeOffer,
+  type Answer,
+  type AnsweredMedia,
+  type OwnCodec,
+  type OwnSection,
+  type RemoteCandidate,
+} from '@weir/sdp';
 import { Transport, type Certificate, type TransportEnd } from './transport.js';
 
 export interface PeerSection {
   readonly kind: 'audio' | 'video';
   readonly direction: 'sendonly' | 'recvonly';
-  readonly codecs: readonly OfferedCodec[];
+  readonly codecs: readonly OwnCodec[];
   /** Of what is sent. */
   readonly ssrc?: number;
 }
@@ -74,7 +81,7 @@ export class Peer {
     });
     try {
       const locals = await Promise.all(transports.map((transport) => transport.gather()));
-      const offered = sections.flatMap((section, index): OfferedSection[] => {
+      const offered = sections.flatMap((section, index): OwnSection[] => {
         const transport = locals[index];
         if (transport === undefined) return [];
         const { ssrc, ...rest } = section;
@@ -91,7 +98,7 @@ export class Peer {
 
   /**
    * Connects to what the answer names, as far as the candidates are permitted; to nothing when no section has codecs of
-   * ours. Throws AnswerError.
+   * ours. Throws SdpError.
    */
   async connect(
     answer: Answer,
@@ -116,7 +123,7 @@ export class Peer {
       const path = this.transports[answer.media.indexOf(carrier)];
       const remote = carrier.transport ?? media.transport;
       if (path === undefined || remote === undefined)
-        throw new AnswerError('malformed', 'The answer has a section without a transport');
+        throw new SdpError('malformed', 'The answer has a section without a transport');
       if (hasCodec) agreed.push({ kind, media, path });
       if (this.#used.has(path)) continue;
       const candidates: RemoteCandidate[] = [];

@@ -17,8 +17,7 @@ import {
 } from 'werift';
 import { isRtcp } from '@weir/frames';
 import { awakeNowMs } from '@weir/platform';
-import type { LocalTransport } from '../sdp/offer.js';
-import type { RemoteCandidate, RemoteTransport } from '../sdp/answer.js';
+import type { LocalTransport, RemoteCandidate, RemoteTransport } from '@weir/sdp';
 import { SRTP_PROFILES, SrtpReceiver, SrtpSender, type SrtpProfile } from './srtp.js';
 
 export type TransportEnd = 'ice-failed' | 'ice-lost' | 'dtls-failed' | 'dtls-timeout' | 'dtls-closed';

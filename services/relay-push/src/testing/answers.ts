@@ -54,30 +54,3 @@ export const originalAnswer = ({
     .map((line) => `${line}\r\n`)
     .join('');
 };
-
-const WEIR_TRANSPORT = [
-  'a=ice-ufrag:sejf6ky4vfkn4z3e18yfu122k1s0xok7',
-  'a=ice-pwd:gxhm22ju9jjy8sps4v7jshmqvvey0uuq',
-  'a=fingerprint:sha-256 25:5D:7D:DC:89:E1:99:17:19:F1:82:0C:8D:88:70:20:03:CC:44:F6:2E:6B:D0:D3:9D:09:2C:3B:0F:4C:DA:C5',
-  'a=setup:passive',
-  'a=candidate:udpcandidate 1 udp 1076558079 127.0.0.1 25605 typ host',
-  'a=candidate:tcpcandidate 1 tcp 1076276479 127.0.0.1 25605 typ host tcptype passive',
-  'a=end-of-candidates',
-  'a=rtcp-mux',
-  'a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time',
-  'a=recvonly',
-];
-
-/** What weir answers, recorded. */
-export const WEIR_ANSWER = [
-  ...['v=0', 'o=- 1795229513706 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=ice-lite'],
-  ...['a=group:BUNDLE audio video', 'a=msid-semantic: WMS *'],
-  ...['m=audio 25605 UDP/TLS/RTP/SAVPF 111', 'c=IN IP4 127.0.0.1', 'a=mid:audio', ...WEIR_TRANSPORT],
-  ...['a=rtpmap:111 opus/48000/2', 'a=fmtp:111 minptime=10;useinbandfec=1', 'a=rtcp-fb:111 nack'],
-  ...['m=video 25605 UDP/TLS/RTP/SAVPF 102', 'c=IN IP4 127.0.0.1', 'a=mid:video', ...WEIR_TRANSPORT],
-  'a=rtpmap:102 H264/90000',
-  'a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=800',
-  ...['a=rtcp-fb:102 nack', 'a=rtcp-fb:102 nack pli', 'a=rtcp-fb:102 ccm fir', 'a=rtcp-fb:102 goog-remb'],
-]
-  .map((line) => `${line}\r\n`)
-  .join('');

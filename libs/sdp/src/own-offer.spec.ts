@@ -1,7 +1,6 @@
 import { parse } from 'sdp-transform';
 import { describe, expect, it } from 'vitest';
-import { RECEIVED_CODECS } from '../codecs.js';
-import { writeOffer, type LocalTransport } from './offer.js';
+import { writeOffer, type LocalTransport, type OwnCodec } from './own-offer.js';
 
 const transport = (port: number): LocalTransport => ({
   usernameFragment: 'abcdef',
@@ -10,13 +9,28 @@ const transport = (port: number): LocalTransport => ({
   candidates: [{ foundation: 'f', priority: 5, address: '192.0.2.1', port, type: 'host' }],
 });
 
+const h264 = (payloadType: number, profileLevelId: string): OwnCodec => ({
+  ...{ payloadType, name: 'H264', clockRate: 90_000, channels: 1 },
+  parameters: { 'level-asymmetry-allowed': '1', 'packetization-mode': '1', 'profile-level-id': profileLevelId },
+});
+
+const AUDIO: readonly OwnCodec[] = [
+  { payloadType: 111, name: 'opus', clockRate: 48_000, channels: 2, parameters: { minptime: '10', useinbandfec: '1' } },
+  { payloadType: 8, name: 'PCMA', clockRate: 8_000, channels: 1, parameters: {} },
+];
+const VIDEO: readonly OwnCodec[] = [
+  ...[h264(102, '42e01f'), h264(103, '42001f'), h264(104, '4d001f'), h264(105, '64001f')],
+  { payloadType: 96, name: 'VP8', clockRate: 90_000, channels: 1, parameters: {} },
+  { payloadType: 98, name: 'VP9', clockRate: 90_000, channels: 1, parameters: { 'profile-id': '0' } },
+];
+
 describe('an offer', () => {
   const sdp = writeOffer({
     originId: '12',
     sections: [
-      { kind: 'audio', direction: 'recvonly', codecs: RECEIVED_CODECS.audio, transport: transport(4_000) },
+      { kind: 'audio', direction: 'recvonly', codecs: AUDIO, transport: transport(4_000) },
       {
-        ...{ kind: 'video', direction: 'sendonly', codecs: RECEIVED_CODECS.video, transport: transport(4_002) },
+        ...{ kind: 'video', direction: 'sendonly', codecs: VIDEO, transport: transport(4_002) },
         sent: { ssrc: 77, cname: 'me' },
       },
     ],

@@ -37,17 +37,6 @@ export type TrackCodec = TrackFormat['codec'];
 
 export type FormatParameters = ReadonlyMap<string, string>;
 
-/** `a=b; c=d`: names in lower case; values keep their `=`. */
-export function parseFormatParameters(text: string): Map<string, string> {
-  const parameters = new Map<string, string>();
-  for (const part of text.split(';')) {
-    const equals = part.indexOf('=');
-    const name = (equals === -1 ? part : part.slice(0, equals)).trim().toLowerCase();
-    if (name !== '') parameters.set(name, equals === -1 ? '' : part.slice(equals + 1).trim());
-  }
-  return parameters;
-}
-
 export function parseFormat(encodingName: string, parameters: FormatParameters): TrackFormat {
   switch (encodingName.toUpperCase()) {
     case 'H264':
@@ -156,33 +145,33 @@ export function encodingNameOf(format: TrackFormat): string {
   }
 }
 
-/** The value of `a=fmtp` behind the payload type; undefined when there is nothing to say. */
-export function formatParametersOf(format: TrackFormat): string | undefined {
+/** The parameters of `a=fmtp`; none when there is nothing to say. */
+export function formatParametersOf(format: TrackFormat): Readonly<Record<string, string>> {
   switch (format.codec) {
     case 'h264':
       return h264Parameters(format);
     case 'h265':
       return h265Parameters(format);
     case 'aac':
-      return [
-        'streamtype=5',
-        'profile-level-id=1',
-        'mode=AAC-hbr',
-        `sizelength=${format.sizeLength}`,
-        `indexlength=${format.indexLength}`,
-        `indexdeltalength=${format.indexDeltaLength}`,
-        `config=${format.config.toString('hex').toUpperCase()}`,
-      ].join(';');
+      return {
+        streamtype: '5',
+        'profile-level-id': '1',
+        mode: 'AAC-hbr',
+        sizelength: String(format.sizeLength),
+        indexlength: String(format.indexLength),
+        indexdeltalength: String(format.indexDeltaLength),
+        config: format.config.toString('hex').toUpperCase(),
+      };
     case 'opus':
-      return format.stereo ? 'sprop-stereo=1' : undefined;
+      return format.stereo ? { 'sprop-stereo': '1' } : {};
     case 'vp9':
-      return format.profileId === undefined ? undefined : `profile-id=${format.profileId}`;
+      return format.profileId === undefined ? {} : { 'profile-id': String(format.profileId) };
     case 'pcmu':
     case 'pcma':
     case 'vp8':
-      return undefined;
+      return {};
     case 'other':
-      return otherParameters(format.parameters);
+      return Object.fromEntries(format.parameters);
     default: {
       const never: never = format;
       return never;
@@ -190,31 +179,22 @@ export function formatParametersOf(format: TrackFormat): string | undefined {
   }
 }
 
-function otherParameters(parameters: FormatParameters): string | undefined {
-  if (parameters.size === 0) return undefined;
-  return [...parameters].map(([name, value]) => (value === '' ? name : `${name}=${value}`)).join(';');
-}
-
-function h264Parameters(format: Extract<TrackFormat, { codec: 'h264' }>): string {
-  const parts = [`packetization-mode=${format.packetizationMode}`];
+function h264Parameters(format: Extract<TrackFormat, { codec: 'h264' }>): Record<string, string> {
   const [sps] = format.sps;
-  if (sps && format.pps.length > 0) {
-    const sets = [...format.sps, ...format.pps].map((unit) => unit.toString('base64'));
-    parts.push(`sprop-parameter-sets=${sets.join(',')}`);
-  }
   const profileLevelId = sps && sps.length >= 4 ? sps.toString('hex', 1, 4) : format.profileLevelId;
-  if (profileLevelId !== undefined) parts.push(`profile-level-id=${profileLevelId}`);
-  return parts.join(';');
+  return {
+    'packetization-mode': String(format.packetizationMode),
+    ...(sps && format.pps.length > 0 ? { 'sprop-parameter-sets': base64([...format.sps, ...format.pps]) } : {}),
+    ...(profileLevelId === undefined ? {} : { 'profile-level-id': profileLevelId }),
+  };
 }
 
-function h265Parameters(format: Extract<TrackFormat, { codec: 'h265' }>): string | undefined {
-  const sets = [
-    ['sprop-vps', format.vps],
-    ['sprop-sps', format.sps],
-    ['sprop-pps', format.pps],
-  ] as const;
-  const parts = sets
-    .filter(([, units]) => units.length > 0)
-    .map(([name, units]) => `${name}=${units.map((unit) => unit.toString('base64')).join(',')}`);
-  return parts.length === 0 ? undefined : parts.join(';');
+function h265Parameters({ vps, sps, pps }: Extract<TrackFormat, { codec: 'h265' }>): Record<string, string> {
+  return {
+    ...(vps.length > 0 ? { 'sprop-vps': base64(vps) } : {}),
+    ...(sps.length > 0 ? { 'sprop-sps': base64(sps) } : {}),
+    ...(pps.length > 0 ? { 'sprop-pps': base64(pps) } : {}),
+  };
 }
+
+const base64 = (units: readonly Buffer[]): string => units.map((unit) => unit.toString('base64')).join(',');

@@ -1,9 +1,9 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
-import { parseSdp, type SdpTrack, type TrackDescription, writeSdp } from './sdp.js';
+import { parseRtspDescription, type SdpTrack, type TrackDescription, writeRtspDescription } from './rtsp-description.js';
 
 function tracksOf(lines: readonly string[]): readonly SdpTrack[] {
-  const sdp = parseSdp(lines.join('\r\n'));
+  const sdp = parseRtspDescription(lines.join('\r\n'));
   if (sdp.tag === 'malformed') throw new Error(sdp.detail);
   return sdp.tracks;
 }
@@ -16,7 +16,7 @@ function onlyTrack(lines: readonly string[]): SdpTrack {
 
 describe('an SDP', () => {
   it('is read as ffmpeg announces it', () => {
-    const sdp = parseSdp(`v=0
+    const sdp = parseRtspDescription(`v=0
 o=- 0 0 IN IP4 127.0.0.1
 s=No Name
 c=IN IP4 127.0.0.1
@@ -136,7 +136,7 @@ a=control:streamid=1
 
   it('is read without its first lines, with any line end and with junk', () => {
     for (const end of ['\n', '\r\n', '\r']) {
-      const sdp = parseSdp(
+      const sdp = parseRtspDescription(
         [
           'junk',
           'a=control:rtsp://h/all',
@@ -157,7 +157,7 @@ a=control:streamid=1
     ['too many lines', 'a=x\n'.repeat(2000)],
     ['too many media', 'm=video 0 RTP/AVP 96\n'.repeat(17)],
   ])('is malformed with %s', (_name, text) => {
-    expect(parseSdp(text).tag).toBe('malformed');
+    expect(parseRtspDescription(text).tag).toBe('malformed');
   });
 });
 
@@ -207,8 +207,8 @@ describe('a written SDP', () => {
   ];
 
   it('is read back as it was', () => {
-    const text = writeSdp({ sessionId: '1', sessionVersion: 1, sessionName: 'lab/cam', tracks });
-    expect(parseSdp(text)).toMatchObject({
+    const text = writeRtspDescription({ sessionId: '1', sessionVersion: 1, sessionName: 'lab/cam', tracks });
+    expect(parseRtspDescription(text)).toMatchObject({
       tag: 'description',
       sessionName: 'lab/cam',
       control: '*',
@@ -219,7 +219,7 @@ describe('a written SDP', () => {
   it('says the profile of its parameter set, not another', () => {
     const format = { codec: 'h264', packetizationMode: 1, profileLevelId: '640028', ...sets } as const;
     const [first] = tracks;
-    const text = writeSdp({
+    const text = writeRtspDescription({
       sessionId: '1',
       sessionVersion: 1,
       sessionName: '',
@@ -234,7 +234,7 @@ describe('a written SDP', () => {
   it('does without parameter sets that it does not have', () => {
     const [first] = tracks;
     const format = { codec: 'h265', vps: [], sps: [], pps: [] } as const;
-    const text = writeSdp({
+    const text = writeRtspDescription({
       sessionId: '1',
       sessionVersion: 1,
       sessionName: 'x',

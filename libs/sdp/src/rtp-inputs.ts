@@ -1,0 +1,27 @@
+import { codecLines, descriptionOf, mediaLine, sessionLines } from './lines.js';
+
+/** RTP of one medium that comes to a port of this machine. */
+export interface RtpInput {
+  readonly port: number;
+  readonly payloadType: number;
+  readonly track: {
+    readonly kind: 'audio' | 'video';
+    /** As in SDP's rtpmap. */
+    readonly codec: string;
+    readonly clockRate: number;
+    /** 0 for video. */
+    readonly channels: number;
+    readonly parameters: Readonly<Record<string, string>>;
+  };
+}
+
+/** What a program such as ffmpeg, which listens on the ports, must be told of what comes to them. */
+export function describeRtpInputs(inputs: readonly RtpInput[]): string {
+  return descriptionOf([
+    ...sessionLines({ id: 0, version: 0, address: '127.0.0.1', hasConnection: true }),
+    ...inputs.flatMap(({ port, payloadType, track }) => [
+      mediaLine(track.kind, port, 'RTP/AVP', [payloadType]),
+      ...codecLines({ ...track, payloadType, name: track.codec }),
+    ]),
+  ]);
+}
