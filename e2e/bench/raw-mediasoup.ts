@@ -6,7 +6,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import {
-  dialectKey,
   negotiatePlay,
   negotiatePublish,
   parseOffer,
@@ -183,7 +182,7 @@ async function openTransport(router: mediasoup.Router, offer: Offer, joining: Jo
 
 function routerFor(sections: readonly (PublishSection | PlaySection)[]): Promise<mediasoup.Router> {
   const codecs = routerCodecs(sections);
-  const dialect = dialectKey(codecs);
+  const dialect = JSON.stringify(codecs);
   let router = routers.get(dialect);
   if (router === undefined) {
     router = worker.createRouter({ mediaCodecs: codecs as mediasoup.RouterRtpCodecCapability[] });

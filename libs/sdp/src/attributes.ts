@@ -50,8 +50,7 @@ export function rtpmapsOf(section: MediaBlock): Map<number, Rtpmap> {
     if (!(payloadType <= 127) || !TOKEN.test(name) || rtpmaps.has(payloadType)) continue;
     rtpmaps.set(payloadType, { name, clockRate: positive(clockRate), channels: positive(channels) });
   }
-  for (const [payloadType, rtpmap] of STATIC_RTPMAPS)
-    if (!rtpmaps.has(payloadType)) rtpmaps.set(payloadType, rtpmap);
+  for (const [payloadType, rtpmap] of STATIC_RTPMAPS) if (!rtpmaps.has(payloadType)) rtpmaps.set(payloadType, rtpmap);
   return rtpmaps;
 }
 
@@ -59,7 +58,9 @@ const positive = (text: string | undefined): number | undefined => (Number(text)
 
 /** In the m-line's order, which is the sender's preference; each once. */
 export function payloadTypesOf({ formats }: MediaBlock): number[] {
-  return [...new Set(formats.flatMap((format) => (/^\d{1,3}$/.test(format) && Number(format) <= 127 ? Number(format) : [])))];
+  return [
+    ...new Set(formats.flatMap((format) => (/^\d{1,3}$/.test(format) && Number(format) <= 127 ? Number(format) : []))),
+  ];
 }
 
 /** `a=b; c=d`: names in lower case; values keep their `=`; a name without value has ''. */

@@ -25,7 +25,15 @@ function sectionOf(...lines: string[]): MediaBlock {
 
 describe('a description', () => {
   it.each(['\r\n', '\n', '\r'])('is cut into its session and its media, lines ending with %j', (end) => {
-    const lines = ['v=0', 's=A camera', 'a=Tool: x ', '', 'm=audio  9/2 RTP/AVP 0 8', 'a=rtcp-mux', 'm=video 0 RTP/AVP 96'];
+    const lines = [
+      'v=0',
+      's=A camera',
+      'a=Tool: x ',
+      '',
+      'm=audio  9/2 RTP/AVP 0 8',
+      'a=rtcp-mux',
+      'm=video 0 RTP/AVP 96',
+    ];
     expect(readDescription(lines.join(end), STRICT)).toEqual({
       session: { name: 'A camera', attributes: [{ name: 'tool', value: 'x' }] },
       sections: [

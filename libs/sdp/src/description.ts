@@ -88,7 +88,10 @@ export function readDescription(text: string, rules: ReadingRules): Description 
 const tooLarge = (what: string): SdpError => new SdpError('too-large', `The description has ${what}`);
 
 function readMediaLine(value: string, lineNumber: number): Omit<MediaBlock, 'attributes'> {
-  const [mediaType = '', portText = '', protocol = '', ...formats] = value.split(/\s+/, 4 + SDP_LIMITS.formatsPerSection);
+  const [mediaType = '', portText = '', protocol = '', ...formats] = value.split(
+    /\s+/,
+    4 + SDP_LIMITS.formatsPerSection,
+  );
   const port = Number(PORT.exec(portText)?.[1]);
   if (!TOKEN.test(mediaType) || !(port <= 65_535) || !PROTOCOL.test(protocol))
     throw new SdpError('malformed', `Line ${lineNumber}, a media line, is malformed`);

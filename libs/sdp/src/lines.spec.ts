@@ -16,10 +16,9 @@ describe('a written description', () => {
 
   it('leaves out parameters that no line can carry, and says one channel of AAC alone', () => {
     const audio = { clockRate: 8_000, channels: 1 };
-    expect(codecLines({ ...audio, payloadType: 97, name: 'mpeg4-generic', parameters: { mode: 'x\ny', config: '1190' } })).toEqual([
-      'a=rtpmap:97 mpeg4-generic/8000/1',
-      'a=fmtp:97 config=1190',
-    ]);
+    expect(
+      codecLines({ ...audio, payloadType: 97, name: 'mpeg4-generic', parameters: { mode: 'x\ny', config: '1190' } }),
+    ).toEqual(['a=rtpmap:97 mpeg4-generic/8000/1', 'a=fmtp:97 config=1190']);
     expect(codecLines({ ...audio, payloadType: 8, name: 'PCMA', parameters: {} })).toEqual(['a=rtpmap:8 PCMA/8000']);
     expect(codecLines({ payloadType: 96, name: 'VP8', clockRate: 90_000, parameters: {} }, ['ccm fir'])).toEqual([
       'a=rtpmap:96 VP8/90000',

@@ -96,7 +96,15 @@ export interface WrittenCandidate {
 }
 
 /** Of component 1: RTCP comes by the same path. */
-export function candidateLine({ foundation, protocol, priority, address, port, type, tcpType }: WrittenCandidate): string {
+export function candidateLine({
+  foundation,
+  protocol,
+  priority,
+  address,
+  port,
+  type,
+  tcpType,
+}: WrittenCandidate): string {
   const transport = `${word(protocol)} ${wholeNumber(priority)} ${word(address)} ${wholeNumber(port)}`;
   return `a=candidate:${word(foundation)} 1 ${transport} typ ${word(type)}${tcpType ? ` tcptype ${word(tcpType)}` : ''}`;
 }

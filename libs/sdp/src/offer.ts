@@ -124,8 +124,14 @@ export function parseOffer(sdp: string): Offer {
   const { session, sections } = readDescription(sdp, OFFER_RULES);
   if (sections.length === 0) throw new SdpError('no-media', 'The offer has no media section');
   const media = sections.map((section, index) => toMedia(section, session, index));
-  checkUnique(media.flatMap(({ mid }) => mid ?? []), 'mid');
-  checkUnique(sections.flatMap((section) => [...ssrcsOf(section).keys()]), 'SSRC');
+  checkUnique(
+    media.flatMap(({ mid }) => mid ?? []),
+    'mid',
+  );
+  checkUnique(
+    sections.flatMap((section) => [...ssrcsOf(section).keys()]),
+    'SSRC',
+  );
   const offer: Offer = { transports: [], media, bundleGroups: knownGroups(bundleGroupsOf(session), media) };
   addTransports(offer, session, sections);
   if (!media.some((section) => section.kind !== 'other')) {
@@ -204,7 +210,8 @@ function feedbackOf(section: MediaBlock): Map<number | '*', RtcpFeedback[]> {
     const target = payload === '*' ? '*' : /^\d{1,3}$/.test(payload) ? Number(payload) : undefined;
     if (target === undefined || !TOKEN.test(type) || (parameter !== undefined && !TOKEN.test(parameter))) continue;
     const list = feedback.get(target) ?? [];
-    if (list.length < OFFER_LIMITS.feedbackPerCodec) list.push(parameter === undefined ? { type } : { type, parameter });
+    if (list.length < OFFER_LIMITS.feedbackPerCodec)
+      list.push(parameter === undefined ? { type } : { type, parameter });
     feedback.set(target, list);
   }
   return feedback;

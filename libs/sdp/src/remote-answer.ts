@@ -12,7 +12,15 @@ import {
   ssrcsOf,
   transportAttributesOf,
 } from './attributes.js';
-import { type Block, hasFlag, type MediaBlock, readDescription, type ReadingRules, valueOf, valuesOf } from './description.js';
+import {
+  type Block,
+  hasFlag,
+  type MediaBlock,
+  readDescription,
+  type ReadingRules,
+  valueOf,
+  valuesOf,
+} from './description.js';
 import type { DtlsFingerprint } from './rtp-parameters.js';
 import { SdpError } from './sdp-error.js';
 

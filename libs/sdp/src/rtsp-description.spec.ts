@@ -1,6 +1,11 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
-import { parseRtspDescription, type SdpTrack, type TrackDescription, writeRtspDescription } from './rtsp-description.js';
+import {
+  parseRtspDescription,
+  type SdpTrack,
+  type TrackDescription,
+  writeRtspDescription,
+} from './rtsp-description.js';
 
 function tracksOf(lines: readonly string[]): readonly SdpTrack[] {
   const sdp = parseRtspDescription(lines.join('\r\n'));

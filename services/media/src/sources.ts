@@ -19,12 +19,13 @@ import {
 } from '@weir/contracts';
 import { credentialNameOf, credentialRefIn } from '@weir/access';
 import type { TrackDescription } from '@weir/frames';
-import { dialectKey, type SdpTrack, type StreamCodec } from '@weir/sdp';
+import type { SdpTrack, StreamCodec } from '@weir/sdp';
 import type { OutboundGuard } from '@weir/outbound';
 import { parseRtspUrl } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';
+import { dialectKey } from './dialect.js';
 import { IngestSession, type MediaCarrier } from './ingest.js';
 import type { SessionNotifier } from './notifier.js';
 import { FeedLink } from './peer.js';

@@ -4,9 +4,10 @@ import { randomInt } from 'node:crypto';
 import { metrics } from '@opentelemetry/api';
 import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import { DECODER_LIMITS, describeTooLarge, isTooLargeToDecode, SCALE_TO_SCREEN } from '@weir/frames';
-import { describeRtpInputs, dialectKey, type StreamCodec } from '@weir/sdp';
+import { describeRtpInputs, type StreamCodec } from '@weir/sdp';
 import { spawnTied, type Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
+import { dialectKey } from './dialect.js';
 import { PipedProducer } from './piped-producer.js';
 import {
   TRANSCODED,

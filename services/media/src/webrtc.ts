@@ -11,7 +11,6 @@ import {
 } from '@weir/contracts';
 import {
   codecName,
-  dialectKey,
   negotiatePlay,
   negotiatePublish,
   NoCommonCodecsError,
@@ -28,6 +27,7 @@ import {
 } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import type { MediaCore } from './core.js';
+import { dialectKey } from './dialect.js';
 import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
 import { WebRtcPeer, type PeerTimeouts } from './peer.js';

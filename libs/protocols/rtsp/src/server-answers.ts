@@ -71,7 +71,12 @@ function described(
   nowMs: number,
 ): ServerStep {
   const tracks = answer.tracks.map((track, index) => ({ ...track, control: controlOf(index) }));
-  const sdp = writeRtspDescription({ sessionId: String(Math.floor(nowMs)), sessionVersion: 1, sessionName: answer.sessionName, tracks });
+  const sdp = writeRtspDescription({
+    sessionId: String(Math.floor(nowMs)),
+    sessionVersion: 1,
+    sessionName: answer.sessionName,
+    tracks,
+  });
   const next: ServerState = isSession(state.phase)
     ? state
     : { ...state, phase: { tag: 'prepared', presentation: { purpose: 'play', url, path, tracks } } };

@@ -7,6 +7,8 @@ import type { PlaySection, PublishSection, StreamCodec } from './negotiation.js'
 import { parseOffer } from './offer.js';
 import { negotiatePlay } from './play.js';
 import { negotiatePublish } from './publish.js';
+import { parseAnswer } from './remote-answer.js';
+import { parseRtspDescription, writeRtspDescription } from './rtsp-description.js';
 import { SdpError } from './sdp-error.js';
 
 const FIXTURES = new URL('./fixtures/', import.meta.url);
@@ -197,5 +199,46 @@ describe('a hostile offer', () => {
     check(OFFERS[0]?.replaceAll('a=fmtp:111 ', 'a=fmtp:111 __proto__=evil;constructor=evil;') ?? '', true);
     expect(Reflect.get({}, 'evil')).toBeUndefined();
     expect(Object.keys(Object.prototype)).toEqual([]);
+  });
+});
+
+const ANSWERS = new URL('./fixtures/answers/', import.meta.url);
+const DESCRIPTIONS = [...OFFERS, ...readdirSync(ANSWERS).map((name) => readFileSync(new URL(name, ANSWERS), 'utf8'))];
+
+describe('a hostile description', () => {
+  it(`is read or refused with an SdpError by the reader of answers, ${ROUNDS} times`, () => {
+    const random = randomFrom(20260101);
+    const outcomes = { read: 0, refused: 0 };
+    for (let round = 0; round < ROUNDS; round++) {
+      try {
+        parseAnswer(mutate(pick(DESCRIPTIONS, random), random));
+        outcomes.read++;
+      } catch (error) {
+        expect(error).toBeInstanceOf(SdpError);
+        outcomes.refused++;
+      }
+    }
+    expect(outcomes.read).toBeGreaterThan(ROUNDS / 10);
+    expect(outcomes.refused).toBeGreaterThan(ROUNDS / 10);
+  });
+
+  it(`is written again from what RTSP reads of it without a foreign line, ${ROUNDS} times`, () => {
+    const random = randomFrom(20260102);
+    let written = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      const read = parseRtspDescription(mutate(pick(DESCRIPTIONS, random), random));
+      if (read.tag === 'malformed') continue;
+      const tracks = read.tracks.flatMap(({ kind, ...track }) =>
+        kind === 'other' || track.format.codec === 'other' ? [] : [{ ...track, kind }],
+      );
+      const text = writeRtspDescription({ sessionId: '1', sessionVersion: 1, sessionName: read.sessionName, tracks });
+      const lines = text.split(/\r\n|[\r\n]/);
+      expect(
+        lines.filter((line) => !/^(?:[vsoct]=|m=(?:audio|video) 0 RTP|a=(?:rtpmap|fmtp|control|range):|$)/.test(line)),
+      ).toEqual([]);
+      expect(lines.filter((line) => line.startsWith('m='))).toHaveLength(tracks.length);
+      written++;
+    }
+    expect(written).toBeGreaterThan(ROUNDS / 10);
   });
 });

@@ -1,4 +1,4 @@
-import type { RtpCodecCapability } from './rtp-parameters.js';
+import type { RtpCodecCapability } from '@weir/sdp';
 
 /**
  * Names what makes two routers interchangeable: mediasoup can't rewrite payload types towards a player, so players
