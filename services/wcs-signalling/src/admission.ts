@@ -9,13 +9,13 @@ import {
   type NameRight,
   type Principal,
   type ReservedNames,
-  type Verb,
 } from '@weir/access';
 import { ApplicationPolicy, ErrorCode, isWeirError, type Application } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import {
   CLOSE,
   refusal,
+  sideOf,
   type AuthorisedMessage,
   type CloseCode,
   type ConnectionMessage,
@@ -107,21 +107,6 @@ const claimOf = (principal: Principal): PublisherClaim => ({
 
 const ownCredential = (message: AuthorisedMessage): string | undefined =>
   'custom' in message ? credentialIn(message.custom) : undefined;
-
-const verbOf = (message: AuthorisedMessage): Verb | undefined => {
-  switch (message.message) {
-    case 'publishStream':
-      return 'publish';
-    case 'playStream':
-    case 'availableStream':
-    case 'snapshot':
-      return 'play';
-    case 'sendData':
-      return undefined;
-    default:
-      return message satisfies never;
-  }
-};
 
 const refusedConnection = (code: CloseCode, info: string): ConnectionAdmission => ({ allowed: false, code, info });
 const RESTRICTED = 'Restricted access';
@@ -291,7 +276,7 @@ export class Admission {
     if (credential === undefined) return denied('access');
     const principal = await this.ports.access.authenticate(credential);
     if (principal.tenant !== tenant) return denied('access');
-    const verb = verbOf(message);
+    const verb = sideOf(message.message);
     if (verb !== undefined && 'name' in message && !permits(principal, verb, tenant, message.name))
       return denied('access');
     return allowedWith(principal);

@@ -2,19 +2,17 @@ import { createHmac } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboundFailed, OutboundRefused, type OutboundGuard } from '@weir/outbound';
 import type { Logger } from '@weir/platform';
+import { namesOfClass } from '@weir/protocol-wcs';
 import { Turnstile } from './turnstile.js';
 
-export type HookMethod =
-  | 'connect'
-  | 'publishStream'
-  | 'unPublishStream'
-  | 'playStream'
-  | 'stopStream'
-  | 'availableStream'
-  | 'snapshot'
-  | 'sendData'
-  | 'StreamStatusEvent'
-  | 'ConnectionStatusEvent';
+/** What a backend is asked or told, and may lay down rules for. */
+export const RULED_METHODS = [
+  ...namesOfClass('offer', 'stop', 'query'),
+  'StreamStatusEvent',
+  'ConnectionStatusEvent',
+] as const;
+
+export type HookMethod = 'connect' | (typeof RULED_METHODS)[number];
 
 /** An application's backend. */
 export interface HookTarget {

@@ -1,6 +1,6 @@
 import { streamName } from '@weir/protocol-wcs';
 import { z } from 'zod';
-import type { HookMethod } from './hooks.js';
+import { RULED_METHODS, type HookMethod } from './hooks.js';
 
 /** What a backend's answer to `connect` lays down for later questions of the session. */
 export interface HookRule {
@@ -44,27 +44,21 @@ const rule = z.object({
   restOverwrite: fields,
 });
 
-const optionalRule = rule.optional().catch(undefined);
-
 const answer = z.object({
-  restClientConfig: z.object({
-    publishStream: optionalRule,
-    unPublishStream: optionalRule,
-    playStream: optionalRule,
-    stopStream: optionalRule,
-    availableStream: optionalRule,
-    snapshot: optionalRule,
-    sendData: optionalRule,
-    StreamStatusEvent: optionalRule,
-    ConnectionStatusEvent: optionalRule,
-  }),
+  restClientConfig: z.record(z.string(), z.unknown()),
 });
 
 /** A backend that lays nothing down, or something unreadable, gets the defaults. */
 export const restClientConfigOf = (body: unknown): RestClientConfig => {
   const parsed = answer.safeParse(body);
   if (!parsed.success) return {};
-  return Object.fromEntries(Object.entries(parsed.data.restClientConfig).filter(([, value]) => value !== undefined));
+  const { restClientConfig } = parsed.data;
+  return Object.fromEntries(
+    RULED_METHODS.flatMap((method) => {
+      const read = rule.safeParse(restClientConfig[method]);
+      return read.success ? [[method, read.data]] : [];
+    }),
+  );
 };
 
 export const without = (

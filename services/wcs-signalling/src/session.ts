@@ -2,6 +2,7 @@ import { context as contexts, SpanStatusCode, trace } from '@opentelemetry/api';
 import { credentialNameOf, sentText, type CredentialRef, type CredentialWatch, type RefusalLog } from '@weir/access';
 import type { Logger } from '@weir/platform';
 import {
+  CLIENT_MESSAGES,
   CLOSE,
   encode,
   newSession,
@@ -15,6 +16,7 @@ import {
   type ConnectionMessage,
   type Effect,
   type Input,
+  type MessageOfClass,
   type PeerId,
   type QueryId,
   type ServerMessage,
@@ -60,6 +62,9 @@ export interface Visit {
 
 /** Told events that a backend may have waiting; a slower backend misses some. */
 const MAX_UNTOLD = 64;
+
+const isOffer = (message: AuthorisedMessage): message is MessageOfClass<'offer'> =>
+  CLIENT_MESSAGES[message.message].class === 'offer';
 
 const tracer = trace.getTracer('@weir/wcs-signalling');
 
@@ -303,8 +308,7 @@ export class Session {
   }
 
   #remember(message: AuthorisedMessage): void {
-    const isStream = message.message === 'publishStream' || message.message === 'playStream';
-    if (isStream && this.#frame !== undefined) this.#asked.set(message.mediaSessionId, sentText(this.#frame));
+    if (isOffer(message) && this.#frame !== undefined) this.#asked.set(message.mediaSessionId, sentText(this.#frame));
   }
 
   #sayRefusal({ what, reason, stream }: Extract<Effect, { type: 'refusal' }>): void {
@@ -339,8 +343,7 @@ export class Session {
   async #decide(ref: PeerId | QueryId, message: AuthorisedMessage): Promise<Input> {
     if (this.#admitted === undefined) throw new Error('a session that was not admitted asks for streams');
     const { decision, credential, claim } = await this.ports.admission.decide(this.#admitted, message);
-    const isStream = message.message === 'publishStream' || message.message === 'playStream';
-    if (isStream && credential !== undefined) this.#standStreamOn(ref as PeerId, credential);
+    if (isOffer(message) && credential !== undefined) this.#standStreamOn(ref as PeerId, credential);
     if (message.message === 'publishStream' && decision.allowed) this.#claims.set(ref as PeerId, claim);
     return { type: 'decided', ref, decision };
   }

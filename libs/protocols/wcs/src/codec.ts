@@ -1,4 +1,10 @@
-import { clientSchemas, LENGTHS, type ClientMessage, type ClientMessageName, type ServerMessage } from './messages.js';
+import {
+  CLIENT_MESSAGES,
+  LENGTHS,
+  type ClientMessage,
+  type ClientMessageName,
+  type ServerMessage,
+} from './messages.js';
 
 /** Why a frame is no message. What could still be read is kept, so that whoever waits for an answer gets one. */
 export type DecodeError =
@@ -26,7 +32,7 @@ const refused = (error: DecodeError): Decoded => ({ ok: false, error });
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const isMessageName = (name: string): name is ClientMessageName => Object.hasOwn(clientSchemas, name);
+const isMessageName = (name: string): name is ClientMessageName => Object.hasOwn(CLIENT_MESSAGES, name);
 
 const idIn = (body: unknown, field: string, maxLength: number): string | null => {
   const value = isRecord(body) ? body[field] : undefined;
@@ -67,63 +73,10 @@ export const decode = (text: string): Decoded => {
   const name = frame['message'];
   if (!isMessageName(name)) return refused({ kind: 'unknown-message', message: name.slice(0, 64) });
   const body = bodyOf(frame['data']);
-  switch (name) {
-    // One line a message keeps the compiler's knowledge of which schema belongs to which name.
-    case 'connection':
-      return typed(name, body, clientSchemas[name].safeParse(body ?? {}));
-    case 'publishStream':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'playStream':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'unPublishStream':
-    case 'stopStream':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'availableStream':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'snapshot':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'sendStreamEvent':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'sendData':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'sessionDebug':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'call':
-    case 'answer':
-      return typed(name, body, clientSchemas[name].safeParse(body));
-    case 'ping':
-    case 'pong':
-    case 'pushLogs':
-    case 'submitBugReport':
-    case 'webRTCMetricsClientDescription':
-    case 'webRTCMetricsBatch':
-    case 'connectMediaTransport':
-    case 'hangup':
-    case 'hold':
-    case 'unhold':
-    case 'sendDtmf':
-    case 'transfer':
-      return { ok: true, message: { message: name } };
-    default:
-      return name satisfies never;
-  }
+  const parsed = CLIENT_MESSAGES[name].schema.safeParse(body);
+  return parsed.success
+    ? { ok: true, message: parsed.data }
+    : invalid(name, body, String(parsed.error.issues[0]?.path[0] ?? 'data'));
 };
-
-type Parsed<Body> =
-  | { readonly success: true; readonly data: Body }
-  | {
-      readonly success: false;
-      readonly error: { readonly issues: readonly { readonly path: readonly PropertyKey[] }[] };
-    };
-
-function typed<Name extends ClientMessageName, Body>(
-  name: Name,
-  body: unknown,
-  parsed: Parsed<Body>,
-): { ok: true; message: { message: Name } & Body } | Extract<Decoded, { ok: false }>;
-function typed<Name extends ClientMessageName, Body>(name: Name, body: unknown, parsed: Parsed<Body>) {
-  if (!parsed.success) return invalid(name, body, String(parsed.error.issues[0]?.path[0] ?? 'data'));
-  return { ok: true, message: { message: name, ...parsed.data } };
-}
 
 export const encode = (message: ServerMessage): string => JSON.stringify(message);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { clientSchemas, CLOSE, LENGTHS, type Input, type PeerId, type QueryId } from './index.js';
+import { CLIENT_MESSAGES, CLOSE, LENGTHS, type Input, type PeerId, type QueryId } from './index.js';
 import { playing, publication, Transcript } from './spec/transcript.js';
 
 /** mulberry32: a run can be repeated by its seed. */
@@ -10,7 +10,7 @@ const randomOf = (seed: number) => () => {
   return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
 };
 
-const names = Object.keys(clientSchemas);
+const names = Object.keys(CLIENT_MESSAGES);
 const scraps = [
   null,
   true,

@@ -1,7 +1,16 @@
 import { decode, type DecodeError } from './codec.js';
 import { infoOf, problem, refusal, type Cause, type Problem } from './info.js';
-import type { ClientMessage, ClientMessageOf, ConnectionMessage, ServerMessage, UserData } from './messages.js';
+import {
+  classified,
+  type Classified,
+  type ClientMessage,
+  type ConnectionMessage,
+  type MessageOfClass,
+  type ServerMessage,
+  type UserData,
+} from './messages.js';
 import * as queries from './queries.js';
+import { answerNo, CALLS_NOT_SUPPORTED } from './refusals.js';
 import { CLOSE, LENGTH_PER_FRAME_COST, LOG_FRAME_COST, type CloseCode, type SessionSettings } from './settings.js';
 import type {
   Address,
@@ -15,7 +24,7 @@ import type {
   Step,
   StreamSignal,
 } from './state.js';
-import { failure, statusMessage, stillbornStatus } from './status.js';
+import { failure } from './status.js';
 import * as streams from './streams.js';
 import { Turn } from './turn.js';
 
@@ -271,97 +280,49 @@ const problemOf = ({ field, missing }: Extract<DecodeError, { kind: 'invalid' }>
 };
 
 /** Whoever waits for an answer to an unusable message gets the same "no" as to a usable one. */
-const answerToInvalid = (error: Extract<DecodeError, { kind: 'invalid' }>, nowMs: number): ServerMessage => {
-  const { message, mediaSessionId, operationId, callId } = error;
-  const info = infoOf(problem(problemOf(error)), 'publish');
-  switch (message) {
-    case 'publishStream':
-    case 'playStream':
-      return statusMessage(
-        stillbornStatus({ mediaSessionId, direction: message === 'publishStream' ? 'publish' : 'play', info, nowMs }),
-      );
-    case 'availableStream':
-      if (mediaSessionId !== null) return queries.unavailable(mediaSessionId, info);
-      break;
-    case 'snapshot':
-      if (mediaSessionId !== null) return queries.snapshotFailed(mediaSessionId, info);
-      break;
-    case 'sendData':
-      if (operationId !== null) return queries.dataRefused(operationId, info);
-      break;
-    case 'call':
-    case 'answer':
-      if (callId !== null) return callRefused(callId);
-      break;
-    case 'connection':
-    case 'ping':
-    case 'pong':
-    case 'unPublishStream':
-    case 'stopStream':
-    case 'sendStreamEvent':
-    case 'pushLogs':
-    case 'submitBugReport':
-    case 'sessionDebug':
-    case 'webRTCMetricsClientDescription':
-    case 'webRTCMetricsBatch':
-    case 'connectMediaTransport':
-    case 'hangup':
-    case 'hold':
-    case 'unhold':
-    case 'sendDtmf':
-    case 'transfer':
-      break;
-    default:
-      message satisfies never;
-  }
-  return failure(message, mediaSessionId, info);
-};
+const answerToInvalid = (error: Extract<DecodeError, { kind: 'invalid' }>, nowMs: number): ServerMessage =>
+  answerNo(error, infoOf(problem(problemOf(error)), 'publish'), nowMs, error.mediaSessionId);
 
 const received = (state: OpenState, message: ClientMessage, turn: Turn): SessionState => {
-  switch (message.message) {
+  const read = classified(message);
+  switch (read.class) {
     case 'ping':
       turn.send({ message: 'pong', data: [] });
       return state;
-    case 'pong':
-    case 'pushLogs':
-    case 'submitBugReport':
-    case 'webRTCMetricsClientDescription':
-    case 'webRTCMetricsBatch':
+    case 'ignored':
       return state;
     case 'connection':
-      return connection(state, message, turn);
-    case 'connectMediaTransport':
+      return connection(state, read.message, turn);
+    case 'media-transport':
       return closeWithWord(state, CLOSE.unsupported, 'Media over WebSocket is not supported', turn);
-    case 'publishStream':
-    case 'playStream':
-    case 'unPublishStream':
-    case 'stopStream':
-    case 'availableStream':
-    case 'snapshot':
-    case 'sendStreamEvent':
-    case 'sendData':
-    case 'sessionDebug':
+    case 'offer':
+    case 'stop':
+    case 'signal':
+    case 'query':
+    case 'debug':
     case 'call':
-    case 'answer':
-    case 'hangup':
-    case 'hold':
-    case 'unhold':
-    case 'sendDtmf':
-    case 'transfer':
-      break;
+      return asked(state, read, turn);
     default:
-      return message satisfies never;
+      return read satisfies never;
   }
+};
+
+type Command = Classified<'offer' | 'stop' | 'signal' | 'query' | 'debug' | 'call'>;
+
+/** What only an established session carries out. */
+const asked = (state: OpenState, read: Command, turn: Turn): SessionState => {
+  const answerWithoutSession = (cause: Cause): ServerMessage =>
+    answerNo(read.message, infoOf(cause, 'publish'), turn.nowMs);
   switch (state.tag) {
     case 'connecting':
-      turn.send(answerWithoutSession(message, problem('session-missing'), turn.nowMs));
+      turn.send(answerWithoutSession(problem('session-missing')));
       return tooEarly(state, turn);
     case 'authorising':
-      turn.send(answerWithoutSession(message, problem('session-not-ready'), turn.nowMs));
+      turn.send(answerWithoutSession(problem('session-not-ready')));
       turn.refuse('frame', 'session not ready');
       return state;
     case 'established':
-      return command(state, message, turn);
+      return command(state, read, turn);
     default:
       return state satisfies never;
   }
@@ -369,61 +330,6 @@ const received = (state: OpenState, message: ClientMessage, turn: Turn): Session
 
 const tooEarly = (state: OpenState, turn: Turn): SessionState =>
   close(state, CLOSE.protocolError, 'The first message must be connection', turn);
-
-type Command = ClientMessageOf<
-  | 'publishStream'
-  | 'playStream'
-  | 'unPublishStream'
-  | 'stopStream'
-  | 'availableStream'
-  | 'snapshot'
-  | 'sendStreamEvent'
-  | 'sendData'
-  | 'sessionDebug'
-  | 'call'
-  | 'answer'
-  | 'hangup'
-  | 'hold'
-  | 'unhold'
-  | 'sendDtmf'
-  | 'transfer'
->;
-
-const answerWithoutSession = (message: Command, cause: Cause, nowMs: number): ServerMessage => {
-  const info = infoOf(cause, 'publish');
-  switch (message.message) {
-    case 'publishStream':
-    case 'playStream': {
-      const direction = message.message === 'publishStream' ? 'publish' : 'play';
-      const { mediaSessionId, name } = message;
-      return statusMessage(stillbornStatus({ mediaSessionId, name, direction, info, nowMs }));
-    }
-    case 'availableStream':
-    case 'snapshot':
-    case 'sendData':
-      return queries.refusalOf(message, cause);
-    case 'call':
-    case 'answer':
-      return callRefused(message.callId);
-    case 'unPublishStream':
-    case 'stopStream':
-    case 'sendStreamEvent':
-    case 'sessionDebug':
-    case 'hangup':
-    case 'hold':
-    case 'unhold':
-    case 'sendDtmf':
-    case 'transfer':
-      return failure(message.message, null, info);
-    default:
-      return message satisfies never;
-  }
-};
-
-const callRefused = (callId: string): ServerMessage => ({
-  message: 'finish',
-  data: [{ callId, status: 'FAILED', info: 'Calls are not supported' }],
-});
 
 const connection = (state: OpenState, message: ConnectionMessage, turn: Turn): SessionState => {
   if (state.tag !== 'connecting') {
@@ -491,42 +397,29 @@ const established = ({ settings, key, link, peer, connection: told }: Authorisin
 const NO_STREAMS: EstablishedState['streams'] = new Map();
 const NO_QUERIES: EstablishedState['queries'] = new Map();
 
-const command = (state: EstablishedState, message: Command, turn: Turn): SessionState => {
-  switch (message.message) {
-    case 'publishStream':
-    case 'playStream':
-      return streams.request(state, message, turn);
-    case 'unPublishStream':
-    case 'stopStream':
-      return streams.stop(state, message.message, message.mediaSessionId, turn);
-    case 'sendStreamEvent':
-      return streams.signal(state, message.mediaSessionId, signalOf(message), turn);
-    case 'availableStream':
-    case 'snapshot':
-    case 'sendData':
-      return queries.ask(state, message, turn);
-    case 'sessionDebug':
-      turn.send({ message: 'notifySessionDebugEvent', data: [{ status: message.command }] });
+const command = (state: EstablishedState, read: Command, turn: Turn): SessionState => {
+  switch (read.class) {
+    case 'offer':
+      return streams.request(state, read.message, turn);
+    case 'stop':
+      return streams.stop(state, read.message.message, read.message.mediaSessionId, turn);
+    case 'signal':
+      return streams.signal(state, read.message.mediaSessionId, signalOf(read.message), turn);
+    case 'query':
+      return queries.ask(state, read.message, turn);
+    case 'debug':
+      turn.send({ message: 'notifySessionDebugEvent', data: [{ status: read.message.command }] });
       return state;
     case 'call':
-    case 'answer':
       turn.refuse('frame', 'calls are not supported');
-      turn.send(callRefused(message.callId));
-      return state;
-    case 'hangup':
-    case 'hold':
-    case 'unhold':
-    case 'sendDtmf':
-    case 'transfer':
-      turn.refuse('frame', 'calls are not supported');
-      turn.send(failure(message.message, null, 'Calls are not supported'));
+      turn.send(answerNo(read.message, CALLS_NOT_SUPPORTED, turn.nowMs));
       return state;
     default:
-      return message satisfies never;
+      return read satisfies never;
   }
 };
 
-const signalOf = (message: ClientMessageOf<'sendStreamEvent'>): StreamSignal => {
+const signalOf = (message: MessageOfClass<'signal'>): StreamSignal => {
   switch (message.type) {
     case 'audioMuted':
     case 'audioUnmuted':

@@ -50,7 +50,7 @@ export const streamName = z
   .max(LENGTHS.streamName)
   .refine((name) => !UNPRINTABLE.test(name));
 
-const connection = z.object({
+const connectionBody = z.object({
   appKey: z
     .string()
     .max(LENGTHS.appKey)
@@ -65,6 +65,9 @@ const connection = z.object({
   msePacketizationVersion: z.number().int().min(0).max(100).optional().catch(undefined),
   keepAlive: flag(false),
 });
+
+/** Old clients send nothing but the name. */
+const connection = z.preprocess((body) => body ?? {}, connectionBody);
 
 const offer = {
   mediaSessionId,
@@ -117,45 +120,116 @@ const call = z.object({ callId: z.string().min(1).max(LENGTHS.mediaSessionId) })
 /** Read for nothing but its name. */
 const nameOnly = z.unknown().transform(() => ({}));
 
-/** The runtime schema of `data[0]` of every message a client may send. Unknown fields are dropped. */
-export const clientSchemas = {
-  connection,
-  ping: nameOnly,
-  pong: nameOnly,
-  publishStream,
-  unPublishStream: stop,
-  playStream,
-  stopStream: stop,
-  availableStream,
-  snapshot,
-  sendStreamEvent,
-  sendData,
-  pushLogs: nameOnly,
-  submitBugReport: nameOnly,
-  sessionDebug,
-  webRTCMetricsClientDescription: nameOnly,
-  webRTCMetricsBatch: nameOnly,
-  connectMediaTransport: nameOnly,
-  call,
-  answer: call,
-  hangup: nameOnly,
-  hold: nameOnly,
-  unhold: nameOnly,
-  sendDtmf: nameOnly,
-  transfer: nameOnly,
+/** What a message is for, and so who works on it. */
+export type MessageClass =
+  | 'connection'
+  /** Answered in every state. */
+  | 'ping'
+  /** Needs nothing. */
+  | 'ignored'
+  /** Ends the session: media over WebSocket. */
+  | 'media-transport'
+  | 'offer'
+  | 'stop'
+  | 'signal'
+  /** Asked of somebody else, and answered once. */
+  | 'query'
+  | 'debug'
+  /** Telephony, which is refused. */
+  | 'call';
+
+/** In which form the client is told "no". */
+export type RefusalForm =
+  | 'status'
+  | 'availability'
+  | 'snapshot-event'
+  | 'data-status'
+  | 'finish'
+  /** Nobody waits for an answer: the session's WARN event. */
+  | 'fail';
+
+interface Row {
+  readonly class: MessageClass;
+  readonly refusal: RefusalForm;
+  /** Which side of a stream it is about. */
+  readonly side?: 'publish' | 'play';
+}
+
+const row = <Name extends string, Body extends object, Known extends Row>(
+  name: Name,
+  body: z.ZodType<Body>,
+  known: Known,
+) => ({ ...known, schema: body.transform((read) => ({ message: name, ...read })) });
+
+/**
+ * Every message that a client may send: the schema of its `data[0]`, whose unknown fields are dropped, what it is for
+ * and how it is refused. What else is known of a message follows from its row.
+ */
+export const CLIENT_MESSAGES = {
+  connection: row('connection', connection, { class: 'connection', refusal: 'fail' }),
+  ping: row('ping', nameOnly, { class: 'ping', refusal: 'fail' }),
+  pong: row('pong', nameOnly, { class: 'ignored', refusal: 'fail' }),
+  publishStream: row('publishStream', publishStream, { class: 'offer', refusal: 'status', side: 'publish' }),
+  unPublishStream: row('unPublishStream', stop, { class: 'stop', refusal: 'fail', side: 'publish' }),
+  playStream: row('playStream', playStream, { class: 'offer', refusal: 'status', side: 'play' }),
+  stopStream: row('stopStream', stop, { class: 'stop', refusal: 'fail', side: 'play' }),
+  availableStream: row('availableStream', availableStream, { class: 'query', refusal: 'availability', side: 'play' }),
+  snapshot: row('snapshot', snapshot, { class: 'query', refusal: 'snapshot-event', side: 'play' }),
+  sendStreamEvent: row('sendStreamEvent', sendStreamEvent, { class: 'signal', refusal: 'fail', side: 'publish' }),
+  sendData: row('sendData', sendData, { class: 'query', refusal: 'data-status' }),
+  pushLogs: row('pushLogs', nameOnly, { class: 'ignored', refusal: 'fail' }),
+  submitBugReport: row('submitBugReport', nameOnly, { class: 'ignored', refusal: 'fail' }),
+  sessionDebug: row('sessionDebug', sessionDebug, { class: 'debug', refusal: 'fail' }),
+  webRTCMetricsClientDescription: row('webRTCMetricsClientDescription', nameOnly, {
+    class: 'ignored',
+    refusal: 'fail',
+  }),
+  webRTCMetricsBatch: row('webRTCMetricsBatch', nameOnly, { class: 'ignored', refusal: 'fail' }),
+  connectMediaTransport: row('connectMediaTransport', nameOnly, { class: 'media-transport', refusal: 'fail' }),
+  call: row('call', call, { class: 'call', refusal: 'finish' }),
+  answer: row('answer', call, { class: 'call', refusal: 'finish' }),
+  hangup: row('hangup', nameOnly, { class: 'call', refusal: 'fail' }),
+  hold: row('hold', nameOnly, { class: 'call', refusal: 'fail' }),
+  unhold: row('unhold', nameOnly, { class: 'call', refusal: 'fail' }),
+  sendDtmf: row('sendDtmf', nameOnly, { class: 'call', refusal: 'fail' }),
+  transfer: row('transfer', nameOnly, { class: 'call', refusal: 'fail' }),
 } as const;
 
-export type ClientMessageName = keyof typeof clientSchemas;
+type Rows = typeof CLIENT_MESSAGES;
+export type ClientMessageName = keyof Rows;
 
 export type ClientMessage = {
-  [Name in ClientMessageName]: { readonly message: Name } & Readonly<z.output<(typeof clientSchemas)[Name]>>;
+  [Name in ClientMessageName]: Readonly<z.output<Rows[Name]['schema']>>;
 }[ClientMessageName];
 
 export type ClientMessageOf<Name extends ClientMessageName> = Extract<ClientMessage, { message: Name }>;
 
+export type NameOfClass<Class extends MessageClass> = {
+  [Name in ClientMessageName]: Rows[Name]['class'] extends Class ? Name : never;
+}[ClientMessageName];
+
+export type MessageOfClass<Class extends MessageClass> = ClientMessageOf<NameOfClass<Class>>;
+
+/** A message with its class, so that a switch over the class narrows the message. */
+export type Classified<Of extends MessageClass = MessageClass> = {
+  [Class in Of]: { readonly class: Class; readonly message: MessageOfClass<Class> };
+}[Of];
+
+export const classified = (message: ClientMessage): Classified =>
+  ({ class: CLIENT_MESSAGES[message.message].class, message }) as Classified;
+
+export const namesOfClass = <Class extends MessageClass>(...classes: readonly Class[]): readonly NameOfClass<Class>[] =>
+  Object.entries(CLIENT_MESSAGES).flatMap(([name, known]) =>
+    classes.some((each) => each === known.class) ? [name as NameOfClass<Class>] : [],
+  );
+
+/** Which side of a stream a message is about; undefined: of none. */
+export const sideOf = (name: ClientMessageName): 'publish' | 'play' | undefined => {
+  const known: Row = CLIENT_MESSAGES[name];
+  return known.side;
+};
+
 export type ConnectionMessage = ClientMessageOf<'connection'>;
-export type PublishMessage = ClientMessageOf<'publishStream'>;
-export type PlayMessage = ClientMessageOf<'playStream'>;
 
 export type StreamStatusName = 'PUBLISHING' | 'PLAYING' | 'UNPUBLISHED' | 'STOPPED' | 'FAILED';
 

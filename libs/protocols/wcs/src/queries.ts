@@ -1,52 +1,12 @@
 import { infoOf, problem, refusal, type Cause } from './info.js';
-import type { ClientMessageOf, ServerMessage } from './messages.js';
+import type { MessageOfClass } from './messages.js';
+import { answerNo } from './refusals.js';
 import type { Decision, EstablishedState, FoundStream, Query, QueryId } from './state.js';
 import { eventMessage, failure } from './status.js';
 import type { Turn } from './turn.js';
 
-export type QueryMessage = ClientMessageOf<'availableStream' | 'snapshot' | 'sendData'>;
-
-export const unavailable = (mediaSessionId: string, info: string): ServerMessage => ({
-  message: 'availableStream',
-  data: [{ id: mediaSessionId, status: 'false', info }],
-});
-
-export const snapshotFailed = (mediaSessionId: string, info: string): ServerMessage =>
-  eventMessage({ mediaSessionId, type: 'snapshotFailed', payload: { info } });
-
-export const dataRefused = (operationId: string, info: string): ServerMessage => ({
-  message: 'DataStatusEvent',
-  data: [{ operationId, status: 'FAILED', info }],
-});
-
-/** The answer "no" to a request. */
-export const refusalOf = (message: QueryMessage, cause: Cause): ServerMessage => {
-  const info = infoOf(cause, 'play');
-  switch (message.message) {
-    case 'availableStream':
-      return unavailable(message.mediaSessionId, info);
-    case 'snapshot':
-      return snapshotFailed(message.mediaSessionId, info);
-    case 'sendData':
-      return dataRefused(message.operationId, info);
-    default:
-      return message satisfies never;
-  }
-};
-
-const fail = (query: Query, cause: Cause, turn: Turn): void => {
-  const info = infoOf(cause, 'play');
-  switch (query.kind) {
-    case 'available':
-      return turn.send(unavailable(query.mediaSessionId, info));
-    case 'snapshot':
-      return turn.send(snapshotFailed(query.mediaSessionId, info));
-    case 'data':
-      return turn.send(dataRefused(query.operationId, info));
-    default:
-      return query satisfies never;
-  }
-};
+const fail = (query: Query, cause: Cause, turn: Turn): void =>
+  turn.send(answerNo(query, infoOf(cause, 'play'), turn.nowMs));
 
 const remove = (state: EstablishedState, queryId: QueryId): EstablishedState => {
   const queries = new Map(state.queries);
@@ -61,9 +21,9 @@ const replace = (state: EstablishedState, queryId: QueryId, query: Query): Estab
 
 export const queryIdOf = (state: EstablishedState): QueryId => `${state.key}.q${state.nextNumber}` as QueryId;
 
-export const ask = (state: EstablishedState, message: QueryMessage, turn: Turn): EstablishedState => {
+export const ask = (state: EstablishedState, message: MessageOfClass<'query'>, turn: Turn): EstablishedState => {
   if (state.queries.size >= state.settings.maxQueries) {
-    turn.send(refusalOf(message, problem('too-many-requests')));
+    turn.send(answerNo(message, infoOf(problem('too-many-requests'), 'play'), turn.nowMs));
     turn.refuse('frame', 'too many requests');
     return state;
   }
@@ -72,9 +32,9 @@ export const ask = (state: EstablishedState, message: QueryMessage, turn: Turn):
   turn.do({ type: 'authorise', ref: queryId, message });
   const query: Query =
     message.message === 'sendData'
-      ? { kind: 'data', operationId: message.operationId, deadlineMs }
+      ? { message: message.message, operationId: message.operationId, deadlineMs }
       : {
-          kind: message.message === 'availableStream' ? 'available' : 'snapshot',
+          message: message.message,
           mediaSessionId: message.mediaSessionId,
           streamName: message.name,
           deadlineMs,
@@ -92,10 +52,10 @@ export const decided = (
   if (query === undefined) return state;
   if (!decision.allowed) {
     fail(query, decision.cause, turn);
-    if (decision.by === 'hook') turn.send(failure(methodOf(query), null, infoOf(decision.cause, 'play')));
+    if (decision.by === 'hook') turn.send(failure(query.message, null, infoOf(decision.cause, 'play')));
     return remove(state, queryId);
   }
-  if (query.kind === 'data') {
+  if (query.message === 'sendData') {
     turn.send({ message: 'DataStatusEvent', data: [{ operationId: query.operationId, status: 'ACCEPTED' }] });
     return remove(state, queryId);
   }
@@ -108,19 +68,6 @@ export const decided = (
   });
 };
 
-const methodOf = (query: Query): string => {
-  switch (query.kind) {
-    case 'available':
-      return 'availableStream';
-    case 'snapshot':
-      return 'snapshot';
-    case 'data':
-      return 'sendData';
-    default:
-      return query satisfies never;
-  }
-};
-
 export const found = (
   state: EstablishedState,
   queryId: QueryId,
@@ -128,13 +75,13 @@ export const found = (
   turn: Turn,
 ): EstablishedState => {
   const query = state.queries.get(queryId);
-  if (query === undefined || query.kind === 'data') return state;
+  if (query === undefined || query.message === 'sendData') return state;
   const cause = where === undefined ? refusal('not-found') : where.ready ? undefined : problem('publisher-not-ready');
   if (where === undefined || cause !== undefined) {
     fail(query, cause ?? refusal('not-found'), turn);
     return remove(state, queryId);
   }
-  if (query.kind === 'snapshot') {
+  if (query.message === 'snapshot') {
     turn.do({ type: 'snapshot', queryId, nodeId: where.nodeId, streamName: query.streamName });
     return state;
   }
@@ -149,7 +96,7 @@ export const snapshotTaken = (
   turn: Turn,
 ): EstablishedState => {
   const query = state.queries.get(queryId);
-  if (query?.kind !== 'snapshot') return state;
+  if (query?.message !== 'snapshot') return state;
   const { mediaSessionId } = query;
   turn.send(
     state.legacy

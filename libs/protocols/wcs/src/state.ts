@@ -1,10 +1,9 @@
 import type { Cause, Direction, EndReason, RefusalCode } from './info.js';
 import type {
-  ClientMessageOf,
   ConnectionMessage,
   MediaSessionId,
-  PlayMessage,
-  PublishMessage,
+  MessageOfClass,
+  NameOfClass,
   ServerMessage,
   StreamStatus,
 } from './messages.js';
@@ -84,12 +83,12 @@ export interface Stream {
 
 export type Query =
   | {
-      readonly kind: 'available' | 'snapshot';
+      readonly message: 'availableStream' | 'snapshot';
       readonly mediaSessionId: MediaSessionId;
       readonly streamName: string;
       readonly deadlineMs: number;
     }
-  | { readonly kind: 'data'; readonly operationId: string; readonly deadlineMs: number };
+  | { readonly message: 'sendData'; readonly operationId: string; readonly deadlineMs: number };
 
 export interface Peer {
   readonly remote: Address;
@@ -203,9 +202,7 @@ export type Input =
   | { readonly type: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
   | { readonly type: 'terminate'; readonly code: CloseCode; readonly info: string };
 
-export type AuthorisedMessage = ClientMessageOf<
-  'publishStream' | 'playStream' | 'availableStream' | 'snapshot' | 'sendData'
->;
+export type AuthorisedMessage = MessageOfClass<'offer' | 'query'>;
 
 /** As its client named it. */
 export interface RefusedStream {
@@ -243,7 +240,7 @@ export type Effect =
   | { readonly type: 'snapshot'; readonly queryId: QueryId; readonly nodeId: string; readonly streamName: string }
   // Facts, for hooks, metrics and logs. Nothing is waited for.
   | { readonly type: 'established' }
-  | { readonly type: 'stopping'; readonly method: 'unPublishStream' | 'stopStream'; readonly stream: Stream }
+  | { readonly type: 'stopping'; readonly method: NameOfClass<'stop'>; readonly stream: Stream }
   | { readonly type: 'status-changed'; readonly status: StreamStatus }
   | { readonly type: 'joined'; readonly direction: Direction; readonly elapsedMs: number }
   | {
@@ -261,7 +258,7 @@ export interface MediaOffer {
   readonly maxBps: number;
 }
 
-export type OfferMessage = PublishMessage | PlayMessage;
+export type OfferMessage = MessageOfClass<'offer'>;
 
 export interface Step {
   readonly state: SessionState;

@@ -1,5 +1,5 @@
 import { ended, infoOf, problem, refusal, type Cause } from './info.js';
-import type { MediaSessionId } from './messages.js';
+import { CLIENT_MESSAGES, type MediaSessionId, type NameOfClass } from './messages.js';
 import type {
   Decision,
   EstablishedState,
@@ -92,7 +92,7 @@ const problemOf = (state: EstablishedState, message: OfferMessage): Cause | unde
 export const peerIdOf = (state: EstablishedState): PeerId => `${state.key}.${state.nextNumber}` as PeerId;
 
 export const request = (state: EstablishedState, message: OfferMessage, turn: Turn): EstablishedState => {
-  const direction = message.message === 'publishStream' ? 'publish' : 'play';
+  const direction = CLIENT_MESSAGES[message.message].side;
   const cause = problemOf(state, message);
   if (cause !== undefined) {
     const info = infoOf(cause, direction);
@@ -234,13 +234,13 @@ export const refused = (state: EstablishedState, peerId: PeerId, cause: Cause, t
 
 export const stop = (
   state: EstablishedState,
-  method: 'unPublishStream' | 'stopStream',
+  method: NameOfClass<'stop'>,
   mediaSessionId: MediaSessionId,
   turn: Turn,
 ): EstablishedState => {
   const stream = state.streams.get(mediaSessionId);
   if (stream === undefined) {
-    const direction = method === 'unPublishStream' ? 'publish' : 'play';
+    const direction = CLIENT_MESSAGES[method].side;
     const status = direction === 'publish' ? 'UNPUBLISHED' : 'STOPPED';
     const info = infoOf(refusal('not-found'), direction);
     turn.send(statusMessage(stillbornStatus({ mediaSessionId, direction, status, info, nowMs: turn.nowMs })));
