@@ -89,7 +89,7 @@ const tooLarge = (what: string): SdpError => new SdpError('too-large', `The desc
 
 function readMediaLine(value: string, lineNumber: number): Omit<MediaBlock, 'attributes'> {
   const [mediaType = '', portText = '', protocol = '', ...formats] = value.split(
-    /\s+/,
+    /[ \t]+/,
     4 + SDP_LIMITS.formatsPerSection,
   );
   const port = Number(PORT.exec(portText)?.[1]);
