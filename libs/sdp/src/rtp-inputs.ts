@@ -1,18 +1,12 @@
+import type { TrackDescription } from '@weir/frames';
+
 import { codecLines, descriptionOf, mediaLine, sessionLines } from './lines.js';
 
 /** RTP of one medium that comes to a port of this machine. */
 export interface RtpInput {
   readonly port: number;
   readonly payloadType: number;
-  readonly track: {
-    readonly kind: 'audio' | 'video';
-    /** As in SDP's rtpmap. */
-    readonly codec: string;
-    readonly clockRate: number;
-    /** 0 for video. */
-    readonly channels: number;
-    readonly parameters: Readonly<Record<string, string>>;
-  };
+  readonly track: TrackDescription;
 }
 
 /** What a program such as ffmpeg, which listens on the ports, must be told of what comes to them. */
