@@ -1,4 +1,6 @@
-import { type Block, type MediaBlock, SDP_LIMITS, TOKEN, valueOf, valuesOf } from './description.js';
+import { parseFmtp } from '@weir/frames';
+
+import { type Block, type MediaBlock, TOKEN, valueOf, valuesOf } from './description.js';
 import type { DtlsFingerprint } from './rtp-parameters.js';
 import { SdpError } from './sdp-error.js';
 
@@ -63,17 +65,6 @@ export function payloadTypesOf({ formats }: MediaBlock): number[] {
   ];
 }
 
-/** `a=b; c=d`: names in lower case; values keep their `=`; a name without value has ''. */
-export function parseFmtp(text: string): Map<string, string> {
-  const parameters = new Map<string, string>();
-  for (const item of text.split(';', SDP_LIMITS.parametersPerLine)) {
-    const equals = item.indexOf('=');
-    const name = (equals < 0 ? item : item.slice(0, equals)).trim().toLowerCase();
-    if (name !== '') parameters.set(name, equals < 0 ? '' : item.slice(equals + 1).trim());
-  }
-  return parameters;
-}
-
 /** By payload type. Several lines of one are merged, the later value winning. */
 export function fmtpsOf(section: MediaBlock): Map<number, Map<string, string>> {
   const fmtps = new Map<number, Map<string, string>>();
@@ -81,7 +72,7 @@ export function fmtpsOf(section: MediaBlock): Map<number, Map<string, string>> {
     const [, payloadType, list = ''] = /^(\d{1,3})\s+(.*)$/.exec(value) ?? [];
     if (payloadType === undefined) continue;
     const known = fmtps.get(Number(payloadType)) ?? [];
-    fmtps.set(Number(payloadType), new Map([...known, ...parseFmtp(list)]));
+    fmtps.set(Number(payloadType), new Map([...known, ...Object.entries(parseFmtp(list))]));
   }
   return fmtps;
 }

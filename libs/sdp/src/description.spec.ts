@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { fmtpsOf, parseFmtp, rtpmapsOf } from './attributes.js';
+import { fmtpsOf, rtpmapsOf } from './attributes.js';
 import { type MediaBlock, readDescription, type ReadingRules, SDP_LIMITS, valueOf, valuesOf } from './description.js';
 import { SdpError } from './sdp-error.js';
 
@@ -93,16 +93,11 @@ describe('a description', () => {
   });
 
   it('has parameters with names in lower case, of several lines as of one, and none that touches a prototype', () => {
-    expect(Object.fromEntries(parseFmtp('Mode=AAC-hbr; config=1190==;;0-16 ; __proto__=x'))).toEqual(
-      Object.fromEntries([
-        ['mode', 'AAC-hbr'],
-        ['config', '1190=='],
-        ['0-16', ''],
-        ['__proto__', 'x'],
-      ]),
+    const fmtps = fmtpsOf(
+      sectionOf('a=fmtp:96 Mode=AAC-hbr; config=1190==;;0-16 ; __proto__=x', 'a=fmtp:96 mode=b', 'a=fmtp:x y=z'),
     );
-    const fmtps = fmtpsOf(sectionOf('a=fmtp:96 a=1;b=2', 'a=fmtp:96 b=3', 'a=fmtp:x y=z'));
-    expect([...fmtps].map(([payloadType, fmtp]) => [payloadType, ...fmtp])).toEqual([[96, ['a', '1'], ['b', '3']]]);
-    expect(parseFmtp('a=1;'.repeat(5_000)).size).toBe(1);
+    expect([...fmtps].map(([payloadType, fmtp]) => [payloadType, ...fmtp])).toEqual([
+      [96, ['mode', 'b'], ['config', '1190=='], ['0-16', '']],
+    ]);
   });
 });

@@ -7,8 +7,6 @@ export const SDP_LIMITS = {
   /** Vorbis and Theora have their whole set-up in one line. */
   lineCharacters: 16 * 1024,
   formatsPerSection: 128,
-  /** Of one fmtp line; what is behind them is skipped. */
-  parametersPerLine: 64,
 } as const;
 
 /** What differs between the descriptions that are read: how many media, and how much nonsense is borne. */
