@@ -30,7 +30,7 @@ const depConstraints = [
     ],
   },
   { sourceTag: 'type:testing', onlyDependOnLibsWithTags: ['type:contracts', 'type:bus'] },
-  { sourceTag: 'type:deploy', onlyDependOnLibsWithTags: [] },
+  { sourceTag: 'type:deploy', onlyDependOnLibsWithTags: ['type:testing'] },
   { sourceTag: 'type:e2e', onlyDependOnLibsWithTags: ['type:testing', 'type:pure', 'type:deploy'] },
 ];
 

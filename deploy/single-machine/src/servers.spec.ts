@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync, readFileSync, writeFileSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, readFileSync, writeFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { canMountDisks, SmallDisk } from '@weir/testing';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { answerOf, untilReady, type BackingServer } from './backing-server.js';
 import { natsServer } from './nats.js';
@@ -25,9 +25,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const options = async (name: string) => {
+const options = async (name: string, parent = folder) => {
   const [port = 0] = await freePorts(1);
-  return { folder: join(folder, name), port, password: 'a "strong" one'.replaceAll(/\W/g, '-'), env: process.env };
+  return { folder: join(parent, name), port, password: 'a "strong" one'.replaceAll(/\W/g, '-'), env: process.env };
 };
 
 async function run(server: BackingServer) {
@@ -74,22 +74,20 @@ it(
   },
 );
 
-const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
-
-it.runIf(isRoot)(
+it.runIf(canMountDisks)(
   'redis goes on without its file on a full disk, and writes it when there is room (only root can mount a small disk)',
   { timeout: 60_000 },
   async () => {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'weir-full', folder]);
-    stops.push(async () => void execFileSync('umount', ['--lazy', folder]));
-    const redis = redisServer(await options('redis'));
+    const disk = SmallDisk.mount('32m');
+    stops.push(async () => disk.unmount());
+    const redis = redisServer(await options('redis', disk.folder));
     const { supervised } = await run(redis);
     const said: string[] = [];
     const tended = () => redis.tend?.((line) => said.push(line));
     await tended();
     expect(said).toEqual([]);
 
-    fill(join(folder, 'filler'));
+    disk.fill();
     const long = 'x'.repeat(8_000);
     await vi.waitFor(async () => expect(await command(redis, `SET a ${long}`)).toContain('-MISCONF'));
     await vi.waitFor(async () => {
@@ -99,7 +97,7 @@ it.runIf(isRoot)(
     await tended();
     expect(said).toEqual([expect.stringContaining('The disk is full')]);
 
-    rmSync(join(folder, 'filler'));
+    disk.makeRoom();
     await tended();
     expect(said).toEqual([expect.anything(), expect.stringContaining('writes its file again')]);
     expect(await command(redis, 'SET b kept')).toBe('+OK');
@@ -125,18 +123,6 @@ async function command(redis: BackingServer, text: string, enough = /\r\n[^]*\r\
   const request = `AUTH ${password}\r\n${text}\r\n`;
   const answer = await answerOf(Number(port), request, (received) => enough.test(received));
   return (answer ?? '').replace('+OK\r\n', '').trim();
-}
-
-/** Uses up all the remaining space. */
-function fill(path: string): void {
-  const descriptor = openSync(path, 'w');
-  try {
-    for (;;) writeSync(descriptor, Buffer.alloc(4_096));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 it('nats and redis refuse clients without the password', { timeout: 60_000 }, async () => {

@@ -1,45 +1,23 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePortRange, freePorts, startPlatform, type Platform } from '@weir/single-machine';
-import { waitFor } from '@weir/testing';
+import { canMountDisks, SmallDisk, waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WcsSocket } from '../wcs-socket.js';
 
-const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
-const DISK_MIB = 400;
-
-/** Writes until there is no room left. */
-function fill(path: string): void {
-  const file = openSync(path, 'w');
-  try {
-    for (const size of [1024 * 1024, 4_096, 1])
-      for (;;) {
-        try {
-          writeSync(file, Buffer.alloc(size));
-        } catch {
-          break; // no room for a block of this size
-        }
-      }
-  } finally {
-    closeSync(file);
-  }
-}
-
-describe.runIf(isRoot)('a single machine whose disk is full (only root can mount a small disk)', () => {
-  const folder = isRoot ? mkdtempSync(join(tmpdir(), 'weir-full-disk-')) : '';
-  const filler = join(folder, 'filler');
+describe.runIf(canMountDisks)('a single machine whose disk is full (only root can mount a small disk)', () => {
+  let disk: SmallDisk;
   const children: ChildProcess[] = [];
   let platform: Platform;
   let rtspPort = 0;
 
   beforeAll(async () => {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MIB}m`, 'weir-full', folder]);
+    disk = SmallDisk.mount('400m');
     const [httpPort = 0, rtsp = 0] = await freePorts(2);
     rtspPort = rtsp;
     platform = await startPlatform({
-      dataDir: join(folder, 'data'),
+      dataDir: join(disk.folder, 'data'),
       env: {
         ...process.env,
         WEIR_HTTP_PORT: String(httpPort),
@@ -54,8 +32,7 @@ describe.runIf(isRoot)('a single machine whose disk is full (only root can mount
   afterAll(async () => {
     for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
     await platform?.stop();
-    execFileSync('umount', ['--lazy', folder]);
-    rmSync(folder, { recursive: true, force: true });
+    disk?.unmount();
   });
 
   const ffmpeg = (...args: string[]): ChildProcess => {
@@ -64,8 +41,8 @@ describe.runIf(isRoot)('a single machine whose disk is full (only root can mount
     return child;
   };
   const operatorKey = (): string =>
-    (JSON.parse(readFileSync(join(folder, 'data/credentials.json'), 'utf8')) as { operator: { key: string } }).operator
-      .key;
+    (JSON.parse(readFileSync(join(disk.folder, 'data/credentials.json'), 'utf8')) as { operator: { key: string } })
+      .operator.key;
   const url = (name: string) => `rtsp://user:${operatorKey()}@127.0.0.1:${rtspPort}/demo/${name}`;
   const logIn = async () => {
     const { status } = await fetch(`${platform.httpUrl}/auth/`, {
@@ -93,7 +70,7 @@ describe.runIf(isRoot)('a single machine whose disk is full (only root can mount
     const player = ffmpeg('-rtsp_transport', 'tcp', '-i', url('before'), '-f', 'null', '-');
     const processes = served();
 
-    fill(filler);
+    disk.fill();
     // The log lines of these refusals give the services something to write.
     for (let request = 0; request < 200; request++) await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);
     await waitFor(async () => (await fetch(`${platform.httpUrl}/healthz`)).status === 200, { timeoutMs: 20_000 });
@@ -105,8 +82,8 @@ describe.runIf(isRoot)('a single machine whose disk is full (only root can mount
     expect([player.exitCode, await published('before')]).toEqual([null, true]);
     expect(socket.closeCode).toBeUndefined();
 
-    rmSync(filler);
-    const log = join(folder, 'data/logs/relay-push.log');
+    disk.makeRoom();
+    const log = join(disk.folder, 'data/logs/relay-push.log');
     await waitFor(
       async () => {
         await fetch(`${platform.httpUrl}/rest-api/pull/find_all`);

@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
-import { createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { closeHttp, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { AppModule, httpAdapter } from '../app.module.js';
@@ -101,7 +101,7 @@ export class Instance {
     if (this.#stopped) return;
     this.#stopped = true;
     await this.channel.drain();
-    await this.app.close();
+    await closeHttp(this.app);
     await this.channel.close();
     clearInterval(this.alive);
     await this.bus.drain({ graceMs: 500 });

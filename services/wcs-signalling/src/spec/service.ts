@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
-import { parseSettings, platformSettings } from '@weir/platform';
+import { closeHttp, parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { pino, type Logger } from 'pino';
@@ -54,7 +54,7 @@ export async function startService(
       if (stopped) return;
       stopped = true;
       await wcs.drain();
-      await app.close();
+      await closeHttp(app);
       await wcs.close();
       clearInterval(alive);
       await bus.drain({ graceMs: 500 });
