@@ -10,34 +10,25 @@ import {
 } from '@weir/frames';
 
 import type { AudioQueue } from './audio-queue.js';
-import type { Sample, TrackRun } from './media-fragment.js';
 import type { VideoTrack } from './media-track.js';
+import { PartCutter, type Picture } from './part-cutter.js';
 import { PictureClock } from './picture-clock.js';
 import type { FrameTime, TimelineContext } from './timeline.js';
 
 /** Room on the media timeline below the first picture for decoding times before its presentation. */
 const TIMELINE_START_MS = 10_000;
-/** Without pictures for so long, and for so many times as long as between those before, it is a hole and no slow source. */
+/** A hole, as opposed to a slow source: no pictures for this long, and for this many times the gap before. */
 const LEAST_HOLE_MS = 1_000;
 const HOLE_OF_GAP = 3;
-/** A change of the wall clock's placing that no drift makes between two pictures. */
+/** A change of a picture's wall-clock time, against the timeline, that is too large for drift. */
 const JOLT_MS = 150;
-/** One so large must last before it is believed, for longer than the source's clock needs to settle after a step. */
+/** A larger one is believed only when it lasts: the source's clock needs some seconds to settle after a step. */
 const MAX_JOLT_MS = 700;
 const JOLT_PATIENCE_MS = 6_000;
-/** A change of the dates that is told by a discontinuity. */
+/** The dates of the playlist change by more than this only with a discontinuity. */
 const MAX_DATE_STEP_MS = 1_000;
 /** How far a picture may lie before one that was decoded earlier, where the stream doesn't say that none does. */
 const MAX_REORDER_MS = 1_000;
-/** What EXT-X-TARGETDURATION leaves between a segment of the longest duration and the rounding to the next second. */
-const ROUNDING_ROOM_MS = 450;
-
-interface Picture {
-  dts: number;
-  pts: number;
-  isKeyFrame: boolean;
-  nalUnits: readonly Uint8Array[];
-}
 
 /** A stretch of video that is one coded sequence: times and parameters go on without a break. All times in ticks. */
 interface Epoch {
@@ -49,13 +40,10 @@ interface Epoch {
   highestRtpTimestamp: number;
   /** The newest picture: its duration is known when the next one comes. Undefined while the source is silent. */
   held: Picture | undefined;
-  /** Pictures whose part waits until the frame duration is known, with their ends. */
-  unpaced: { picture: Picture; end: number }[];
   lastDuration: number;
   /** Where the pictures written or held end, but for the held one's duration. */
   edge: number;
-  partStart: number;
-  /** How far the wall clock's placing of the pictures is ahead of the timeline … */
+  /** How far the pictures' wall-clock time is ahead of the timeline … */
   aheadMs: number;
   /** … how far it may be without being drift … */
   settledMs: number;
@@ -85,22 +73,18 @@ export class VideoTimeline {
   readonly #codec: 'H264' | 'H265';
   readonly #timescale: number;
   readonly #audio: AudioQueue | undefined;
+  readonly #cutter: PartCutter;
   readonly #steps = new TimestampSteps();
   #originMs: number | undefined;
   #epoch: Epoch | undefined;
   /** Where the last epoch ended. */
   #end = 0;
   #needsKeyFrame = true;
-  /** The first segment ended within a GOP, in which the second began. */
-  #isWithinGop = false;
   /** Pictures were left out since the last one taken. */
   #hasDropped = false;
   /** The next key frame begins after a discontinuity. */
   #isBreakDue = false;
   #parameterSets: ParameterSets | undefined;
-  #samples: Sample[] = [];
-  /** Where the samples not yet written begin; without any, where the last one written ends. */
-  #samplesStart = 0;
   #lastNowMs = 0;
   /** A picture whose timestamp doesn't fit, until the next one tells what to make of it. */
   #stray: TimedFrame | undefined;
@@ -117,6 +101,13 @@ export class VideoTimeline {
     this.#codec = video.codec;
     this.#timescale = video.clockRate;
     this.#audio = audio;
+    this.#cutter = new PartCutter({
+      ...{ context, timescale: video.clockRate, audio },
+      dateMsOf: (presentationMs) => {
+        const { aheadMs, untoldMs } = this.#epoch!;
+        return this.#originMs! + presentationMs + aheadMs - untoldMs;
+      },
+    });
   }
 
   pushVideo(frame: VideoFrame, time: FrameTime): void {
@@ -191,7 +182,7 @@ export class VideoTimeline {
     this.#take({ ...frame, rtpTimestamp }, time);
   }
 
-  /** The picture follows the one before as it came, whatever its timestamp says; later ones go on from it. */
+  /** The picture is placed behind the one before by its arrival, whatever its timestamp says; later ones go on from it. */
   #takeNext(timed: TimedFrame): void {
     const gapMs = Math.max(0, timed.time.nowMs - this.#lastArrivalMs);
     const usual = this.#epoch?.lastDuration ?? 0;
@@ -204,7 +195,7 @@ export class VideoTimeline {
   #step(first: TimedFrame | undefined, second: TimedFrame): void {
     const from = this.#lastTimestamp?.source ?? 0;
     const stepMs = Math.abs(this.#ms((first ?? second).frame.rtpTimestamp - from));
-    // So much is rather another source than a clock that was set.
+    // A step this large is more likely another source than a clock that was set.
     if (stepMs > this.#context.maxSegmentMs) this.#isBreakDue = true;
     const beginsWithSecond = this.#isBreakDue && second.frame.isKeyFrame && first?.frame.isKeyFrame !== true;
     if (first !== undefined && !beginsWithSecond) {
@@ -300,9 +291,7 @@ export class VideoTimeline {
       this.#context.writer.writeInit(tracks, track);
       this.#parameterSets = frame.parameterSets;
     }
-    this.#isWithinGop = false;
     this.#isBreakDue = false;
-    this.#context.pacing.relearn();
     const frameTicks = Math.round(this.#timescale / (frameRateOf(track) ?? 30));
     const composition = (track.sps.reorderFrames ?? 0) * frameTicks;
     const pts = Math.max(wantedPts, this.#end + composition);
@@ -316,15 +305,14 @@ export class VideoTimeline {
       composition: pts - dts,
       highestRtpTimestamp: frame.rtpTimestamp,
       held: { dts, pts, isKeyFrame: true, nalUnits: frame.nalUnits },
-      unpaced: [],
       lastDuration: frameTicks,
       edge: dts,
-      partStart: dts,
       aheadMs,
       settledMs: aheadMs,
       untoldMs: 0,
       joltedSinceMs: undefined,
     };
+    this.#cutter.begin(dts, pts - dts);
   }
 
   #continue(epoch: Epoch, frame: NalFrame, wallClockMs: number, nowMs: number): void {
@@ -337,21 +325,18 @@ export class VideoTimeline {
       epoch.clock.steer(frame.rtpTimestamp, epoch.aheadMs - epoch.settledMs);
     }
     if (epoch.held === undefined) {
-      epoch.partStart = dts;
+      this.#cutter.resume(dts);
       this.#audio?.restart(this.#ms(pts));
     } else {
       epoch.lastDuration = dts - epoch.held.dts;
-      this.#append(epoch, epoch.held, dts);
+      this.#cutter.append(epoch.held, dts);
     }
     epoch.held = { dts, pts, isKeyFrame: frame.isKeyFrame, nalUnits: frame.nalUnits };
     epoch.edge = dts;
-    if (frame.isKeyFrame && (this.#isWithinGop || this.#segmentMs(epoch, dts) >= this.#context.segmentMs * 0.95)) {
-      this.#endSegment(epoch, dts);
-      this.#isWithinGop = false;
-    }
+    if (frame.isKeyFrame) this.#cutter.endSegmentBeforeKeyFrame(dts);
   }
 
-  /** The time in which nothing came takes no room. */
+  /** The time in which nothing came takes no room on the timeline. */
   #closeHole(epoch: Epoch, frame: NalFrame): void {
     if (!this.#isHole(epoch, frame)) return;
     const gap = frame.rtpTimestamp - epoch.highestRtpTimestamp;
@@ -378,107 +363,15 @@ export class VideoTimeline {
     epoch.aheadMs = aheadMs;
   }
 
-  /** Of the open segment with the part not yet written. */
-  #segmentMs(epoch: Epoch, end: number): number {
-    const startTicks = epoch.unpaced[0]?.picture.dts ?? epoch.partStart;
-    return Math.max(this.#context.writer.segmentMs(this.#ms(end)), this.#ms(end - startTicks));
-  }
-
-  #isFirstLongEnough(end: number): boolean {
-    const { writer, firstSegmentMs } = this.#context;
-    return firstSegmentMs !== undefined && writer.isFirst && writer.segmentMs(this.#ms(end)) >= firstSegmentMs * 0.95;
-  }
-
-  #isSegmentFull(end: number): boolean {
-    return this.#context.writer.segmentMs(this.#ms(end)) > this.#context.maxSegmentMs + ROUNDING_ROOM_MS;
-  }
-
   #finish(epoch: Epoch, start?: number): void {
     const { held } = epoch;
     if (held === undefined) return;
     const end = start !== undefined && start > held.dts ? start : held.dts + epoch.lastDuration;
-    this.#append(epoch, held, end);
-    this.#writeRest(epoch, end);
+    this.#cutter.append(held, end);
+    this.#cutter.writeRest(end);
     epoch.held = undefined;
     epoch.edge = end;
     this.#end = end;
-  }
-
-  #endSegment(epoch: Epoch, end: number): void {
-    this.#writeRest(epoch, end);
-    this.#context.writer.endSegment();
-  }
-
-  /** The picture is complete and lasts until `end`. */
-  #append(epoch: Epoch, picture: Picture, end: number): void {
-    const { pacing } = this.#context;
-    pacing.learn(this.#ms(end - picture.dts));
-    epoch.unpaced.push({ picture, end });
-    if (pacing.dueMs !== undefined) this.#pace(epoch);
-  }
-
-  #writeRest(epoch: Epoch, end: number): void {
-    this.#context.pacing.settle();
-    this.#pace(epoch);
-    if (end > epoch.partStart) this.#writePart(epoch, end);
-  }
-
-  #pace(epoch: Epoch): void {
-    for (const { picture, end } of epoch.unpaced.splice(0)) this.#addToParts(epoch, picture, end);
-  }
-
-  #addToParts(epoch: Epoch, picture: Picture, end: number): void {
-    const { pacing, writer } = this.#context;
-    const partMs = (until: number) => this.#ms(until - epoch.partStart);
-    if (this.#isSegmentFull(end) && picture.dts > epoch.partStart) {
-      this.#writePart(epoch, picture.dts);
-      writer.endSegment();
-    } else if (this.#isSegmentFull(end)) writer.endSegment();
-    else if (this.#samples.length > 0 && pacing.endsEarlier(partMs(end), partMs(picture.dts))) {
-      this.#writePart(epoch, picture.dts);
-    }
-    this.#addSample(picture, end - picture.dts);
-    // A slow picture: players take no part beyond the target, and what remains of it is in parts of their own.
-    while (pacing.isTooLong(partMs(end))) {
-      this.#writePart(epoch, epoch.partStart + Math.round((pacing.dueMs! * this.#timescale) / 1000));
-    }
-    if (!pacing.isDue(partMs(end))) return;
-    this.#writePart(epoch, end);
-    if (this.#isFirstLongEnough(end)) {
-      writer.endSegment();
-      this.#isWithinGop = true;
-    } else if (this.#isSegmentFull(end + (pacing.targetMs * this.#timescale) / 1000)) writer.endSegment();
-  }
-
-  #addSample({ dts, pts, isKeyFrame, nalUnits }: Picture, duration: number): void {
-    if (this.#samples.length === 0) this.#samplesStart = dts;
-    this.#samples.push({
-      durationTicks: duration,
-      compositionOffsetTicks: pts - dts,
-      isSync: isKeyFrame,
-      bytes: nalUnits.reduce((sum, nalUnit) => sum + 4 + nalUnit.length, 0),
-      chunks: nalUnits,
-      hasNalLengths: true,
-    });
-  }
-
-  #writePart(epoch: Epoch, end: number): void {
-    const samples = this.#samples;
-    this.#samples = [];
-    const runs: TrackRun[] = [{ trackId: 1, decodeTimeTicks: this.#samplesStart, samples }];
-    this.#samplesStart += samples.reduce((sum, sample) => sum + sample.durationTicks, 0);
-    const audio = this.#audio?.takeUntil(this.#ms(end + epoch.composition));
-    if (audio !== undefined && audio.samples.length > 0) runs.push({ trackId: this.#audio!.track.trackId, ...audio });
-    this.#context.writer.writePart({
-      startMs: this.#ms(epoch.partStart),
-      endMs: this.#ms(end),
-      programDateTimeMs:
-        this.#originMs! + this.#ms(epoch.partStart + epoch.composition) + epoch.aheadMs - epoch.untoldMs,
-      isIndependent: samples.some((sample) => sample.isSync),
-      videoFrames: samples.length,
-      runs,
-    });
-    epoch.partStart = end;
   }
 
   #ms(ticks: number): number {
