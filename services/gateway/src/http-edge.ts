@@ -88,7 +88,7 @@ export async function createHttpEdge(ports: HttpEdgePorts): Promise<FastifyInsta
 
 function traceRequests(
   app: FastifyInstance,
-  { telemetry, slowReaders, sites, trustedProxies, requestsPerAddress, isDraining }: HttpEdgePorts,
+  { telemetry, slowReaders, refusals, sites, trustedProxies, requestsPerAddress, isDraining }: HttpEdgePorts,
 ): void {
   const requestsOf = new AddressCounts();
   app.addHook('onRequest', async (request, reply) => {
@@ -101,7 +101,7 @@ function traceRequests(
       trace.end(reply.raw.writableFinished ? reply.raw.statusCode : CLIENT_WENT_AWAY);
       end.abort();
     });
-    slowReaders.watch(reply.raw);
+    slowReaders.watch(reply.raw, () => refusals.answerCutOff(request.raw, origin, request.id));
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
     const endConnection = () => request.raw.httpVersionMajor === 1 && reply.header('connection', 'close');
     if (isDraining()) endConnection();

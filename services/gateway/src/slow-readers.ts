@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 
 /** Ends answers that the client doesn't read, because each holds a connection here and one at the service. */
 export class SlowReaders {
-  private readonly progressAtMs = new Map<ServerResponse, number>();
+  private readonly watched = new Map<ServerResponse, { progressAtMs: number; onCut: () => void }>();
   private readonly timer: NodeJS.Timeout;
 
   constructor(private readonly options: { timeoutMs: number; nowMs: () => number }) {
@@ -10,27 +10,31 @@ export class SlowReaders {
     this.timer.unref();
   }
 
-  watch(answer: ServerResponse): void {
-    this.progressAtMs.set(answer, this.options.nowMs());
+  watch(answer: ServerResponse, onCut: () => void): void {
+    this.watched.set(answer, { progressAtMs: this.options.nowMs(), onCut });
     answer.on('drain', () => this.noteProgress(answer));
-    answer.once('close', () => this.progressAtMs.delete(answer));
+    answer.once('close', () => this.watched.delete(answer));
   }
 
   close(): void {
     clearInterval(this.timer);
-    this.progressAtMs.clear();
+    this.watched.clear();
   }
 
   private sweep(): void {
     const nowMs = this.options.nowMs();
-    for (const [answer, lastMs] of this.progressAtMs) {
+    for (const [answer, { progressAtMs, onCut }] of this.watched) {
       if (!waitsForClient(answer)) this.noteProgress(answer);
-      else if (nowMs - lastMs > this.options.timeoutMs) answer.destroy();
+      else if (nowMs - progressAtMs > this.options.timeoutMs) {
+        answer.destroy();
+        onCut();
+      }
     }
   }
 
   private noteProgress(answer: ServerResponse): void {
-    if (this.progressAtMs.has(answer)) this.progressAtMs.set(answer, this.options.nowMs());
+    const watched = this.watched.get(answer);
+    if (watched !== undefined) watched.progressAtMs = this.options.nowMs();
   }
 }
 

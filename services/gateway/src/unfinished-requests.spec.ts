@@ -156,7 +156,7 @@ describe('requests that wait for their answer', () => {
 });
 
 describe('an answer that the client does not read', () => {
-  it('is ended here and at the service', async () => {
+  it('is ended here and at the service, with a line in the log', async () => {
     let sending = 0;
     const auth = await startService({
       onRequest: (_request, response) => {
@@ -165,13 +165,20 @@ describe('an answer that the client does not read', () => {
         response.end(Buffer.alloc(64 * 1024 * 1024));
       },
     });
-    const { port } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_ANSWER_TIMEOUT_MS: '300' });
-    const client = RawClient.send(port, 'GET /auth/ HTTP/1.1\r\nHost: x\r\n\r\n');
+    const { port, log } = await startEdge({ WEIR_UPSTREAM_AUTH: auth.url, WEIR_ANSWER_TIMEOUT_MS: '300' });
+    const client = RawClient.send(port, 'GET /auth/?token=secret HTTP/1.1\r\nHost: x\r\n\r\n');
     client.socket.pause();
     await waitFor(() => sending === 1);
     await waitFor(() => sending === 0, { what: 'the end of the answer at the service' });
     client.socket.resume();
     await waitFor(() => client.closed);
+    const lines = log.filter(({ level }) => level !== 'debug');
+    expect(lines).toEqual([
+      expect.objectContaining({
+        message: 'answer cut off',
+        fields: expect.objectContaining({ address: ATTACKER, method: 'GET', path: '/auth/' }) as object,
+      }),
+    ]);
   });
 });
 
