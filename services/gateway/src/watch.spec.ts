@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { waitFor } from '@weir/testing';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startEdge, stopEdges, type EdgeUnderTest } from './testing/edge-under-test.js';
@@ -14,6 +15,7 @@ let complaints: string[];
 let asked: string[];
 
 const TOKEN = 'header.payload.signature';
+const PASS = 'weirp_short';
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'weir-watch-'));
@@ -43,7 +45,7 @@ beforeEach(async () => {
   asked = [];
   const hls = await startService({
     onRequest: (request, response) => {
-      const [, , id, file = ''] = (request.url ?? '').split('/');
+      const [, , id, file = ''] = (request.url ?? '').split('?', 1)[0]?.split('/') ?? [];
       asked.push(request.url ?? '');
       const refused = file.endsWith('.m3u8') && request.headers.authorization !== `Bearer ${TOKEN}`;
       if (refused) response.writeHead(401).end('{}');
@@ -53,6 +55,11 @@ beforeEach(async () => {
   });
   const auth = await startService({
     onRequest: (request, response) => {
+      if (request.url === '/auth/passes') {
+        const isKnown = request.headers.authorization === `Bearer ${TOKEN}`;
+        response.writeHead(isKnown ? 201 : 400, { 'content-type': 'application/json' });
+        return void response.end(JSON.stringify(isKnown ? { pass: PASS } : {}));
+      }
       let body = '';
       request.on('data', (chunk: Buffer) => (body += chunk.toString()));
       request.on('end', () => {
@@ -72,8 +79,9 @@ afterEach(async () => {
   await stopServices();
 });
 
-async function openPage(hash = ''): Promise<Page> {
+async function openPage(hash = '', prepare?: () => void): Promise<Page> {
   const page = await browser.newPage();
+  if (prepare !== undefined) await page.addInitScript(prepare);
   page.on('console', (line) => {
     // The browser itself logs refused requests to the console; the page shows them to the user.
     if (line.type() === 'error' && !line.text().includes('status of 40')) complaints.push(line.text());
@@ -100,6 +108,20 @@ describe('the page that plays HLS', () => {
     expect(asked.some((url) => url.endsWith('.m4s'))).toBe(true);
     expect(asked.join()).not.toContain(TOKEN);
     expect(complaints).toEqual([]);
+  });
+
+  it.each([
+    ['a token’s pass', TOKEN, PASS],
+    ['a key', 'weir_key', 'weir_key'],
+  ])('gives %s in the address to a browser that plays HLS by itself', async (_what, credential, shown) => {
+    const page = await openPage('#stream=dog', () => {
+      Object.assign(globalThis, { MediaSource: undefined, ManagedMediaSource: undefined });
+      HTMLMediaElement.prototype.canPlayType = () => 'maybe';
+    });
+    await page.getByLabel('Access token').fill(credential);
+    await page.getByRole('button', { name: 'Watch' }).click();
+    await waitFor(() => asked.includes(`/videos/dog/index.m3u8?token=${shown}`));
+    expect(asked.join()).not.toContain(TOKEN);
   });
 
   it('plays a stream after logging in', async () => {

@@ -57,7 +57,7 @@ class Playback {
     video.addEventListener('playing', this.#onPlaying);
     video.addEventListener('ended', this.#onEnded);
     if (Hls.isSupported()) this.#playByMediaSource();
-    else if (video.canPlayType('application/vnd.apple.mpegurl') !== '') this.#playNatively();
+    else if (video.canPlayType('application/vnd.apple.mpegurl') !== '') void this.#playNatively();
     else
       this.#end(
         'failed',
@@ -95,8 +95,15 @@ class Playback {
   }
 
   /** Safari on iPhones plays HLS itself and sends no extra headers. */
-  #playNatively() {
-    video.src = token === '' ? this.url : `${this.url}?token=${encodeURIComponent(token)}`;
+  async #playNatively() {
+    try {
+      const query = token === '' ? '' : `?token=${encodeURIComponent(await shortFormOf(token))}`;
+      if (this.#over) return;
+      video.src = this.url + query;
+    } catch (error) {
+      this.#end('failed', 'Failed', error.message);
+      return;
+    }
     video.onerror = () => this.#end('failed', 'Failed', 'The stream can’t be played.');
     this.#play();
   }
@@ -187,6 +194,15 @@ async function logIn(username, password) {
   const { err, ret } = await response.json();
   if (err?.ec !== 0) throw new Error(err?.em ?? 'The server can’t be reached right now. Try again later.');
   return ret.token;
+}
+
+/** For addresses, where a token is too long: its pass. A key is short already, and has none. */
+async function shortFormOf(credential) {
+  const headers = { Authorization: `Bearer ${credential}` };
+  const response = await fetch('/auth/passes', { method: 'POST', headers });
+  if (response.status === 400) return credential;
+  if (!response.ok) throw new Error(REFUSALS[response.status] ?? 'The server can’t be asked just now.');
+  return (await response.json()).pass;
 }
 
 who.form.addEventListener('submit', async (event) => {
