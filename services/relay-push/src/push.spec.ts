@@ -396,6 +396,15 @@ describe('the life of a push', () => {
     });
   });
 
+  it('is cut off from a server that pings and doesn’t read the pongs, and comes back', async () => {
+    await push();
+    const first = await published();
+    await server.pingUnread();
+    await waitFor(() => server.published.get('far') !== undefined && server.published.get('far') !== first);
+    await published();
+    expect((await listed())?.retries).toBe(1);
+  });
+
   it('comes back when the server has been killed and started again', async () => {
     await push();
     await published();

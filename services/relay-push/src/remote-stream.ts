@@ -51,7 +51,7 @@ export interface RemoteStreamListener {
 
 /** Larger than any message of the protocol. */
 const MAX_FRAME_BYTES = 512 * 1024;
-/** Of what the other server leaves unread, pongs included: many times what a whole session says. */
+/** The most that the other server may leave unread, pongs included. A whole session says far less. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 const ANY_PORT = [1, 65_535] as const;
 
@@ -114,7 +114,7 @@ export class RemoteStream {
       const text = Buffer.isBuffer(data) ? data.toString() : '';
       this.#input(isBinary ? { type: 'binary-frame' } : { type: 'frame', text });
     });
-    // The socket layer has answered it, whether or not the server reads.
+    // ws has queued a pong already, whether or not the server reads.
     socket.on('ping', () => this.#cutOffSlowReader());
     socket.on('error', (error: Error & { code?: string }) => {
       detail = error.message;
@@ -247,7 +247,7 @@ export class RemoteStream {
     this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()));
   }
 
-  /** It is lost then, as if its connection had broken. */
+  /** The relay then goes on as if the connection had broken. */
   #cutOffSlowReader(): void {
     if ((this.#socket?.bufferedAmount ?? 0) > MAX_UNREAD_BYTES) this.#socket?.terminate();
   }

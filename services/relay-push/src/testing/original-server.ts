@@ -1,6 +1,7 @@
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { WebSocketServer, type WebSocket } from 'ws';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WebSocket, WebSocketServer } from 'ws';
 import { writeNack, writePictureLoss } from '@weir/frames';
 import { createCertificate, type Certificate } from '../peer/transport.js';
 import { OriginalPeer, type Kind } from './original-peer.js';
@@ -45,6 +46,8 @@ export interface PlayedHere {
   readonly peer: OriginalPeer;
   end(status: 'STOPPED' | 'FAILED', info: string): void;
 }
+
+const LARGEST_PING = Buffer.alloc(125);
 
 interface Frame {
   readonly message: string;
@@ -95,6 +98,19 @@ export class OriginalServer {
 
   get uri(): string {
     return `${this.scheme}://127.0.0.1:${this.port}`;
+  }
+
+  /** Reads nothing more from those who are connected now and pings them until they are gone. */
+  async pingUnread(): Promise<void> {
+    await Promise.all(
+      [...this.server.clients].map(async (socket) => {
+        socket.pause();
+        while (socket.readyState === WebSocket.OPEN) {
+          for (let count = 0; count < 1_000; count++) socket.ping(LARGEST_PING);
+          while (socket.readyState === WebSocket.OPEN && socket.bufferedAmount > 0) await sleep(2);
+        }
+      }),
+    );
   }
 
   /** As a crash does it. */
