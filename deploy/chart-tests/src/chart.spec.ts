@@ -133,7 +133,9 @@ describe('objects', () => {
         ...volumes.flatMap(({ secret }) => secret?.secretName ?? []),
         ...imagePullSecrets.map((secret) => secret.name),
       ];
-      const named = ['weir-nats', 'weir-redis', 'weir-database', 'weir-auth', 'video-tls', 'wcs-hooks', 'registry'];
+      const ofServers = ['weir-nats', 'weir-redis', 'weir-database'];
+      const ofProfiles = ['weir-auth', 'video-tls', 'camera-authorities', 'relay-authorities', 'wcs-hooks', 'registry'];
+      const named = [...ofServers, ...ofProfiles];
       expect(named, name).toEqual(expect.arrayContaining(secrets));
     }
   });
@@ -505,6 +507,43 @@ describe('settings', () => {
     ]);
   });
 
+  it('let services call private addresses, cameras and servers with certificates of their own, where told so', () => {
+    const allowed = (profile: string) =>
+      chartOf(profile).workloads.flatMap((workload) => {
+        const allow = chartOf(profile).settings(componentOf(workload)).get('WEIR_OUTBOUND_ALLOW');
+        return allow === undefined ? [] : [[componentOf(workload), allow]];
+      });
+    const callers = ['auth', 'media', 'relay-push', 'robot-channel', 'wcs-signalling'];
+    expect(Object.fromEntries(allowed('host-port'))).toEqual(
+      Object.fromEntries(callers.map((name) => [name, '10.20.0.0/16,camera.internal'])),
+    );
+    expect(allowed('default')).toEqual([]);
+    const chart = chartOf('host-port');
+    for (const [service, setting, secretName] of [
+      ['media', 'WEIR_RTSPS_CA_FILE', 'camera-authorities'],
+      ['relay-push', 'WEIR_RELAY_CA_FILE', 'relay-authorities'],
+    ] as const) {
+      const workload = chart.workload(service);
+      const volume = workload.spec.template.spec.volumes.find(({ secret }) => secret?.secretName === secretName);
+      const mount = containerOf(workload).volumeMounts.find(({ name }) => name === volume?.name);
+      expect(chart.settings(service).get(setting)).toBe(`${mount?.mountPath}/ca.crt`);
+      expect(chartOf('default').settings(service).has(setting)).toBe(false);
+    }
+    expect(chart.settings('media').get('WEIR_RTSPS_VERIFY')).toBe('1');
+    expect(chartOf('default').settings('media').get('WEIR_RTSPS_VERIFY')).toBe('0');
+  });
+
+  it('say by which names the gateway is addressed, and which publishers may be silent', () => {
+    expect(chartOf('host-port').settings('gateway').get('WEIR_ALLOWED_HOSTS')).toBe('video.example.com,local');
+    expect(chartOf('default').settings('gateway').get('WEIR_ALLOWED_HOSTS')).toBe('*');
+    const activity = (profile: string) =>
+      ['AUDIO', 'VIDEO', 'AUDIO_EXCLUDE', 'VIDEO_EXCLUDE'].map((name) =>
+        chartOf(profile).settings('media').get(`WEIR_MEDIA_RTP_ACTIVITY_${name}`),
+      );
+    expect(activity('host-port')).toEqual(['0', '1', '', 'slides-.*']);
+    expect(activity('default')).toEqual(['1', '1', '', '']);
+  });
+
   it('of a service override those that all services share', () => {
     expect(chartOf('host-port').settings('relay-push').get('LOG_LEVEL')).toBe('debug');
     expect(chartOf('host-port').settings('media').get('LOG_LEVEL')).toBe('info');
@@ -538,6 +577,7 @@ describe('values', () => {
       /32767/,
     ],
     ['media and RTSP ports that overlap', ['--set', 'services.media.rtspPort=30401'], /overlap/],
+    ['authorities of cameras that nobody checks', ['--set', 'services.media.rtsps.caSecret=ca'], /verify/],
     ['an Ingress without hosts', ['--set', 'ingress.enabled=true'], /hosts/],
     ['an HTTPRoute without a Gateway', ['--set', 'httpRoute.enabled=true'], /parentRefs/],
     [

@@ -77,6 +77,9 @@ https://{{ first .Values.httpRoute.hostnames }}
 {{- define "weir.check" -}}
 {{- with .Values.services.media -}}
 {{- if .enabled -}}
+{{- if and .rtsps.caSecret (not .rtsps.verify) -}}
+{{- fail "services.media.rtsps: caSecret vouches for nobody without verify" -}}
+{{- end -}}
 {{- $nodes := ternary (int .replicas) 1 (eq .expose "NodePort") -}}
 {{- $lastPort := sub (add .port (mul $nodes .workers)) 1 | int -}}
 {{- $lastRtspPort := sub (add .rtspPort $nodes) 1 | int -}}

@@ -154,6 +154,11 @@ spec:
           mountPath: /etc/weir/tls
           readOnly: true
         {{- end }}
+        {{- if include "weir.authorities" . }}
+        - name: authorities
+          mountPath: /etc/weir/authorities
+          readOnly: true
+        {{- end }}
   volumes:
     - name: tmp
       emptyDir:
@@ -175,6 +180,20 @@ spec:
         secretName: {{ $service.tls.existingSecret }}
         defaultMode: 0440
     {{- end }}
+    {{- with include "weir.authorities" . }}
+    - name: authorities
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items:
+          - { key: ca.crt, path: ca.crt }
+    {{- end }}
+{{- end }}
+
+{{/* The Secret with the authorities that vouch for those whom a service connects to. */}}
+{{- define "weir.authorities" -}}
+{{- if eq .name "media" }}{{ .service.rtsps.caSecret }}{{ end -}}
+{{- if eq .name "relay-push" }}{{ .service.caSecret }}{{ end -}}
 {{- end }}
 
 {{/* A variable must come before the variables whose values refer to it. */}}

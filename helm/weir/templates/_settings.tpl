@@ -35,6 +35,7 @@ OTEL_METRICS_EXPORTER: none
 WEIR_HTTP_PORT: "{{ include "weir.port.public" $root }}"
 WEIR_HTTPS_PORT: "{{ include "weir.port.publicTls" $root }}"
 WEIR_CORS_ORIGINS: {{ join "," .service.corsOrigins | quote }}
+WEIR_ALLOWED_HOSTS: {{ join "," .service.allowedHosts | quote }}
 WEIR_TRUSTED_PROXIES: {{ join "," .service.trustedProxies | quote }}
 {{- if .service.tls.existingSecret }}
 WEIR_TLS_CERT: /etc/weir/tls/tls.crt
@@ -47,15 +48,24 @@ WEIR_UPSTREAM_{{ $name | upper | replace "-" "_" }}: http://{{ include "weir.ful
 {{- end }}
 {{- end }}
 
+{{/* Of the services that connect to addresses that users give. */}}
+{{- define "weir.settings.outbound" -}}
+{{- with .root.Values.outboundAllow }}
+WEIR_OUTBOUND_ALLOW: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "weir.settings.auth" -}}
 WEIR_AUTH_SIGNING_KEYS_FILE: /etc/weir/auth/signing-keys.pem
 WEIR_AUTH_TRUSTED_PROXIES: {{ join "," .service.trustedProxies | quote }}
 {{- if .service.bootstrapOperator }}
 WEIR_BOOTSTRAP_OPERATOR_KEY_FILE: /etc/weir/auth/operator-key
 {{- end }}
+{{- include "weir.settings.outbound" . }}
 {{- end }}
 
 {{- define "weir.settings.wcs-signalling" -}}
+{{- include "weir.settings.outbound" . }}
 {{- end }}
 
 {{- define "weir.settings.media" -}}
@@ -64,12 +74,24 @@ WEIR_MEDIA_WORKERS: "{{ .service.workers }}"
 WEIR_MEDIA_PORT: "{{ .service.port }}"
 WEIR_RTSP_PORT: "{{ .service.rtspPort }}"
 {{- end }}
+WEIR_RTSPS_VERIFY: {{ ternary "1" "0" .service.rtsps.verify | quote }}
+{{- if .service.rtsps.caSecret }}
+WEIR_RTSPS_CA_FILE: /etc/weir/authorities/ca.crt
+{{- end }}
+{{- with .service.rtpActivity }}
+WEIR_MEDIA_RTP_ACTIVITY_AUDIO: {{ ternary "1" "0" .audio | quote }}
+WEIR_MEDIA_RTP_ACTIVITY_VIDEO: {{ ternary "1" "0" .video | quote }}
+WEIR_MEDIA_RTP_ACTIVITY_AUDIO_EXCLUDE: {{ .audioExclude | quote }}
+WEIR_MEDIA_RTP_ACTIVITY_VIDEO_EXCLUDE: {{ .videoExclude | quote }}
+{{- end }}
+{{- include "weir.settings.outbound" . }}
 {{- end }}
 
 {{- define "weir.settings.robot-channel" -}}
 {{- with include "weir.publicUrl" .root }}
 WEIR_PUBLIC_URL: {{ . | quote }}
 {{- end }}
+{{- include "weir.settings.outbound" . }}
 {{- end }}
 
 {{- define "weir.settings.hls-packager" -}}
@@ -79,4 +101,8 @@ WEIR_PUBLIC_URL: {{ . | quote }}
 {{- end }}
 
 {{- define "weir.settings.relay-push" -}}
+{{- if .service.caSecret }}
+WEIR_RELAY_CA_FILE: /etc/weir/authorities/ca.crt
+{{- end }}
+{{- include "weir.settings.outbound" . }}
 {{- end }}
