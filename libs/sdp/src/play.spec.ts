@@ -132,8 +132,13 @@ describe('a codec that only one side has', () => {
     negotiatePlay(parseOffer(sdp), stream).sections.map(({ tag }) => tag);
   const both: PlayableStream = { audio: OPUS, video: h264('42e01f') };
 
-  it('rejects that section alone: a browser without H.264 gets the sound', () => {
+  it('rejects that section alone, and names it: a browser without H.264 gets the sound', () => {
     expect(tags(fixture('firefox-153-play'), both)).toEqual(['send', 'rejected']);
+    const notCarried = (stream: PlayableStream) =>
+      negotiatePlay(parseOffer(fixture('firefox-153-play')), stream).notCarried;
+    expect(notCarried(both)).toEqual(["video H264: the player doesn't take it"]);
+    expect(notCarried({ audio: OPUS, video: VP8 })).toEqual([]);
+    expect(notCarried({ audio: OPUS })).toEqual([]);
   });
 
   it('rejects that section alone: a player without Opus gets the picture', () => {

@@ -28,10 +28,10 @@ export interface PlayableStream {
 /**
  * One section per m-line, in order. A medium that the stream hasn't is answered inactive: a silent `sendonly` section
  * would keep a browser's video element from ever starting. A medium that stream and player have no common codec for is
- * rejected, and the other one is sent (RFC 8829 §5.3.1).
+ * rejected, and the other one is sent (RFC 8829 §5.3.1); `notCarried` names it, for people.
  * @throws NoCommonCodecsError when nothing can be sent.
  */
-export function negotiatePlay(offer: Offer, stream: PlayableStream): { sections: PlaySection[] } {
+export function negotiatePlay(offer: Offer, stream: PlayableStream): { sections: PlaySection[]; notCarried: string[] } {
   const sent: SendSection[] = [];
   const reasons = new Map<number, string>();
   const refused: OfferedMedia[] = [];
@@ -49,7 +49,12 @@ export function negotiatePlay(offer: Offer, stream: PlayableStream): { sections:
     const unused = refused.includes(media) ? refusedSection : idleSection;
     return sent.find((section) => section.mediaIndex === media.index) ?? unused(offer, media, sent, reason);
   });
-  return { sections };
+  const notCarried = (['audio', 'video'] as const).flatMap((kind) => {
+    const codec = stream[kind];
+    const isRefused = refused.some((media) => media.kind === kind) && !sent.some((section) => section.kind === kind);
+    return codec && isRefused ? [`${kind} ${codecName(codec)}: the player doesn't take it`] : [];
+  });
+  return { sections, notCarried };
 }
 
 const NO_COMMON_CODEC = 'no common codec';

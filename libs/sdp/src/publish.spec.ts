@@ -254,10 +254,18 @@ describe('sections that carry nothing', () => {
     ]);
   });
 
-  it('keep the audio of a client whose video has no common codec', () => {
-    const [audio, video] = publish(fixture('firefox-153-publish'), { videoCodecs: ['H264'] });
-    expect(audio?.tag).toBe('receive');
-    expect(video?.tag).toBe('inactive');
+  it('keep the audio of a client whose video has no common codec, and name the video', () => {
+    const offer = parseOffer(fixture('firefox-153-publish'));
+    const { sections, notCarried } = negotiatePublish(offer, { videoCodecs: ['H264'] });
+    expect(sections.map(({ tag }) => tag)).toEqual(['receive', 'inactive']);
+    expect(notCarried).toEqual(['video VP8: no common codec']);
+    expect(negotiatePublish(offer).notCarried).toEqual([]);
+  });
+
+  it('name a second video, and no data channel', () => {
+    const notCarried = (name: string) => negotiatePublish(parseOffer(fixture(name))).notCarried;
+    expect(notCarried('chromium-156-publish-two-videos')).toEqual(['video VP8: a second video section']);
+    expect(notCarried('chromium-156-publish-data-channel')).toEqual([]);
   });
 
   it('reject a section whose RTCP would come on a port of its own', () => {

@@ -50,11 +50,15 @@ const AV1_DEPENDENCY_DESCRIPTOR: HeaderExtensionUri =
   'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 
 /**
- * One section per m-line, in order. At most one audio and one video section are received.
+ * One section per m-line, in order. At most one audio and one video section are received; `notCarried` names, for people,
+ * what else the client would send.
  * @throws NoCommonCodecsError when media is sent, but none of it in a codec of the preferences.
  * @throws SdpError `unsupported` when nothing is sent, or only in a way that can't be received.
  */
-export function negotiatePublish(offer: Offer, preferences: PublishPreferences = {}): { sections: PublishSection[] } {
+export function negotiatePublish(
+  offer: Offer,
+  preferences: PublishPreferences = {},
+): { sections: PublishSection[]; notCarried: string[] } {
   const preferred: Record<MediaKind, readonly CodecName[]> = {
     audio: preferences.audioCodecs ?? DEFAULT_AUDIO_CODECS,
     video: preferences.videoCodecs ?? DEFAULT_VIDEO_CODECS,
@@ -87,10 +91,16 @@ export function negotiatePublish(offer: Offer, preferences: PublishPreferences =
       received.find((section) => section.mediaIndex === media.index) ??
       idleSection(offer, media, received, reasons.get(media.index) ?? ''),
   );
-  return { sections };
+  const notCarried = offer.media.flatMap((media) => {
+    const reason = reasons.get(media.index);
+    const isSent = media.kind !== 'other' && media.transportIndex !== undefined && sends(media);
+    return isSent && reason !== undefined ? [`${media.kind} ${media.codecs[0]?.name ?? ''}: ${reason}`] : [];
+  });
+  return { sections, notCarried };
 }
 
 const NO_COMMON_CODEC = 'no common codec';
+const sends = ({ direction }: OfferedMedia): boolean => direction === 'sendonly' || direction === 'sendrecv';
 const isMid = ({ uri }: { uri: string }): boolean => uri === 'urn:ietf:params:rtp-hdrext:sdes:mid';
 
 function receive(
@@ -103,7 +113,7 @@ function receive(
   const { kind, transportIndex } = media;
   if (kind === 'other') return reject('neither audio nor video');
   if (transportIndex === undefined) return reject('switched off, or not RTP');
-  if (media.direction !== 'sendonly' && media.direction !== 'sendrecv') return reject('the client sends nothing');
+  if (!sends(media)) return reject('the client sends nothing');
   if (!hasMuxedRtcp(offer, media)) return reject('no rtcp-mux');
   if (received.some((section) => section.kind === kind)) return reject(`a second ${kind} section`);
   const name = preferred[kind].find((candidate) => publishCandidates(media, candidate).length > 0);

@@ -17,7 +17,7 @@ export class BoundedSocket {
     socket.once('close', () => clearTimeout(this.closing));
   }
 
-  /** Cuts the peer off when it would have more unread than that. */
+  /** Sends; cuts the peer off when more than `maxUnreadBytes` would be unread then. */
   send(bytes: Buffer, maxUnreadBytes: number): void {
     if (!this.socket.writable) return;
     if (this.socket.writableLength + bytes.length <= maxUnreadBytes) {

@@ -229,9 +229,18 @@ describe('the media core', () => {
     const neither = vp8.replaceAll('opus/48000/2', 'speex/16000');
     await expect(play('v1', neither)).rejects.toMatchObject({ code: ErrorCode.NO_COMMON_CODECS });
     expect(core.load.players).toBe(0);
-    const { answerSdp, codecs } = await play('v2', vp8);
+    const { answerSdp, codecs, notCarried } = await play('v2', vp8);
     expect(codecs).toEqual({ audio: 'opus', video: '' });
     expect(answerSdp).toMatch(/m=video 0 /);
+    expect(notCarried).toEqual(["video H264: the player doesn't take it"]);
+  });
+
+  it('names the media of a publisher that it does not take, to the publisher, in the list and to players', async () => {
+    const h265 = offer().replaceAll('H264', 'H265');
+    const notCarried = ['video H265: no common codec'];
+    expect(await publish('p1', 'cam', { offerSdp: h265 })).toMatchObject({ codecs: { video: '' }, notCarried });
+    expect(await core.findStreams('demo', 'cam')).toMatchObject([{ notCarried }]);
+    expect((await play('v1')).notCarried).toEqual(notCarried);
   });
 
   it('refuses an offer that is no SDP and leaves the name free', async () => {

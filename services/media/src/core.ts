@@ -49,7 +49,7 @@ export interface MediaCoreOptions {
 /** How long a name that is taken may take to come free before its new publisher is refused. */
 const NAME_WAIT_MS = 800;
 const NAME_RETRY_MS = 50;
-/** A publisher of which nothing comes in this time, while its successor stands at the door, isn't there any more. */
+/** A publisher that sends nothing for this long, while its successor waits for the name, is taken for gone. */
 const SUCCESSION_SILENCE_MS = 300;
 const REGISTRY_REFRESH_MS = 3_000;
 const TICK_MS = 500;
@@ -60,7 +60,7 @@ export class MediaCore {
   private readonly streams = new Map<string, Stream>();
   /** Names that are claimed for sources which aren't there yet. */
   private readonly reserved = new Map<string, StreamInfo>();
-  /** By what right each name of this node was claimed. */
+  /** The rights by which each name of this node was claimed. */
   private readonly claims = new Map<string, NameClaim>();
   private readonly sessions = new Map<string, Session>();
   private readonly nextStatsMs = new Map<Session, number>();
@@ -121,7 +121,7 @@ export class MediaCore {
     return reservation;
   }
 
-  /** Ends a stream whose publisher isn't heard any more when the one who claims its name has proved to be the same. */
+  /** Ends a stream when its publisher sends nothing any more and the claimer has proved to be the same client. */
   async yieldName(tenant: string, streamName: string, { claimer }: NameClaim): Promise<boolean> {
     const key = streamKey(tenant, streamName);
     const stream = this.streams.get(key);
@@ -282,7 +282,7 @@ export class MediaCore {
       if (own?.source.broken === true) own.end(EndReason.REPLACED);
       else if (!isHere && this.options.surroundings.isNodeGone(holder.nodeId)) replacing = holder.epoch;
       else if (info.nameOwner !== '' && holder.nameOwner !== info.nameOwner) {
-        // The name is the claimer's own: whoever has it came by it before that was known.
+        // The name is reserved for the claimer; the holder had got it before that was known here.
         if (isHere) this.sessions.get(holder.publisherSessionId)?.end(EndReason.REPLACED);
         else replacing = holder.epoch;
       } else if (!hasAsked) {
@@ -401,7 +401,7 @@ export class MediaCore {
   }
 }
 
-/** Of whoever brings no right. */
+/** The claim of a client without any rights. */
 const NO_CLAIM = create(NameClaimSchema);
 
 const streamKey = (tenant: string, streamName: string) => `${tenant}\n${streamName}`;

@@ -167,14 +167,14 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     if (this.state.tag === 'live') this.live[index]?.pushRtcp(packet);
   }
 
-  /** From now on the media come from there, and whoever brought them before is let go. */
+  /** From now on the media come from this carrier; the former one is stopped. */
   takeFrom(carrier: MediaCarrier): void {
     const { carrier: former } = this;
     this.carrier = carrier;
     former?.stop('replaced');
   }
 
-  /** The source has gone, for a moment or for good. One that was replaced is missed by nobody. */
+  /** The carrier is lost: its source may come back within the grace. A carrier that was replaced is ignored. */
   lost(carrier: MediaCarrier, detail: string): void {
     if (this.carrier !== carrier) return;
     if (this.state.tag === 'live') this.wait(this.options.graceMs, EndReason.SOURCE_FAILED, detail);
@@ -246,10 +246,10 @@ export class IngestSession implements Session, StreamSource, StreamListener {
 type Reading =
   | { tag: 'usable'; announcedIndex: number; payloadType: number; description: TrackDescription }
   | { tag: 'not-carried'; reason: string }
-  /** A way back to the source (ONVIF), which nobody sends on. */
+  /** A channel towards the source (ONVIF's back channel). Nothing is sent on it. */
   | { tag: 'back-channel' };
 
-/** At most one video and one audio track, of what RTSP players, or ffmpeg, can make something of. */
+/** At most one video and one audio track, each in a codec that RTSP players or ffmpeg can decode. */
 function readTracks(announced: readonly SdpTrack[]): Reading[] {
   const kinds = new Set<string>();
   return announced.map((track, announcedIndex) => {
@@ -285,15 +285,15 @@ function isDescribed(codec: string, parameters: Readonly<Record<string, string>>
   return config !== undefined && parseAacConfig(config) !== undefined;
 }
 
-/** What of a source becomes its stream, with its places among the announced. */
+/** The announced tracks that become the stream's, with their indexes among the announced. */
 export const usableTracks = (announced: readonly SdpTrack[]) =>
   readTracks(announced).filter((reading) => reading.tag === 'usable');
 
-/** What of a source nobody gets. */
+/** The announced tracks that nobody gets, each with its reason. */
 export const notCarriedOf = (announced: readonly SdpTrack[]): string[] =>
   readTracks(announced).flatMap((reading) => (reading.tag === 'not-carried' ? [reading.reason] : []));
 
-/** Video tells in its stream how it is to be decoded; AAC tells it, and how its packets are made, only here. */
+/** Video carries what its decoder needs in the stream. For AAC only the SDP tells that, and how its packets are made. */
 const FIXED_PARAMETERS = ['config', 'sizelength', 'indexlength', 'indexdeltalength'];
 
 const sameMedium = (a: TrackDescription, b: TrackDescription | undefined): boolean =>

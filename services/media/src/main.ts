@@ -111,6 +111,7 @@ await runService({
       core,
       notifier,
       access,
+      credentials,
       guard: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
       cameraTls: { verify: config.WEIR_RTSPS_VERIFY, ca: await readAuthorities(config.WEIR_RTSPS_CA_FILE) },
       log,

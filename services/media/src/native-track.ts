@@ -47,7 +47,7 @@ export interface NativeTrackOptions {
   maxOwnFeeds: number;
   /** A key frame has come, whose first packet came then: other tracks keep what came since. */
   onKeyFrame(atMs: number): void;
-  /** The stream says of itself something else than was known. */
+  /** The stream's description has changed: it carries other parameter sets than were known. */
   onDescribed(): void;
   nowMs(): number;
 }
@@ -95,7 +95,7 @@ export class NativeTrack implements Track {
     this.inserter = inserterFor(description);
   }
 
-  /** The source has begun anew, under other numbers, which are led on, and perhaps with other parameter sets. */
+  /** The source has begun anew: its numbering is continued for receivers, and its parameter sets may have changed. */
   restart(description: TrackDescription, payloadType: number): void {
     this.sourcePayloadType = payloadType;
     this.numbering.restart();
@@ -163,7 +163,7 @@ export class NativeTrack implements Track {
     return this.feeds.size;
   }
 
-  /** What is no RTP of the track is dropped here, so that nobody behind has to expect it. */
+  /** Drops what isn't RTP of this track, so that no receiver has to check. */
   push(bytes: Buffer): void {
     const packet = this.closed ? undefined : RtpPacket.parse(bytes);
     if (packet?.payloadType !== this.sourcePayloadType) return;
@@ -172,7 +172,7 @@ export class NativeTrack implements Track {
     else for (const each of this.inserter.push(packet)) this.handOn(each, nowMs);
   }
 
-  /** Of what a source reports, its clock alone means something to others. */
+  /** Receivers get the clock of the source's sender reports; its other fields don't hold for them. */
   pushRtcp(packet: Buffer): void {
     if (this.closed) return;
     for (const message of parseRtcp(packet)) {
@@ -271,7 +271,7 @@ export class NativeTrack implements Track {
   private describe(description: TrackDescription): void {
     const webRtcBefore = JSON.stringify(this.webRtcCodec);
     this.described = description;
-    // Who comes now is promised another profile than that of the feed that others share.
+    // The shared feed has another codec profile than new players are promised, so they need another feed.
     if (JSON.stringify(this.webRtcCodec) !== webRtcBefore) this.shared = undefined;
   }
 

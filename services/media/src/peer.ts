@@ -14,10 +14,10 @@ const LOST_GRACE_MS = 2_000;
 const LOOKS_PER_CONSENT = 6;
 
 /**
- * Whether the client of one transport still speaks. Consent (RFC 7675) is what keeps media from going to who doesn't
- * want them; SRTP and SRTCP say so as well as a STUN check does, and some clients send no checks. mediasoup's own consent
- * counts checks alone, and its byte counter everything else. Time is counted in looks: while nobody looked, because this
- * process stood still, nobody was silent.
+ * Whether the client of one transport still sends something. Consent (RFC 7675) keeps media from going to clients that
+ * don't want them. Authenticated SRTP and SRTCP prove it as well as a STUN check does, and some clients send no checks.
+ * mediasoup's own consent counts checks alone; its byte counter counts everything else. Silence is measured in looks, not
+ * in time, so that a pause of this process isn't counted as a client's silence.
  */
 export class ClientVoice {
   private receivedBytes: number | undefined;
@@ -32,7 +32,7 @@ export class ClientVoice {
     this.silentLooks = isNews ? 0 : this.silentLooks + 1;
   }
 
-  /** A client of whom no look has heard anything may have nothing to report of; it isn't judged by that. */
+  /** A client that has sent nothing at all since its handshake may have nothing to report, so it isn't judged. */
   get isLost(): boolean {
     return this.hasSpoken && this.silentLooks >= LOOKS_PER_CONSENT;
   }
@@ -138,8 +138,8 @@ export class WebRtcPeer implements SourceLink {
   }
 
   /**
-   * A handshake has failed or takes too long. A client that a path leads from, but none to, asks for the path and never
-   * begins with DTLS: then it isn't DTLS that has failed.
+   * A handshake has failed or takes too long. When packets arrive from the client but none reach it, it sends STUN checks
+   * and never begins with DTLS: that is a failure of ICE, not of DTLS.
    */
   private async loseUnconnected(): Promise<void> {
     const waiting = this.transports.filter(({ dtlsState }) => dtlsState !== 'connected');

@@ -17,7 +17,7 @@ import {
 } from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
-/** How long somebody who wants a track waits for the first packets of one that has no producer before. */
+/** How long a receiver waits for the first packets of a track whose producer can be made only then. */
 const FIRST_PACKETS_TIMEOUT_MS = 3_000;
 
 /** A track that a mediasoup producer receives: a WebRTC publisher's, or one fed by RTP. */
@@ -132,7 +132,7 @@ export class ProducedTrack implements Track {
 
   private async openTap() {
     const { router } = this.home;
-    // Who watches or packages a stream wants it however late it comes.
+    // A receiver of every packet wants the track however late its producer is made.
     const { id: producerId } = await this.producing;
     const transport = await router.createDirectTransport();
     transport.on('rtcp', (packet) => {

@@ -10,7 +10,7 @@ export interface RtpActivityRules {
   /** Streams whose whole name fits aren't checked. */
   readonly audioExclude: RegExp | undefined;
   readonly videoExclude: RegExp | undefined;
-  /** How long no checked track may bring media while the publisher's sender reports come: a static picture has none. */
+  /** How long the checked tracks may bring no media while sender reports come, as with a picture that stands still. */
   readonly timeoutMs: number;
 }
 
@@ -30,13 +30,13 @@ export interface RtpActivityOptions {
   readonly rules: RtpActivityRules;
   readonly streamName: string;
   readonly kinds: readonly MediaKind[];
-  /** How long a publisher of whom neither media nor sender reports come is waited for. */
+  /** How long a publisher may send neither media nor sender reports. */
   readonly noMediaTimeoutMs: number;
-  /** No more counts between two measurements: without an answer of the worker nothing is known. */
+  /** The most that counts between two measurements: while the worker didn't answer, nothing was known. */
   readonly maxStepMs: number;
 }
 
-/** Judges whether a publisher has fallen silent. Silence is summed up over measurements, so only what was looked at counts. */
+/** Judges whether a publisher has fallen silent. Silence is summed up over measurements: time without any doesn't count. */
 export class RtpActivity {
   readonly #checked: ReadonlySet<MediaKind>;
   readonly #counts = new Map<MediaKind, number>();
@@ -64,7 +64,7 @@ export class RtpActivity {
     this.#hasReport = true;
   }
 
-  /** Begins anew: until now nothing could come. */
+  /** Begins to count: before this nothing could arrive. */
   begin(nowMs: number): void {
     this.#measuredMs = nowMs;
     this.#withoutMediaMs = 0;

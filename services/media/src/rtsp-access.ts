@@ -47,9 +47,9 @@ export type RtspRequest = Pick<
   'verb' | 'path' | 'url' | 'method' | 'requestUrl' | 'credentials'
 >;
 
-/** What a request was permitted for, and with what of its peer's. */
+/** What a request was permitted by. */
 export type Permit =
-  /** `credential`: the URL was given to its holder, and ends with it. */
+  /** `credential`: the one whose holder was given the URL. The URL ends with it. */
   | { readonly tag: 'signed-url'; readonly credential: CredentialRef | undefined }
   /** A token or API key with the grant. */
   | {
@@ -123,7 +123,7 @@ export class RtspAccess {
     return this.decideByCredential(token, verb, stream);
   }
 
-  /** The signature is good; what the URL was given for may have ended since. */
+  /** The signature is good, but the credential whose holder was given the URL may have ended since. */
   private async decideBySignature(url: RtspUrl): Promise<RtspDecision> {
     const credential = credentialInSalt(saltOf(url) ?? '');
     if (credential === undefined) return permitted({ tag: 'signed-url', credential });
@@ -168,7 +168,7 @@ const RANDOM_BYTES = 9;
 const RANDOM_LENGTH = (RANDOM_BYTES / 3) * 4;
 const EXPIRY_LENGTH = 9;
 
-/** Random, and behind that the credential: `t`, its expiry in base 36 and its id, or `k` and its id. It is signed. */
+/** Random characters, then the credential: `t`, its expiry in base 36 and its id, or `k` and its id. All of it is signed. */
 function saltWith(credential: CredentialRef | undefined): string {
   const random = randomBytes(RANDOM_BYTES).toString('base64url');
   switch (credential?.kind) {

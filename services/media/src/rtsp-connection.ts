@@ -27,7 +27,7 @@ import { bindPortPair, type PortPair } from './udp-ports.js';
 export interface Recording {
   rtp(track: number, packet: Buffer): void;
   rtcp(track: number, packet: Buffer): void;
-  /** The pusher is done, or may not go on, or its connection has been lost. */
+  /** `finished`: the pusher has said that it is done, or its credential has ended. `lost`: its connection broke. */
   ended(how: 'finished' | 'lost'): void;
 }
 
@@ -54,7 +54,7 @@ export interface RtspHost {
 
 /** A player that reads more slowly than the stream runs is cut off at this much unread. */
 const MAX_UNREAD_MEDIA_BYTES = 4 * 1024 * 1024;
-/** Answers are small, and nobody has reason to leave many of them unread. */
+/** Answers are small; an honest client never leaves so many of them unread. */
 const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
 
 /** One RTSP client, pusher or player: the socket around the protocol's machine. */
@@ -188,7 +188,7 @@ export class RtspConnection {
 
   private sayRefusal({ status, reason }: RtspResponse): void {
     const request = this.lastRequest;
-    // A client learns by its first request how it is to log in.
+    // The 401 to a request without credentials is how a client learns the scheme; it is no refusal.
     if (status < 400 || (status === 401 && request?.headers.get('authorization') === undefined)) return;
     this.host.sayRefusal('RTSP request refused', { ...this.about, status, reason }, request && shown(request));
   }

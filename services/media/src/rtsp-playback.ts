@@ -48,7 +48,7 @@ async function parametersOf(track: Track, isFlowing: boolean, ending: AbortSigna
   );
 }
 
-/** A camera's next key frame may be a minute away: then a player, too, finds the sets in the stream. */
+/** A camera's next key frame may be a minute away. The player then finds the sets in the stream, with that key frame. */
 async function nextParameterSets(
   track: Track,
   codec: 'H264' | 'H265',

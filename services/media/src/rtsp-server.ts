@@ -31,7 +31,7 @@ export interface RtspServerOptions {
 /** RTSP in and out of the media core: robots push to signed URLs, players play every stream they may see. */
 export class RtspServer {
   private readonly connections = new Set<RtspConnection>();
-  /** How to stop watching what each connection stands on, by the credential's name. */
+  /** For each connection and credential, by its name, the function that stops watching it. */
   private readonly standing = new Map<RtspConnection, Map<string, () => void>>();
   private readonly connectionsOf = new AddressCounts();
   private readonly server: Server;
@@ -91,7 +91,7 @@ export class RtspServer {
     this.connections.add(connection);
   }
 
-  /** A flood of connections is no flood of lines. */
+  /** Logs at most one line a second, however many connections are refused. */
   private refused(address: string | undefined, reason: string): void {
     this.unloggedRefusals += 1;
     const nowMs = performance.now();
@@ -149,7 +149,7 @@ export class RtspServer {
     };
   }
 
-  /** What a connection was opened for ends with the credential that it was opened with. */
+  /** The connection ends when the credential ends. */
   private standOn(connection: RtspConnection, credential: CredentialRef): void {
     const stops = this.standing.get(connection) ?? new Map<string, () => void>();
     const name = credentialNameOf(credential);

@@ -362,6 +362,17 @@ describe('RTSP', () => {
       expect(node.credentials.watchedCount).toBe(0);
     });
 
+    it('ends with it at once also while its connection is lost and may come back', async () => {
+      const pusher = node.push(node.publishUrl('studio/1'));
+      await published();
+      pusher.kill('SIGKILL');
+      await waitFor(() => node.server.connectionCount === 0);
+      expect(stream()).toBeDefined();
+      node.credentials.end(credentialOf(PUBLISHER_TOKENS[0]));
+      expect(stream()).toBeUndefined();
+      expect(node.credentials.watchedCount).toBe(0);
+    });
+
     describe('under a name that belongs to a robot', () => {
       const robots = () => new NameReservations({ redis, owner: 'robots' });
       beforeEach(() => robots().reserve({ tenant: 'demo', prefix: 'studio/' }));

@@ -20,7 +20,7 @@ export interface SessionIdentity {
   statsIntervalMs: number;
 }
 
-/** A session is measured once a second when its owner wants no reports: silence must be noticed. */
+/** A session whose owner wants no reports is measured once a second all the same, so that silence is noticed. */
 export const measureIntervalMs = ({ statsIntervalMs }: SessionIdentity): number => statsIntervalMs || 1_000;
 
 /** A publisher or a player: what the media core keeps for one WebRTC client, on behalf of the instance that asked. */

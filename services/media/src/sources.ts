@@ -17,7 +17,7 @@ import {
   type SignRtspUrlRequest,
   type TapRequest,
 } from '@weir/contracts';
-import { credentialNameOf, credentialRefIn } from '@weir/access';
+import { credentialNameOf, credentialRefIn, type CredentialWatch } from '@weir/access';
 import type { TrackDescription } from '@weir/frames';
 import type { SdpTrack, StreamCodec } from '@weir/sdp';
 import type { OutboundGuard } from '@weir/outbound';
@@ -55,6 +55,7 @@ export interface SourcesOptions {
   core: MediaCore;
   notifier: SessionNotifier;
   access: RtspAccess;
+  credentials: Pick<CredentialWatch, 'watch'>;
   guard: OutboundGuard;
   cameraTls: CameraTls;
   log: Logger;
@@ -81,13 +82,15 @@ const PULL_GRACE_MS = 60_000;
 type CredentialPermit = Extract<Permit, { tag: 'credential' }>;
 type PushRefusal = 'not-found' | 'forbidden' | 'busy' | 'unavailable';
 
-/** A session whose media are pushed, or shall be. */
+/** A session whose media are pushed here, or will be. */
 interface Push {
   readonly session: IngestSession;
-  /** Of a session that somebody else in the platform has asked for; undefined of a publisher on its own account. */
+  /** The URL of a session that another service has asked for; undefined when the pusher itself asked, with a credential. */
   readonly pushUrl: string | undefined;
-  /** Who pushes, when he came with a credential. */
+  /** The subject of the pusher's credential, if it came with one. */
   subject?: string;
+  /** For a publisher on its own account: stops watching its credential. */
+  stopWatching?: () => void;
 }
 
 /** Streams that aren't published by WebRTC, and taps: the contract's MediaRtp. */
@@ -132,17 +135,17 @@ export class Sources {
   }
 
   /**
-   * The media of a pusher begin. Whoever comes with what its predecessor came with takes over at once, because the
-   * predecessor's link may have died without a word; nobody else can take a name from a pusher that is heard.
+   * The media of a pusher begin. A pusher with the same URL or subject as its predecessor takes over at once, because the
+   * predecessor's link may have died without a FIN; nobody else can take the name from a pusher that still sends.
    */
   async beginPush(path: string, announced: readonly SdpTrack[], permit: Permit): Promise<IngestSession | PushRefusal> {
     const push = await this.pushFor(path, permit);
     if (typeof push === 'string') return push;
     const begun = push.session.begin(announced);
-    // Other media are another stream. One that is on its own account needs nobody to ask for it.
+    // Other media make another stream. A publisher on its own account begins it here; for others their service does.
     if (begun === 'changed' && push.pushUrl === undefined) return this.beginPush(path, announced, permit);
     if (begun !== 'begun') return 'unavailable';
-    if (permit.tag === 'credential') push.subject = permit.subject;
+    if (permit.tag === 'credential') this.standsOn(push, permit);
     return push.session;
   }
 
@@ -207,7 +210,7 @@ export class Sources {
     };
   }
 
-  /** As WebRTC players get it. */
+  /** Sends the track as WebRTC players get it. */
   private async sendTranscoded(track: Track, address: { ip: string; port: number }): Promise<SentTrack> {
     const worker = this.options.core.pickWorker(track.homeWorker);
     const lease = await worker.leaseRouter(dialectKey(TRANSCODED_ROUTER_CODECS), TRANSCODED_ROUTER_CODECS);
@@ -263,7 +266,7 @@ export class Sources {
     }
   }
 
-  /** A session for somebody who publishes on his own account. This node is its owner. */
+  /** A session for a publisher on its own account. This node is its owner. */
   private async publish(path: string, permit: CredentialPermit): Promise<Push | PushRefusal> {
     const { nodeId, sourceGraceMs } = this.options;
     const name = streamNameOf(path);
@@ -277,6 +280,14 @@ export class Sources {
     } catch (error) {
       return refusalOf(error);
     }
+  }
+
+  /** The stream ends with the credential of whoever pushes it, also while its connection is lost and may come back. */
+  private standsOn(push: Push, { subject, credential }: CredentialPermit): void {
+    push.subject = subject;
+    if (push.pushUrl !== undefined) return;
+    push.stopWatching?.();
+    push.stopWatching = this.options.credentials.watch([credential], () => push.session.end(EndReason.CLIENT));
   }
 
   private async reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {
@@ -295,7 +306,11 @@ export class Sources {
       open: (opened) => core.openStream(info, opened, opened),
       onClosed: (closed) => {
         const path = rtspPath(info);
-        if (this.pushes.get(path)?.session === closed) this.pushes.delete(path);
+        const push = this.pushes.get(path);
+        if (push?.session === closed) {
+          this.pushes.delete(path);
+          push.stopWatching?.();
+        }
         core.forget(closed);
         core.unclaim(info);
       },
@@ -395,7 +410,7 @@ export class Sources {
 const claimOf = ({ credential, publishPatterns }: CredentialPermit): NameClaim =>
   create(NameClaimSchema, { claimer: credentialNameOf(credential), publishPatterns: [...publishPatterns] });
 
-/** What a pusher whose claim failed is told. @throws what is no answer to it */
+/** The answer to a pusher whose claim failed. @throws errors that have no such answer */
 function refusalOf(error: unknown): PushRefusal {
   if (!isWeirError(error)) throw error;
   switch (error.code) {

@@ -8,7 +8,7 @@ export interface StrayMedia {
 
 type StrayListener = (media: StrayMedia) => void;
 
-/** mediasoup tells it in its log alone: `[pid:12] RTC::Transport::… no suitable Producer for … [ssrc:5, payloadType:96]`. */
+/** mediasoup reports it only in its log: `[pid:12] RTC::Transport::… no suitable Producer for … [ssrc:5, payloadType:96]`. */
 const STRAY = /^\[pid:(\d+)\] .*no suitable Producer .*\[ssrc:(\d+), payloadType:(\d+)\]/;
 
 const listenersByPid = new Map<number, Set<StrayListener>>();
@@ -21,7 +21,7 @@ setLogEventListeners({
   },
 });
 
-/** The worker says nothing of it while nobody listens. */
+/** The worker logs these packets only while somebody listens. */
 function listenForStrays(worker: mediasoup.Worker, listener: StrayListener): () => void {
   const { pid } = worker;
   const listeners = listenersByPid.get(pid) ?? new Set();
@@ -42,19 +42,19 @@ function speakOf(worker: mediasoup.Worker, logTags: mediasoup.WorkerLogTag[]): v
 }
 
 /**
- * A producer that has got no packet within this time may have the SSRC of somebody else's media. It may be that of a picture
- * a second as well, so each further trial of an SSRC takes twice as long.
+ * A producer without a packet within this time probably has the SSRC of another client's media. But its own media may be
+ * as slow as one picture a second, so each further trial of an SSRC takes twice as long.
  */
 const FIRST_TRIAL_MS = 500;
 const MAX_TRIAL_MS = 8_000;
 const LOOK_EVERY_MS = 50;
-/** SSRCs, so that foreign media can't fill the memory. */
+/** The most SSRCs to remember, so that foreign media can't fill the memory. */
 const MAX_REMEMBERED = 1_000;
 
 /**
- * Makes the producer of media that an offer tells no SSRC of and that carry no mid. mediasoup finds a packet's producer by
- * these alone, so the SSRC has to be known first: it is that of the packets with the payload type (RFC 8843 §9.2). All
- * transports of a worker are heard together, hence each SSRC is tried; only on its own transport does it bring packets.
+ * Makes the producer of media whose offer names no SSRC and that carry no mid. mediasoup finds a packet's producer by
+ * these alone, so the SSRC has to be known first: packets with the right payload type tell it (RFC 8843 §9.2). The log
+ * covers all transports of a worker, so each SSRC is tried; only on its own transport does it bring packets.
  * @returns once the first packets have come
  * @throws when the transport is closed before
  */

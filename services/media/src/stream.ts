@@ -67,8 +67,8 @@ export class Stream {
   }
 
   /**
-   * Does something with the stream's tracks. Whoever comes while the stream ends meets tracks that close under his hands:
-   * he is told that the stream has ended, at once, and not what failed of it.
+   * Does something with the stream's tracks. When the stream ends meanwhile, this rejects at once and says so, instead of
+   * with whatever failed because a track was closed.
    * @throws WeirError NOT_FOUND, with the reason `stream_ended`
    */
   async use<Result>(work: (ending: AbortSignal) => Promise<Result>): Promise<Result> {
@@ -79,7 +79,7 @@ export class Stream {
     }
   }
 
-  /** Somebody who receives the stream; one who comes too late is told so. */
+  /** Adds a receiver of the stream. After the stream's end it is told that the stream has ended. */
   join(viewer: StreamListener): void {
     if (this.endReason !== undefined) {
       viewer.onStreamEnded(this.endReason);
@@ -119,7 +119,7 @@ export class Stream {
     this.fps = this.videoMeter?.sample(nowMs).fps ?? 0;
   }
 
-  /** What the source says of its media has changed. */
+  /** The source's description of its media has changed. */
   describeAnew(): void {
     if (this.ended) return;
     this.info.tracks = this.source.tracks.map(({ description }) => trackInfo(description));
@@ -201,5 +201,5 @@ export class Stream {
   }
 }
 
-/** WeirError's `fields.reason` for whoever came while a stream ended. */
+/** WeirError's `fields.reason` of requests that came while a stream ended. */
 const STREAM_ENDED = 'stream_ended';

@@ -40,7 +40,7 @@ export interface SendOptions {
   after?: Promise<void>;
 }
 
-/** Makes of a track what WebRTC can carry; shared by the tracks of one stream. */
+/** Transcodes tracks into what WebRTC can carry; one for all tracks of a stream. */
 export interface Transcoding {
   /** The transcoded track on some router, as long as somebody needs it. */
   lend(track: Track, to: RouterLease): Promise<LentTrack>;
@@ -72,7 +72,7 @@ export const routerCodecOf = (codec: StreamCodec, payloadType: number) => ({
 
 export const TRANSCODED_PAYLOAD_TYPES = { video: 96, audio: 97 } as const;
 
-/** Of routers for whatever may be transcoded, whichever of it is asked for first. */
+/** The codecs of routers for transcoded media: both, because either may be asked for first. */
 export const TRANSCODED_ROUTER_CODECS = (['audio', 'video'] as const).map((kind) =>
   routerCodecOf(TRANSCODED[kind], TRANSCODED_PAYLOAD_TYPES[kind]),
 );
@@ -85,7 +85,7 @@ export interface Track {
   readonly description: TrackDescription;
   /** What WebRTC players get; it differs from the source's codec where that has to be transcoded for them. */
   readonly webRtcCodec: StreamCodec;
-  /** WebRTC can't carry the source's codec, or not what it makes of it, or no browser decodes it. */
+  /** WebRTC can't carry the source's codec or the way the source uses it, or no browser decodes it. */
   readonly needsTranscoding: boolean;
   /** Enough of the track has been seen to tell whether it needs transcoding. */
   readonly isKnown: boolean;

@@ -55,6 +55,8 @@ export interface WebRtcOptions {
 export interface Answer {
   answerSdp: string;
   codecs: { audio: string; video: string };
+  /** For people: media that the client sends, or would get, in vain. */
+  notCarried: string[];
 }
 
 /**
@@ -63,7 +65,7 @@ export interface Answer {
  */
 const KEY_FRAME_REQUEST_DELAY_MS = 400;
 
-/** How long a player waits for what his stream is made of, where its first pictures decide it. */
+/** How long a player waits for the first pictures, where only they tell whether the stream needs transcoding. */
 export const KNOWN_TIMEOUT_MS = 1_000;
 
 /** WebRTC clients: an offer becomes transports, producers or consumers, and an answer. */
@@ -75,7 +77,7 @@ export class WebRtc {
     const { core } = this.options;
     core.assertFreshId(request.sessionId);
     const offer = refusing(() => parseOffer(request.offerSdp));
-    const { sections } = refusing(() => negotiatePublish(offer));
+    const { sections, notCarried } = refusing(() => negotiatePublish(offer));
     const codecs = codecNames(sections);
     const info = create(StreamInfoSchema, {
       tenant: request.tenant,
@@ -86,10 +88,11 @@ export class WebRtc {
       protocol: request.protocol,
       publisherSessionId: request.sessionId,
       labels: request.labels,
+      notCarried,
     });
     await core.claim(info, request.claim);
     try {
-      return { answerSdp: await this.receive(request, offer, sections, info), codecs };
+      return { answerSdp: await this.receive(request, offer, sections, info), codecs, notCarried };
     } catch (error) {
       core.unclaim(info);
       throw error;
@@ -104,11 +107,12 @@ export class WebRtc {
     const stream = core.streamOf(request.tenant, request.streamName);
     const offer = refusing(() => parseOffer(request.offerSdp));
     await stream.known(KNOWN_TIMEOUT_MS);
-    const { sections } = refusing(() =>
+    const { sections, notCarried } = refusing(() =>
       negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
     );
     const answerSdp = await stream.use(() => this.send(request, offer, sections, stream));
-    return { answerSdp, codecs: codecNames(sections), stream: stream.info };
+    const { info } = stream;
+    return { answerSdp, codecs: codecNames(sections), stream: info, notCarried: [...info.notCarried, ...notCarried] };
   }
 
   private async receive(

@@ -111,6 +111,7 @@ export class RtspNode {
       core: recorded.core,
       notifier: recorded.notifier,
       access,
+      credentials,
       guard: new OutboundGuard({ allow: parseAllowList(allow) }),
       cameraTls: { verify: false, ca: undefined, ...cameraTls },
       log,

@@ -51,7 +51,7 @@ export class MediaClient {
   ): Promise<Input> {
     const { peerId, streamName } = effect;
     try {
-      const { nodeId, answerSdp, codecs } = await this.ports.bus.call(Media.method.publish, {
+      const { nodeId, answerSdp, codecs, notCarried } = await this.ports.bus.call(Media.method.publish, {
         tenant,
         streamName,
         sessionId: peerId,
@@ -62,7 +62,7 @@ export class MediaClient {
       });
       this.ports.watchNode(nodeId);
       const { audio, video } = codecs ?? { audio: '', video: '' };
-      return { type: 'answered', peerId, nodeId, sdp: answerSdp, codecs: { audio, video } };
+      return { type: 'answered', peerId, nodeId, sdp: answerSdp, codecs: { audio, video }, notCarried };
     } catch (error) {
       return this.#refused(peerId, error, 'publishing a stream failed');
     }
@@ -72,7 +72,7 @@ export class MediaClient {
     const { peerId, nodeId, streamName } = effect;
     this.ports.watchNode(nodeId);
     try {
-      const { answerSdp, codecs, stream } = await this.ports.bus.call(Media.method.play, {
+      const { answerSdp, codecs, notCarried, stream } = await this.ports.bus.call(Media.method.play, {
         nodeId,
         tenant,
         streamName,
@@ -88,6 +88,7 @@ export class MediaClient {
         nodeId,
         sdp: answerSdp,
         codecs: { audio, video },
+        notCarried,
         stream: { audioMuted, videoMuted, width, height },
       };
     } catch (error) {

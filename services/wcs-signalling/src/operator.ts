@@ -101,6 +101,7 @@ const viewOf = (session: WcsSession, stream: WcsStream): StreamView => ({
   nodeId: stream.nodeId || null,
   audioState: { muted: stream.audioMuted },
   videoState: { muted: stream.videoMuted },
+  ...(stream.notCarried.length > 0 && { notCarried: stream.notCarried }),
 });
 
 /** A stream that came in by another protocol; its protocol stands where the original has the media provider. */

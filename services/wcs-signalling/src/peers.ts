@@ -32,6 +32,7 @@ const described = (stream: Stream): MessageInitShape<typeof WcsStreamSchema> => 
     createdAtMs: BigInt(stream.createdMs),
     audioMuted: stream.audioMuted,
     videoMuted: stream.videoMuted,
+    notCarried: [...stream.notCarried],
   };
 };
 

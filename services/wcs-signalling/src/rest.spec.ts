@@ -87,6 +87,18 @@ describe('streams', () => {
     for (const body of [undefined, {}, '']) expect((await rest('POST', 'stream/find_all', body)).body).toHaveLength(2);
   });
 
+  it('say what a player does not get, in the list and to the player', async () => {
+    const client = await connect(there);
+    await client.publishes('p', 'half');
+    const notCarried = ["video H264: the player doesn't take it"];
+    around.media.notCarriedToPlayers = notCarried;
+    await client.plays('v', 'half');
+    around.media.notCarriedToPlayers = [];
+    expect(await client.status('v', 'PLAYING')).toMatchObject({ notCarried });
+    const found = (await rest('POST', 'stream/find', { mediaSessionId: 'v' })).body as object[];
+    expect(found).toEqual([expect.objectContaining({ notCarried })]);
+  });
+
   it('are found by what is asked for', async () => {
     const client = await connect(there);
     await client.publishes('p1', 'one');

@@ -93,7 +93,14 @@ class Chaos {
       case 7:
         return { type: 'found', ref: this.#ref(), stream: this.#one([undefined, { nodeId: 'node', ready: true }]) };
       case 8:
-        return { type: 'answered', peerId, nodeId: 'node', sdp: 'v=0', codecs: { audio: 'opus', video: '' } };
+        return {
+          type: 'answered',
+          peerId,
+          nodeId: 'node',
+          sdp: 'v=0',
+          codecs: { audio: 'opus', video: '' },
+          notCarried: [],
+        };
       case 9:
         return { type: 'refused', ref: this.#ref(), code: this.#one(['not-found', 'deadline', 'internal']) };
       case 10:

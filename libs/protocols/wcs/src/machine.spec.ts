@@ -447,6 +447,7 @@ describe('playing', () => {
       nodeId: 'node',
       sdp: 'v=0 answer',
       codecs: { audio: 'opus', video: 'VP8' },
+      notCarried: [],
       stream: { audioMuted: true, videoMuted: false, width: 640, height: 480 },
     });
     expect(client.takes()).toEqual(['S notifyAudioCodec', 'S setRemoteSDP']);
@@ -545,6 +546,15 @@ describe('playing', () => {
     client.media({ kind: 'connected' });
     expect(client.takes()).toEqual(['S notifyStreamStatusEvent PLAYING']);
     expect(client.sent('notifyStreamStatusEvent')[0]?.data[0]).toMatchObject({ videoState: { muted: true } });
+  });
+
+  it('is told in PLAYING what of the stream it doesn’t get', () => {
+    const client = session().says('playStream', playing).decides().finds();
+    const notCarried = ["video H264: the player doesn't take it"];
+    client.answers({ audio: 'opus', video: '' }, notCarried).media({ kind: 'connected' });
+    expect(client.sent('notifyStreamStatusEvent').at(-1)?.data[0]).toMatchObject({ hasVideo: false, notCarried });
+    const another = session().plays('live');
+    expect(another.sent('notifyStreamStatusEvent').at(-1)?.data[0]).not.toHaveProperty('notCarried');
   });
 
   it('is told of missing bandwidth as a string with a slash', () => {

@@ -259,6 +259,8 @@ export interface StreamStatus {
   readonly mediaType: 'publish' | 'play';
   readonly audioState?: { readonly muted: boolean };
   readonly videoState?: { readonly muted: boolean };
+  /** weir's own: media that whoever receives the stream doesn't get, each with its reason. */
+  readonly notCarried?: readonly string[];
 }
 
 export interface StreamOrigin {

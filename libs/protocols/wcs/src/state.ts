@@ -78,6 +78,8 @@ export interface Stream {
   readonly createdMs: number;
   readonly audioMuted: boolean;
   readonly videoMuted: boolean;
+  /** For people: media that whoever receives the stream doesn't get, each with its reason. */
+  readonly notCarried: readonly string[];
   readonly phase: StreamPhase;
 }
 
@@ -180,6 +182,7 @@ export type Input =
       readonly nodeId: string;
       readonly sdp: string;
       readonly codecs: Codecs;
+      readonly notCarried: readonly string[];
       /** What a player must know of the stream it joins. */
       readonly stream?: {
         readonly audioMuted: boolean;

@@ -42,6 +42,7 @@ const statusOf = (stream: Stream, status: StreamStatusName, info?: string): Stre
     mediaType: stream.direction,
     audioState: { muted: stream.audioMuted },
     videoState: { muted: stream.videoMuted },
+    ...(stream.notCarried.length > 0 && { notCarried: stream.notCarried }),
   };
 };
 

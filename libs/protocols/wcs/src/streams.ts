@@ -125,6 +125,7 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     createdMs: turn.nowMs,
     audioMuted: false,
     videoMuted: false,
+    notCarried: [],
     phase: {
       tag: 'deciding',
       offer: { sdp: message.sdp, tcpOnly: message.transport === 'TCP' },
@@ -210,7 +211,8 @@ export const answered = (state: EstablishedState, answer: Answer, turn: Turn): E
     codecs: answer.codecs,
     deadlineMs: stream.phase.deadlineMs,
   };
-  const connecting: Stream = { ...stream, ...stateOfOrigin(stream, answer.stream), phase };
+  const { notCarried } = answer;
+  const connecting: Stream = { ...stream, ...stateOfOrigin(stream, answer.stream), notCarried, phase };
   return stream.phase.connected ? connected(state, connecting, turn) : replace(state, connecting);
 };
 

@@ -33,6 +33,8 @@ export class FakeMedia {
   /** Connect each session as soon as it is answered. */
   autoConnect = true;
   publishDelayMs = 0;
+  /** Named in the answer to each player. */
+  notCarriedToPlayers: string[] = [];
   /** Streams end just as somebody comes to play them. */
   endsWhenPlayed = false;
   closeFailures = 0;
@@ -134,6 +136,7 @@ export class FakeMedia {
       answerSdp: 'v=0 answer',
       codecs: { audio: 'opus', video: 'H264' },
       stream: this.#info(stream),
+      notCarried: this.notCarriedToPlayers,
     };
   }
 

@@ -173,8 +173,9 @@ export class Transcript {
     return this.given({ type: 'found', ref: this.ref, stream: { nodeId: 'node', ready } });
   }
 
-  answers(codecs = { audio: 'opus', video: 'H264' }): this {
-    return this.given({ type: 'answered', peerId: this.peerId, nodeId: 'node', sdp: 'v=0 answer', codecs });
+  answers(codecs = { audio: 'opus', video: 'H264' }, notCarried: readonly string[] = []): this {
+    const { peerId } = this;
+    return this.given({ type: 'answered', peerId, nodeId: 'node', sdp: 'v=0 answer', codecs, notCarried });
   }
 
   media(event: MediaEvent, peerId = this.peerId): this {
