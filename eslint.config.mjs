@@ -41,6 +41,13 @@ const pureFiles = [
   'libs/hls/src/**/*.ts',
 ];
 
+/** Only `libs/media-client` asks the media core, and only `services/media` answers. */
+const mediaCore = {
+  name: '@weir/contracts',
+  importNames: ['Media', 'MediaRtp', 'MediaEvents'],
+  message: 'The media core is asked by libs/media-client.',
+};
+
 export default tseslint.config(
   ...nx.configs['flat/base'],
   ...nx.configs['flat/typescript'],
@@ -63,6 +70,11 @@ export default tseslint.config(
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
       'no-empty': ['error', { allowEmptyCatch: false }],
     },
+  },
+  {
+    files: ['services/*/src/**/*.ts'],
+    ignores: ['services/media/**', '**/*.spec.ts', '**/src/spec/**', '**/src/testing/**'],
+    rules: { 'no-restricted-imports': ['error', { paths: [mediaCore] }] },
   },
   {
     files: pureFiles,

@@ -56,6 +56,13 @@ describe('the lint', () => {
     expect(found).toContainEqual({ rule: 'no-restricted-properties', message: expect.stringContaining('an input') });
   });
 
+  it('refuses a service that asks the media core past its client', { timeout: 60_000 }, async () => {
+    const found = await lint('services/robot-channel/src/acts.ts', "export { MediaRtp } from '@weir/contracts';\n");
+    expect(found).toEqual([
+      { rule: 'no-restricted-imports', message: expect.stringContaining('libs/media-client') as string },
+    ]);
+  });
+
   it('accepts what the layers allow', { timeout: 60_000 }, async () => {
     const found = await lint('services/media/src/main.ts', "export { Bus } from '@weir/bus';\n");
     expect(found).toEqual([]);

@@ -274,8 +274,15 @@ const NO_RESPONDERS = 'no_responders';
 export const nobodyServes = (error: unknown): boolean =>
   isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === NO_RESPONDERS;
 
+/** WeirError's fields.reason when there is no connection to send by. */
+const DISCONNECTED = 'disconnected';
+
+/** Whether a call failed before it reached anybody: NATS knows nobody who serves the method, or isn't connected. */
+export const neverSent = (error: unknown): boolean =>
+  nobodyServes(error) || (isWeirError(error, ErrorCode.UNAVAILABLE) && error.fields['reason'] === DISCONNECTED);
+
 const notConnected = (what: string): WeirError =>
-  new WeirError(ErrorCode.UNAVAILABLE, `${what}: there is no connection to NATS`, { reason: 'disconnected' });
+  new WeirError(ErrorCode.UNAVAILABLE, `${what}: there is no connection to NATS`, { reason: DISCONNECTED });
 
 const connectionLost = (): WeirError =>
   new WeirError(ErrorCode.UNAVAILABLE, 'the connection to NATS was lost before the reply came', {

@@ -1,11 +1,11 @@
 import type { Registration } from '@weir/bus';
 import { Access, CredentialWatch } from '@weir/access';
-import { ErrorCode, MediaEvents, WeirError } from '@weir/contracts';
-import { Instances, type ServiceContext } from '@weir/platform';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import { MediaClient } from '@weir/media-client';
+import type { ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import type { hlsSettings } from './config.js';
 import { Discontinuities } from './discontinuities.js';
-import { MediaClient } from './media-client.js';
 import { HlsMetrics, type Load } from './metrics.js';
 import { Packaging, type PackagingSettings } from './packaging.js';
 import { Packagings } from './packagings.js';
@@ -14,8 +14,6 @@ import { Targets } from './targets.js';
 import { TicketKey } from './ticket-key.js';
 import { Videos } from './videos.js';
 import { WaitingPlaces } from './waiting-places.js';
-
-const NODE_SILENT_AFTER_MS = 4_000;
 
 export type HlsContext = Pick<ServiceContext<typeof hlsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
 
@@ -28,22 +26,16 @@ export class HlsPackager {
   readonly metrics = new HlsMetrics();
   readonly packagings: Packagings;
   readonly videos: Videos;
-  readonly #nodes: Instances;
+  readonly #media: MediaClient;
+  readonly #streamChanges: Registration;
   readonly #credentials: CredentialWatch;
-  readonly #subscriptions: readonly Registration[];
   #transcodes = 0;
 
   constructor(readonly context: HlsContext) {
     const { bus, redis, log, config } = context;
     this.#credentials = new CredentialWatch({ bus, redis, log });
-    this.#nodes = new Instances({
-      bus,
-      service: 'media',
-      silentAfterMs: NODE_SILENT_AFTER_MS,
-      onLost: (nodeId) => this.packagings.nodeLost(nodeId),
-    });
-    const media = new MediaClient({ bus, log, watchNode: (nodeId) => this.#nodes.expect(nodeId) });
-    const sourcePorts = this.#sourcePorts(media);
+    this.#media = new MediaClient({ bus, log });
+    const sourcePorts = this.#sourcePorts();
     const settings = this.#packagingSettings();
     const discontinuities = new Discontinuities(redis);
     this.packagings = new Packagings({
@@ -51,7 +43,7 @@ export class HlsPackager {
         new Packaging({
           tenant,
           streamName,
-          media,
+          media: this.#media,
           openSource: (stream, listener) => Source.open(sourcePorts, stream, listener),
           queryOf,
           discontinuitiesBefore: (await discontinuities.current(tenant, streamName).catch(toUnavailable)) - 1,
@@ -81,7 +73,10 @@ export class HlsPackager {
       blockTimeoutMs: config.WEIR_HLS_BLOCK_TIMEOUT_MS,
       maxWaitingPerStream: config.WEIR_HLS_MAX_WAITING_PER_STREAM,
     });
-    this.#subscriptions = this.#subscribe();
+    this.#streamChanges = this.#media.onStreams({
+      started: (stream) => this.packagings.streamStarted(stream),
+      ended: (stream) => this.packagings.streamEnded(stream),
+    });
   }
 
   get load(): Load {
@@ -94,29 +89,14 @@ export class HlsPackager {
 
   async close(): Promise<void> {
     this.packagings.close();
-    await Promise.all(this.#subscriptions.map((subscription) => subscription.close()));
-    await Promise.all([this.#nodes.close(), this.#credentials.close()]);
+    await this.#streamChanges.close();
+    await Promise.all([this.#media.close(), this.#credentials.close()]);
   }
 
-  #subscribe(): Registration[] {
-    const { bus } = this.context;
-    const { method } = MediaEvents;
-    return [
-      bus.subscribe(method.sessionChanged, ({ sessionId, change }) => {
-        if (change.case === 'ended') this.packagings.sessionEnded(sessionId);
-      }),
-      bus.subscribe(method.streamChanged, ({ stream, change }) => {
-        if (stream === undefined) return;
-        if (change.case === 'started') this.packagings.streamStarted(stream);
-        if (change.case === 'ended') this.packagings.streamEnded(stream);
-      }),
-    ];
-  }
-
-  #sourcePorts(media: MediaClient): SourcePorts {
+  #sourcePorts(): SourcePorts {
     const { config, log } = this.context;
     return {
-      media,
+      media: this.#media,
       log,
       rtpAddress: config.WEIR_HLS_RTP_ADDRESS,
       opus: config.WEIR_HLS_OPUS,

@@ -143,7 +143,7 @@ describe('a source that is lost', { timeout: 60_000 }, () => {
   it('of which only the tap was lost is tapped again', async () => {
     await media();
     const [tap] = around.media.tapsOf(name);
-    service.packager.packagings.sessionEnded(tap?.request.sessionId ?? '');
+    around.media.loseTap(tap?.request.sessionId ?? '');
     await waitFor(
       async () => {
         const taps = around.media.tapsOf(name);

@@ -1,10 +1,10 @@
 import 'reflect-metadata';
 import { setFlagsFromString } from 'node:v8';
+import { receiveBuffer } from '@weir/media-client';
 import { runService, type ServiceContext } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
 import { hlsSettings } from './config.js';
 import { HlsPackager } from './hls-packager.js';
-import { receiveBuffer } from './udp-sockets.js';
 
 /**
  * Packets and parts lie outside the heap and soon become garbage. V8 would look for it whenever they have grown by a part

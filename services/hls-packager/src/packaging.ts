@@ -1,14 +1,13 @@
 import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import { RtpPackager, type ResourceName, type SegmentOutput } from '@weir/hls';
+import type { MediaClient, MediumKind } from '@weir/media-client';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import { LiveMedia } from './live-media.js';
-import type { MediaClient } from './media-client.js';
 import type { HlsMetrics } from './metrics.js';
 import { EpochTimeline } from './epoch-timeline.js';
 import { firstMediaSequence } from './sequence-base.js';
 import type { Source, SourceListener } from './source.js';
 import type { StreamPlan } from './track-plan.js';
-import type { MediumKind } from './transcoder.js';
 import { Viewers } from './viewers.js';
 
 export interface PackagingSettings {
@@ -152,17 +151,9 @@ export class Packaging {
   /** Throws NOT_FOUND when there is no such stream, and whatever opening its source may. */
   async open(): Promise<void> {
     const { tenant, streamName } = this.ports;
-    const stream = await this.ports.media.find(tenant, streamName);
+    const stream = await this.ports.media.find({ tenant, streamName });
     if (stream === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such stream');
     await this.#connect(stream);
-  }
-
-  isSession(sessionId: string): boolean {
-    return this.#state.tag === 'tapped' && this.#state.source.sessionId === sessionId;
-  }
-
-  isOnNode(nodeId: string): boolean {
-    return this.#state.tag === 'tapped' && this.#state.source.nodeId === nodeId;
   }
 
   /**
@@ -236,7 +227,7 @@ export class Packaging {
     if (state.tag !== 'away') return;
     state.attempting = true;
     try {
-      const stream = known ?? (await this.ports.media.find(this.tenant, this.streamName));
+      const stream = known ?? (await this.ports.media.find(this.#fields()));
       if (stream !== undefined && this.#state === state) await this.#connect(stream);
     } catch (error) {
       this.#vainAttempts += 1;
@@ -262,7 +253,7 @@ export class Packaging {
     // It may have ended, or been opened by somebody else, meanwhile.
     if (this.#state !== awaiting || isLost) {
       source.close();
-      if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The stream can not be transcoded');
+      if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The source ended as soon as it was tapped');
       return;
     }
     this.#takeRemainder();
@@ -339,13 +330,14 @@ export class Packaging {
 
   /** The events that tell of a source's end may have been lost with a connection. */
   #checkSilence(source: Source, atMs: number): void {
-    const silentMs = atMs - source.lastPacketMs;
+    const { silentMs } = source;
     if (silentMs < SILENT_MS || atMs - this.#checkedMs < SILENT_MS) return;
     this.#checkedMs = atMs;
     if (silentMs > DEAF_MS) return this.lost();
-    this.ports.media.find(this.tenant, this.streamName).then(
+    this.ports.media.find(this.#fields()).then(
       (stream) => {
-        if (this.isSession(source.sessionId) && stream?.epoch !== source.epoch) this.lost();
+        const isTapped = this.#state.tag === 'tapped' && this.#state.source === source;
+        if (isTapped && stream?.epoch !== source.epoch) this.lost();
       },
       (error: unknown) =>
         this.ports.log.warn({ ...this.#fields(), err: error }, 'a silent stream could not be looked up'),

@@ -63,14 +63,6 @@ export class Packagings {
     packaging.end(cause);
   }
 
-  sessionEnded(sessionId: string): void {
-    for (const packaging of this.#byStream.values()) if (packaging.isSession(sessionId)) packaging.lost();
-  }
-
-  nodeLost(nodeId: string): void {
-    for (const packaging of this.#byStream.values()) if (packaging.isOnNode(nodeId)) packaging.lost();
-  }
-
   streamStarted(stream: StreamInfo): void {
     this.find(stream.tenant, stream.streamName)?.streamStarted(stream);
   }

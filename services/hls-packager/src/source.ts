@@ -1,15 +1,13 @@
-import type { Socket } from 'node:dgram';
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, MediaKind, WeirError, type StreamInfo, type TappedTrack } from '@weir/contracts';
 import { codecNamed, describeTooLarge, isTooLargeToDecode, type TrackDescription } from '@weir/frames';
-import { awakeNowMs, type Logger } from '@weir/platform';
-import type { MediaClient } from './media-client.js';
+import type { MediaClient, MediumKind, Tap } from '@weir/media-client';
+import type { Logger } from '@weir/platform';
 import { EMPTY_PLAN, needsTranscoding, planStream, type StreamPlan } from './track-plan.js';
-import { Transcoder, type MediumKind } from './transcoder.js';
-import { bindUdp } from './udp-sockets.js';
+import { Transcoder } from './transcoder.js';
 
 export interface SourcePorts {
-  media: MediaClient;
+  media: Pick<MediaClient, 'tap'>;
   log: Logger;
   rtpAddress: string;
   opus: 'keep' | 'aac';
@@ -26,55 +24,47 @@ export interface SourceListener {
   onLost(): void;
 }
 
-/** Packets that come before it is known what they are. */
-const MAX_EARLY_PACKETS = 2_000;
-
-type Sockets = Readonly<Record<MediumKind, Socket>>;
-
 /** A stream's RTP on its way from a media node to this instance. */
 export class Source {
-  readonly sessionId: string;
-  readonly nodeId: string;
   readonly epoch: bigint;
-  /** When the last packet came, by `awakeNowMs()`. */
-  lastPacketMs = awakeNowMs();
+  readonly #tap: Tap;
   #transcoder: Transcoder | undefined;
   #giveBack: (() => void) | undefined;
   #plan: StreamPlan | undefined;
-  #early: [MediumKind, Buffer][] = [];
-  #started = false;
   #closed = false;
 
   private constructor(
     private readonly ports: SourcePorts,
     private readonly stream: StreamInfo,
     private readonly listener: SourceListener,
-    private readonly sockets: Sockets,
   ) {
-    this.sessionId = `hls-${randomUUID()}`;
-    this.nodeId = stream.nodeId;
     this.epoch = stream.epoch;
-    for (const kind of ['video', 'audio'] as const) {
-      sockets[kind].on('message', (packet) => this.#receive(kind, packet));
-      sockets[kind].on('error', (error) => ports.log.warn({ err: error }, 'an RTP socket failed'));
-    }
+    const { media, rtpAddress } = ports;
+    this.#tap = media.tap(stream, { sessionId: `hls-${randomUUID()}`, rtpAddress, fromKeyFrame: true });
+    void this.#tap.ended.then(({ tag }) => {
+      if (tag === 'ended') this.#lost();
+    });
   }
 
   /** Throws NOT_FOUND, NO_COMMON_CODECS, EXHAUSTED, and whatever a call may. */
   static async open(ports: SourcePorts, stream: StreamInfo, listener: SourceListener): Promise<Source> {
-    const video = await bindUdp(ports.rtpAddress);
-    const audio = await bindUdp(ports.rtpAddress).catch((error: unknown) => {
-      video.close();
-      throw error;
-    });
-    const source = new Source(ports, stream, listener, { video, audio });
+    const source = new Source(ports, stream, listener);
     try {
-      await source.#tap();
+      await source.#begin();
       return source;
     } catch (error) {
       source.close();
       throw error;
     }
+  }
+
+  get nodeId(): string {
+    return this.stream.nodeId;
+  }
+
+  /** For how long no packet has come, by `awakeNowMs()`. */
+  get silentMs(): number {
+    return this.#tap.silentMs;
   }
 
   get plan(): StreamPlan {
@@ -86,34 +76,29 @@ export class Source {
   }
 
   requestKeyFrame(): void {
-    this.ports.media.requestKeyFrame(this.stream);
+    this.#tap.requestKeyFrame();
   }
 
   /** Hands out what came before somebody was there to take it. */
   start(): void {
-    const early = this.#early;
-    this.#early = [];
-    this.#started = true;
-    for (const [kind, packet] of early) this.#handOn(kind, packet);
+    this.#tap.listen((kind, packet) => {
+      if (this.#transcoder !== undefined) this.#transcoder.push(kind, packet);
+      else this.#deliver(kind, packet);
+    });
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#early = [];
-    this.ports.media.closeSession(this.nodeId, this.sessionId);
+    // Its client waits for it before it closes.
+    void this.#tap.close();
     this.#transcoder?.close();
     this.#giveBack?.();
-    this.sockets.video.close();
-    this.sockets.audio.close();
   }
 
-  async #tap(): Promise<void> {
-    const { media, opus, rtpAddress: ip } = this.ports;
-    const { tracks } = await media.tap(this.stream, this.sessionId, {
-      video: { ip, port: this.sockets.video.address().port },
-      audio: { ip, port: this.sockets.audio.address().port },
-    });
+  async #begin(): Promise<void> {
+    const { opus } = this.ports;
+    const { tracks } = await this.#tap.opened;
     const plan = planStream(tracks.flatMap(descriptionOf), opus);
     const notCarried = [...this.stream.notCarried, ...plan.notCarried];
     if (plan.video === undefined && plan.audio === undefined) {
@@ -140,22 +125,12 @@ export class Source {
       ffmpegBin,
       log,
       onPacket: (kind, packet) => this.#deliver(kind, packet),
-      onEnded: () => {
-        if (!this.#closed) this.listener.onLost();
-      },
+      onEnded: () => this.#lost(),
     });
   }
 
-  #receive(kind: MediumKind, packet: Buffer): void {
-    if (this.#closed) return;
-    this.lastPacketMs = awakeNowMs();
-    if (this.#started) this.#handOn(kind, packet);
-    else if (this.#early.length < MAX_EARLY_PACKETS) this.#early.push([kind, packet]);
-  }
-
-  #handOn(kind: MediumKind, packet: Buffer): void {
-    if (this.#transcoder !== undefined) this.#transcoder.push(kind, packet);
-    else this.#deliver(kind, packet);
+  #lost(): void {
+    if (!this.#closed) this.listener.onLost();
   }
 
   #deliver(kind: MediumKind, packet: Buffer): void {

@@ -1,12 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:dgram';
 import { isRtcp, setPayloadType, type TrackDescription } from '@weir/frames';
+import { bindUdp, type MediumKind } from '@weir/media-client';
 import { spawnTied, type Logger } from '@weir/platform';
 import { describeRtpInputs } from '@weir/sdp';
 import type { StreamPlan } from './track-plan.js';
-import { bindUdp, bindUdpRow, freeUdpPorts } from './udp-sockets.js';
-
-export type MediumKind = 'audio' | 'video';
+import { bindUdpRow, freeUdpPorts } from './udp-rows.js';
 
 export interface TranscoderOptions {
   plan: StreamPlan;

@@ -11,16 +11,15 @@ import {
   writeReceiverReport,
   writeSenderReport,
 } from '@weir/frames';
+import type { Feed, FeedPath, FedTrack } from '@weir/media-client';
 import type { ClientStream } from '@weir/protocol-wcs';
 import type { AnsweredCodec, AnsweredMedia } from '@weir/sdp';
 import { consequenceOf, type Attempt, type AttemptEnd, type AttemptListener, type AttemptStats } from './attempt.js';
 import { RECEIVED_CODECS, receivedTrack } from './codecs.js';
-import type { FedTrack, MediaSession } from './media.js';
 import type { AgreedSection } from './peer/peer.js';
 import { ReceivedTrack } from './peer/received-track.js';
 import { randomSsrc, type RelayPorts } from './push.js';
 import { RemoteStream } from './remote-stream.js';
-import { RtpSocket } from './rtp-socket.js';
 
 export interface PullOptions {
   readonly tenant: string;
@@ -54,7 +53,7 @@ interface Fed {
   readonly codecs: readonly AnsweredCodec[];
   readonly track: ReceivedTrack;
   readonly fed: FedTrack;
-  readonly socket: RtpSocket;
+  readonly path: FeedPath;
   packets: number;
   octets: number;
 }
@@ -71,10 +70,9 @@ export class PullAttempt implements Attempt {
   /** Ours, in the feedback to the remote. */
   readonly #ssrc = randomSsrc();
   #remote: RemoteStream | undefined;
-  #session: MediaSession | undefined;
+  #session: Feed | undefined;
   #feeding: Feeding = { tag: 'waiting', media: [], timer: undefined };
   readonly #notCarried: string[] = [];
-  readonly #sockets: RtpSocket[] = [];
   readonly #timers: NodeJS.Timeout[] = [];
   #keyFrameAtMs = 0;
   #keyFrameRequests = 0;
@@ -199,32 +197,33 @@ export class PullAttempt implements Attempt {
 
   async #openFeed(media: readonly Medium[]): Promise<void> {
     const { tenant, localStreamName, labels } = this.options;
+    const { rtpAddress } = this.ports;
     const fedMedia = media.flatMap((medium) => {
       const fed = medium.codec && receivedTrack(medium.codec, randomSsrc());
       return fed === undefined ? [] : [{ medium, fed }];
     });
-    const { session, reply } = await this.ports.media.feed(
+    const feed = this.ports.media.feed(
       { tenant, streamName: localStreamName },
-      this.localMediaSessionId,
-      fedMedia.map(({ fed }) => fed),
-      labels,
-      (reason) => this.#localEnded(reason),
+      {
+        sessionId: this.localMediaSessionId,
+        tracks: fedMedia.map(({ fed }) => fed),
+        claim: { claimer: `relay:${labels['relayId'] ?? this.localMediaSessionId}` },
+        ...{ labels, rtpAddress },
+      },
     );
-    this.#session = session;
-    if (this.#isOver) return this.#release();
-    const tracks: Fed[] = [];
-    for (const [index, { medium, fed }] of fedMedia.entries()) {
-      const to = reply.rtpAddresses[index];
-      if (to === undefined) throw new Error('The media core named no address for a track');
-      const socket = await RtpSocket.open(this.ports.rtpAddress, to);
-      this.#sockets.push(socket);
+    this.#session = feed;
+    void feed.ended.then((ending) => {
+      if (ending.tag === 'ended') this.#localEnded(ending.reason);
+    });
+    const paths = await feed.opened;
+    if (this.#isOver) return;
+    const tracks = fedMedia.flatMap(({ medium: { section, codecs }, fed }, index): Fed[] => {
+      const path = paths[index];
       const { payloadType, ssrc } = fed;
       const track = new ReceivedTrack({ clockRate: fed.track.clockRate, out: { payloadType, ssrc } });
-      const { section, codecs } = medium;
-      tracks.push({ section, codecs, track, fed, socket, packets: 0, octets: 0 });
-    }
-    if (this.#isOver) return this.#release();
-    for (const each of tracks) each.socket.onPacket((packet) => this.#fromMediaCore(packet, each));
+      return path === undefined ? [] : [{ section, codecs, track, fed, path, packets: 0, octets: 0 }];
+    });
+    for (const each of tracks) each.path.onPacket((packet) => this.#fromMediaCore(packet, each));
     this.#feeding = { tag: 'open', tracks };
     this.options.listener.accepted(this.#notCarried);
     for (const { medium } of fedMedia) for (const packet of medium.held) this.#forward(packet, tracks);
@@ -238,7 +237,7 @@ export class PullAttempt implements Attempt {
     if (renamed === undefined) return;
     track.packets += 1;
     track.octets += renamed.length;
-    track.socket.send(renamed);
+    track.path.send(renamed);
     this.#askForLostOf(track, nowMs);
   }
 
@@ -278,12 +277,12 @@ export class PullAttempt implements Attempt {
     if (this.#feeding.tag !== 'open') return;
     for (const message of parseRtcp(packet)) {
       if (message.tag !== 'sender-report') continue;
-      for (const { track, fed, socket, packets, octets } of this.#feeding.tracks) {
+      for (const { track, fed, path, packets, octets } of this.#feeding.tracks) {
         const renamed = track.senderReport(message, Date.now());
         if (renamed === undefined) continue;
         const { ssrc } = fed;
         const report = writeSenderReport({ ...renamed, ssrc, packetCount: packets, octetCount: octets });
-        socket.send(Buffer.concat([report, writeDescription(ssrc, this.localMediaSessionId)]));
+        path.send(Buffer.concat([report, writeDescription(ssrc, this.localMediaSessionId)]));
       }
     }
   }
@@ -311,10 +310,11 @@ export class PullAttempt implements Attempt {
   }
 
   #muted(medium: 'audio' | 'video', muted: boolean): void {
-    if (this.#session === undefined) return;
     const { tenant, localStreamName } = this.options;
-    const { nodeId, sessionId } = this.#session;
-    this.ports.media.signalMuted({ tenant, streamName: localStreamName, nodeId }, sessionId, medium, muted);
+    const { nodeId, sessionId } = this.#session ?? {};
+    if (nodeId === undefined || sessionId === undefined) return;
+    const kind = { case: medium === 'audio' ? ('audioMuted' as const) : ('videoMuted' as const), value: muted };
+    void this.ports.media.signal({ tenant, streamName: localStreamName, nodeId }, sessionId, { kind });
   }
 
   #nothingToFeed(): void {
@@ -328,6 +328,7 @@ export class PullAttempt implements Attempt {
   }
 
   #localFailed(error: unknown): void {
+    if (this.#isOver) return;
     const detail = error instanceof Error ? error.message : String(error);
     const end: AttemptEnd = isWeirError(error, ErrorCode.ALREADY_EXISTS)
       ? { kind: 'local-busy' }
@@ -360,11 +361,9 @@ export class PullAttempt implements Attempt {
 
   #release(reason = EndReason.CLIENT): void {
     for (const timer of this.#timers) clearTimeout(timer);
-    for (const socket of this.#sockets.splice(0)) socket.close();
-    const session = this.#session;
+    // Its client waits for it before it closes.
+    void this.#session?.close(reason);
     this.#session = undefined;
-    // It tries again by itself and never fails.
-    void session?.close(reason);
   }
 }
 

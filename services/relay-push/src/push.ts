@@ -1,16 +1,15 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { EndReason, ErrorCode, isWeirError, type TappedTrack } from '@weir/contracts';
+import { ErrorCode, isWeirError, type EndReason, type TappedTrack } from '@weir/contracts';
 import { isRtcp, parseRtcp, type RtcpMessage } from '@weir/frames';
+import type { MediaClient, Tap } from '@weir/media-client';
 import type { ClientStream } from '@weir/protocol-wcs';
 import { ABS_SEND_TIME_URI, type OwnCodec } from '@weir/sdp';
 import type { Attempt, AttemptEnd, AttemptListener, AttemptStats } from './attempt.js';
 import { agreedCodec, kindOf, offeredCodecOf, type Kind } from './codecs.js';
-import type { MediaCore, MediaSession } from './media.js';
 import type { AgreedSection } from './peer/peer.js';
 import { SentTrack } from './peer/sent-track.js';
 import type { Transport } from './peer/transport.js';
 import { RemoteStream, type RemotePorts } from './remote-stream.js';
-import { RtpSocket } from './rtp-socket.js';
 
 export interface PushOptions {
   readonly tenant: string;
@@ -21,7 +20,7 @@ export interface PushOptions {
 }
 
 export interface RelayPorts {
-  readonly media: MediaCore;
+  readonly media: MediaClient;
   readonly remote: RemotePorts;
   /** Where media nodes reach this process by UDP. */
   readonly rtpAddress: string;
@@ -55,8 +54,7 @@ export const randomSsrc = (): number => randomBytes(4).readUInt32BE(0) || 1;
 export class PushAttempt implements Attempt {
   readonly localMediaSessionId = randomUUID();
   readonly remoteMediaSessionId = randomUUID();
-  #sockets: Readonly<Record<Kind, RtpSocket>> | undefined;
-  #tap: MediaSession | undefined;
+  #tap: Tap | undefined;
   #remote: RemoteStream | undefined;
   readonly #media: Medium[] = [];
   readonly #notCarried: string[] = [];
@@ -108,25 +106,27 @@ export class PushAttempt implements Attempt {
     const { tenant, localStreamName, uri, listener } = this.options;
     const stream = await media.find({ tenant, streamName: localStreamName });
     if (stream === undefined) return this.#end({ kind: 'local-missing' });
-    const [audio, video] = await Promise.all([RtpSocket.open(rtpAddress), RtpSocket.open(rtpAddress)]);
-    this.#sockets = { audio, video };
-    const tapped = await media.tap(
-      { tenant, streamName: localStreamName, nodeId: stream.nodeId },
-      this.localMediaSessionId,
-      this.#sockets,
-      (reason) => this.#localEnded(reason),
-    );
-    this.#tap = tapped.session;
-    if (this.#isOver) return this.#release();
-    this.#notCarried.push(...(tapped.reply.stream ?? stream).notCarried);
-    for (const track of tapped.reply.tracks) {
+    if (this.#isOver) return;
+    const tap = media.tap(stream, {
+      sessionId: this.localMediaSessionId,
+      labels: { protocol: 'relay' },
+      forWebrtc: true,
+      rtpAddress,
+    });
+    this.#tap = tap;
+    void tap.ended.then((ending) => {
+      if (ending.tag === 'ended') this.#localEnded(ending.reason);
+    });
+    const tapped = await tap.opened;
+    if (this.#isOver) return;
+    this.#notCarried.push(...(tapped.stream ?? stream).notCarried);
+    for (const track of tapped.tracks) {
       const codec = offeredCodecOf(track);
       if (codec === undefined) this.#notCarried.push(`${nameOf(track)}: no WCS server takes this codec`);
       else this.#media.push({ kind: codec.kind, tapped: track, codec, ssrc: randomSsrc() });
     }
     if (this.#media.length === 0) return this.#end({ kind: 'no-common-codecs', notCarried: this.#notCarried });
-    for (const kind of ['audio', 'video'] as const)
-      this.#sockets[kind].onPacket((packet) => this.#fromSource(kind, packet));
+    tap.listen((kind, packet) => this.#fromSource(kind, packet));
     this.#remote = new RemoteStream(remote, {
       uri,
       stream: { direction: 'publish', mediaSessionId: this.remoteMediaSessionId, ...this.options.remote },
@@ -231,8 +231,7 @@ export class PushAttempt implements Attempt {
     if (this.#tap === undefined || nowMs - this.#keyFrameAtMs < KEY_FRAME_PAUSE_MS) return;
     this.#keyFrameAtMs = nowMs;
     this.#keyFrameRequests += 1;
-    const { tenant, localStreamName } = this.options;
-    this.ports.media.requestKeyFrame({ tenant, streamName: localStreamName, nodeId: this.#tap.nodeId });
+    this.#tap.requestKeyFrame();
   }
 
   #localEnded(reason: EndReason): void {
@@ -251,11 +250,8 @@ export class PushAttempt implements Attempt {
 
   #release(): void {
     clearInterval(this.#reportTimer);
-    for (const socket of Object.values(this.#sockets ?? {})) socket.close();
-    this.#sockets = undefined;
-    const tap = this.#tap;
+    // Its client waits for it before it closes.
+    void this.#tap?.close();
     this.#tap = undefined;
-    // It tries again by itself and never fails.
-    void tap?.close(EndReason.CLIENT);
   }
 }

@@ -1,8 +1,8 @@
 import { Access, CredentialWatch } from '@weir/access';
+import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { allowedSchemes, clientSettings, readCa, type RelayContext } from './config.js';
 import { Holders } from './lock.js';
-import { MediaCore } from './media.js';
 import { RelayMetrics } from './metrics.js';
 import { OtherInstances } from './other-instances.js';
 import { createCertificate } from './peer/transport.js';
@@ -39,7 +39,7 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
     createCertificate(),
     readCa(config),
   ]);
-  const media = new MediaCore({ bus, log });
+  const media = new MediaClient({ bus, log });
   const ports: RelayPorts = {
     media,
     rtpAddress: config.WEIR_RELAY_RTP_ADDRESS,

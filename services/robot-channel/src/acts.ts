@@ -1,10 +1,11 @@
-import { credentialRefOf, type Principal } from '@weir/access';
+import { credentialRefMessage, credentialRefOf, type Principal } from '@weir/access';
 import { isWeirError } from '@weir/contracts';
+import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { errOf, type AppRequest, type AppResult, type Outcome, type Problem } from '@weir/protocol-turing';
 import type { CameraStreams } from './camera-streams.js';
 import { cameraOf, streamNameOf, type CameraRecord, type Fleet, type RobotRecord } from './fleet.js';
-import { errOfFailure, type MediaClient } from './media.js';
+import { errOfFailure } from './media-errs.js';
 import type { Presence } from './presence.js';
 import type { PublicUrls } from './public-urls.js';
 import { maySee, mayWatch } from './rights.js';
@@ -13,7 +14,7 @@ export interface ActsPorts {
   readonly fleet: Pick<Fleet, 'find' | 'list'>;
   readonly presence: Pick<Presence, 'online'>;
   readonly streams: Pick<CameraStreams, 'start' | 'stop'>;
-  readonly media: Pick<MediaClient, 'playUrl'>;
+  readonly media: Pick<MediaClient, 'signPlayUrl'>;
   readonly urls: PublicUrls;
   readonly log: Logger;
   readonly playUrlTtlMs: number;
@@ -67,9 +68,9 @@ export class Acts {
     const started = await this.ports.streams.start({ tenant, robotId, camera: camera.name }, camera, asker);
     if (!started.ok) return started;
     const { nodeId, streamName } = started.ret;
-    const stream = { tenant, streamName };
-    const credential = credentialRefOf(principal);
-    const uri = await this.ports.media.playUrl(nodeId, stream, credential, this.ports.playUrlTtlMs);
+    const stream = { tenant, streamName, nodeId };
+    const credential = credentialRefMessage(credentialRefOf(principal));
+    const uri = await this.ports.media.signPlayUrl(stream, credential, this.ports.playUrlTtlMs);
     return { ok: true, ret: { uri, hls_uri: this.#hls(robot, camera.name), rtsp_uri: uri, stream: streamName } };
   }
 

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CredentialRef, CredentialWatch } from '@weir/access';
+import type { CredentialRef, CredentialWatch, NameOwner } from '@weir/access';
 import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
+import type { Ended, Ingested, MediaClient, MediaSession, Source, StreamName } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { errOf, type Err, type Outcome, type RobotCommand } from '@weir/protocol-turing';
 import type { Commanded } from './commands.js';
 import { streamNameOf, type CameraRecord } from './fleet.js';
-import { errOfEnd, errOfFailure, type MediaClient, type Source, type StreamName } from './media.js';
+import { errOfEnd, errOfFailure } from './media-errs.js';
 import type { RobotMetrics } from './metrics.js';
 
 export interface CameraKey {
@@ -21,13 +22,13 @@ export interface Started {
 }
 
 export interface CameraStreamPorts {
-  readonly media: Pick<MediaClient, 'ingest' | 'evictOwn' | 'close' | 'find'>;
+  readonly media: Pick<MediaClient, 'find' | 'ingest' | 'endStream'>;
+  /** This service's name. */
+  readonly service: string;
   /** Sends a command to the robot, wherever its socket is. Never rejects. */
   readonly command: (robotId: string, command: RobotCommand, timeoutMs: number) => Promise<Commanded>;
   /** Whether a command would find the robot. Throws when that can't be told. */
   readonly isReachable: () => Promise<boolean>;
-  /** A node of which a session was just opened. */
-  readonly watchNode: (nodeId: string) => void;
   readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
   readonly log: Logger;
@@ -59,13 +60,15 @@ type Phase =
     }
   | { readonly tag: 'ended' };
 
+/** By this label of a stream every instance knows that a robot-channel made it. */
+const MADE_BY = 'service';
+/** By this word robots' names are reserved. */
+const NAME_OWNER: NameOwner = 'robots';
 const STOP_TIMEOUT_MS = 3_000;
 /** How long a robot that pushes may take to end its push by itself before it is cut off. */
 const STOP_GRACE_MS = 1_000;
 /** A stream of an owner that has just died is let go by its node within some seconds. */
 const NAME_RETRY_DELAYS_MS = [100, 300, 600, 1_000, 2_000];
-/** A registry that was lost is written anew within seconds: one miss means nothing. */
-const MISSES_UNTIL_ENDED = 2;
 
 interface Signal<T> {
   readonly promise: Promise<T>;
@@ -93,10 +96,9 @@ export class CameraStream {
   readonly ended: Promise<void>;
   readonly name: StreamName;
   #phase: Phase = { tag: 'starting' };
-  #nodeId: string | undefined;
+  #session: MediaSession<Ingested> | undefined;
   #push: 'none' | 'asked' | 'acknowledged' = 'none';
   #pushUrl = '';
-  #misses = 0;
   #stopWatchingCredential: (() => void) | undefined;
   /** Why the start is of no use any more. */
   #cancelled: Err | undefined;
@@ -117,10 +119,6 @@ export class CameraStream {
 
   get phase(): Phase['tag'] {
     return this.#phase.tag;
-  }
-
-  get nodeId(): string | undefined {
-    return this.#nodeId;
   }
 
   /** Somebody wants it. */
@@ -150,24 +148,6 @@ export class CameraStream {
     if (!isSame) await this.end('camera-changed');
   }
 
-  /** Media flows. */
-  connected(): void {
-    this.#media.resolve({ ok: true, ret: undefined });
-  }
-
-  /** The media core has ended the session. */
-  async endedByMedia(reason: EndReason, detail: string): Promise<void> {
-    this.#nodeId = undefined;
-    if (this.#phase.tag === 'starting') this.#media.resolve({ ok: false, err: errOfEnd(reason, detail) });
-    else await this.end('ended-by-media');
-  }
-
-  async nodeLost(): Promise<void> {
-    this.#nodeId = undefined;
-    if (this.#phase.tag === 'starting') this.#media.resolve({ ok: false, err: errOf('stream-failed') });
-    else await this.end('node-lost');
-  }
-
   /**
    * The robot has connected anew, perhaps after a restart. One that pushes still just says so, one that has forgotten
    * begins again while the media core waits for it, and one that can't ends the stream, so that nobody waits in vain.
@@ -193,17 +173,11 @@ export class CameraStream {
     await this.end('unwatched');
   }
 
-  /** Asks the media core for the truth, because events may be lost. Throws WeirError when it can't be asked. */
+  /** Asks how many watch, because events may be lost. Throws WeirError when the media core can't be asked. */
   async compare(): Promise<void> {
     if (this.#phase.tag !== 'live') return;
     const stream = await this.ports.media.find(this.name);
-    if (stream?.publisherSessionId === this.sessionId) {
-      this.#misses = 0;
-      this.watched(stream.viewers);
-      return;
-    }
-    this.#misses += 1;
-    if (this.#misses >= MISSES_UNTIL_ENDED) await this.nodeLost();
+    if (stream?.publisherSessionId === this.sessionId) this.watched(stream.viewers);
   }
 
   /** Idempotent. Resolves when everything is given back. */
@@ -225,7 +199,7 @@ export class CameraStream {
 
   get #about() {
     const { tenant, robotId, camera } = this.key;
-    return { tenant, robotId, camera, sessionId: this.sessionId, nodeId: this.#nodeId };
+    return { tenant, robotId, camera, sessionId: this.sessionId, nodeId: this.#session?.nodeId };
   }
 
   async #run(): Promise<Outcome<Started>> {
@@ -257,35 +231,67 @@ export class CameraStream {
       camera.rtspUrl === undefined
         ? { tag: 'push', expiresInMs: ports.timeoutMs }
         : { tag: 'pull', url: camera.rtspUrl };
-    const ingested = await this.#ingest(source, untilMs);
-    const { nodeId } = ingested;
-    this.#nodeId = nodeId;
-    ports.watchNode(nodeId);
+    const { nodeId, pushUrl } = await this.#ingest(source, untilMs);
     if (this.#cancelled !== undefined) return { ok: false, err: this.#cancelled };
     const leftMs = Math.max(0, untilMs - ports.nowMs());
     const outcome = await (source.tag === 'push'
-      ? this.#pushed(ingested.pushUrl, leftMs)
+      ? this.#pushed(pushUrl, leftMs)
       : this.#withTimeout(this.#media.promise, leftMs, errOf('no-media')));
     if (!outcome.ok) return outcome;
+    // It may have ended as soon as media flowed.
+    if (this.#session?.isOpen !== true) return { ok: false, err: errOf('stream-failed') };
     this.#phase = { tag: 'live', nodeId, viewers: 0, unwatchedSinceMs: ports.nowMs() };
     return { ok: true, ret: { nodeId, streamName: streamNameOf(key.robotId, key.camera) } };
   }
 
   /** The name may still be held for an owner that has died: whoever holds the lease may send that away. */
-  async #ingest(source: Source, untilMs: number) {
-    const { robotId, camera } = this.key;
+  async #ingest(source: Source, untilMs: number): Promise<Ingested> {
     for (const delayMs of [...NAME_RETRY_DELAYS_MS, undefined]) {
       const leftMs = untilMs - this.ports.nowMs();
       try {
-        return await this.ports.media.ingest(this.name, this.sessionId, source, { robotId, camera }, leftMs);
+        return await this.#openSession(source, leftMs).opened;
       } catch (error) {
         const isTaken = isWeirError(error, ErrorCode.ALREADY_EXISTS);
         if (!isTaken || delayMs === undefined || leftMs <= delayMs) throw error;
-        if (!(await this.ports.media.evictOwn(this.name))) throw error;
+        if (!(await this.#evictOwn())) throw error;
         await sleep(delayMs);
       }
     }
     throw new Error('unreachable');
+  }
+
+  #openSession(source: Source, deadlineMs: number): MediaSession<Ingested> {
+    const { robotId, camera } = this.key;
+    const session = this.ports.media.ingest(this.name, {
+      ...{ sessionId: this.sessionId, source, deadlineMs },
+      labels: { robotId, camera, [MADE_BY]: this.ports.service },
+      claim: { owner: NAME_OWNER },
+      onEvent: (event) => {
+        if (event.case === 'connected') this.#media.resolve({ ok: true, ret: undefined });
+      },
+    });
+    this.#session = session;
+    void session.ended.then((ending) => {
+      if (ending.tag === 'ended') this.#endedByMedia(ending);
+    });
+    return session;
+  }
+
+  #endedByMedia({ reason, detail }: Ended): void {
+    if (this.#phase.tag === 'starting') this.#media.resolve({ ok: false, err: errOfEnd(reason, detail) });
+    else void this.end(reason === EndReason.NODE_LOST ? 'node-lost' : 'ended-by-media');
+  }
+
+  /**
+   * Ends the stream of this name if a robot-channel made it: its owner is gone, or it would not be in the way. Returns
+   * whether there was one. Throws WeirError.
+   */
+  async #evictOwn(): Promise<boolean> {
+    const { media, service } = this.ports;
+    const stream = await media.find(this.name);
+    if (stream === undefined || stream.labels[MADE_BY] !== service) return false;
+    await media.endStream(stream, EndReason.OWNER_LOST);
+    return true;
   }
 
   /**
@@ -350,9 +356,9 @@ export class CameraStream {
         arg: { robot_id: robotId, camera, token: { base_uri: this.#baseUri } },
       };
       const stopping = this.ports.command(robotId, stop, STOP_TIMEOUT_MS);
-      if (this.#isAcknowledged() && this.#nodeId !== undefined) await Promise.race([stopping, sleep(STOP_GRACE_MS)]);
+      if (this.#isAcknowledged() && this.#session?.isOpen === true) await Promise.race([stopping, sleep(STOP_GRACE_MS)]);
     }
-    if (this.#nodeId !== undefined) await this.ports.media.close(this.#nodeId, this.sessionId);
+    await this.#session?.close();
   }
 
   #isAcknowledged(): boolean {

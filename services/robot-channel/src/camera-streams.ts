@@ -3,30 +3,28 @@ import { nobodyServes, type Bus } from '@weir/bus';
 import {
   ErrorCode,
   isWeirError,
-  MediaEvents,
   RobotEvents,
   RobotStreams,
   type RobotRefusal,
-  type SessionChanged,
   type StartRobotStreamReply,
-  type StreamChanged,
+  type StreamInfo,
 } from '@weir/contracts';
+import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { errOf, type Outcome } from '@weir/protocol-turing';
 import { CameraStream, type CameraKey, type CameraStreamPorts, type Started } from './camera-stream.js';
 import type { Commands } from './commands.js';
 import type { FencedRecords } from './fenced-records.js';
 import { cameraOf, type CameraRecord, type Fleet } from './fleet.js';
-import { errOfFailure, type MediaClient } from './media.js';
+import { errOfFailure } from './media-errs.js';
 import type { RobotMetrics } from './metrics.js';
 
 export interface CameraStreamsPorts {
-  readonly bus: Pick<Bus, 'call' | 'subscribe' | 'onConnectionChange' | 'connected' | 'instanceId'>;
+  readonly bus: Pick<Bus, 'call' | 'subscribe' | 'onConnectionChange' | 'connected' | 'instanceId' | 'service'>;
   readonly fleet: Pick<Fleet, 'find'>;
   readonly leases: FencedRecords;
   readonly commands: Pick<Commands, 'send' | 'isReachable'>;
-  readonly media: MediaClient;
-  readonly watchNode: (nodeId: string) => void;
+  readonly media: Pick<MediaClient, 'find' | 'ingest' | 'endStream' | 'onStreams'>;
   readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
   readonly log: Logger;
@@ -86,10 +84,11 @@ export class CameraStreams {
   #draining = false;
 
   constructor(private readonly ports: CameraStreamsPorts) {
-    const { bus } = ports;
+    const { bus, media } = ports;
+    const watched = ({ publisherSessionId, viewers }: StreamInfo) =>
+      this.#bySession.get(publisherSessionId)?.watched(viewers);
     this.#subscriptions = [
-      bus.subscribe(MediaEvents.method.sessionChanged, (change) => this.#sessionChanged(change)),
-      bus.subscribe(MediaEvents.method.streamChanged, (change) => this.#streamChanged(change)),
+      media.onStreams({ started: watched, viewers: watched }),
       bus.subscribe(RobotEvents.method.robotChanged, ({ tenant, robotId }) => this.#robotChanged(tenant, robotId)),
     ];
     // What was said while there was no connection is lost.
@@ -150,12 +149,6 @@ export class CameraStreams {
     for (const stream of this.#bySession.values())
       if (stream.key.tenant === tenant && stream.key.robotId === robotId)
         this.#keep(stream.robotReturned(), 'a robot that came back could not be told of its stream');
-  }
-
-  nodeLost(nodeId: string): void {
-    this.ports.log.warn({ nodeId }, 'a media node is gone, its streams end');
-    for (const stream of this.#bySession.values())
-      if (stream.nodeId === nodeId) this.#keep(stream.nodeLost(), 'ending a stream failed');
   }
 
   /** Takes nothing new and ends every stream. */
@@ -251,12 +244,12 @@ export class CameraStreams {
   }
 
   #streamPorts({ tenant, robotId }: CameraKey): CameraStreamPorts {
-    const { commands, media, watchNode, credentials, metrics, log, commandTimeoutMs, lingerMs } = this.ports;
+    const { bus, commands, media, credentials, metrics, log, commandTimeoutMs, lingerMs } = this.ports;
     return {
       media,
+      service: bus.service,
       command: (_robotId, command, timeoutMs) => commands.send({ tenant, robotId }, command, timeoutMs),
       isReachable: () => commands.isReachable({ tenant, robotId }),
-      watchNode,
       credentials,
       metrics,
       log,
@@ -264,33 +257,6 @@ export class CameraStreams {
       timeoutMs: commandTimeoutMs,
       lingerMs,
     };
-  }
-
-  async #sessionChanged({ sessionId, change }: SessionChanged): Promise<void> {
-    const stream = this.#bySession.get(sessionId);
-    if (stream === undefined) return;
-    switch (change.case) {
-      case 'connected':
-        stream.connected();
-        return;
-      case 'ended':
-        await stream.endedByMedia(change.value.reason, change.value.detail);
-        return;
-      case 'videoSize':
-      case 'stats':
-      case 'signal':
-      case 'notEnoughBandwidth':
-      case undefined:
-        return;
-      default:
-        // A newer node may speak of changes that this instance doesn't know.
-        change satisfies never;
-    }
-  }
-
-  #streamChanged({ stream, change }: StreamChanged): void {
-    if (stream === undefined || change.case === 'ended') return;
-    this.#bySession.get(stream.publisherSessionId)?.watched(stream.viewers);
   }
 
   async #robotChanged(tenant: string, robotId: string): Promise<void> {

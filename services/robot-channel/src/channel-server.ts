@@ -5,7 +5,7 @@ import { isWeirError } from '@weir/contracts';
 import type { CutOff, Logger, UnfinishedFrames } from '@weir/platform';
 import { encodeRefusal, errOf, type Err } from '@weir/protocol-turing';
 import { WebSocket, WebSocketServer, type ServerOptions } from 'ws';
-import { errOfFailure } from './media.js';
+import { errOfFailure } from './media-errs.js';
 import type { RobotMetrics } from './metrics.js';
 import type { PeerSocket, SocketListener } from './peer-socket.js';
 

@@ -57,7 +57,7 @@ describe('an instance that is killed', () => {
       return around.media.named(`${DOG}/front`);
     })();
     around.media.streams.clear();
-    here.channel.streams.nodeLost('media-fake');
+    around.media.sayAlive(true);
     const stranger = { ...request, sessionId: 'strange', labels: { appKey: 'defaultApp' } };
     around.media.streams.set('strange', { request: stranger, viewers: 0, pushUrl: '' });
     await waitFor(() => here.channel.streams.load.live === 0);

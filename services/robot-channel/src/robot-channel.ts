@@ -2,6 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Access, credentialRefOf, CredentialWatch, RefusalLog, type Principal } from '@weir/access';
 import type { Registration } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
+import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, UnfinishedFrames } from '@weir/platform';
 import { Acts } from './acts.js';
@@ -21,7 +22,6 @@ import { openDatabase, type Database } from './database.js';
 import { makeDemoRobots, removeDemoRobots } from './demo-robots.js';
 import { FencedRecords } from './fenced-records.js';
 import { Fleet } from './fleet.js';
-import { MediaClient } from './media.js';
 import { RobotMetrics } from './metrics.js';
 import { Presence } from './presence.js';
 import { PublicUrls } from './public-urls.js';
@@ -46,7 +46,7 @@ export class RobotChannel {
   readonly #unfinishedFrames: UnfinishedFrames;
   readonly #credentials: CredentialWatch;
   readonly #names: RobotNames;
-  readonly #nodes: Instances;
+  readonly #media: MediaClient;
   readonly #peers: Instances;
   readonly #registrations: readonly Registration[];
   readonly #stopWatchingConnection: () => void;
@@ -107,20 +107,13 @@ export class RobotChannel {
         this.streams.robotReturned(robot);
       },
     });
-    const media = new MediaClient({ bus, log });
-    this.#nodes = new Instances({
-      bus,
-      service: 'media',
-      silentAfterMs: INSTANCE_SILENT_AFTER_MS,
-      onLost: (nodeId) => this.streams.nodeLost(nodeId),
-    });
+    this.#media = new MediaClient({ bus, log });
     this.streams = new CameraStreams({
       bus,
       fleet: this.fleet,
       leases: new FencedRecords(redis, { prefix: 'robot-channel:stream', ttlMs: LEASE_TTL_MS }),
       commands: new Commands({ bus, sockets: this.robots, presence: this.presence, log }),
-      media,
-      watchNode: (nodeId) => this.#nodes.expect(nodeId),
+      media: this.#media,
       credentials: this.#credentials,
       metrics,
       log,
@@ -134,7 +127,7 @@ export class RobotChannel {
           fleet: this.fleet,
           presence: this.presence,
           streams: this.streams,
-          media,
+          media: this.#media,
           urls: new PublicUrls(config.WEIR_PUBLIC_URL ?? `http://127.0.0.1:${config.WEIR_HTTP_PORT}`),
           log,
           playUrlTtlMs: config.WEIR_ROBOT_PLAY_URL_TTL_MS,
@@ -211,7 +204,7 @@ export class RobotChannel {
     this.robots.close();
     await Promise.all(this.#registrations.map((registration) => registration.close()));
     await Promise.all([this.streams.close(), this.presence.close(), this.#credentials.close(), this.#names.close()]);
-    await Promise.all([this.#nodes.close(), this.#peers.close()]);
+    await Promise.all([this.#media.close(), this.#peers.close()]);
     await this.database.$disconnect();
   }
 

@@ -44,7 +44,7 @@ afterEach(async () => {
   for (const peer of peers) peer.end();
   peers = [];
   await waitFor(() => {
-    for (const at of [here, there]) at.channel.streams.nodeLost('media-fake');
+    around.media.sayAlive(true);
     const [one, other] = [here.channel.streams.load, there.channel.streams.load];
     return one.starting + one.live + other.starting + other.live === 0;
   });

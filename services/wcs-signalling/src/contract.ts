@@ -2,10 +2,10 @@ import {
   EndReason as ContractEndReason,
   ErrorCode,
   isWeirError,
-  type SessionChanged,
-  type StreamSignal,
+  type StreamSignal as ContractSignal,
 } from '@weir/contracts';
-import type { EndReason, MediaEvent, RefusalCode } from '@weir/protocol-wcs';
+import type { SessionEvent } from '@weir/media-client';
+import type { EndReason, MediaEvent, RefusalCode, StreamSignal } from '@weir/protocol-wcs';
 
 /** The contract's words in the protocol's, each way in one place. */
 
@@ -91,13 +91,11 @@ export const refusalCodeOf = (error: unknown): RefusalCode => {
   }
 };
 
-/** Undefined for a change that a newer node may speak of. */
-export const mediaEventOf = ({ change }: SessionChanged): MediaEvent | undefined => {
+/** Undefined for a signal that a newer node may pass on. */
+export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
   switch (change.case) {
     case 'connected':
       return { kind: 'connected' };
-    case 'ended':
-      return { kind: 'ended', reason: endReasonOf(change.value.reason) };
     case 'videoSize':
       return { kind: 'video-size', width: change.value.width, height: change.value.height };
     case 'stats': {
@@ -121,14 +119,12 @@ export const mediaEventOf = ({ change }: SessionChanged): MediaEvent | undefined
         neededBps: Number(change.value.neededBps),
         availableBps: Number(change.value.availableBps),
       };
-    case undefined:
-      return undefined;
     default:
       return change satisfies never;
   }
 };
 
-const signalEventOf = (kind: StreamSignal['kind']): MediaEvent | undefined => {
+const signalEventOf = (kind: ContractSignal['kind']): MediaEvent | undefined => {
   switch (kind.case) {
     case 'audioMuted':
       return { kind: 'signal', signal: { kind: 'audio-muted', muted: kind.value } };
@@ -140,5 +136,18 @@ const signalEventOf = (kind: StreamSignal['kind']): MediaEvent | undefined => {
       return undefined;
     default:
       return kind satisfies never;
+  }
+};
+
+export const contractSignal = (signal: StreamSignal) => {
+  switch (signal.kind) {
+    case 'audio-muted':
+      return { kind: { case: 'audioMuted' as const, value: signal.muted } };
+    case 'video-muted':
+      return { kind: { case: 'videoMuted' as const, value: signal.muted } };
+    case 'data':
+      return { kind: { case: 'dataJson' as const, value: signal.json } };
+    default:
+      return signal satisfies never;
   }
 };

@@ -1,17 +1,15 @@
 import { permits, type Principal } from '@weir/access';
-import type { Bus } from '@weir/bus';
 import {
   EndReason,
   ErrorCode,
-  Media,
   WeirError,
   type SessionStats,
   type StreamInfo,
   type WcsSession,
   type WcsStream,
 } from '@weir/contracts';
+import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
-import type { MediaClient } from './media.js';
 import type { Peers } from './peers.js';
 
 /** As the original interface shows a stream. */
@@ -71,9 +69,8 @@ interface Located {
 }
 
 export interface OperatorPorts {
-  readonly bus: Pick<Bus, 'call'>;
   readonly peers: Peers;
-  readonly media: Pick<MediaClient, 'snapshotOf'>;
+  readonly media: Pick<MediaClient, 'find' | 'list' | 'endStream' | 'snapshot' | 'statsOf'>;
   readonly log: Logger;
 }
 
@@ -161,8 +158,6 @@ const grouped = <Item>(
   return groups;
 };
 
-const MAX_STATS_AT_ONCE = 200;
-
 /** What operators see and end, over all instances. Each sees his own tenant, and of it what he may administer. */
 export class Operator {
   constructor(private readonly ports: OperatorPorts) {}
@@ -187,7 +182,7 @@ export class Operator {
     const [terminated] = await Promise.all([
       this.ports.peers.terminateStreams(principal.tenant, peerIdsOf),
       ...foreign.map(({ nodeId, peerId }) =>
-        this.ports.bus.call(Media.method.closeSession, { nodeId, sessionId: peerId, reason: EndReason.TERMINATED }),
+        this.ports.media.endStream({ nodeId, publisherSessionId: peerId }, EndReason.TERMINATED),
       ),
     ]);
     return terminated + foreign.length;
@@ -196,11 +191,10 @@ export class Operator {
   /** The PNG of a stream's current frame. Throws WeirError NOT_FOUND or what the media core throws. */
   async snapshot(principal: Principal, streamName: string): Promise<Buffer> {
     const { tenant } = principal;
-    const { streams } = await this.ports.bus.call(Media.method.findStreams, { tenant, streamName });
-    const stream = streams.find((candidate) => candidate.streamName === streamName);
+    const stream = await this.ports.media.find({ tenant, streamName });
     if (stream === undefined || !this.#mayAdminister(principal, streamName))
       throw new WeirError(ErrorCode.NOT_FOUND, 'Stream not found', { streamName });
-    return this.ports.media.snapshotOf(stream.nodeId, tenant, streamName);
+    return this.ports.media.snapshot(stream);
   }
 
   async connections(principal: Principal): Promise<ConnectionView[]> {
@@ -234,9 +228,9 @@ export class Operator {
 
   async #find(principal: Principal, filter: StreamFilter): Promise<Located[]> {
     const { tenant } = principal;
-    const [sessions, { streams }] = await Promise.all([
+    const [sessions, streams] = await Promise.all([
       this.ports.peers.list(tenant, { withStreamsOnly: true }),
-      this.ports.bus.call(Media.method.findStreams, { tenant, streamName: '' }),
+      this.ports.media.list(tenant),
     ]);
     const own = sessions.flatMap(({ instanceId, session }) =>
       session.streams.map((stream) => ({
@@ -269,19 +263,13 @@ export class Operator {
       ({ peerId }) => peerId,
     );
     const metrics = new Map<string, Readonly<Record<string, number>>>();
-    const pages = [...asked].flatMap(([nodeId, peerIds]) =>
-      Array.from({ length: Math.ceil(peerIds.length / MAX_STATS_AT_ONCE) }, (_, page) => ({
-        nodeId,
-        sessionIds: peerIds.slice(page * MAX_STATS_AT_ONCE, (page + 1) * MAX_STATS_AT_ONCE),
-      })),
-    );
     await Promise.all(
-      pages.map(async (page) => {
+      [...asked].map(async ([nodeId, peerIds]) => {
         try {
-          const { stats } = await this.ports.bus.call(Media.method.getSessionStats, page);
+          const stats = await this.ports.media.statsOf(nodeId, peerIds);
           for (const session of stats) metrics.set(session.sessionId, metricsOf(session));
         } catch (error) {
-          this.ports.log.warn({ err: error, nodeId: page.nodeId }, 'a media node gave no statistics');
+          this.ports.log.warn({ err: error, nodeId }, 'a media node gave no statistics');
         }
       }),
     );

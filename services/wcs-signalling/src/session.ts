@@ -25,7 +25,7 @@ import {
   type Stream,
 } from '@weir/protocol-wcs';
 import type { Admission, Admitted, PublisherClaim } from './admission.js';
-import type { MediaClient, SessionOwner } from './media.js';
+import type { MediaEffects, SessionOwner } from './media-effects.js';
 import type { WcsMetrics } from './metrics.js';
 import { without } from './rest-client-config.js';
 
@@ -39,7 +39,7 @@ export interface ClientSocket {
 
 export interface SessionPorts {
   readonly admission: Pick<Admission, 'connect' | 'decide' | 'tell'>;
-  readonly media: Pick<MediaClient, 'find' | 'publish' | 'play' | 'closeSession' | 'signal' | 'snapshot'>;
+  readonly media: Pick<MediaEffects, 'find' | 'publish' | 'play' | 'closeSession' | 'signal' | 'snapshot'>;
   readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<WcsMetrics, 'joined' | 'frame' | 'refused'>;
   readonly log: Logger;
@@ -389,7 +389,11 @@ export class Session {
   }
 
   get #owner(): SessionOwner {
-    return { tenant: this.#admitted?.tenant ?? '', labels: { appKey: this.appKey, sessionId: this.wireId } };
+    return {
+      tenant: this.#admitted?.tenant ?? '',
+      labels: { appKey: this.appKey, sessionId: this.wireId },
+      take: (input) => this.take(input),
+    };
   }
 
   #send(message: ServerMessage): void {

@@ -1,13 +1,14 @@
 import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Access, CredentialWatch, RefusalLog, ReservedNames } from '@weir/access';
+import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, UnfinishedFrames, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import { Applications } from './applications.js';
 import { MAX_PAYLOAD_BYTES, sessionSettings, UNFINISHED_FRAMES, type wcsSettings } from './config.js';
 import { Hooks } from './hooks.js';
-import { MediaClient } from './media.js';
+import { MediaEffects } from './media-effects.js';
 import { WcsMetrics } from './metrics.js';
 import { Operator } from './operator.js';
 import { Peers, serveSessions } from './peers.js';
@@ -15,7 +16,7 @@ import { Sessions } from './sessions.js';
 import { clientAddress } from './ws.js';
 import { WholeFrameAdapter } from './ws-adapter.js';
 
-const NODE_SILENT_AFTER_MS = 4_000;
+const INSTANCE_SILENT_AFTER_MS = 4_000;
 
 export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
 
@@ -27,7 +28,7 @@ export class WcsSignalling {
   readonly operator: Operator;
   readonly #applications: Applications;
   readonly #credentials: CredentialWatch;
-  readonly #nodes: Instances;
+  readonly #media: MediaClient;
   readonly #peers: Instances;
   readonly #served: { close(): Promise<void> };
   readonly #unfinishedFrames: UnfinishedFrames;
@@ -38,13 +39,8 @@ export class WcsSignalling {
     this.access = new Access({ bus, redis, log });
     this.#applications = new Applications(bus);
     this.#credentials = new CredentialWatch({ bus, redis, log });
-    this.#nodes = new Instances({
-      bus,
-      service: 'media',
-      silentAfterMs: NODE_SILENT_AFTER_MS,
-      onLost: (nodeId) => this.sessions.nodeLost(nodeId),
-    });
-    this.#peers = new Instances({ bus, service: 'wcs-signalling', silentAfterMs: NODE_SILENT_AFTER_MS });
+    this.#media = new MediaClient({ bus, log });
+    this.#peers = new Instances({ bus, service: 'wcs-signalling', silentAfterMs: INSTANCE_SILENT_AFTER_MS });
     const hooks = new Hooks({
       fetch: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
       log,
@@ -52,16 +48,12 @@ export class WcsSignalling {
       retries: config.WEIR_WCS_HOOK_RETRIES,
       maxConcurrent: config.WEIR_WCS_HOOK_MAX_CONCURRENT,
     });
-    const media = new MediaClient({
-      bus,
-      log,
-      watchNode: (nodeId) => this.#nodes.expect(nodeId),
-      statsIntervalMs: config.WEIR_WCS_VIDEO_RATE_INTERVAL_MS,
-    });
     const metrics = new WcsMetrics();
     this.sessions = new Sessions({
-      bus,
-      media,
+      media: new MediaEffects({
+        ...{ media: this.#media, log },
+        statsIntervalMs: config.WEIR_WCS_VIDEO_RATE_INTERVAL_MS,
+      }),
       log,
       maxSessions: config.WEIR_WCS_MAX_SESSIONS,
       session: {
@@ -86,7 +78,7 @@ export class WcsSignalling {
       timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS,
     });
     const peers = new Peers({ bus, instances: this.#peers, log });
-    this.operator = new Operator({ bus, peers, media, log });
+    this.operator = new Operator({ peers, media: this.#media, log });
     this.#served = serveSessions(bus, this.sessions);
   }
 
@@ -106,11 +98,11 @@ export class WcsSignalling {
   }
 
   async close(): Promise<void> {
-    await this.sessions.close();
+    this.sessions.close();
     this.#unfinishedFrames.close();
     await this.#served.close();
     await this.#applications.close();
     await this.#credentials.close();
-    await Promise.all([this.#nodes.close(), this.#peers.close()]);
+    await Promise.all([this.#media.close(), this.#peers.close()]);
   }
 }

@@ -126,7 +126,7 @@ class Chaos {
         ]);
       default:
         return this.#random() < 0.98
-          ? { type: 'node-lost', nodeId: this.#one(['node', 'other', 'other', 'other', 'other']) }
+          ? { type: 'media', peerId, event: { kind: 'ended', reason: 'node-lost' } }
           : this.#one([{ type: 'socket-closed' }, { type: 'terminate', code: CLOSE.terminated, info: 'x' }]);
     }
   }

@@ -640,14 +640,6 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
     expect(client.answers().takes()).toEqual(['close-session node disconnected']);
   });
 
-  it('fails when its node is lost, and only then', () => {
-    const client = inPhase(kind, phase);
-    expect(client.given({ type: 'node-lost', nodeId: 'another' }).takes()).toEqual([]);
-    expect(client.given({ type: 'node-lost', nodeId: 'node' }).takes()).toEqual(
-      closing ? ['S notifyStreamStatusEvent FAILED "Stream failed"'] : [],
-    );
-  });
-
   it('fails with "Stopped by rest /terminate" when an operator ends it', () => {
     const client = inPhase(kind, phase);
     client.given({ type: 'terminate-stream', peerId: client.peerId, cause: ended('terminated') });

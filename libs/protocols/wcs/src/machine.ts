@@ -140,7 +140,6 @@ const open = (state: OpenState, input: Input, turn: Turn): SessionState => {
     case 'snapshot-taken':
     case 'refused':
     case 'media':
-    case 'node-lost':
     case 'terminate-stream':
       if (state.tag === 'established') return result(state, input, turn);
       if (input.type === 'answered') streams.abandon(input, 'disconnected', turn);
@@ -155,7 +154,7 @@ const isQuery = (state: EstablishedState, ref: PeerId | QueryId): ref is QueryId
 type ResultInput = Extract<
   Input,
   {
-    type: 'decided' | 'found' | 'answered' | 'snapshot-taken' | 'refused' | 'media' | 'node-lost' | 'terminate-stream';
+    type: 'decided' | 'found' | 'answered' | 'snapshot-taken' | 'refused' | 'media' | 'terminate-stream';
   }
 >;
 
@@ -179,8 +178,6 @@ const result = (state: EstablishedState, input: ResultInput, turn: Turn): Sessio
       return queries.snapshotTaken(state, input.queryId, input.pngBase64, turn);
     case 'media':
       return streams.media(state, input.peerId, input.event, turn);
-    case 'node-lost':
-      return streams.nodeLost(state, input.nodeId, turn);
     case 'terminate-stream':
       return streams.terminate(state, input.peerId, input.cause, turn);
     default:

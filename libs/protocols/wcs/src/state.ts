@@ -201,7 +201,6 @@ export type Input =
     }
   // From elsewhere.
   | { readonly type: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
-  | { readonly type: 'node-lost'; readonly nodeId: string }
   | { readonly type: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
   | { readonly type: 'terminate'; readonly code: CloseCode; readonly info: string };
 

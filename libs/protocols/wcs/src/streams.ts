@@ -264,11 +264,6 @@ export const terminate = (state: EstablishedState, peerId: PeerId, cause: Cause,
   return end(state, stream, cause, turn);
 };
 
-export const nodeLost = (state: EstablishedState, nodeId: string, turn: Turn): EstablishedState =>
-  [...state.streams.values()]
-    .filter((stream) => nodeOf(stream) === nodeId)
-    .reduce((left, stream) => end(left, stream, ended('node-lost'), turn), state);
-
 export const expire = (state: EstablishedState, turn: Turn): EstablishedState =>
   [...state.streams.values()]
     .filter((stream) => deadlineOf(stream) <= turn.nowMs)

@@ -79,6 +79,9 @@ export class FakeMedia {
       this.#endTap(sessionId);
       return {};
     });
+    bus.serve(method.getSessionStats, ({ sessionIds }) => ({
+      stats: sessionIds.filter((id) => this.taps.has(id)).map((sessionId) => ({ sessionId })),
+    }));
     bus.serve(MediaRtp.method.tap, (request) => this.#tap(request));
     bus.serve(MediaRtp.method.requestKeyFrame, () => {
       this.keyFrameRequests += 1;
@@ -113,15 +116,18 @@ export class FakeMedia {
     this.#streams.delete(keyOf(tenant, streamName));
     for (const [sessionId, { request }] of this.taps) {
       if (keyOf(request.tenant, request.streamName) !== keyOf(tenant, streamName)) continue;
-      this.#endTap(sessionId);
-      this.bus.publish(MediaEvents.method.sessionChanged, {
-        ownerId: request.ownerId,
-        sessionId,
-        change: { case: 'ended', value: { reason: EndReason.STREAM_ENDED } },
-      });
+      this.loseTap(sessionId, EndReason.STREAM_ENDED);
     }
     const reason = EndReason.CLIENT;
     this.bus.publish(MediaEvents.method.streamChanged, { stream, change: { case: 'ended', value: { reason } } });
+  }
+
+  loseTap(sessionId: string, reason = EndReason.NODE_LOST): void {
+    const ownerId = this.taps.get(sessionId)?.request.ownerId;
+    if (ownerId === undefined) throw new Error(`there is no tap ${sessionId}`);
+    this.#endTap(sessionId);
+    const change = { case: 'ended' as const, value: { reason } };
+    this.bus.publish(MediaEvents.method.sessionChanged, { ownerId, sessionId, change });
   }
 
   /** As a node does that is killed: no event, no packet, no sign of life. */

@@ -200,6 +200,11 @@ export class FakeMedia {
         this.signals.push(`${signal?.kind.case} ${String(signal?.kind.value)}`);
         return {};
       }),
+      bus.serve(Media.method.getSessionStats, ({ sessionIds }) => {
+        const fed = [...this.feeds.values()].map(({ request }) => request.sessionId);
+        const known = new Set([...this.taps.keys(), ...fed]);
+        return { stats: sessionIds.filter((id) => known.has(id)).map((sessionId) => ({ sessionId })) };
+      }),
       bus.serve(Media.method.closeSession, ({ sessionId }) => {
         this.taps.delete(sessionId);
         for (const [name, feed] of this.feeds) if (feed.request.sessionId === sessionId) this.#closeFeed(name);

@@ -47,6 +47,9 @@ export class FakeMedia {
         .filter(({ request }) => request.tenant === tenant && (streamName === '' || request.streamName === streamName))
         .map((stream) => this.#info(stream)),
     }));
+    bus.serve(Media.method.getSessionStats, ({ sessionIds }) => ({
+      stats: sessionIds.filter((id) => this.streams.has(id)).map((sessionId) => ({ sessionId })),
+    }));
     bus.serve(Media.method.closeSession, ({ sessionId, reason }) => {
       this.closed.push({ sessionId, reason });
       this.streams.delete(sessionId);

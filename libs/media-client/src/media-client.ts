@@ -1,0 +1,362 @@
+import { randomUUID } from 'node:crypto';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Bus, Registration } from '@weir/bus';
+import {
+  IceTransport,
+  Media,
+  MediaEvents,
+  MediaRtp,
+  type Codecs,
+  type CredentialRefSchema,
+  type EndReason,
+  type IngestRequestSchema,
+  type NameClaimSchema,
+  type SessionStats,
+  type StreamChanged,
+  type StreamInfo,
+  type StreamSignalSchema,
+} from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import { FeedSockets, type Feed, type FedTrack } from './feed.js';
+import { LiveSessions } from './live-sessions.js';
+import type { MediaSession, SessionEvent } from './media-session.js';
+import { Tap, TapReceiver, type Tapped } from './tap.js';
+
+export interface StreamName {
+  readonly tenant: string;
+  readonly streamName: string;
+}
+
+/** A stream as `find` tells of it. Which node is asked for it is decided here, by nobody else. */
+export interface Located extends StreamName {
+  readonly nodeId: string;
+}
+
+export interface WebRtcOffer {
+  readonly sdp: string;
+  /** Only TCP candidates are answered. */
+  readonly tcpOnly: boolean;
+  /** 0 is unset. */
+  readonly minBps: number;
+  readonly maxBps: number;
+}
+
+interface SessionRequest {
+  /** Unique for ever; made up where it is left out. */
+  readonly sessionId?: string;
+  /** Handed back with the stream. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Gets each event once, in order, and none before `opened` has been handled. */
+  readonly onEvent?: (event: SessionEvent) => void;
+}
+
+interface WebRtcRequest extends SessionRequest {
+  readonly offer: WebRtcOffer;
+  /** Between `stats` events; none without it. */
+  readonly statsIntervalMs?: number;
+}
+
+type NameClaim = MessageInitShape<typeof NameClaimSchema>;
+
+export interface PublishRequest extends WebRtcRequest {
+  /** Which edge publishes it. */
+  readonly protocol: string;
+  /** By what right the name is claimed; without it only names that aren't reserved are free. */
+  readonly claim?: NameClaim | undefined;
+}
+
+export type PlayRequest = WebRtcRequest;
+
+/** Codecs are named as in SDP's rtpmap; empty where there is no such medium. */
+type AgreedCodecs = Pick<Codecs, 'audio' | 'video'>;
+
+export interface Published {
+  readonly nodeId: string;
+  readonly answerSdp: string;
+  readonly codecs: AgreedCodecs;
+  /** For people: the stream's media that its receivers, or this player, don't get, each with its reason. */
+  readonly notCarried: readonly string[];
+}
+
+export interface Played extends Published {
+  readonly stream: StreamInfo | undefined;
+}
+
+export interface TapRequest extends SessionRequest {
+  /** The address of this process to which the node sends RTP. */
+  readonly rtpAddress: string;
+  /** The packets since the last key frame come first, as fast as they can. */
+  readonly fromKeyFrame?: boolean;
+  /** What WebRTC can't carry comes transcoded. */
+  readonly forWebrtc?: boolean;
+}
+
+export interface FeedRequest extends SessionRequest {
+  readonly tracks: readonly FedTrack[];
+  readonly claim?: NameClaim;
+  /** The address of this process from which RTP is sent. */
+  readonly rtpAddress: string;
+}
+
+export type Source =
+  { readonly tag: 'push'; readonly expiresInMs: number } | { readonly tag: 'pull'; readonly url: string };
+
+export interface IngestRequest extends SessionRequest {
+  readonly source: Source;
+  readonly claim?: NameClaim;
+  /** Shortens the contract's deadline. */
+  readonly deadlineMs?: number;
+}
+
+export interface Ingested {
+  readonly nodeId: string;
+  /** Empty for a source that is pulled. */
+  readonly pushUrl: string;
+}
+
+/** Hears of the streams of all nodes. */
+export interface StreamListener {
+  started?(stream: StreamInfo): void;
+  /** The number of viewers has changed. */
+  viewers?(stream: StreamInfo): void;
+  ended?(stream: StreamInfo): void;
+}
+
+/**
+ * The one door to the media core. What it opens is a `MediaSession`, which tells its events in order and ends exactly once,
+ * whoever died. All other calls throw the WeirError of the bus, and are made once.
+ */
+export class MediaClient {
+  readonly #sessions: LiveSessions;
+
+  constructor(private readonly ports: { readonly bus: Bus; readonly log: Logger }) {
+    this.#sessions = new LiveSessions(ports);
+  }
+
+  /** Undefined when there is no such stream. */
+  async find({ tenant, streamName }: StreamName): Promise<StreamInfo | undefined> {
+    const { streams } = await this.ports.bus.call(Media.method.findStreams, { tenant, streamName });
+    return streams.find((stream) => stream.streamName === streamName);
+  }
+
+  /** All streams of a tenant. */
+  async list(tenant: string): Promise<StreamInfo[]> {
+    return (await this.ports.bus.call(Media.method.findStreams, { tenant, streamName: '' })).streams;
+  }
+
+  /** Any node takes a new stream. */
+  publish({ tenant, streamName }: StreamName, request: PublishRequest): MediaSession<Published> {
+    const { protocol, claim } = request;
+    return this.#claim({ tenant, streamName }, request, async (sessionId) => {
+      const { nodeId, answerSdp, codecs, notCarried } = await this.ports.bus.call(Media.method.publish, {
+        ...{ tenant, streamName, protocol },
+        ...(claim && { claim }),
+        ...this.#webRtc(sessionId, request),
+      });
+      return { nodeId, opened: { nodeId, answerSdp, codecs: agreed(codecs), notCarried } };
+    });
+  }
+
+  play({ tenant, streamName, nodeId }: Located, request: PlayRequest): MediaSession<Played> {
+    return this.#receive(nodeId, request, async (sessionId) => {
+      const { answerSdp, codecs, notCarried, stream } = await this.ports.bus.call(Media.method.play, {
+        ...{ nodeId, tenant, streamName },
+        ...this.#webRtc(sessionId, request),
+      });
+      return { nodeId, answerSdp, codecs: agreed(codecs), notCarried, stream };
+    });
+  }
+
+  /** Has a stream's RTP sent to this process. */
+  tap({ tenant, streamName, nodeId }: Located, request: TapRequest): Tap {
+    const receiver = new TapReceiver({ ip: request.rtpAddress, log: this.ports.log });
+    const open = async (sessionId: string): Promise<Tapped> => {
+      const addresses = await receiver.bind();
+      const { tracks, stream } = await this.ports.bus.call(MediaRtp.method.tap, {
+        ...{ nodeId, tenant, streamName },
+        ...this.#owned(sessionId, request),
+        ...addresses,
+        fromKeyFrame: request.fromKeyFrame ?? false,
+        forWebrtc: request.forWebrtc ?? false,
+      });
+      return { tracks, stream };
+    };
+    const session = this.#receive(nodeId, request, open, () => receiver.close());
+    return new Tap(session, receiver, () => this.#requestKeyFrame({ tenant, streamName, nodeId }));
+  }
+
+  /** Makes a stream of RTP that this process sends. */
+  feed({ tenant, streamName }: StreamName, request: FeedRequest): Feed {
+    const sockets = new FeedSockets({ ip: request.rtpAddress, log: this.ports.log });
+    const { claim } = request;
+    const open = async (sessionId: string) => {
+      const { nodeId, rtpAddresses } = await this.ports.bus.call(MediaRtp.method.ingest, {
+        ...{ tenant, streamName },
+        ...this.#owned(sessionId, request),
+        ...(claim && { claim }),
+        source: { case: 'rtpFeed', value: { tracks: request.tracks.map((track) => ({ ...track })) } },
+      });
+      if (rtpAddresses.length !== request.tracks.length)
+        throw new Error('The media core did not name an address for each track');
+      return { nodeId, opened: await sockets.connect(rtpAddresses) };
+    };
+    return this.#claim({ tenant, streamName }, request, open, () => sockets.close());
+  }
+
+  /** Makes a stream of a source that pushes to, or is pulled by, the media core. The event `connected`: media flow. */
+  ingest({ tenant, streamName }: StreamName, request: IngestRequest): MediaSession<Ingested> {
+    const { claim, deadlineMs } = request;
+    return this.#claim({ tenant, streamName }, request, async (sessionId) => {
+      const { nodeId, pushUrl } = await this.ports.bus.call(
+        MediaRtp.method.ingest,
+        {
+          ...{ tenant, streamName },
+          ...this.#owned(sessionId, request),
+          ...(claim && { claim }),
+          source: contractSource(request.source),
+        },
+        { ...(deadlineMs !== undefined && { deadlineMs }) },
+      );
+      return { nodeId, opened: { nodeId, pushUrl } };
+    });
+  }
+
+  /** What the session tells the others of its stream. Never rejects. */
+  async signal(
+    { tenant, streamName, nodeId }: Located,
+    sessionId: string,
+    signal: MessageInitShape<typeof StreamSignalSchema>,
+  ): Promise<void> {
+    try {
+      await this.ports.bus.call(Media.method.signal, { nodeId, tenant, streamName, sessionId, signal });
+    } catch (error) {
+      this.ports.log.warn({ err: error, nodeId, streamName, sessionId }, 'a signal did not reach the stream');
+    }
+  }
+
+  /** A PNG of the stream's current frame. */
+  async snapshot({ tenant, streamName, nodeId }: Located): Promise<Buffer> {
+    const { png } = await this.ports.bus.call(Media.method.snapshot, { nodeId, tenant, streamName });
+    return Buffer.from(png);
+  }
+
+  /** A URL by which an RTSP player plays the stream; it ends with the credential of whom it is given to. */
+  async signPlayUrl(
+    { tenant, streamName, nodeId }: Located,
+    credential: MessageInitShape<typeof CredentialRefSchema>,
+    expiresInMs: number,
+  ): Promise<string> {
+    const request = { nodeId, tenant, streamName, expiresInMs, credential };
+    return (await this.ports.bus.call(MediaRtp.method.signRtspUrl, request)).url;
+  }
+
+  /** Of the sessions of one node, whoever owns them; those that it doesn't have are left out. */
+  statsOf(nodeId: string, sessionIds: readonly string[]): Promise<SessionStats[]> {
+    return this.#sessions.statsOf(nodeId, sessionIds);
+  }
+
+  /** Ends a stream that may be somebody else's. */
+  async endStream(
+    { nodeId, publisherSessionId }: Pick<StreamInfo, 'nodeId' | 'publisherSessionId'>,
+    reason: EndReason,
+  ): Promise<void> {
+    await this.ports.bus.call(Media.method.closeSession, { nodeId, sessionId: publisherSessionId, reason });
+  }
+
+  onStreams(listener: StreamListener): Registration {
+    return this.ports.bus.subscribe(MediaEvents.method.streamChanged, ({ stream, change }) => {
+      if (stream !== undefined) tellOf(stream, change, listener);
+    });
+  }
+
+  /** Closes the sessions that are still open, and then nothing more is told. */
+  close(): Promise<void> {
+    return this.#sessions.close();
+  }
+
+  /** A session that receives a stream stands on the stream's node. */
+  #receive<Opened>(
+    nodeId: string,
+    { sessionId = randomUUID(), onEvent }: SessionRequest,
+    open: (sessionId: string) => Promise<Opened>,
+    release?: () => void,
+  ): MediaSession<Opened> {
+    return this.#sessions.open({
+      ...{ sessionId, nodeId, onEvent },
+      ...(release && { release }),
+      open: async () => ({ nodeId, opened: await open(sessionId) }),
+      findUnanswered: () => Promise.resolve(nodeId),
+    });
+  }
+
+  /** A session that makes a stream stands on the node that took it, which the registry knows by the stream's name. */
+  #claim<Opened>(
+    name: StreamName,
+    { sessionId = randomUUID(), onEvent }: SessionRequest,
+    open: (sessionId: string) => Promise<{ nodeId: string; opened: Opened }>,
+    release?: () => void,
+  ): MediaSession<Opened> {
+    return this.#sessions.open({
+      ...{ sessionId, nodeId: undefined, onEvent },
+      ...(release && { release }),
+      open: () => open(sessionId),
+      findUnanswered: async () => {
+        const stream = await this.#sessions.persistently(() => this.find(name));
+        return stream?.publisherSessionId === sessionId ? stream.nodeId : undefined;
+      },
+    });
+  }
+
+  #requestKeyFrame(stream: Located): void {
+    const { tenant, streamName, nodeId } = stream;
+    this.ports.bus.call(MediaRtp.method.requestKeyFrame, { nodeId, tenant, streamName }).catch((error: unknown) => {
+      this.ports.log.debug({ err: error, nodeId, streamName }, 'a key frame could not be asked for');
+    });
+  }
+
+  #owned(sessionId: string, { labels }: SessionRequest) {
+    return { sessionId, ownerId: this.ports.bus.instanceId, labels: { ...labels } };
+  }
+
+  #webRtc(sessionId: string, { offer, statsIntervalMs = 0, ...request }: WebRtcRequest) {
+    return {
+      ...this.#owned(sessionId, request),
+      offerSdp: offer.sdp,
+      bitrate: { minBps: BigInt(Math.round(offer.minBps)), maxBps: BigInt(Math.round(offer.maxBps)) },
+      iceTransport: offer.tcpOnly ? IceTransport.TCP : IceTransport.ANY,
+      statsIntervalMs,
+    };
+  }
+}
+
+const agreed = (codecs: Codecs | undefined): AgreedCodecs => {
+  const { audio, video } = codecs ?? { audio: '', video: '' };
+  return { audio, video };
+};
+
+const contractSource = (source: Source): MessageInitShape<typeof IngestRequestSchema>['source'] => {
+  switch (source.tag) {
+    case 'push':
+      return { case: 'rtspPush', value: { expiresInMs: source.expiresInMs } };
+    case 'pull':
+      return { case: 'rtspPull', value: { url: source.url } };
+    default:
+      return source satisfies never;
+  }
+};
+
+const tellOf = (stream: StreamInfo, change: StreamChanged['change'], listener: StreamListener): void => {
+  switch (change.case) {
+    case 'started':
+      return listener.started?.(stream);
+    case 'viewers':
+      return listener.viewers?.(stream);
+    case 'ended':
+      return listener.ended?.(stream);
+    case undefined:
+      return;
+    default:
+      // A newer node may speak of changes that this instance doesn't know.
+      change satisfies never;
+  }
+};

@@ -1,0 +1,164 @@
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { Bus } from '@weir/bus';
+import {
+  ErrorCode,
+  InstanceEvents,
+  InstanceProbe,
+  Media,
+  MediaEvents,
+  MediaKind,
+  MediaRtp,
+  WeirError,
+  type EndReason,
+  type SessionChangedSchema,
+} from '@weir/contracts';
+
+type Change = NonNullable<MessageInitShape<typeof SessionChangedSchema>['change']>;
+
+interface NodeSession {
+  readonly ownerId: string;
+  readonly streamName: string;
+  /** Of a tap: where its RTP goes to. */
+  readonly to: readonly number[];
+}
+
+const TRACK = { track: { kind: MediaKind.VIDEO, codec: 'H264', clockRate: 90_000 }, payloadType: 96, ssrc: 7 };
+
+/** A media node as its contract has it, without media. */
+export class MediaNode {
+  readonly sessions = new Map<string, NodeSession>();
+  readonly closed: { sessionId: string; reason: EndReason }[] = [];
+  closeCalls = 0;
+  keyFrameRequests = 0;
+  /** Thrown by the next calls of CloseSession, one each. */
+  readonly closeErrors: WeirError[] = [];
+  /** Thrown by whatever opens a session. */
+  refusal: WeirError | undefined;
+  /** Done by whatever opens a session before it answers. */
+  beforeAnswer: (sessionId: string) => Promise<void> | void = () => undefined;
+  /** What came to the feed. */
+  readonly fed: Buffer[] = [];
+  readonly #feed: Socket;
+  readonly #alive: NodeJS.Timeout;
+
+  private constructor(
+    readonly bus: Bus,
+    feed: Socket,
+  ) {
+    this.#feed = feed;
+    feed.on('message', (packet, { port }) => {
+      this.fed.push(packet);
+      feed.send(Buffer.from('rtcp'), port, '127.0.0.1');
+    });
+    this.#serve();
+    this.sayAlive();
+    this.#alive = setInterval(() => this.sayAlive(), 200);
+  }
+
+  static async start(natsUrl: string, nodeId: string): Promise<MediaNode> {
+    const feed = createSocket('udp4');
+    feed.bind(0, '127.0.0.1');
+    await once(feed, 'listening');
+    return new MediaNode(await Bus.connect({ url: natsUrl, service: 'media', instanceId: nodeId }), feed);
+  }
+
+  get nodeId(): string {
+    return this.bus.instanceId;
+  }
+
+  /** The id of the only session. */
+  get sessionId(): string {
+    const [id, ...others] = this.sessions.keys();
+    if (id === undefined || others.length > 0) throw new Error(`there are ${this.sessions.size} sessions`);
+    return id;
+  }
+
+  tell(sessionId: string, change: Change): void {
+    const session = this.sessions.get(sessionId);
+    if (session === undefined) throw new Error(`there is no session ${sessionId}`);
+    this.bus.publish(MediaEvents.method.sessionChanged, { ownerId: session.ownerId, sessionId, change });
+  }
+
+  end(sessionId: string, reason: EndReason, detail = ''): void {
+    this.tell(sessionId, { case: 'ended', value: { reason, detail } });
+    this.sessions.delete(sessionId);
+  }
+
+  /** To the ports of a tap. */
+  send(sessionId: string, ...packets: string[]): void {
+    for (const packet of packets)
+      for (const port of this.sessions.get(sessionId)?.to ?? []) this.#feed.send(packet, port, '127.0.0.1');
+  }
+
+  sayAlive(gone = false): void {
+    const { service, instanceId } = this.bus;
+    this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: 1n, gone });
+  }
+
+  /** As a killed process: not another word. */
+  async die(): Promise<void> {
+    clearInterval(this.#alive);
+    await this.bus.drain({ graceMs: 0 });
+  }
+
+  async stop(): Promise<void> {
+    await this.die();
+    this.#feed.close();
+  }
+
+  #serve(): void {
+    const { bus, nodeId } = this;
+    bus.serve(InstanceProbe.method.answer, () => ({}));
+    bus.serve(Media.method.publish, async (request) => {
+      await this.#open(request);
+      return { nodeId, answerSdp: `answer to ${request.offerSdp}`, codecs: { audio: 'opus', video: 'H264' } };
+    });
+    bus.serve(Media.method.play, async (request) => {
+      await this.#open(request);
+      return { answerSdp: `answer to ${request.offerSdp}`, codecs: { audio: 'opus' } };
+    });
+    bus.serve(MediaRtp.method.ingest, async (request) => {
+      await this.#open(request);
+      const address = { ip: '127.0.0.1', port: this.#feed.address().port };
+      const tracks = request.source.case === 'rtpFeed' ? request.source.value.tracks.length : 0;
+      return { nodeId, pushUrl: 'rtsp://node/', rtpAddresses: Array.from({ length: tracks }, () => address) };
+    });
+    bus.serve(MediaRtp.method.tap, async (request) => {
+      const to = [request.audio, request.video].flatMap((address) => address?.port ?? []);
+      await this.#open(request, to);
+      return { tracks: [TRACK], stream: { streamName: request.streamName, nodeId } };
+    });
+    bus.serve(MediaRtp.method.requestKeyFrame, () => {
+      this.keyFrameRequests += 1;
+      return {};
+    });
+    bus.serve(Media.method.findStreams, ({ tenant }) => ({
+      streams: [...this.sessions].map(([publisherSessionId, { streamName }]) => ({
+        ...{ tenant, streamName, nodeId, publisherSessionId },
+      })),
+    }));
+    bus.serve(Media.method.getSessionStats, ({ sessionIds }) => ({
+      stats: sessionIds.filter((id) => this.sessions.has(id)).map((sessionId) => ({ sessionId })),
+    }));
+    bus.serve(Media.method.closeSession, ({ sessionId, reason }) => {
+      this.closeCalls += 1;
+      const error = this.closeErrors.shift();
+      if (error !== undefined) throw error;
+      this.sessions.delete(sessionId);
+      this.closed.push({ sessionId, reason });
+      return {};
+    });
+  }
+
+  async #open(
+    { sessionId, ownerId, streamName }: { sessionId: string; ownerId: string; streamName: string },
+    to: readonly number[] = [],
+  ): Promise<void> {
+    if (this.refusal !== undefined) throw this.refusal;
+    if (this.sessions.has(sessionId)) throw new WeirError(ErrorCode.INVALID, 'the session id is in use');
+    this.sessions.set(sessionId, { ownerId, streamName, to });
+    await this.beforeAnswer(sessionId);
+  }
+}

@@ -1,0 +1,132 @@
+import { ErrorCode, isWeirError } from '@weir/contracts';
+import type { MediaClient, MediaSession, Published, SessionEvent } from '@weir/media-client';
+import type { Logger } from '@weir/platform';
+import type { Effect, Input, MediaEvent, MediaOffer, PeerId } from '@weir/protocol-wcs';
+import type { PublisherClaim } from './admission.js';
+import { contractReason, contractSignal, endReasonOf, mediaEventOf, refusalCodeOf } from './contract.js';
+
+type EffectOf<Type extends Effect['type']> = Extract<Effect, { type: Type }>;
+type Answer = Extract<Input, { type: 'answered' }>;
+
+export interface MediaEffectsPorts {
+  readonly media: Pick<MediaClient, 'find' | 'publish' | 'play' | 'signal' | 'snapshot'>;
+  readonly log: Logger;
+  readonly statsIntervalMs: number;
+}
+
+/** The WCS session on whose behalf the media core is asked. */
+export interface SessionOwner {
+  readonly tenant: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Gets what the media core tells of a stream. */
+  readonly take: (input: Input) => void;
+}
+
+/** The media core's word for whoever came while the stream ended. */
+const STREAM_ENDED = 'stream_ended';
+
+/** Performs the effects of all WCS sessions that concern the media core: each is given the input that is its result. */
+export class MediaEffects {
+  /** Each leaves at its end. */
+  readonly #sessions = new Map<PeerId, MediaSession<Published>>();
+
+  constructor(private readonly ports: MediaEffectsPorts) {}
+
+  async find({ ref, streamName }: EffectOf<'find'>, { tenant }: SessionOwner): Promise<Input> {
+    try {
+      const stream = await this.ports.media.find({ tenant, streamName });
+      return { type: 'found', ref, stream: stream && { nodeId: stream.nodeId, ready: stream.ready } };
+    } catch (error) {
+      return this.#refused(ref, error, 'looking for a stream failed');
+    }
+  }
+
+  async publish(
+    effect: EffectOf<'publish'>,
+    owner: SessionOwner,
+    claim: PublisherClaim | undefined,
+  ): Promise<Input> {
+    const { peerId, streamName } = effect;
+    try {
+      const session = this.ports.media.publish(
+        { tenant: owner.tenant, streamName },
+        {
+          ...this.#request(effect, owner),
+          protocol: 'wcs',
+          claim: claim && { ...claim, publishPatterns: [...claim.publishPatterns] },
+        },
+      );
+      this.#follow(peerId, session, owner);
+      return answerOf(peerId, await session.opened);
+    } catch (error) {
+      return this.#refused(peerId, error, 'publishing a stream failed');
+    }
+  }
+
+  async play(effect: EffectOf<'play'>, owner: SessionOwner): Promise<Input> {
+    const { peerId, streamName, nodeId } = effect;
+    try {
+      const session = this.ports.media.play({ tenant: owner.tenant, streamName, nodeId }, this.#request(effect, owner));
+      this.#follow(peerId, session, owner);
+      const played = await session.opened;
+      const { audioMuted = false, videoMuted = false, width = 0, height = 0 } = played.stream ?? {};
+      return { ...answerOf(peerId, played), stream: { audioMuted, videoMuted, width, height } };
+    } catch (error) {
+      if (isWeirError(error, ErrorCode.NOT_FOUND) && error.fields['reason'] === STREAM_ENDED)
+        return { type: 'media', peerId, event: { kind: 'ended', reason: 'stream-ended' } };
+      return this.#refused(peerId, error, 'playing a stream failed');
+    }
+  }
+
+  /** One that has ended, or was refused, needs no closing. Never rejects. */
+  async closeSession({ peerId, reason }: EffectOf<'close-session'>): Promise<void> {
+    await this.#sessions.get(peerId)?.close(contractReason(reason));
+  }
+
+  signal({ peerId, nodeId, streamName, signal }: EffectOf<'signal'>, { tenant }: SessionOwner): Promise<void> {
+    return this.ports.media.signal({ tenant, streamName, nodeId }, peerId, contractSignal(signal));
+  }
+
+  async snapshot({ queryId, nodeId, streamName }: EffectOf<'snapshot'>, { tenant }: SessionOwner): Promise<Input> {
+    try {
+      const png = await this.ports.media.snapshot({ tenant, streamName, nodeId });
+      return { type: 'snapshot-taken', queryId, pngBase64: png.toString('base64') };
+    } catch (error) {
+      return this.#refused(queryId, error, 'taking a snapshot failed');
+    }
+  }
+
+  #request({ peerId, offerSdp, ...offer }: MediaOffer & { readonly peerId: PeerId }, { labels, take }: SessionOwner) {
+    return {
+      ...{ sessionId: peerId, labels, statsIntervalMs: this.ports.statsIntervalMs },
+      offer: { ...offer, sdp: offerSdp },
+      onEvent: (told: SessionEvent) => {
+        const event = mediaEventOf(told);
+        if (event !== undefined) take({ type: 'media', peerId, event });
+      },
+    };
+  }
+
+  #follow(peerId: PeerId, session: MediaSession<Published>, { take }: SessionOwner): void {
+    this.#sessions.set(peerId, session);
+    void session.ended.then((ending) => {
+      this.#sessions.delete(peerId);
+      if (ending.tag !== 'ended') return;
+      const event: MediaEvent = { kind: 'ended', reason: endReasonOf(ending.reason) };
+      take({ type: 'media', peerId, event });
+    });
+  }
+
+  #refused(ref: Extract<Input, { type: 'refused' }>['ref'], error: unknown, message: string): Input {
+    const code = refusalCodeOf(error);
+    // What the client did is told with its refusal; what we couldn't do is ours.
+    if (code === 'internal' || code === 'unavailable' || code === 'deadline')
+      this.ports.log.warn({ err: error, ref }, message);
+    return { type: 'refused', ref, code, ...(error instanceof Error && { detail: error.message }) };
+  }
+}
+
+const answerOf = (peerId: PeerId, { nodeId, answerSdp, codecs, notCarried }: Published): Answer => ({
+  ...{ type: 'answered', peerId, nodeId, codecs, notCarried },
+  sdp: answerSdp,
+});
