@@ -26,10 +26,7 @@ export interface Persistence {
 }
 
 /** Makes a call that may be made twice. Throws what the last try threw. */
-export async function persistently<Reply>(
-  call: () => Promise<Reply>,
-  { goesOn, signal }: Persistence,
-): Promise<Reply> {
+export async function persistently<Reply>(call: () => Promise<Reply>, { goesOn, signal }: Persistence): Promise<Reply> {
   for (const pauseMs of RETRY_PAUSES_MS) {
     try {
       return await call();

@@ -81,7 +81,10 @@ describe('what a session tells', () => {
         throw new Error('planned');
       },
     });
-    const other = client.play({ ...cam, nodeId: node.nodeId }, { offer, onEvent: () => events.push('notEnoughBandwidth') });
+    const other = client.play(
+      { ...cam, nodeId: node.nodeId },
+      { offer, onEvent: () => events.push('notEnoughBandwidth') },
+    );
     await Promise.all([failing.opened, other.opened]);
     node.tell(failing.sessionId, { case: 'connected', value: {} });
     node.tell(failing.sessionId, { case: 'videoSize', value: { width: 1, height: 1 } });
