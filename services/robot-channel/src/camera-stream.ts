@@ -356,7 +356,8 @@ export class CameraStream {
         arg: { robot_id: robotId, camera, token: { base_uri: this.#baseUri } },
       };
       const stopping = this.ports.command(robotId, stop, STOP_TIMEOUT_MS);
-      if (this.#isAcknowledged() && this.#session?.isOpen === true) await Promise.race([stopping, sleep(STOP_GRACE_MS)]);
+      if (this.#isAcknowledged() && this.#session?.isOpen === true)
+        await Promise.race([stopping, sleep(STOP_GRACE_MS)]);
     }
     await this.#session?.close();
   }

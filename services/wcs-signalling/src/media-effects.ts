@@ -41,11 +41,7 @@ export class MediaEffects {
     }
   }
 
-  async publish(
-    effect: EffectOf<'publish'>,
-    owner: SessionOwner,
-    claim: PublisherClaim | undefined,
-  ): Promise<Input> {
+  async publish(effect: EffectOf<'publish'>, owner: SessionOwner, claim: PublisherClaim | undefined): Promise<Input> {
     const { peerId, streamName } = effect;
     try {
       const session = this.ports.media.publish(
