@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -23,10 +24,9 @@ export function tryLock(path) {
   writeFileSync(own, JSON.stringify(self), { mode: 0o600 });
   try {
     for (;;) {
-      if (linkIfAbsent(own, path)) return { lock: { release: () => release(path, self) } };
-      const holder = readHolder(path);
-      if (holder !== undefined && isAlive(holder)) return { heldBy: holder };
-      discardStale(path, holder);
+      const heldBy = linkIfAbsent(own, path) ? undefined : succeed(own, path);
+      if (heldBy === undefined) return { lock: { release: () => release(path, self) } };
+      if (heldBy !== 'changed') return { heldBy };
     }
   } finally {
     rmSync(own, { force: true });
@@ -65,38 +65,58 @@ function linkIfAbsent(from, to) {
 }
 
 /**
- * Two processes may find the same stale lock, and the slower one must not remove the lock that the faster one has
- * made meanwhile. So the file that was moved away is read again, and put back if it is such a new lock.
+ * Takes the lock of a process that is gone. Several contenders may find it gone at the same time. The one that creates
+ * the file `<path>.after.<the process that is gone>` is the only successor, because a process that is gone never takes a
+ * lock again. A successor that ends before its own file is in the lock's place is succeeded in the same way. Afterwards
+ * the lock is read again: another contender may have succeeded and removed these files long ago.
  *
+ * @param {string} own
  * @param {string} path
- * @param {ProcessIdentity | undefined} stale
+ * @returns {ProcessIdentity | 'changed' | undefined} who has the lock; undefined: it is ours
  */
-function discardStale(path, stale) {
-  const aside = `${path}.stale.${process.pid}`;
-  try {
-    renameSync(path, aside);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return;
-    throw error;
+function succeed(own, path) {
+  const gone = readText(path);
+  const marks = [];
+  for (let text = gone; text !== undefined; text = readText(marks.at(-1) ?? path)) {
+    const holder = holderIn(text);
+    if (holder !== undefined && isAlive(holder)) return holder;
+    const mark = `${path}.after.${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+    marks.push(mark);
+    if (!linkIfAbsent(own, mark)) continue;
+    if (readText(path) !== gone) {
+      rmSync(mark, { force: true });
+      return 'changed';
+    }
+    renameSync(own, path);
+    for (const old of marks) rmSync(old, { force: true });
+    return undefined;
   }
-  const moved = readHolder(aside);
-  if (moved !== undefined && moved.startedAt !== stale?.startedAt && isAlive(moved)) linkIfAbsent(aside, path);
-  rmSync(aside, { force: true });
+  return 'changed';
 }
 
 /** @param {string} path @param {ProcessIdentity} self */
 function release(path, self) {
-  const holder = readHolder(path);
+  const holder = holderIn(readText(path) ?? '');
   if (holder?.pid === self.pid && holder.startedAt === self.startedAt) rmSync(path, { force: true });
 }
 
-/** @param {string} path @returns {ProcessIdentity | undefined} undefined if there is no lock or it can't be read */
-function readHolder(path) {
+/** @param {string} path @returns {string | undefined} undefined if there is no such file */
+function readText(path) {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8'));
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** @param {string} text @returns {ProcessIdentity | undefined} undefined if it is no lock's */
+function holderIn(text) {
+  try {
+    const value = JSON.parse(text);
     return isProcessIdentity(value) ? value : undefined;
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+    if (error instanceof SyntaxError) return undefined;
     throw error;
   }
 }

@@ -1,8 +1,10 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { afterAll, expect, it } from 'vitest';
 import { tryLock, waitForLock } from '../setup/file-lock.mjs';
 
@@ -72,3 +74,80 @@ it('is never held twice while processes that want it come and are killed', async
   );
   expect(ends).toEqual(Array.from({ length: 4 }, () => [null, 'SIGKILL']));
 });
+
+/** Tries the lock once, step by step: it waits for a line of its input before each change of a file. */
+const STEPPING = (path: string) => `
+    import fs from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    for (const name of ['linkSync', 'renameSync', 'rmSync']) {
+      const change = fs[name];
+      fs[name] = (...args) => {
+        fs.writeSync(1, 'step\\n');
+        fs.readSync(0, Buffer.alloc(1));
+        return change(...args);
+      };
+    }
+    syncBuiltinESMExports();
+    const { tryLock } = await import(${JSON.stringify(lockModule)});
+    fs.writeSync(1, 'lock' in tryLock(${JSON.stringify(path)}) ? 'locked\\n' : 'held\\n');
+    setInterval(() => {}, 1000);`;
+
+class Stepping {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: AsyncIterator<string>;
+  /** What it said last. */
+  last: string | undefined = 'step';
+
+  constructor(path: string) {
+    this.#child = spawn(process.execPath, ['--input-type=module', '-e', STEPPING(path)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  async listen(): Promise<void> {
+    this.last = (await this.#lines.next()).value;
+  }
+
+  /** One change further, or to the end of its try. */
+  async step(): Promise<void> {
+    if (this.last !== 'step') return;
+    this.#child.stdin.write('.');
+    await this.listen();
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+it(
+  'is never held twice, wherever one of three that find it stale at the same time is slow',
+  { timeout: 60_000 },
+  async () => {
+    for (let pauseAt = 0; ; pauseAt++) {
+      const path = join(folder, `slow-${pauseAt}`);
+      writeFileSync(path, JSON.stringify({ pid: process.ppid, startedAt: 'another time' }));
+      const [slow, second] = [new Stepping(path), new Stepping(path)];
+      try {
+        await Promise.all([slow.listen(), second.listen()]);
+        for (let steps = 0; steps < pauseAt; steps++) await slow.step();
+        while (second.last === 'step') await second.step();
+        const holders = () => [slow.last, second.last].filter((said) => said === 'locked').length;
+        let third = 0;
+        const isOver = slow.last !== 'step';
+        for (;;) {
+          if (third === 0 && 'lock' in tryLock(path)) third = 1;
+          expect({ pauseAt, held: holders() + third }).toEqual({ pauseAt, held: Math.min(1, holders() + third) });
+          if (slow.last !== 'step') break;
+          await slow.step();
+        }
+        expect({ pauseAt, held: holders() + third }).toEqual({ pauseAt, held: 1 });
+        if (isOver) return;
+      } finally {
+        slow.kill();
+        second.kill();
+      }
+    }
+  },
+);
