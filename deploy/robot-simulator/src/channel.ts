@@ -1,3 +1,4 @@
+import { backOffMs } from '@weir/timing';
 import { WebSocket } from 'ws';
 
 export interface ChannelPorts {
@@ -8,18 +9,17 @@ export interface ChannelPorts {
   readonly log: (message: string) => void;
 }
 
-const FIRST_RETRY_MS = 1_000;
-const MAX_RETRY_MS = 30_000;
+const RETRY_PACE = { firstMs: 1_000, maxMs: 30_000 };
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** The cloud pings every few seconds; after this long without a ping the connection is dead. */
 const SILENT_AFTER_MS = 30_000;
 
-/** The robot's socket to the cloud. When it is lost, it is opened again after 1 s, 2 s and so on up to 30 s. */
+/** The robot's socket to the cloud. When it is lost, it is opened again, at most 1 s later, then 2 s and so on up to 30 s. */
 export class Channel {
   #socket: WebSocket | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #silenceTimer: NodeJS.Timeout | undefined;
-  #retryMs = FIRST_RETRY_MS;
+  #retries = 0;
   #isClosed = false;
 
   constructor(private readonly ports: ChannelPorts) {}
@@ -41,7 +41,7 @@ export class Channel {
     this.#socket = socket;
     let reason = '';
     socket.on('open', () => {
-      this.#retryMs = FIRST_RETRY_MS;
+      this.#retries = 0;
       this.#alive();
       log(`connected to ${url}`);
     });
@@ -77,9 +77,8 @@ export class Channel {
   #lost(reason: string): void {
     if (this.#isClosed) return;
     // The random part keeps robots that were cut off together from coming back together.
-    const delayMs = Math.round(this.#retryMs * (0.75 + Math.random() / 4));
+    const delayMs = backOffMs(RETRY_PACE, this.#retries++, Math.random());
     this.ports.log(`not connected (${reason}), trying again in ${delayMs} ms`);
-    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
     this.#retryTimer = setTimeout(() => this.open(), delayMs);
   }
 }

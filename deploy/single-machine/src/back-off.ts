@@ -1,5 +1,6 @@
-const FIRST_DELAY_MS = 200;
-const LAST_DELAY_MS = 10_000;
+import { backOffMs } from '@weir/timing';
+
+const PACE = { firstMs: 200, maxMs: 10_000 };
 /** If a process ran for this long, its next end is treated like the first one. */
 const PROVEN_AFTER_MS = 30_000;
 
@@ -10,6 +11,6 @@ export class BackOff {
   /** @param ranForMs how long the process that has just ended had run */
   nextDelayMs(ranForMs: number): number {
     if (ranForMs >= PROVEN_AFTER_MS) this.#endings = 0;
-    return Math.min(FIRST_DELAY_MS * 2 ** this.#endings++, LAST_DELAY_MS);
+    return backOffMs(PACE, this.#endings++);
   }
 }

@@ -1,7 +1,8 @@
 import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
 import { Auth, AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
+import { within } from '@weir/timing';
 import { credentialNameOf, credentialRefMessage, expiryOf, type CredentialRef } from './credential-ref.js';
-import { REDIS_TIMEOUT_MS, revocationKey, withTimeout } from './revocations.js';
+import { REDIS_TIMEOUT_MS, revocationKey } from './revocations.js';
 import type { AccessLog, BusCaller } from './token-keys.js';
 
 export interface CredentialWatchPorts {
@@ -161,7 +162,7 @@ export class CredentialWatch {
 
   async #revoked(tokenIds: readonly string[]): Promise<string[]> {
     if (tokenIds.length === 0) return [];
-    const marks = await withTimeout(this.ports.redis.mget(...tokenIds.map(revocationKey)), REDIS_TIMEOUT_MS);
+    const marks = await within(REDIS_TIMEOUT_MS, this.ports.redis.mget(...tokenIds.map(revocationKey)));
     return tokenIds.filter((_id, index) => marks[index] !== null);
   }
 

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, WeirError } from '@weir/contracts';
+import { within } from '@weir/timing';
 import type { Principal } from './principal.js';
-import { REDIS_TIMEOUT_MS, withTimeout } from './revocations.js';
+import { REDIS_TIMEOUT_MS } from './revocations.js';
 import type { AccessLog } from './token-keys.js';
 
 /** What can own names of streams; for each kind one service reserves the names. */
@@ -73,7 +74,7 @@ export class ReservedNames {
   /** @throws WeirError UNAVAILABLE when Redis has never answered */
   async refresh(): Promise<void> {
     try {
-      await withTimeout(this.#read(), REDIS_TIMEOUT_MS);
+      await within(REDIS_TIMEOUT_MS, this.#read());
       this.#hasRead = true;
     } catch (cause) {
       if (!this.#hasRead)

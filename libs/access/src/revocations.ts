@@ -1,4 +1,5 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
+import { within } from '@weir/timing';
 import { ExpiringMap } from './expiring-map.js';
 
 /** The part of Redis that this library needs. */
@@ -14,18 +15,6 @@ const UNREVOKED_MS = 1_000;
 const REVOKED_MS = 60_000;
 export const REDIS_TIMEOUT_MS = 1_000;
 const MAX_CACHED = 10_000;
-
-export const withTimeout = async <T>(work: Promise<T>, timeoutMs: number): Promise<T> => {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-  });
-  try {
-    return await Promise.race([work, expired]);
-  } finally {
-    clearTimeout(timer);
-  }
-};
 
 export class Revocations {
   readonly #known: ExpiringMap<boolean>;
@@ -56,7 +45,7 @@ export class Revocations {
 
   async #ask(tokenId: string): Promise<boolean> {
     try {
-      return (await withTimeout(this.redis.exists(revocationKey(tokenId)), REDIS_TIMEOUT_MS)) > 0;
+      return (await within(REDIS_TIMEOUT_MS, this.redis.exists(revocationKey(tokenId)))) > 0;
     } catch (cause) {
       throw new WeirError(ErrorCode.UNAVAILABLE, 'The token cannot be checked now; try again', {}, { cause });
     }

@@ -10,6 +10,7 @@ import {
   connect,
 } from '@nats-io/transport-node';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { within } from '@weir/timing';
 import type { BusLog } from './log.js';
 
 export interface ConnectionOptions {
@@ -154,20 +155,20 @@ export class Connection {
 
   /** @throws WeirError UNAVAILABLE or DEADLINE */
   async flush(): Promise<void> {
-    await this.whileConnected('flush', () => withTimeout(this.nats.flush(), FLUSH_TIMEOUT_MS));
+    await this.whileConnected('flush', () => within(FLUSH_TIMEOUT_MS, this.nats.flush(), tooLate));
   }
 
   /** Closes when the work has ended or graceMs have passed. Takes a little longer to send what is queued. */
   async closeAfter(work: Promise<unknown>, graceMs: number): Promise<void> {
     try {
-      await withTimeout(work, graceMs);
+      await within(graceMs, work, tooLate);
     } catch (error) {
       this.#log.warn({ graceMs, error }, 'the bus closes although some handlers still run');
     }
     this.#closing = true;
     try {
       // Without a connection a drain would wait for one.
-      if (this.#connected) await withTimeout(this.nats.drain(), FLUSH_TIMEOUT_MS);
+      if (this.#connected) await within(FLUSH_TIMEOUT_MS, this.nats.drain(), tooLate);
     } catch (error) {
       this.#log.warn({ error }, 'messages that were queued for sending are lost');
     }
@@ -230,18 +231,9 @@ export class Connection {
   }
 }
 
-/** @throws TimeoutError */
-async function withTimeout(work: Promise<unknown>, timeoutMs: number): Promise<void> {
-  const done = new AbortController();
-  const timeout = sleep(timeoutMs, undefined, { signal: done.signal }).then(() => {
-    throw new TimeoutError();
-  });
-  try {
-    await Promise.race([work, timeout]);
-  } finally {
-    done.abort();
-  }
-}
+const tooLate = (): never => {
+  throw new TimeoutError();
+};
 
 /** More than the headers of the bus ever need: a message that fits with this much room needs no exact measurement. */
 const HEADER_ROOM_BYTES = 4_096;

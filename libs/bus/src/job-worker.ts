@@ -4,6 +4,7 @@ import type { ConsumerMessages, JsMsg } from '@nats-io/jetstream';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { ROOT_CONTEXT, propagation } from '@opentelemetry/api';
 import { ErrorCode, WeirError, isWeirError } from '@weir/contracts';
+import { backOffMs } from '@weir/timing';
 import type { Connection } from './connection.js';
 import { Deadline } from './deadline.js';
 import type { JobStreams } from './job-streams.js';
@@ -168,7 +169,7 @@ export class JobWorker<I extends DescMessage> {
 
   #retryDelayMs(attempt: number): number {
     const { retryMinMs, retryMaxMs } = this.#limits;
-    return Math.round(Math.min(retryMaxMs, retryMinMs * 2 ** (attempt - 1)) * (0.8 + 0.4 * Math.random()));
+    return backOffMs({ firstMs: retryMinMs, maxMs: retryMaxMs }, attempt - 1, Math.random());
   }
 }
 

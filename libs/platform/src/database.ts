@@ -11,6 +11,7 @@ import {
   type SqlQuery,
 } from '@prisma/driver-adapter-utils';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { backOffMs } from '@weir/timing';
 
 /** A service's own part of the database that several services share: one PostgreSQL schema. */
 export interface ServiceDatabase {
@@ -27,8 +28,7 @@ export interface MigrationOptions {
 }
 
 const WAIT_MS = 60_000;
-const FIRST_RETRY_MS = 100;
-const MAX_RETRY_MS = 2_000;
+const RETRY_PACE = { firstMs: 100, maxMs: 2_000 };
 const CONNECT_TIMEOUT_MS = 5_000;
 /** For how long this process waits while another process migrates. */
 const LOCK_TIMEOUT_MS = 120_000;
@@ -109,7 +109,8 @@ const statement = (sql: string): SqlQuery => ({ sql, args: [], argTypes: [] });
 
 async function whenReachable<T>(attempt: () => Promise<T>, options: MigrationOptions): Promise<T> {
   const giveUpAtMs = performance.now() + (options.waitMs ?? WAIT_MS);
-  for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(retryMs * 2, MAX_RETRY_MS)) {
+  for (let retries = 0; ; retries++) {
+    const retryMs = backOffMs(RETRY_PACE, retries);
     try {
       return await attempt();
     } catch (error) {

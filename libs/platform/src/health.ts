@@ -1,3 +1,5 @@
+import { within } from '@weir/timing';
+
 /** Resolves when the thing is usable; rejects with the reason when it isn't. */
 export type HealthCheck = () => Promise<void> | void;
 
@@ -35,16 +37,10 @@ export class Health {
 }
 
 async function outcome(check: HealthCheck): Promise<{ status: 'ok' } | { status: 'unavailable'; reason: string }> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_TIMEOUT_MS} ms`)), CHECK_TIMEOUT_MS);
-  });
   try {
-    await Promise.race([(async () => check())(), timeout]);
+    await within(CHECK_TIMEOUT_MS, (async () => check())());
     return { status: 'ok' };
   } catch (error) {
     return { status: 'unavailable', reason: error instanceof Error ? error.message : String(error) };
-  } finally {
-    clearTimeout(timer);
   }
 }

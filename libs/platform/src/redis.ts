@@ -1,8 +1,9 @@
+import { backOffMs } from '@weir/timing';
 import { Redis } from 'ioredis';
 import type { Logger } from './logger.js';
 
 const COMMAND_TIMEOUT_MS = 2_000;
-const RECONNECT_MAX_MS = 2_000;
+const RECONNECT_PACE = { firstMs: 50, maxMs: 2_000 };
 
 /**
  * The service's connection to Redis. It keeps trying to reconnect; meanwhile a command fails within two seconds instead
@@ -13,7 +14,7 @@ export function connectRedis(url: string, log: Logger): Redis {
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: COMMAND_TIMEOUT_MS,
     maxRetriesPerRequest: 1,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
+    retryStrategy: (attempt) => backOffMs(RECONNECT_PACE, attempt, Math.random()),
   });
   let lastMessage = '';
   redis.on('error', (error: Error) => {

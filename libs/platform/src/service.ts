@@ -5,6 +5,7 @@ import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fa
 import { restAdapter, RestErrorFilter } from '@weir/access';
 import { Bus } from '@weir/bus';
 import { InstanceEvents, InstanceProbe } from '@weir/contracts';
+import { within } from '@weir/timing';
 import type { FastifyReply } from 'fastify';
 import type { Redis } from 'ioredis';
 import { closeHttp } from './close-http.js';
@@ -111,7 +112,7 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
       log.error('service did not stop in time');
       process.exit(1);
     }, config.WEIR_DRAIN_TIMEOUT_MS + 5_000).unref();
-    await withTimeout(running.drain?.() ?? Promise.resolve(), config.WEIR_DRAIN_TIMEOUT_MS);
+    await within(config.WEIR_DRAIN_TIMEOUT_MS, running.drain?.() ?? Promise.resolve(), () => undefined);
     await closeHttp(app);
     await running.close();
     clearInterval(aliveTimer);
@@ -177,17 +178,6 @@ function watchUnexpectedErrors(log: Logger): { started(): void } {
       hasStarted = true;
     },
   };
-}
-
-async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([
-    work,
-    new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
-    }),
-  ]);
-  clearTimeout(timer);
 }
 
 @Controller()

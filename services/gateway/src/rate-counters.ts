@@ -1,3 +1,4 @@
+import { within } from '@weir/timing';
 import { z } from 'zod';
 
 /** The part of a Redis client that the counters need. */
@@ -48,7 +49,7 @@ export class RateCounters {
     const { redis, nowMs, onFallback } = this.ports;
     if (redis.status !== 'ready' || nowMs() < this.localUntilMs) return this.incrementLocally(key, windowMs);
     try {
-      const reply = await withDeadline(redis.eval(INCREMENT, 1, `gateway:rate:${key}`, windowMs), REDIS_DEADLINE_MS);
+      const reply = await within(REDIS_DEADLINE_MS, redis.eval(INCREMENT, 1, `gateway:rate:${key}`, windowMs));
       const [current, ttlMs] = incrementReply.parse(reply);
       return { current, ttlMs };
     } catch (error) {
@@ -71,17 +72,5 @@ export class RateCounters {
       if (oldest.done !== true) this.local.delete(oldest.value);
     }
     return { current: entry.current, ttlMs: entry.endsAtMs - now };
-  }
-}
-
-async function withDeadline<Result>(work: Promise<Result>, deadlineMs: number): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`Redis gave no answer within ${deadlineMs} ms`)), deadlineMs);
-  });
-  try {
-    return await Promise.race([work, deadline]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -2,6 +2,7 @@ import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import { RtpPackager, type ResourceName, type SegmentOutput } from '@weir/hls';
 import type { MediaClient, MediumKind } from '@weir/media-client';
 import { awakeNowMs, type Logger } from '@weir/platform';
+import { backOffMs } from '@weir/timing';
 import { LiveMedia } from './live-media.js';
 import type { HlsMetrics } from './metrics.js';
 import { EpochTimeline } from './epoch-timeline.js';
@@ -63,8 +64,7 @@ type State =
 /** `FindStreams` is asked about a source that has been silent for so long, and the tap is made anew after so much more. */
 const SILENT_MS = 5_000;
 const DEAF_MS = 15_000;
-const RETRY_MS = 500;
-const MAX_RETRY_MS = 4_000;
+const RETRY_PACE = { firstMs: 500, maxMs: 4_000 };
 /** So often a source may be tapped in vain, one time after the other. */
 const MAX_VAIN_ATTEMPTS = 8;
 const KEY_FRAME_RETRY_MS = 1_000;
@@ -351,7 +351,7 @@ export class Packaging {
   }
 
   #retryMs(): number {
-    return Math.min(RETRY_MS * 2 ** this.#vainAttempts, MAX_RETRY_MS);
+    return backOffMs(RETRY_PACE, this.#vainAttempts);
   }
 
   #fields(): { tenant: string; streamName: string } {

@@ -14,7 +14,7 @@ import type { Logger } from '@weir/platform';
 import { joinMetrics } from './metrics.js';
 import type { SessionNotifier } from './notifier.js';
 import type { StreamRegistry } from './registry.js';
-import { measureIntervalMs, PlayerSession, PublisherSession, type Session, type SessionStatsInit } from './session.js';
+import { measureIntervalMs, type Session, type SessionStatsInit } from './session.js';
 import { takeSnapshot } from './snapshot.js';
 import { Stream, type StreamListener, type StreamSource } from './stream.js';
 import { Transcoders } from './transcoder.js';
@@ -127,7 +127,7 @@ export class MediaCore {
     const stream = this.streams.get(key);
     const session = this.sessions.get(stream?.info.publisherSessionId ?? '');
     const isSuccessor = claimer !== '' && this.claims.get(key)?.claimer === claimer;
-    if (stream === undefined || !(session instanceof PublisherSession) || !isSuccessor) return false;
+    if (stream === undefined || session?.packetsReceived === undefined || !isSuccessor) return false;
     const packetsBefore = await session.packetsReceived();
     await sleep(SUCCESSION_SILENCE_MS);
     if (this.streams.get(key) === stream) {
@@ -270,21 +270,21 @@ export class MediaCore {
    */
   private async claimName(info: StreamInfo, claim: NameClaim): Promise<bigint> {
     const deadlineMs = performance.now() + NAME_WAIT_MS;
-    let replacing: bigint | undefined;
+    let insteadOf: bigint | undefined;
     let hasAsked = claim.claimer === '';
     for (;;) {
-      const outcome = await this.options.registry.claim(info, replacing);
-      if (outcome.tag === 'claimed') return outcome.epoch;
+      const outcome = await this.options.registry.claim(info, insteadOf);
+      if (outcome.tag === 'mine') return outcome.epoch;
       const { by: holder } = outcome;
       const isHere = holder.nodeId === this.options.nodeId;
-      replacing = undefined;
+      insteadOf = undefined;
       const own = this.streams.get(streamKey(info.tenant, info.streamName));
       if (own?.source.broken === true) own.end(EndReason.REPLACED);
-      else if (!isHere && this.options.surroundings.isNodeGone(holder.nodeId)) replacing = holder.epoch;
+      else if (!isHere && this.options.surroundings.isNodeGone(holder.nodeId)) insteadOf = holder.epoch;
       else if (info.nameOwner !== '' && holder.nameOwner !== info.nameOwner) {
         // The name is reserved for the claimer; the holder had got it before that was known here.
         if (isHere) this.sessions.get(holder.publisherSessionId)?.end(EndReason.REPLACED);
-        else replacing = holder.epoch;
+        else insteadOf = holder.epoch;
       } else if (!hasAsked) {
         hasAsked = true;
         if (isHere) await this.yieldName(info.tenant, info.streamName, claim);
@@ -292,7 +292,7 @@ export class MediaCore {
       }
       if (performance.now() > deadlineMs)
         throw new WeirError(ErrorCode.ALREADY_EXISTS, 'the stream name is in use', { streamName: info.streamName });
-      if (replacing === undefined) await sleep(NAME_RETRY_MS);
+      if (insteadOf === undefined) await sleep(NAME_RETRY_MS);
     }
   }
 
@@ -312,18 +312,16 @@ export class MediaCore {
     this.options.surroundings.streamEnded(stream.info, reason);
   }
 
-  private releaseName({ tenant, streamName, epoch }: StreamInfo): void {
+  private releaseName(info: StreamInfo): void {
+    const { tenant, streamName } = info;
     this.claims.delete(streamKey(tenant, streamName));
-    this.options.registry.release(tenant, streamName, epoch).catch((error: unknown) => {
-      this.options.log.warn({ err: error, streamName }, 'stream name not released, its record will expire');
+    this.options.registry.release(info).catch((error: unknown) => {
+      this.options.log.warn({ err: error, streamName }, 'stream name not released, its lease will expire');
     });
   }
 
   private onWorkerDied(worker: MediaWorker): void {
-    for (const stream of [...this.streams.values()])
-      if (stream.source.standsOn(worker)) stream.end(EndReason.NODE_LOST);
-    for (const session of [...this.sessions.values()])
-      if (session instanceof PlayerSession && session.worker === worker) session.end(EndReason.NODE_LOST);
+    for (const session of [...this.sessions.values()]) if (session.standsOn(worker)) session.end(EndReason.NODE_LOST);
   }
 
   private writeToRegistry(stream: Stream): void {
@@ -353,7 +351,7 @@ export class MediaCore {
       for (const stream of this.streams.values()) stream.measure(nowMs);
     }
     for (const session of [...this.sessions.values()]) {
-      if (session instanceof PublisherSession && session.isSilent) {
+      if (session.isSilent) {
         session.end(EndReason.NO_MEDIA);
         continue;
       }

@@ -90,6 +90,9 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     return this.state.tag === 'waiting';
   }
 
+  /** A source that is lost is waited for. */
+  readonly isSilent = false;
+
   standsOn(): boolean {
     return false; // feeds of players may die with a worker; the source's packets come here
   }

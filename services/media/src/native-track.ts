@@ -24,6 +24,7 @@ import { GopCache } from './gop-cache.js';
 import { PacedSender } from './paced-sender.js';
 import { PipedProducer } from './piped-producer.js';
 import { RecentPackets } from './recent-packets.js';
+import { Shared } from './shared.js';
 import {
   TRANSCODED,
   type LentTrack,
@@ -58,9 +59,9 @@ const GOP_LIMITS = { frames: 300, bytes: 4 * 1024 * 1024 };
 /** Receivers place media by when they come: much more of the past would put them on a wrong clock. */
 const RECENT_LIMITS = { ageMs: 700, bytes: 2 * 1024 * 1024 };
 
-interface SharedFeed {
-  feed: Promise<{ feed: WebRtcFeed; piped: PipedProducer }>;
-  users: number;
+interface PipedFeed {
+  feed: WebRtcFeed;
+  piped: PipedProducer;
 }
 
 /**
@@ -77,7 +78,7 @@ export class NativeTrack implements Track {
   private readonly gop = new GopCache(GOP_LIMITS);
   private readonly recent = new RecentPackets(RECENT_LIMITS);
   private readonly feeds = new Set<WebRtcFeed>();
-  private shared: SharedFeed | undefined;
+  private shared: Shared<PipedFeed> | undefined;
   private ownFeeds = 0;
   private order = new PictureOrder();
   private parameterSets: ParameterSets | undefined;
@@ -303,25 +304,12 @@ export class NativeTrack implements Track {
   }
 
   private async lendShared(to: RouterLease): Promise<LentTrack> {
-    const shared = this.shared ?? { feed: this.openShared(to.share()), users: 0 };
+    const shared = this.shared ?? this.share(to.share());
     this.shared = shared;
-    shared.users += 1;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      shared.users -= 1;
-      if (shared.users > 0) return;
-      if (this.shared === shared) this.shared = undefined;
-      shared.feed.then(
-        ({ feed }) => this.closeFeed(feed),
-        () => undefined, // whoever asked for the track has met the error
-      );
-    };
+    const { value, release } = await shared.use();
     try {
-      const { feed, piped } = await shared.feed;
-      if (feed.closed) throw new Error('the worker of the feed has died');
-      const lent = await piped.lend(to);
+      if (value.feed.closed) throw new Error('the worker of the feed has died');
+      const lent = await value.piped.lend(to);
       return {
         producerId: lent.producerId,
         start: lent.start,
@@ -337,7 +325,17 @@ export class NativeTrack implements Track {
     }
   }
 
-  private async openShared(lease: RouterLease) {
+  private share(lease: RouterLease): Shared<PipedFeed> {
+    const shared: Shared<PipedFeed> = new Shared(this.openPiped(lease), {
+      close: ({ feed }) => this.closeFeed(feed),
+      onOver: () => {
+        if (this.shared === shared) this.shared = undefined;
+      },
+    });
+    return shared;
+  }
+
+  private async openPiped(lease: RouterLease): Promise<PipedFeed> {
     const feed = await this.openFeed(lease);
     this.feeds.add(feed);
     return { feed, piped: new PipedProducer(() => feed.producer, lease) };

@@ -1,10 +1,11 @@
 import type { types as mediasoup } from 'mediasoup';
+import { sharedIn, type Shared } from './shared.js';
 import type { LentTrack } from './track.js';
 import { MEDIA_SOCKET_BUFFERS, type RouterLease } from './worker-pool.js';
 
 interface Pipe {
-  lent: Promise<{ producerId: string; close(): void }>;
-  users: number;
+  producerId: string;
+  close(): void;
 }
 
 /**
@@ -12,7 +13,7 @@ interface Pipe {
  * dropped with the last.
  */
 export class PipedProducer {
-  private readonly pipes = new Map<string, Pipe>();
+  private readonly pipes = new Map<string, Shared<Pipe>>();
 
   constructor(
     private readonly producer: () => mediasoup.Producer | Promise<mediasoup.Producer>,
@@ -27,34 +28,20 @@ export class PipedProducer {
     const { home, pipes } = this;
     const producer = await this.producer();
     if (to.router.id === home.router.id) return { producerId: producer.id, start: nothing, release: nothing };
-    const key = to.router.id;
-    const pipe = pipes.get(key) ?? { lent: pipeProducer(home.router, producer, to.router), users: 0 };
-    pipes.set(key, pipe);
-    pipe.users += 1;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      pipe.users -= 1;
-      if (pipe.users > 0) return;
-      if (pipes.get(key) === pipe) pipes.delete(key);
-      pipe.lent.then(
-        (lent) => lent.close(),
-        () => undefined, // whoever asked for the track has met the error
-      );
-    };
-    try {
-      return { producerId: (await pipe.lent).producerId, start: nothing, release };
-    } catch (error) {
-      release();
-      throw error;
-    }
+    const pipe = sharedIn(
+      pipes,
+      to.router.id,
+      () => pipeProducer(home.router, producer, to.router),
+      (made) => made.close(),
+    );
+    const { value, release } = await pipe.use();
+    return { producerId: value.producerId, start: nothing, release };
   }
 }
 
 const nothing = () => undefined;
 
-async function pipeProducer(from: mediasoup.Router, producer: mediasoup.Producer, to: mediasoup.Router) {
+async function pipeProducer(from: mediasoup.Router, producer: mediasoup.Producer, to: mediasoup.Router): Promise<Pipe> {
   const { pipeConsumer, pipeProducer: piped } = await from.pipeToRouter({
     producerId: producer.id,
     router: to,

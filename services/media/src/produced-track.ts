@@ -1,10 +1,11 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { PictureOrder, RtpPacket, type TrackDescription } from '@weir/frames';
 import type { StreamCodec } from '@weir/sdp';
+import { within } from '@weir/timing';
 import type { types as mediasoup } from 'mediasoup';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { PipedProducer } from './piped-producer.js';
 import { sendProducer, withoutRetransmission } from './sent-producer.js';
+import { Shared } from './shared.js';
 import {
   descriptionOf,
   TRANSCODED,
@@ -20,6 +21,11 @@ import type { MediaWorker, RouterLease } from './worker-pool.js';
 /** How long a receiver waits for the first packets of a track whose producer can be made only then. */
 const FIRST_PACKETS_TIMEOUT_MS = 3_000;
 
+interface PacketTap {
+  transport: mediasoup.DirectTransport;
+  consumer: mediasoup.Consumer;
+}
+
 /** A track that a mediasoup producer receives: a WebRTC publisher's, or one fed by RTP. */
 export class ProducedTrack implements Track {
   readonly description: TrackDescription;
@@ -28,7 +34,7 @@ export class ProducedTrack implements Track {
   private readonly producing: Promise<mediasoup.Producer>;
   private readonly piped: PipedProducer;
   private readonly listeners = new Set<PacketListener>();
-  private tap: Promise<{ transport: mediasoup.DirectTransport; consumer: mediasoup.Consumer }> | undefined;
+  private tap: Shared<PacketTap> | undefined;
   private readonly order: PictureOrder | undefined;
   private tapPayloadType = 0;
   private closed = false;
@@ -77,30 +83,33 @@ export class ProducedTrack implements Track {
   /** Packets come through a direct transport, some 200 a second for 2 Mbit/s of video; it is made for the first who listens. */
   async listen(listener: PacketListener): Promise<() => void> {
     this.listeners.add(listener);
-    this.tap ??= this.openTap();
-    await this.tap;
-    return () => {
+    try {
+      this.tap ??= new Shared(this.openTap(), {
+        close: ({ transport }) => transport.close(),
+        onOver: () => {
+          this.tap = undefined;
+        },
+      });
+      const { release } = await this.tap.use();
+      return () => {
+        this.listeners.delete(listener);
+        release();
+      };
+    } catch (error) {
       this.listeners.delete(listener);
-      if (this.listeners.size === 0) this.closeTap();
-    };
+      throw error;
+    }
   }
 
   requestKeyFrame(): void {
-    this.tap?.then(({ consumer }) => consumer.requestKeyFrame()).catch(() => undefined); // the track has been closed meanwhile
+    this.tap?.value.then(({ consumer }) => consumer.requestKeyFrame()).catch(() => undefined); // the track has been closed meanwhile
   }
 
   private async whenProduced(): Promise<mediasoup.Producer> {
     if (this.producer !== undefined) return this.producer;
-    const abort = new AbortController();
-    const late = sleep(FIRST_PACKETS_TIMEOUT_MS, undefined, { signal: abort.signal }).then(() => {
+    return within(FIRST_PACKETS_TIMEOUT_MS, this.producing, () => {
       throw new WeirError(ErrorCode.UNAVAILABLE, `no packet of the stream's ${this.description.kind} has come yet`);
     });
-    try {
-      return await Promise.race([this.producing, late]);
-    } finally {
-      late.catch(() => undefined); // aborted
-      abort.abort();
-    }
   }
 
   /** Nothing but sender reports is traced. */
@@ -126,11 +135,11 @@ export class ProducedTrack implements Track {
     if (this.closed) return;
     this.closed = true;
     this.listeners.clear();
-    this.closeTap();
+    this.tap?.end();
     this.producer?.close();
   }
 
-  private async openTap() {
+  private async openTap(): Promise<PacketTap> {
     const { router } = this.home;
     // A receiver of every packet wants the track however late its producer is made.
     const { id: producerId } = await this.producing;
@@ -150,14 +159,5 @@ export class ProducedTrack implements Track {
       for (const listener of this.listeners) listener.onRtp(packet);
     });
     return { transport, consumer };
-  }
-
-  private closeTap(): void {
-    const { tap } = this;
-    this.tap = undefined;
-    tap?.then(
-      ({ transport }) => transport.close(),
-      () => undefined, // who listened has met the error
-    );
   }
 }

@@ -20,9 +20,9 @@ afterAll(async () => {
 
 const info = (nodeId: string, streamName = 'cam') => create(StreamInfoSchema, { tenant: 't', streamName, nodeId });
 
-async function claimed(registry: StreamRegistry, nodeId: string, replacing?: bigint) {
-  const claim = await registry.claim(info(nodeId), replacing);
-  if (claim.tag !== 'claimed') throw new Error('not claimed');
+async function claimed(registry: StreamRegistry, nodeId: string, insteadOf?: bigint) {
+  const claim = await registry.claim(info(nodeId), insteadOf);
+  if (claim.tag !== 'mine') throw new Error('held');
   return Object.assign(info(nodeId), { epoch: claim.epoch });
 }
 
@@ -30,14 +30,14 @@ describe('the stream registry', () => {
   it('gives a free name to the first who claims it and tells the second who has it', async () => {
     const registry = new StreamRegistry(redis, 'host:1');
     await claimed(registry, 'a');
-    expect(await registry.claim(info('b'))).toMatchObject({ tag: 'taken', by: { nodeId: 'a' } });
+    expect(await registry.claim(info('b'))).toMatchObject({ tag: 'held', by: { nodeId: 'a' } });
   });
 
   it('keeps the names of tenants apart', async () => {
     const registry = new StreamRegistry(redis, 'host:1');
     await claimed(registry, 'a');
     const other = create(StreamInfoSchema, { tenant: 'u', streamName: 'cam', nodeId: 'b' });
-    expect(await registry.claim(other)).toMatchObject({ tag: 'claimed' });
+    expect(await registry.claim(other)).toMatchObject({ tag: 'mine' });
     expect((await registry.list('t')).map(({ nodeId }) => nodeId)).toEqual(['a']);
     expect((await registry.list('u')).map(({ nodeId }) => nodeId)).toEqual(['b']);
   });
@@ -46,7 +46,7 @@ describe('the stream registry', () => {
     const registry = new StreamRegistry(redis, 'host:1');
     const name = 'sp ace/юникод:*?[x] "{}"';
     const claim = await registry.claim(info('a', name));
-    if (claim.tag !== 'claimed') throw new Error('not claimed');
+    if (claim.tag !== 'mine') throw new Error('held');
     const state = Object.assign(info('a', name), { epoch: claim.epoch, width: 640, height: 480, audioMuted: true });
     expect(await registry.write(state)).toBe(true);
     expect(await registry.find('t', name)).toMatchObject({
@@ -60,7 +60,7 @@ describe('the stream registry', () => {
   it('gives every claim of a name a greater epoch than the last', async () => {
     const registry = new StreamRegistry(redis, 'host:1');
     const first = await claimed(registry, 'a');
-    await registry.release('t', 'cam', first.epoch);
+    await registry.release(first);
     const second = await claimed(registry, 'a');
     expect(second.epoch).toBeGreaterThan(first.epoch);
   });
@@ -70,7 +70,7 @@ describe('the stream registry', () => {
     const dead = await claimed(registry, 'dead');
     const heir = await claimed(registry, 'heir', dead.epoch);
     expect(heir.epoch).toBeGreaterThan(dead.epoch);
-    expect(await registry.claim(info('late'), dead.epoch)).toMatchObject({ tag: 'taken', by: { nodeId: 'heir' } });
+    expect(await registry.claim(info('late'), dead.epoch)).toMatchObject({ tag: 'held', by: { nodeId: 'heir' } });
   });
 
   it('lets no stale owner overwrite or release a later one', async () => {
@@ -78,7 +78,7 @@ describe('the stream registry', () => {
     const stale = await claimed(registry, 'stale');
     await claimed(registry, 'heir', stale.epoch);
     expect(await registry.write(stale)).toBe(false);
-    await registry.release('t', 'cam', stale.epoch);
+    await registry.release(stale);
     expect(await registry.find('t', 'cam')).toMatchObject({ nodeId: 'heir' });
   });
 
@@ -92,14 +92,14 @@ describe('the stream registry', () => {
     expect(heir.epoch).toBeGreaterThan(before.epoch);
   });
 
-  it('lets a record expire that nobody refreshes', async () => {
+  it('forgets a stream that nobody refreshes', async () => {
     const registry = new StreamRegistry(redis, 'host:1');
     await claimed(registry, 'a');
     const ttlMs = await redis.pttl('weir:stream:t:cam');
     expect(ttlMs).toBeGreaterThan(0);
     await redis.pexpire('weir:stream:t:cam', 0);
     expect(await registry.list('t')).toEqual([]);
-    expect(await redis.smembers('weir:streams:t')).toEqual([]);
+    expect(await redis.pttl('weir:stream-group:t')).toBeGreaterThan(0);
   });
 
   it('removes what an earlier process in the same place has left, and nothing else', async () => {

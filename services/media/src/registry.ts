@@ -1,157 +1,80 @@
 import { create, fromJsonString, toJsonString, type MessageInitShape } from '@bufbuild/protobuf';
 import { StreamInfoSchema, type StreamInfo } from '@weir/contracts';
-import type { Redis } from 'ioredis';
+import { Leases, type LeaseRecord, type LeaseStore } from '@weir/leases';
 
-/** A record that no node refreshes is gone after this time. */
-const RECORD_TTL_MS = 10_000;
+/** A stream that no node refreshes is gone after this time. */
+const LEASE_TTL_MS = 10_000;
 
-// A record is `<epoch> <slot> <StreamInfo as JSON>`. An epoch is the time of the claim in milliseconds, or one more
-// than the last epoch of the name: it grows even when Redis has lost everything.
-const CLAIM = `
-local current = redis.call('GET', KEYS[1])
-if current then
-  local epoch = string.match(current, '^(%d+) ')
-  if epoch ~= ARGV[4] then return current end
-end
-local time = redis.call('TIME')
-local epoch = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('GET', KEYS[2]) or '0') + 1)
-local text = string.format('%.0f', epoch)
-redis.call('SET', KEYS[2], text, 'EX', 86400)
-redis.call('SET', KEYS[1], text .. ' ' .. ARGV[1] .. ' ' .. ARGV[2], 'PX', ARGV[3])
-redis.call('SADD', KEYS[3], KEYS[1])
-return 'claimed ' .. text`;
+export type Claim =
+  { readonly tag: 'mine'; readonly epoch: bigint } | { readonly tag: 'held'; readonly by: StreamInfo };
 
-const WRITE = `
-local current = redis.call('GET', KEYS[1])
-if current and tonumber(string.match(current, '^(%d+) ')) > tonumber(ARGV[1]) then return 0 end
-if not current and tonumber(redis.call('GET', KEYS[2]) or '0') > tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3], 'PX', ARGV[4])
-redis.call('SET', KEYS[2], ARGV[1], 'EX', 86400)
-redis.call('SADD', KEYS[3], KEYS[1])
-return 1`;
+type StreamName = Pick<StreamInfo, 'tenant' | 'streamName'>;
 
-const RELEASE = `
-local current = redis.call('GET', KEYS[1])
-if current and string.match(current, '^(%d+) ') == ARGV[1] then
-  redis.call('DEL', KEYS[1])
-  redis.call('SREM', KEYS[2], KEYS[1])
-  return 1
-end
-return 0`;
-
-export type Claim = { tag: 'claimed'; epoch: bigint } | { tag: 'taken'; by: StreamInfo };
-
-interface RegistryRecord {
-  epoch: bigint;
-  slot: string;
-  info: StreamInfo;
-}
-
-/**
- * Who publishes which stream, in Redis, for all nodes. Every claim of a name has an epoch greater than all before it;
- * a record is only ever overwritten or removed by the holder of its own or a later epoch.
- */
+/** Who publishes which stream, for all nodes: a lease for each stream, whose value is the stream's present state. */
 export class StreamRegistry {
+  private readonly leases: Leases;
+
   /**
    * @param slot names the place that only one node at a time can fill (host and media port), so that a node which
-   * takes the place of a dead one knows the dead one's records
+   * takes the place of a dead one knows the dead one's streams
    */
   constructor(
-    private readonly redis: Redis,
+    redis: LeaseStore,
     private readonly slot: string,
-  ) {}
+  ) {
+    this.leases = new Leases(redis, { prefix: 'weir:stream', owner: slot, ttlMs: LEASE_TTL_MS, groupOf: tenantOf });
+  }
 
-  /** @param replacing the epoch of a record that may be overwritten */
-  async claim(info: MessageInitShape<typeof StreamInfoSchema>, replacing?: bigint): Promise<Claim> {
-    const keys = keysOf(info.tenant ?? '', info.streamName ?? '');
-    const result = String(
-      await this.redis.eval(
-        CLAIM,
-        3,
-        keys.record,
-        keys.epoch,
-        keys.tenant,
-        this.slot,
-        toJsonString(StreamInfoSchema, create(StreamInfoSchema, info)),
-        RECORD_TTL_MS,
-        replacing === undefined ? '' : String(replacing),
-      ),
-    );
-    if (result.startsWith('claimed ')) return { tag: 'claimed', epoch: BigInt(result.slice('claimed '.length)) };
-    return { tag: 'taken', by: parseRecord(result).info };
+  /** @param insteadOf the epoch of a lease whose owner is known to be gone */
+  async claim(init: MessageInitShape<typeof StreamInfoSchema>, insteadOf?: bigint): Promise<Claim> {
+    const info = create(StreamInfoSchema, init);
+    const claim = await this.leases.claim(leaseNameOf(info), toJsonString(StreamInfoSchema, info), insteadOf);
+    return claim.tag === 'mine' ? claim : { tag: 'held', by: infoIn(claim.by) };
   }
 
   /**
-   * Writes the stream's present state and keeps its record alive.
+   * Writes the stream's present state and keeps its lease alive.
    * @returns false when the name has gone to a later epoch
    */
   async write(info: StreamInfo): Promise<boolean> {
-    const keys = keysOf(info.tenant, info.streamName);
-    const json = toJsonString(StreamInfoSchema, info);
-    const result = await this.redis.eval(
-      WRITE,
-      3,
-      keys.record,
-      keys.epoch,
-      keys.tenant,
-      String(info.epoch),
-      this.slot,
-      json,
-      RECORD_TTL_MS,
-    );
-    return result === 1;
+    const value = toJsonString(StreamInfoSchema, info);
+    const [isMine] = await this.leases.renew([{ name: leaseNameOf(info), epoch: info.epoch, value }]);
+    return isMine === true;
   }
 
-  async release(tenant: string, streamName: string, epoch: bigint): Promise<void> {
-    const keys = keysOf(tenant, streamName);
-    await this.redis.eval(RELEASE, 2, keys.record, keys.tenant, String(epoch));
+  async release({ epoch, ...name }: StreamName & Pick<StreamInfo, 'epoch'>): Promise<void> {
+    await this.leases.release(leaseNameOf(name), epoch);
   }
 
   async find(tenant: string, streamName: string): Promise<StreamInfo | undefined> {
-    const record = await this.redis.get(keysOf(tenant, streamName).record);
-    return record === null ? undefined : parseRecord(record).info;
+    const record = await this.leases.find(leaseNameOf({ tenant, streamName }));
+    return record && infoIn(record);
   }
 
   async list(tenant: string): Promise<StreamInfo[]> {
-    return (await this.records(tenantKey(tenant))).map(({ info }) => info);
+    return (await this.leases.list(tenant)).map(infoIn);
   }
 
   /** Removes what an earlier process in this node's place has left behind. */
   async removeLeftovers(nodeId: string): Promise<StreamInfo[]> {
     const leftovers: StreamInfo[] = [];
-    for await (const tenantKeys of this.redis.scanStream({ match: tenantKey('*'), count: 100 }))
-      for (const key of tenantKeys as string[])
-        for (const { slot, info, epoch } of await this.records(key))
-          if (slot === this.slot && info.nodeId !== nodeId) {
-            await this.release(info.tenant, info.streamName, epoch);
-            leftovers.push(info);
-          }
+    for (const tenant of await this.leases.groups())
+      for (const record of await this.leases.list(tenant)) {
+        const info = infoIn(record);
+        if (record.owner !== this.slot || info.nodeId === nodeId) continue;
+        await this.leases.release(record.name, record.epoch);
+        leftovers.push(info);
+      }
     return leftovers;
   }
-
-  private async records(key: string): Promise<RegistryRecord[]> {
-    const names = await this.redis.smembers(key);
-    if (names.length === 0) return [];
-    const texts = await this.redis.mget(names);
-    const expired = names.filter((_name, index) => texts[index] === null);
-    if (expired.length > 0) await this.redis.srem(key, ...expired);
-    return texts.filter((text) => text != null).map(parseRecord);
-  }
 }
 
-const tenantKey = (tenant: string) => `weir:streams:${tenant}`;
+/** A tenant has no colon. */
+const leaseNameOf = ({ tenant, streamName }: StreamName) => `${tenant}:${streamName}`;
 
-const keysOf = (tenant: string, streamName: string) => ({
-  record: `weir:stream:${tenant}:${streamName}`,
-  epoch: `weir:stream-epoch:${tenant}:${streamName}`,
-  tenant: tenantKey(tenant),
+const tenantOf = (leaseName: string) => leaseName.slice(0, leaseName.indexOf(':'));
+
+const infoIn = ({ value, epoch }: LeaseRecord): StreamInfo => ({
+  ...fromJsonString(StreamInfoSchema, value, { ignoreUnknownFields: true }),
+  epoch,
 });
-
-function parseRecord(text: string): RegistryRecord {
-  const [epochText = '', slot = ''] = text.split(' ', 2);
-  const info = fromJsonString(StreamInfoSchema, text.slice(epochText.length + slot.length + 2), {
-    ignoreUnknownFields: true,
-  });
-  const epoch = BigInt(epochText);
-  return { epoch, slot, info: { ...info, epoch } };
-}

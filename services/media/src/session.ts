@@ -29,6 +29,12 @@ export interface Session {
   readonly kind: 'publisher' | 'player';
   readonly stream: Stream | undefined;
   readonly connected: boolean;
+  /** Whether nothing has come from it for so long that it has to end. */
+  readonly isSilent: boolean;
+  /** Whether it can't go on without this worker. */
+  standsOn(worker: MediaWorker): boolean;
+  /** RTP that has come from it; only of one whose name may go to a successor when no more comes. */
+  packetsReceived?(): Promise<number>;
   /** Ends it and tells the owner. Idempotent. */
   end(reason: EndReason): void;
   stats(nowMs: number): Promise<SessionStatsInit>;
@@ -167,7 +173,6 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     };
   }
 
-  /** Of RTP, from the publisher. */
   async packetsReceived(): Promise<number> {
     const received = await Promise.all([this.received('video'), this.received('audio')]);
     return received.reduce((sum, stat) => sum + (stat?.packetCount ?? 0), 0);
@@ -217,8 +222,11 @@ export class PlayerSession implements Session, StreamListener {
     return this.peer?.connected ?? false;
   }
 
-  get worker(): MediaWorker {
-    return this.options.lease.worker;
+  /** The path to a player tells when it is gone. */
+  readonly isSilent = false;
+
+  standsOn(worker: MediaWorker): boolean {
+    return this.options.lease.worker === worker;
   }
 
   onPeerConnected(): void {

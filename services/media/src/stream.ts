@@ -3,7 +3,6 @@ import { ErrorCode, WeirError, type EndReason, type StreamInfo, type StreamSigna
 import { VideoMeter, type RtpPacket } from '@weir/frames';
 import type { types as mediasoup } from 'mediasoup';
 import { trackInfo, type Track } from './track.js';
-import type { MediaWorker } from './worker-pool.js';
 
 /** Where a stream's media come from. The stream closes it when it ends. */
 export interface StreamSource {
@@ -12,8 +11,6 @@ export interface StreamSource {
   readonly broken: boolean;
   /** ffmpeg is at work for its WebRTC players. */
   readonly transcoding: boolean;
-  /** The stream can't go on without this worker. */
-  standsOn(worker: MediaWorker): boolean;
   close(): void;
 }
 

@@ -18,11 +18,16 @@ export class TapSession implements Session, StreamListener {
   readonly identity: SessionIdentity;
   readonly stream: Stream;
   readonly connected = true;
+  readonly isSilent = false;
   private closed = false;
 
   constructor(private readonly options: TapOptions) {
     this.identity = options.identity;
     this.stream = options.stream;
+  }
+
+  standsOn(): boolean {
+    return false; // it ends with its stream
   }
 
   end(reason: EndReason): void {

@@ -6,9 +6,11 @@ import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import { DECODER_LIMITS, describeTooLarge, isTooLargeToDecode, SCALE_TO_SCREEN } from '@weir/frames';
 import { describeRtpInputs, type StreamCodec } from '@weir/sdp';
 import { spawnTied, type Logger } from '@weir/platform';
+import { backOffMs } from '@weir/timing';
 import type { types as mediasoup } from 'mediasoup';
 import { dialectKey } from './dialect.js';
 import { PipedProducer } from './piped-producer.js';
+import { Shared } from './shared.js';
 import {
   TRANSCODED,
   TRANSCODED_PAYLOAD_TYPES,
@@ -25,8 +27,7 @@ const running = meter.createUpDownCounter('weir.media.transcodes', {
   description: 'Streams being transcoded for WebRTC players at this moment.',
 });
 
-const MIN_RESTART_DELAY_MS = 1_000;
-const MAX_RESTART_DELAY_MS = 30_000;
+const RESTART_PACE = { firstMs: 1_000, maxMs: 30_000 };
 /** One that has run for so long begins with the shortest delay again. */
 const STABLE_MS = 10_000;
 /** ffmpeg misses what comes before it listens; a source that makes key frames on request is asked for these. */
@@ -50,17 +51,10 @@ interface Run {
   socket: Socket;
   child: ChildProcess | undefined;
   restart: NodeJS.Timeout | undefined;
-  restartDelayMs: number;
+  /** Since it last ran for a while. */
+  restarts: number;
   keyFrames: NodeJS.Timeout | undefined;
   giveBack: () => void;
-}
-
-/** The tracks that one ffmpeg makes, from the first of their users to the last. */
-interface Shared {
-  tracks: readonly Track[];
-  run: Promise<Run>;
-  users: number;
-  isOver: boolean;
 }
 
 export interface TranscodersOptions {
@@ -112,28 +106,21 @@ export interface StreamTranscoderOptions {
  * whatever the source sends. A track that comes to need it later than the others gets one of its own.
  */
 export class StreamTranscoder implements Transcoding {
-  private readonly shared = new Map<Track, Shared>();
+  /** The ffmpeg that makes each track, from the first of its users to the last. */
+  private readonly runs = new Map<Track, Shared<Run>>();
 
   constructor(private readonly options: StreamTranscoderOptions) {}
 
   get active(): boolean {
-    return this.shared.size > 0;
+    return this.runs.size > 0;
   }
 
   /** @throws WeirError NO_COMMON_CODECS when the picture is too large, EXHAUSTED */
   async lend(track: Track, to: RouterLease): Promise<LentTrack> {
-    const shared = this.shared.get(track) ?? this.share(track, to);
-    shared.users += 1;
-    let released = false;
-    const release = () => {
-      if (released) return;
-      released = true;
-      shared.users -= 1;
-      if (shared.users === 0) this.end(shared);
-    };
+    const run = this.runs.get(track) ?? this.share(track, to);
+    const { value, release } = await run.use();
     try {
-      const { outputs } = await shared.run;
-      const output = outputs.find((candidate) => candidate.track === track);
+      const output = value.outputs.find((candidate) => candidate.track === track);
       if (output === undefined) throw new Error('the transcoder has no output for its track');
       const lent = await output.piped.lend(to);
       return {
@@ -150,24 +137,22 @@ export class StreamTranscoder implements Transcoding {
   }
 
   stop(): void {
-    for (const shared of new Set(this.shared.values())) this.end(shared);
+    for (const run of new Set(this.runs.values())) run.end();
   }
 
-  private share(track: Track, to: RouterLease): Shared {
+  private share(track: Track, to: RouterLease): Shared<Run> {
     const { info, transcoders } = this.options;
     if (track.description.kind === 'video' && isTooLargeToDecode(info))
       throw new WeirError(ErrorCode.NO_COMMON_CODECS, describeTooLarge(info, 'transcoding'));
-    const tracks = this.options.tracks().filter((each) => each.needsTranscoding && !this.shared.has(each));
-    const shared: Shared = { tracks, run: this.start(tracks, to, transcoders.reserve()), users: 0, isOver: false };
-    for (const each of tracks) this.shared.set(each, shared);
-    return shared;
-  }
-
-  private end(shared: Shared): void {
-    if (shared.isOver) return;
-    shared.isOver = true;
-    for (const track of shared.tracks) if (this.shared.get(track) === shared) this.shared.delete(track);
-    shared.run.then(close, () => undefined); // who asked for the track has met the error
+    const tracks = this.options.tracks().filter((each) => each.needsTranscoding && !this.runs.has(each));
+    const run = new Shared(this.start(tracks, to, transcoders.reserve()), {
+      close,
+      onOver: () => {
+        for (const each of tracks) this.runs.delete(each);
+      },
+    });
+    for (const each of tracks) this.runs.set(each, run);
+    return run;
   }
 
   private async start(tracks: readonly Track[], to: RouterLease, giveBack: () => void): Promise<Run> {
@@ -176,7 +161,7 @@ export class StreamTranscoder implements Transcoding {
     socket.on('error', (error) => log.warn({ err: error }, 'packets don’t reach the transcoder'));
     const run: Run = {
       ...{ outputs: [], socket, child: undefined, restart: undefined, keyFrames: undefined, giveBack },
-      restartDelayMs: MIN_RESTART_DELAY_MS,
+      restarts: 0,
     };
     let home: RouterLease | undefined;
     try {
@@ -257,9 +242,8 @@ export class StreamTranscoder implements Transcoding {
     child.on('error', (error) => log.error({ err: error, ffmpegBin }, 'ffmpeg does not start; see FFMPEG_BIN'));
     child.on('close', (exitCode) => {
       if (run.child !== child) return;
-      if (performance.now() - startedMs > STABLE_MS) run.restartDelayMs = MIN_RESTART_DELAY_MS;
-      const delayMs = run.restartDelayMs;
-      run.restartDelayMs = Math.min(2 * delayMs, MAX_RESTART_DELAY_MS);
+      if (performance.now() - startedMs > STABLE_MS) run.restarts = 0;
+      const delayMs = backOffMs(RESTART_PACE, run.restarts++);
       log.warn({ streamName, exitCode, complaint: complaint.trim(), delayMs }, 'transcoder ended, it is started again');
       run.restart = setTimeout(() => this.startFfmpeg(run), delayMs);
     });

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@weir/platform';
 import { createWorker, types as mediasoup } from 'mediasoup';
 import { announcedCandidates, type MediaAddresses } from './media-addresses.js';
+import { sharedIn, type Shared } from './shared.js';
 
 export interface WorkerPoolOptions {
   workerCount: number;
@@ -28,14 +29,9 @@ const REPLACE_RETRY_MS = 200;
  */
 export const MEDIA_SOCKET_BUFFERS = { recvBufferSize: 4 * 1024 * 1024, sendBufferSize: 4 * 1024 * 1024 } as const;
 
-interface HeldRouter {
-  router: Promise<mediasoup.Router>;
-  leases: number;
-}
-
 /** One mediasoup worker: a process that forwards media on one core, behind one UDP and one TCP port. */
 export class MediaWorker {
-  private readonly routers = new Map<string, HeldRouter>();
+  private readonly routers = new Map<string, Shared<mediasoup.Router>>();
   /** WebRTC transports that stand on this worker. */
   transportCount = 0;
 
@@ -57,46 +53,18 @@ export class MediaWorker {
    * @param dialect equal for equal `codecs`
    */
   async leaseRouter(dialect: string, codecs: readonly mediasoup.RouterRtpCodecCapability[]): Promise<RouterLease> {
-    let entry = this.routers.get(dialect);
-    if (entry === undefined) {
-      entry = { router: this.worker.createRouter({ mediaCodecs: [...codecs] }), leases: 0 };
-      this.routers.set(dialect, entry);
-    }
-    const held = entry;
-    held.leases += 1;
-    try {
-      return this.lease(dialect, held, await held.router);
-    } catch (error) {
-      this.giveBack(dialect, held);
-      throw error;
-    }
-  }
-
-  private lease(dialect: string, held: HeldRouter, router: mediasoup.Router): RouterLease {
-    let released = false;
-    return {
-      worker: this,
-      router,
-      share: () => {
-        held.leases += 1;
-        return this.lease(dialect, held, router);
-      },
-      release: () => {
-        if (released) return;
-        released = true;
-        this.giveBack(dialect, held);
-      },
-    };
-  }
-
-  private giveBack(dialect: string, held: HeldRouter): void {
-    held.leases -= 1;
-    if (held.leases > 0) return;
-    if (this.routers.get(dialect) === held) this.routers.delete(dialect);
-    held.router.then(
+    const shared = sharedIn(
+      this.routers,
+      dialect,
+      () => this.worker.createRouter({ mediaCodecs: [...codecs] }),
       (router) => router.close(),
-      () => undefined, // whoever asked for the router has met the error
     );
+    const { value, release } = await shared.use();
+    return this.lease(shared, value, release);
+  }
+
+  private lease(shared: Shared<mediasoup.Router>, router: mediasoup.Router, release: () => void): RouterLease {
+    return { worker: this, router, share: () => this.lease(shared, router, shared.hold()), release };
   }
 
   get routerCount(): number {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EndReason } from '@weir/contracts';
+import { Leases } from '@weir/leases';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { FakeMedia } from './testing/fake-media.js';
@@ -38,6 +39,8 @@ const push = (instance: RelayInstance, localStreamName = 'cam', as: string | nul
     as,
     body: { uri: server.uri, localStreamName, remoteStreamName: `far-${localStreamName}` },
   });
+const leasesOf = ({ context }: RelayInstance, owner: string, ttlMs: number) =>
+  new Leases(context.redis, { prefix: 'relay-push:relay', owner, ttlMs });
 const statusOf = async (instance: RelayInstance) => (await instance.list())[0]?.status;
 
 describe('several instances', () => {
@@ -83,13 +86,14 @@ describe('several instances', () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
-    const lock = `relay-push:holder:${(await second.list())[0]?.id}`;
-    // As killed: no word to the database, and its hold still lasts.
+    const id = (await second.list())[0]?.id ?? '';
+    // As killed: no word to the database, and its lease still lasts.
     await first.context.bus.drain();
-    await first.context.redis.set(lock, 'relay-push-killed', 'PX', 60_000);
+    const killed = leasesOf(second, 'relay-push-killed', 60_000);
+    const epoch = await killed.take(id);
     expect(await statusOf(second)).toBe('PENDING');
     await first.stop();
-    await second.context.redis.del(lock);
+    await killed.release(id, epoch);
     expect(await second.request('POST', 'terminate', { body: { uri: server.uri } })).toMatchObject({ status: 200 });
     expect(await second.list()).toEqual([]);
   });
@@ -122,25 +126,25 @@ describe('several instances', () => {
     expect(item?.notCarried).toEqual(["audio opus: the other server doesn't take it"]);
   });
 
-  it('never run the same relay at once: who has lost the hold lets go', async () => {
+  it('never run the same relay at once: who has lost the lease lets go', async () => {
     const first = await start();
     await push(first);
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
     const [item] = await first.list();
-    // As if the first had been asleep for longer than its hold.
-    await first.context.redis.set(`relay-push:holder:${item?.id}`, 'relay-push-other', 'PX', 1_500);
+    // As if the first had been asleep for longer than its lease.
+    await leasesOf(first, 'relay-push-other', 1_500).take(item?.id ?? '');
     await waitFor(() => !server.published.has('far-cam'), { what: 'letting go' });
-    // The other never does anything; when its hold ends, the first goes on.
+    // The other never does anything; when its lease ends, the first goes on.
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the relay' });
   });
 
-  it('take nothing over that its instance still runs, although Redis has forgotten who holds it', async () => {
+  it('take nothing over that its instance still runs, although Redis has forgotten who owns it', async () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
     const here = server.published.get('far-cam');
-    const hold = `relay-push:holder:${(await first.list())[0]?.id}`;
-    const forgetting = setInterval(() => void second.context.redis.del(hold), 5);
+    const lease = `relay-push:relay:${(await first.list())[0]?.id}`;
+    const forgetting = setInterval(() => void second.context.redis.del(lease), 5);
     const looked = server.heard.length;
     await sleep(3_000);
     clearInterval(forgetting);

@@ -37,9 +37,10 @@ const phaseOf = (phase: RelayPhase): RelayStatus['phase'] | undefined => {
   }
 };
 
-export interface HeldRelay {
+export interface OwnedRelay {
   readonly id: string;
-  readonly holder: string | null;
+  /** The instance that runs it, or did. */
+  readonly owner: string | null;
 }
 
 /** What an instance knows of a relay that it doesn't run itself. */
@@ -70,15 +71,13 @@ export class OtherInstances {
     }));
   }
 
-  /** What has become of relays that others hold: each holder is asked once. Never fails. */
-  async lookUp(held: readonly HeldRelay[]): Promise<(id: string) => Elsewhere> {
-    const holders = [...new Set(held.flatMap(({ holder }) => holder ?? []))];
-    const answers = new Map(
-      await Promise.all(holders.map(async (holder) => [holder, await this.#ask(holder)] as const)),
-    );
-    const holderOf = new Map(held.map(({ id, holder }) => [id, holder]));
+  /** What has become of relays of others: each owner is asked once. Never fails. */
+  async lookUp(relays: readonly OwnedRelay[]): Promise<(id: string) => Elsewhere> {
+    const owners = [...new Set(relays.flatMap(({ owner }) => owner ?? []))];
+    const answers = new Map(await Promise.all(owners.map(async (owner) => [owner, await this.#ask(owner)] as const)));
+    const ownerOf = new Map(relays.map(({ id, owner }) => [id, owner]));
     return (id) => {
-      const answer = answers.get(holderOf.get(id) ?? '') ?? 'gone';
+      const answer = answers.get(ownerOf.get(id) ?? '') ?? 'gone';
       if (answer === 'unknown') return { kind: 'unknown' };
       if (answer === 'gone') return { kind: 'orphan' };
       const live = answer.get(id);

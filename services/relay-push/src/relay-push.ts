@@ -1,8 +1,8 @@
 import { Access, CredentialWatch } from '@weir/access';
+import { Leases } from '@weir/leases';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { allowedSchemes, clientSettings, readCa, type RelayContext } from './config.js';
-import { Holders } from './lock.js';
 import { RelayMetrics } from './metrics.js';
 import { OtherInstances } from './other-instances.js';
 import { createCertificate } from './peer/transport.js';
@@ -19,8 +19,8 @@ export interface RelayPush {
   close(): Promise<void>;
 }
 
-/** Three tries to prolong a hold before it ends. */
-const CHECKS_PER_HOLD = 4;
+/** Three tries to renew a lease before it ends. */
+const CHECKS_PER_LEASE = 4;
 
 const attemptMaker =
   (ports: RelayPorts, appKey: string): MakeAttempt =>
@@ -57,7 +57,7 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
   const relays = new Relays(
     {
       ...{ store, others, instanceId, log },
-      holders: new Holders(redis, instanceId, config.WEIR_RELAY_LOCK_MS),
+      leases: new Leases(redis, { prefix: 'relay-push:relay', owner: instanceId, ttlMs: config.WEIR_RELAY_LOCK_MS }),
       metrics: new RelayMetrics(),
       credentials,
       attempt: attemptMaker(ports, config.WEIR_RELAY_APP_KEY),
@@ -72,7 +72,7 @@ export const openRelayPush = async (context: RelayContext): Promise<RelayPush> =
       acceptTimeoutMs: config.WEIR_RELAY_ACCEPT_TIMEOUT_MS,
       keepFailedMs: config.WEIR_RELAY_KEEP_FAILED_MS,
       maxRelays: config.WEIR_RELAY_MAX_RELAYS,
-      checkIntervalMs: config.WEIR_RELAY_LOCK_MS / CHECKS_PER_HOLD,
+      checkIntervalMs: config.WEIR_RELAY_LOCK_MS / CHECKS_PER_LEASE,
     },
   );
   const serving = others.serve(() => relays.live());

@@ -1,7 +1,7 @@
 import { waitFor } from '@weir/testing';
 import { describe, expect, it } from 'vitest';
 import { NO_STATS, type AttemptEnd, type AttemptListener } from './attempt.js';
-import { Relay, retryPauseMs, type RelayOutcome, type RelayStatus } from './relay.js';
+import { Relay, type RelayOutcome, type RelayStatus } from './relay.js';
 
 const RETRY = { maxRetries: 2, minPauseMs: 1, maxPauseMs: 4, stableMs: 1_000_000 };
 const LOST: AttemptEnd = { kind: 'remote', end: { kind: 'lost', code: 1006 } };
@@ -148,15 +148,5 @@ describe('a relay', () => {
     await attempt(1);
     await relay.stop('release');
     expect(outcomes).toEqual([{ kind: 'released' }]);
-  });
-});
-
-describe('the pause before a retry', () => {
-  it('doubles up to its limit, and differs by half', () => {
-    const settings = { maxRetries: 9, minPauseMs: 500, maxPauseMs: 30_000, stableMs: 0 };
-    expect([0, 1, 2, 6, 7, 1_000].map((retries) => retryPauseMs(retries, settings, 1))).toEqual([
-      500, 1_000, 2_000, 30_000, 30_000, 30_000,
-    ]);
-    expect(retryPauseMs(0, settings, 0)).toBe(250);
   });
 });

@@ -1,3 +1,4 @@
+import { backOffMs } from '@weir/timing';
 import {
   consequenceOf,
   NO_STATS,
@@ -71,10 +72,6 @@ const outcome = <Value>() => {
   });
   return { promise, resolve };
 };
-
-/** The pause before a retry: doubling, and different for relays that broke together. */
-export const retryPauseMs = (retries: number, { minPauseMs, maxPauseMs }: RetrySettings, random: number): number =>
-  Math.round(Math.min(maxPauseMs, minPauseMs * 2 ** Math.min(retries, 20)) * (0.5 + random / 2));
 
 /** One relay from its begin to its end, over as many attempts as it takes. */
 export class Relay {
@@ -203,7 +200,8 @@ export class Relay {
     if (consequence === 'finish') return this.#finish(end);
     const isHopeless = consequence === 'fail' || !this.#agreed || this.#retries >= this.options.retry.maxRetries;
     if (isHopeless) return this.#end({ kind: 'failed', end });
-    const pauseMs = retryPauseMs(this.#retries, this.options.retry, this.options.random());
+    const { minPauseMs: firstMs, maxPauseMs: maxMs } = this.options.retry;
+    const pauseMs = backOffMs({ firstMs, maxMs }, this.#retries, this.options.random());
     this.#retries += 1;
     this.#life = { tag: 'waiting', timer: setTimeout(() => this.#try(), pauseMs) };
     this.#tell();

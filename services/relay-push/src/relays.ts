@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentialRefSchema, type CredentialWatch } from '@weir/access';
+import type { Leases } from '@weir/leases';
 import type { Logger } from '@weir/platform';
+import { within } from '@weir/timing';
 import {
   isBusyName,
   isUnknownName,
@@ -11,7 +13,6 @@ import {
   type AttemptListener,
   type AttemptStats,
 } from './attempt.js';
-import type { Holders } from './lock.js';
 import type { RelayMetrics } from './metrics.js';
 import type { LiveRelay, OtherInstances } from './other-instances.js';
 import { Relay, type RelayOutcome, type RelayStatus, type RetrySettings } from './relay.js';
@@ -33,7 +34,8 @@ export type MakeAttempt = (id: string, request: RelayRequest, listener: AttemptL
 
 export interface RelaysPorts {
   readonly store: RelayStore;
-  readonly holders: Holders;
+  /** Of the relays by their ids. */
+  readonly leases: Pick<Leases, 'take' | 'claim' | 'renew' | 'release'>;
   readonly others: OtherInstances;
   readonly instanceId: string;
   readonly log: Logger;
@@ -62,6 +64,8 @@ export interface RelayView {
 interface Running {
   readonly relay: Relay;
   readonly direction: Direction;
+  /** Of its lease. */
+  readonly epoch: bigint;
   status: RelayStatus | undefined;
   /** What the database doesn't know yet is written again and again. */
   isSaved: boolean;
@@ -122,23 +126,23 @@ export class Relays {
     if (this.#isClosing || this.#running.size >= this.settings.maxRelays)
       throw new RelayRefused('failed', 'This server takes no more relays');
     const id = randomUUID();
-    const relay = await this.#begin(id, request);
+    const { relay, epoch } = await this.#begin(id, request);
     const end = await this.#firstEnd(relay);
     if (end === undefined) return relay.status.notCarried;
     await relay.stop('finish');
-    await this.#forget(id);
+    await this.#forget(id, epoch);
     throw refusal(end, request.direction);
   }
 
-  async #begin(id: string, request: RelayRequest): Promise<Relay> {
-    const { store, holders, instanceId } = this.ports;
+  async #begin(id: string, request: RelayRequest): Promise<Running> {
+    const { store, leases, instanceId } = this.ports;
     this.#beginning.add(id);
     try {
       // Before any other instance can see it.
-      await holders.hold(id);
-      const row = await store.add(id, request, instanceId);
-      if (row !== undefined) return this.#run(row, undefined).relay;
-      await holders.release(id);
+      const epoch = await leases.take(id);
+      const row = await store.add(id, request, { owner: instanceId, epoch });
+      if (row !== undefined) return this.#run(row, undefined);
+      await leases.release(id, epoch);
       throw new RelayRefused('conflict', 'There is such a relay already');
     } finally {
       this.#beginning.delete(id);
@@ -147,8 +151,8 @@ export class Relays {
 
   async list(tenant: string): Promise<RelayView[]> {
     const rows = await this.ports.store.list(tenant);
-    const held = rows.filter(({ id, state }) => state !== 'FAILED' && !this.#running.has(id));
-    const elsewhere = await this.ports.others.lookUp(held);
+    const others = rows.filter(({ id, state }) => state !== 'FAILED' && !this.#running.has(id));
+    const elsewhere = await this.ports.others.lookUp(others);
     return rows.flatMap((row): RelayView[] => {
       const own = this.#running.get(row.id);
       if (own !== undefined) return own.relay.isFinished ? [] : [viewOf(row, own.relay.status, own.relay.stats)];
@@ -194,7 +198,7 @@ export class Relays {
       [...this.#running].map(async ([id, running]) => {
         await running.relay.stop('release');
         await running.saving;
-        await this.#quietly('a relay could not be let go of', () => this.ports.holders.release(id));
+        await this.#release(id, running);
       }),
     );
     this.#running.clear();
@@ -233,7 +237,10 @@ export class Relays {
       changed: (status) => this.#changed(row.id, running, status),
       over: (outcome) => this.#over(row.id, outcome),
     });
-    const running: Running = { relay, direction, status: undefined, isSaved: false, saving: Promise.resolve() };
+    const running: Running = {
+      ...{ relay, direction, epoch: row.epoch },
+      ...{ status: undefined, isSaved: false, saving: Promise.resolve() },
+    };
     this.#running.set(row.id, running);
     if (request.credential !== undefined) {
       const stopWatching = this.ports.credentials.watch([request.credential], () => void relay.stop('give-up'));
@@ -245,16 +252,11 @@ export class Relays {
   }
 
   /** The first attempt's end; undefined once it is agreed on. One that takes too long is at an end too. */
-  async #firstEnd(relay: Relay): Promise<AttemptEnd | undefined> {
-    const timeout = new AbortController();
-    const late = sleep(this.settings.acceptTimeoutMs, 'late' as const, { signal: timeout.signal });
-    try {
-      const first = await Promise.race([relay.agreed, late]);
-      return first === 'late' ? { kind: 'remote', end: { kind: 'timed-out', during: 'negotiating' } } : first;
-    } finally {
-      late.catch(() => undefined);
-      timeout.abort();
-    }
+  #firstEnd(relay: Relay): Promise<AttemptEnd | undefined> {
+    return within(this.settings.acceptTimeoutMs, relay.agreed, () => ({
+      kind: 'remote',
+      end: { kind: 'timed-out', during: 'negotiating' },
+    }));
   }
 
   #changed(id: string, running: Running, status: RelayStatus): void {
@@ -267,7 +269,7 @@ export class Relays {
     const { status } = running;
     if (status === undefined || running.isSaved) return;
     await this.#quietly('the state of a relay could not be saved', async () => {
-      await this.ports.store.save(id, this.ports.instanceId, status);
+      await this.ports.store.save(id, running.epoch, status);
       if (running.status === status) running.isSaved = true;
     });
   }
@@ -279,7 +281,7 @@ export class Relays {
       case 'released':
         return;
       case 'finished':
-        void running?.saving.then(() => this.#forget(id));
+        void running?.saving.then(() => this.#forget(id, running.epoch));
         return;
       case 'failed':
         // The row stays for the list; once it is written, the relay is nobody's.
@@ -293,15 +295,19 @@ export class Relays {
   async #letGo(id: string, running: Running): Promise<void> {
     if (!running.isSaved) return; // the next check writes it
     this.#running.delete(id);
-    await this.#quietly('a relay could not be let go of', () => this.ports.holders.release(id));
+    await this.#release(id, running);
   }
 
-  async #forget(id: string): Promise<void> {
+  async #forget(id: string, epoch: bigint): Promise<void> {
     await this.#quietly('an ended relay could not be removed', async () => {
-      await this.ports.store.remove(id);
+      await this.ports.store.remove(id, epoch);
       this.#running.delete(id);
-      await this.ports.holders.release(id);
+      await this.ports.leases.release(id, epoch);
     });
+  }
+
+  async #release(id: string, { epoch }: Running): Promise<void> {
+    await this.#quietly('a relay could not be let go of', () => this.ports.leases.release(id, epoch));
   }
 
   #scheduleCheck(delayMs: number): void {
@@ -318,22 +324,24 @@ export class Relays {
   }
 
   async #lookAfter(): Promise<void> {
-    const { store, holders } = this.ports;
-    for (const id of this.#running.keys()) {
-      if (await holders.hold(id)) continue;
+    const { store, leases } = this.ports;
+    const leased = [...this.#running];
+    const kept = await leases.renew(leased.map(([id, { epoch }]) => ({ name: id, epoch })));
+    for (const [index, [id, { relay }]] of leased.entries()) {
+      if (kept[index] === true) continue;
       this.ports.log.warn({ relayId: id }, 'another instance has taken a relay over');
-      await this.#running.get(id)?.relay.stop('release');
+      await relay.stop('release');
       this.#running.delete(id);
     }
     for (const [id, running] of this.#running) {
       await this.#save(id, running);
       if (running.isSaved && running.status?.phase === 'failed') await this.#letGo(id, running);
-      if (running.relay.isFinished) await this.#forget(id);
+      if (running.relay.isFinished) await this.#forget(id, running.epoch);
     }
     const rows = await store.live();
-    // Redis forgets who holds a relay when it loses its data or stands still for too long; its holder doesn't.
+    // Redis forgets who owns a relay when it loses its data or stands still for too long; its owner doesn't.
     const elsewhere = await this.ports.others.lookUp(
-      rows.filter(({ id, holder }) => holder !== this.ports.instanceId && !this.#running.has(id)),
+      rows.filter(({ id, owner }) => owner !== this.ports.instanceId && !this.#running.has(id)),
     );
     for (const row of rows) {
       if (this.#isClosing) return;
@@ -342,19 +350,31 @@ export class Relays {
     await store.forgetFailed(new Date(Date.now() - this.settings.keepFailedMs));
   }
 
-  async #lookAt({ id, wanted }: RelayRow): Promise<void> {
-    const { store, holders, instanceId } = this.ports;
+  async #lookAt(seen: RelayRow): Promise<void> {
+    const { store, leases, instanceId } = this.ports;
+    const { id, wanted } = seen;
     const running = this.#running.get(id);
     if (running !== undefined) {
       if (!wanted) await running.relay.stop('finish');
       return;
     }
     if (this.#beginning.has(id)) return;
-    if (this.#running.size >= this.settings.maxRelays || !(await holders.hold(id))) return;
-    const row = await store.take(id, instanceId);
-    if (row === undefined || (row.state === 'FAILED' && row.wanted)) return holders.release(id);
-    if (!row.wanted) return this.#forget(id);
-    this.#run(row, { retries: row.retries, reason: row.reason });
+    if (this.#running.size >= this.settings.maxRelays) return;
+    const epoch = await this.#claim(id);
+    if (epoch === undefined) return;
+    const row = await store.take(seen, { owner: instanceId, epoch });
+    if (row === undefined || (row.state === 'FAILED' && row.wanted)) await leases.release(id, epoch);
+    else if (!row.wanted) await this.#forget(id, epoch);
+    else this.#run(row, { retries: row.retries, reason: row.reason });
+  }
+
+  /** @returns undefined when another instance has the relay */
+  async #claim(id: string): Promise<bigint | undefined> {
+    const { leases, instanceId } = this.ports;
+    let claim = await leases.claim(id);
+    // What is left of a relay of this instance whose lease could not be given back.
+    if (claim.tag === 'held' && claim.by.owner === instanceId) claim = await leases.claim(id, '', claim.by.epoch);
+    return claim.tag === 'mine' ? claim.epoch : undefined;
   }
 
   /** @returns whether it went well */

@@ -28,6 +28,12 @@ export const STATES = {
   failed: 'FAILED',
 } as const satisfies Record<RelayPhase, RelayRow['state']>;
 
+/** The lease that the relay is run with. */
+export interface RelayLease {
+  readonly owner: string;
+  readonly epoch: bigint;
+}
+
 /** A name on the other server can be published once; so can a name here. */
 const claimOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: RelayRequest): string => {
   const claimed = direction === 'push' ? [uri, remoteStreamName] : [localStreamName];
@@ -54,12 +60,12 @@ export class RelayStore {
   }
 
   /** @returns undefined when a live relay has the name already */
-  async add(id: string, request: RelayRequest, holder: string): Promise<RelayRow | undefined> {
+  async add(id: string, request: RelayRequest, lease: RelayLease): Promise<RelayRow | undefined> {
     const { credential, ...named } = request;
     const same = { ...named, direction: request.direction === 'push' ? ('PUSH' as const) : ('PULL' as const) };
     try {
       const row = await this.database.relay.create({
-        data: { id, ...same, claim: claimOf(request), holder, ...(credential && { credential: { ...credential } }) },
+        data: { id, ...same, claim: claimOf(request), ...lease, ...(credential && { credential: { ...credential } }) },
       });
       // The list shows what has become of it, not what had become of it before.
       await this.database.relay.deleteMany({ where: { ...same, state: 'FAILED' } });
@@ -68,10 +74,6 @@ export class RelayStore {
       if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') return undefined;
       throw error;
     }
-  }
-
-  find(id: string): Promise<RelayRow | null> {
-    return this.database.relay.findUnique({ where: { id } });
   }
 
   /** Of one tenant, oldest first. */
@@ -84,19 +86,22 @@ export class RelayStore {
     return this.database.relay.findMany({ where: { OR: [{ state: { not: 'FAILED' } }, { wanted: false }] } });
   }
 
-  async take(id: string, holder: string): Promise<RelayRow | undefined> {
-    const { count } = await this.database.relay.updateMany({ where: { id }, data: { holder } });
-    return count === 0 ? undefined : ((await this.find(id)) ?? undefined);
+  /** @returns undefined when another instance has taken the relay, or somebody has removed it, since it was seen */
+  async take({ id, epoch }: RelayRow, lease: RelayLease): Promise<RelayRow | undefined> {
+    const { count } = await this.database.relay.updateMany({ where: { id, epoch }, data: { ...lease } });
+    if (count === 0) return undefined;
+    return (await this.database.relay.findFirst({ where: { id, epoch: lease.epoch } })) ?? undefined;
   }
 
-  /** Written only by who runs the relay: a former holder's word comes to nothing. */
-  async save(id: string, holder: string, { phase, notCarried: _, ...status }: RelayStatus): Promise<void> {
+  /** Does nothing when another instance has taken the relay. */
+  async save(id: string, epoch: bigint, { phase, notCarried: _, ...status }: RelayStatus): Promise<void> {
     const data = { ...status, state: STATES[phase], ...(phase === 'failed' ? { claim: null } : {}) };
-    await this.database.relay.updateMany({ where: { id, holder }, data });
+    await this.database.relay.updateMany({ where: { id, epoch }, data });
   }
 
-  async remove(id: string): Promise<void> {
-    await this.database.relay.deleteMany({ where: { id } });
+  /** Does nothing when another instance has taken the relay. */
+  async remove(id: string, epoch: bigint): Promise<void> {
+    await this.database.relay.deleteMany({ where: { id, epoch } });
   }
 
   async unwant(ids: readonly string[]): Promise<void> {

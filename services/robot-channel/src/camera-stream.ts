@@ -5,6 +5,7 @@ import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
 import type { Ended, Ingested, MediaClient, MediaSession, Source, StreamName } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { errOf, type Err, type Outcome, type RobotCommand } from '@weir/protocol-turing';
+import { within } from '@weir/timing';
 import type { Commanded } from './commands.js';
 import { streamNameOf, type CameraRecord } from './fleet.js';
 import { errOfEnd, errOfFailure } from './media-errs.js';
@@ -236,7 +237,7 @@ export class CameraStream {
     const leftMs = Math.max(0, untilMs - ports.nowMs());
     const outcome = await (source.tag === 'push'
       ? this.#pushed(pushUrl, leftMs)
-      : this.#withTimeout(this.#media.promise, leftMs, errOf('no-media')));
+      : within(leftMs, this.#media.promise, () => refusedWith(errOf('no-media'))));
     if (!outcome.ok) return outcome;
     // It may have ended as soon as media flowed.
     if (this.#session?.isOpen !== true) return { ok: false, err: errOf('stream-failed') };
@@ -307,7 +308,8 @@ export class CameraStream {
       // A yes is worth the picture that follows it.
       return this.#media.promise;
     });
-    const outcome = await this.#withTimeout(Promise.race([this.#media.promise, refusal]), timeoutMs, errOf('timeout'));
+    const answer = Promise.race([this.#media.promise, refusal]);
+    const outcome = await within(timeoutMs, answer, () => refusedWith(errOf('timeout')));
     const isPictureMissing = !outcome.ok && outcome.err.dm === 'timeout' && this.#isAcknowledged();
     return isPictureMissing ? { ok: false, err: errOf('no-media') } : outcome;
   }
@@ -334,19 +336,6 @@ export class CameraStream {
     return `/${tenant}/${robotId}/${camera}/${this.sessionId}`;
   }
 
-  async #withTimeout<T>(work: Promise<Outcome<T>>, timeoutMs: number, err: Err): Promise<Outcome<T>> {
-    const abort = new AbortController();
-    const timeout = sleep(timeoutMs, undefined, { signal: abort.signal }).then(
-      (): Outcome<T> => ({ ok: false, err }),
-      (): Outcome<T> => ({ ok: false, err }),
-    );
-    try {
-      return await Promise.race([work, timeout]);
-    } finally {
-      abort.abort();
-    }
-  }
-
   /** The robot stops first, so that it doesn't find its push refused. */
   async #release(): Promise<void> {
     const { robotId, camera } = this.key;
@@ -357,7 +346,7 @@ export class CameraStream {
       };
       const stopping = this.ports.command(robotId, stop, STOP_TIMEOUT_MS);
       if (this.#isAcknowledged() && this.#session?.isOpen === true)
-        await Promise.race([stopping, sleep(STOP_GRACE_MS)]);
+        await within(STOP_GRACE_MS, stopping, () => undefined);
     }
     await this.#session?.close();
   }
@@ -366,3 +355,5 @@ export class CameraStream {
     return this.#push === 'acknowledged';
   }
 }
+
+const refusedWith = (err: Err): Outcome<undefined> => ({ ok: false, err });

@@ -9,12 +9,12 @@ import {
   type StartRobotStreamReply,
   type StreamInfo,
 } from '@weir/contracts';
+import type { Leases } from '@weir/leases';
 import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { errOf, type Outcome } from '@weir/protocol-turing';
 import { CameraStream, type CameraKey, type CameraStreamPorts, type Started } from './camera-stream.js';
 import type { Commands } from './commands.js';
-import type { FencedRecords } from './fenced-records.js';
 import { cameraOf, type CameraRecord, type Fleet } from './fleet.js';
 import { errOfFailure } from './media-errs.js';
 import type { RobotMetrics } from './metrics.js';
@@ -22,7 +22,7 @@ import type { RobotMetrics } from './metrics.js';
 export interface CameraStreamsPorts {
   readonly bus: Pick<Bus, 'call' | 'subscribe' | 'onConnectionChange' | 'connected' | 'instanceId' | 'service'>;
   readonly fleet: Pick<Fleet, 'find'>;
-  readonly leases: FencedRecords;
+  readonly leases: Pick<Leases, 'claim' | 'renew' | 'release' | 'find'>;
   readonly commands: Pick<Commands, 'send' | 'isReachable'>;
   readonly media: Pick<MediaClient, 'find' | 'ingest' | 'endStream' | 'onStreams'>;
   readonly credentials: Pick<CredentialWatch, 'watch'>;
@@ -39,7 +39,7 @@ interface Leased {
   readonly gone: Promise<void>;
 }
 
-type Holder =
+type Owner =
   ({ readonly tag: 'here' } & Leased) | { readonly tag: 'there'; readonly instanceId: string; readonly epoch: bigint };
 
 const TICK_INTERVAL_MS = 250;
@@ -74,7 +74,7 @@ const outcomeOf = ({ outcome }: StartRobotStreamReply): Outcome<Started> => {
 export class CameraStreams {
   readonly #streams = new Map<string, Leased>();
   readonly #bySession = new Map<string, CameraStream>();
-  readonly #finding = new Map<string, Promise<Holder>>();
+  readonly #finding = new Map<string, Promise<Owner>>();
   readonly #subscriptions: { close(): Promise<void> }[];
   readonly #stopWatchingConnection: () => void;
   readonly #ticker: NodeJS.Timeout;
@@ -117,24 +117,24 @@ export class CameraStreams {
     return { ok: false, err: errOf('unavailable') };
   }
 
-  /** For another instance that took this one for the holder: doesn't pass the question on. */
+  /** For another instance that took this one for the owner: doesn't pass the question on. */
   async startHere(key: CameraKey, camera: CameraRecord, asker: string): Promise<Outcome<Started>> {
-    const holder = await this.#holderOf(key, camera, undefined);
-    return holder.tag === 'here' ? this.#join(holder.stream, asker) : { ok: false, err: errOf('unavailable') };
+    const owner = await this.#ownerOf(key, camera, undefined);
+    return owner.tag === 'here' ? this.#join(owner.stream, asker) : { ok: false, err: errOf('unavailable') };
   }
 
   /** Whether the stream has ended; true as well when there was none. Throws WeirError or what Redis throws. */
   async stop(key: CameraKey, asker: string): Promise<boolean> {
     const local = this.#streams.get(nameOf(key));
     if (local !== undefined) return local.stream.leave(asker);
-    const lease = await this.ports.leases.read(nameOf(key));
-    if (lease === undefined || lease.value === this.ports.bus.instanceId) return true;
+    const lease = await this.ports.leases.find(nameOf(key));
+    if (lease === undefined || lease.owner === this.ports.bus.instanceId) return true;
     const { tenant, robotId, camera } = key;
-    const request = { instanceId: lease.value, tenant, robotId, camera, asker };
+    const request = { instanceId: lease.owner, tenant, robotId, camera, asker };
     try {
       return (await this.ports.bus.call(RobotStreams.method.stop, request)).stopped;
     } catch (error) {
-      // The holder is dead, and the media core ends what it owned.
+      // The owner is dead, and the media core ends what it owned.
       if (nobodyServes(error)) return true;
       throw error;
     }
@@ -172,9 +172,9 @@ export class CameraStreams {
     insteadOf: bigint | undefined,
   ): Promise<Outcome<Started> | { readonly gone: bigint }> {
     try {
-      const holder = await this.#holderOf(key, camera, insteadOf);
-      if (holder.tag === 'here') return await this.#join(holder.stream, asker);
-      return await this.#forward(key, asker, holder);
+      const owner = await this.#ownerOf(key, camera, insteadOf);
+      if (owner.tag === 'here') return await this.#join(owner.stream, asker);
+      return await this.#forward(key, asker, owner);
     } catch (error) {
       this.ports.log.warn({ err: error, ...key }, 'a stream could not be asked for');
       return { ok: false, err: isWeirError(error) ? errOfFailure(error) : errOf('unavailable') };
@@ -188,7 +188,7 @@ export class CameraStreams {
   async #forward(
     { tenant, robotId, camera }: CameraKey,
     asker: string,
-    { instanceId, epoch }: Extract<Holder, { tag: 'there' }>,
+    { instanceId, epoch }: Extract<Owner, { tag: 'there' }>,
   ): Promise<Outcome<Started> | { readonly gone: bigint }> {
     const request = { instanceId, tenant, robotId, camera, asker };
     const deadlineMs = this.ports.commandTimeoutMs + FORWARD_MARGIN_MS;
@@ -196,14 +196,14 @@ export class CameraStreams {
       return outcomeOf(await this.ports.bus.call(RobotStreams.method.start, request, { deadlineMs }));
     } catch (error) {
       if (isWeirError(error, ErrorCode.DEADLINE)) return { ok: false, err: errOf('timeout') };
-      // Nobody answers to the holder's name: it is dead.
+      // Nobody answers to the owner's name: it is dead.
       if (nobodyServes(error)) return { gone: epoch };
       throw error;
     }
   }
 
   /** Who has the camera's stream; if nobody, this instance from now on. Asked once at a time. */
-  async #holderOf(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Holder> {
+  async #ownerOf(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Owner> {
     const name = nameOf(key);
     for (let local = this.#streams.get(name); local !== undefined; local = this.#streams.get(name)) {
       if (local.stream.phase !== 'ended') return { tag: 'here', ...local };
@@ -216,14 +216,13 @@ export class CameraStreams {
     return found;
   }
 
-  async #find(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Holder> {
+  async #find(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Owner> {
     const { leases, bus } = this.ports;
     const name = nameOf(key);
-    let claim = await leases.claim(name, bus.instanceId, insteadOf);
+    let claim = await leases.claim(name, '', insteadOf);
     // What is left of a stream of this instance whose lease could not be given back.
-    if (claim.tag === 'held' && claim.value === bus.instanceId)
-      claim = await leases.claim(name, bus.instanceId, claim.epoch);
-    if (claim.tag === 'held') return { tag: 'there', instanceId: claim.value, epoch: claim.epoch };
+    if (claim.tag === 'held' && claim.by.owner === bus.instanceId) claim = await leases.claim(name, '', claim.by.epoch);
+    if (claim.tag === 'held') return { tag: 'there', instanceId: claim.by.owner, epoch: claim.by.epoch };
     const stream = new CameraStream(key, camera, this.#streamPorts(key));
     const { epoch } = claim;
     const leased: Leased = { stream, epoch, gone: stream.ended.then(() => this.#letGo(name, stream, epoch)) };
@@ -285,11 +284,8 @@ export class CameraStreams {
   async #renew(): Promise<void> {
     this.#isRenewing = true;
     try {
-      const { instanceId } = this.ports.bus;
       const leased = [...this.#streams];
-      const kept = await this.ports.leases.renew(
-        leased.map(([name, { epoch }]) => ({ name, epoch, value: instanceId })),
-      );
+      const kept = await this.ports.leases.renew(leased.map(([name, { epoch }]) => ({ name, epoch })));
       await Promise.all(
         leased.map(([, { stream }], index) => (kept[index] === false ? stream.end('taken-over') : undefined)),
       );

@@ -9,7 +9,7 @@ import type { RobotSockets } from './robot-sockets.js';
 export interface CommandsPorts {
   readonly bus: Pick<Bus, 'call' | 'instanceId'>;
   readonly sockets: Pick<RobotSockets, 'find'>;
-  readonly presence: Pick<Presence, 'holderOf'>;
+  readonly presence: Pick<Presence, 'ownerOf'>;
   readonly log: Pick<Logger, 'warn'>;
 }
 
@@ -43,11 +43,11 @@ export class Commands {
 
   /** Throws what Redis throws. */
   async isReachable(robot: RobotKey): Promise<boolean> {
-    return this.ports.sockets.find(robot) !== undefined || (await this.#holder(robot)) !== undefined;
+    return this.ports.sockets.find(robot) !== undefined || (await this.#ownerElsewhere(robot)) !== undefined;
   }
 
   async #forward(robot: RobotKey, { act, arg }: RobotCommand, timeoutMs: number): Promise<Commanded> {
-    const instanceId = await this.#holder(robot);
+    const instanceId = await this.#ownerElsewhere(robot);
     if (instanceId === undefined) return failed('robot-offline');
     const request = { instanceId, ...robot, act, argJson: JSON.stringify(arg), timeoutMs };
     const deadlineMs = timeoutMs + FORWARD_MARGIN_MS;
@@ -55,9 +55,9 @@ export class Commands {
     return { outcome: outcomeOf(reply), credential: credentialRefIn(reply.credential) };
   }
 
-  /** A record of this instance itself is what is left of a socket that has just gone. */
-  async #holder(robot: RobotKey): Promise<string | undefined> {
-    const instanceId = await this.ports.presence.holderOf(robot);
+  /** A lease of this instance itself is what is left of a socket that has just gone. */
+  async #ownerElsewhere(robot: RobotKey): Promise<string | undefined> {
+    const instanceId = await this.ports.presence.ownerOf(robot);
     return instanceId === this.ports.bus.instanceId ? undefined : instanceId;
   }
 }

@@ -1,7 +1,7 @@
 import type { Bus } from '@weir/bus';
 import { RobotEvents, type RobotStateChanged } from '@weir/contracts';
+import type { Leases } from '@weir/leases';
 import type { Logger } from '@weir/platform';
-import type { FencedRecords } from './fenced-records.js';
 
 export interface RobotKey {
   readonly tenant: string;
@@ -22,7 +22,8 @@ interface Sighting extends RobotKey {
 }
 
 export interface PresencePorts {
-  readonly records: FencedRecords;
+  /** Of the robots by `nameOf`, each owned by the instance that has the robot's socket. */
+  readonly leases: Pick<Leases, 'take' | 'renew' | 'release' | 'find' | 'findAll' | 'list'>;
   readonly bus: Pick<Bus, 'publish' | 'subscribe' | 'onConnectionChange' | 'instanceId'>;
   readonly log: Pick<Logger, 'warn'>;
   /** A robot has come or gone, wherever its socket is. */
@@ -52,7 +53,7 @@ export class Presence {
 
   /** This instance holds the robot's socket now; returns the epoch of this connection. */
   async arrive(robot: RobotKey): Promise<bigint> {
-    const epoch = await this.ports.records.take(nameOf(robot), this.ports.bus.instanceId);
+    const epoch = await this.ports.leases.take(nameOf(robot));
     this.#tell(robot, true, epoch);
     return epoch;
   }
@@ -60,9 +61,9 @@ export class Presence {
   /** The socket is gone. Whoever has taken the robot over meanwhile isn't disturbed. */
   async leave({ tenant, robotId, epoch }: HeldRobot): Promise<void> {
     try {
-      if (!(await this.ports.records.release(nameOf({ tenant, robotId }), epoch))) return;
+      if (!(await this.ports.leases.release(nameOf({ tenant, robotId }), epoch))) return;
     } catch (error) {
-      // The record goes by itself after its time.
+      // The lease ends by itself after its time.
       this.ports.log.warn({ err: error, robotId }, 'a robot that left could not be taken out of Redis');
     }
     this.#tell({ tenant, robotId }, false, epoch);
@@ -70,21 +71,18 @@ export class Presence {
 
   /** Returns those that are held elsewhere by now. */
   async renew(held: readonly HeldRobot[]): Promise<HeldRobot[]> {
-    const value = this.ports.bus.instanceId;
-    const kept = await this.ports.records.renew(
-      held.map((robot) => ({ name: nameOf(robot), epoch: robot.epoch, value })),
-    );
+    const kept = await this.ports.leases.renew(held.map((robot) => ({ name: nameOf(robot), epoch: robot.epoch })));
     return held.filter((_robot, index) => kept[index] === false);
   }
 
   /** The instance that holds the robot's socket. */
-  async holderOf(robot: RobotKey): Promise<string | undefined> {
-    return (await this.ports.records.read(nameOf(robot)))?.value;
+  async ownerOf(robot: RobotKey): Promise<string | undefined> {
+    return (await this.ports.leases.find(nameOf(robot)))?.owner;
   }
 
   async online(tenant: string, robotIds: readonly string[]): Promise<Set<string>> {
-    const records = await this.ports.records.readAll(robotIds.map((robotId) => nameOf({ tenant, robotId })));
-    return new Set(robotIds.filter((_id, index) => records[index] !== undefined));
+    const leases = await this.ports.leases.findAll(robotIds.map((robotId) => nameOf({ tenant, robotId })));
+    return new Set(robotIds.filter((_id, index) => leases[index] !== undefined));
   }
 
   /** Another instance has died: its robots are offline until they connect elsewhere. */
@@ -92,11 +90,11 @@ export class Presence {
     const names = [...this.#sightings].flatMap(([name, sighting]) =>
       sighting.online && sighting.instanceId === instanceId ? [name] : [],
     );
-    const records = await this.ports.records.readAll(names);
+    const leases = await this.ports.leases.findAll(names);
     for (const [index, name] of names.entries()) {
-      const record = records[index];
-      if (record !== undefined && record.value !== instanceId) continue;
-      if (record !== undefined) await this.ports.records.release(name, record.epoch);
+      const lease = leases[index];
+      if (lease !== undefined && lease.owner !== instanceId) continue;
+      if (lease !== undefined) await this.ports.leases.release(name, lease.epoch);
       const sighting = this.#sightings.get(name);
       if (sighting?.instanceId === instanceId) this.#see({ ...sighting, online: false });
     }
@@ -110,26 +108,21 @@ export class Presence {
       else this.#sightings.set(name, { ...sighting, missed: sighting.missed + 1 });
     }
     const names = [...this.#sightings].flatMap(([name, { online }]) => (online ? [name] : []));
-    const records = await this.ports.records.readAll(names);
+    const leases = await this.ports.leases.findAll(names);
     for (const [index, name] of names.entries()) {
       const sighting = this.#sightings.get(name);
       if (sighting === undefined || !sighting.online) continue;
-      const missed = records[index] === undefined ? sighting.missed + 1 : 0;
+      const missed = leases[index] === undefined ? sighting.missed + 1 : 0;
       this.#see({ ...sighting, missed, online: missed < MISSES_UNTIL_OFFLINE });
     }
   }
 
   /** Learns of robots that came while nothing could be heard. */
   async catchUp(): Promise<void> {
-    const names = await this.ports.records.names();
-    const records = await this.ports.records.readAll(names);
-    for (const [index, name] of names.entries()) {
-      const record = records[index];
+    for (const { name, epoch, owner: instanceId } of await this.ports.leases.list()) {
       const slash = name.indexOf('/');
-      if (record === undefined || slash === -1) continue;
-      const { epoch, value: instanceId } = record;
+      if (slash === -1) continue;
       const robot = { tenant: name.slice(0, slash), robotId: name.slice(slash + 1) };
-      if (instanceId === this.ports.bus.instanceId) continue;
       this.#heard({ ...robot, online: true, instanceId, epoch });
     }
     await this.compare();

@@ -4,6 +4,7 @@ import type { Registration } from '@weir/bus';
 import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
+import { Leases } from '@weir/leases';
 import { Instances, UnfinishedFrames } from '@weir/platform';
 import { Acts } from './acts.js';
 import { AppSockets } from './app-sockets.js';
@@ -20,7 +21,6 @@ import {
 } from './config.js';
 import { openDatabase, type Database } from './database.js';
 import { makeDemoRobots, removeDemoRobots } from './demo-robots.js';
-import { FencedRecords } from './fenced-records.js';
 import { Fleet } from './fleet.js';
 import { RobotMetrics } from './metrics.js';
 import { Presence } from './presence.js';
@@ -100,7 +100,7 @@ export class RobotChannel {
     this.presence = new Presence({
       bus,
       log,
-      records: new FencedRecords(redis, { prefix: 'robot-channel:robot', ttlMs: PRESENCE_TTL_MS }),
+      leases: new Leases(redis, { prefix: 'robot-channel:robot', owner: bus.instanceId, ttlMs: PRESENCE_TTL_MS }),
       changed: (robot, online) => this.apps.robotChanged(robot, online),
       arrived: (robot) => {
         this.robots.replacedBy(robot);
@@ -111,7 +111,7 @@ export class RobotChannel {
     this.streams = new CameraStreams({
       bus,
       fleet: this.fleet,
-      leases: new FencedRecords(redis, { prefix: 'robot-channel:stream', ttlMs: LEASE_TTL_MS }),
+      leases: new Leases(redis, { prefix: 'robot-channel:stream', owner: bus.instanceId, ttlMs: LEASE_TTL_MS }),
       commands: new Commands({ bus, sockets: this.robots, presence: this.presence, log }),
       media: this.#media,
       credentials: this.#credentials,

@@ -1,6 +1,5 @@
-import { NameReservations, type ReservedPrefix } from '@weir/access';
+import { NameReservations, type NameReservationsPorts, type ReservedPrefix } from '@weir/access';
 import type { Logger } from '@weir/platform';
-import type { Redis } from 'ioredis';
 import type { Database } from './database.js';
 import { streamNameOf } from './fleet.js';
 import type { RobotKey } from './presence.js';
@@ -11,7 +10,7 @@ const REWRITE_INTERVAL_MS = 5 * 60_000;
 
 export interface RobotNamesPorts {
   readonly database: Database;
-  readonly redis: Redis;
+  readonly redis: NameReservationsPorts['redis'];
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 

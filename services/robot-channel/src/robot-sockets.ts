@@ -168,7 +168,7 @@ interface Held {
 
 const TICK_INTERVAL_MS = 100;
 const RENEW_INTERVAL_MS = 2_500;
-/** Of the presence records, which are renewed several times within it. */
+/** Of the robots' leases, which are renewed several times within it. */
 export const PRESENCE_TTL_MS = 8_000;
 
 /** The robots' sockets of this instance. A robot has one: the newest, on whichever instance. */

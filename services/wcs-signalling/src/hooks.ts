@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboundFailed, OutboundRefused, type OutboundGuard } from '@weir/outbound';
 import type { Logger } from '@weir/platform';
 import { namesOfClass } from '@weir/protocol-wcs';
+import { backOffMs } from '@weir/timing';
 import { Turnstile } from './turnstile.js';
 
 /** What a backend is asked or told, and may lay down rules for. */
@@ -39,7 +40,7 @@ export interface HookPorts {
 }
 
 const MAX_ANSWER_BYTES = 256 * 1024;
-const FIRST_RETRY_DELAY_MS = 100;
+const RETRY_PACE = { firstMs: 100, maxMs: 60_000, factor: 4 };
 
 const hookUrl = (base: string, method: HookMethod): string => {
   const url = new URL(base);
@@ -96,7 +97,7 @@ export class Hooks {
       } catch (error) {
         const reason = this.#reasonOf(error);
         const mayPass = error instanceof OutboundFailed && error.reason !== 'timeout' && error.reason !== 'aborted';
-        const delayMs = FIRST_RETRY_DELAY_MS * 4 ** attempt;
+        const delayMs = backOffMs(RETRY_PACE, attempt);
         if (!mayPass || attempt >= this.ports.retries || performance.now() + delayMs >= untilMs)
           return this.#failed(method, reason);
         await sleep(delayMs);

@@ -1,13 +1,9 @@
+import { backOffMs, type Pace } from '@weir/timing';
 import type { ClientEndReason } from './client-state.js';
 
-interface Pace {
-  readonly firstMs: number;
-  readonly highestMs: number;
-}
-
-const FAULT: Pace = { firstMs: 500, highestMs: 30_000 };
+const FAULT: Pace = { firstMs: 500, maxMs: 30_000 };
 /** A camera that says no is asked once a minute: its operator may change the password or plug the lens in. */
-const REFUSAL: Pace = { firstMs: 60_000, highestMs: 60_000 };
+const REFUSAL: Pace = { firstMs: 60_000, maxMs: 60_000 };
 
 /**
  * How long to wait before pulling again, or undefined when that can't help.
@@ -17,10 +13,7 @@ const REFUSAL: Pace = { firstMs: 60_000, highestMs: 60_000 };
  */
 export function retryDelayMs(reason: ClientEndReason, attempt: number, jitter: number): number | undefined {
   const pace = paceOf(reason);
-  if (!pace) return undefined;
-  const doublings = Math.min(Math.max(attempt, 1) - 1, 16);
-  const stepMs = Math.min(pace.highestMs, pace.firstMs * 2 ** doublings);
-  return Math.round((stepMs / 2) * (1 + Math.min(Math.max(jitter, 0), 1)));
+  return pace && backOffMs(pace, attempt - 1, jitter);
 }
 
 function paceOf(reason: ClientEndReason): Pace | undefined {

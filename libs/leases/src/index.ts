@@ -1,0 +1,1 @@
+export { Leases, type Claim, type LeaseRecord, type LeasesOptions, type LeaseStore } from './leases.js';

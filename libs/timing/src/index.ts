@@ -1,0 +1,2 @@
+export { backOffMs, type Pace } from './back-off.js';
+export { TooLate, within } from './deadline.js';
