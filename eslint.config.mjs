@@ -6,17 +6,32 @@ import tseslint from 'typescript-eslint';
 const depConstraints = [
   {
     sourceTag: 'type:service',
-    onlyDependOnLibsWithTags: ['type:contracts', 'type:bus', 'type:platform', 'type:pure', 'type:testing'],
+    onlyDependOnLibsWithTags: [
+      'type:contracts',
+      'type:bus',
+      'type:platform',
+      'type:timing',
+      'type:pure',
+      'type:testing',
+    ],
   },
   {
     sourceTag: 'type:platform',
-    onlyDependOnLibsWithTags: ['type:contracts', 'type:bus', 'type:platform', 'type:pure', 'type:testing'],
+    onlyDependOnLibsWithTags: [
+      'type:contracts',
+      'type:bus',
+      'type:platform',
+      'type:timing',
+      'type:pure',
+      'type:testing',
+    ],
   },
-  { sourceTag: 'type:bus', onlyDependOnLibsWithTags: ['type:contracts', 'type:testing'] },
+  { sourceTag: 'type:bus', onlyDependOnLibsWithTags: ['type:contracts', 'type:timing', 'type:testing'] },
+  { sourceTag: 'type:timing', onlyDependOnLibsWithTags: [] },
   { sourceTag: 'type:contracts', onlyDependOnLibsWithTags: [] },
   {
     sourceTag: 'type:pure',
-    onlyDependOnLibsWithTags: ['type:pure'],
+    onlyDependOnLibsWithTags: ['type:pure', 'type:timing'],
     bannedExternalImports: [
       '@nestjs/*',
       '@nats-io/*',
@@ -30,7 +45,7 @@ const depConstraints = [
     ],
   },
   { sourceTag: 'type:testing', onlyDependOnLibsWithTags: ['type:contracts', 'type:bus'] },
-  { sourceTag: 'type:deploy', onlyDependOnLibsWithTags: ['type:testing'] },
+  { sourceTag: 'type:deploy', onlyDependOnLibsWithTags: ['type:timing', 'type:testing'] },
   { sourceTag: 'type:e2e', onlyDependOnLibsWithTags: ['type:testing', 'type:pure', 'type:deploy'] },
 ];
 
@@ -47,6 +62,43 @@ const mediaCore = {
   importNames: ['Media', 'MediaRtp', 'MediaEvents'],
   message: 'The media core is asked by libs/media-client.',
 };
+
+/**
+ * What goes to another server or a worker has one door each: whoever else needs it asks the code behind the door. The
+ * stores of Redis are named here one by one. Specs and test beds drive the real servers.
+ */
+const doors = [
+  {
+    group: ['@nats-io/*'],
+    message: 'Only libs/bus imports the NATS client; use @weir/bus.',
+    files: ['libs/bus/src/**/*.ts'],
+  },
+  {
+    group: ['mediasoup', 'mediasoup/**'],
+    message: 'Only services/media imports mediasoup; ask the media core over the bus.',
+    files: ['services/media/src/**/*.ts'],
+  },
+  {
+    group: ['ioredis', 'ioredis/**'],
+    message: 'Only libs/leases and the stores named in eslint.config.mjs import ioredis.',
+    files: [
+      'libs/leases/src/**/*.ts',
+      'libs/platform/src/redis.ts',
+      'libs/platform/src/service.ts',
+      'services/auth/src/login-limits.ts',
+      'services/auth/src/tokens.ts',
+      'services/hls-packager/src/discontinuities.ts',
+      'services/hls-packager/src/ticket-key.ts',
+    ],
+  },
+];
+
+const onlyThrough = (open) => ({
+  '@typescript-eslint/no-restricted-imports': [
+    'error',
+    { patterns: doors.filter((door) => door !== open).map(({ group, message }) => ({ group, message })) },
+  ],
+});
 
 export default tseslint.config(
   ...nx.configs['flat/base'],
@@ -71,6 +123,12 @@ export default tseslint.config(
       'no-empty': ['error', { allowEmptyCatch: false }],
     },
   },
+  { files: ['**/*.ts', '**/*.mts'], rules: onlyThrough(undefined) },
+  ...doors.map((door) => ({ files: door.files, rules: onlyThrough(door) })),
+  {
+    files: ['**/*.spec.ts', '**/spec/**/*.ts', '**/testing/**/*.ts', 'e2e/**/*.ts'],
+    rules: { '@typescript-eslint/no-restricted-imports': 'off' },
+  },
   {
     files: ['services/*/src/**/*.ts'],
     ignores: ['services/media/**', '**/*.spec.ts', '**/src/spec/**', '**/src/testing/**'],
@@ -89,6 +147,7 @@ export default tseslint.config(
               message: 'Pure code does no I/O: move this to the code that calls it.',
             },
           ],
+          paths: [{ name: '@weir/timing', importNames: ['within'], message: 'Pure code waits for nothing.' }],
         },
       ],
       'no-restricted-globals': [

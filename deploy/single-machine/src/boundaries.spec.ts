@@ -4,6 +4,7 @@ import { ESLint } from 'eslint';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 const checkout = resolve(import.meta.dirname, '../../..');
+const DOORS = '@typescript-eslint/no-restricted-imports';
 const BOUNDARIES = '@nx/enforce-module-boundaries';
 
 /** What the lint would report about an existing file if this were its text. */
@@ -61,6 +62,18 @@ describe('the lint', () => {
     expect(found).toEqual([
       { rule: 'no-restricted-imports', message: expect.stringContaining('libs/media-client') as string },
     ]);
+  });
+
+  it.each([
+    ['the NATS client', '@nats-io/transport-node', 'libs/bus/src/connection.ts', 'libs/platform/src/instances.ts'],
+    ['mediasoup', 'mediasoup', 'services/media/src/track.ts', 'services/wcs-signalling/src/main.ts'],
+    ['ioredis', 'ioredis', 'libs/leases/src/leases.ts', 'services/media/src/registry.ts'],
+    ['ioredis', 'ioredis', 'services/auth/src/tokens.ts', 'services/auth/src/main.ts'],
+  ])('lets %s be imported only by the code behind its door', { timeout: 60_000 }, async (_what, name, door, other) => {
+    const planted = `export * from '${name}';\n`;
+    const refusal = { rule: DOORS, message: expect.stringContaining('Only ') as string };
+    expect(await lint(other, planted)).toContainEqual(refusal);
+    expect(await lint(door, planted)).not.toContainEqual(refusal);
   });
 
   it('accepts what the layers allow', { timeout: 60_000 }, async () => {
