@@ -22,6 +22,8 @@ export interface ReceivedTrackStats {
   readonly packetsLost: number;
 }
 
+type Mutable<Value> = { -readonly [Key in keyof Value]: Value[Key] };
+
 const NO_LOSS: Loss = { wanted: [], abandoned: 0 };
 
 /** One medium from the remote: renamed for the media core, its losses watched. */
@@ -30,7 +32,9 @@ export class ReceivedTrack {
   #detector = new LossDetector();
   #sequenceOffset = 0;
   #timestampOffset = 0;
-  #lastOut: (RtpNumbers & { readonly atMs: number }) | undefined;
+  /** Of the last packet that went on; the object is written over, so that a packet costs none. */
+  readonly #out: Mutable<RtpNumbers>;
+  #lastAtMs: number | undefined;
   #transit: number | undefined;
   #jitter = 0;
   #senderReport: { ntp: number; atMs: number } | undefined;
@@ -38,7 +42,9 @@ export class ReceivedTrack {
   #bytes = 0;
   #packetsLost = 0;
 
-  constructor(private readonly options: ReceivedTrackOptions) {}
+  constructor(private readonly options: ReceivedTrackOptions) {
+    this.#out = { ...options.out, sequenceNumber: 0, timestamp: 0 };
+  }
 
   /** The remote's SSRC, once a packet has come. */
   get ssrc(): number | undefined {
@@ -96,18 +102,17 @@ export class ReceivedTrack {
     this.#detector = new LossDetector();
     this.#transit = undefined;
     this.#senderReport = undefined;
-    if (this.#lastOut === undefined) return;
-    const elapsedTicks = Math.round(((nowMs - this.#lastOut.atMs) * this.options.clockRate) / 1_000);
-    this.#sequenceOffset = (this.#lastOut.sequenceNumber + 1 - sequenceNumberOf(packet)) & 0xffff;
-    this.#timestampOffset = (this.#lastOut.timestamp + elapsedTicks - timestampOf(packet)) >>> 0;
+    if (this.#lastAtMs === undefined) return;
+    const elapsedTicks = Math.round(((nowMs - this.#lastAtMs) * this.options.clockRate) / 1_000);
+    this.#sequenceOffset = (this.#out.sequenceNumber + 1 - sequenceNumberOf(packet)) & 0xffff;
+    this.#timestampOffset = (this.#out.timestamp + elapsedTicks - timestampOf(packet)) >>> 0;
   }
 
   #renamed(packet: Buffer, nowMs: number): Buffer {
-    const { ssrc, payloadType } = this.options.out;
-    const sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
-    const timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
-    this.#lastOut = { payloadType, ssrc, sequenceNumber, timestamp, atMs: nowMs };
-    renumber(packet, this.#lastOut);
+    this.#out.sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
+    this.#out.timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
+    this.#lastAtMs = nowMs;
+    renumber(packet, this.#out);
     return packet;
   }
 

@@ -36,9 +36,8 @@ export interface SentTrackStats {
   readonly rttMs: number | undefined;
 }
 
-interface Kept {
-  readonly sequenceNumber: number;
-  readonly bytes: Buffer;
+interface Kept extends RtpNumbers {
+  bytes: Buffer;
   readonly sentAtMs: number;
   resentAtMs: number;
 }
@@ -59,7 +58,7 @@ export class SentTrack {
   #source: number | undefined;
   #sequenceOffset = 0;
   #timestampOffset = 0;
-  #last: (RtpNumbers & { readonly sentAtMs: number }) | undefined;
+  #last: Kept | undefined;
   #packets = 0;
   #bytes = 0;
   #resent = 0;
@@ -91,13 +90,22 @@ export class SentTrack {
     const { payloadType, ssrc, absSendTimeId } = this.options;
     const sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
     const timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
-    const sent = { payloadType, ssrc, sequenceNumber, timestamp, sentAtMs: nowMs };
+    const sent: Kept = {
+      payloadType,
+      ssrc,
+      sequenceNumber,
+      timestamp,
+      bytes: packet,
+      sentAtMs: nowMs,
+      resentAtMs: 0,
+    };
     // The remote has never agreed to the source's header extensions.
     const header = forwardedHeader(packet, sent, absSendTimeId, nowMs);
     const sealed = this.options.protect(header, packet.subarray(headerBytes));
     if (sealed === undefined) return;
     this.options.send(sealed);
-    this.#kept[sequenceNumber % KEPT_PACKETS] = { sequenceNumber, bytes: sealed, sentAtMs: nowMs, resentAtMs: 0 };
+    sent.bytes = sealed;
+    this.#kept[sequenceNumber % KEPT_PACKETS] = sent;
     this.#last = sent;
     this.#packets += 1;
     this.#bytes += packet.length - headerBytes;
