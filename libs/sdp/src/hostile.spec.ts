@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { isFrameCodec } from '@weir/frames';
 import { describe, expect, it } from 'vitest';
 
 import { type AnsweredTransport, type AnswerSection, writeAnswer } from './answer.js';
@@ -232,7 +233,7 @@ describe('a hostile description', () => {
         const read = parseRtspDescription(mutate(pick(DESCRIPTIONS, random), random));
         if (read.tag === 'malformed') continue;
         const tracks = read.tracks.flatMap(({ kind, ...track }) =>
-          kind === 'other' || track.format.codec === 'other' ? [] : [{ ...track, kind }],
+          kind === 'other' || !isFrameCodec(track.codec) ? [] : [{ ...track, kind }],
         );
         const text = writeRtspDescription({ sessionId: '1', sessionVersion: 1, sessionName: read.sessionName, tracks });
         const lines = text.split(/\r\n|[\r\n]/);

@@ -1,11 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
-import {
-  parseRtspDescription,
-  type SdpTrack,
-  type TrackDescription,
-  writeRtspDescription,
-} from './rtsp-description.js';
+import { type AnnouncedTrack, parseRtspDescription, type SdpTrack, writeRtspDescription } from './rtsp-description.js';
 
 function tracksOf(lines: readonly string[]): readonly SdpTrack[] {
   const sdp = parseRtspDescription(lines.join('\r\n'));
@@ -17,6 +12,14 @@ function onlyTrack(lines: readonly string[]): SdpTrack {
   const [track, ...others] = tracksOf(lines);
   if (!track || others.length > 0) throw new Error('not one track');
   return track;
+}
+
+/** The fmtp line by which a track is announced that was read with these parameters. */
+function announced(kind: 'audio' | 'video', rtpmap: string, fmtp: string): string {
+  const { kind: _kind, ...track } = onlyTrack([`m=${kind} 0 RTP/AVP 96`, `a=rtpmap:96 ${rtpmap}`, `a=fmtp:96 ${fmtp}`]);
+  const tracks = [{ ...track, kind }];
+  const text = writeRtspDescription({ sessionId: '1', sessionVersion: 1, sessionName: '', tracks });
+  return /^a=fmtp:96 (.*)\r$/m.exec(text)?.[1] ?? '';
 }
 
 describe('an SDP', () => {
@@ -45,24 +48,24 @@ a=control:streamid=1
         {
           kind: 'video',
           payloadType: 96,
-          clockRateHz: 90000,
-          channels: undefined,
+          codec: 'H264',
+          clockRate: 90000,
+          channels: 0,
           control: 'streamid=0',
-          format: {
-            codec: 'h264',
-            packetizationMode: 1,
-            profileLevelId: '42c00d',
-            sps: [Buffer.from('Z0LADdoFB+wEQAAAAwBAAAAMo8UKqA==', 'base64')],
-            pps: [Buffer.from('aM4PyA==', 'base64')],
+          parameters: {
+            'packetization-mode': '1',
+            'profile-level-id': '42C00D',
+            'sprop-parameter-sets': 'Z0LADdoFB+wEQAAAAwBAAAAMo8UKqA==,aM4PyA==',
           },
         },
         {
           kind: 'audio',
           payloadType: 97,
-          clockRateHz: 48000,
+          codec: 'MPEG4-GENERIC',
+          clockRate: 48000,
           channels: 1,
           control: 'streamid=1',
-          format: { codec: 'aac', config: Buffer.from('118856e500', 'hex'), sizeLength: 13, indexLength: 3 },
+          parameters: { config: '118856E500', sizelength: '13', indexlength: '3' },
         },
       ],
     });
@@ -75,24 +78,20 @@ a=control:streamid=1
       'm=video 0 RTP/AVP 26',
       'm=audio 0 RTP/AVP 10',
     ]);
-    expect(tracks.map(({ format, clockRateHz, channels }) => [format, clockRateHz, channels])).toEqual([
-      [{ codec: 'pcma' }, 8000, 1],
-      [{ codec: 'pcmu' }, 8000, 1],
-      [{ codec: 'other', encodingName: 'JPEG', parameters: new Map() }, 90000, undefined],
-      [{ codec: 'other', encodingName: 'L16', parameters: new Map() }, 44100, 2],
+    expect(tracks.map(({ codec, clockRate, channels }) => [codec, clockRate, channels])).toEqual([
+      ['PCMA', 8000, 1],
+      ['PCMU', 8000, 1],
+      ['JPEG', 90000, 0],
+      ['L16', 44100, 2],
     ]);
   });
 
   it('offers the first codec that weir knows, else the first', () => {
     const known = onlyTrack(['m=video 0 RTP/AVP 97 96', 'a=rtpmap:97 rtx/90000', 'a=rtpmap:96 VP8/90000']);
-    expect([known.payloadType, known.format.codec]).toEqual([96, 'vp8']);
+    expect([known.payloadType, known.codec]).toEqual([96, 'VP8']);
     const unknown = onlyTrack(['m=video 0 RTP/AVP 97 98', 'a=rtpmap:97 theora/90000', 'a=rtpmap:98 dirac/90000']);
-    expect(unknown.format).toEqual({ codec: 'other', encodingName: 'theora', parameters: new Map() });
-    expect(onlyTrack(['m=application 0 TCP/X *']).format).toEqual({
-      codec: 'other',
-      encodingName: '',
-      parameters: new Map(),
-    });
+    expect(unknown).toMatchObject({ codec: 'THEORA', parameters: {} });
+    expect(onlyTrack(['m=application 0 TCP/X *'])).toMatchObject({ kind: 'other', codec: '', parameters: {} });
   });
 
   it.each([
@@ -107,24 +106,18 @@ a=control:streamid=1
     ['what is no base64', 'sprop-parameter-sets=!!,??', [], []],
     ['none', 'packetization-mode=0', [], []],
   ])('of H.264 with %s', (_name, fmtp, spsBytes, ppsBytes) => {
-    const { format } = onlyTrack(['m=video 0 RTP/AVP 96', 'a=rtpmap:96 h264/90000', `a=fmtp:96 ${fmtp}`]);
-    if (format.codec !== 'h264') throw new Error(format.codec);
-    expect([format.sps.map(({ length }) => length), format.pps.map(({ length }) => length)]).toEqual([
-      spsBytes,
-      ppsBytes,
-    ]);
+    const told = /sprop-parameter-sets=([^;]*)/.exec(announced('video', 'h264/90000', fmtp))?.[1] ?? '';
+    const units = told.split(',').map((unit) => Buffer.from(unit, 'base64'));
+    const sizesOf = (type: number) =>
+      units.filter(([first = 0]) => (first & 0x1f) === type).map(({ length }) => length);
+    expect([sizesOf(7), sizesOf(8)]).toEqual([spsBytes, ppsBytes]);
   });
 
   it('of AAC at low rate has other fields, and a broken config is none', () => {
-    const aac = (fmtp: string): unknown =>
-      onlyTrack(['m=audio 0 RTP/AVP 97', 'a=rtpmap:97 mpeg4-generic/8000', `a=fmtp:97 ${fmtp}`]).format;
-    expect(aac('mode=AAC-lbr;config=1588')).toMatchObject({ sizeLength: 6, indexLength: 2, indexDeltaLength: 2 });
-    expect(aac('sizeLength=16; indexLength=0; config="1210"')).toMatchObject({
-      sizeLength: 16,
-      indexLength: 0,
-      config: Buffer.from([0x12, 0x10]),
-    });
-    expect(aac('config=12x0;sizelength=99')).toMatchObject({ sizeLength: 13, config: Buffer.alloc(0) });
+    const aac = (fmtp: string) => announced('audio', 'mpeg4-generic/8000', fmtp);
+    expect(aac('mode=AAC-lbr;config=1588')).toContain('sizelength=6;indexlength=2;indexdeltalength=2;config=1588');
+    expect(aac('sizeLength=16; indexLength=0; config="1210"')).toMatch(/sizelength=16;indexlength=0;.*;config=1210$/);
+    expect(aac('config=12x0;sizelength=99')).toMatch(/sizelength=13;indexlength=3;indexdeltalength=3$/);
   });
 
   it('may have a back channel', () => {
@@ -167,48 +160,27 @@ a=control:streamid=1
 });
 
 describe('a written SDP', () => {
-  const sets = { sps: [Buffer.from('6742c00dda05', 'hex')], pps: [Buffer.from('68ce0fc8', 'hex')] };
-  const vps = [Buffer.from('40010c01', 'hex')];
-  const tracks: readonly TrackDescription[] = [
+  const sets = 'Z0LADdoF,aM4PyA==';
+  const video = { kind: 'video', clockRate: 90_000, channels: 0 } as const;
+  const audio = { kind: 'audio', clockRate: 8_000, channels: 1 } as const;
+  const h264 = { 'packetization-mode': '1', 'sprop-parameter-sets': sets, 'profile-level-id': '42c00d' };
+  const aac = { sizelength: '13', indexlength: '3', indexdeltalength: '3', config: '1188' };
+  const tracks: readonly AnnouncedTrack[] = [
+    { ...video, codec: 'H264', payloadType: 96, parameters: h264 },
     {
-      kind: 'video',
-      payloadType: 96,
-      clockRateHz: 90000,
-      channels: undefined,
-      format: { codec: 'h264', packetizationMode: 1, profileLevelId: '42c00d', ...sets },
+      ...{ ...video, codec: 'H265', payloadType: 97 },
+      parameters: { 'sprop-vps': 'QAEMAQ==', 'sprop-sps': 'Z0LADdoF', 'sprop-pps': 'aM4PyA==' },
     },
+    { ...audio, codec: 'MPEG4-GENERIC', payloadType: 98, clockRate: 48_000, parameters: aac },
     {
-      kind: 'video',
-      payloadType: 97,
-      clockRateHz: 90000,
-      channels: undefined,
-      format: { codec: 'h265', vps, ...sets },
+      ...{ ...audio, codec: 'opus', payloadType: 99, clockRate: 48_000, channels: 2 },
+      parameters: { 'sprop-stereo': '1' },
     },
-    {
-      kind: 'audio',
-      payloadType: 98,
-      clockRateHz: 48000,
-      channels: 1,
-      format: { codec: 'aac', config: Buffer.from([0x11, 0x88]), sizeLength: 13, indexLength: 3, indexDeltaLength: 3 },
-    },
-    { kind: 'audio', payloadType: 99, clockRateHz: 48000, channels: 2, format: { codec: 'opus', stereo: true } },
-    { kind: 'audio', payloadType: 0, clockRateHz: 8000, channels: 1, format: { codec: 'pcmu' } },
-    { kind: 'audio', payloadType: 8, clockRateHz: 8000, channels: 1, format: { codec: 'pcma' } },
-    { kind: 'video', payloadType: 100, clockRateHz: 90000, channels: undefined, format: { codec: 'vp8' } },
-    {
-      kind: 'video',
-      payloadType: 101,
-      clockRateHz: 90000,
-      channels: undefined,
-      format: { codec: 'vp9', profileId: 0 },
-    },
-    {
-      kind: 'audio',
-      payloadType: 102,
-      clockRateHz: 44100,
-      channels: 2,
-      format: { codec: 'other', encodingName: 'L16', parameters: new Map() },
-    },
+    { ...audio, codec: 'PCMU', payloadType: 0, parameters: {} },
+    { ...audio, codec: 'PCMA', payloadType: 8, parameters: {} },
+    { ...video, codec: 'VP8', payloadType: 100, parameters: {} },
+    { ...video, codec: 'VP9', payloadType: 101, parameters: { 'profile-id': '0' } },
+    { ...audio, codec: 'L16', payloadType: 102, clockRate: 44_100, channels: 2, parameters: {} },
   ];
 
   it('is read back as it was', () => {
@@ -222,13 +194,13 @@ describe('a written SDP', () => {
   });
 
   it('says the profile of its parameter set, not another', () => {
-    const format = { codec: 'h264', packetizationMode: 1, profileLevelId: '640028', ...sets } as const;
+    const parameters = { ...h264, 'profile-level-id': '640028' };
     const [first] = tracks;
     const text = writeRtspDescription({
       sessionId: '1',
       sessionVersion: 1,
       sessionName: '',
-      tracks: first ? [{ ...first, format }] : [],
+      tracks: first ? [{ ...first, parameters }] : [],
     });
     expect(text).toContain(
       'a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z0LADdoF,aM4PyA==;profile-level-id=42c00d\r\n',
@@ -237,13 +209,11 @@ describe('a written SDP', () => {
   });
 
   it('does without parameter sets that it does not have', () => {
-    const [first] = tracks;
-    const format = { codec: 'h265', vps: [], sps: [], pps: [] } as const;
     const text = writeRtspDescription({
       sessionId: '1',
       sessionVersion: 1,
       sessionName: 'x',
-      tracks: first ? [{ ...first, format }] : [],
+      tracks: [{ ...video, codec: 'H265', payloadType: 97, parameters: {} }],
     });
     expect(text).not.toContain('a=fmtp');
   });

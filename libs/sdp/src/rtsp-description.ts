@@ -1,25 +1,14 @@
+import { codecNamed, isFrameCodec, type TrackDescription } from '@weir/frames';
+import { announcedParameters } from './announced-parameters.js';
 import { directionOf, fmtpsOf, payloadTypesOf, type Rtpmap, rtpmapsOf } from './attributes.js';
 import { type MediaBlock, readDescription, type ReadingRules, valueOf } from './description.js';
 import { codecLines, descriptionOf, mediaLine, sessionLines } from './lines.js';
 import { SdpError } from './sdp-error.js';
-import {
-  encodingNameOf,
-  type FormatParameters,
-  formatParametersOf,
-  parseFormat,
-  type TrackFormat,
-} from './track-format.js';
 
 /** One `m=` section. */
-export interface SdpTrack {
-  readonly kind: 'video' | 'audio' | 'other';
-  readonly format: TrackFormat;
+export interface SdpTrack extends Omit<TrackDescription, 'kind'> {
+  readonly kind: TrackDescription['kind'] | 'other';
   readonly payloadType: number;
-  readonly clockRateHz: number;
-  /** Of audio; undefined for video. */
-  readonly channels: number | undefined;
-  /** Everything `a=fmtp` had, names in lower case. */
-  readonly parameters: FormatParameters;
   /** As written; '' when the section has none. */
   readonly control: string;
   /** `send` is a back channel (ONVIF): the receiver of the description would send it. */
@@ -60,15 +49,15 @@ function trackOf(section: MediaBlock): SdpTrack {
   const rtpmaps = rtpmapsOf(section);
   const fmtps = fmtpsOf(section);
   const alternatives = payloadTypesOf(section).map((payloadType) =>
-    alternativeOf(payloadType, rtpmaps.get(payloadType), fmtps.get(payloadType) ?? new Map()),
+    alternativeOf(payloadType, rtpmaps.get(payloadType), fmtps.get(payloadType)),
   );
-  const chosen = alternatives.find(({ format }) => format.codec !== 'other') ?? alternatives[0] ?? NO_PAYLOAD;
+  const chosen = alternatives.find(({ codec }) => isFrameCodec(codec)) ?? alternatives[0] ?? NO_PAYLOAD;
   const mediaType = section.mediaType.toLowerCase();
   const kind = mediaType === 'video' || mediaType === 'audio' ? mediaType : 'other';
   return {
     ...chosen,
     kind,
-    channels: kind === 'audio' ? (chosen.channels ?? 1) : undefined,
+    channels: kind === 'audio' ? chosen.channels || 1 : 0,
     control: valueOf(section, 'control') ?? '',
     direction: mediaDirectionOf(section),
   };
@@ -91,36 +80,34 @@ function mediaDirectionOf(section: MediaBlock): SdpTrack['direction'] {
   }
 }
 
-type Alternative = Pick<SdpTrack, 'format' | 'payloadType' | 'clockRateHz' | 'channels' | 'parameters'>;
+type Alternative = Pick<SdpTrack, 'codec' | 'payloadType' | 'clockRate' | 'channels' | 'parameters'>;
 
 const NO_PAYLOAD: Alternative = {
-  format: { codec: 'other', encodingName: '', parameters: new Map() },
+  codec: '',
   payloadType: 0,
-  clockRateHz: 90_000,
-  channels: undefined,
-  parameters: new Map(),
+  clockRate: 90_000,
+  channels: 0,
+  parameters: {},
 };
 
 function alternativeOf(
   payloadType: number,
-  { name = '', clockRate, channels }: Partial<Rtpmap> = {},
-  parameters: FormatParameters,
+  { name = '', clockRate = NO_PAYLOAD.clockRate, channels = 0 }: Partial<Rtpmap> = {},
+  fmtp: ReadonlyMap<string, string> = new Map(),
 ): Alternative {
-  const format = parseFormat(name, parameters);
-  return { format, payloadType, clockRateHz: clockRate ?? NO_PAYLOAD.clockRateHz, channels, parameters };
+  const unquoted = [...fmtp].map(([parameter, value]) => [parameter, value.replace(/^"(.*)"$/, '$1')] as const);
+  return { codec: codecNamed(name), payloadType, clockRate, channels, parameters: Object.fromEntries(unquoted) };
 }
 
-/** A track as weir describes it; its control is `trackID=<index>`. */
-export type TrackDescription = Pick<SdpTrack, 'format' | 'payloadType' | 'clockRateHz' | 'channels'> & {
-  readonly kind: 'video' | 'audio';
-};
+/** A track as weir announces it; its control is `trackID=<index>`. */
+export type AnnouncedTrack = TrackDescription & { readonly payloadType: number };
 
 export interface RtspDescription {
   /** Digits; the same for every description of one session. */
   readonly sessionId: string;
   readonly sessionVersion: number;
   readonly sessionName: string;
-  readonly tracks: readonly TrackDescription[];
+  readonly tracks: readonly AnnouncedTrack[];
 }
 
 export function controlOf(trackIndex: number): string {
@@ -143,16 +130,17 @@ export function writeRtspDescription({ sessionId, sessionVersion, sessionName, t
   ]);
 }
 
-function linesOf({ kind, payloadType, clockRateHz, channels, format }: TrackDescription, index: number): string[] {
+function linesOf(track: AnnouncedTrack, index: number): string[] {
+  const { kind, codec, payloadType, clockRate, channels } = track;
   return [
     mediaLine(kind, 0, 'RTP/AVP', [payloadType]),
     ...codecLines({
       payloadType,
-      name: encodingNameOf(format),
-      clockRate: clockRateHz,
+      name: codec,
+      clockRate,
       // Opus is written with two channels whatever it carries (RFC 7587 §7).
-      channels: format.codec === 'opus' ? 2 : channels,
-      parameters: formatParametersOf(format),
+      channels: codec === 'opus' ? 2 : channels,
+      parameters: announcedParameters(track),
     }),
     `a=control:${controlOf(index)}`,
   ];

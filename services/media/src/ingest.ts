@@ -1,14 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { CodecsSchema, EndReason, type StreamInfo } from '@weir/contracts';
-import {
-  aacConfigBytes,
-  codecNamed,
-  isDecodable,
-  parseAacConfig,
-  SourceClock,
-  type TrackDescription,
-} from '@weir/frames';
-import { encodingNameOf, type SdpTrack } from '@weir/sdp';
+import { aacConfigBytes, isDecodable, parseAacConfig, SourceClock, type TrackDescription } from '@weir/frames';
+import type { SdpTrack } from '@weir/sdp';
 import type { Logger } from '@weir/platform';
 import { NativeTrack } from './native-track.js';
 import type { SessionNotifier } from './notifier.js';
@@ -256,26 +249,15 @@ type Reading =
 function readTracks(announced: readonly SdpTrack[]): Reading[] {
   const kinds = new Set<string>();
   return announced.map((track, announcedIndex) => {
-    const { kind, format, payloadType, clockRateHz, channels } = track;
-    const name = encodingNameOf(format);
-    const notCarried = (why: string): Reading => ({ tag: 'not-carried', reason: `${kind} ${name}: ${why}` });
+    const { kind, codec, payloadType, clockRate, channels, parameters } = track;
+    const notCarried = (why: string): Reading => ({ tag: 'not-carried', reason: `${kind} ${codec}: ${why}` });
     if (track.direction === 'send') return { tag: 'back-channel' };
     if (kind === 'other') return notCarried('neither audio nor video');
     if (kinds.has(kind)) return notCarried(`a stream has one ${kind} track`);
-    const codec = codecNamed(name);
     if (!isDecodable(kind, codec)) return notCarried('a codec that can be neither carried nor decoded');
-    const parameters = Object.fromEntries(
-      [...track.parameters].map(([parameter, value]) => [parameter, value.replace(/^"(.*)"$/, '$1')]),
-    );
     if (!isDescribed(codec, parameters)) return notCarried('its description lacks the config that decoders need');
     kinds.add(kind);
-    const description = {
-      kind,
-      codec,
-      clockRate: clockRateHz,
-      channels: kind === 'audio' ? (channels ?? 1) : 0,
-      parameters,
-    };
+    const description = { kind, codec, clockRate, channels, parameters };
     return { tag: 'usable', announcedIndex, payloadType, description };
   });
 }

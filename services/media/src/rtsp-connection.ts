@@ -17,7 +17,7 @@ import {
   type ServerInput,
   type ServerState,
 } from '@weir/protocol-rtsp';
-import type { SdpTrack, TrackDescription } from '@weir/sdp';
+import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import { BoundedSocket } from './bounded-socket.js';
 import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';
@@ -40,7 +40,7 @@ export interface Playback {
 /** What a connection needs of the media core. */
 export interface RtspHost {
   authorise(request: RtspRequest, connection: RtspConnection): Promise<RtspDecision>;
-  describe(path: string): Promise<HostAnswer & { tracks?: readonly TrackDescription[] }>;
+  describe(path: string): Promise<HostAnswer & { tracks?: readonly AnnouncedTrack[] }>;
   record(
     path: string,
     tracks: readonly SdpTrack[],

@@ -10,7 +10,7 @@ import {
   type RtpHeader,
   type RtpPacket,
 } from '@weir/frames';
-import { parseFormat, type TrackDescription as SdpTrackDescription } from '@weir/sdp';
+import type { AnnouncedTrack } from '@weir/sdp';
 import { nextKeyFrame } from './key-frame.js';
 import type { Playback } from './rtsp-connection.js';
 import type { Stream } from './stream.js';
@@ -20,18 +20,11 @@ const FIRST_PAYLOAD_TYPE = 96;
 const PARAMETER_SETS_TIMEOUT_MS = 3_000;
 
 /** A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. */
-export const describeForRtsp = (stream: Stream, ending: AbortSignal): Promise<SdpTrackDescription[]> =>
+export const describeForRtsp = (stream: Stream, ending: AbortSignal): Promise<AnnouncedTrack[]> =>
   Promise.all(
     stream.source.tracks.map(async (track, index) => {
-      const { kind, codec, clockRate, channels } = track.description;
-      const parameters = new Map(Object.entries(await parametersOf(track, stream.info.ready, ending)));
-      return {
-        kind,
-        format: parseFormat(codec, parameters),
-        payloadType: FIRST_PAYLOAD_TYPE + index,
-        clockRateHz: clockRate,
-        channels: kind === 'audio' ? channels : undefined,
-      };
+      const parameters = await parametersOf(track, stream.info.ready, ending);
+      return { ...track.description, parameters, payloadType: FIRST_PAYLOAD_TYPE + index };
     }),
   );
 

@@ -97,7 +97,7 @@ export class LoopbackClient {
         this.tracks = effect.tracks;
         this.#later({
           tag: 'selected',
-          tracks: effect.tracks.flatMap(({ format }, index) => (format.codec === 'other' ? [] : [index])),
+          tracks: effect.tracks.flatMap(({ kind }, index) => (kind === 'other' ? [] : [index])),
         });
         break;
       case 'open-ports':

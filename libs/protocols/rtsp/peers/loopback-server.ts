@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { SdpTrack, TrackDescription } from '@weir/sdp';
+import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
 import { encodeInterleaved, encodeResponse, RtspDecoder } from '../src/codec.js';
 import { serverDeadlineMs, startServer, stepServer } from '../src/server-machine.js';
 import type {
@@ -256,7 +256,7 @@ export class Connection {
   }
 }
 
-function isMedia(track: SdpTrack): track is SdpTrack & TrackDescription {
+function isMedia(track: SdpTrack): track is SdpTrack & AnnouncedTrack {
   return track.kind !== 'other';
 }
 

@@ -528,7 +528,7 @@ describe('the URLs it asks for', () => {
 
 describe('pushing', () => {
   const tracks = [
-    { kind: 'video', format: { codec: 'vp8' }, payloadType: 96, clockRateHz: 90000, channels: undefined },
+    { kind: 'video', codec: 'VP8', payloadType: 96, clockRate: 90_000, channels: 0, parameters: {} },
   ] as const;
 
   it('announces, sets up for record, and needs no media from the server', () => {

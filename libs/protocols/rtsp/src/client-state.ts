@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import type { SdpTrack, TrackDescription } from '@weir/sdp';
+import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
 import type { Challenge } from './authentication.js';
 import type { RtspHeaders } from './headers.js';
 import type { RtspEvent, RtspMethod, RtspRequest, RtspResponse } from './messages.js';
@@ -28,7 +28,7 @@ export interface ClientConfig {
 
 export type ClientIntent =
   | { readonly tag: 'pull' }
-  | { readonly tag: 'push'; readonly sessionName: string; readonly tracks: readonly TrackDescription[] };
+  | { readonly tag: 'push'; readonly sessionName: string; readonly tracks: readonly AnnouncedTrack[] };
 
 export const DEFAULT_CLIENT_CONFIG: Omit<ClientConfig, 'url' | 'cnonce'> = {
   intent: { tag: 'pull' },

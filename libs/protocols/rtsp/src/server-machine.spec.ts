@@ -17,8 +17,8 @@ const ANNOUNCED = [
   'a=control:streamid=1',
 ].join('\r\n');
 const TRACKS = [
-  { kind: 'video', format: { codec: 'vp8' }, payloadType: 96, clockRateHz: 90000, channels: undefined },
-  { kind: 'audio', format: { codec: 'pcmu' }, payloadType: 0, clockRateHz: 8000, channels: 1 },
+  { kind: 'video', codec: 'VP8', payloadType: 96, clockRate: 90_000, channels: 0, parameters: {} },
+  { kind: 'audio', codec: 'PCMU', payloadType: 0, clockRate: 8_000, channels: 1, parameters: {} },
 ] as const;
 const DESCRIBED: HostAnswer = { tag: 'described', sessionName: 'cam', tracks: TRACKS };
 const ACCEPTED: HostAnswer = { tag: 'accepted' };

@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import type { SdpTrack, TrackDescription } from '@weir/sdp';
+import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
 import type { Credentials } from './authentication.js';
 import type { RtspEvent, RtspRequest, RtspResponse } from './messages.js';
 import type { ProtocolErrorCode } from './protocol-error.js';
@@ -54,7 +54,7 @@ export type Presentation =
   | { readonly purpose: 'play'; readonly url: RtspUrl; readonly path: string; readonly tracks: readonly PlayTrack[] }
   | { readonly purpose: 'record'; readonly url: RtspUrl; readonly path: string; readonly tracks: readonly SdpTrack[] };
 
-export type PlayTrack = TrackDescription & { readonly control: string };
+export type PlayTrack = AnnouncedTrack & { readonly control: string };
 
 /** How one track travels. UDP goes to the address of the RTSP peer and nowhere else. */
 export type TrackTransport =
@@ -157,7 +157,7 @@ export type Refusal =
 export type HostAnswer =
   /** To authorise, announce and start-record. */
   | { readonly tag: 'accepted' }
-  | { readonly tag: 'described'; readonly sessionName: string; readonly tracks: readonly TrackDescription[] }
+  | { readonly tag: 'described'; readonly sessionName: string; readonly tracks: readonly AnnouncedTrack[] }
   /** To open-track; server ports for UDP only. */
   | { readonly tag: 'opened'; readonly serverPorts?: PortPair; readonly ssrc?: number }
   /** To start-play: where each track's timeline begins, when that is known. */

@@ -1,4 +1,4 @@
-import { parseRtspDescription, type TrackDescription } from '@weir/sdp';
+import { type AnnouncedTrack, parseRtspDescription } from '@weir/sdp';
 import { describe, expect, it } from 'vitest';
 import { accountsOnly, PASSWORD, signedUrlsOnly } from '../peers/access.js';
 import { Transcript, type TranscriptEntry, wireBytes } from '../peers/transcript.js';
@@ -183,7 +183,7 @@ class RecordedHost {
 function describedIn(response: RtspResponse | undefined): HostAnswer {
   const sdp = parseRtspDescription(response?.body.toString('utf8') ?? '');
   if (sdp.tag === 'malformed') throw new Error(sdp.detail);
-  const tracks = sdp.tracks.flatMap(({ kind, ...track }): TrackDescription[] =>
+  const tracks = sdp.tracks.flatMap(({ kind, ...track }): AnnouncedTrack[] =>
     kind === 'other' ? [] : [{ ...track, kind }],
   );
   return { tag: 'described', sessionName: sdp.sessionName, tracks };
