@@ -43,15 +43,15 @@ describe('the answer of the original server', () => {
   it('lists every codec that it could take', () => {
     expect(media[0]?.codecs.map(({ name, payloadType }) => [name, payloadType])).toEqual([
       ['opus', 111],
-      ['pcma', 8],
-      ['g722', 9],
+      ['PCMA', 8],
+      ['G722', 9],
     ]);
     expect(media[1]?.codecs.map(({ name, payloadType }) => [name, payloadType])).toEqual([
-      ['h264', 100],
-      ['h264', 127],
-      ['h264', 102],
-      ['h264', 125],
-      ['vp8', 96],
+      ['H264', 100],
+      ['H264', 127],
+      ['H264', 102],
+      ['H264', 125],
+      ['VP8', 96],
     ]);
     expect(media[1]?.codecs[1]?.parameters).toMatchObject({ 'profile-level-id': '42e01f', 'packetization-mode': '1' });
   });

@@ -1,3 +1,4 @@
+import { codecNamed } from '@weir/frames';
 import {
   bundleGroupsOf,
   directionOf,
@@ -26,7 +27,7 @@ import { SdpError } from './sdp-error.js';
 
 export interface AnsweredCodec {
   readonly payloadType: number;
-  /** In lower case. */
+  /** As `codecNamed` spells it. */
   readonly name: string;
   readonly clockRate: number;
   readonly channels: number;
@@ -128,7 +129,7 @@ const codecOf = (
 ): AnsweredCodec[] => {
   if (!/^[\w.-]{1,32}$/.test(name) || clockRate === undefined) return [];
   const parameters = [...(fmtp ?? [])].filter(([key]) => /^[\w-]{1,64}$/.test(key)).slice(0, LIMITS.parameters);
-  return [{ payloadType, name: name.toLowerCase(), clockRate, channels, parameters: Object.fromEntries(parameters) }];
+  return [{ payloadType, name: codecNamed(name), clockRate, channels, parameters: Object.fromEntries(parameters) }];
 };
 
 const codecsOf = (section: MediaBlock): AnsweredCodec[] => {

@@ -57,7 +57,7 @@ describe('the agreed codec', () => {
 
   it('is none where the server takes only another profile', () => {
     const av1 = { payloadType: 99, name: 'AV1', clockRate: 90_000, channels: 1, parameters: { profile: '1' } };
-    const answered = (profile: string) => [{ ...av1, name: 'av1', parameters: { profile } }];
+    const answered = (profile: string) => [{ ...av1, parameters: { profile } }];
     expect(agreedCodec(av1, answered('0'))).toBeUndefined();
     expect(agreedCodec(av1, answered('1'))?.payloadType).toBe(99);
   });

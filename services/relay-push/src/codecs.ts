@@ -1,4 +1,5 @@
 import { MediaKind, type TappedTrack } from '@weir/contracts';
+import { codecNamed } from '@weir/frames';
 import type { AnsweredCodec, OwnCodec } from '@weir/sdp';
 
 export type Kind = 'audio' | 'video';
@@ -14,7 +15,7 @@ interface CodecFacts {
   readonly variant?: string;
 }
 
-/** What two WebRTC servers can hand on as it is, by the lower-case name of the codec. */
+/** What two WebRTC servers can hand on as it is, by the codec's name. */
 const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> = {
   opus: {
     name: 'opus',
@@ -24,10 +25,10 @@ const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> =
     channels: 2,
     parameters: ['minptime', 'useinbandfec', 'stereo', 'sprop-stereo'],
   },
-  g722: { name: 'G722', kind: 'audio', payloadType: 9, clockRate: 8_000, channels: 1, parameters: [] },
-  pcmu: { name: 'PCMU', kind: 'audio', payloadType: 0, clockRate: 8_000, channels: 1, parameters: [] },
-  pcma: { name: 'PCMA', kind: 'audio', payloadType: 8, clockRate: 8_000, channels: 1, parameters: [] },
-  h264: {
+  G722: { name: 'G722', kind: 'audio', payloadType: 9, clockRate: 8_000, channels: 1, parameters: [] },
+  PCMU: { name: 'PCMU', kind: 'audio', payloadType: 0, clockRate: 8_000, channels: 1, parameters: [] },
+  PCMA: { name: 'PCMA', kind: 'audio', payloadType: 8, clockRate: 8_000, channels: 1, parameters: [] },
+  H264: {
     name: 'H264',
     kind: 'video',
     payloadType: 102,
@@ -36,8 +37,8 @@ const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> =
     parameters: ['profile-level-id', 'packetization-mode'],
     variant: 'packetization-mode',
   },
-  vp8: { name: 'VP8', kind: 'video', payloadType: 96, clockRate: 90_000, channels: 1, parameters: [] },
-  vp9: {
+  VP8: { name: 'VP8', kind: 'video', payloadType: 96, clockRate: 90_000, channels: 1, parameters: [] },
+  VP9: {
     name: 'VP9',
     kind: 'video',
     payloadType: 98,
@@ -46,7 +47,7 @@ const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> =
     parameters: ['profile-id'],
     variant: 'profile-id',
   },
-  av1: {
+  AV1: {
     name: 'AV1',
     kind: 'video',
     payloadType: 99,
@@ -58,14 +59,14 @@ const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> =
 };
 
 const factsOf = (name: string): (CodecFacts & { readonly name: string }) | undefined =>
-  Object.hasOwn(CODECS, name.toLowerCase()) ? CODECS[name.toLowerCase()] : undefined;
+  Object.hasOwn(CODECS, name) ? CODECS[name] : undefined;
 
 export const kindOf = (kind: MediaKind | undefined): Kind | undefined =>
   kind === MediaKind.AUDIO ? 'audio' : kind === MediaKind.VIDEO ? 'video' : undefined;
 
 /** How a tapped track is offered; undefined for a codec that WebRTC servers don't take. */
 export const offeredCodecOf = ({ track }: TappedTrack): (OwnCodec & { readonly kind: Kind }) | undefined => {
-  const facts = factsOf(track?.codec ?? '');
+  const facts = factsOf(codecNamed(track?.codec ?? ''));
   if (track === undefined || facts === undefined || track.clockRate !== facts.clockRate) return undefined;
   const { name, kind, payloadType, clockRate, channels } = facts;
   const known = facts.parameters.flatMap((key) => {
@@ -124,7 +125,7 @@ export const agreedCodec = (codec: OwnCodec, answered: readonly AnsweredCodec[])
   const distance = (candidate: AnsweredCodec): number =>
     (candidate.payloadType === payloadType ? 0 : 1) + (candidate.parameters['profile-level-id'] === profile ? 0 : 2);
   return answered
-    .filter(({ name, clockRate }) => name === codec.name.toLowerCase() && clockRate === codec.clockRate)
+    .filter(({ name, clockRate }) => name === codec.name && clockRate === codec.clockRate)
     .filter((each) => variantOf(codec.name, each.parameters) === variantOf(codec.name, parameters))
     .toSorted((a, b) => distance(a) - distance(b))[0];
 };
@@ -133,8 +134,8 @@ export const agreedCodec = (codec: OwnCodec, answered: readonly AnsweredCodec[])
 const isReceivable = ({ name, parameters }: AnsweredCodec): boolean =>
   Object.values(RECEIVED_CODECS)
     .flat()
-    .filter((offered) => offered.name.toLowerCase() === name)
-    .some((offered) => name === 'h264' || variantOf(name, offered.parameters) === variantOf(name, parameters));
+    .filter((offered) => offered.name === name)
+    .some((offered) => name === 'H264' || variantOf(name, offered.parameters) === variantOf(name, parameters));
 
 /** A received codec as the media core is told of it; undefined for one that we didn't offer. */
 export const receivedTrack = (codec: AnsweredCodec, ssrc: number) => {

@@ -109,9 +109,7 @@ export class Peer {
       const isWanted =
         media?.accepted === true && WANTED_DIRECTIONS[section.direction].some((d) => d === media.direction);
       if (media === undefined || !isWanted || media.kind !== section.kind) return [];
-      const hasCodec = media.codecs.some((codec) =>
-        section.codecs.some((own) => own.name.toLowerCase() === codec.name),
-      );
+      const hasCodec = media.codecs.some((codec) => section.codecs.some((own) => own.name === codec.name));
       return [{ kind: section.kind, media, hasCodec }];
     });
     if (!accepted.some(({ hasCodec }) => hasCodec)) return [];
