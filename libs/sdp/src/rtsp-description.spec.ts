@@ -16,7 +16,7 @@ function onlyTrack(lines: readonly string[]): SdpTrack {
 
 /** The fmtp line by which a track is announced that was read with these parameters. */
 function announced(kind: 'audio' | 'video', rtpmap: string, fmtp: string): string {
-  const { kind: _kind, ...track } = onlyTrack([`m=${kind} 0 RTP/AVP 96`, `a=rtpmap:96 ${rtpmap}`, `a=fmtp:96 ${fmtp}`]);
+  const track = onlyTrack([`m=${kind} 0 RTP/AVP 96`, `a=rtpmap:96 ${rtpmap}`, `a=fmtp:96 ${fmtp}`]);
   const tracks = [{ ...track, kind }];
   const text = writeRtspDescription({ sessionId: '1', sessionVersion: 1, sessionName: '', tracks });
   return /^a=fmtp:96 (.*)\r$/m.exec(text)?.[1] ?? '';
