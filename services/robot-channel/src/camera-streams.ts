@@ -147,8 +147,7 @@ export class CameraStreams {
 
   robotReturned({ tenant, robotId }: { readonly tenant: string; readonly robotId: string }): void {
     for (const stream of this.#bySession.values())
-      if (stream.key.tenant === tenant && stream.key.robotId === robotId)
-        this.#keep(stream.robotReturned(), 'a robot that came back could not be told of its stream');
+      if (stream.key.tenant === tenant && stream.key.robotId === robotId) stream.robotReturned();
   }
 
   /** Takes nothing new and ends every stream. */
@@ -264,12 +263,11 @@ export class CameraStreams {
     );
     if (concerned.length === 0) return;
     const robot = await this.ports.fleet.find(tenant, robotId);
-    await Promise.all(concerned.map((stream) => stream.cameraChanged(robot && cameraOf(robot, stream.key.camera))));
+    for (const stream of concerned) stream.cameraChanged(robot && cameraOf(robot, stream.key.camera));
   }
 
   #tick(): void {
     const nowMs = Date.now();
-    for (const stream of this.#bySession.values()) this.#keep(stream.endIfUnwatched(), 'ending a stream failed');
     if (nowMs >= this.#nextRenewMs && !this.#isRenewing) {
       this.#nextRenewMs = nowMs + RENEW_INTERVAL_MS;
       this.#keep(this.#renew(), 'leases of cameras could not be renewed');

@@ -1,0 +1,373 @@
+import { errOf, type Err, type Outcome } from '@weir/protocol-turing';
+
+/** Why a stream is over, as metrics and logs tell it. */
+export type EndCause =
+  | 'failed-to-start'
+  | 'unwatched'
+  | 'stopped'
+  | 'camera-changed'
+  | 'taken-over'
+  | 'draining'
+  | 'ended-by-media'
+  | 'robot-refused'
+  | 'credential-ended'
+  | 'node-lost';
+
+export interface Camera {
+  /** Undefined: its robot is asked to push. */
+  readonly rtspUrl?: string | undefined;
+  /** Goes on without viewers. */
+  readonly pinned: boolean;
+}
+
+export interface CameraStreamSettings {
+  /** From the first request to the first picture. */
+  readonly timeoutMs: number;
+  /** How long a stream goes on unwatched, and how long a request for it counts. */
+  readonly lingerMs: number;
+}
+
+/** What the robot was told. Of a camera that is pulled no robot is asked. */
+type Command = 'none' | 'asked' | 'acknowledged';
+
+type Phase =
+  /** Whether the robot can be reached is looked up. */
+  | { readonly tag: 'checking' }
+  /** The media core is asked for a session. */
+  | { readonly tag: 'opening'; readonly attempt: number }
+  /** The name is taken: what an owner that has died has left is sent away. */
+  | { readonly tag: 'evicting'; readonly attempt: number; readonly refusal: Err }
+  | { readonly tag: 'pausing'; readonly attempt: number; readonly deadlineMs: number }
+  /** The session is open and no picture has come. */
+  | { readonly tag: 'awaiting'; readonly command: Command; readonly pushUrl: string }
+  | {
+      readonly tag: 'live';
+      readonly command: Command;
+      readonly pushUrl: string;
+      readonly viewers: number;
+      readonly unwatchedSinceMs: number | undefined;
+    }
+  /** The robot ends its push by itself, so that it doesn't find it refused. */
+  | { readonly tag: 'stopping'; readonly deadlineMs: number }
+  /** What the media core has is given back. */
+  | { readonly tag: 'closing' }
+  | { readonly tag: 'ended' };
+
+export type CameraStreamState = Phase & {
+  readonly settings: CameraStreamSettings;
+  readonly camera: Camera;
+  /** Who asked for the stream, and when last. */
+  readonly askers: ReadonlyMap<string, number>;
+  /** When there must be a picture. */
+  readonly untilMs: number;
+};
+
+type StateOf<Tag extends Phase['tag']> = Extract<CameraStreamState, { tag: Tag }>;
+
+export type CameraStreamInput =
+  /** Somebody wants it. */
+  | { readonly type: 'joined'; readonly asker: string }
+  /** Somebody doesn't want it any more. */
+  | { readonly type: 'left'; readonly asker: string }
+  /** An operator has changed the camera, or removed it. */
+  | { readonly type: 'camera-changed'; readonly camera: Camera | undefined }
+  | { readonly type: 'watched'; readonly viewers: number }
+  /** The robot has connected anew, perhaps after a restart. */
+  | { readonly type: 'robot-returned' }
+  | { readonly type: 'end'; readonly cause: Exclude<EndCause, 'failed-to-start'> }
+  | { readonly type: 'tick' }
+  // Results of effects.
+  | { readonly type: 'reachable'; readonly isReachable: boolean }
+  | { readonly type: 'opened'; readonly pushUrl: string }
+  | { readonly type: 'name-taken'; readonly err: Err }
+  | { readonly type: 'evicted'; readonly wasOurs: boolean }
+  | { readonly type: 'failed'; readonly err: Err }
+  | { readonly type: 'robot-answered'; readonly to: 'start' | 'again'; readonly outcome: Outcome<unknown> }
+  | { readonly type: 'robot-stopped' }
+  | { readonly type: 'closed' }
+  // Of the session.
+  | { readonly type: 'connected' }
+  | { readonly type: 'media-ended'; readonly cause: 'ended-by-media' | 'node-lost'; readonly err: Err };
+
+export type CameraStreamEffect =
+  | { readonly type: 'check' }
+  | { readonly type: 'open'; readonly rtspUrl: string | undefined; readonly timeoutMs: number }
+  | { readonly type: 'evict' }
+  | {
+      readonly type: 'command';
+      readonly to: 'start' | 'again';
+      readonly pushUrl: string;
+      readonly timeoutMs: number;
+    }
+  | { readonly type: 'stop-robot' }
+  /** Once; what everybody is told who asked for the stream. */
+  | { readonly type: 'started'; readonly err: Err | undefined }
+  /** Once; from now on nobody can have the stream. */
+  | { readonly type: 'over'; readonly cause: EndCause }
+  | { readonly type: 'close' }
+  /** Once, and last: everything is given back. */
+  | { readonly type: 'gone' };
+
+export interface CameraStreamStep {
+  readonly state: CameraStreamState;
+  readonly effects: readonly CameraStreamEffect[];
+}
+
+/** How long a robot that pushes may take to end its push by itself before it is cut off. */
+const STOP_GRACE_MS = 1_000;
+/** A stream of an owner that has just died is let go by its node within some seconds. */
+const NAME_RETRY_DELAYS_MS = [100, 300, 600, 1_000, 2_000];
+
+/**
+ * One camera's stream, from the first request for it to its end: one session in the media core and one command to the
+ * robot, or one pull, however many ask. Whatever ends it, all that it had made is given back before it is gone. No input
+ * in any state throws.
+ */
+export function startCameraStream(camera: Camera, settings: CameraStreamSettings, nowMs: number): CameraStreamStep {
+  const common = { camera, settings, askers: new Map<string, number>(), untilMs: nowMs + settings.timeoutMs };
+  if (camera.rtspUrl === undefined) return { state: { ...common, tag: 'checking' }, effects: [{ type: 'check' }] };
+  return open({ ...common, tag: 'opening', attempt: 0 }, nowMs);
+}
+
+/** What others see of it. */
+export function stageOf({ tag }: CameraStreamState): 'starting' | 'live' | 'ended' {
+  switch (tag) {
+    case 'checking':
+    case 'opening':
+    case 'evicting':
+    case 'pausing':
+    case 'awaiting':
+      return 'starting';
+    case 'live':
+      return 'live';
+    case 'stopping':
+    case 'closing':
+    case 'ended':
+      return 'ended';
+    default:
+      return tag satisfies never;
+  }
+}
+
+/** When the stream wants its next `tick`; Infinity when it wants none. */
+export function nextCameraStreamDeadlineMs(state: CameraStreamState): number {
+  switch (state.tag) {
+    case 'pausing':
+    case 'stopping':
+      return state.deadlineMs;
+    case 'awaiting':
+      return state.untilMs;
+    case 'live':
+      return state.camera.pinned || state.unwatchedSinceMs === undefined
+        ? Infinity
+        : state.unwatchedSinceMs + state.settings.lingerMs;
+    case 'checking':
+    case 'opening':
+    case 'evicting':
+    case 'closing':
+    case 'ended':
+      return Infinity;
+    default:
+      return state satisfies never;
+  }
+}
+
+export function stepCameraStream(state: CameraStreamState, input: CameraStreamInput, nowMs: number): CameraStreamStep {
+  switch (input.type) {
+    case 'joined':
+      return joined(state, input.asker, nowMs);
+    case 'left':
+      return left(state, input.asker, nowMs);
+    case 'camera-changed':
+      return cameraChanged(state, input.camera, nowMs);
+    case 'watched':
+      return watched(state, input.viewers, nowMs);
+    case 'robot-returned':
+      return robotReturned(state);
+    case 'end':
+      return end(state, input.cause, nowMs);
+    case 'tick':
+      return nextCameraStreamDeadlineMs(state) <= nowMs ? expired(state, nowMs) : unchanged(state);
+    case 'reachable':
+      if (state.tag !== 'checking') return unchanged(state);
+      return input.isReachable
+        ? open({ ...state, tag: 'opening', attempt: 0 }, nowMs)
+        : failed(state, errOf('robot-offline'), nowMs);
+    case 'opened':
+      return state.tag === 'opening' ? opened(state, input.pushUrl, nowMs) : unchanged(state);
+    case 'name-taken':
+      return state.tag === 'opening' ? nameTaken(state, input.err, nowMs) : unchanged(state);
+    case 'evicted':
+      return state.tag === 'evicting' ? evicted(state, input.wasOurs, nowMs) : unchanged(state);
+    case 'failed':
+      return stageOf(state) === 'starting' ? failed(state, input.err, nowMs) : unchanged(state);
+    case 'robot-answered':
+      return robotAnswered(state, input, nowMs);
+    case 'robot-stopped':
+      return state.tag === 'stopping' ? close(state) : unchanged(state);
+    case 'closed':
+      if (state.tag !== 'closing') return unchanged(state);
+      return { state: { ...state, tag: 'ended' }, effects: [{ type: 'gone' }] };
+    case 'connected':
+      if (state.tag !== 'awaiting') return unchanged(state);
+      return {
+        state: { ...state, tag: 'live', viewers: 0, unwatchedSinceMs: nowMs },
+        effects: [{ type: 'started', err: undefined }],
+      };
+    case 'media-ended':
+      return mediaEnded(state, input, nowMs);
+    default:
+      return input satisfies never;
+  }
+}
+
+const unchanged = (state: CameraStreamState): CameraStreamStep => ({ state, effects: [] });
+
+function joined(state: CameraStreamState, asker: string, nowMs: number): CameraStreamStep {
+  const known = { ...state, askers: new Map(state.askers).set(asker, nowMs) };
+  return unchanged(known.tag === 'live' && known.viewers === 0 ? { ...known, unwatchedSinceMs: nowMs } : known);
+}
+
+/** It ends now if nobody watches, nobody else has asked lately and it isn't pinned. */
+function left(state: CameraStreamState, asker: string, nowMs: number): CameraStreamStep {
+  const askers = new Map(state.askers);
+  askers.delete(asker);
+  const isWanted = [...askers.values()].some((askedMs) => askedMs > nowMs - state.settings.lingerMs);
+  const isWatched = state.tag === 'live' && state.viewers > 0;
+  const known = { ...state, askers };
+  return isWanted || isWatched || state.camera.pinned ? unchanged(known) : end(known, 'stopped', nowMs);
+}
+
+function cameraChanged(state: CameraStreamState, camera: Camera | undefined, nowMs: number): CameraStreamStep {
+  const isSame = camera !== undefined && camera.rtspUrl === state.camera.rtspUrl;
+  const known = camera === undefined ? state : { ...state, camera };
+  return isSame ? unchanged(known) : end(known, 'camera-changed', nowMs);
+}
+
+function watched(state: CameraStreamState, viewers: number, nowMs: number): CameraStreamStep {
+  if (state.tag !== 'live') return unchanged(state);
+  const unwatchedSinceMs = viewers > 0 ? undefined : (state.unwatchedSinceMs ?? nowMs);
+  return unchanged({ ...state, viewers, unwatchedSinceMs });
+}
+
+/**
+ * A robot that pushes still just says so, one that has forgotten begins again while the media core waits for it, and one
+ * that can't ends the stream, so that nobody waits in vain.
+ */
+function robotReturned(state: CameraStreamState): CameraStreamStep {
+  if (state.tag !== 'live' || state.command === 'none') return unchanged(state);
+  const { pushUrl, settings } = state;
+  return { state, effects: [{ type: 'command', to: 'again', pushUrl, timeoutMs: settings.timeoutMs }] };
+}
+
+function open(state: StateOf<'opening'>, nowMs: number): CameraStreamStep {
+  const timeoutMs = Math.max(0, state.untilMs - nowMs);
+  return { state, effects: [{ type: 'open', rtspUrl: state.camera.rtspUrl, timeoutMs }] };
+}
+
+/** The name may still be held for an owner that has died: whoever has the camera may send that away. */
+function nameTaken(state: StateOf<'opening'>, refusal: Err, nowMs: number): CameraStreamStep {
+  const delayMs = NAME_RETRY_DELAYS_MS[state.attempt];
+  if (delayMs === undefined || state.untilMs - nowMs <= delayMs) return failed(state, refusal, nowMs);
+  return { state: { ...state, tag: 'evicting', refusal }, effects: [{ type: 'evict' }] };
+}
+
+function evicted(state: StateOf<'evicting'>, wasOurs: boolean, nowMs: number): CameraStreamStep {
+  if (!wasOurs) return failed(state, state.refusal, nowMs);
+  const { attempt } = state;
+  const deadlineMs = nowMs + (NAME_RETRY_DELAYS_MS[attempt] ?? 0);
+  return unchanged({ ...state, tag: 'pausing', attempt: attempt + 1, deadlineMs });
+}
+
+function opened(state: StateOf<'opening'>, pushUrl: string, nowMs: number): CameraStreamStep {
+  if (state.camera.rtspUrl !== undefined) return unchanged({ ...state, tag: 'awaiting', command: 'none', pushUrl });
+  const timeoutMs = Math.max(0, state.untilMs - nowMs);
+  return {
+    state: { ...state, tag: 'awaiting', command: 'asked', pushUrl },
+    effects: [{ type: 'command', to: 'start', pushUrl, timeoutMs }],
+  };
+}
+
+/**
+ * Until there is a picture the robot's no decides. Its yes is worth the picture that follows it, and a robot that pushes
+ * and forgets to say so is as good as one that says so.
+ */
+function robotAnswered(
+  state: CameraStreamState,
+  { to, outcome }: Extract<CameraStreamInput, { type: 'robot-answered' }>,
+  nowMs: number,
+): CameraStreamStep {
+  if (state.tag !== 'awaiting' && state.tag !== 'live') return unchanged(state);
+  if (outcome.ok) return unchanged(to === 'start' ? { ...state, command: 'acknowledged' } : state);
+  if (state.tag === 'awaiting') return failed(state, outcome.err, nowMs);
+  const isGone = outcome.err.dm === 'timeout' || outcome.err.dm === 'robot_offline';
+  return to === 'start' || isGone ? unchanged(state) : end(state, 'robot-refused', nowMs);
+}
+
+function expired(state: CameraStreamState, nowMs: number): CameraStreamStep {
+  switch (state.tag) {
+    case 'pausing':
+      return open({ ...state, tag: 'opening' }, nowMs);
+    case 'awaiting':
+      return failed(state, errOf(state.command === 'asked' ? 'timeout' : 'no-media'), nowMs);
+    case 'live':
+      return end(state, 'unwatched', nowMs);
+    case 'stopping':
+      return close(state);
+    case 'checking':
+    case 'opening':
+    case 'evicting':
+    case 'closing':
+    case 'ended':
+      return unchanged(state);
+    default:
+      return state satisfies never;
+  }
+}
+
+function mediaEnded(
+  state: CameraStreamState,
+  { cause, err }: Extract<CameraStreamInput, { type: 'media-ended' }>,
+  nowMs: number,
+): CameraStreamStep {
+  if (state.tag === 'opening' || state.tag === 'awaiting') return failed(state, err, nowMs, 'session-over');
+  if (state.tag === 'live') return over(state, cause, nowMs, 'session-over');
+  return state.tag === 'stopping' ? close(state) : unchanged(state);
+}
+
+/** Whoever still waits for the start is told that there will be none. */
+function end(state: CameraStreamState, cause: Exclude<EndCause, 'failed-to-start'>, nowMs: number): CameraStreamStep {
+  const stage = stageOf(state);
+  switch (stage) {
+    case 'starting':
+      return failed(state, errOf(cause === 'draining' ? 'unavailable' : 'stream-failed'), nowMs);
+    case 'live':
+      return over(state, cause, nowMs);
+    case 'ended':
+      return unchanged(state);
+    default:
+      return stage satisfies never;
+  }
+}
+
+function failed(state: CameraStreamState, err: Err, nowMs: number, session?: 'session-over'): CameraStreamStep {
+  const { state: next, effects } = over(state, 'failed-to-start', nowMs, session);
+  return { state: next, effects: [{ type: 'started', err }, ...effects] };
+}
+
+/** A robot that said that it pushes gets the time to end its push, unless the media core has refused it already. */
+function over(state: CameraStreamState, cause: EndCause, nowMs: number, session?: 'session-over'): CameraStreamStep {
+  const command = state.tag === 'awaiting' || state.tag === 'live' ? state.command : 'none';
+  const first: CameraStreamEffect[] = [
+    { type: 'over', cause },
+    ...(command === 'none' ? [] : [{ type: 'stop-robot' } as const]),
+  ];
+  if (command === 'acknowledged' && session === undefined)
+    return { state: { ...state, tag: 'stopping', deadlineMs: nowMs + STOP_GRACE_MS }, effects: first };
+  const closing = close(state);
+  return { state: closing.state, effects: [...first, ...closing.effects] };
+}
+
+function close(state: CameraStreamState): CameraStreamStep {
+  return { state: { ...state, tag: 'closing' }, effects: [{ type: 'close' }] };
+}
