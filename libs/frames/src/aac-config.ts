@@ -2,9 +2,9 @@ import { BitReader } from './bit-reader.js';
 
 /** The parts of an MPEG-4 AudioSpecificConfig (ISO 14496-3 §1.6.2.1) that HLS and RTP need. */
 export interface AacConfig {
-  /** 2 is AAC-LC, 5 and 29 are HE-AAC; goes into the CODECS string as mp4a.40.<objectType>. */
+  /** 2 is AAC-LC, 5 and 29 are HE-AAC. The CODECS string carries it as mp4a.40.<objectType>. */
   objectType: number;
-  /** Of the core coder; with explicit HE-AAC signalling the output has `outputSampleRate`. */
+  /** Sample rate of the core coder. With explicit HE-AAC signalling, the output has `outputSampleRate` instead. */
   sampleRate: number;
   outputSampleRate: number;
   channels: number;

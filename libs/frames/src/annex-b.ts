@@ -2,12 +2,12 @@ import { concatBytes, type NalFrame } from './frame.js';
 
 const START_CODE = Uint8Array.of(0, 0, 0, 1);
 
-/** NAL units as a byte stream (H.264 annex B). */
+/** Writes NAL units as a byte stream (H.264 annex B). */
 export function toAnnexB(nalUnits: readonly Uint8Array[]): Uint8Array {
   return concatBytes(nalUnits.flatMap((nalUnit) => [START_CODE, nalUnit]));
 }
 
-/** A frame as a byte stream; a key frame with its parameter sets in front, so that a decoder can begin with it. */
+/** Writes a frame as a byte stream. A key frame gets its parameter sets in front, so that a decoder can start there. */
 export function frameToAnnexB({ isKeyFrame, parameterSets: sets, nalUnits }: NalFrame): Uint8Array {
   return toAnnexB(isKeyFrame && sets ? [...sets.vps, ...sets.sps, ...sets.pps, ...nalUnits] : nalUnits);
 }

@@ -4,7 +4,7 @@ import { type AacConfig, parseAacConfig } from './aac-config.js';
 import { BitReader } from './bit-reader.js';
 import { type AudioCodec, concatBytes, type Depacketizer, type Frame, type TimedPayload } from './frame.js';
 
-/** RFC 7587: one Opus packet in each RTP packet. RFC 3551: G.711, one byte per sample and channel. */
+/** Opus (RFC 7587): each RTP packet holds one Opus packet. G.711 (RFC 3551): one byte per sample and channel. */
 export class PacketAudioDepacketizer implements Depacketizer {
   readonly #codec: 'opus' | 'PCMU' | 'PCMA';
   readonly #channels: number;
@@ -29,7 +29,7 @@ export class PacketAudioDepacketizer implements Depacketizer {
 const OPUS_TICKS_PER_MS = 48;
 const OPUS_MAX_MS = 120;
 
-/** Duration of an Opus packet at 48 kHz by its table of contents (RFC 6716 §3.1); 0 for a packet that isn't one. */
+/** Duration of an Opus packet at 48 kHz, from its TOC byte (RFC 6716 §3.1); 0 if the packet isn't valid Opus. */
 export function opusDurationTicks(packet: Uint8Array): number {
   if (packet.length === 0) return 0;
   const configuration = packet[0]! >> 3;
@@ -45,7 +45,7 @@ export function opusDurationTicks(packet: Uint8Array): number {
   return durationMs > OPUS_MAX_MS ? 0 : durationMs * OPUS_TICKS_PER_MS;
 }
 
-/** RFC 3640 in the modes AAC-hbr and AAC-lbr: several access units in a packet, or one over several packets. */
+/** RFC 3640, modes AAC-hbr and AAC-lbr: a packet holds several access units, or one unit spans several packets. */
 export class AacDepacketizer implements Depacketizer {
   readonly config: AacConfig | undefined;
   readonly #sizeBits: number;

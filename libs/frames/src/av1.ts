@@ -4,8 +4,8 @@ import { type FrameHint, keyFrameHint, NO_KEY_FRAME, type VideoDimensions } from
 const OBU_SEQUENCE_HEADER = 1;
 
 /**
- * An RTP payload of AV1. A key frame is told by the aggregation header's N bit, which starts a coded video sequence;
- * the size is that of the sequence header, i.e. the largest that a frame of it may have.
+ * Reads an RTP payload of AV1. The N bit of the aggregation header starts a coded video sequence and so marks a key
+ * frame. The size is that of the sequence header: the largest size that a frame of the sequence may have.
  */
 export function readAv1(payload: Uint8Array): FrameHint {
   const aggregation = payload[0] ?? 0;
@@ -13,7 +13,7 @@ export function readAv1(payload: Uint8Array): FrameHint {
   return isKeyFrame ? keyFrameHint(readFirstObus(payload.subarray(1), (aggregation >> 4) & 0x03)) : NO_KEY_FRAME;
 }
 
-/** `count` is the number of OBU elements, the last of them without a length; 0 when all have one. */
+/** `count` is the number of OBU elements, of which the last has no length; 0 if all of them have a length. */
 function readFirstObus(payload: Uint8Array, count: number): VideoDimensions | undefined {
   let offset = 0;
   for (let index = 0; offset < payload.length && index < 8; index++) {

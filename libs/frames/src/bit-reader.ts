@@ -1,4 +1,4 @@
-/** Reads bits, most significant first; reading beyond the end gives zeros and sets `exhausted`. */
+/** Reads bits, most significant first. Reading past the end returns zeros and sets `exhausted`. */
 export class BitReader {
   readonly #bytes: Uint8Array;
   #position = 0;

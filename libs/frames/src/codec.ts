@@ -1,6 +1,5 @@
 /**
- * What ffmpeg (5.1 and later) makes pictures and sound of, when it comes by RTP. AV1 isn't among it: that version reads no
- * RTP of AV1.
+ * The codecs that ffmpeg 5.1 and later can decode from RTP. AV1 is missing because version 5.1 can't read AV1 from RTP.
  */
 const DECODABLE = {
   video: ['H264', 'H265', 'VP8', 'VP9', 'JPEG', 'MP4V-ES', 'MPV', 'H261', 'H263', 'H263-1998', 'H263-2000', 'THEORA'],
@@ -17,12 +16,12 @@ const SPELLINGS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * A codec is called what SDP's rtpmap calls it, in one spelling: that of the contracts, of `TrackDescription` and of every
- * comparison. Others write it in any case. A codec that isn't known keeps the name that it came with.
+ * Returns the project's one spelling of a codec: the name from SDP's rtpmap, as the contracts, `TrackDescription` and
+ * every comparison spell it. Other programs write it in any case. An unknown codec keeps its name.
  */
 export const codecNamed = (name: string): string => SPELLINGS.get(name.toLowerCase()) ?? name;
 
-/** Whether pictures or sound can be made of it. */
+/** Whether its packets can be decoded into pictures or sound. */
 export function isDecodable(kind: 'audio' | 'video', codec: string): boolean {
   const known: readonly string[] = DECODABLE[kind];
   return known.includes(codec);

@@ -5,13 +5,13 @@ interface Numbers extends RtpNumbers {
   atMs: number;
 }
 
-/** One number is left out, so that a picture that was cut off isn't taken for a whole one. */
+/** One sequence number is skipped, so that receivers don't take a picture that was cut off for a complete one. */
 const SEQUENCE_STEP = 2;
 
 /**
- * Numbers the packets of a source that begins anew as if it had never been away: the same SSRC and payload type, sequence
- * numbers that follow on, timestamps that went on meanwhile. Receivers were told the numbers once, and many take what
- * jumps for old packets.
+ * Renumbers the packets of a source that starts again, as if it had never stopped: the same SSRC and payload type,
+ * consecutive sequence numbers, and timestamps that advanced during the pause. Receivers learn these numbers once, and
+ * many treat a jump as old packets.
  */
 export class ContinuedNumbering {
   readonly #ticksPerMs: number;
@@ -24,12 +24,12 @@ export class ContinuedNumbering {
     this.#ticksPerMs = clockRate / 1_000;
   }
 
-  /** The next packet is the first of a source that has begun anew. */
+  /** Announces that the next packet is the first one of a restarted source. */
   restart(): void {
     this.#begins = true;
   }
 
-  /** A packet that needn't change is handed back as it is. */
+  /** Returns the same packet if no number has to change. */
   packet(packet: RtpPacket, nowMs: number): RtpPacket {
     const last = this.#last;
     if (this.#begins && last !== undefined) {
@@ -48,7 +48,7 @@ export class ContinuedNumbering {
     return packet.renumbered({ payloadType, ssrc, sequenceNumber, timestamp });
   }
 
-  /** Of a source whose first packet hasn't come, there is nothing to be told yet. */
+  /** Returns undefined until the source's first packet has arrived: before that, the new numbers are unknown. */
   report(report: SenderReport): SenderReport | undefined {
     if (this.#begins || this.#last === undefined) return undefined;
     const { ssrc } = this.#last;

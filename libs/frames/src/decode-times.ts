@@ -1,17 +1,17 @@
 /**
- * Gives decoding times to frames that come in decoding order with presentation times only, as RTP has them. With N
- * frames of reordering, the decoding time of a frame is the presentation time that is output N frames earlier: the
- * times stay strictly rising and never later than the presentation time. Where N isn't known (no VUI in the SPS) it
- * starts at 0 and grows when a frame goes back in time.
+ * Assigns decoding times to frames that arrive in decoding order with presentation times only, as they do in RTP. With
+ * N frames of reordering, the decoding time of a frame is the presentation time that is output N frames earlier.
+ * Decoding times therefore always rise and are never later than the presentation time. If N isn't known (no VUI in the
+ * SPS), it starts at 0 and grows whenever a frame goes back in time.
  */
 export class DecodeTimes {
   #reorderFrames: number;
-  /** The presentation times not yet used as decoding times, rising. */
+  /** The presentation times that aren't yet used as decoding times, in rising order. */
   #waiting: number[] = [];
   #last: number | undefined;
   #frameTicks: number;
 
-  /** `frameTicks` is a first guess of a frame's duration; the stream's own replaces it. */
+  /** `frameTicks` is a first guess of the duration of a frame; the stream's own duration replaces it. */
   constructor(options: { reorderFrames: number; frameTicks: number }) {
     this.#reorderFrames = options.reorderFrames;
     this.#frameTicks = options.frameTicks;
@@ -19,7 +19,7 @@ export class DecodeTimes {
 
   push(pts: number): number {
     if (this.#last === undefined) {
-      // Room below the first frame for those that are presented after it but decoded with it.
+      // Leaves room below the first frame for frames that are decoded with it but presented later.
       for (let i = this.#reorderFrames; i > 0; i--) this.#waiting.push(pts - i * this.#frameTicks);
     }
     let index = this.#waiting.length;

@@ -52,7 +52,7 @@ interface Recording {
   options: Pick<FrameAssemblerOptions, 'clockRate' | 'parameters'>;
 }
 
-/** What an ffmpeg sends as RTP to a socket of ours, and what its SDP says about it. */
+/** The RTP that ffmpeg sends to a socket of this test, and the SDP that describes it. */
 async function record(...args: string[]): Promise<Recording> {
   const rtp = createSocket({ type: 'udp4', recvBufferSize: 8_000_000 });
   const rtcp = createSocket('udp4');
@@ -86,7 +86,7 @@ function assemble(codec: FrameAssemblerOptions['codec'], { packets, options }: R
   return [...packets.flatMap((packet) => assembler.push(packet)), ...assembler.flush()];
 }
 
-/** MD5 of each decoded picture, as ffmpeg's own decoder sees the file. */
+/** The MD5 of each picture that ffmpeg's own decoder makes of the file. */
 async function pictures(file: string, format: string): Promise<string[]> {
   const text = await run('ffmpeg', ['-v', 'error', '-f', format, '-i', file, '-map', '0:v', '-f', 'framemd5', '-']);
   return text

@@ -203,7 +203,7 @@ describe('access units', () => {
   });
 });
 
-/** A small generator of its own, so that a failure can be repeated. */
+/** A small generator with a seed, so that a failure can be repeated. */
 function randomBytes(seed: number): () => number {
   let state = seed;
   return () => {

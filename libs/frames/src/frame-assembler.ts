@@ -8,24 +8,27 @@ import { VpxDepacketizer } from './vpx-depacketizer.js';
 
 export interface FrameAssemblerOptions {
   codec: FrameCodec;
-  /** Of the RTP timestamps, in Hz. */
+  /** Clock rate of the RTP timestamps, in Hz. */
   clockRate: number;
-  /** Of PCMU and PCMA. */
+  /** Used for PCMU and PCMA only. */
   channels?: number;
   /** The codec's fmtp parameters, names in lower case: sprop-parameter-sets, sprop-vps/sps/pps, config, sizelength … */
   parameters?: Readonly<Record<string, unknown>>;
-  /** Packets of other payload types are ignored. Without it, all are taken. */
+  /** Packets with other payload types are ignored. If it is undefined, all are taken. */
   payloadType?: number;
-  /** Packets of other sources are ignored. Without it, the first source is taken, and a new one that goes on sending. */
+  /**
+   * Packets with other SSRCs are ignored. If it is undefined, the first source is taken, and later any new source that
+   * keeps sending.
+   */
   ssrc?: number;
   maxReorderPackets?: number;
-  /** How much media time is waited for a missing packet. */
+  /** How long to wait for a missing packet, measured in media time. */
   maxReorderMs?: number;
 }
 
 /**
- * Makes whole frames of one stream's RTP packets. Frames refer to the packets' memory, so a buffer that was pushed must
- * not be written to again. Nothing that is pushed makes it throw.
+ * Makes whole frames from the RTP packets of one stream. Frames refer to the packets' memory, so a buffer that was
+ * pushed must not be written to again. No input makes it throw.
  */
 export class FrameAssembler {
   readonly #options: FrameAssemblerOptions;
@@ -44,12 +47,12 @@ export class FrameAssembler {
     this.#reorder = new ReorderBuffer({ maxPackets: options.maxReorderPackets ?? 64, maxTicks });
   }
 
-  /** The source that frames are being made of, as soon as one is known. */
+  /** The SSRC of the source that the frames come from; undefined until it is known. */
   get ssrc(): number | undefined {
     return this.#ssrc;
   }
 
-  /** What has come by a port that RTP and RTCP share. */
+  /** Takes a packet from a port that RTP and RTCP share. */
   push(bytes: Uint8Array): Frame[] {
     const packet = isRtcp(bytes) ? undefined : RtpPacket.parse(bytes);
     return packet === undefined ? [] : this.pushPacket(packet);
@@ -63,7 +66,7 @@ export class FrameAssembler {
     return frames;
   }
 
-  /** The stream ended: hands out what waited for a missing packet or for the beginning of the next frame. */
+  /** The stream has ended: returns what was waiting for a missing packet or for the start of the next frame. */
   flush(): Frame[] {
     const frames: Frame[] = [];
     for (const ordered of this.#reorder.flush()) this.#take(ordered, frames);
@@ -71,7 +74,7 @@ export class FrameAssembler {
     return frames;
   }
 
-  /** The packets to go on with: none for a stray, two when a new source has shown that it goes on sending. */
+  /** Returns the packets to process: none for a stray packet, two once a new source has shown that it keeps sending. */
   #fromOtherSource(packet: RtpPacket, frames: Frame[]): RtpPacket[] {
     if (this.#ssrc === undefined) {
       this.#ssrc = packet.ssrc;
@@ -101,7 +104,7 @@ export class FrameAssembler {
       this.#timestamps.reset();
     }
     this.#lostBefore ||= lostBefore;
-    // Bandwidth probes and padding take a sequence number but carry nothing.
+    // Bandwidth probes and padding use a sequence number but carry no data.
     if (packet.payload.length === 0) return;
     const timestamp = this.#timestamps.unwrap(packet.timestamp);
     const { payload, marker } = packet;

@@ -124,7 +124,7 @@ describe('a VP8 payload', () => {
 
 describe('a VP9 payload', () => {
   it('has the size of the largest layer in its scalability structure', () => {
-    // I, L, B and V; picture id; layer 0; structure of two layers with sizes.
+    // Bits I, L, B and V; a picture id; layer 0; a structure of two layers with sizes.
     expect(readVp9(bytes('aa 8011 00 00 30 0140 00b4 0280 0168 82'))).toEqual({
       isKeyFrame: true,
       dimensions: { width: 640, height: 360 },
@@ -152,7 +152,7 @@ describe('an AV1 payload', () => {
   ])('of %s has its size in the sequence header', (_encoder, header, width, height) => {
     const dimensions = { width, height };
     expect(readAv1(bytes(`18${header}`))).toEqual({ isKeyFrame: true, dimensions });
-    // Behind another OBU, and with the length of each element told.
+    // After another OBU, and with a length for each element.
     expect(readAv1(bytes(`28 02 7800 ${header}`))).toEqual({ isKeyFrame: true, dimensions });
     const length = bytes(header).length.toString(16).padStart(2, '0');
     expect(readAv1(bytes(`08 02 7800 ${length} ${header}`))).toEqual({ isKeyFrame: true, dimensions });

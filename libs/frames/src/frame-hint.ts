@@ -1,16 +1,16 @@
-/** Pixels of the picture as it is to be shown. */
+/** Size of the picture as it is shown, in pixels. */
 export interface VideoDimensions {
   readonly width: number;
   readonly height: number;
 }
 
-/** What one RTP payload tells about the frame it belongs to. */
+/** What one RTP payload tells about the frame that it belongs to. */
 export interface FrameHint {
   readonly isKeyFrame: boolean;
   readonly dimensions?: VideoDimensions;
 }
 
-/** Nearly every packet says just this. */
+/** The hint of nearly every packet. */
 export const NO_KEY_FRAME: FrameHint = { isKeyFrame: false };
 
 export const keyFrameHint = (dimensions: VideoDimensions | undefined): FrameHint =>

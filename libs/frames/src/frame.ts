@@ -2,7 +2,7 @@ import type { NalCodec, ParameterSets } from './parameter-sets.js';
 
 export type VideoCodec = NalCodec | 'VP8' | 'VP9';
 export type AudioCodec = 'opus' | 'MPEG4-GENERIC' | 'PCMU' | 'PCMA';
-/** Of which packets can be made frames. */
+/** The codecs whose packets can be assembled into frames. */
 export type FrameCodec = VideoCodec | AudioCodec;
 
 const VIDEO_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9'];
@@ -12,22 +12,22 @@ const FRAME_CODECS: ReadonlySet<string> = new Set([...VIDEO_CODECS, ...AUDIO_COD
 export const isFrameCodec = (codec: string): codec is FrameCodec => FRAME_CODECS.has(codec);
 
 interface FrameBase {
-  /** In ticks of the RTP clock, unwrapped: starts with the first packet's raw timestamp and goes on beyond 32 bits. */
+  /** In ticks of the RTP clock, unwrapped: it starts with the first packet's raw timestamp and grows beyond 32 bits. */
   rtpTimestamp: number;
-  /** Packets were lost since the frame before this one. */
+  /** Packets were lost between the previous frame and this one. */
   lost: boolean;
-  /** False for video that refers to something lost: such frames decode with errors until the next complete key frame. */
+  /** False for video that depends on lost data: such frames decode with errors until the next complete key frame. */
   complete: boolean;
   isKeyFrame: boolean;
 }
 
-/** One access unit. Parameter sets and delimiters are taken out of `nalUnits`; the muxer or sender puts them back. */
+/** One access unit. `nalUnits` has no parameter sets and no delimiters; the muxer or the sender adds them again. */
 export interface NalFrame extends FrameBase {
   kind: 'video';
   codec: NalCodec;
-  /** Without start codes and lengths, in decoding order. They refer to the memory of the packets pushed. */
+  /** Without start codes and lengths, in decoding order. They refer to the memory of the pushed packets. */
   nalUnits: readonly Uint8Array[];
-  /** Those of the last key frame; undefined as long as neither the SDP nor the stream has told them. */
+  /** The parameter sets of the last key frame; undefined until the SDP or the stream has provided them. */
   parameterSets: ParameterSets | undefined;
 }
 
@@ -59,11 +59,11 @@ export interface TimedPayload {
 /** Turns the payloads of one stream, in order, into frames. */
 export interface Depacketizer {
   push(input: TimedPayload): Frame[];
-  /** The stream ended or begins anew: hands out what needs no further packet and forgets the rest. */
+  /** The stream has ended or starts again: returns the frames that need no further packet and forgets the rest. */
   flush(): Frame[];
 }
 
-/** More than any level of H.265 allows in a picture that a robot would send: a bound for hostile input. */
+/** A limit for hostile input: more than any level of H.265 allows for a picture that a robot would send. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
 
 export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {

@@ -1,22 +1,24 @@
 import { BitReader, unescapeNalUnit } from './bit-reader.js';
 
-/** What HLS and MP4 need to know of an H.264 sequence parameter set (H.264 §7.3.2.1.1). */
+/** The parts of an H.264 sequence parameter set (§7.3.2.1.1) that HLS and MP4 need. */
 export interface H264Sps {
   id: number;
   profileIdc: number;
   constraintFlags: number;
   levelIdc: number;
-  /** The three before, as SDP and CODECS have them: `42e01f`. */
+  /** The three fields above in the form that SDP and CODECS use: `42e01f`. */
   profileLevelId: string;
   chromaFormatIdc: number;
   bitDepthLuma: number;
   bitDepthChroma: number;
-  /** In pixels, cropping applied. */
+  /** In pixels, after cropping. */
   width: number;
   height: number;
-  /** From the VUI's timing, where it tells a plausible one. */
+  /** From the timing in the VUI, if that is plausible. */
   frameRate: number | undefined;
-  /** Frames that may precede another one in decoding order and follow it in output order; undefined where it isn't told. */
+  /**
+   * How many frames may precede another one in decoding order and follow it in output order; undefined if not stated.
+   */
   reorderFrames: number | undefined;
 }
 
@@ -74,7 +76,7 @@ export function parseH264Sps(nalUnit: Uint8Array): H264Sps | undefined {
   const width = widthInMacroblocks * 16 - (left + right) * cropUnitX;
   const height = heightInMapUnits * 16 * (2 - frameMacroblocksOnly) - (top + bottom) * cropUnitY;
   if (width <= 0 || height <= 0 || width > 16_384 || height > 16_384) return undefined;
-  // Baseline has no B slices; with picture order type 2 or no reference beyond one's own predecessor nothing is reordered.
+  // Baseline has no B slices. Picture order type 2, or no reference frames at all, also rules out reordering.
   const neverReorders = profileIdc === 66 || pictureOrderType === 2 || maxReferenceFrames === 0;
   return {
     id,

@@ -1,13 +1,13 @@
 import { BitReader, unescapeNalUnit } from './bit-reader.js';
 
-/** What hvcC and HLS need to know of an H.265 sequence parameter set (H.265 §7.3.2.2). */
+/** The parts of an H.265 sequence parameter set (§7.3.2.2) that hvcC and HLS need. */
 export interface H265Sps {
   id: number;
   profileSpace: number;
   tierFlag: number;
   profileIdc: number;
   compatibilityFlags: number;
-  /** The 48 bits of progressive, interlaced and other constraint flags, as six bytes. */
+  /** The 48 bits of the progressive, interlaced and other constraint flags, as six bytes. */
   constraintFlags: Uint8Array;
   levelIdc: number;
   temporalLayers: number;
@@ -15,7 +15,7 @@ export interface H265Sps {
   chromaFormatIdc: number;
   bitDepthLuma: number;
   bitDepthChroma: number;
-  /** In pixels, conformance window applied. */
+  /** In pixels, after applying the conformance window. */
   width: number;
   height: number;
   reorderFrames: number;

@@ -1,7 +1,7 @@
 import { concatBytes, type RawVideoFrame } from './frame.js';
 import { vp8Dimensions } from './vp8.js';
 
-/** Frames as an IVF file, which `ffmpeg -f ivf` reads; times count in 1/90000 s from the first frame. */
+/** Writes frames as an IVF file, which `ffmpeg -f ivf` reads. Times count from the first frame, in 1/90000 s. */
 export function writeIvf(frames: readonly RawVideoFrame[]): Uint8Array {
   const first = frames[0];
   const { width = 0, height = 0 } = (first?.codec === 'VP8' && vp8Dimensions(first.data)) || {};

@@ -15,16 +15,16 @@ interface AccessUnit {
   firstSlice: Uint8Array | undefined;
   hasKeySlice: boolean;
   isRecoveryPoint: boolean;
-  /** Something of this picture is missing. */
+  /** A part of this picture is missing. */
   isBroken: boolean;
-  /** A gap lies right before it, so its beginning may be missing. */
+  /** A gap comes right before it, so its start may be missing. */
   isAfterGap: boolean;
 }
 
 /**
- * RFC 6184 (single NAL units, STAP-A, FU-A: packetization modes 0 and 1) and RFC 7798 (single NAL units, AP, FU, without
- * decoding order numbers). An access unit ends with the marker bit or with the next timestamp; a sender that sets the
- * marker on each slice is recognised by its second slice, and from then on only the timestamp counts.
+ * RFC 6184 (single NAL units, STAP-A, FU-A: packetization modes 0 and 1) and RFC 7798 (single NAL units, AP, FU,
+ * without decoding order numbers). An access unit ends with the marker bit or with the next timestamp. Some senders set
+ * the marker on every slice: the second slice shows this, and from then on only the timestamp counts.
  */
 export class NalDepacketizer implements Depacketizer {
   readonly #codec: NalCodec;

@@ -3,7 +3,7 @@ import { concatBytes } from './frame.js';
 import { type FrameHint, keyFrameHint, NO_KEY_FRAME, type VideoDimensions } from './frame-hint.js';
 import { type NalCodec, nalRole, parseSps } from './parameter-sets.js';
 
-/** A NAL unit that begins in an RTP payload: whole, or the first bytes of one that is cut into fragments. */
+/** A NAL unit that starts in an RTP payload: all of it, or the first bytes if it is split into fragments. */
 export interface BegunNalUnit {
   nalUnit: Uint8Array;
   isWhole: boolean;
@@ -15,12 +15,15 @@ const AGGREGATION = 48;
 const FRAGMENTATION = 49;
 const BEGINS = 0x80;
 const FORBIDDEN_ZERO = 0x80;
-/** More than anybody reads of a slice's header or of a recovery point. */
+/** More bytes than any reader needs of a slice header or of a recovery point. */
 const BEGINNING_BYTES = 256;
 
 const NONE: readonly BegunNalUnit[] = [];
 
-/** RFC 6184 §5 in the modes 0 and 1, RFC 7798 §4.4 without decoding order numbers. A truncated aggregate gives what is whole. */
+/**
+ * RFC 6184 §5 in modes 0 and 1, RFC 7798 §4.4 without decoding order numbers. Of a truncated aggregate, the complete
+ * NAL units are returned.
+ */
 export function nalUnitsBegunIn(codec: NalCodec, payload: Uint8Array): readonly BegunNalUnit[] {
   const first = payload[0];
   if (first === undefined || (first & FORBIDDEN_ZERO) !== 0) return NONE;
@@ -56,7 +59,7 @@ function aggregated(payload: Uint8Array, headerBytes: number): BegunNalUnit[] {
   return nalUnits;
 }
 
-/** A key frame shows itself by its sequence parameter set or by a slice that needs no other picture. */
+/** A key frame is recognised by its sequence parameter set or by a slice that needs no other picture. */
 export function readNalHint(codec: NalCodec, nalUnits: readonly BegunNalUnit[]): FrameHint {
   let isKeyFrame = false;
   let dimensions: VideoDimensions | undefined;

@@ -6,18 +6,21 @@ import { writeRtpPacket } from './rtp-packet.js';
 export interface PacketizerOptions {
   payloadType: number;
   ssrc: number;
-  /** The first packet's; RFC 3550 wants it random, so the caller chooses. */
+  /** Sequence number of the first packet. RFC 3550 wants it random, so the caller chooses it. */
   sequenceNumber: number;
   /** Added to the frames' timestamps. */
   timestampOffset?: number;
-  /** Largest RTP packet in bytes, header included. */
+  /** Size of the largest RTP packet in bytes, including the header. */
   maxPacketBytes?: number;
 }
 
 const RTP_HEADER_BYTES = 12;
 const DEFAULT_MAX_PACKET_BYTES = 1_200;
 
-/** RFC 6184, packetization-mode 1: parameter sets in a STAP-A before key frames, small NAL units alone, others in FU-A. */
+/**
+ * RFC 6184, packetization-mode 1: parameter sets go in a STAP-A before key frames, small NAL units are sent alone, and
+ * others in FU-A.
+ */
 export class H264Packetizer {
   readonly #options: PacketizerOptions;
   readonly #maxPayloadBytes: number;
@@ -70,7 +73,7 @@ function aggregate(nalUnits: readonly Uint8Array[]): Uint8Array[] {
   return parts;
 }
 
-/** RFC 7587 and RFC 3551: each frame of Opus or G.711 is one packet. */
+/** RFC 7587 and RFC 3551: each Opus or G.711 frame is one packet. */
 export class AudioPacketizer {
   readonly #options: PacketizerOptions;
   #sequenceNumber: number;

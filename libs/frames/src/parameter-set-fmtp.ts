@@ -5,7 +5,7 @@ import { type NalCodec, type ParameterSets, ParameterSetStore } from './paramete
 
 type Fmtp = Readonly<Record<string, string>>;
 
-/** What only repeats what the sets say, and may contradict them. */
+/** Parameters that only repeat the content of the parameter sets and may contradict it. */
 const TOLD_BY_SETS: Readonly<Record<NalCodec, readonly string[]>> = {
   H264: ['sprop-parameter-sets'],
   H265: [
@@ -14,11 +14,17 @@ const TOLD_BY_SETS: Readonly<Record<NalCodec, readonly string[]>> = {
   ],
 };
 
-/** The sets that a description tells, if it tells all that a decoder needs. Sources hand out halves, and empty ones. */
+/**
+ * The parameter sets in a description, if they are all that a decoder needs. Some sources send incomplete or empty
+ * sets.
+ */
 export const parameterSetsOf = (codec: NalCodec, fmtp: Fmtp): ParameterSets | undefined =>
   new ParameterSetStore(codec, fmtp).anyComplete;
 
-/** The description with these sets instead of its own, and with a profile that is theirs; without any if they are unknown. */
+/**
+ * Returns the description with these sets, and the profile that they state, instead of its own. If the sets are
+ * unknown, the result has none.
+ */
 export function withParameterSets(
   codec: NalCodec,
   fmtp: Fmtp,

@@ -27,7 +27,7 @@ function packet(sequenceNumber: number, timestamp: number, payload: Uint8Array):
   return parsed;
 }
 
-/** Sequence number, timestamp and payload of what comes out. */
+/** The sequence number, timestamp and payload of each resulting packet. */
 const pushed = (inserter: ParameterSetInserter, sequenceNumber: number, timestamp: number, payload: Uint8Array) =>
   inserter.push(packet(sequenceNumber, timestamp, payload)).map(({ bytes }) => {
     const parsed = RtpPacket.parse(bytes);

@@ -2,38 +2,41 @@ import { isExactRecoveryPoint, type NalCodec, nalRole, ParameterSetStore } from 
 import { RtpPacket, writeRtpPacket } from './rtp-packet.js';
 
 interface Insertion {
-  /** Of the source's packet before which something was put. */
+  /** The source's packet before which packets were inserted. */
   sequenceNumber: number;
   packets: number;
 }
 
-/** So many insertions back a late packet still finds its number; before that, reordering has long been over. */
+/** A late packet still gets its number if at most this many insertions came after it; reordering never lasts longer. */
 const REMEMBERED_INSERTIONS = 8;
 const NONE: readonly Uint8Array[] = [];
 const NOTHING_CARRIED = { vps: false, sps: false, pps: false };
 
 /**
- * Gives every key frame its parameter sets in band. Many sources tell them in the SDP alone, or once at their beginning;
- * who joins later, or has joined before the source began anew with others, could not decode. Packets that are put in
- * move the sequence numbers of those behind them.
+ * Adds the parameter sets to every key frame that lacks them. Many sources send them only in the SDP, or once at the
+ * start. A receiver that joins later, or that joined before the source restarted with other sets, could not decode.
+ * Each inserted packet shifts the sequence numbers of the packets after it.
  */
 export class ParameterSetInserter {
   readonly #codec: NalCodec;
   readonly #store: ParameterSetStore;
   readonly #insertions: Insertion[] = [];
   #forgotten = 0;
-  /** What has come since the last picture began. */
+  /** The kinds of sets received since the last picture started. */
   #carried = { ...NOTHING_CARRIED };
   #isRecoveryPoint = false;
   #pictureTimestamp: number | undefined;
 
-  /** @param fmtp with names in lower case */
+  /** @param fmtp parameter names in lower case */
   constructor(codec: NalCodec, fmtp: Readonly<Record<string, unknown>>) {
     this.#codec = codec;
     this.#store = new ParameterSetStore(codec, fmtp);
   }
 
-  /** The packet, and before it what it lacks. A packet that needn't change is handed back as it is. */
+  /**
+   * Returns the packet, preceded by the sets that it lacks. It is the same object if its sequence number doesn't
+   * change.
+   */
   push(packet: RtpPacket): RtpPacket[] {
     const shift = this.#shiftOf(packet.sequenceNumber);
     const missing = this.#missingBefore(packet);

@@ -5,8 +5,8 @@ import { type H264Sps, parseH264Sps } from './h264-sps.js';
 import { type H265Sps, parseH265Sps } from './h265-sps.js';
 
 /**
- * The parameter sets that a key frame is decoded with: `sps[0]` is the one its first slice refers to. The object stays
- * the same as long as its content does, so a reader sees a change by comparing references. `vps` is empty for H.264.
+ * The parameter sets that decode a key frame; its first slice refers to `sps[0]`. The object stays the same as long as
+ * its content does, so a reader detects a change by comparing references. `vps` is empty for H.264.
  */
 export interface ParameterSets {
   vps: readonly Uint8Array[];
@@ -18,7 +18,7 @@ export type NalCodec = 'H264' | 'H265';
 
 export const isNalCodec = (codec: string): codec is NalCodec => codec === 'H264' || codec === 'H265';
 
-/** What a NAL unit is for, as far as assembling and packaging care. */
+/** What a NAL unit is for, as far as assembling and packaging need to know. */
 export type NalRole = 'vps' | 'sps' | 'pps' | 'slice' | 'key-slice' | 'sei' | 'delimiter' | 'other';
 
 export function nalRole(codec: NalCodec, nalUnit: Uint8Array): NalRole {
@@ -45,13 +45,16 @@ function h265Role(type: number): NalRole {
   return type >= 35 && type <= 38 ? 'delimiter' : 'other';
 }
 
-/** H.264 §7.4.1.2.4: is this slice the first of its picture? */
+/** Whether this slice is the first of its picture (H.264 §7.4.1.2.4). */
 export function isFirstSlice(codec: NalCodec, nalUnit: Uint8Array): boolean {
   const header = codec === 'H264' ? nalUnit[1] : nalUnit[2];
   return header !== undefined && (header & 0x80) !== 0;
 }
 
-/** An open GOP's or an intra refresh's entry: recovery point SEI (type 6) that promises an exact picture at once. */
+/**
+ * Whether the NAL unit is a recovery point SEI (type 6) that promises an exact picture at once. It marks the entry
+ * point of an open GOP or of an intra refresh.
+ */
 export function isExactRecoveryPoint(nalUnit: Uint8Array): boolean {
   const bytes = unescapeNalUnit(nalUnit.subarray(1, 256));
   let offset = 0;
@@ -67,7 +70,7 @@ export function isExactRecoveryPoint(nalUnit: Uint8Array): boolean {
 
 const MAX_SETS_OF_A_KIND = 64;
 
-/** Remembers the newest parameter set of each id, from the SDP and in band. */
+/** Keeps the newest parameter set of each id, from the SDP and from the stream. */
 export class ParameterSetStore {
   readonly #codec: NalCodec;
   readonly #vps = new Map<number, Uint8Array>();
@@ -84,7 +87,10 @@ export class ParameterSetStore {
     }
   }
 
-  /** The sets by which a decoder could begin, before any picture has told which it needs; undefined while one is missing. */
+  /**
+   * The sets with which a decoder can start before any picture has shown which ones it needs; undefined while one is
+   * missing.
+   */
   get anyComplete(): ParameterSets | undefined {
     for (const pps of this.#pps.values()) {
       const spsId = this.#idsOf(pps, 'pps')?.parent;
@@ -94,7 +100,10 @@ export class ParameterSetStore {
     return undefined;
   }
 
-  /** Returns whether the NAL unit was a parameter set; a malformed one is taken out of the stream all the same. */
+  /**
+   * Returns whether the NAL unit was a parameter set. A malformed set also counts, so that it is removed from the
+   * stream.
+   */
   add(nalUnit: Uint8Array): boolean {
     const role = nalRole(this.#codec, nalUnit);
     if (role !== 'vps' && role !== 'sps' && role !== 'pps') return false;
@@ -106,7 +115,7 @@ export class ParameterSetStore {
     return true;
   }
 
-  /** The sets for a key frame whose first slice is given; undefined while one that it needs is unknown. */
+  /** The sets for a key frame with this first slice; undefined while one of the sets that it needs is unknown. */
   forSlice(slice: Uint8Array): ParameterSets | undefined {
     const reader = new BitReader(unescapeNalUnit(slice.subarray(this.#codec === 'H264' ? 1 : 2, 24)));
     if (this.#codec === 'H264') {
@@ -143,11 +152,11 @@ export class ParameterSetStore {
   }
 }
 
-/** Undefined for what makes no sense. */
+/** Undefined if the set isn't valid. */
 export const parseSps = (codec: NalCodec, sps: Uint8Array): H264Sps | H265Sps | undefined =>
   codec === 'H264' ? parseH264Sps(sps) : parseH265Sps(sps);
 
-/** Devices write it into the SDP. */
+/** Some devices write the start code into the SDP. */
 function withoutStartCode(set: Uint8Array): Uint8Array {
   const zeros = set.findIndex((byte) => byte !== 0);
   return new Uint8Array(zeros >= 2 && set[zeros] === 1 ? set.subarray(zeros + 1) : set);

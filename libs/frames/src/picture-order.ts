@@ -3,14 +3,17 @@ import { parseH264Sps } from './h264-sps.js';
 import { nalRole } from './parameter-sets.js';
 import type { RtpPacket } from './rtp-packet.js';
 
-/** A stream whose first pictures come in order doesn't reorder any, unless its parameters say so. */
+/** If this many pictures arrive in order, the stream doesn't reorder any, unless its parameters say that it does. */
 const ENOUGH_PICTURES = 8;
-/** So many in order belie them: some encoders promise what they don't do. */
+/**
+ * If this many pictures arrive in order, the parameters are wrong: some encoders announce reordering that they don't
+ * do.
+ */
 const TOO_MANY_PICTURES = 250;
 
 /**
- * Watches whether the pictures of an H.264 stream come in another order than they are shown in, which WebRTC can't carry.
- * B slices show it; before the first of them, the parameter sets may foretell it.
+ * Detects whether the pictures of an H.264 stream arrive in another order than they are shown in, which WebRTC can't
+ * carry. B slices prove it; before the first B slice, the parameter sets may announce it.
  */
 export class PictureOrder {
   #pictures = 0;
@@ -34,7 +37,7 @@ export class PictureOrder {
     return this.#hasBSlices || (this.#told !== undefined && this.#told > 0 && this.#pictures < TOO_MANY_PICTURES);
   }
 
-  /** Nothing that is to come will probably change it. */
+  /** Later packets are unlikely to change the result. */
   get isKnown(): boolean {
     return this.isReordered || this.#told === 0 || this.#pictures >= ENOUGH_PICTURES;
   }

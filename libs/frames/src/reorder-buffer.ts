@@ -1,26 +1,26 @@
 import type { RtpPacket } from './rtp-packet.js';
 
 export interface ReorderLimits {
-  /** Packets held back at most while one is missing. */
+  /** How many packets are held back at most while one is missing. */
   maxPackets: number;
-  /** How far the RTP timestamps of held packets may lie apart before the missing ones are given up; in ticks. */
+  /** The missing packets are given up when the RTP timestamps of the held packets span more than this, in ticks. */
   maxTicks: number;
 }
 
-/** `restarted` means that the numbering began anew, so nothing links this packet to what came before. */
+/** `restarted` means that the sender's numbering starts again, so nothing links this packet to earlier ones. */
 export interface OrderedPacket {
   packet: RtpPacket;
   lostBefore: boolean;
   restarted: boolean;
 }
 
-/** RFC 3550 A.1: a number this far behind isn't a late packet but a sender that began anew. */
+/** RFC 3550 A.1: a sequence number further behind than this isn't a late packet; the sender has restarted. */
 const MAX_MISORDER = 1_000;
 const MAX_DROPOUT = 3_000;
 
 /**
- * Puts packets of one SSRC in the order of their sequence numbers and drops duplicates. The time is told by the packets'
- * own timestamps, so a gap in a slow stream is given up after the same media time as in a fast one.
+ * Puts the packets of one SSRC in the order of their sequence numbers and drops duplicates. It measures time by the
+ * packets' own timestamps, so a gap in a slow stream is given up after the same media time as in a fast one.
  */
 export class ReorderBuffer {
   readonly #limits: ReorderLimits;
@@ -54,7 +54,7 @@ export class ReorderBuffer {
     return ordered;
   }
 
-  /** Gives up the missing packets and hands out everything held. */
+  /** Gives up the missing packets and returns everything held. */
   flush(): OrderedPacket[] {
     const ordered: OrderedPacket[] = [];
     while (this.#held.size > 0) this.#skipGap(ordered);
@@ -67,7 +67,7 @@ export class ReorderBuffer {
     this.#restartCandidate = undefined;
   }
 
-  /** One such packet may be a stray; two in sequence are a new numbering. */
+  /** One such packet may be a stray; two consecutive ones mean that the numbering has restarted. */
   #pushFarAway(packet: RtpPacket): OrderedPacket[] {
     const first = this.#restartCandidate;
     if (first === undefined || packet.sequenceNumber !== ((first.sequenceNumber + 1) & 0xffff)) {

@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer';
 import { setUint16At, setUint32At, uint16At, uint32At } from './big-endian.js';
 import type { NtpTime } from './ntp-time.js';
 
-/** RFC 3550 §6.4.1. The time is that of the sender's clock, which may be wrong. */
+/** RFC 3550 §6.4.1. The time comes from the sender's clock, which may be wrong. */
 export interface SenderReport extends NtpTime {
   readonly tag: 'sender-report';
   readonly ssrc: number;
@@ -13,10 +13,10 @@ export interface SenderReport extends NtpTime {
   readonly reports: readonly ReportBlock[];
 }
 
-/** What a receiver says of one SSRC. */
+/** A receiver's report about one SSRC. */
 export interface ReportBlock {
   readonly ssrc: number;
-  /** Of the last interval, 0 to 1. */
+  /** Fraction lost in the last interval, 0 to 1. */
   readonly fractionLost: number;
   readonly packetsLost: number;
   readonly highestSequenceNumber: number;
@@ -34,7 +34,7 @@ export type RtcpMessage =
   | { readonly tag: 'nack'; readonly mediaSsrc: number; readonly sequenceNumbers: readonly number[] }
   | { readonly tag: 'picture-loss'; readonly mediaSsrc: number }
   | { readonly tag: 'full-intra-request'; readonly mediaSsrcs: readonly number[] }
-  /** The receiver's estimate of what the path carries. */
+  /** The receiver's estimate of the bandwidth of the path. */
   | { readonly tag: 'estimated-max-bitrate'; readonly bps: number }
   | { readonly tag: 'bye'; readonly ssrcs: readonly number[] };
 
@@ -51,7 +51,7 @@ const REMB = 0x5245_4d42;
 const REPORT_BYTES = 24;
 const MAX_REPORTS = 31;
 
-/** The messages of a compound packet that mean something here; reading ends at the first that is malformed. */
+/** Returns the messages of a compound packet that weir uses. Reading stops at the first malformed one. */
 export function parseRtcp(packet: Uint8Array): RtcpMessage[] {
   const messages: RtcpMessage[] = [];
   for (let offset = 0; offset + 4 <= packet.length;) {
@@ -137,7 +137,7 @@ function payloadFeedbackAt(packet: Uint8Array, offset: number, format: number, e
   return { tag: 'estimated-max-bitrate', bps: (packed & 0x3_ffff) * 2 ** (packed >>> 18) };
 }
 
-/** A whole RTCP message: `body` is a multiple of four bytes long. */
+/** Writes a whole RTCP message. The length of `body` must be a multiple of four bytes. */
 function message(type: number, count: number, body: Uint8Array): Buffer {
   const header = Buffer.of(0x80 | count, type, 0, 0);
   setUint16At(header, 2, body.length / 4);
@@ -150,7 +150,7 @@ function words(...values: number[]): Buffer {
   return bytes;
 }
 
-/** Without report blocks. */
+/** Writes a sender report without report blocks. */
 export const writeSenderReport = (report: Omit<SenderReport, 'tag' | 'reports'>): Buffer =>
   message(
     TYPES.senderReport,

@@ -5,7 +5,7 @@ import { type BegunNalUnit, nalUnitsBegunIn } from './nal-payload.js';
 import { absSendTime } from './ntp-time.js';
 import type { NalCodec } from './parameter-sets.js';
 
-/** By what receivers know whose a packet is, and where it belongs. */
+/** The numbers by which a receiver assigns a packet to a source and to its place in the stream. */
 export interface RtpNumbers {
   readonly payloadType: number;
   readonly sequenceNumber: number;
@@ -23,12 +23,12 @@ const HAS_PADDING = 0x20;
 const HAS_EXTENSION = 0x10;
 const MARKER = 0x80;
 
-/** RFC 5761 §4: on a shared port RTCP is told from RTP by its packet types 192–223. */
+/** RFC 5761 §4: on a shared port, the packet types 192–223 distinguish RTCP from RTP. */
 export function isRtcp(packet: Uint8Array): boolean {
   return packet.length >= 4 && packet[0]! >> 6 === 2 && packet[1]! >= 192 && packet[1]! <= 223;
 }
 
-/** Where the payload of a packet begins, padding included; undefined for what isn't a whole RTP packet. */
+/** The offset of the payload, which may include padding; undefined if the bytes aren't a whole RTP packet. */
 export function rtpHeaderBytes(packet: Uint8Array): number | undefined {
   if (packet.length < FIXED_HEADER_BYTES || packet[0]! >> 6 !== 2) return undefined;
   let bytes = FIXED_HEADER_BYTES + (packet[0]! & 0x0f) * 4;
@@ -46,17 +46,19 @@ export const sequenceNumberOf = (packet: Uint8Array): number => uint16At(packet,
 export const timestampOf = (packet: Uint8Array): number => uint32At(packet, 4);
 export const ssrcOf = (packet: Uint8Array): number => uint32At(packet, 8);
 
-/** One RTP packet (RFC 3550 §5.1) on its way through a process, read once for all who look at it. */
+/** One RTP packet (RFC 3550 §5.1) in this process, parsed once for everything that uses it. */
 export class RtpPacket implements RtpHeader {
   #nalUnits: readonly BegunNalUnit[] | undefined;
 
-  /** `payload` is a part of `bytes`: header extensions are skipped, padding is removed. */
+  /** `payload` is a part of `bytes`, without header extensions and padding. */
   private constructor(
     readonly bytes: Uint8Array,
     readonly payload: Uint8Array,
   ) {}
 
-  /** Returns undefined for whatever isn't a well-formed packet. One that is only padding has an empty payload. */
+  /**
+   * Returns undefined if the bytes aren't a well-formed packet. A packet that holds only padding has an empty payload.
+   */
   static parse(bytes: Uint8Array): RtpPacket | undefined {
     const start = rtpHeaderBytes(bytes);
     if (start === undefined) return undefined;
@@ -89,12 +91,12 @@ export class RtpPacket implements RtpHeader {
     return ssrcOf(this.bytes);
   }
 
-  /** What begins in the payload of a track with this codec. */
+  /** The NAL units that start in the payload, for a track with this codec. */
   nalUnits(codec: NalCodec): readonly BegunNalUnit[] {
     return (this.#nalUnits ??= nalUnitsBegunIn(codec, this.payload));
   }
 
-  /** A copy with other numbers. */
+  /** Returns a copy with other numbers. */
   renumbered(numbers: RtpNumbers): RtpPacket {
     const bytes = Buffer.from(this.bytes);
     renumber(bytes, numbers);
@@ -105,7 +107,7 @@ export class RtpPacket implements RtpHeader {
   }
 }
 
-/** The header's fields are taken modulo their width, so an unwrapped timestamp or a running sequence number may be given. */
+/** Writes the header fields modulo their width, so an unwrapped timestamp or sequence number may be passed. */
 export function writeRtpPacket(header: RtpHeader, ...payload: readonly Uint8Array[]): Buffer {
   const bytes = Buffer.allocUnsafe(payload.reduce((sum, part) => sum + part.length, FIXED_HEADER_BYTES));
   bytes[0] = 0x80;
@@ -123,7 +125,7 @@ export function setPayloadType(packet: Uint8Array, payloadType: number): void {
   packet[1] = (packet[1]! & MARKER) | (payloadType & 0x7f);
 }
 
-/** Writes other numbers over those of the packet. */
+/** Overwrites the numbers of the packet. */
 export function renumber(packet: Uint8Array, { payloadType, sequenceNumber, timestamp, ssrc }: RtpNumbers): void {
   setPayloadType(packet, payloadType);
   setUint16At(packet, 2, sequenceNumber);
@@ -132,8 +134,8 @@ export function renumber(packet: Uint8Array, { payloadType, sequenceNumber, time
 }
 
 /**
- * A copy of the packet for somebody who has agreed to other numbers and to no header extension, without contributing
- * sources. Of a malformed packet as much as there is.
+ * Copies the packet for a receiver that has negotiated other numbers and no header extensions. The copy has no
+ * contributing sources. A malformed packet gives a header without payload.
  */
 export function forwardedPacket(packet: Uint8Array, numbers: RtpNumbers): Buffer {
   const start = rtpHeaderBytes(packet) ?? packet.length;
@@ -143,7 +145,10 @@ export function forwardedPacket(packet: Uint8Array, numbers: RtpNumbers): Buffer
   return copy;
 }
 
-/** Likewise, the header alone; with the extension abs-send-time, by RFC 8285's one-byte form, where it has an id. */
+/**
+ * The same for the header alone. If there is an id for the extension abs-send-time, it is added in the one-byte form of
+ * RFC 8285.
+ */
 export function forwardedHeader(
   packet: Uint8Array,
   numbers: RtpNumbers,

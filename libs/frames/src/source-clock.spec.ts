@@ -16,7 +16,7 @@ describe('the clock of a source', () => {
     const [video, audio] = [source.track(90_000), source.track(48_000)];
     video.arrived(1_000, 10_500);
     audio.arrived(2_000, 10_020);
-    // Both were captured when the sender's clock said 777 000 ms.
+    // Both were captured when the sender's clock read 777 000 ms.
     video.senderReport({ ...ntpTimeOf(777_000), rtpTimestamp: 1_000 });
     audio.senderReport({ ...ntpTimeOf(777_000), rtpTimestamp: 2_000 });
     video.arrived(1_000 + 9_000, 10_600);

@@ -2,20 +2,22 @@ import { type NtpTime, unixMsOf } from './ntp-time.js';
 import { TimestampSteps } from './timestamp-steps.js';
 import { Unwrapper } from './unwrapper.js';
 
-/** How long a lowest delay counts: long enough to meet a packet without jitter, short enough to follow a bad clock. */
+/**
+ * How long a lowest delay counts: long enough to include a packet without jitter, short enough to follow a bad clock.
+ */
 const WINDOW_MS = 2_000;
-/** No network delays packets so much: the clock was set, or the timestamps began anew. */
+/** No network delays packets by this much: the clock was set, or the timestamps restarted. */
 const JUMP_MS = 5_000;
-/** Between two reports no clock runs away so far: the sender's clock was set. */
+/** No clock drifts this far between two reports: the sender's clock was set. */
 const MAX_REPORT_STEP_MS = 500;
 
-/** The lowest of recent values, over one to two windows. */
+/** The lowest of the recent values, over one to two windows. */
 class RecentMinimum {
   #windowStartMs = Number.NEGATIVE_INFINITY;
   #current = Number.POSITIVE_INFINITY;
   #previous = Number.POSITIVE_INFINITY;
 
-  /** Returns true when the value is so far from the ones before that they were forgotten. */
+  /** Returns true if the value is so far from the earlier ones that they were discarded. */
   add(value: number, nowMs: number): boolean {
     if (Number.isFinite(this.value) && Math.abs(value - this.value) > JUMP_MS) {
       this.restart(value, nowMs);
@@ -41,20 +43,23 @@ class RecentMinimum {
 }
 
 export interface TrackClock {
-  /** To be told of each packet or frame; `rtpTimestamp` unwrapped. */
+  /** Must be called for each packet or frame; `rtpTimestamp` is unwrapped. */
   arrived(rtpTimestamp: number, nowMs: number): void;
-  /** `rtpTimestamp` as in the report (32 bits), the time by the sender's clock. */
+  /** `rtpTimestamp` is the 32-bit value from the report; the time is by the sender's clock. */
   senderReport(report: NtpTime & { rtpTimestamp: number }): void;
-  /** When that instant of the media was captured, by our clock and less the least network delay; undefined before the first arrival. */
+  /**
+   * When the media with this timestamp was captured, by the local clock and assuming the lowest network delay;
+   * undefined before the first arrival.
+   */
   wallClockMs(rtpTimestamp: number): number | undefined;
 }
 
 /**
- * Maps the RTP timestamps of one source's tracks to our wall clock (RFC 3550 §6.4.1). Tracks with sender reports are
- * lined up by the sender's clock, whose distance to ours is taken from the least delayed packets of all tracks; a track
- * without a report is placed by its own arrivals. When the sender's clock is set, the tracks stay where they are: what a
- * report tells is how they lie to each other, not what time it is. A single timestamp that doesn't fit is placed by its
- * arrival, and nothing is learnt of it.
+ * Maps the RTP timestamps of one source's tracks to the local wall clock (RFC 3550 §6.4.1). Tracks with sender reports
+ * are aligned by the sender's clock; its offset to the local clock comes from the least delayed packets of all tracks.
+ * A track without reports is placed by its own arrivals. When the sender's clock is set, the tracks stay where they
+ * are, because reports only serve to align the tracks with each other and not to tell the time. A single timestamp that
+ * doesn't fit is placed by its arrival and doesn't affect later ones.
  */
 export class SourceClock {
   readonly #ntpToLocalMs = new RecentMinimum();
@@ -65,7 +70,7 @@ export class SourceClock {
     const steps = new TimestampSteps();
     const reportTimestamps = new Unwrapper(32);
     let reference: { ntpMs: number; rtpTimestamp: number } | undefined;
-    /** By how much the sender's clock has been set since its first report. */
+    /** By how much the sender's clock was set since its first report. */
     let setByMs = 0;
     let last: number | undefined;
     let stray: { rtpTimestamp: number; nowMs: number } | undefined;

@@ -1,4 +1,7 @@
-/** What a timestamp says beyond the time that has passed since the one before: more can't be, less is a late arrival. */
+/**
+ * How far a timestamp may run ahead of the time since the previous one; a larger lead isn't plausible, but a late
+ * arrival may lag.
+ */
 const MAX_AHEAD_MS = 1_000;
 const MAX_BACK_MS = 1_000;
 
@@ -8,16 +11,16 @@ interface Arrival {
 }
 
 /**
- * Tells a source's steps in time from single wild claims. A timestamp that doesn't fit is a stray until the next one goes
- * on from it: one packet proves nothing, two that agree are a new numbering.
+ * Distinguishes a source's real steps in time from single wrong timestamps. A timestamp that doesn't fit is a stray
+ * until the next one continues from it: one packet proves nothing, two that agree mean new numbering.
  */
 export class TimestampSteps {
   #last: Arrival | undefined;
   #stray: Arrival | undefined;
 
   /**
-   * To be asked about each frame in the order of decoding. `maxBackMs`: how far reordered pictures may lie before those
-   * decoded earlier.
+   * Must be called for each frame in decoding order. `maxBackMs` is how far a reordered picture may lie before pictures
+   * that were decoded earlier.
    */
   judge(mediaMs: number, nowMs: number, maxBackMs = MAX_BACK_MS): 'follows' | 'stray' | 'stepped' {
     const arrival = { mediaMs, nowMs };
@@ -33,7 +36,7 @@ export class TimestampSteps {
     return 'stray';
   }
 
-  /** This one is believed, whatever came before. */
+  /** Accepts this timestamp, whatever came before. */
   restart(mediaMs: number, nowMs: number): void {
     this.#last = { mediaMs, nowMs };
     this.#stray = undefined;

@@ -1,9 +1,9 @@
-/** One medium as its source sends it: what SDP would say of it. */
+/** One medium of a source, with what SDP would say about it. */
 export interface TrackDescription {
   readonly kind: 'audio' | 'video';
-  /** As `codecNamed` spells it. */
+  /** Spelled as `codecNamed` returns it. */
   readonly codec: string;
-  /** Of the RTP timestamps, in Hz. */
+  /** Clock rate of the RTP timestamps, in Hz. */
   readonly clockRate: number;
   /** 0 for video. */
   readonly channels: number;

@@ -1,4 +1,7 @@
-/** Turns a counter that wraps (16 or 32 bits) into one that doesn't, by the shortest way from the value before. */
+/**
+ * Turns a counter that wraps (16 or 32 bits) into one that doesn't, by taking the shortest step from the previous
+ * value.
+ */
 export class Unwrapper {
   readonly #range: number;
   #last: number | undefined;
@@ -7,7 +10,10 @@ export class Unwrapper {
     this.#range = 2 ** bits;
   }
 
-  /** Starts with the first raw value itself. Steps backwards are followed, so the result can be below the one before. */
+  /**
+   * The first result is the first raw value. Backward steps are followed, so a result can be lower than the previous
+   * one.
+   */
   unwrap(raw: number): number {
     if (this.#last === undefined) {
       this.#last = raw;

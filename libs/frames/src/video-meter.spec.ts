@@ -10,13 +10,13 @@ const recorded = (codec: string) =>
     .split('\n')
     .map((line) => Uint8Array.from(Buffer.from(line, 'hex')));
 
-/** Garbage is no packet, and not fed. */
+/** Bytes that aren't a packet are not fed. */
 function feed(meter: VideoMeter, bytes: Uint8Array, nowMs: number): boolean {
   const packet = RtpPacket.parse(bytes);
   return packet !== undefined && meter.feed(packet, nowMs);
 }
 
-/** An RTP packet of VP8's second kind, an interframe, 100 bytes long. */
+/** An RTP packet of a VP8 interframe, 100 bytes long. */
 function interframe(timestamp: number, sequenceNumber = 0): Uint8Array {
   const packet = new Uint8Array(100);
   const view = new DataView(packet.buffer);

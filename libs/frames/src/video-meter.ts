@@ -8,7 +8,7 @@ import { readVp9 } from './vp9.js';
 
 export interface VideoSample {
   fps: number;
-  /** Of whole RTP packets. */
+  /** Includes RTP headers. */
   bps: number;
 }
 
@@ -25,15 +25,15 @@ const READERS: Readonly<Record<string, Reader>> = {
 
 const readNothing: Reader = () => NO_KEY_FRAME;
 
-/** Timestamps of frames that packets may still belong to when they come late or out of order. */
+/** How many frames are remembered for packets that arrive late or out of order. */
 const REMEMBERED_FRAMES = 16;
 
-/** Watches one video stream's RTP packets. The time is an input: milliseconds of any monotonic clock. */
+/** Measures the RTP packets of one video stream. The caller passes the time, in milliseconds of any monotonic clock. */
 export class VideoMeter {
-  /** Since the start. A frame is one RTP timestamp. */
+  /** Counted since the start. One RTP timestamp is one frame. */
   frames = 0;
   keyFrames = 0;
-  /** 0 until a key frame has told. */
+  /** 0 until a key frame has shown the size. */
   width = 0;
   height = 0;
 
@@ -45,7 +45,7 @@ export class VideoMeter {
 
   private readonly read: Reader;
 
-  /** @param codec by its name in SDP. Of one that isn't known only the frames are counted. */
+  /** @param codec its name in SDP. For an unknown codec, only frames are counted. */
   constructor(codec: string) {
     this.read = READERS[codec] ?? readNothing;
   }
@@ -54,7 +54,7 @@ export class VideoMeter {
   feed(packet: RtpPacket, nowMs: number): boolean {
     this.sampledAtMs ??= nowMs;
     this.bytesSinceSample += packet.bytes.length;
-    // Padding that a sender probes the bandwidth with.
+    // Senders use padding to probe the bandwidth.
     if (packet.payload.length === 0) return false;
     const hint = this.read(packet);
     this.countFrame(packet.timestamp, hint.isKeyFrame);

@@ -1,14 +1,14 @@
 import { type FrameHint, keyFrameHint, NO_KEY_FRAME, type VideoDimensions } from './frame-hint.js';
 
-/** What one RTP payload has of a frame of VP8 or VP9. */
+/** The part of a VP8 or VP9 frame that one RTP payload holds. */
 export interface VpxPayload {
-  /** Behind the payload descriptor. */
+  /** The bytes after the payload descriptor. */
   data: Uint8Array;
   startsFrame: boolean;
   isKeyFrame: boolean;
 }
 
-/** RFC 7741; undefined for a payload without data. */
+/** RFC 7741; undefined if the payload holds no data. */
 export function readVp8Payload(payload: Uint8Array): VpxPayload | undefined {
   const first = payload[0] ?? 0;
   let offset = 1;
@@ -24,7 +24,7 @@ export function readVp8Payload(payload: Uint8Array): VpxPayload | undefined {
   return { data, startsFrame, isKeyFrame: startsFrame && (data[0]! & 1) === 0 };
 }
 
-/** Width and height in a key frame's header (RFC 6386 §9.1). */
+/** Width and height from the header of a key frame (RFC 6386 §9.1). */
 export function vp8Dimensions(keyFrame: Uint8Array): VideoDimensions | undefined {
   if (keyFrame.length < 10 || keyFrame[0]! & 1) return undefined;
   if (keyFrame[3] !== 0x9d || keyFrame[4] !== 0x01 || keyFrame[5] !== 0x2a) return undefined;

@@ -4,11 +4,11 @@ import { type FrameHint, keyFrameHint, NO_KEY_FRAME, type VideoDimensions } from
 import type { VpxPayload } from './vp8.js';
 
 export interface Vp9Payload extends VpxPayload {
-  /** Of the scalability structure's largest layer, where there is one. */
+  /** Size of the largest layer in the scalability structure, if there is one. */
   dimensions: VideoDimensions | undefined;
 }
 
-/** RFC 9628; undefined for a payload without data. */
+/** RFC 9628; undefined if the payload holds no data. */
 export function readVp9Payload(payload: Uint8Array): Vp9Payload | undefined {
   const first = payload[0] ?? 0;
   const [hasPictureId, isPredicted, hasLayers] = [first & 0x80, first & 0x40, first & 0x20];
@@ -21,7 +21,7 @@ export function readVp9Payload(payload: Uint8Array): Vp9Payload | undefined {
     if (!isFlexible) offset++;
   }
   if (isFlexible && isPredicted) {
-    // Up to three reference indices, the lowest bit saying that another follows.
+    // Up to three reference indices; the lowest bit says that another one follows.
     for (let i = 0; i < 3; i++) if (!((payload[offset++] ?? 0) & 1)) break;
   }
   const structure = hasStructure ? readStructure(payload, offset) : undefined;
@@ -29,12 +29,12 @@ export function readVp9Payload(payload: Uint8Array): Vp9Payload | undefined {
   if (offset >= payload.length) return undefined;
   const data = payload.subarray(offset);
   const startsFrame = startsLayer !== 0 && spatialLayer === 0;
-  // The header too: some packetizers never set the P bit.
+  // The header must be checked as well, because some packetizers never set the P bit.
   const isKeyFrame = startsFrame && !isPredicted && readFrameStart(new BitReader(data))?.isKeyFrame === true;
   return { data, startsFrame, isKeyFrame, dimensions: structure?.dimensions };
 }
 
-/** The size comes from the scalability structure or else from the key frame's uncompressed header. */
+/** The size comes from the scalability structure or, without one, from the key frame's uncompressed header. */
 export function readVp9(payload: Uint8Array): FrameHint {
   const read = readVp9Payload(payload);
   if (read?.isKeyFrame !== true) return NO_KEY_FRAME;
@@ -68,7 +68,7 @@ function readStructure(
 const SYNC_CODE = 0x498342;
 const SRGB = 7;
 
-/** The first bits of the uncompressed header (VP9 bitstream specification, section 6.2), or undefined for none. */
+/** The first bits of the uncompressed header (VP9 bitstream specification, section 6.2); undefined if there is none. */
 function readFrameStart(reader: BitReader): { profile: number; isKeyFrame: boolean } | undefined {
   if (reader.bits(2) !== 2) return undefined; // frame_marker
   const profile = reader.bit() + 2 * reader.bit();
@@ -77,7 +77,7 @@ function readFrameStart(reader: BitReader): { profile: number; isKeyFrame: boole
   return { profile, isKeyFrame: !showsExistingFrame && !reader.bit() };
 }
 
-/** The uncompressed header of a key frame. */
+/** Reads the uncompressed header of a key frame. */
 function readFrameHeader(frame: Uint8Array): VideoDimensions | undefined {
   const reader = new BitReader(frame);
   const start = readFrameStart(reader);

@@ -10,7 +10,7 @@ interface VpxPicture {
   isBroken: boolean;
 }
 
-/** RFC 7741 (VP8) and RFC 9628 (VP9; the spatial layers of a picture are joined in their order). */
+/** RFC 7741 (VP8) and RFC 9628 (VP9; the spatial layers of a picture are joined in order). */
 export class VpxDepacketizer implements Depacketizer {
   readonly #codec: 'VP8' | 'VP9';
   #picture: VpxPicture | undefined;
