@@ -52,7 +52,7 @@ const acts = {
 
 const ALL = [0, 0, 0, 0, 107, 107, 102] as const;
 const NONE = [107, 107, 107, 107, 107, 107, 102] as const;
-/** The `ec` of each act, in their order, and what robots and cameras the role is told of. */
+/** The `ec` of the reply to each act, in the order of the acts, and the robots and cameras that the role is shown. */
 const table: Record<Role, readonly [ecs: readonly number[], robots: readonly string[], cameras: readonly string[]]> = {
   member: [ALL, ['r1', 'robot_dog_sr_20001', 'robot_dog_sr_20002'], ['back', 'front']],
   operator: [ALL, ['r1', 'robot_dog_sr_20001', 'robot_dog_sr_20002'], ['back', 'front']],

@@ -22,7 +22,7 @@ export interface ActsPorts {
 
 type OfCamera = Extract<AppRequest, { act: 'robot.start_stream' }>['arg'];
 
-/** As many robots as one reply holds; a tenant with more lists them by REST. */
+/** The most robots in one reply; a tenant that has more lists them by REST. */
 const MAX_LISTED = 1_000;
 
 const refused = (problem: Problem): { readonly ok: false; readonly err: ReturnType<typeof errOf> } => ({
@@ -30,7 +30,7 @@ const refused = (problem: Problem): { readonly ok: false; readonly err: ReturnTy
   err: errOf(problem),
 });
 
-/** What apps may ask for. */
+/** Carries out the requests of apps. */
 export class Acts {
   constructor(private readonly ports: ActsPorts) {}
 
@@ -116,7 +116,7 @@ export class Acts {
     };
   }
 
-  /** Robots of other tenants and robots that don't exist are told alike. */
+  /** A robot of another tenant and a robot that doesn't exist get the same answer. */
   async #camera(
     principal: Principal,
     { robot_id: robotId, camera: name }: OfCamera,

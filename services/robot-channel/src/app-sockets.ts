@@ -33,12 +33,12 @@ export interface AppSocketPorts {
 
 const tracer = trace.getTracer('@weir/robot-channel');
 
-/** One app's socket: a machine and what it asks for. */
+/** One app's socket: feeds the protocol's machine and carries out its effects. */
 export class AppSocket implements SocketListener {
   readonly key = randomUUID();
   deadlineMs: number;
   #state: AppState;
-  /** The one that is being read. */
+  /** The frame that is being handled now. */
   #frame: string | undefined;
 
   constructor(
@@ -80,7 +80,7 @@ export class AppSocket implements SocketListener {
     this.#take({ type: 'credential-ended' });
   }
 
-  /** Told only to those who may know of the robot. */
+  /** Does nothing unless the app may know of the robot. */
   robotChanged({ tenant, robotId }: RobotKey, online: boolean): void {
     if (!maySee(this.principal, tenant, robotId)) return;
     const arg = { robot_id: robotId, status: online ? 'online' : 'robot_offline' } as const;

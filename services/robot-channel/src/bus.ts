@@ -43,7 +43,7 @@ const parsedJson = (text: string): unknown => {
   }
 };
 
-/** What other services ask robot-channel, and its instances one another. */
+/** Serves the calls of other services and of other instances of this service. */
 export const serveBus = (
   bus: Pick<Bus, 'serve'>,
   { fleet, presence, sockets, streams }: BusPorts,

@@ -39,7 +39,7 @@ function textOf(effect: CameraStreamEffect): string {
   }
 }
 
-/** One stream on a clock of its own: what it is told, and what it wants done. */
+/** One stream with a clock of its own; returns what the stream wants done after each input. */
 class Transcript {
   state: CameraStreamState;
   nowMs = 0;
@@ -57,7 +57,7 @@ class Transcript {
     return effects.map(textOf);
   }
 
-  /** Lets time pass, with a tick whenever one is wanted and at the end. */
+  /** Lets time pass; ticks whenever the stream wants a tick, and at the end. */
   wait(ms: number): readonly string[] {
     const untilMs = this.nowMs + ms;
     const said: string[] = [];
@@ -78,7 +78,7 @@ class Transcript {
   }
 }
 
-/** Each way through a start, up to the state it is named after. */
+/** Brings a new stream to the state of that name. */
 const until = {
   checking: (): Transcript => new Transcript(PUSHED),
   opening: (): Transcript => {
@@ -325,7 +325,7 @@ describe('a start that is of no use any more', () => {
   });
 });
 
-/** Everything that may be under way when a stream ends. */
+/** Every input that may still be under way when a stream ends. */
 const LATE: readonly CameraStreamInput[] = [
   { type: 'reachable', isReachable: true },
   { type: 'opened', pushUrl: PUSH_URL },

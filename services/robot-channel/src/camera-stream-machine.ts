@@ -1,6 +1,6 @@
 import { errOf, type Err, type Outcome } from '@weir/protocol-turing';
 
-/** Why a stream is over, as metrics and logs tell it. */
+/** Why a stream is over, as metrics and logs show it. */
 export type EndCause =
   | 'failed-to-start'
   | 'unwatched'
@@ -14,31 +14,31 @@ export type EndCause =
   | 'node-lost';
 
 export interface Camera {
-  /** Undefined: its robot is asked to push. */
+  /** Undefined: the platform asks the robot to push. */
   readonly rtspUrl?: string | undefined;
-  /** Goes on without viewers. */
+  /** The stream goes on without viewers. */
   readonly pinned: boolean;
 }
 
 export interface CameraStreamSettings {
-  /** From the first request to the first picture. */
+  /** The longest time from the first request to the first picture. */
   readonly timeoutMs: number;
-  /** How long a stream goes on unwatched, and how long a request for it counts. */
+  /** How long a stream goes on without viewers, and how long a request for it counts as interest. */
   readonly lingerMs: number;
 }
 
-/** What the robot was told. Of a camera that is pulled no robot is asked. */
+/** How far the command to the robot has come; always `none` for a camera that is pulled. */
 type Command = 'none' | 'asked' | 'acknowledged';
 
 type Phase =
-  /** Whether the robot can be reached is looked up. */
+  /** Finding out whether the robot can be reached. */
   | { readonly tag: 'checking' }
-  /** The media core is asked for a session. */
+  /** Asking the media core for a session. */
   | { readonly tag: 'opening'; readonly attempt: number }
-  /** The name is taken: what an owner that has died has left is sent away. */
+  /** The name is taken: ending the stream that a dead owner may have left. */
   | { readonly tag: 'evicting'; readonly attempt: number; readonly refusal: Err }
   | { readonly tag: 'pausing'; readonly attempt: number; readonly deadlineMs: number }
-  /** The session is open and no picture has come. */
+  /** The session is open, and no picture has come yet. */
   | { readonly tag: 'awaiting'; readonly command: Command; readonly pushUrl: string }
   | {
       readonly tag: 'live';
@@ -47,36 +47,36 @@ type Phase =
       readonly viewers: number;
       readonly unwatchedSinceMs: number | undefined;
     }
-  /** The robot ends its push by itself, so that it doesn't find it refused. */
+  /** The robot has time to end its push by itself, before the media core refuses it. */
   | { readonly tag: 'stopping'; readonly deadlineMs: number }
-  /** What the media core has is given back. */
+  /** Closing the media core's session. */
   | { readonly tag: 'closing' }
   | { readonly tag: 'ended' };
 
 export type CameraStreamState = Phase & {
   readonly settings: CameraStreamSettings;
   readonly camera: Camera;
-  /** Who asked for the stream, and when last. */
+  /** Who asked for the stream, and the time of each one's last request. */
   readonly askers: ReadonlyMap<string, number>;
-  /** When there must be a picture. */
+  /** The first picture must have come by then. */
   readonly untilMs: number;
 };
 
 type StateOf<Tag extends Phase['tag']> = Extract<CameraStreamState, { tag: Tag }>;
 
 export type CameraStreamInput =
-  /** Somebody wants it. */
+  /** Somebody wants the stream. */
   | { readonly type: 'joined'; readonly asker: string }
-  /** Somebody doesn't want it any more. */
+  /** Somebody doesn't want the stream any more. */
   | { readonly type: 'left'; readonly asker: string }
-  /** An operator has changed the camera, or removed it. */
+  /** An operator has changed the camera, or removed it (undefined). */
   | { readonly type: 'camera-changed'; readonly camera: Camera | undefined }
   | { readonly type: 'watched'; readonly viewers: number }
-  /** The robot has connected anew, perhaps after a restart. */
+  /** The robot has reconnected, perhaps after a restart. */
   | { readonly type: 'robot-returned' }
   | { readonly type: 'end'; readonly cause: Exclude<EndCause, 'failed-to-start'> }
   | { readonly type: 'tick' }
-  // Results of effects.
+  // Results of effects:
   | { readonly type: 'reachable'; readonly isReachable: boolean }
   | { readonly type: 'opened'; readonly pushUrl: string }
   | { readonly type: 'name-taken'; readonly err: Err }
@@ -85,7 +85,7 @@ export type CameraStreamInput =
   | { readonly type: 'robot-answered'; readonly to: 'start' | 'again'; readonly outcome: Outcome<unknown> }
   | { readonly type: 'robot-stopped' }
   | { readonly type: 'closed' }
-  // Of the session.
+  // Events of the session:
   | { readonly type: 'connected' }
   | { readonly type: 'media-ended'; readonly cause: 'ended-by-media' | 'node-lost'; readonly err: Err };
 
@@ -100,12 +100,12 @@ export type CameraStreamEffect =
       readonly timeoutMs: number;
     }
   | { readonly type: 'stop-robot' }
-  /** Once; what everybody is told who asked for the stream. */
+  /** Once: the result for everybody who asked for the stream. */
   | { readonly type: 'started'; readonly err: Err | undefined }
-  /** Once; from now on nobody can have the stream. */
+  /** Once: from now on nobody can get the stream. */
   | { readonly type: 'over'; readonly cause: EndCause }
   | { readonly type: 'close' }
-  /** Once, and last: everything is given back. */
+  /** Once, as the last effect: everything is released. */
   | { readonly type: 'gone' };
 
 export interface CameraStreamStep {
@@ -115,13 +115,13 @@ export interface CameraStreamStep {
 
 /** How long a robot that pushes may take to end its push by itself before it is cut off. */
 const STOP_GRACE_MS = 1_000;
-/** A stream of an owner that has just died is let go by its node within some seconds. */
+/** A media node ends the stream of an owner that has just died within some seconds. */
 const NAME_RETRY_DELAYS_MS = [100, 300, 600, 1_000, 2_000];
 
 /**
- * One camera's stream, from the first request for it to its end: one session in the media core and one command to the
- * robot, or one pull, however many ask. Whatever ends it, all that it had made is given back before it is gone. No input
- * in any state throws.
+ * One camera's stream, from the first request to its end. It has one session in the media core and one command to the
+ * robot, or one pull, no matter how many ask for it. Whatever ends it, it releases everything before it is gone. No
+ * input throws in any state.
  */
 export function startCameraStream(camera: Camera, settings: CameraStreamSettings, nowMs: number): CameraStreamStep {
   const common = { camera, settings, askers: new Map<string, number>(), untilMs: nowMs + settings.timeoutMs };
@@ -129,7 +129,7 @@ export function startCameraStream(camera: Camera, settings: CameraStreamSettings
   return open({ ...common, tag: 'opening', attempt: 0 }, nowMs);
 }
 
-/** What others see of it. */
+/** The stage that others see. */
 export function stageOf({ tag }: CameraStreamState): 'starting' | 'live' | 'ended' {
   switch (tag) {
     case 'checking':
@@ -149,7 +149,7 @@ export function stageOf({ tag }: CameraStreamState): 'starting' | 'live' | 'ende
   }
 }
 
-/** When the stream wants its next `tick`; Infinity when it wants none. */
+/** When the stream needs its next `tick`; Infinity if it needs none. */
 export function nextCameraStreamDeadlineMs(state: CameraStreamState): number {
   switch (state.tag) {
     case 'pausing':
@@ -228,7 +228,7 @@ function joined(state: CameraStreamState, asker: string, nowMs: number): CameraS
   return unchanged(known.tag === 'live' && known.viewers === 0 ? { ...known, unwatchedSinceMs: nowMs } : known);
 }
 
-/** It ends now if nobody watches, nobody else has asked lately and it isn't pinned. */
+/** The stream ends now if nobody watches, nobody else has asked for it lately and the camera isn't pinned. */
 function left(state: CameraStreamState, asker: string, nowMs: number): CameraStreamStep {
   const askers = new Map(state.askers);
   askers.delete(asker);
@@ -251,8 +251,8 @@ function watched(state: CameraStreamState, viewers: number, nowMs: number): Came
 }
 
 /**
- * A robot that pushes still just says so, one that has forgotten begins again while the media core waits for it, and one
- * that can't ends the stream, so that nobody waits in vain.
+ * A robot that still pushes only confirms it. A robot that has forgotten the stream begins again while the media core
+ * waits. A robot that can't push refuses, which ends the stream, so that nobody waits in vain.
  */
 function robotReturned(state: CameraStreamState): CameraStreamStep {
   if (state.tag !== 'live' || state.command === 'none') return unchanged(state);
@@ -265,7 +265,7 @@ function open(state: StateOf<'opening'>, nowMs: number): CameraStreamStep {
   return { state, effects: [{ type: 'open', rtspUrl: state.camera.rtspUrl, timeoutMs }] };
 }
 
-/** The name may still be held for an owner that has died: whoever has the camera may send that away. */
+/** A dead owner may still hold the name; the instance that leases the camera may end that stream. */
 function nameTaken(state: StateOf<'opening'>, refusal: Err, nowMs: number): CameraStreamStep {
   const delayMs = NAME_RETRY_DELAYS_MS[state.attempt];
   if (delayMs === undefined || state.untilMs - nowMs <= delayMs) return failed(state, refusal, nowMs);
@@ -289,8 +289,8 @@ function opened(state: StateOf<'opening'>, pushUrl: string, nowMs: number): Came
 }
 
 /**
- * Until there is a picture the robot's no decides. Its yes is worth the picture that follows it, and a robot that pushes
- * and forgets to say so is as good as one that says so.
+ * Before the first picture, a refusal by the robot ends the stream. An acknowledgement alone starts nothing: the
+ * picture must follow. A robot that pushes without an acknowledgement counts as well.
  */
 function robotAnswered(
   state: CameraStreamState,
@@ -335,7 +335,7 @@ function mediaEnded(
   return state.tag === 'stopping' ? close(state) : unchanged(state);
 }
 
-/** Whoever still waits for the start is told that there will be none. */
+/** Those who still wait for the start are told that the stream will not start. */
 function end(state: CameraStreamState, cause: Exclude<EndCause, 'failed-to-start'>, nowMs: number): CameraStreamStep {
   const stage = stageOf(state);
   switch (stage) {
@@ -355,7 +355,7 @@ function failed(state: CameraStreamState, err: Err, nowMs: number, session?: 'se
   return { state: next, effects: [{ type: 'started', err }, ...effects] };
 }
 
-/** A robot that said that it pushes gets the time to end its push, unless the media core has refused it already. */
+/** A robot that has acknowledged gets time to end its push, unless the media core's session is over already. */
 function over(state: CameraStreamState, cause: EndCause, nowMs: number, session?: 'session-over'): CameraStreamStep {
   const command = state.tag === 'awaiting' || state.tag === 'live' ? state.command : 'none';
   const first: CameraStreamEffect[] = [

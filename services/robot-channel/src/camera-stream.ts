@@ -32,11 +32,11 @@ export interface Started {
 
 export interface CameraStreamPorts {
   readonly media: Pick<MediaClient, 'find' | 'ingest' | 'endStream'>;
-  /** This service's name. */
+  /** The name of this service. */
   readonly service: string;
   /** Sends a command to the robot, wherever its socket is. Never rejects. */
   readonly command: (robotId: string, command: RobotCommand, timeoutMs: number) => Promise<Commanded>;
-  /** Whether a command would find the robot. Throws when that can't be told. */
+  /** Whether a command would reach the robot. Throws when that can't be found out. */
   readonly isReachable: () => Promise<boolean>;
   readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<RobotMetrics, 'started' | 'ended'>;
@@ -46,9 +46,9 @@ export interface CameraStreamPorts {
   readonly lingerMs: number;
 }
 
-/** By this label of a stream every instance knows that a robot-channel made it. */
+/** This label of a stream tells every instance that a robot-channel made it. */
 const MADE_BY = 'service';
-/** By this word robots' names are reserved. */
+/** The owner under which the names of robots' streams are reserved. */
 const NAME_OWNER: NameOwner = 'robots';
 const STOP_TIMEOUT_MS = 3_000;
 
@@ -67,9 +67,9 @@ const signal = <T>(): Signal<T> => {
 
 type EffectOf<Type extends CameraStreamEffect['type']> = Extract<CameraStreamEffect, { type: Type }>;
 
-/** Carries out what a camera's stream wants (see `camera-stream-machine.ts`) and tells it what came of it. */
+/** Carries out the effects of a camera's stream (see `camera-stream-machine.ts`) and feeds their results back. */
 export class CameraStream {
-  /** Unique for ever; also the id of the media core's session. */
+  /** Never used again; also the id of the media core's session. */
   readonly sessionId = randomUUID();
   readonly name: StreamName;
   readonly #started = signal<Outcome<Started>>();
@@ -97,18 +97,18 @@ export class CameraStream {
     return stageOf(this.#state);
   }
 
-  /** When everything is given back. Never rejects. */
+  /** Resolves when everything is released. Never rejects. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
 
-  /** Somebody wants it. What everybody who asks for it gets never rejects. */
+  /** Somebody wants the stream. Everybody who asks gets the same result. Never rejects. */
   join(asker: string): Promise<Outcome<Started>> {
     this.#take({ type: 'joined', asker });
     return this.#started.promise;
   }
 
-  /** Somebody doesn't want it any more. Whether it has ended, with everything given back. */
+  /** Somebody doesn't want the stream any more. Returns whether it has ended and released everything. */
   async leave(asker: string): Promise<boolean> {
     this.#take({ type: 'left', asker });
     if (this.phase !== 'ended') return false;
@@ -116,7 +116,7 @@ export class CameraStream {
     return true;
   }
 
-  /** An operator has changed the camera; undefined: removed it. */
+  /** An operator has changed the camera, or removed it (undefined). */
   cameraChanged(camera: CameraRecord | undefined): void {
     this.#take({ type: 'camera-changed', camera });
   }
@@ -129,14 +129,14 @@ export class CameraStream {
     this.#take({ type: 'watched', viewers });
   }
 
-  /** Asks how many watch, because events may be lost. Throws WeirError when the media core can't be asked. */
+  /** Asks how many viewers there are, because events may be lost. Throws WeirError if the media core can't be asked. */
   async compare(): Promise<void> {
     if (this.phase !== 'live') return;
     const stream = await this.ports.media.find(this.name);
     if (stream?.publisherSessionId === this.sessionId) this.watched(stream.viewers);
   }
 
-  /** Idempotent. Resolves when everything is given back. */
+  /** Idempotent. Resolves when everything is released. */
   end(cause: Exclude<EndCause, 'failed-to-start'>): Promise<void> {
     this.#take({ type: 'end', cause });
     return this.ended;
@@ -248,8 +248,8 @@ export class CameraStream {
   }
 
   /**
-   * Ends the stream of this name if a robot-channel made it: its owner is gone, or it would not be in the way. Returns
-   * whether there was one. Throws WeirError.
+   * Ends the stream of this name if a robot-channel made it. Its owner must be dead: this instance has the camera's
+   * lease, and the stream is not its own. Returns whether there was one. Throws WeirError.
    */
   async #evictOwn(): Promise<boolean> {
     const { media, service } = this.ports;
@@ -274,14 +274,14 @@ export class CameraStream {
     return { type: 'robot-stopped' };
   }
 
-  /** What the robot pushes ends with the credential of the socket by which it was told to. */
+  /** The robot's push ends together with the credential of the socket that carried the command. */
   #standOn(credential: CredentialRef): void {
     this.#stopWatchingCredential?.();
     if (this.phase === 'ended') return;
     this.#stopWatchingCredential = this.ports.credentials.watch([credential], () => void this.end('credential-ended'));
   }
 
-  /** A path of its own for every stream, so that no robot takes a new one for one that it pushes already. */
+  /** Every stream has a path of its own, so that no robot confuses a new stream with one that it already pushes. */
   get #baseUri(): string {
     const { tenant, robotId, camera } = this.key;
     return `/${tenant}/${robotId}/${camera}/${this.sessionId}`;

@@ -35,7 +35,7 @@ export interface CameraStreamsPorts {
 interface Leased {
   readonly stream: CameraStream;
   readonly epoch: bigint;
-  /** When the stream has ended and the lease is given back. Never rejects. */
+  /** Resolves when the stream has ended and its lease is released. Never rejects. */
   readonly gone: Promise<void>;
 }
 
@@ -44,7 +44,7 @@ type Owner =
 
 const TICK_INTERVAL_MS = 250;
 const RENEW_INTERVAL_MS = 2_000;
-/** Of the leases; an owner that is dead is found out by asking it, not by waiting. */
+/** A lease's life. Others find out that an owner is dead by asking it, not by waiting for the lease to end. */
 export const LEASE_TTL_MS = 8_000;
 const COMPARE_INTERVAL_MS = 10_000;
 const MAX_ATTEMPTS = 4;
@@ -68,8 +68,8 @@ const outcomeOf = ({ outcome }: StartRobotStreamReply): Outcome<Started> => {
 };
 
 /**
- * The cameras' streams of all instances: whoever is asked first leases the camera in Redis and starts its stream, and the
- * others ask him. The streams of this instance end with it.
+ * The cameras' streams of all instances. The instance that is asked first leases the camera in Redis and starts its
+ * stream; the other instances ask that one. The streams of an instance end with it.
  */
 export class CameraStreams {
   readonly #streams = new Map<string, Leased>();
@@ -91,7 +91,7 @@ export class CameraStreams {
       media.onStreams({ started: watched, viewers: watched }),
       bus.subscribe(RobotEvents.method.robotChanged, ({ tenant, robotId }) => this.#robotChanged(tenant, robotId)),
     ];
-    // What was said while there was no connection is lost.
+    // Events that were sent while there was no connection are lost.
     this.#stopWatchingConnection = bus.onConnectionChange(() => {
       this.#nextCompareMs = 0;
     });
@@ -106,7 +106,7 @@ export class CameraStreams {
     };
   }
 
-  /** Never rejects, and never takes much longer than a robot may. */
+  /** Never rejects, and never takes much longer than a robot may take. */
   async start(key: CameraKey, camera: CameraRecord, asker: string): Promise<Outcome<Started>> {
     let insteadOf: bigint | undefined;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -117,13 +117,13 @@ export class CameraStreams {
     return { ok: false, err: errOf('unavailable') };
   }
 
-  /** For another instance that took this one for the owner: doesn't pass the question on. */
+  /** Answers another instance that took this one for the owner; doesn't forward the request. */
   async startHere(key: CameraKey, camera: CameraRecord, asker: string): Promise<Outcome<Started>> {
     const owner = await this.#ownerOf(key, camera, undefined);
     return owner.tag === 'here' ? this.#join(owner.stream, asker) : { ok: false, err: errOf('unavailable') };
   }
 
-  /** Whether the stream has ended; true as well when there was none. Throws WeirError or what Redis throws. */
+  /** Returns whether the stream has ended; also true if there was none. Throws WeirError or what Redis throws. */
   async stop(key: CameraKey, asker: string): Promise<boolean> {
     const local = this.#streams.get(nameOf(key));
     if (local !== undefined) return local.stream.leave(asker);
@@ -134,13 +134,13 @@ export class CameraStreams {
     try {
       return (await this.ports.bus.call(RobotStreams.method.stop, request)).stopped;
     } catch (error) {
-      // The owner is dead, and the media core ends what it owned.
+      // The owner is dead, and the media core ends its streams.
       if (nobodyServes(error)) return true;
       throw error;
     }
   }
 
-  /** Of this instance alone. */
+  /** Stops only a stream of this instance. */
   async stopHere(key: CameraKey, asker: string): Promise<boolean> {
     return (await this.#streams.get(nameOf(key))?.stream.leave(asker)) ?? true;
   }
@@ -150,7 +150,7 @@ export class CameraStreams {
       if (stream.key.tenant === tenant && stream.key.robotId === robotId) stream.robotReturned();
   }
 
-  /** Takes nothing new and ends every stream. */
+  /** Ends every stream and starts no new one. */
   async drain(): Promise<void> {
     this.#draining = true;
     const leased = [...this.#streams.values()];
@@ -195,13 +195,16 @@ export class CameraStreams {
       return outcomeOf(await this.ports.bus.call(RobotStreams.method.start, request, { deadlineMs }));
     } catch (error) {
       if (isWeirError(error, ErrorCode.DEADLINE)) return { ok: false, err: errOf('timeout') };
-      // Nobody answers to the owner's name: it is dead.
+      // Nobody serves under the owner's name: the owner is dead.
       if (nobodyServes(error)) return { gone: epoch };
       throw error;
     }
   }
 
-  /** Who has the camera's stream; if nobody, this instance from now on. Asked once at a time. */
+  /**
+   * Returns who has the camera's stream. If nobody has it, this instance takes it. Simultaneous callers share one
+   * look-up.
+   */
   async #ownerOf(key: CameraKey, camera: CameraRecord, insteadOf: bigint | undefined): Promise<Owner> {
     const name = nameOf(key);
     for (let local = this.#streams.get(name); local !== undefined; local = this.#streams.get(name)) {
@@ -219,7 +222,7 @@ export class CameraStreams {
     const { leases, bus } = this.ports;
     const name = nameOf(key);
     let claim = await leases.claim(name, '', insteadOf);
-    // What is left of a stream of this instance whose lease could not be given back.
+    // An earlier stream of this instance could not release its lease.
     if (claim.tag === 'held' && claim.by.owner === bus.instanceId) claim = await leases.claim(name, '', claim.by.epoch);
     if (claim.tag === 'held') return { tag: 'there', instanceId: claim.by.owner, epoch: claim.by.epoch };
     const stream = new CameraStream(key, camera, this.#streamPorts(key));
@@ -278,7 +281,7 @@ export class CameraStreams {
     }
   }
 
-  /** Whoever has lost a lease must not go on: somebody else may start the same camera. */
+  /** A stream that has lost its lease must end: another instance may start the same camera. */
   async #renew(): Promise<void> {
     this.#isRenewing = true;
     try {

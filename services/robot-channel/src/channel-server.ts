@@ -9,9 +9,9 @@ import { errOfFailure } from './media-errs.js';
 import type { RobotMetrics } from './metrics.js';
 import type { PeerSocket, SocketListener } from './peer-socket.js';
 
-/** Whoever knows what is spoken on a path. */
+/** Handles the sockets of one path. */
 export interface Channel {
-  /** Throws WeirError for whom it doesn't let in. */
+  /** Throws WeirError if the principal isn't admitted. */
   admit(principal: Principal): Promise<(socket: PeerSocket) => SocketListener>;
 }
 
@@ -27,11 +27,11 @@ export interface ChannelServerOptions {
   readonly hasRoom: () => boolean;
 }
 
-/** How long a peer may take to answer a close frame before its socket is destroyed. */
+/** How long a peer may take to answer a close frame. After that its socket is destroyed. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 interface Admission {
-  /** Whose limits the socket counts towards. */
+  /** The holder whose limits the socket counts towards. */
   readonly holder: string;
   readonly open: (socket: PeerSocket) => SocketListener;
 }
@@ -47,14 +47,14 @@ const refusalOf = (error: unknown): Refusal => {
   return { status, err: status === 403 || status === 404 ? errOf('not-permitted') : errOfFailure(error) };
 };
 
-/** Takes WebSockets on the paths of its channels, uncompressed, from those whose token or key is valid. */
+/** Accepts uncompressed WebSockets on the paths of its channels from clients with a valid token or key. */
 export class ChannelServer {
   readonly #server: WebSocketServer;
   readonly #open = new Set<WebSocket>();
   #httpServer: Server | undefined;
 
   constructor(private readonly options: ChannelServerOptions) {
-    // The types don't know the time-out yet.
+    // The types of `ws` lack `closeTimeout`.
     const serverOptions: ServerOptions & { closeTimeout: number } = {
       noServer: true,
       perMessageDeflate: false,
@@ -70,7 +70,7 @@ export class ChannelServer {
     httpServer.on('upgrade', this.#upgrade);
   }
 
-  /** The HTTP server can't close while upgraded sockets are open. Their close frames have been sent. */
+  /** The HTTP server can't close while upgraded sockets are open. The close frames must have been sent before. */
   async close(): Promise<void> {
     this.#httpServer?.off('upgrade', this.#upgrade);
     const cutOff = setTimeout(() => {
@@ -119,7 +119,7 @@ export class ChannelServer {
 
   #refuse(request: IncomingMessage, socket: Duplex, { status, err }: Refusal): void {
     this.options.metrics.refused('handshake', err.dm);
-    // Without the query, which may hold a token.
+    // The query is left out because it may hold a token.
     const path = request.url?.split('?', 1)[0];
     const address = request.headers['x-forwarded-for'] ?? request.socket.remoteAddress;
     this.options.refusals.say('channel refused', { path, address, status, reason: err.dm }, request.headers);
@@ -144,7 +144,7 @@ export class ChannelServer {
     });
     client.on('pong', () => listener.pong());
     client.on('ping', () => listener.pong());
-    // The socket layer has answered a frame that is too big or broken with a close frame of its own.
+    // The socket layer has already answered the broken or oversized frame with a close frame.
     client.on('error', (error) => {
       this.options.refusals.say('a peer broke the WebSocket protocol', { reason: error.message });
       listener.closed();

@@ -13,20 +13,20 @@ export interface CommandsPorts {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** What came of a command. */
+/** The result of a command. */
 export interface Commanded {
   readonly outcome: Outcome<unknown>;
-  /** With what the robot's socket was opened; undefined when it wasn't found. */
+  /** The credential that opened the robot's socket; undefined if the socket wasn't found. */
   readonly credential: CredentialRef | undefined;
 }
 
 const FORWARD_MARGIN_MS = 1_000;
 
-/** Robots can be commanded from every instance, whichever holds their sockets. */
+/** Sends commands to robots, whichever instance holds their sockets. */
 export class Commands {
   constructor(private readonly ports: CommandsPorts) {}
 
-  /** Never rejects; comes to an end with the time-out. */
+  /** Never rejects; resolves by the time-out at the latest. */
   async send(robot: RobotKey, command: RobotCommand, timeoutMs: number): Promise<Commanded> {
     const local = this.ports.sockets.find(robot);
     if (local !== undefined) return { outcome: await local.command(command, timeoutMs), credential: local.credential };
@@ -34,7 +34,7 @@ export class Commands {
       return await this.#forward(robot, command, timeoutMs);
     } catch (error) {
       if (isWeirError(error, ErrorCode.DEADLINE)) return failed('timeout');
-      // Its instance is dead, and the robot with it until it connects elsewhere.
+      // The instance is dead, so the robot is offline until it connects elsewhere.
       if (nobodyServes(error)) return failed('robot-offline');
       this.ports.log.warn({ err: error, ...robot }, 'a robot could not be reached');
       return failed('unavailable');
@@ -55,7 +55,7 @@ export class Commands {
     return { outcome: outcomeOf(reply), credential: credentialRefIn(reply.credential) };
   }
 
-  /** A lease of this instance itself is what is left of a socket that has just gone. */
+  /** A lease that names this instance is left over from a socket that has just closed. */
   async #ownerElsewhere(robot: RobotKey): Promise<string | undefined> {
     const instanceId = await this.ports.presence.ownerOf(robot);
     return instanceId === this.ports.bus.instanceId ? undefined : instanceId;

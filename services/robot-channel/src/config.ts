@@ -15,7 +15,7 @@ import {
 } from '@weir/protocol-turing';
 import { z } from 'zod';
 
-/** A command crosses the bus, whose contract allows it a minute. */
+/** A command crosses the bus, whose contract allows one minute for it. */
 const MAX_COMMAND_TIMEOUT_MS = 50_000;
 
 export const robotChannelSettings = {
@@ -61,13 +61,15 @@ export const robotChannelSettings = {
 export type RobotChannelContext = Omit<ServiceContext<typeof robotChannelSettings>, 'service'>;
 export type RobotChannelConfig = RobotChannelContext['config'];
 
-/** Beyond this the socket layer refuses a frame (close code 1009), before it is held; the protocol's own limit is lower. */
+/**
+ * The socket layer refuses a larger frame (close code 1009) before it buffers it. The protocol's own limit is lower.
+ */
 export const MAX_PAYLOAD_BYTES = 256 * 1024;
 
-/** Held for frames that are not finished, of one user or robot and in all. */
+/** The most bytes that are buffered for unfinished frames: of one user or robot, and in total. */
 export const UNFINISHED_FRAMES = { perAddressBytes: 8 * 1024 * 1024, totalBytes: 64 * 1024 * 1024 } as const;
 
-/** What forwarding and cleaning up may take beyond the robot's own time. */
+/** The time for forwarding and cleaning up, in addition to the time that the robot has. */
 const REQUEST_MARGIN_MS = 5_000;
 
 export const appSettings = (config: RobotChannelConfig): AppSettings => ({

@@ -8,7 +8,7 @@ export type Database = PrismaClient;
 const SCHEMA = 'robot_channel';
 const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
 
-/** Waits for the database, brings its tables up to date and opens it. */
+/** Waits for the database, migrates its tables and opens it. */
 export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
   const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
     onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
@@ -21,5 +21,5 @@ const codeOf = (error: unknown): string | undefined =>
   error instanceof Prisma.PrismaClientKnownRequestError ? error.code : undefined;
 
 export const isTaken = (error: unknown): boolean => codeOf(error) === 'P2002';
-/** The row isn't there, or the row that it would belong to. */
+/** The row is missing, or the row that it refers to. */
 export const isMissing = (error: unknown): boolean => ['P2025', 'P2003'].includes(codeOf(error) ?? '');

@@ -1,11 +1,11 @@
 import type { Database } from './database.js';
 
-/** As in the credentials file that auth writes. */
+/** The same as in the credentials file that auth writes. */
 export const DEMO_TENANT = 'demo';
 export const DEMO_ROBOTS = ['robot_dog_sr_20001', 'robot_dog_sr_20002'] as const;
 export const DEMO_CAMERAS = ['front', 'back'] as const;
 
-/** Once: whoever removes one doesn't get it again as long as the tenant has any robot. */
+/** Does nothing if the tenant has any robot, so that a robot that was removed doesn't come back. */
 export const makeDemoRobots = async (database: Database): Promise<void> => {
   if ((await database.robot.count({ where: { tenant: DEMO_TENANT } })) > 0) return;
   await database.robot.createMany({
@@ -18,6 +18,6 @@ export const makeDemoRobots = async (database: Database): Promise<void> => {
   });
 };
 
-/** A database that served a single machine before has robots that don't belong here. */
+/** A database that was used in single-machine mode before still has the demo robots. */
 export const removeDemoRobots = async (database: Database): Promise<number> =>
   (await database.robot.deleteMany({ where: { demo: true } })).count;

@@ -119,7 +119,7 @@ describe('Redis', () => {
     await (await app(here)).start(DOG);
     around.media.watch(`${DOG}/front`, 1);
     await here.redis.flushall();
-    // The lease is written anew within seconds; then the other instance asks this one.
+    // The owner writes the lease again within seconds; from then on the other instance asks the owner.
     await waitFor(async () => (await here.redis.exists(`robot-channel:stream:demo/${DOG}/front`)) === 1);
     expect((await (await app(there)).start(DOG)).err?.ec).toBe(0);
     expect(around.media.ingests).toHaveLength(1);
@@ -184,7 +184,7 @@ describe('a thousand robots in one process', () => {
         ),
       );
     await waitFor(() => here.channel.robots.count === COUNT, { timeoutMs: 30_000 });
-    // Longer than a robot may be silent, and than a record of Redis lasts unrenewed.
+    // Longer than a robot may be silent, and longer than a lease in Redis lasts without renewal.
     await new Promise((resolve) => setTimeout(resolve, 9_000));
     const ids = Array.from({ length: COUNT }, (_, index) => `many-${index}`);
     expect((await there.channel.presence.online('demo', ids)).size).toBe(COUNT);

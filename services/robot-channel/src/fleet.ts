@@ -6,7 +6,7 @@ import type { RobotNames } from './robot-names.js';
 
 export interface CameraRecord {
   readonly name: string;
-  /** Where its picture is pulled from; undefined: the robot pushes it. */
+  /** The URL that its picture is pulled from; undefined: the robot pushes it. */
   readonly rtspUrl: string | undefined;
   readonly pinned: boolean;
 }
@@ -14,15 +14,15 @@ export interface CameraRecord {
 export interface RobotRecord {
   readonly tenant: string;
   readonly robotId: string;
-  /** By name. */
+  /** Sorted by name. */
   readonly cameras: readonly CameraRecord[];
-  /** The camera that is meant where none is named; undefined when there is none. */
+  /** The camera that a request without a camera's name means; undefined if the robot has no cameras. */
   readonly defaultCamera: string | undefined;
   readonly createdAt: Date;
 }
 
 export interface RobotChange {
-  /** Null: none is set, so that a rule decides. */
+  /** Null: none is set; then it is `front`, or else the first by name. */
   readonly defaultCamera?: string | null | undefined;
 }
 
@@ -57,7 +57,7 @@ const recordOf = ({ tenant, id, defaultCamera, createdAt, cameras }: Row): Robot
 export const cameraOf = (robot: RobotRecord, name: string): CameraRecord | undefined =>
   robot.cameras.find((camera) => camera.name === name);
 
-/** The name of a camera's stream in its tenant's namespace, and of the camera where grants speak of it. */
+/** The name of a camera's stream in its tenant's namespace; grants name the camera in the same way. */
 export const streamNameOf = (robotId: string, camera: string): string => `${robotId}/${camera}`;
 
 const withCameras = { cameras: { orderBy: { name: 'asc' } } } as const;
@@ -66,7 +66,7 @@ const noRobot = (robotId: string) => new WeirError(ErrorCode.NOT_FOUND, 'No such
 const noCamera = (robotId: string, camera: string) =>
   new WeirError(ErrorCode.NOT_FOUND, 'No such camera', { robotId, camera });
 
-/** The tenants' robots and cameras. Everything may throw UNAVAILABLE. Changes are told to every instance. */
+/** The tenants' robots and cameras. Every method may throw UNAVAILABLE. Every change is published to all instances. */
 export class Fleet {
   constructor(
     private readonly ports: {
@@ -90,7 +90,7 @@ export class Fleet {
     return robot;
   }
 
-  /** In the order of their ids, those after `afterId`. */
+  /** The robots whose ids come after `afterId`, sorted by id. */
   async list(tenant: string, limit: number, afterId = ''): Promise<RobotRecord[]> {
     const rows = await this.#run(() =>
       this.ports.database.robot.findMany({
@@ -137,7 +137,7 @@ export class Fleet {
     }
   }
 
-  /** Throws NOT_FOUND, and INVALID when the robot hasn't the camera that shall be its default. */
+  /** Throws NOT_FOUND, and INVALID if the robot doesn't have the new default camera. */
   async change(tenant: string, robotId: string, { defaultCamera }: RobotChange): Promise<RobotRecord> {
     const robot = await this.get(tenant, robotId);
     if (defaultCamera && cameraOf(robot, defaultCamera) === undefined)
@@ -160,7 +160,7 @@ export class Fleet {
     this.#changed(tenant, robotId);
   }
 
-  /** Throws NOT_FOUND for the robot, ALREADY_EXISTS, and EXHAUSTED when it has as many as a robot may have. */
+  /** Throws NOT_FOUND if there is no such robot, ALREADY_EXISTS, and EXHAUSTED if the robot can't have more cameras. */
   async addCamera(tenant: string, robotId: string, name: string, change: CameraChange): Promise<CameraRecord> {
     const robot = await this.get(tenant, robotId);
     if (robot.cameras.length >= MAX_CAMERAS)

@@ -1,7 +1,7 @@
 import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
 import { errOf, type Err } from '@weir/protocol-turing';
 
-/** What an app is told when a remote call failed that its request needed. */
+/** The error for an app whose request needed a remote call that failed. */
 export const errOfFailure = (error: unknown): Err => {
   if (!isWeirError(error)) return errOf('internal');
   switch (error.code) {
@@ -28,7 +28,7 @@ export const errOfFailure = (error: unknown): Err => {
   }
 };
 
-/** What an app is told when the stream ended before it was up. */
+/** The error for an app whose stream ended before it was up. */
 export const errOfEnd = (reason: EndReason, detail: string): Err => {
   const said = detail === '' ? undefined : detail;
   switch (reason) {
@@ -51,7 +51,7 @@ export const errOfEnd = (reason: EndReason, detail: string): Err => {
     case EndReason.REPLACED:
       return errOf('stream-failed', said);
     default:
-      // A newer node may know reasons that this instance doesn't.
+      // A newer media node may send a reason that this version doesn't know.
       reason satisfies never;
       return errOf('stream-failed');
   }

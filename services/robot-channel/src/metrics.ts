@@ -10,7 +10,7 @@ export interface Load {
 
 const SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2.5, 5, 10, 15, 30];
 
-/** Made when the service starts, so that telemetry is set up by then. */
+/** Constructed when the service starts, because telemetry must be set up before. */
 export class RobotMetrics {
   readonly #meter = metrics.getMeter('@weir/robot-channel');
   readonly #commands = this.#meter.createHistogram('weir.robot.command.duration', {
@@ -55,7 +55,7 @@ export class RobotMetrics {
   }
 
   replied(act: string, err: Err | undefined, elapsedMs: number): void {
-    // What apps make up must not become a time series of its own each.
+    // Act names that apps make up must not each create a time series.
     this.#requests.record(elapsedMs / 1_000, { act: err?.ec === 102 ? 'unknown' : act, dm: err?.dm ?? 'ok' });
   }
 

@@ -8,7 +8,7 @@ export interface RobotKey {
   readonly robotId: string;
 }
 
-/** Of a robot whose socket this instance holds. */
+/** A robot and the epoch of its connection. */
 export interface HeldRobot extends RobotKey {
   readonly epoch: bigint;
 }
@@ -17,31 +17,34 @@ interface Sighting extends RobotKey {
   readonly online: boolean;
   readonly instanceId: string;
   readonly epoch: bigint;
-  /** How often in a row Redis didn't know the robot; of one that is offline, how often it was offline. */
+  /**
+   * While the robot is online: how many comparisons in a row Redis didn't know it. While offline: how many comparisons
+   * it has been offline for.
+   */
   readonly missed: number;
 }
 
 export interface PresencePorts {
-  /** Of the robots by `nameOf`, each owned by the instance that has the robot's socket. */
+  /** One lease for each robot, named by `nameOf` and owned by the instance that has the robot's socket. */
   readonly leases: Pick<Leases, 'take' | 'renew' | 'release' | 'find' | 'findAll' | 'list'>;
   readonly bus: Pick<Bus, 'publish' | 'subscribe' | 'onConnectionChange' | 'instanceId'>;
   readonly log: Pick<Logger, 'warn'>;
-  /** A robot has come or gone, wherever its socket is. */
+  /** A robot has come online or gone offline, on whichever instance. */
   readonly changed: (robot: RobotKey, online: boolean) => void;
-  /** A robot has a new socket, with this epoch, on another instance. */
+  /** A robot has a new connection, with this epoch, on another instance. */
   readonly arrived: (robot: HeldRobot) => void;
 }
 
-/** Redis writes lost records anew within a renewal; who is missing twice is gone. */
+/** An owner writes a lost lease again with its next renewal, so a robot that is missing twice is gone. */
 const MISSES_UNTIL_OFFLINE = 2;
-/** By then no late word of an older connection can come any more. */
+/** By then no late event of an older connection can arrive. */
 const MISSES_UNTIL_FORGOTTEN = 10;
 
 export const nameOf = ({ tenant, robotId }: RobotKey): string => `${tenant}/${robotId}`;
 
 /**
- * Which robots are online, and by which instance they can be reached. Redis holds the truth, events tell it in time, and
- * what this instance has heard is compared with the truth now and then, because events may be lost.
+ * Which robots are online, and which instance has their sockets. Redis holds the truth; events spread it quickly.
+ * Because events may be lost, this instance compares what it has heard with Redis from time to time.
  */
 export class Presence {
   readonly #sightings = new Map<string, Sighting>();
@@ -51,31 +54,31 @@ export class Presence {
     this.#subscription = ports.bus.subscribe(RobotEvents.method.stateChanged, (event) => this.#heard(event));
   }
 
-  /** This instance holds the robot's socket now; returns the epoch of this connection. */
+  /** This instance has the robot's socket now. Returns the epoch of this connection. */
   async arrive(robot: RobotKey): Promise<bigint> {
     const epoch = await this.ports.leases.take(nameOf(robot));
     this.#tell(robot, true, epoch);
     return epoch;
   }
 
-  /** The socket is gone. Whoever has taken the robot over meanwhile isn't disturbed. */
+  /** The socket is gone. If another instance has taken the robot over, nothing changes. */
   async leave({ tenant, robotId, epoch }: HeldRobot): Promise<void> {
     try {
       if (!(await this.ports.leases.release(nameOf({ tenant, robotId }), epoch))) return;
     } catch (error) {
-      // The lease ends by itself after its time.
+      // The lease expires by itself.
       this.ports.log.warn({ err: error, robotId }, 'a robot that left could not be taken out of Redis');
     }
     this.#tell({ tenant, robotId }, false, epoch);
   }
 
-  /** Returns those that are held elsewhere by now. */
+  /** Returns the robots that another connection has taken over. */
   async renew(held: readonly HeldRobot[]): Promise<HeldRobot[]> {
     const kept = await this.ports.leases.renew(held.map((robot) => ({ name: nameOf(robot), epoch: robot.epoch })));
     return held.filter((_robot, index) => kept[index] === false);
   }
 
-  /** The instance that holds the robot's socket. */
+  /** The instance that has the robot's socket. */
   async ownerOf(robot: RobotKey): Promise<string | undefined> {
     return (await this.ports.leases.find(nameOf(robot)))?.owner;
   }
@@ -85,7 +88,7 @@ export class Presence {
     return new Set(robotIds.filter((_id, index) => leases[index] !== undefined));
   }
 
-  /** Another instance has died: its robots are offline until they connect elsewhere. */
+  /** Another instance has died. Its robots are offline until they connect elsewhere. */
   async instanceLost(instanceId: string): Promise<void> {
     const names = [...this.#sightings].flatMap(([name, sighting]) =>
       sighting.online && sighting.instanceId === instanceId ? [name] : [],
@@ -100,7 +103,7 @@ export class Presence {
     }
   }
 
-  /** Compares what was heard with the truth, and forgets robots that have been offline for long. */
+  /** Compares what this instance has heard with Redis, and forgets robots that have been offline for long. */
   async compare(): Promise<void> {
     for (const [name, sighting] of this.#sightings) {
       if (sighting.online) continue;
@@ -117,7 +120,7 @@ export class Presence {
     }
   }
 
-  /** Learns of robots that came while nothing could be heard. */
+  /** Learns of robots that came online while no events arrived. */
   async catchUp(): Promise<void> {
     for (const { name, epoch, owner: instanceId } of await this.ports.leases.list()) {
       const slash = name.indexOf('/');
@@ -134,7 +137,7 @@ export class Presence {
 
   #tell({ tenant, robotId }: RobotKey, online: boolean, epoch: bigint): void {
     const { instanceId } = this.ports.bus;
-    // This instance's own apps don't wait for the bus.
+    // The apps of this instance don't have to wait for the bus.
     this.#see({ tenant, robotId, online, epoch, instanceId, missed: 0 });
     this.ports.bus.publish(RobotEvents.method.stateChanged, { tenant, robotId, online, instanceId, epoch });
   }
@@ -149,7 +152,7 @@ export class Presence {
   #see(sighting: Sighting): void {
     const name = nameOf(sighting);
     const before = this.#sightings.get(name);
-    // Old news: the robot has connected anew since.
+    // The event is outdated: the robot has reconnected since.
     if (before !== undefined && before.epoch > sighting.epoch) return;
     this.#sightings.set(name, sighting);
     if ((before?.online ?? false) !== sighting.online) this.ports.changed(sighting, sighting.online);

@@ -2,11 +2,14 @@ import { demandPermit, permits, type Principal } from '@weir/access';
 import { NAME_PATTERN } from '@weir/protocol-turing';
 import { streamNameOf } from './fleet.js';
 
-/** Whoever may play a camera's stream may also have it started, and stop it for himself. */
+/** A principal that may play a camera's stream may also have it started, and may withdraw its own request. */
 export const mayWatch = (principal: Principal, tenant: string, robotId: string, camera: string): boolean =>
   permits(principal, 'play', tenant, streamNameOf(robotId, camera));
 
-/** Whether some name that begins so fits the pattern. What follows a `*` can always be written behind the beginning. */
+/**
+ * Whether some name with this beginning matches the pattern. What follows a `*` can always be appended to the
+ * beginning.
+ */
 const reaches = (pattern: string, beginning: string): boolean => {
   const star = pattern.indexOf('*');
   if (star === -1) return pattern.startsWith(beginning);
@@ -14,7 +17,7 @@ const reaches = (pattern: string, beginning: string): boolean => {
   return literal.startsWith(beginning) || beginning.startsWith(literal);
 };
 
-/** Whether the principal may watch any camera that the robot has or may get: then he knows of the robot. */
+/** Whether the principal may watch any camera that the robot has or could get; if so, it may know of the robot. */
 export const maySee = (principal: Principal, tenant: string, robotId: string): boolean =>
   principal.tenant === tenant &&
   principal.grants.some(({ verb, object }) => verb === 'play' && reaches(object, streamNameOf(robotId, '')));
@@ -22,8 +25,8 @@ export const maySee = (principal: Principal, tenant: string, robotId: string): b
 const OF_ROBOT = /^([^/]+)\/./;
 
 /**
- * The robot that a credential is bound to: it may publish streams of this one and of no other. Undefined for
- * credentials of people and services, which may publish more, or nothing.
+ * The robot that a credential is bound to: the credential may publish streams of this robot and nothing else. Undefined
+ * for credentials of people and services, which may publish more, or nothing.
  */
 export const boundRobot = ({ grants }: Principal): string | undefined => {
   const robots = new Set(
@@ -33,6 +36,6 @@ export const boundRobot = ({ grants }: Principal): string | undefined => {
   return robots.size === 1 && NAME_PATTERN.test(robotId) ? robotId : undefined;
 };
 
-/** Throws FORBIDDEN. Without a robot: to all of the tenant's. */
+/** Demands `administer` of one robot or, without an id, of all robots of the tenant. Throws FORBIDDEN. */
 export const demandAdministration = (principal: Principal, robotId = '*'): void =>
   demandPermit(principal, 'administer', principal.tenant, `robots/${robotId}`);

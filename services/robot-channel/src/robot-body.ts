@@ -7,7 +7,7 @@ import { z } from 'zod';
 const MAX_CAMERAS = 32;
 
 const name = z.string().regex(NAME_PATTERN, '1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-", the first a letter or digit');
-/** Read as the media core reads it, so that what is accepted here can be pulled there. */
+/** Parsed in the same way as in the media core, so that the media core can pull every URL that is accepted here. */
 const rtspUrl = z
   .string()
   .max(2048)
@@ -38,8 +38,8 @@ export const listQuery = z.object({
 });
 
 /**
- * Throws INVALID for a URL that the platform will never connect to. The media core looks again when it does: what a name
- * stands for may have changed.
+ * Throws INVALID for a URL that the platform must not connect to. The media core checks again when it connects, because
+ * the host name may have another address by then.
  */
 export const demandAllowed = async (
   guard: Pick<OutboundGuard, 'checkHost'>,

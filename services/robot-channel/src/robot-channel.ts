@@ -33,7 +33,9 @@ const INSTANCE_SILENT_AFTER_MS = 4_000;
 const COMPARE_INTERVAL_MS = 5_000;
 const COMPARISONS_PER_CATCH_UP = 6;
 
-/** The service's parts, wired. Closed in the reverse order: streams, sockets, what they need, what watches others. */
+/**
+ * The service's parts, wired. They close in the reverse order: streams, sockets, what these need, what watches others.
+ */
 export class RobotChannel {
   readonly access: Access;
   readonly fleet: Fleet;
@@ -53,7 +55,7 @@ export class RobotChannel {
   readonly #comparing: NodeJS.Timeout;
   #draining = false;
 
-  /** Migrates the database; then the service can be asked. */
+  /** Migrates the database and starts to serve requests. */
   static async open(context: RobotChannelContext): Promise<RobotChannel> {
     const { config, log } = context;
     const database = await openDatabase(config.DATABASE_URL, log);
@@ -178,7 +180,7 @@ export class RobotChannel {
     metrics.observe(() => ({ robots: this.robots.count, apps: this.apps.count, ...this.streams.load }));
   }
 
-  /** Before the HTTP port opens. */
+  /** Must be called before the HTTP port opens. */
   listen(app: NestFastifyApplication): void {
     this.#server.listen(app.getHttpServer());
   }
@@ -187,7 +189,7 @@ export class RobotChannel {
     await this.database.$queryRaw`SELECT 1`;
   }
 
-  /** Streams first: robots are told to stop while their sockets still stand. */
+  /** Streams end first, so that robots are told to stop while their sockets are still open. */
   async drain(): Promise<void> {
     this.#draining = true;
     await this.streams.drain();

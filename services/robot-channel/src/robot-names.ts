@@ -5,7 +5,7 @@ import { streamNameOf } from './fleet.js';
 import type { RobotKey } from './presence.js';
 
 const COMPARE_INTERVAL_MS = 1_000;
-/** What a lost command or a race of two instances left wrong is right again after this. */
+/** A rewrite repairs what a lost command or a race of two instances left wrong. */
 const REWRITE_INTERVAL_MS = 5 * 60_000;
 
 export interface RobotNamesPorts {
@@ -17,8 +17,8 @@ export interface RobotNamesPorts {
 const prefixOf = ({ tenant, robotId }: RobotKey): ReservedPrefix => ({ tenant, prefix: streamNameOf(robotId, '') });
 
 /**
- * Keeps the streams' names of robots for them alone: Redis says to media nodes and to others which those are, and the
- * database is where it comes from when Redis has lost it.
+ * Reserves the names of robots' streams for the robots. Media nodes and other services find the reserved names in
+ * Redis; the database is the source from which they are written again when Redis has lost them.
  */
 export class RobotNames {
   readonly #reservations: NameReservations;
@@ -38,7 +38,7 @@ export class RobotNames {
     this.#working = this.#compare();
   }
 
-  /** Never rejects: a name that Redis couldn't be told of now is told of later. */
+  /** Never rejects: a name that couldn't be written to Redis now is written later. */
   async reserve(robot: RobotKey): Promise<void> {
     await this.#tell(() => this.#reservations.reserve(prefixOf(robot)));
   }

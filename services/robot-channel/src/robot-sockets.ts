@@ -25,7 +25,7 @@ export interface RobotSocketPorts {
   readonly log: Logger;
   readonly refusals: Pick<RefusalLog, 'say'>;
   readonly maxBufferedBytes: number;
-  /** The socket is of no more use: closed by either side. */
+  /** The socket is closed, by either side. */
   readonly ended: (socket: RobotSocket) => void;
 }
 
@@ -35,20 +35,23 @@ interface Waiting {
   readonly resolve: (outcome: Outcome<unknown>) => void;
 }
 
-/** One robot's socket: a machine, what it asks for, and who waits for what comes out of it. */
+/**
+ * One robot's socket: feeds the protocol's machine, carries out its effects and resolves the commands that wait for
+ * answers.
+ */
 export class RobotSocket implements SocketListener {
   deadlineMs: number;
   readonly key = randomUUID();
   readonly #waiting = new Map<CommandRef, Waiting>();
   #state: RobotState;
-  /** The one that is being read. */
+  /** The frame that is being handled now. */
   #frame: string | undefined;
   #commanded = 0;
 
   constructor(
     readonly robot: RobotKey,
     private readonly socket: PeerSocket,
-    /** With what it was opened. */
+    /** The credential that opened the socket. */
     readonly credential: CredentialRef,
     private readonly ports: RobotSocketPorts,
   ) {
@@ -60,7 +63,7 @@ export class RobotSocket implements SocketListener {
     return this.#state.tag === 'open';
   }
 
-  /** Never rejects; comes to an end with the time-out or the socket. */
+  /** Never rejects; resolves when the time-out passes or the socket closes, at the latest. */
   command(command: RobotCommand, timeoutMs: number): Promise<Outcome<unknown>> {
     this.#commanded += 1;
     const ref = `${this.key}.${this.#commanded}` as CommandRef;
@@ -157,7 +160,7 @@ export interface RobotSocketsPorts {
   readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly socket: Omit<RobotSocketPorts, 'ended'>;
   readonly log: Logger;
-  /** A robot has a new socket here. */
+  /** A robot has a new socket on this instance. */
   readonly arrived: (robot: RobotKey) => void;
 }
 
@@ -168,10 +171,10 @@ interface Held {
 
 const TICK_INTERVAL_MS = 100;
 const RENEW_INTERVAL_MS = 2_500;
-/** Of the robots' leases, which are renewed several times within it. */
+/** How long a robot's lease lasts; it is renewed several times within this time. */
 export const PRESENCE_TTL_MS = 8_000;
 
-/** The robots' sockets of this instance. A robot has one: the newest, on whichever instance. */
+/** The robots' sockets of this instance. A robot has only one socket among all instances: the newest. */
 export class RobotSockets {
   readonly #open = new Set<RobotSocket>();
   readonly #current = new Map<string, Held>();
@@ -207,14 +210,14 @@ export class RobotSockets {
     });
     this.#open.add(opened);
     this.#arrive(opened).catch((error: unknown) => {
-      // A robot that nobody could find again is better off trying anew.
+      // Nobody could find this robot, so it had better connect again.
       this.ports.log.warn({ err: error, ...robot }, 'a robot could not be entered in Redis');
       opened.terminate(CLOSE.goingAway, 'Not available just now');
     });
     return opened;
   }
 
-  /** The robot has a connection of this epoch elsewhere. */
+  /** The robot has a connection with this epoch on another instance. */
   replacedBy({ tenant, robotId, epoch }: HeldRobot): void {
     const held = this.#current.get(nameOf({ tenant, robotId }));
     if (held !== undefined && held.epoch < epoch) held.socket.terminate(CLOSE.replaced, 'The robot has connected anew');
@@ -238,7 +241,7 @@ export class RobotSockets {
     const epoch = await this.ports.presence().arrive(robot);
     const held = this.#current.get(nameOf(robot));
     if (!socket.isOpen || (held !== undefined && held.epoch > epoch)) {
-      // Closed, or overtaken by a younger one, while Redis was asked.
+      // While Redis was asked, the socket was closed, or a newer one took its place.
       socket.terminate(CLOSE.replaced, 'The robot has connected anew');
       await this.ports.presence().leave({ ...robot, epoch });
       return;

@@ -60,7 +60,7 @@ test('robots and cameras are made, listed, changed and removed', async () => {
   ]);
   expect((await ask('DELETE', '/rest1')).status).toBe(204);
   expect((await ask('GET', '/rest1')).status).toBe(404);
-  // With its cameras: a robot of the same name begins anew.
+  // Its cameras are removed too: a new robot of the same name has none.
   expect((await ask('POST', '', { id: 'rest1' })).json.cameras).toEqual([]);
   await ask('DELETE', '/rest1');
 });

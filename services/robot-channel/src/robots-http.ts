@@ -14,7 +14,7 @@ import {
   robotChangeBody,
 } from './robot-body.js';
 
-/** Whoever may read the list needn't know the cameras' passwords. */
+/** Callers that may read the list needn't know the cameras' passwords. */
 const cameraJson = ({ name, rtspUrl, pinned }: CameraRecord) => ({
   name,
   pinned,
@@ -29,7 +29,7 @@ const robotJson = (robot: RobotRecord, online: boolean) => ({
   createdAt: robot.createdAt,
 });
 
-/** The operator's REST. */
+/** The operator's REST interface. */
 @Controller('channel/robots')
 @Authenticated('header')
 export class RobotsController {
@@ -71,7 +71,7 @@ export class RobotsController {
     return this.#told(await this.fleet.change(principal.tenant, id, parsed(robotChangeBody, body)));
   }
 
-  /** Its socket is closed and its streams end. */
+  /** Its socket closes and its streams end. */
   @Delete(':id')
   @HttpCode(204)
   async remove(@CurrentPrincipal() principal: Principal, @Param('id') id: string): Promise<void> {

@@ -193,7 +193,7 @@ describe('a socket', () => {
     const client = await app();
     await around.postgres.kill();
     try {
-      // The children of a killed server answer for a little while.
+      // The child processes of a killed server still answer for a short time.
       await waitFor(async () => {
         const dog = await opened(Robot.open(service.wsUrl, around.auth.key(ofRobot('robot_dog_sr_20001'))));
         dog.end();

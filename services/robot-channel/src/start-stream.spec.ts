@@ -173,7 +173,7 @@ describe('robot.start_stream says no', () => {
     dog.behaviour = 'honest';
     expect((await client.start()).err?.ec).toBe(0);
     expect(dog.starts()).toBe(2);
-    // What the failed try had claimed was given back.
+    // The failed try has closed its session.
     expect(around.media.closed).toHaveLength(1);
   });
 

@@ -18,7 +18,7 @@ const idOf = (key: string): string => key.slice(5, 17);
 
 export const ofRobot = (robotId: string): readonly GrantText[] => [{ verb: 'publish', object: `${robotId}/*` }];
 
-/** The auth service as its contract has it: the key that signs tokens, and API keys. */
+/** A stand-in for the auth service, as its contract describes it: the key that signs tokens, and API keys. */
 export class FakeAuth {
   readonly #keys = new Map<string, { tenant: string; grants: readonly GrantText[] }>();
 
@@ -66,7 +66,7 @@ export class FakeAuth {
     return { token: await this.sign({ sub: 'user:1', jti: tokenId, tenant: 'demo', grants }, '10m'), tokenId };
   }
 
-  /** An API key. */
+  /** Makes an API key. */
   key(grants: readonly GrantText[], tenant = 'demo'): string {
     const id = randomUUID().replace(/-/g, '');
     const key = `weir_${id.slice(0, 12)}_${'x'.repeat(43)}`;

@@ -22,15 +22,15 @@ export interface FakeStream {
 type Change = NonNullable<MessageInitShape<typeof SessionChangedSchema>['change']>;
 type StreamChange = NonNullable<MessageInitShape<typeof StreamChangedSchema>['change']>;
 
-/** A media node as its contract has it, without media: a push is what a test says is one. */
+/** A stand-in for a media node, as its contract describes it, without media: a test says when a robot pushes. */
 export class FakeMedia {
   readonly streams = new Map<string, FakeStream>();
   readonly ingests: IngestRequest[] = [];
   readonly closed: { sessionId: string; reason: EndReason }[] = [];
-  /** Pulled streams connect at once. */
+  /** Whether pulled streams connect at once. */
   pullsConnect = true;
   ingestError: WeirError | undefined;
-  /** Say nothing when viewers change. */
+  /** Whether to keep changes of viewers to itself. */
   mute = false;
   #signed = 0;
   readonly #alive: NodeJS.Timeout;
@@ -74,7 +74,7 @@ export class FakeMedia {
     return [...this.streams.values()].some(({ request }) => request.streamName === streamName);
   }
 
-  /** Somebody pushes to the URL. False: refused. */
+  /** Somebody pushes to the URL. Returns whether the push was accepted. */
   push(url: string): boolean {
     const stream = [...this.streams.values()].find(({ pushUrl }) => pushUrl === url);
     if (stream === undefined) return false;

@@ -6,7 +6,7 @@ export interface Frame {
   id?: unknown;
   act: string;
   err?: { ec: number; em: string; dm: string };
-  // The tests read what the service sends as what it should be.
+  // The tests assume that the service's frames have the right form.
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   ret?: any;
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -50,7 +50,7 @@ export class Peer {
   }
 
   protected onFrame(_frame: Frame): void {
-    // For those who answer.
+    // Subclasses that answer override this.
   }
 
   async opened(): Promise<this> {
@@ -79,7 +79,7 @@ export class Peer {
 export class App extends Peer {
   #asked = 0;
 
-  /** @param path with a query, if that carries the token */
+  /** @param path with a query if the query carries the token */
   static open(wsUrl: string, token: string | undefined, path = '/channel/app'): Promise<App> {
     const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return App.openWith(`${wsUrl}${path}`, headers);
@@ -111,10 +111,10 @@ export class App extends Peer {
 
 export type Behaviour = 'honest' | 'silent' | 'acknowledges-only' | 'pushes-only' | 'ffmpeg-failed' | 'odd-error';
 
-/** A robot that does what its behaviour says. */
+/** A robot that acts according to `behaviour`. */
 export class Robot extends Peer {
   behaviour: Behaviour = 'honest';
-  /** Acts in the order in which they came. */
+  /** The acts in the order in which they came. */
   readonly commands: string[] = [];
   media: FakeMedia | undefined;
 

@@ -13,7 +13,7 @@ import { RobotChannel } from '../robot-channel.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';
 
-/** The servers and the services that instances share in a test. */
+/** The servers and stand-in services that the instances of a test share. */
 export class Surroundings {
   private constructor(
     readonly nats: TestServer,
@@ -96,7 +96,7 @@ export class Instance {
     return { status: response.statusCode, json: response.body === '' ? undefined : response.json() };
   }
 
-  /** As runService does it. */
+  /** Stops in the same order as `runService`. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -108,7 +108,7 @@ export class Instance {
     this.redis.disconnect();
   }
 
-  /** As near to a kill as one process allows: nothing is said or written any more, then the sockets break. */
+  /** As close to a kill as possible within one process: nothing is sent or written any more, then the sockets break. */
   async crash(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
