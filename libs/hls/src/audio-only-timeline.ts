@@ -3,7 +3,9 @@ import type { AudioFrame, VideoFrame } from '@weir/frames';
 import type { AudioQueue } from './audio-queue.js';
 import type { FrameTime, TimelineContext } from './timeline.js';
 
-/** Parts and segments of a stream without video: cut by time, every part a place to begin. */
+/**
+ * Makes the parts and segments of a stream without video. They are cut by time, and a player can start at every part.
+ */
 export class AudioOnlyTimeline {
   readonly #context: TimelineContext;
   readonly #audio: AudioQueue;
@@ -18,7 +20,7 @@ export class AudioOnlyTimeline {
   }
 
   pushVideo(_frame: VideoFrame, _time: FrameTime): void {
-    // Not announced, so not in the initialisation segment.
+    // The track wasn't announced, so the initialisation segment doesn't have it.
   }
 
   pushAudio(frame: AudioFrame, { wallClockMs, nowMs }: FrameTime): void {
@@ -55,7 +57,7 @@ export class AudioOnlyTimeline {
   #writeDueParts(): void {
     const { pacing, writer } = this.#context;
     while (pacing.dueMs !== undefined && pacing.isDue(this.#audio.endMs - this.#partStartMs!)) {
-      // Half a millisecond less than due, so that rounding doesn't add a frame.
+      // Stops half a millisecond early, so that rounding doesn't add a frame.
       this.#writePart(this.#partStartMs! + pacing.dueMs - 0.5);
       const segmentMs = (writer.isFirst && this.#context.firstSegmentMs) || this.#context.segmentMs;
       if (writer.segmentMs(this.#partStartMs!) >= segmentMs * 0.95) writer.endSegment();
@@ -67,7 +69,7 @@ export class AudioOnlyTimeline {
     const { trackId, timescale } = this.#audio.track;
     const { decodeTimeTicks, samples } = this.#audio.takeUntil(untilMs);
     const ticks = samples.reduce((sum, sample) => sum + sample.durationTicks, 0);
-    // A sample that stands for a hole may last longer; what remains of it is the next part's.
+    // A sample that fills a hole may last longer than the part; the rest of it belongs to the next part.
     const endMs = Math.min(((decodeTimeTicks + ticks) * 1000) / timescale, startMs + this.#context.pacing.targetMs);
     this.#context.writer.writePart({
       startMs,

@@ -4,18 +4,18 @@ import type { Sample } from './media-fragment.js';
 import type { AudioTrack } from './media-track.js';
 import { type SilentFrame, silentFrame } from './silence.js';
 
-/** How far a frame's time may lie from the end of the one before and still follow it without a hole. */
+/** A frame within this distance of the end of the previous frame follows it without a hole. */
 const TOLERANCE_MS = 60;
-/** How far audio may move against the wall clock, for how long, before its place in time is taken anew. */
+/** When audio is off from the wall clock by more than this for this long, its place in time is determined again. */
 const MAX_SKEW_MS = 100;
 const SKEW_PATIENCE_MS = 1_500;
-/** A frame's time this far off tells that the sender's clock was set, or that one packet claims nonsense. */
+/** A frame this far off means that the sender's clock was set, or that one packet has a wrong timestamp. */
 const MAX_JUMP_MS = 1_000;
 const MAX_PATIENCE_MS = 3_000;
 
 /**
- * Audio samples waiting for their part. They follow each other without a hole: players stop at holes, and media source
- * buffers play no video where audio is missing. Lost, silent and late stretches become silence, overlaps are dropped.
+ * Audio samples that wait for their part. They follow each other without holes, because players stop at holes and media
+ * source buffers don't play video where audio is missing. Silence replaces lost and late audio; overlaps are dropped.
  */
 export class AudioQueue {
   readonly track: AudioTrack;
@@ -26,11 +26,11 @@ export class AudioQueue {
   #samples: Sample[] = [];
   #startTicks = 0;
   #endTicks = 0;
-  /** RTP timestamp to track time. */
+  /** Difference between RTP timestamps and track time. */
   #offsetTicks: number | undefined;
   #skewSinceTicks: number | undefined;
   #patienceMs: number;
-  /** Silence has been put in for want of audio, and will be until some comes. */
+  /** Silence was inserted because audio is missing, and will be until audio arrives. */
   #isMissing = false;
 
   constructor(track: AudioTrack, options: { aacFrameTicks: number; patienceMs: number }) {
@@ -50,14 +50,17 @@ export class AudioQueue {
     return this.#samples.length > 0;
   }
 
-  /** A new stretch of time begins at this time at the earliest; what waits is dropped. */
+  /** Drops waiting samples and starts a new stretch at this time or later. */
   restart(mediaMs: number): void {
     this.#samples = [];
     this.#startTicks = this.#endTicks = Math.max(this.#startTicks, Math.round(mediaMs * this.#ticksPerMs));
     this.#offsetTicks = undefined;
   }
 
-  /** What waits from this time on is dropped, because the time itself was left out; what comes next is placed anew. */
+  /**
+   * Drops waiting samples from this time on, because that time was removed from the timeline. The next frame is placed
+   * anew.
+   */
   cutAfter(mediaMs: number): void {
     const limitTicks = mediaMs * this.#ticksPerMs;
     while (this.#samples.length > 0 && this.#endTicks > limitTicks) {
@@ -66,7 +69,7 @@ export class AudioQueue {
     this.#offsetTicks = undefined;
   }
 
-  /** `mediaMs`: where the wall clock places the frame; `edgeMs`: the end of the video so far. */
+  /** `mediaMs` is where the wall clock places the frame; `edgeMs` is the end of the video so far. */
   push(frame: AudioFrame, mediaMs: number, edgeMs: number): void {
     const placed = Math.round(mediaMs * this.#ticksPerMs);
     this.#offsetTicks ??= placed - frame.rtpTimestamp;
@@ -86,7 +89,10 @@ export class AudioQueue {
     this.#append(frame.data, frame.durationTicks);
   }
 
-  /** Samples before `mediaMs`. Audio that lags behind by more than the patience is replaced by silence up to there. */
+  /**
+   * Returns the samples before `mediaMs`. If audio is later than the patience allows, silence fills the time up to
+   * there.
+   */
   takeUntil(mediaMs: number): { decodeTimeTicks: number; samples: Sample[] } {
     const untilTicks = mediaMs * this.#ticksPerMs;
     if (mediaMs - this.endMs > this.#patienceMs) this.#isMissing = true;
@@ -119,7 +125,7 @@ export class AudioQueue {
     }
   }
 
-  /** Without a silent frame for the layout, the sample before the hole lasts longer. */
+  /** There is no silent frame for this layout, so the sample before the hole lasts longer. */
   #stretchTo(ticks: number): void {
     const last = this.#samples.at(-1);
     if (ticks <= this.#endTicks) return;

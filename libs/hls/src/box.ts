@@ -1,4 +1,6 @@
-/** ISO base media file format boxes (ISO 14496-12), written for initialisation segments; not for the hot path. */
+/**
+ * Writes ISO base media file format boxes (ISO 14496-12) for initialisation segments. It isn't made for the hot path.
+ */
 export type BoxPart = Uint8Array | readonly BoxPart[];
 
 export function bytesOf(parts: readonly BoxPart[]): Uint8Array {

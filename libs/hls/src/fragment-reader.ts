@@ -13,7 +13,10 @@ export interface ReadRun {
 
 const NON_SYNC_BIT = 0x1_0000;
 
-/** The inverse of `writeMediaFragment`, less the data: for checks and diagnostics. It reads only what that writes. */
+/**
+ * The inverse of `writeMediaFragment`, without the data, for checks and diagnostics. It reads only what that function
+ * writes.
+ */
 export function readMediaFragment(bytes: Uint8Array): ReadRun[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const moofEnd = view.getUint32(0);

@@ -1,7 +1,7 @@
 import { ascii, box, type BoxPart, bytesOf, fullBox, u16, u32, u8, zeros } from './box.js';
 import type { AacTrack, H264Track, H265Track, MediaTrack, OpusTrack, VideoTrack } from './media-track.js';
 
-/** `ftyp` and `moov` of a fragmented MP4 (CMAF header): what EXT-X-MAP names. */
+/** Writes `ftyp` and `moov` of a fragmented MP4 (CMAF header), which EXT-X-MAP refers to. */
 export function writeInitSegment(tracks: readonly MediaTrack[]): Uint8Array {
   return bytesOf([
     box('ftyp', ascii('iso6'), u32(1), ascii('iso6'), ascii('cmfc'), ascii('mp41')),

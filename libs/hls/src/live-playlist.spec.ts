@@ -8,7 +8,7 @@ import {
   renderMultivariantPlaylist,
 } from './index.js';
 
-/** A playlist that is fed with segments of five parts of 200 ms. */
+/** A playlist that receives segments of five parts of 200 ms. */
 class Fixture {
   readonly playlist: LivePlaylist;
   msn: number;
@@ -99,7 +99,7 @@ const ONCE = [
   'EXT-X-SKIP',
 ];
 
-/** Reads a media playlist and holds it to the rules of RFC 8216bis; throws an Error that names the rule broken. */
+/** Parses a media playlist and checks it against RFC 8216bis; throws an Error that names the broken rule. */
 function validate(text: string): ParsedPlaylist {
   const rule = (isKept: boolean, name: string) => {
     if (!isKept) throw new Error(`${name}\n${text}`);

@@ -4,16 +4,16 @@ export interface PlaylistOptions {
   /** Upper bound of every segment in whole seconds; the segmenter's `maxSegmentMs` in seconds, rounded up. */
   targetDurationS: number;
   /**
-   * How much media stays in the playlist, or more if only then there is a part in it to begin with; RFC 8216 wants at
-   * least three target durations.
+   * How much media stays in the playlist. It grows beyond this if otherwise no part that players can start with would
+   * be left. RFC 8216 wants at least three target durations.
    */
   windowMs?: number;
   maxSegments?: number;
-  /** Of all parts in the playlist together. Three finished segments stay, whatever they weigh. */
+  /** Limit for all parts in the playlist together. Three finished segments always stay, whatever their size. */
   maxBytes?: number;
-  /** Segments that left the playlist and can still be fetched by players that saw them. */
+  /** How many segments that left the playlist can still be fetched by players that saw them. */
   graceSegments?: number;
-  /** In multiples of the part target, 2.5 if not given; RFC 8216bis wants at least 2 and recommends 3. */
+  /** In multiples of the part target; the default is 2.5. RFC 8216bis requires at least 2 and recommends 3. */
   partHoldBack?: number;
 }
 
@@ -29,18 +29,18 @@ interface PlaylistSegment {
   programDateTimeMs: number;
   parts: PlaylistPart[];
   bytes: number;
-  /** As soon as it is finished. */
+  /** Undefined until the segment is finished. */
   durationMs: number | undefined;
 }
 
 export interface RenderOptions {
-  /** `_HLS_skip=YES`: leave out what the player knows already. */
+  /** `_HLS_skip=YES`: leave out what the player already knows. */
   skip?: boolean;
-  /** Query carried to every URI, without "?", such as `token=…`. Percent-encoded by the caller. */
+  /** Query that is added to every URI, without "?", such as `token=…`. The caller percent-encodes it. */
   query?: string;
 }
 
-/** What to do with a request for the playlist or for a part; `gone` also means that it never was. */
+/** What to do with a request for the playlist or for a part; `gone` also covers parts that never existed. */
 export type ReloadDecision = 'now' | 'wait' | 'bad-request';
 export type PartDecision = 'now' | 'wait' | 'gone';
 
@@ -52,7 +52,7 @@ export const partName = (msn: number, index: number) => `part-${msn}-${index}.m4
 export type ResourceName =
   { kind: 'init'; initId: number } | { kind: 'segment'; msn: number } | { kind: 'part'; msn: number; index: number };
 
-/** The inverse of the three above; undefined for any other name. */
+/** The inverse of the three functions above; undefined for any other name. */
 export function parseResourceName(name: string): ResourceName | undefined {
   const match = /^(?:init-(\d{1,12})\.mp4|segment-(\d{1,12})\.m4s|part-(\d{1,12})-(\d{1,6})\.m4s)$/.exec(name);
   if (match === null) return undefined;
@@ -61,25 +61,29 @@ export function parseResourceName(name: string): ResourceName | undefined {
   return { kind: 'part', msn: Number(match[3]), index: Number(match[4]) };
 }
 
-/** Parts are listed for the last three target durations at most (RFC 8216bis §4.4.4.9) … */
+/** Parts are listed for at most the last three target durations (RFC 8216bis §4.4.4.9) … */
 const MOST_TARGET_DURATIONS_WITH_PARTS = 3;
 /**
- * … and for so many hold-backs: a player that has fallen further behind loads whole segments and keeps up with them. One
- * that loads part after part on a busy machine falls back until no parts are listed, and hls.js never comes closer again.
+ * … and for at most this many hold-backs. A player that has fallen further behind then loads whole segments and catches
+ * up. If it loaded part after part on a busy machine, it would fall back until no parts are listed, and hls.js never
+ * comes closer again.
  */
 const PART_HOLD_BACKS_WITH_PARTS = 4;
-/** They are listed as far back as the last part that players can begin with, if that is within these. */
+/** Parts are listed back to the last one that players can start with, if it lies within this many target durations. */
 const TARGET_DURATIONS_WITH_BEGINNING = 16;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
-/** Three finished ones and the one being written. */
+/** Three finished segments and the one being written. */
 const LEAST_SEGMENTS = 4;
 
-/** A Low-Latency HLS media playlist (RFC 8216bis) that grows with the segmenter's outputs. It knows names, not bytes. */
+/**
+ * A Low-Latency HLS media playlist (RFC 8216bis) that grows with the segmenter's outputs. It knows only names, not
+ * data.
+ */
 export class LivePlaylist {
   readonly #options: Required<PlaylistOptions>;
   #segments: PlaylistSegment[] = [];
-  /** The first part's: players hold a playlist to it. */
+  /** The target of the first part. It must not change, because players rely on the value they saw first. */
   #partTargetMs: number | undefined;
   #discontinuitySequence = 0;
   #nextMsn: number | undefined;
@@ -91,7 +95,7 @@ export class LivePlaylist {
     this.#options = { ...bounds, partHoldBack: 2.5, ...options };
   }
 
-  /** Without a part there is nothing to tell yet: RFC 8216 wants no empty playlist. */
+  /** False until there is a part, because RFC 8216 doesn't allow an empty playlist. */
   get isReady(): boolean {
     return this.#segments.length > 0;
   }
@@ -100,17 +104,23 @@ export class LivePlaylist {
     return this.#hasEnded;
   }
 
-  /** Bound of every part, for a packager that continues the playlist; undefined before the first part. */
+  /** Upper bound of every part, for a packager that continues the playlist; undefined before the first part. */
   get partTargetMs(): number | undefined {
     return this.#partTargetMs;
   }
 
-  /** Is there a part to begin with? A source's key frames may lie further apart than the playlist may grow. */
+  /**
+   * Whether there is a part that players can start with. A source's key frames may be further apart than the playlist
+   * may grow.
+   */
   get canBegin(): boolean {
     return this.#segments.some(hasBeginning);
   }
 
-  /** In bits per second: the highest and the mean of the segments in the playlist, for the multivariant playlist. */
+  /**
+   * The highest and the mean bit rate of the segments in the playlist, in bits per second, for the multivariant
+   * playlist.
+   */
   get bandwidth(): { peakBps: number; averageBps: number } | undefined {
     const finished = this.#segments.filter(({ durationMs }) => durationMs !== undefined && durationMs > 0);
     if (finished.length === 0) return undefined;
@@ -142,7 +152,7 @@ export class LivePlaylist {
     }
   }
 
-  /** Everything of segments below this number may be forgotten, and initialisation segments below that id. */
+  /** Segments before `msn` and initialisation segments before `initId` may be deleted. */
   get oldestKept(): { msn: number; initId: number } {
     const first = this.#segments[0];
     return {
@@ -152,8 +162,8 @@ export class LivePlaylist {
   }
 
   /**
-   * RFC 8216bis §6.2.5.2, blocking playlist reload. `msn` and `part` are the texts of `_HLS_msn` and `_HLS_part`, where
-   * given. Nothing is answered before there is a part, and nobody waits for a playlist that has ended.
+   * Blocking playlist reload (RFC 8216bis §6.2.5.2). `msn` and `part` are the texts of `_HLS_msn` and `_HLS_part`, if
+   * given. No request is answered before there is a part, and none waits for a playlist that has ended.
    */
   decideReload(msn: string | undefined, part: string | undefined): ReloadDecision {
     if (msn === undefined && part !== undefined) return 'bad-request';
@@ -168,7 +178,7 @@ export class LivePlaylist {
     if (wantedMsn !== last.msn) return wantedMsn < last.msn ? 'now' : 'wait';
     if (part === undefined) return isOpen ? 'wait' : 'now';
     if (Number(part) < last.parts.length) return 'now';
-    // Beyond the last part of a finished segment, the number stands for the first part of the next one.
+    // A number beyond the last part of a finished segment means the first part of the next segment.
     return isOpen && Number(part) >= last.parts.length + this.#advancePartLimit() ? 'bad-request' : 'wait';
   }
 
@@ -177,7 +187,7 @@ export class LivePlaylist {
     return targetMs < 1000 ? Math.ceil(3000 / Math.max(1, targetMs)) : 3;
   }
 
-  /** Is that part there, hinted at or about to come, or not to be had? */
+  /** Whether the part is available, is the hinted part that will come next, or can't be had. */
   decidePart(msn: number, index: number): PartDecision {
     const first = this.#segments[0];
     const last = this.#segments.at(-1);
@@ -250,8 +260,9 @@ export class LivePlaylist {
   }
 
   /**
-   * How far before its end players shall begin, where that isn't near the end: at the last part that they can begin with,
-   * when it is longer ago than a segment may last. Nearer to the end they would show nothing until the next key frame.
+   * How far before the end of the playlist players must start; undefined if they can start near the end. They start at
+   * the last part that they can start with, if it is further back than a segment may last. Any later, they would show
+   * nothing until the next key frame.
    */
   #startBeforeEndMs(): number | undefined {
     let afterMs = 0;
@@ -282,7 +293,7 @@ export class LivePlaylist {
     return { msn: this.#nextMsn ?? last.msn + 1, index: 0 };
   }
 
-  /** Without a hole from there on, because hls.js takes the parts listed for a row. */
+  /** Every segment from this one on lists its parts, without a gap, because hls.js expects consecutive parts. */
   #firstWithParts(): number {
     const targetMs = this.#options.targetDurationS * 1000;
     const holdBackMs = this.#options.partHoldBack * (this.#partTargetMs ?? 0);
@@ -294,7 +305,7 @@ export class LivePlaylist {
     return isListed ? Math.min(usual, beginning) : usual;
   }
 
-  /** How many of the first segments end at least that long before the end of the playlist. */
+  /** How many of the first segments end at least this long before the end of the playlist. */
   #countOlderThan(ms: number): number {
     let afterMs = 0;
     for (let index = this.#segments.length - 1; index >= 0; index--) {

@@ -1,11 +1,11 @@
-/** One coded picture or audio frame in a fragment; times in ticks of its track. */
+/** One coded picture or audio frame in a fragment. Times are in ticks of its track. */
 export interface Sample {
   durationTicks: number;
-  /** Presentation time less decoding time; may be negative. */
+  /** Presentation time minus decoding time; may be negative. */
   compositionOffsetTicks: number;
   isSync: boolean;
   bytes: number;
-  /** NAL units are written with a length of four bytes before each; other data is one chunk without. */
+  /** NAL units are written with a length of four bytes before each one. Other data is one chunk without a length. */
   chunks: readonly Uint8Array[];
   hasNalLengths: boolean;
 }
@@ -30,10 +30,11 @@ const TRUN_SAMPLE_BYTES = 16;
 const TRAF_FIXED_BYTES = 8 + 16 + 20 + TRUN_BYTES;
 
 /**
- * `moof` and `mdat` of one CMAF chunk, written in one pass into one buffer.
+ * Writes `moof` and `mdat` of one CMAF chunk in one pass into one buffer.
  *
- * Why not a library: mediabunny, the muxer that serves best in TypeScript, ends a fragment only where every track has a
- * key frame, and orders B-frames after the whole GOP is known; a part of a fifth of a second needs both at any frame.
+ * No library does this well enough. mediabunny, the best TypeScript muxer for it, ends a fragment only where every
+ * track has a key frame, and orders B-frames only once the whole GOP is known. A part of a fifth of a second must be
+ * able to end at any frame.
  */
 export function writeMediaFragment(sequenceNumber: number, runs: readonly TrackRun[]): Uint8Array {
   let moofBytes = 8 + 16;

@@ -2,7 +2,7 @@ import { type H264Sps, type H265Sps, parseAacConfig, type ParameterSets } from '
 
 interface TrackBase {
   trackId: number;
-  /** Ticks per second of every time of this track. */
+  /** Ticks per second of all times in this track. */
   timescale: number;
 }
 
@@ -34,7 +34,7 @@ export type VideoTrack = H264Track | H265Track;
 export type AudioTrack = AacTrack | OpusTrack;
 export type MediaTrack = VideoTrack | AudioTrack;
 
-/** The track's name in a CODECS attribute (RFC 6381; ISO 14496-15 annex E for H.265). */
+/** Name of the track in a CODECS attribute (RFC 6381; ISO 14496-15 annex E for H.265). */
 export function codecString(track: MediaTrack): string {
   switch (track.codec) {
     case 'H264':

@@ -1,5 +1,5 @@
 export interface Variant {
-  /** Of the media playlist, relative to this one. */
+  /** URI of the media playlist, relative to this playlist. */
   uri: string;
   codecs: readonly string[];
   video: { width: number; height: number } | undefined;
@@ -9,9 +9,10 @@ export interface Variant {
 }
 
 /**
- * RFC 8216bis §4.4.6: the playlist that tells codecs, size and rate, so that players know whether they can play.
- * @param query of the media playlists' addresses, percent-encoded
- * @param sessionData EXT-X-SESSION-DATA by its id
+ * RFC 8216bis §4.4.6: the playlist that states codecs, size and rate, so that players know whether they can play the
+ * stream.
+ * @param query added to the media playlists' addresses, percent-encoded
+ * @param sessionData values of EXT-X-SESSION-DATA by id
  */
 export function renderMultivariantPlaylist(
   variants: readonly Variant[],

@@ -49,7 +49,7 @@ interface Recording {
   tracks: Pick<RtpPackagerOptions, 'video' | 'audio'>;
 }
 
-/** What an ffmpeg sends as RTP and RTCP in real time, with the arrival times, and what its SDP says about it. */
+/** The RTP and RTCP that ffmpeg sends in real time, with arrival times, and the SDP that describes them. */
 async function record(input: readonly string[], kinds: readonly ('video' | 'audio')[]): Promise<Recording> {
   const sockets: Socket[] = [];
   const arrivals: Arrival[] = [];
@@ -93,7 +93,7 @@ function packageAll({ arrivals, tracks }: Recording, options: Partial<RtpPackage
 
 const partsOf = (outputs: SegmentOutput[]) => outputs.filter((output) => output.kind === 'part');
 
-/** Writes what a web server would serve. */
+/** Writes the files that a web server would serve. */
 async function publish(name: string, outputs: SegmentOutput[]): Promise<string> {
   const root = join(folder, name);
   await mkdir(root);
@@ -126,7 +126,7 @@ async function countAudioSamples(file: string): Promise<number> {
   return text.split('\n').reduce((sum, line) => sum + (parseInt(line) || 0), 0);
 }
 
-/** Every track's fragments follow each other to the tick. */
+/** Checks that the fragments of every track follow each other to the tick. */
 function expectContinuous(parts: PartOutput[]): void {
   const ends = new Map<number, number>();
   for (const part of parts) {

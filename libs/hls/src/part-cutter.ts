@@ -2,9 +2,9 @@ import type { AudioQueue } from './audio-queue.js';
 import type { Sample, TrackRun } from './media-fragment.js';
 import type { TimelineContext } from './timeline.js';
 
-/** What EXT-X-TARGETDURATION leaves between a segment of the longest duration and the rounding to the next second. */
+/** The room that EXT-X-TARGETDURATION leaves between the longest segment and rounding up to the next second. */
 const ROUNDING_ROOM_MS = 450;
-/** A segment this much shorter than it should be ends all the same. */
+/** A segment may end when it has this fraction of its intended duration. */
 const LEAST_OF_SEGMENT = 0.95;
 
 /** All times in ticks. */
@@ -19,31 +19,31 @@ export interface PartCutterOptions {
   context: TimelineContext;
   timescale: number;
   audio: AudioQueue | undefined;
-  /** The wall clock of a media time. */
+  /** The wall-clock time of a media time. */
   dateMsOf(presentationMs: number): number;
 }
 
 /**
- * Cuts pictures that follow each other without a break into parts as long as the pacing says, and the parts into segments;
- * the audio is put into the parts that it is heard with. All times in ticks.
+ * Cuts consecutive pictures into parts as long as the pacing says, and the parts into segments. Audio goes into the
+ * part whose pictures it belongs to. All times are in ticks.
  */
 export class PartCutter {
   readonly #options: PartCutterOptions;
-  /** Pictures whose part waits until the frame duration is known, with their ends. */
+  /** Pictures with their ends, which wait for their part until the frame duration is known. */
   #unpaced: { picture: Picture; end: number }[] = [];
   #samples: Sample[] = [];
-  /** Where the samples not yet written begin; without any, where the last one written ends. */
+  /** Start of the samples that aren't yet written or, if there are none, end of the last written sample. */
   #samplesStart = 0;
   #partStart = 0;
   #composition = 0;
-  /** The first segment ended within a GOP, in which the second began. */
+  /** The first segment ended within a GOP, so the second one began there. */
   #isWithinGop = false;
 
   constructor(options: PartCutterOptions) {
     this.#options = options;
   }
 
-  /** Another coded sequence begins with a key frame. `composition`: its presentation less its decoding time. */
+  /** A new coded sequence begins with a key frame. `composition` is its presentation time minus its decoding time. */
   begin(dts: number, composition: number): void {
     this.#options.context.pacing.relearn();
     this.#isWithinGop = false;
@@ -51,12 +51,12 @@ export class PartCutter {
     this.#partStart = dts;
   }
 
-  /** After `writeRest`, the pictures go on from there. */
+  /** Must follow `writeRest`: the pictures continue from this time. */
   resume(dts: number): void {
     this.#partStart = dts;
   }
 
-  /** The picture is complete and lasts until `end`. */
+  /** Adds a complete picture, which lasts until `end`. */
   append(picture: Picture, end: number): void {
     const { pacing } = this.#options.context;
     pacing.learn(this.#ms(end - picture.dts));
@@ -64,7 +64,7 @@ export class PartCutter {
     if (pacing.dueMs !== undefined) this.#pace();
   }
 
-  /** A key frame comes there: a segment that is long enough ends before it, and so does one that began within a GOP. */
+  /** A key frame comes at `dts`. A segment ends before it if it is long enough or if it began within a GOP. */
   endSegmentBeforeKeyFrame(dts: number): void {
     const { context } = this.#options;
     if (!this.#isWithinGop && this.#segmentMs(dts) < context.segmentMs * LEAST_OF_SEGMENT) return;
@@ -79,7 +79,7 @@ export class PartCutter {
     if (end > this.#partStart) this.#writePart(end);
   }
 
-  /** Of the open segment with the part not yet written. */
+  /** Duration of the open segment, including the part that isn't yet written. */
   #segmentMs(end: number): number {
     const startTicks = this.#unpaced[0]?.picture.dts ?? this.#partStart;
     return Math.max(this.#options.context.writer.segmentMs(this.#ms(end)), this.#ms(end - startTicks));
@@ -111,7 +111,7 @@ export class PartCutter {
       this.#writePart(picture.dts);
     }
     this.#addSample(picture, end - picture.dts);
-    // A slow picture: players take no part beyond the target, and what remains of it is in parts of their own.
+    // A slow picture: players don't accept a part longer than the target, so the rest of it gets parts of its own.
     while (pacing.isTooLong(partMs(end))) {
       this.#writePart(this.#partStart + Math.round((pacing.dueMs! * this.#options.timescale) / 1000));
     }

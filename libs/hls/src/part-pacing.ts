@@ -1,15 +1,15 @@
 /**
- * RFC 8216bis §4.4.4.9: a part lasts at most the part target and, unless it is a segment's last, at least 85 % of it. So
- * the target follows the stream's own frame duration: a part is a whole number of frames, and the room left on both
- * sides of it takes up the jitter of a live source's timestamps. It is learnt once, because players hold a playlist to
- * what it told first: parts of a source that becomes slower end within a picture.
+ * RFC 8216bis §4.4.4.9: a part lasts at most the part target and, unless it is the last of its segment, at least 85 %
+ * of it. The target therefore follows the stream's own frame duration: a part is a whole number of frames, with room on
+ * both sides for the jitter of a live source's timestamps. The target is determined only once, because players rely on
+ * the first value they saw. If the source becomes slower, its parts end within a picture.
  */
 const LEAST_OF_DUE = 0.97;
 const TARGET_OF_DUE = 1.14;
 const LEAST_OF_TARGET = 0.85;
-/** So many frames tell a frame duration that one outlier among them doesn't change … */
+/** This many frames show a frame duration that a single outlier doesn't change … */
 const LEAST_FRAMES = 3;
-/** … unless that takes too long. */
+/** … but learning takes no longer than this. */
 const MAX_LEARNING_MS = 2_000;
 
 export class PartPacing {
@@ -19,23 +19,23 @@ export class PartPacing {
   #dueMs: number | undefined;
   #targetMs: number | undefined;
 
-  /** @param targetMs of a playlist that is continued */
+  /** @param targetMs the part target of a playlist that is being continued */
   constructor(wantedMs: number, targetMs?: number) {
     this.#wantedMs = wantedMs;
     this.#targetMs = targetMs;
   }
 
-  /** Bound of all parts; from the first part on it never changes. */
+  /** Upper bound of all parts; it never changes after the first part. */
   get targetMs(): number {
     return this.#targetMs ?? Math.ceil(this.#wantedMs * TARGET_OF_DUE);
   }
 
-  /** The duration aimed at, once the first frames have shown it. */
+  /** The intended duration of a part; undefined until the first frames have shown it. */
   get dueMs(): number | undefined {
     return this.#dueMs;
   }
 
-  /** Another stream begins, perhaps at another frame rate. */
+  /** Another stream begins, possibly with another frame rate. */
   relearn(): void {
     this.#frameDurationsMs = [];
     this.#learntMs = 0;
@@ -50,7 +50,7 @@ export class PartPacing {
     if (isEnough || this.#learntMs >= MAX_LEARNING_MS) this.settle();
   }
 
-  /** What is known by now must do. */
+  /** Stops learning and uses what is known by now. */
   settle(): void {
     if (this.#dueMs !== undefined) return;
     const sorted = this.#frameDurationsMs.sort((a, b) => a - b);
@@ -69,13 +69,13 @@ export class PartPacing {
     return partMs > this.targetMs;
   }
 
-  /** Is a part that would become too long long enough already, after `earlierMs`? */
+  /** Whether a part would become too long with the next picture and is already long enough after `earlierMs`. */
   endsEarlier(partMs: number, earlierMs: number): boolean {
     return this.isTooLong(partMs) && earlierMs >= this.targetMs * LEAST_OF_TARGET;
   }
 }
 
-/** Whole frames where they fit the bounds, with room for jitter. */
+/** A whole number of frames if that fits the bounds, with room for jitter. */
 function dueWithin(targetMs: number, frameMs: number): number {
   const wantedMs = targetMs / TARGET_OF_DUE;
   const wholeMs = Math.round(wantedMs / frameMs) * frameMs;

@@ -1,15 +1,19 @@
-/** How far a source's clock may be off before it is corrected: as far as the worst crystal takes it, and not further. */
+/**
+ * How far a source's clock may be off before it is corrected. This allows for the drift of the worst crystal and no
+ * more.
+ */
 const WORST_CRYSTAL = 0.006;
 const SMALL_DRIFT_MS = 100;
 const MAX_DRIFT_MS = 600;
-/** In which what is beyond would be made good, and by how much pictures may be shown faster or slower for it. */
+/** The time in which an excess would be made up, and the limit for showing pictures faster or slower meanwhile. */
 const CORRECTION_MS = 4_000;
 const MAX_CORRECTION = 0.15;
 const STEER_INTERVAL_MS = 500;
 
 /**
- * RTP timestamps to media times. The mapping never jumps: a source whose clock runs too fast or too slow has its pictures
- * shown a little shorter or longer, so that the media time keeps pace with the viewers'. All times in ticks.
+ * Maps RTP timestamps to media times. The mapping never jumps: if a source's clock is too fast or too slow, its
+ * pictures are shown slightly shorter or longer, so that media time keeps pace with the viewers. All times are in
+ * ticks.
  */
 export class PictureClock {
   readonly #ticksPerMs: number;
@@ -28,12 +32,12 @@ export class PictureClock {
     return pts + Math.round((rtpTimestamp - from) * this.#rate);
   }
 
-  /** So much time is left out: later pictures are shown as much earlier. */
+  /** Leaves out this much time: later pictures are shown earlier by the same amount. */
   skip(ticks: number): void {
     this.#anchor = { ...this.#anchor, rtpTimestamp: this.#anchor.rtpTimestamp + ticks };
   }
 
-  /** `behindMs`: how far the media time has fallen behind the wall clock; `rtpTimestamp` is the newest. */
+  /** `behindMs` is how far media time has fallen behind the wall clock; `rtpTimestamp` is the newest timestamp. */
   steer(rtpTimestamp: number, behindMs: number): void {
     if (rtpTimestamp - this.#anchor.rtpTimestamp < STEER_INTERVAL_MS * this.#ticksPerMs) return;
     const pts = this.ptsOf(rtpTimestamp);

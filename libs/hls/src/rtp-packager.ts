@@ -14,7 +14,7 @@ import {
 import type { SegmentOutput } from './segment-output.js';
 import { type AudioDescription, Segmenter, type SegmenterOptions } from './segmenter.js';
 
-/** What segments can hold as it is. */
+/** The codecs that segments can hold without transcoding. */
 export type PackagedVideo = TrackDescription & { readonly codec: 'H264' | 'H265' };
 export type PackagedAudio = TrackDescription & { readonly codec: 'opus' | 'MPEG4-GENERIC' };
 
@@ -29,9 +29,9 @@ interface Track {
 }
 
 /**
- * RTP and RTCP of a stream's one or two tracks in, segments out: assemblers, clocks and segmenter put together. Every
- * `nowMs` counts from 1970, by a clock that doesn't step (`performance.timeOrigin + performance.now()`): the playlist's
- * dates are made of it.
+ * Takes the RTP and RTCP of a stream's one or two tracks and returns segments: it combines assemblers, clocks and the
+ * segmenter. Every `nowMs` counts from 1970 by a clock that doesn't step (`performance.timeOrigin +
+ * performance.now()`), because the playlist's dates come from it.
  */
 export class RtpPackager {
   readonly #options: RtpPackagerOptions;
@@ -39,7 +39,7 @@ export class RtpPackager {
   #tracks!: { video: Track | undefined; audio: Track | undefined };
   #framesLost = 0;
 
-  /** Throws a TypeError when there is no track, or an AAC track whose parameters lack a usable `config`. */
+  /** Throws a TypeError if there is no track, or if an AAC track's parameters lack a usable `config`. */
   constructor(options: RtpPackagerOptions) {
     this.#options = options;
     const { video, audio, ...rest } = options;
@@ -51,12 +51,14 @@ export class RtpPackager {
     this.#resetTracks();
   }
 
-  /** How often data was lost before a frame; for metrics and for asking the source for a key frame. */
+  /** How often data was lost before a frame; used for metrics and to ask the source for a key frame. */
   get framesLost(): number {
     return this.#framesLost;
   }
 
-  /** An RTP or an RTCP packet of that track. Its memory must stay unchanged afterwards. Garbage is ignored. */
+  /**
+   * Takes an RTP or RTCP packet of that track, whose memory must not change afterwards. Malformed packets are ignored.
+   */
   push(kind: 'video' | 'audio', packet: Uint8Array, nowMs: number): SegmentOutput[] {
     const track = this.#tracks[kind];
     if (track === undefined) return [];
@@ -74,7 +76,7 @@ export class RtpPackager {
     return this.#segmenter.advance(nowMs);
   }
 
-  /** The source has gone; when it comes back, its numbering and its clocks may be others. */
+  /** The source has gone; when it comes back, its numbering and clocks may differ. */
   interrupt(nowMs: number): SegmentOutput[] {
     const outputs = [...this.#drain(nowMs), ...this.#segmenter.interrupt()];
     this.#resetTracks();

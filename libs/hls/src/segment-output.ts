@@ -1,7 +1,9 @@
-/** What the segmenter makes, in order. `msn` is the Media Sequence Number of a segment. */
+/** What the segmenter produces, in order. `msn` is the Media Sequence Number of a segment. */
 export type SegmentOutput = InitOutput | PartOutput | SegmentEnd | StreamEnd;
 
-/** A new initialisation segment: the next segment begins with it, after a discontinuity unless it is the first. */
+/**
+ * A new initialisation segment. The next segment uses it and, unless it is the first segment, follows a discontinuity.
+ */
 export interface InitOutput {
   kind: 'init';
   initId: number;
@@ -14,24 +16,24 @@ export interface InitOutput {
 export interface PartOutput {
   kind: 'part';
   msn: number;
-  /** Within the segment, from 0. */
+  /** Position in the segment, from 0. */
   index: number;
   initId: number;
   data: Uint8Array;
   durationMs: number;
-  /** A player can begin with this part. */
+  /** A player can start with this part. */
   isIndependent: boolean;
-  /** Of its segment: nothing in it continues the segment before. */
+  /** The part's segment doesn't continue the previous segment. */
   isDiscontinuity: boolean;
-  /** Of its segment's first picture or sample, in milliseconds since 1970. */
+  /** When the first picture or sample of the segment was captured, in milliseconds since 1970. */
   programDateTimeMs: number;
-  /** Bound of the parts' durations, as EXT-X-PART-INF tells it; the same in all parts. */
+  /** Upper bound of the durations of parts, as in EXT-X-PART-INF; the same in all parts. */
   partTargetMs: number;
-  /** Pictures in it. */
+  /** Number of pictures in the part. */
   videoFrames: number;
 }
 
-/** The segment's last part came before. */
+/** Follows the last part of the segment. */
 export interface SegmentEnd {
   kind: 'segment-end';
   msn: number;

@@ -15,14 +15,14 @@ export interface PartContent {
   /** On the media timeline. */
   startMs: number;
   endMs: number;
-  /** Wall clock of the part's first picture or sample. */
+  /** Wall-clock time of the part's first picture or sample. */
   programDateTimeMs: number;
   isIndependent: boolean;
   videoFrames: number;
   runs: readonly TrackRun[];
 }
 
-/** Numbers segments and parts, writes their bytes and collects the outputs until they are taken. */
+/** Numbers segments and parts, writes their bytes and keeps the outputs until they are taken. */
 export class SegmentWriter {
   readonly #pacing: PartPacing;
   #outputs: SegmentOutput[] = [];
@@ -47,12 +47,12 @@ export class SegmentWriter {
     return outputs;
   }
 
-  /** Is the segment being written, or the next one, the very first? */
+  /** Whether the segment being written, or else the next one, is the very first. */
   get isFirst(): boolean {
     return this.#msn === this.#firstMsn;
   }
 
-  /** Of the segment being written, up to `endMs`. */
+  /** Duration of the segment being written, up to `endMs`. */
   segmentMs(endMs: number): number {
     return this.#segment === undefined ? 0 : endMs - this.#segment.startMs;
   }
@@ -93,7 +93,7 @@ export class SegmentWriter {
     this.#segment = undefined;
   }
 
-  /** What comes next doesn't continue what was written. */
+  /** The media that comes next doesn't continue what was written. */
   interrupt(): void {
     this.endSegment();
     if (this.#endMs > 0) this.#isDiscontinuity = true;

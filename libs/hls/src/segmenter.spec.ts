@@ -11,13 +11,13 @@ const parameterSets = (): ParameterSets => ({
 
 const FRAME = { lost: false, complete: true } as const;
 
-/** A source on a clock of its own: each frame arrives when it is captured. */
+/** A source with its own clock: each frame arrives when it is captured. */
 class Source {
   nowMs = 1_000_000;
   readonly outputs: SegmentOutput[] = [];
   readonly segmenter: Segmenter;
   sets = parameterSets();
-  /** What the RTP timestamps have over the wall clock. */
+  /** How far the RTP timestamps are ahead of the wall clock. */
   rtpAheadMs = 500_000;
 
   constructor(options: Partial<SegmenterOptions> = {}) {
@@ -47,7 +47,7 @@ class Source {
     this.outputs.push(...this.segmenter.push(frame, { wallClockMs: captured, nowMs: this.nowMs }));
   }
 
-  /** Video at `frameMs`, a key frame each `gopMs`; `each` is called before every frame. */
+  /** Sends video with `frameMs` between frames and `gopMs` between key frames; calls `each` before every frame. */
   play(durationMs: number, { frameMs = 40, gopMs = 1000, each = (_index: number): void => undefined } = {}): void {
     for (let index = 0; index * frameMs < durationMs; index++) {
       each(index);
@@ -187,7 +187,7 @@ describe('segments', () => {
   it('follow a source whose clock is slow with their dates, not with their durations', () => {
     const source = new Source();
     const startMs = source.nowMs;
-    // The timestamps say 40 ms, the wall clock 40.2 ms.
+    // The timestamps advance by 40 ms, the wall clock by 40.2 ms.
     for (let index = 0; index < 2_500; index++) {
       source.nowMs = startMs + index * 40;
       source.video(index % 25 === 0, {}, startMs + index * 40.2);

@@ -16,30 +16,34 @@ export type AudioDescription =
 export interface SegmenterOptions {
   video?: { codec: 'H264' | 'H265'; clockRate: number };
   audio?: AudioDescription;
-  /** The wish; the stream's own frame duration decides. */
+  /** The wanted duration of a part; the stream's own frame duration decides. */
   partMs?: number;
-  /** A segment ends with the first key frame after so much media … */
+  /** A segment ends with the first key frame after this much media … */
   segmentMs?: number;
-  /** … and at the latest after this, key frame or not. Also how long a silent source is waited for. Whole seconds. */
+  /**
+   * … and at the latest after this, with or without a key frame. It is also how long to wait for a silent source. Whole
+   * seconds.
+   */
   maxSegmentMs?: number;
   /**
-   * The very first segment ends with the first part that brings it to so much, key frame or not, and the second with the
-   * next key frame: players begin with a finished segment only. Not given, the first is like all others.
+   * The very first segment ends with the first part that brings it to this duration, with or without a key frame. The
+   * second ends with the next key frame. Players then start sooner, because they need a finished segment. If it is
+   * undefined, the first segment is like all others.
    */
   firstSegmentMs?: number;
-  /** The part target of the playlist that is continued. Not given, the stream's own frame duration decides. */
+  /** The part target of the playlist that is continued. If it is undefined, the stream's own frame duration decides. */
   partTargetMs?: number | undefined;
-  /** How far audio may lag behind the video before silence takes its place. */
+  /** How far audio may lag behind the video before silence replaces it. */
   audioPatienceMs?: number;
-  /** Where a packager that continues an earlier one's playlist goes on; its first segment is then a discontinuity. */
+  /** Set when a packager continues the playlist of an earlier one; its first segment then follows a discontinuity. */
   firstMsn?: number;
   firstInitId?: number;
 }
 
 /**
- * Frames in, fragmented MP4 out: parts of about a fifth of a second and segments that begin with key frames, audio and
- * video in one rendition. One rendition, because a player then has one request in flight for each part and can't get
- * out of step, and all of hls.js, Apple's players and ffmpeg take it.
+ * Turns frames into fragmented MP4: parts of about a fifth of a second and segments that begin with key frames, with
+ * audio and video in one rendition. With one rendition, a player has only one request per part and can't get out of
+ * step; hls.js, Apple's players and ffmpeg all accept it.
  */
 export class Segmenter {
   readonly #writer: SegmentWriter;
@@ -63,26 +67,26 @@ export class Segmenter {
     else throw new TypeError('A stream without audio and video has nothing to segment');
   }
 
-  /** Frames of a track that wasn't announced, or of another codec, are ignored. */
+  /** Ignores frames of a track that wasn't announced or that have another codec. */
   push(frame: Frame, time: FrameTime): SegmentOutput[] {
     if (frame.kind === 'video') this.#timeline.pushVideo(frame, time);
     else this.#timeline.pushAudio(frame, time);
     return this.#writer.take();
   }
 
-  /** To be called now and then: a source that fell silent gets its last segment finished. */
+  /** Must be called regularly, so that the last segment of a source that fell silent is finished. */
   advance(nowMs: number): SegmentOutput[] {
     this.#timeline.advance(nowMs);
     return this.#writer.take();
   }
 
-  /** The source is known to have gone and may come back: the last segment ends, a discontinuity follows. */
+  /** The source is known to be gone and may come back: the last segment ends, and a discontinuity follows. */
   interrupt(): SegmentOutput[] {
     this.#timeline.interrupt();
     return this.#writer.take();
   }
 
-  /** The stream is over; nothing may be pushed afterwards. */
+  /** The stream has ended; nothing may be pushed afterwards. */
   end(): SegmentOutput[] {
     this.#timeline.interrupt();
     this.#writer.endStream();

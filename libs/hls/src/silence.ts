@@ -14,7 +14,7 @@ const AAC_SILENCE = [
   Uint8Array.of(0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80),
 ] as const;
 
-/** Fills holes in the audio; undefined for a layout of more than two channels, where none is known. */
+/** Returns a frame that fills holes in the audio; undefined for layouts of more than two channels. */
 export function silentFrame(track: AudioTrack, aacFrameTicks: number): SilentFrame | undefined {
   if (track.channels < 1 || track.channels > 2) return undefined;
   const layout = track.channels === 1 ? 0 : 1;

@@ -11,22 +11,22 @@ const SETS = {
 const KEY_SLICE = Uint8Array.of(0x65, 0x88, 0x84, 1, 2, 3);
 const SLICE = Uint8Array.of(0x41, 0x9a, 0x24, 4, 5, 6);
 
-/** What a camera does wrong; all times in milliseconds of real time since its first picture. */
+/** How a camera misbehaves. All times are milliseconds of real time since its first picture. */
 interface Habits {
   fps?: number;
-  /** The picture rate from a time on. */
+  /** The picture rate from `fromMs` on. */
   slow?: { fromMs: number; fps: number };
   gopMs?: number;
   durationMs?: number;
-  /** Of its clock, beside a right one. */
+  /** Rate of its clock; 1 is a correct clock. */
   rate?: number;
-  /** By which its timestamps step, and when. */
+  /** When its timestamps step, and by how much. */
   steps?: readonly { atMs: number; byMs: number }[];
-  /** It sends reports, and their clock is set. */
+  /** It sends sender reports; in the first case, their clock is set at `stepAtMs`. */
   reports?: { stepAtMs: number; byMs: number } | 'right' | 'wild';
-  /** Each so-manyth picture claims to be elsewhere. */
+  /** Every `each`th picture has a timestamp that is off by `byMs`. */
   strays?: { each: number; byMs: number };
-  /** Without pictures, and without sound where that isn't said. */
+  /** Stretches without pictures and, unless `hasSound` is set, without sound. */
   holes?: readonly { atMs: number; lastingMs: number; hasSound?: boolean }[];
   firstTimestamp?: number;
   audio?: { rate?: number; strays?: { each: number; byMs: number } };
@@ -99,15 +99,15 @@ interface Watched {
   parts: PartOutput[];
   pictures: number;
   discontinuities: number;
-  /** Over the whole: what the playlist's media are longer than the time in which they came. */
+  /** By how much all media in the playlist last longer than the time in which they arrived. */
   excessMs: number;
-  /** The largest distance of a segment's date from the moment at which its first picture was sent. */
+  /** The largest difference between a segment's date and the time when its first picture was sent. */
   dateErrorMs: number;
-  /** How far sound and picture of one instant lie apart at the most, less what the beginning has. */
+  /** The largest offset between sound and picture of the same instant, minus the offset at the beginning. */
   skewMs: number;
 }
 
-/** What a viewer sees of it; every rule that holds for all streams is held to here. */
+/** Returns what a viewer sees, and checks every rule that holds for all streams. */
 function watch(habits: Habits): Watched {
   const track = { kind: 'video', codec: 'H264', clockRate: 90_000, channels: 0, parameters: {} } as const;
   const sound = { kind: 'audio', codec: 'opus', clockRate: 48_000, channels: 2, parameters: {} } as const;
@@ -167,7 +167,7 @@ function watch(habits: Habits): Watched {
 const pushed = (habits: Habits) =>
   [...camera(habits)].filter(({ kind, packets }) => kind === 'video' && packets[0]![1]! !== 200).length;
 
-/** All pictures, at their pace. */
+/** Expects all pictures at their original pace. */
 function expectWhole(habits: Habits, { lossAllowed = 0, excessMs = 1_000 } = {}): Watched {
   const watched = watch(habits);
   expect(watched.pictures).toBeGreaterThanOrEqual(pushed(habits) - lossAllowed);
@@ -241,7 +241,7 @@ describe('the time of a stream', () => {
       const { discontinuities } = expectWhole({ strays: { each: 37, byMs } });
       expect(discontinuities).toBe(0);
       expect(expectWhole({ strays: { each: 37, byMs }, audio: {} }).discontinuities).toBe(0);
-      // Key frames among them.
+      // Some of them are key frames.
       expect(expectWhole({ strays: { each: 30, byMs } }).discontinuities).toBe(0);
     },
   );

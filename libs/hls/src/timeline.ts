@@ -2,13 +2,13 @@ import type { PartPacing } from './part-pacing.js';
 import type { SegmentWriter } from './segment-writer.js';
 
 export interface FrameTime {
-  /** When the frame was captured, by our clock; see `SourceClock` of @weir/frames. */
+  /** When the frame was captured, by the local clock; see `SourceClock` of @weir/frames. */
   wallClockMs: number;
-  /** Now, by any clock that only goes forward. */
+  /** The current time, by any clock that never goes back. */
   nowMs: number;
 }
 
-/** What both timelines are given. */
+/** What both timelines need. */
 export interface TimelineContext {
   writer: SegmentWriter;
   pacing: PartPacing;

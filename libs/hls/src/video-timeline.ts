@@ -15,39 +15,44 @@ import { PartCutter, type Picture } from './part-cutter.js';
 import { PictureClock } from './picture-clock.js';
 import type { FrameTime, TimelineContext } from './timeline.js';
 
-/** Room on the media timeline below the first picture for decoding times before its presentation. */
+/** Room on the media timeline before the first picture, because decoding times come before presentation times. */
 const TIMELINE_START_MS = 10_000;
-/** A hole, as opposed to a slow source: no pictures for this long, and for this many times the gap before. */
+/** A hole, as opposed to a slow source: no pictures for this long and for this many times the previous gap. */
 const LEAST_HOLE_MS = 1_000;
 const HOLE_OF_GAP = 3;
-/** A change of a picture's wall-clock time, against the timeline, that is too large for drift. */
+/** A larger change of the pictures' wall-clock time against the timeline isn't drift. */
 const JOLT_MS = 150;
-/** A larger one is believed only when it lasts: the source's clock needs some seconds to settle after a step. */
+/**
+ * A change larger than this is accepted only if it lasts, because a source's clock needs some seconds to settle after a
+ * step.
+ */
 const MAX_JOLT_MS = 700;
 const JOLT_PATIENCE_MS = 6_000;
-/** The dates of the playlist change by more than this only with a discontinuity. */
+/** Without a discontinuity, the dates in the playlist never change by more than this. */
 const MAX_DATE_STEP_MS = 1_000;
-/** How far a picture may lie before one that was decoded earlier, where the stream doesn't say that none does. */
+/** How far a picture may lie before one that was decoded earlier, unless the stream says that it doesn't reorder. */
 const MAX_REORDER_MS = 1_000;
 
-/** A stretch of video that is one coded sequence: times and parameters go on without a break. All times in ticks. */
+/**
+ * A stretch of video that is one coded sequence: times and parameters continue without a break. All times are in ticks.
+ */
 interface Epoch {
   track: VideoTrack;
   clock: PictureClock;
   decodeTimes: DecodeTimes;
-  /** Presentation less decoding time of its first picture. */
+  /** Presentation time minus decoding time of its first picture. */
   composition: number;
   highestRtpTimestamp: number;
-  /** The newest picture: its duration is known when the next one comes. Undefined while the source is silent. */
+  /** The newest picture, held until the next one shows its duration. Undefined while the source is silent. */
   held: Picture | undefined;
   lastDuration: number;
-  /** Where the pictures written or held end, but for the held one's duration. */
+  /** Decoding time of the newest picture or, once that is written, its end. */
   edge: number;
   /** How far the pictures' wall-clock time is ahead of the timeline … */
   aheadMs: number;
-  /** … how far it may be without being drift … */
+  /** … which part of that is settled, so that it isn't taken for drift … */
   settledMs: number;
-  /** … and how much of it the dates don't show yet, because only a discontinuity may tell it. */
+  /** … and which part the dates don't show yet, because that needs a discontinuity. */
   untoldMs: number;
   joltedSinceMs: number | undefined;
 }
@@ -58,15 +63,16 @@ interface TimedFrame {
 }
 
 /**
- * Parts and segments of a stream with video; the audio, if there is any, is put into the parts of the video.
+ * Makes the parts and segments of a stream with video; audio, if any, goes into the parts of the video.
  *
- * The rules of its time:
- * - Pictures follow each other as their timestamps say, and a clock that runs away is followed: see `PictureClock`.
- * - A timestamp that doesn't fit is a single wild claim until the next one agrees with it; see `TimestampSteps`. A claim's
- *   picture is shown between its neighbours. After a step the pictures go on where they were.
- * - Time without pictures takes no room, so that the decoder goes on within the GOP and players stay as close as they
- *   were. The next key frame tells it, and a large step, by one discontinuity, which puts the timeline right again.
- * - What the wall clock says is for the dates; it never breaks the timeline.
+ * The rules for time:
+ * - Pictures follow each other as their timestamps say, and a drifting clock is followed; see `PictureClock`.
+ * - A timestamp that doesn't fit counts as a single wrong one until the next one agrees with it; see `TimestampSteps`.
+ *   Its picture is shown between its neighbours. After a step, the pictures continue where they were.
+ * - Time without pictures takes no room on the timeline. The decoder can then continue within the GOP, and players keep
+ *   their distance to the live edge. After such a hole, or after a large step, the next key frame follows a
+ *   discontinuity, which makes the timeline match the clock again.
+ * - The wall clock only sets the dates; it never breaks the timeline.
  */
 export class VideoTimeline {
   readonly #context: TimelineContext;
@@ -80,18 +86,18 @@ export class VideoTimeline {
   /** Where the last epoch ended. */
   #end = 0;
   #needsKeyFrame = true;
-  /** Pictures were left out since the last one taken. */
+  /** Pictures were dropped since the last one that was used. */
   #hasDropped = false;
-  /** The next key frame begins after a discontinuity. */
+  /** A discontinuity comes before the next key frame. */
   #isBreakDue = false;
   #parameterSets: ParameterSets | undefined;
   #lastNowMs = 0;
-  /** A picture whose timestamp doesn't fit, until the next one tells what to make of it. */
+  /** A picture whose timestamp doesn't fit, held until the next one shows how to treat it. */
   #stray: TimedFrame | undefined;
-  /** The last picture's, by the source's own timestamps and by those without steps. */
+  /** The last picture's timestamp, as the source sent it and without the source's steps. */
   #lastTimestamp: { source: number; steady: number } | undefined;
   #lastArrivalMs = 0;
-  /** Between the last two pictures, with what was left out. */
+  /** Time between the last two pictures, including any hole. */
   #lastGapMs = 0;
   /** How much sound has come since the last picture. */
   #soundMs = 0;
@@ -162,7 +168,7 @@ export class VideoTimeline {
     this.#context.writer.interrupt();
   }
 
-  /** In the time of the source's timestamps as they were before they stepped. */
+  /** The frame's timestamp without the source's steps so far. */
   #steady({ rtpTimestamp }: NalFrame): number {
     const last = this.#lastTimestamp;
     return last === undefined ? rtpTimestamp : rtpTimestamp - last.source + last.steady;
@@ -174,7 +180,7 @@ export class VideoTimeline {
     this.#take({ ...frame, rtpTimestamp: steady }, time);
   }
 
-  /** Only the picture's place is made up: the timestamps go on from the one before. */
+  /** Invents only this picture's time; the following timestamps continue from the picture before it. */
   #takeBetween({ frame, time }: TimedFrame, nextSteady: number): void {
     const last = this.#lastTimestamp;
     const before = last?.steady ?? nextSteady;
@@ -182,20 +188,23 @@ export class VideoTimeline {
     this.#take({ ...frame, rtpTimestamp }, time);
   }
 
-  /** The picture is placed behind the one before by its arrival, whatever its timestamp says; later ones go on from it. */
+  /**
+   * Places the picture after the previous one by its arrival, whatever its timestamp says. Later pictures continue from
+   * it.
+   */
   #takeNext(timed: TimedFrame): void {
     const gapMs = Math.max(0, timed.time.nowMs - this.#lastArrivalMs);
     const usual = this.#epoch?.lastDuration ?? 0;
-    // The time of arrival is jittery, and counts only where there was a pause.
+    // The arrival time is jittery, so it counts only after a pause.
     const gap = this.#ms(usual) * 2 > gapMs ? usual : (gapMs * this.#timescale) / 1000;
     this.#takeAt((this.#lastTimestamp?.steady ?? timed.frame.rtpTimestamp) + Math.round(gap), timed);
   }
 
-  /** Two pictures agree that the timestamps go on from elsewhere. */
+  /** Two pictures agree that the timestamps continue from another value. */
   #step(first: TimedFrame | undefined, second: TimedFrame): void {
     const from = this.#lastTimestamp?.source ?? 0;
     const stepMs = Math.abs(this.#ms((first ?? second).frame.rtpTimestamp - from));
-    // A step this large is more likely another source than a clock that was set.
+    // A step this large more likely means another source than a clock that was set.
     if (stepMs > this.#context.maxSegmentMs) this.#isBreakDue = true;
     const beginsWithSecond = this.#isBreakDue && second.frame.isKeyFrame && first?.frame.isKeyFrame !== true;
     if (first !== undefined && !beginsWithSecond) {
@@ -233,7 +242,7 @@ export class VideoTimeline {
     this.#soundMs = 0;
   }
 
-  /** The source is silent: what there is of it is finished, and when it comes back it goes on in its GOP. */
+  /** The source is silent: its open segment is finished. If it comes back, it continues in its GOP. */
   #pause(): void {
     const epoch = this.#epoch!;
     this.#finish(epoch);
@@ -254,7 +263,7 @@ export class VideoTimeline {
     return sps && { ...base, codec: 'H265', sps };
   }
 
-  /** Did neither pictures nor sound come for a time that can't be taken for the source's pace? */
+  /** Whether both pictures and sound were missing for longer than the source's pace explains. */
   #isHole(epoch: Epoch, frame: NalFrame): boolean {
     if (epoch.held === undefined) return true;
     const gapMs = this.#ms(frame.rtpTimestamp - epoch.highestRtpTimestamp);
@@ -276,7 +285,7 @@ export class VideoTimeline {
     this.#audio?.restart(this.#ms(this.#epoch!.held!.pts));
   }
 
-  /** New parameter sets with a key frame: the time goes on, the decoder begins anew. */
+  /** A key frame brings new parameter sets: time continues, and the decoder starts again. */
   #changeParameters(epoch: Epoch, track: VideoTrack, frame: NalFrame, wallClockMs: number): void {
     const pts = epoch.clock.ptsOf(frame.rtpTimestamp);
     const start = pts - epoch.composition;
@@ -336,7 +345,7 @@ export class VideoTimeline {
     if (frame.isKeyFrame) this.#cutter.endSegmentBeforeKeyFrame(dts);
   }
 
-  /** The time in which nothing came takes no room on the timeline. */
+  /** The time in which nothing arrived takes no room on the timeline. */
   #closeHole(epoch: Epoch, frame: NalFrame): void {
     if (!this.#isHole(epoch, frame)) return;
     const gap = frame.rtpTimestamp - epoch.highestRtpTimestamp;
