@@ -127,7 +127,7 @@ describe('leases', () => {
 
   it('never let two owners write what the lease guards, however long each of them is paused', async () => {
     const TTL_MS = 60;
-    /** Takes a write only with the newest epoch it has seen, as whatever a lease guards must. */
+    /** Accepts a write only if no newer epoch has written before, as every resource behind a lease must. */
     const writes: { owner: string; epoch: bigint }[] = [];
     let newest = 0n;
     const write = (owner: string, epoch: bigint): boolean => {
@@ -150,10 +150,10 @@ describe('leases', () => {
           const claim = await leases.claim('t/guarded');
           if (claim.tag === 'mine') epoch = claim.epoch;
         }
-        // Every fourth pause outlives the lease.
+        // Every fourth pause lasts longer than the lease.
         await new Promise((resolve) => setTimeout(resolve, next(4) === 0 ? TTL_MS * 1.5 : next(15)));
         if (epoch === undefined) continue;
-        // What a paused owner does when it wakes: it writes before it looks whether it still may.
+        // A paused owner does this when it wakes up: it writes before it checks whether it still holds the lease.
         if (!write(owner, epoch)) refused += 1;
         if ((await leases.renew([{ name: 't/guarded', epoch }]))[0] !== true) epoch = undefined;
         else if (next(5) === 0) {

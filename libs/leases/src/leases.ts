@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 /** What leases need of a Redis client. */
 export type LeaseStore = Pick<Redis, 'eval' | 'pipeline' | 'mget' | 'zrange' | 'scanStream'>;
 
-/** One name, its owner and what the owner says of it. */
+/** A name, its owner and the value that the owner stored with it. */
 export interface LeaseRecord {
   readonly name: string;
   readonly epoch: bigint;
@@ -15,23 +15,24 @@ export type Claim =
   { readonly tag: 'mine'; readonly epoch: bigint } | { readonly tag: 'held'; readonly by: LeaseRecord };
 
 export interface LeasesOptions {
-  /** Begins every key of these leases. */
+  /** The first part of every key of these leases. */
   readonly prefix: string;
-  /** Who owns what is claimed here; without blanks. */
+  /** The owner of the leases that are claimed here; without blanks. */
   readonly owner: string;
-  /** A lease that its owner doesn't renew ends after this time. */
+  /** A lease ends after this time unless its owner renews it. */
   readonly ttlMs: number;
-  /** The group that a name is listed with; all names are in one group unless told otherwise. */
+  /** The group that lists a name; by default, all names are in one group. */
   readonly groupOf?: (name: string) => string;
 }
 
 /**
- * Everything that may happen to a lease, each at once. A record is `<epoch> <owner> <value>`. An epoch is the time of the
- * claim in milliseconds, or one more than the last epoch of the name: it grows even when Redis has lost everything. A
- * group tells of each name when its lease ends, so that it forgets by itself what nobody renews.
+ * All operations on a lease, each atomic. A record is `<epoch> <owner> <value>`. An epoch is the time of the claim in
+ * milliseconds or, if that is higher, the last epoch of the name plus one, so it grows even when Redis has lost
+ * everything. A group stores when the lease of each name ends, so names that nobody renews drop out of it.
  *
  * KEYS: record, last epoch, group. ARGV: operation, name, owner, value, TTL in milliseconds, epoch (or empty).
- * Answers the lease's epoch, or '' when it isn't the caller's; a claim of a held name answers the record.
+ * Returns the epoch of the lease, or '' if the lease isn't the caller's. A claim of a name that is held returns the
+ * record.
  */
 const LEASE = `
 local operation, name, owner, value, ttlMs, epoch = unpack(ARGV)
@@ -62,10 +63,10 @@ return epoch`;
 const MAX_NAMES_AT_ONCE = 500;
 
 /**
- * Who owns what, for all instances, in Redis. Each claim of a name has an epoch greater than all before it, and a lease
- * is only ever changed or ended by the owner of its own or a later epoch: an owner that was paused and comes back finds
- * out by its next renewal that it has lost the name, and can disturb nobody. A lease that Redis has lost is written
- * anew by its owner's renewal. Every call throws when Redis can't be reached.
+ * Stores in Redis who owns what, for all instances. Each claim of a name gets a higher epoch than all claims before it.
+ * Only an owner with the lease's own epoch or a later one can change or end a lease. An owner that was paused therefore
+ * learns at its next renewal that it has lost the name, and can't disturb the new owner. If Redis loses a lease, its
+ * owner's renewal writes it again. Every call throws if Redis can't be reached.
  */
 export class Leases {
   constructor(
@@ -75,18 +76,21 @@ export class Leases {
     if (options.owner === '' || options.owner.includes(' ')) throw new TypeError('an owner is a word without blanks');
   }
 
-  /** Takes the name if nobody has it, or the lease with the epoch `insteadOf`, whose owner the caller knows to be gone. */
+  /**
+   * Takes the name if nobody holds it, or if its lease has the epoch `insteadOf`, whose owner the caller knows to be
+   * gone.
+   */
   async claim(name: string, value = '', insteadOf?: bigint): Promise<Claim> {
     const answer = await this.#run('claim', name, value, insteadOf);
     return answer.includes(' ') ? { tag: 'held', by: recordIn(name, answer) } : { tag: 'mine', epoch: BigInt(answer) };
   }
 
-  /** Takes the name from whoever has it: the newest owner is the right one. */
+  /** Takes the name from whoever holds it: the newest owner is the right one. */
   async take(name: string, value = ''): Promise<bigint> {
     return BigInt(await this.#run('take', name, value));
   }
 
-  /** @returns for each lease whether it is still the caller's */
+  /** @returns for each lease, whether the caller still holds it */
   async renew(
     leases: readonly { readonly name: string; readonly epoch: bigint; readonly value?: string }[],
   ): Promise<boolean[]> {
@@ -103,7 +107,7 @@ export class Leases {
     return kept;
   }
 
-  /** @returns false when the name isn't held with this epoch any more */
+  /** @returns false if the name is no longer held with this epoch */
   async release(name: string, epoch: bigint): Promise<boolean> {
     return (await this.#run('release', name, '', epoch)) !== '';
   }
@@ -112,7 +116,7 @@ export class Leases {
     return (await this.findAll([name]))[0];
   }
 
-  /** In the order of the names; undefined for each that nobody holds. */
+  /** In the order of the names; undefined for each name that nobody holds. */
   async findAll(names: readonly string[]): Promise<(LeaseRecord | undefined)[]> {
     const records: (LeaseRecord | undefined)[] = [];
     for (let from = 0; from < names.length; from += MAX_NAMES_AT_ONCE) {
@@ -126,13 +130,13 @@ export class Leases {
     return records;
   }
 
-  /** All leases of a group. */
+  /** Returns all leases of a group. */
   async list(group = ''): Promise<LeaseRecord[]> {
     const records = await this.findAll(await this.redis.zrange(this.#groupKey(group), '0', '-1'));
     return records.filter((record) => record !== undefined);
   }
 
-  /** The groups that have leases. Looks through the whole database: not for every second. */
+  /** Returns the groups that have leases. It scans the whole database, so don't call it every second. */
   async groups(): Promise<string[]> {
     const start = this.#groupKey('');
     const groups = new Set<string>();
@@ -179,5 +183,5 @@ function recordIn(name: string, text: string): LeaseRecord {
   };
 }
 
-/** Redis reads these characters of a pattern as wildcards. */
+/** Redis treats these characters as wildcards in a pattern. */
 const escaped = (text: string): string => text.replace(/[\\*?[\]]/g, '\\$&');

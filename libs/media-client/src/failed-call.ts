@@ -3,12 +3,13 @@ import { neverSent } from '@weir/bus';
 import { ErrorCode, isWeirError } from '@weir/contracts';
 
 /**
- * The pauses after which a call that failed is made again. What a failure means is the same for every call:
+ * The pauses before a failed call is made again. A failure means the same for every call:
  *
- * - UNAVAILABLE or DEADLINE: nobody knows whether the call was carried out, and it may succeed later. A call that may be
- *   made twice (close, find) is made again after each of these pauses, as long as its node isn't known to be gone. A call
- *   that opens a session isn't made again: whoever asked is told at once, and what the call may have left is closed.
- * - Any other error is the media core's answer, which would be the same again.
+ * - UNAVAILABLE or DEADLINE: it is unknown whether the call was carried out, and it may succeed later. A call that is
+ *   safe to repeat (close, find) is repeated after each of these pauses, unless its node is known to be gone. A call
+ *   that opens a session isn't repeated: the caller learns of the failure at once, and a session that it may have left
+ *   is closed.
+ * - Any other error is the media core's answer, and would be the same again.
  */
 const RETRY_PAUSES_MS = [250, 1_000, 4_000];
 
@@ -19,13 +20,13 @@ const mayPass = (error: unknown): boolean =>
 export const mayBeDone = (error: unknown): boolean => (mayPass(error) && !neverSent(error)) || !isWeirError(error);
 
 export interface Persistence {
-  /** Asked before each new try. */
+  /** Checked before each new try. */
   readonly goesOn: () => boolean;
-  /** Ends the pause, after which there is no new try. */
+  /** Ends the pause; then there is no new try. */
   readonly signal: AbortSignal;
 }
 
-/** Makes a call that may be made twice. Throws what the last try threw. */
+/** Makes a call that is safe to repeat. Throws the error of the last try. */
 export async function persistently<Reply>(call: () => Promise<Reply>, { goesOn, signal }: Persistence): Promise<Reply> {
   for (const pauseMs of RETRY_PAUSES_MS) {
     try {

@@ -11,15 +11,15 @@ export interface FedTrack {
   readonly track: Pick<TrackInfo, 'kind' | 'codec' | 'clockRate' | 'channels' | 'parameters'>;
 }
 
-/** The way of one track into the media core. */
+/** The path of one track into the media core. */
 export interface FeedPath {
-  /** RTP or RTCP. */
+  /** Sends an RTP or RTCP packet. */
   send(packet: Buffer): void;
-  /** RTCP of the media core. */
+  /** Listens to the media core's RTCP. */
   onPacket(listener: (packet: Buffer) => void): void;
 }
 
-/** A stream that this process makes of RTP. The paths are in the order of its tracks, and close when it ends. */
+/** A stream that this process provides as RTP. The paths are in the order of its tracks and close when it ends. */
 export type Feed = MediaSession<readonly FeedPath[]>;
 
 /** The UDP sockets of a feed, each connected to the address that the media core named. */
@@ -40,7 +40,7 @@ export class FeedSockets {
 
   async #connect(to: RtpAddress): Promise<FeedPath> {
     const socket = await connectUdp(this.ports.ip, to);
-    // Of a node that no longer listens; the session's end tells it.
+    // The node has stopped listening; the end of the session reports that.
     socket.on('error', (error) => this.ports.log.debug({ err: error }, 'a packet of a feed was not taken'));
     this.#sockets.push(socket);
     if (this.#isClosed) this.close();

@@ -6,17 +6,18 @@ import { OwnedSession, type LiveSession, type MediaSession, type SessionOpening 
 
 const NODE_SILENT_AFTER_MS = 4_000;
 const TICK_INTERVAL_MS = 1_000;
-/** A node that hasn't spoken of a session for so long is asked about it. */
+/** A node that hasn't mentioned a session for this long is asked about it. */
 const ASK_AFTER_MS = 15_000;
-/** A node that gave no answer is asked again after so long. */
+/** A node that didn't answer is asked again after this time. */
 const ASK_AGAIN_AFTER_MS = 5_000;
-/** A question and its answer stay far below what the bus carries in one message. */
+/** A question and its answer then stay far below the maximum size of a bus message. */
 const MAX_ASKED_AT_ONCE = 200;
 
 /**
- * The sessions that this process owns in the media core, and the watch over the nodes that have them. Each session ends
- * once: when its node says so, when the node is gone, when the node is asked and doesn't know it (events are lost while the
- * bus is away, and a node lets go of the sessions of an owner that it couldn't hear), or when its owner closes it.
+ * The sessions that this process owns in the media core, and the watch over the nodes that run them. Each session ends
+ * once: when its node says so, when its node is gone, when its node is asked and doesn't know it, or when its owner
+ * closes it. A node may not know a session because events are lost while the bus is away, and because a node drops the
+ * sessions of an owner that it doesn't hear from.
  */
 export class LiveSessions {
   readonly #byId = new Map<string, LiveSession>();
@@ -41,7 +42,7 @@ export class LiveSessions {
       silentAfterMs: NODE_SILENT_AFTER_MS,
       onLost: (nodeId) => this.#nodeLost(nodeId),
     });
-    // What was said while there was no connection is lost.
+    // Events that were sent while there was no connection are lost.
     this.#stopWatchingConnection = bus.onConnectionChange(() => {
       for (const session of this.#byId.values()) session.askAtMs = 0;
     });
@@ -65,7 +66,7 @@ export class LiveSessions {
     return session;
   }
 
-  /** Makes a call that may be made twice until it is answered, for some seconds. */
+  /** Makes a call that is safe to repeat, again and again for some seconds until it is answered. */
   persistently<Reply>(call: () => Promise<Reply>): Promise<Reply> {
     return persistently(call, { goesOn: () => true, signal: this.#closed.signal });
   }
@@ -80,7 +81,7 @@ export class LiveSessions {
     return found;
   }
 
-  /** Closes what is still open, with one try each. */
+  /** Closes the sessions that are still open, with one try each. */
   async close(): Promise<void> {
     this.#closed.abort();
     await Promise.all([...this.#byId.values()].map((session) => session.close()));
@@ -130,7 +131,7 @@ export class LiveSessions {
       });
   }
 
-  /** A session that its node doesn't know any more has ended. */
+  /** A session has ended if its node no longer knows it. */
   async #askAbout(nodeId: string, sessions: readonly LiveSession[]): Promise<void> {
     const stats = await this.statsOf(
       nodeId,

@@ -20,7 +20,7 @@ const listening = { onEvent: (event: SessionEvent) => void events.push(event.cas
 const publish = () => client.publish(cam, { offer, protocol: 'spec', ...listening });
 const play = () => client.play({ ...cam, nodeId: node.nodeId }, { offer, ...listening });
 
-/** Also tells if a session ended a second time. */
+/** It would also show a second end of a session. */
 const endsOf = (session: MediaSession<unknown>): unknown[] => {
   const ends: unknown[] = [];
   void session.ended.then((ending) => ends.push(ending));

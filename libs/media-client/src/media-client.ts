@@ -27,54 +27,54 @@ export interface StreamName {
   readonly streamName: string;
 }
 
-/** A stream as `find` tells of it. Which node is asked for it is decided here, by nobody else. */
+/** A stream as `find` returns it. This class alone decides which node is asked for a stream. */
 export interface Located extends StreamName {
   readonly nodeId: string;
 }
 
 export interface WebRtcOffer {
   readonly sdp: string;
-  /** Only TCP candidates are answered. */
+  /** The answer has TCP candidates only. */
   readonly tcpOnly: boolean;
-  /** 0 is unset. */
+  /** 0 means unset. */
   readonly minBps: number;
   readonly maxBps: number;
 }
 
 interface SessionRequest {
-  /** Unique for ever; made up where it is left out. */
+  /** Must be unique forever; generated if it is left out. */
   readonly sessionId?: string;
-  /** Handed back with the stream. */
+  /** Returned with the stream. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** Gets each event once, in order, and none before `opened` has been handled. */
+  /** Is called once for each event, in order, and never before `opened` has been handled. */
   readonly onEvent?: (event: SessionEvent) => void;
 }
 
 interface WebRtcRequest extends SessionRequest {
   readonly offer: WebRtcOffer;
-  /** Between `stats` events; none without it. */
+  /** Time between `stats` events; there are none without it. */
   readonly statsIntervalMs?: number;
 }
 
 type NameClaim = MessageInitShape<typeof NameClaimSchema>;
 
 export interface PublishRequest extends WebRtcRequest {
-  /** Which edge publishes it. */
+  /** The edge that publishes the stream. */
   readonly protocol: string;
-  /** By what right the name is claimed; without it only names that aren't reserved are free. */
+  /** The right to claim the name; without it, only names that aren't reserved are free. */
   readonly claim?: NameClaim | undefined;
 }
 
 export type PlayRequest = WebRtcRequest;
 
-/** Codecs are named as in SDP's rtpmap; empty where there is no such medium. */
+/** Codecs are named as in SDP's rtpmap; empty if there is no such medium. */
 type AgreedCodecs = Pick<Codecs, 'audio' | 'video'>;
 
 export interface Published {
   readonly nodeId: string;
   readonly answerSdp: string;
   readonly codecs: AgreedCodecs;
-  /** For people: the stream's media that its receivers, or this player, don't get, each with its reason. */
+  /** For people: the media of the stream that its receivers, or this player, don't get, each with the reason. */
   readonly notCarried: readonly string[];
 }
 
@@ -85,16 +85,16 @@ export interface Played extends Published {
 export interface TapRequest extends SessionRequest {
   /** The address of this process to which the node sends RTP. */
   readonly rtpAddress: string;
-  /** The packets since the last key frame come first, as fast as they can. */
+  /** Send the packets since the last key frame first, as fast as possible. */
   readonly fromKeyFrame?: boolean;
-  /** What WebRTC can't carry comes transcoded. */
+  /** Transcode what WebRTC can't carry. */
   readonly forWebrtc?: boolean;
 }
 
 export interface FeedRequest extends SessionRequest {
   readonly tracks: readonly FedTrack[];
   readonly claim?: NameClaim;
-  /** The address of this process from which RTP is sent. */
+  /** The address from which this process sends RTP. */
   readonly rtpAddress: string;
 }
 
@@ -110,11 +110,11 @@ export interface IngestRequest extends SessionRequest {
 
 export interface Ingested {
   readonly nodeId: string;
-  /** Empty for a source that is pulled. */
+  /** Empty if the media core pulls the source. */
   readonly pushUrl: string;
 }
 
-/** Hears of the streams of all nodes. */
+/** Is told about the streams of all nodes. */
 export interface StreamListener {
   started?(stream: StreamInfo): void;
   /** The number of viewers has changed. */
@@ -123,8 +123,8 @@ export interface StreamListener {
 }
 
 /**
- * The one door to the media core. What it opens is a `MediaSession`, which tells its events in order and ends exactly once,
- * whoever died. All other calls throw the WeirError of the bus, and are made once.
+ * The only way to the media core. Calls that open a session return a `MediaSession`, which reports its events in order
+ * and ends exactly once, whichever process dies. All other calls are made once and throw the WeirError of the bus.
  */
 export class MediaClient {
   readonly #sessions: LiveSessions;
@@ -133,18 +133,18 @@ export class MediaClient {
     this.#sessions = new LiveSessions(ports);
   }
 
-  /** Undefined when there is no such stream. */
+  /** Returns undefined if there is no such stream. */
   async find({ tenant, streamName }: StreamName): Promise<StreamInfo | undefined> {
     const { streams } = await this.ports.bus.call(Media.method.findStreams, { tenant, streamName });
     return streams.find((stream) => stream.streamName === streamName);
   }
 
-  /** All streams of a tenant. */
+  /** Returns all streams of a tenant. */
   async list(tenant: string): Promise<StreamInfo[]> {
     return (await this.ports.bus.call(Media.method.findStreams, { tenant, streamName: '' })).streams;
   }
 
-  /** Any node takes a new stream. */
+  /** Publishes a new stream; any node may take it. */
   publish({ tenant, streamName }: StreamName, request: PublishRequest): MediaSession<Published> {
     const { protocol, claim } = request;
     return this.#claim({ tenant, streamName }, request, async (sessionId) => {
@@ -167,7 +167,7 @@ export class MediaClient {
     });
   }
 
-  /** Has a stream's RTP sent to this process. */
+  /** Makes the stream's node send its RTP to this process. */
   tap({ tenant, streamName, nodeId }: Located, request: TapRequest): Tap {
     const receiver = new TapReceiver({ ip: request.rtpAddress, log: this.ports.log });
     const open = async (sessionId: string): Promise<Tapped> => {
@@ -185,7 +185,7 @@ export class MediaClient {
     return new Tap(session, receiver, () => this.#requestKeyFrame({ tenant, streamName, nodeId }));
   }
 
-  /** Makes a stream of RTP that this process sends. */
+  /** Creates a stream from RTP that this process sends. */
   feed({ tenant, streamName }: StreamName, request: FeedRequest): Feed {
     const sockets = new FeedSockets({ ip: request.rtpAddress, log: this.ports.log });
     const { claim } = request;
@@ -203,7 +203,10 @@ export class MediaClient {
     return this.#claim({ tenant, streamName }, request, open, () => sockets.close());
   }
 
-  /** Makes a stream of a source that pushes to, or is pulled by, the media core. The event `connected`: media flow. */
+  /**
+   * Creates a stream from a source that pushes to the media core or that the media core pulls. `connected` means that
+   * media flow.
+   */
   ingest({ tenant, streamName }: StreamName, request: IngestRequest): MediaSession<Ingested> {
     const { claim, deadlineMs } = request;
     return this.#claim({ tenant, streamName }, request, async (sessionId) => {
@@ -221,7 +224,7 @@ export class MediaClient {
     });
   }
 
-  /** What the session tells the others of its stream. Never rejects. */
+  /** Sends a signal from the session to the other sessions of its stream. Never rejects. */
   async signal(
     { tenant, streamName, nodeId }: Located,
     sessionId: string,
@@ -234,13 +237,13 @@ export class MediaClient {
     }
   }
 
-  /** A PNG of the stream's current frame. */
+  /** Returns a PNG of the stream's current frame. */
   async snapshot({ tenant, streamName, nodeId }: Located): Promise<Buffer> {
     const { png } = await this.ports.bus.call(Media.method.snapshot, { nodeId, tenant, streamName });
     return Buffer.from(png);
   }
 
-  /** A URL by which an RTSP player plays the stream; it ends with the credential of whom it is given to. */
+  /** Returns a URL with which an RTSP player plays the stream. It is valid only as long as the given credential. */
   async signPlayUrl(
     { tenant, streamName, nodeId }: Located,
     credential: MessageInitShape<typeof CredentialRefSchema>,
@@ -250,12 +253,12 @@ export class MediaClient {
     return (await this.ports.bus.call(MediaRtp.method.signRtspUrl, request)).url;
   }
 
-  /** Of the sessions of one node, whoever owns them; those that it doesn't have are left out. */
+  /** Returns the stats of sessions on one node, whoever owns them; sessions that the node doesn't have are left out. */
   statsOf(nodeId: string, sessionIds: readonly string[]): Promise<SessionStats[]> {
     return this.#sessions.statsOf(nodeId, sessionIds);
   }
 
-  /** Ends a stream that may be somebody else's. */
+  /** Ends a stream, even one of another owner. */
   async endStream(
     { nodeId, publisherSessionId }: Pick<StreamInfo, 'nodeId' | 'publisherSessionId'>,
     reason: EndReason,
@@ -269,12 +272,12 @@ export class MediaClient {
     });
   }
 
-  /** Closes the sessions that are still open, and then nothing more is told. */
+  /** Closes the sessions that are still open; after that, no events are reported. */
   close(): Promise<void> {
     return this.#sessions.close();
   }
 
-  /** A session that receives a stream stands on the stream's node. */
+  /** A session that receives a stream runs on the stream's node. */
   #receive<Opened>(
     nodeId: string,
     { sessionId = randomUUID(), onEvent }: SessionRequest,
@@ -289,7 +292,9 @@ export class MediaClient {
     });
   }
 
-  /** A session that makes a stream stands on the node that took it, which the registry knows by the stream's name. */
+  /**
+   * A session that creates a stream runs on the node that took it. The registry knows that node by the stream's name.
+   */
   #claim<Opened>(
     name: StreamName,
     { sessionId = randomUUID(), onEvent }: SessionRequest,
@@ -356,7 +361,7 @@ const tellOf = (stream: StreamInfo, change: StreamChanged['change'], listener: S
     case undefined:
       return;
     default:
-      // A newer node may speak of changes that this instance doesn't know.
+      // A newer node may report changes that this instance doesn't know.
       change satisfies never;
   }
 };

@@ -3,70 +3,72 @@ import { EndReason, ErrorCode, SessionEndedSchema, WeirError, type SessionChange
 import type { Logger } from '@weir/platform';
 import { mayBeDone } from './failed-call.js';
 
-/** What the media core tells of a session while it lives. */
+/** What the media core reports about a session while it lives. */
 export type SessionEvent = Exclude<SessionChanged['change'], { case: 'ended' } | { case: undefined }>;
 
-/** The end of a session, of which there is one. */
+/** How a session ended; there is exactly one ending. */
 export type Ending =
-  /** Its owner has closed it. */
+  /** Its owner closed it. */
   | { readonly tag: 'closed'; readonly reason: EndReason }
-  /** By the media core; with NODE_LOST also when the node is gone or has forgotten it. `detail` is for people. */
+  /**
+   * The media core ended it. NODE_LOST also means that the node is gone or has forgotten it. `detail` is for people.
+   */
   | { readonly tag: 'ended'; readonly reason: EndReason; readonly detail: string }
-  /** It has never begun: `opened` rejects with the same error. */
+  /** It never began: `opened` rejects with the same error. */
   | { readonly tag: 'refused'; readonly error: unknown };
 
 export type Ended = Extract<Ending, { tag: 'ended' }>;
 
-/** A session in the media core, of which this process is the owner. */
+/** A session in the media core that this process owns. */
 export interface MediaSession<Opened> {
-  /** Unique for ever. */
+  /** Unique forever. */
   readonly sessionId: string;
   /** Undefined until it is known; kept after the end. */
   readonly nodeId: string | undefined;
-  /** Answered, and not ended yet. */
+  /** The media core has accepted the session, and it hasn't ended yet. */
   readonly isOpen: boolean;
   /**
-   * What the media core answered. Rejects with a WeirError when it refused, when its node was lost (UNAVAILABLE) or when
-   * `close` was called before the answer. A rejection that nobody handles does no harm: `ended` tells it as well, and
-   * earlier.
+   * The media core's answer. Rejects with a WeirError if the media core refused, if its node was lost (UNAVAILABLE), or
+   * if `close` was called before the answer. An unhandled rejection does no harm, because `ended` reports it as well,
+   * and earlier.
    */
   readonly opened: Promise<Opened>;
-  /** Never rejects. Whatever happened before the end has been told by then. */
+  /** Never rejects. All events before the end have been reported by then. */
   readonly ended: Promise<Ending>;
   /**
-   * May be called at any time and repeatedly; only the first reason counts. From now on nothing is told. Resolves when
-   * the node knows, or can't be told. Never rejects.
+   * May be called at any time and more than once; only the first reason counts. No events are reported from now on.
+   * Resolves when the node knows, or can't be told. Never rejects.
    */
   close(reason?: EndReason): Promise<void>;
 }
 
 export interface SessionOpening<Opened> {
   readonly sessionId: string;
-  /** The node that is asked; undefined where any may take the session. */
+  /** The node that is asked; undefined if any node may take the session. */
   readonly nodeId: string | undefined;
   readonly open: () => Promise<{ readonly nodeId: string; readonly opened: Opened }>;
-  /** The node that may have the session although `open` failed. May reject. */
+  /** Finds the node that may have the session although `open` failed. May reject. */
   readonly findUnanswered: () => Promise<string | undefined>;
-  /** Once, at the end. */
+  /** Is called once, at the end. */
   readonly release?: () => void;
-  /** Gets each event once, in order, and none before `opened` has been handled. */
+  /** Is called once for each event, in order, and never before `opened` has been handled. */
   readonly onEvent?: ((event: SessionEvent) => void) | undefined;
 }
 
 export interface SessionPorts {
   readonly log: Logger;
-  /** A node that has a session, or may have. */
+  /** Announces a node that has a session, or may have one. */
   readonly expectNode: (nodeId: string) => void;
   /** Ends the session on its node. Never rejects. */
   readonly closeOnNode: (nodeId: string, sessionId: string, reason: EndReason) => Promise<void>;
-  /** It has ended. */
+  /** Must be called when the session has ended. */
   readonly forget: (session: LiveSession) => void;
 }
 
 type State =
   | { readonly tag: 'opening' }
   | { readonly tag: 'open' }
-  /** `reason` is what a node is told that has opened the session nevertheless. */
+  /** `reason` is sent to a node that opens the session after its end. */
   | { readonly tag: 'over'; readonly reason: EndReason };
 
 interface Settling<Value> {
@@ -85,12 +87,12 @@ const settling = <Value>(): Settling<Value> => {
   return { promise, resolve, reject };
 };
 
-/** What its registry does with a session, whatever it was opened with. */
+/** How the registry uses a session, whatever type its opening returns. */
 export interface LiveSession {
   readonly sessionId: string;
   readonly nodeId: string | undefined;
   readonly isOpen: boolean;
-  /** When its node is asked whether it still has it, by `performance.now()`. */
+  /** When to ask its node whether it still has the session, by `performance.now()`. */
   askAtMs: number;
   told(change: SessionChanged['change']): void;
   nodeLost(): void;
@@ -102,10 +104,10 @@ export class OwnedSession<Opened> implements MediaSession<Opened>, LiveSession {
   askAtMs = Infinity;
   readonly #opened = settling<Opened>();
   readonly #ended = settling<Ending>();
-  /** The opening has been answered, and what an answer that came too late has left is closed. Never rejects. */
+  /** Resolves once the opening is answered and a session that was opened too late is closed. Never rejects. */
   readonly #answered: Promise<void>;
   #state: State = { tag: 'opening' };
-  /** What came before the answer was handled. */
+  /** The changes that arrived before the answer was handled. */
   #held: SessionChanged['change'][] | undefined = [];
   #isConnected = false;
   #closing: Promise<void> | undefined;
@@ -114,7 +116,7 @@ export class OwnedSession<Opened> implements MediaSession<Opened>, LiveSession {
     private readonly opening: SessionOpening<Opened>,
     private readonly ports: SessionPorts,
   ) {
-    this.#opened.promise.catch(() => undefined); // `ended` tells it
+    this.#opened.promise.catch(() => undefined); // `ended` reports it
     this.nodeId = opening.nodeId;
     if (opening.nodeId !== undefined) ports.expectNode(opening.nodeId);
     this.#answered = this.#open();
@@ -175,7 +177,7 @@ export class OwnedSession<Opened> implements MediaSession<Opened>, LiveSession {
       if (this.#state.tag === 'over') return await this.ports.closeOnNode(nodeId, this.sessionId, this.#state.reason);
       this.#state = { tag: 'open' };
       this.#opened.resolve(opened);
-      // Whoever waits for the answer handles it before this turn of the event loop ends.
+      // Callers that wait for the answer handle it before this turn of the event loop ends.
       setImmediate(() => this.#handOverHeld());
     } catch (error) {
       this.#end({ tag: 'refused', error }, error);
@@ -203,7 +205,7 @@ export class OwnedSession<Opened> implements MediaSession<Opened>, LiveSession {
   }
 
   #hear(change: SessionChanged['change']): void {
-    // A newer node may speak of changes that this instance doesn't know.
+    // A newer node may report changes that this instance doesn't know.
     if (this.#state.tag === 'over' || change.case === undefined) return;
     if (change.case === 'ended') {
       const { reason, detail } = change.value;
@@ -220,7 +222,7 @@ export class OwnedSession<Opened> implements MediaSession<Opened>, LiveSession {
     }
   }
 
-  /** @param unopened what those are told who still wait for the answer */
+  /** @param unopened the error for callers that still wait for the answer */
   #end(ending: Ending, unopened?: unknown): void {
     if (this.#state.tag === 'over') return;
     this.#state = { tag: 'over', reason: ending.tag === 'closed' ? ending.reason : EndReason.CLIENT };

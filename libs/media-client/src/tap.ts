@@ -8,18 +8,18 @@ export type MediumKind = 'audio' | 'video';
 
 export interface Tapped {
   readonly tracks: readonly TappedTrack[];
-  /** As its node describes it now. */
+  /** The stream as its node describes it now. */
   readonly stream: StreamInfo | undefined;
 }
 
 type PacketListener = (kind: MediumKind, packet: Buffer) => void;
 
-/** Packets that come before somebody is there to take them. */
+/** How many packets are kept until a listener takes them. */
 const MAX_EARLY_PACKETS = 2_000;
 
-/** Two UDP ports of this process, and what comes to them until somebody takes it. */
+/** Two UDP ports of this process. Packets are kept until a listener takes them. */
 export class TapReceiver {
-  /** By `awakeNowMs()`. */
+  /** Measured by `awakeNowMs()`. */
   lastPacketMs = awakeNowMs();
   #early: [MediumKind, Buffer][] = [];
   #listener: PacketListener | undefined;
@@ -28,7 +28,7 @@ export class TapReceiver {
 
   constructor(private readonly ports: { readonly ip: string; readonly log: Logger }) {}
 
-  /** Where to send each medium. */
+  /** Opens the ports and returns where to send each medium. */
   async bind(): Promise<Readonly<Record<MediumKind, { readonly ip: string; readonly port: number }>>> {
     const { ip } = this.ports;
     const video = await bindUdp(ip);
@@ -44,7 +44,7 @@ export class TapReceiver {
     return addresses;
   }
 
-  /** Hands over what has come, and everything that comes. */
+  /** Passes on the packets that have arrived and all later ones. */
   listen(listener: PacketListener): void {
     const early = this.#early;
     this.#early = [];
@@ -79,7 +79,7 @@ export class TapReceiver {
   }
 }
 
-/** A stream's RTP and RTCP on their way from its node to this process. Its sockets close when it ends. */
+/** Receives a stream's RTP and RTCP from its node. Its sockets close when it ends. */
 export class Tap implements MediaSession<Tapped> {
   constructor(
     private readonly session: MediaSession<Tapped>,
@@ -107,17 +107,17 @@ export class Tap implements MediaSession<Tapped> {
     return this.session.ended;
   }
 
-  /** For how long nothing has come, not counting the time for which this process was paused. */
+  /** How long no packet has arrived, not counting the time during which this process was paused. */
   get silentMs(): number {
     return awakeNowMs() - this.receiver.lastPacketMs;
   }
 
-  /** Hands over the packets that have come since the tap was opened, up to a bound, and everything that comes. */
+  /** Passes on the packets that have arrived since the tap was opened, up to a limit, and all later ones. */
   listen(listener: (kind: MediumKind, packet: Buffer) => void): void {
     this.receiver.listen(listener);
   }
 
-  /** Of the stream's source; many requests at once become one. */
+  /** Asks the stream's source for a key frame; many requests at the same time become one. */
   requestKeyFrame(): void {
     this.askForKeyFrame();
   }

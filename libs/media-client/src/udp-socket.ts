@@ -1,7 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 
-/** A key frame of a large picture comes at once. */
+/** Large enough for a key frame of a large picture, which arrives all at once. */
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 
 export async function bindUdp(ip: string, port = 0): Promise<Socket> {
@@ -17,7 +17,7 @@ export async function bindUdp(ip: string, port = 0): Promise<Socket> {
   return socket;
 }
 
-/** A socket that sends to that address alone, and hears nobody else. */
+/** Returns a socket that sends to this address and receives from it only. */
 export async function connectUdp(ip: string, to: { readonly ip: string; readonly port: number }): Promise<Socket> {
   const socket = await bindUdp(ip);
   socket.connect(to.port, to.ip);
@@ -30,10 +30,10 @@ export async function connectUdp(ip: string, to: { readonly ip: string; readonly
   return socket;
 }
 
-/** How much may wait in the kernel while this process is busy: Linux grants no more than net.core.rmem_max. */
+/** How much data may wait in the kernel while this process is busy. Linux grants no more than net.core.rmem_max. */
 export async function receiveBuffer(ip: string): Promise<{ wantedBytes: number; grantedBytes: number }> {
   const socket = await bindUdp(ip);
-  // Linux tells twice what it was asked for (socket(7)).
+  // Linux reports twice the size that was requested (socket(7)).
   const grantedBytes = socket.getRecvBufferSize() / (process.platform === 'linux' ? 2 : 1);
   socket.close();
   return { wantedBytes: RECEIVE_BUFFER_BYTES, grantedBytes };

@@ -1,4 +1,4 @@
-/** The time was over first. */
+/** The time ran out before the work was done. */
 export class TooLate extends Error {
   override readonly name = 'TooLate';
 
@@ -8,8 +8,8 @@ export class TooLate extends Error {
 }
 
 /**
- * Waits for the work, no longer than the time-out. What becomes of work that comes too late is nobody's concern.
- * @param late what to do when the time is over: it gives another result or throws; by default it throws TooLate
+ * Waits for the work, but no longer than the time-out. Work that finishes later is ignored.
+ * @param late what to do when the time runs out: it returns another result or throws; by default it throws TooLate
  */
 export async function within<Value, Late = never>(
   timeoutMs: number,

@@ -20,25 +20,25 @@ type Change = NonNullable<MessageInitShape<typeof SessionChangedSchema>['change'
 interface NodeSession {
   readonly ownerId: string;
   readonly streamName: string;
-  /** Of a tap: where its RTP goes to. */
+  /** For a tap: the ports to which its RTP goes. */
   readonly to: readonly number[];
 }
 
 const TRACK = { track: { kind: MediaKind.VIDEO, codec: 'H264', clockRate: 90_000 }, payloadType: 96, ssrc: 7 };
 
-/** A media node as its contract has it, without media. */
+/** A media node that fulfils its contract, without media. */
 export class MediaNode {
   readonly sessions = new Map<string, NodeSession>();
   readonly closed: { sessionId: string; reason: EndReason }[] = [];
   closeCalls = 0;
   keyFrameRequests = 0;
-  /** Thrown by the next calls of CloseSession, one each. */
+  /** The next calls of CloseSession throw these errors, one per call. */
   readonly closeErrors: WeirError[] = [];
-  /** Thrown by whatever opens a session. */
+  /** Every call that opens a session throws this error. */
   refusal: WeirError | undefined;
-  /** Done by whatever opens a session before it answers. */
+  /** Every call that opens a session awaits this before it answers. */
   beforeAnswer: (sessionId: string) => Promise<void> | void = () => undefined;
-  /** What came to the feed. */
+  /** The packets that arrived at the feed. */
   readonly fed: Buffer[] = [];
   readonly #feed: Socket;
   readonly #alive: NodeJS.Timeout;
@@ -86,7 +86,7 @@ export class MediaNode {
     this.sessions.delete(sessionId);
   }
 
-  /** To the ports of a tap. */
+  /** Sends packets to the ports of a tap. */
   send(sessionId: string, ...packets: string[]): void {
     for (const packet of packets)
       for (const port of this.sessions.get(sessionId)?.to ?? []) this.#feed.send(packet, port, '127.0.0.1');
@@ -97,7 +97,7 @@ export class MediaNode {
     this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: 1n, gone });
   }
 
-  /** As a killed process: not another word. */
+  /** Stops like a killed process: it sends nothing more. */
   async die(): Promise<void> {
     clearInterval(this.#alive);
     await this.bus.drain({ graceMs: 0 });
