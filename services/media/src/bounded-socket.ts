@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 
-/** How long a peer may take to read the rest and to close its side. */
+/** The time that a peer has to read the rest and to close its side. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
- * The writing half of a peer's connection. A peer that doesn't read costs no more than a bounded number of bytes, and one
- * that doesn't close costs no more than a bounded time.
+ * The writing half of a peer's connection. A peer that doesn't read costs a bounded number of bytes, and a peer that
+ * doesn't close its side costs a bounded time.
  */
 export class BoundedSocket {
   private closing: NodeJS.Timeout | undefined;
@@ -17,7 +17,7 @@ export class BoundedSocket {
     socket.once('close', () => clearTimeout(this.closing));
   }
 
-  /** Sends; cuts the peer off when more than `maxUnreadBytes` would be unread then. */
+  /** Sends the bytes. Cuts the peer off instead when that would leave more than `maxUnreadBytes` unread. */
   send(bytes: Buffer, maxUnreadBytes: number): void {
     if (!this.socket.writable) return;
     if (this.socket.writableLength + bytes.length <= maxUnreadBytes) {
@@ -28,7 +28,7 @@ export class BoundedSocket {
     this.socket.destroy();
   }
 
-  /** Closes it behind what was sent. */
+  /** Closes the connection after the bytes that were sent. */
   end(): void {
     this.socket.end();
     this.closing ??= setTimeout(() => this.socket.destroy(), CLOSE_TIMEOUT_MS);

@@ -41,7 +41,7 @@ async function push(options: readonly string[]): Promise<void> {
   await waitFor(() => node.recorded.has('s1', 'connected'), { timeoutMs: 15_000, what: 'media' });
 }
 
-/** What ffprobe makes of the stream as RTSP hands it on. */
+/** The result of ffprobe for the stream that RTSP delivers. */
 async function playedByRtsp(): Promise<string[]> {
   const child = node.run('ffprobe', [
     ...['-loglevel', 'error', '-rtsp_transport', 'tcp', '-read_intervals', '%+2', '-count_frames'],
@@ -59,7 +59,7 @@ async function playedByRtsp(): Promise<string[]> {
     .sort();
 }
 
-/** The codecs of which packets come to a service that asks for what WebRTC carries. */
+/** The codecs of the packets that a service gets when it asks for media that WebRTC can carry. */
 async function tappedForWebRtc(): Promise<string[]> {
   const heard = new Set<number>();
   for (const socket of Object.values(sockets))
@@ -168,7 +168,7 @@ describe('of every codec that comes by RTSP, RTSP players get it as it is, and W
   });
 });
 
-/** RTP of another service, as a relay or a WebRTC client brings it. */
+/** RTP from another service, like that of a relay or a WebRTC client. */
 async function feed(options: readonly string[]): Promise<void> {
   const { rtpAddresses = [] } = await node.sources.ingest(
     create(IngestRequestSchema, {

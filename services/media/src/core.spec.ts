@@ -44,7 +44,7 @@ afterAll(async () => {
   await redisServer.stop();
 });
 
-/** An offer in a browser's shape. Payload types are inputs because players number their codecs as they like. */
+/** An offer like a browser's. Payload types are inputs, because players choose their own numbers for codecs. */
 const offer = ({ direction = 'sendonly', h264 = 102, opus = 111, video = true } = {}) =>
   [
     ...['v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', `a=group:BUNDLE 0${video ? ' 1' : ''}`],
@@ -66,7 +66,7 @@ const offer = ({ direction = 'sendonly', h264 = 102, opus = 111, video = true } 
 const addressesOfMachine = () => Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
 const hasIpv6Loopback = addressesOfMachine().some(({ address }) => address === '::1');
 
-/** The first fragment of a DTLS handshake that goes no further: content type, version, epoch, number, length. */
+/** The first fragment of a DTLS handshake that never continues: content type, version, epoch, number, length. */
 const CLIENT_HELLO_WITHOUT_END = Buffer.from('16fefd0000000000000000000c010000ff0000000000000000', 'hex');
 
 const FINGERPRINT = Array.from({ length: 32 }, (_unused, index) => (index + 16).toString(16).toUpperCase()).join(':');
@@ -208,7 +208,7 @@ describe('the media core', () => {
       expect(answerSdp).toContain('a=sendonly');
     }
     expect(core.load.players).toBe(4);
-    // Audio and video each for 108 and 126; 102 is the publisher's own numbering.
+    // The numbers 108 and 126 need a pipe for audio and one for video each. 102 is the publisher's own number.
     expect(core.pipeCount).toBe(4);
     for (const index of [0, 1, 2, 3]) core.closeSession(`v${index}`, EndReason.CLIENT);
     expect(core.pipeCount).toBe(0);
@@ -323,7 +323,7 @@ describe('the media core', () => {
     const told = [...ofAudio.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+) /gm)].map(([, address]) => address);
     expect(told).toEqual(announced);
     for (const [index, address] of announced.entries()) {
-      if (address === '203.0.113.7') continue; // somebody else's, in front of this machine
+      if (address === '203.0.113.7') continue; // the address of another machine, in front of this one
       const client = await StunClient.open(answerSdp, index);
       expect(await client.check()).toBe(address);
       client.close();

@@ -20,16 +20,16 @@ import { Stream, type StreamListener, type StreamSource } from './stream.js';
 import { Transcoders } from './transcoder.js';
 import type { MediaWorker, WorkerPool } from './worker-pool.js';
 
-/** What `StreamChanged` and the liveness of other nodes are to the core. */
+/** What the core needs of the platform: it reports changes of streams, and learns whether other nodes are alive. */
 export interface Surroundings {
   streamStarted(info: StreamInfo): void;
   streamEnded(info: StreamInfo, reason: EndReason): void;
   viewersChanged(info: StreamInfo): void;
-  /** Whether a media node is known to be gone, as opposed to not yet known. */
+  /** Whether a media node is known to be gone. False also for a node that isn't known yet. */
   isNodeGone(nodeId: string): boolean;
-  /** From now on the owner's silence ends its sessions. */
+  /** From now on the owner's sessions end when the owner falls silent. */
   watchOwner(ownerId: string): void;
-  /** Asks the node of a stream to give its name to its successor. Never rejects. */
+  /** Asks the node of a stream to give the stream's name to a successor. Never rejects. */
   yieldName(holder: StreamInfo, claim: NameClaim): Promise<void>;
 }
 
@@ -46,10 +46,10 @@ export interface MediaCoreOptions {
   maxTranscodes: number;
 }
 
-/** How long a name that is taken may take to come free before its new publisher is refused. */
+/** A new publisher waits this long for a name that is taken. Then it is refused. */
 const NAME_WAIT_MS = 800;
 const NAME_RETRY_MS = 50;
-/** A publisher that sends nothing for this long, while its successor waits for the name, is taken for gone. */
+/** While a successor waits for the name, a publisher that sends nothing for this long counts as gone. */
 const SUCCESSION_SILENCE_MS = 300;
 const REGISTRY_REFRESH_MS = 3_000;
 const TICK_MS = 500;
@@ -58,7 +58,7 @@ const MAX_NAME_LENGTH = 256;
 /** The streams and sessions of one media node. */
 export class MediaCore {
   private readonly streams = new Map<string, Stream>();
-  /** Names that are claimed for sources which aren't there yet. */
+  /** Names that are claimed for sources that aren't there yet. */
   private readonly reserved = new Map<string, StreamInfo>();
   /** The rights by which each name of this node was claimed. */
   private readonly claims = new Map<string, NameClaim>();
@@ -86,17 +86,17 @@ export class MediaCore {
     };
   }
 
-  /** Pipes between routers at this moment: one per track and dialect or worker. */
+  /** The number of pipes between routers now: one per track and dialect or worker. */
   get pipeCount(): number {
     return [...this.streams.values()].reduce((count, stream) => count + stream.pipeCount, 0);
   }
 
-  /** Streams that are being transcoded for WebRTC players. */
+  /** The number of streams that are being transcoded for WebRTC players. */
   get transcodeCount(): number {
     return [...this.streams.values()].filter(({ source }) => source.transcoding).length;
   }
 
-  /** Claims a name for a stream that is about to begin; it is kept until the stream is opened or the claim given up. */
+  /** Claims a name for a stream that is about to begin. The claim lasts until `openStream` or `unclaim`. */
   async claim(info: StreamInfo, claim: NameClaim = NO_CLAIM): Promise<void> {
     this.assertRoom();
     checkName(info.tenant, info.streamName);
@@ -108,7 +108,7 @@ export class MediaCore {
     this.claims.set(key, claim);
   }
 
-  /** @throws WeirError FORBIDDEN when the name is reserved for somebody else, UNAVAILABLE when that can't be told */
+  /** @throws WeirError FORBIDDEN when the name is reserved for somebody else, UNAVAILABLE when that is unknown */
   async assertMayClaim(
     { tenant, streamName }: Pick<StreamInfo, 'tenant' | 'streamName'>,
     claim: NameClaim,
@@ -121,7 +121,7 @@ export class MediaCore {
     return reservation;
   }
 
-  /** Ends a stream when its publisher sends nothing any more and the claimer has proved to be the same client. */
+  /** Ends a stream when its publisher has fallen silent and the claimer has proved that it is the same client. */
   async yieldName(tenant: string, streamName: string, { claimer }: NameClaim): Promise<boolean> {
     const key = streamKey(tenant, streamName);
     const stream = this.streams.get(key);
@@ -137,12 +137,12 @@ export class MediaCore {
     return true;
   }
 
-  /** Gives up the name of a stream that has not begun. */
+  /** Gives up the name of a stream that hasn't begun. */
   unclaim(info: StreamInfo): void {
     if (this.reserved.delete(streamKey(info.tenant, info.streamName))) this.releaseName(info);
   }
 
-  /** From now on the session is its owner's, and ends with him. */
+  /** From now on the session belongs to its owner and ends when the owner is gone. */
   addSession(session: Session): void {
     const { sessionId, ownerId } = session.identity;
     this.assertFreshId(sessionId);
@@ -150,7 +150,7 @@ export class MediaCore {
     this.options.surroundings.watchOwner(ownerId);
   }
 
-  /** A stream begins on this node. Its name has been claimed, its session is known. */
+  /** Begins a stream on this node. The caller has claimed its name and added its session. */
   openStream(info: StreamInfo, source: StreamSource, sourceListener: StreamListener): Stream {
     const stream = new Stream({
       info,
@@ -201,7 +201,7 @@ export class MediaCore {
     return [...own, ...others];
   }
 
-  /** @param sessionId the publisher's; empty when the platform itself speaks */
+  /** @param sessionId the publisher's session; empty when the platform itself sends the signal */
   signal(tenant: string, streamName: string, sessionId: string, signal: StreamSignal): void {
     const stream = this.streamOf(tenant, streamName);
     if (sessionId !== '' && sessionId !== stream.info.publisherSessionId)
@@ -219,12 +219,12 @@ export class MediaCore {
     return Promise.all(sessions.map((session) => session.stats(performance.now())));
   }
 
-  /** Takes nothing new and ends what there is. */
+  /** Refuses new streams and sessions, and ends the present ones. */
   async drain(): Promise<void> {
     this.draining = true;
     for (const stream of [...this.streams.values()]) stream.end(EndReason.NODE_SHUTDOWN);
     for (const session of [...this.sessions.values()]) session.end(EndReason.NODE_SHUTDOWN);
-    // The registry forgets the names before the process does.
+    // The names are released in the registry before the process ends.
     await sleep(100);
   }
 
@@ -246,7 +246,6 @@ export class MediaCore {
       throw new WeirError(ErrorCode.EXHAUSTED, 'the media node is full', { maxSessions: String(maxSessions) });
   }
 
-  /** A stream of this node, or undefined. */
   findLocal(tenant: string, streamName: string): Stream | undefined {
     return this.streams.get(streamKey(tenant, streamName));
   }
@@ -258,15 +257,15 @@ export class MediaCore {
     return stream;
   }
 
-  /** A record of a node that is known to be gone is no stream. */
+  /** False for the record of a node that is known to be gone. */
   private mayLive(info: StreamInfo): boolean {
     return info.nodeId !== this.options.nodeId && !this.options.surroundings.isNodeGone(info.nodeId);
   }
 
   /**
-   * Claims the stream's name. A holder that can't be heard any more, or whose node is gone, loses it; any other has a
-   * moment to give it up by itself, because a client that reconnects may be faster than the end of its old session. Who
-   * proves to be the same as a holder that has fallen silent takes over, and so does the owner of a reserved name.
+   * Claims the stream's name. A holder loses the name when its connection is broken or its node is gone. Any other
+   * holder has a moment to give the name up, because a client may reconnect before its old session has ended. A claimer
+   * takes over when it proves that it is the same client as a silent holder, or when the name is reserved for it.
    */
   private async claimName(info: StreamInfo, claim: NameClaim): Promise<bigint> {
     const deadlineMs = performance.now() + NAME_WAIT_MS;
@@ -282,7 +281,7 @@ export class MediaCore {
       if (own?.source.broken === true) own.end(EndReason.REPLACED);
       else if (!isHere && this.options.surroundings.isNodeGone(holder.nodeId)) insteadOf = holder.epoch;
       else if (info.nameOwner !== '' && holder.nameOwner !== info.nameOwner) {
-        // The name is reserved for the claimer; the holder had got it before that was known here.
+        // The name is reserved for the claimer. The holder got it before this node knew of the reservation.
         if (isHere) this.sessions.get(holder.publisherSessionId)?.end(EndReason.REPLACED);
         else insteadOf = holder.epoch;
       } else if (!hasAsked) {
@@ -359,7 +358,7 @@ export class MediaCore {
     }
   }
 
-  /** A name may have been reserved after somebody else had claimed it. Never rejects. */
+  /** Ends streams whose names were reserved for somebody else after they were claimed. Never rejects. */
   private async endStrays(): Promise<void> {
     const { reservedNames, log } = this.options;
     try {
@@ -392,7 +391,7 @@ export class MediaCore {
           this.options.notifier.stats(session.identity, stats);
       },
       (error: unknown) => {
-        // The session was closed while the worker was asked.
+        // The session was closed while the worker was preparing the statistics.
         this.options.log.debug({ err: error }, 'session has no statistics');
       },
     );

@@ -1,9 +1,9 @@
 import type { RtpCodecCapability } from '@weir/sdp';
 
 /**
- * Names what makes two routers interchangeable: mediasoup can't rewrite payload types towards a player, so players
- * whose offers number the stream's codecs alike share a router. Independent of the order of the codecs and of their
- * parameters.
+ * A key that is equal for interchangeable routers. mediasoup can't rewrite payload types for a player, so players share
+ * a router when their offers give the stream's codecs the same numbers. The order of the codecs and of their parameters
+ * doesn't matter.
  */
 export function dialectKey(codecs: readonly RtpCodecCapability[]): string {
   return codecs

@@ -5,7 +5,7 @@ export interface GopCacheLimits {
   bytes: number;
 }
 
-/** The frames since the last key frame, for viewers who can't wait for the next. A GOP beyond its limits isn't kept. */
+/** The frames since the last key frame, for viewers that can't wait for the next. A GOP over the limits isn't kept. */
 export class GopCache {
   private gop: VideoFrame[] = [];
   private bytes = 0;
@@ -29,7 +29,7 @@ export class GopCache {
     this.gop.push(frame);
   }
 
-  /** Empty when a viewer has to wait for the next key frame. */
+  /** Empty when a viewer must wait for the next key frame. */
   get frames(): readonly VideoFrame[] {
     return this.gop;
   }

@@ -15,26 +15,26 @@ export interface IngestOptions {
   notifier: SessionNotifier;
   transcoders: Transcoders;
   log: Logger;
-  /** How long a source that has been lost may take to come back. */
+  /** The time that a lost source has to come back. */
   graceMs: number;
   maxOwnFeeds: number;
   nowMs(): number;
-  /** The tracks are known: the stream begins. */
+  /** Called when the tracks are known: begins the stream. */
   open(session: IngestSession): Stream;
-  /** Nothing of the session is left; it may never have had a stream. */
+  /** Called when the session has ended. It may never have had a stream. */
   onClosed(session: IngestSession): void;
 }
 
-/** What brings the media: a pusher's connection, or the puller. */
+/** Brings the media: a pusher's connection, or the puller. */
 export interface MediaCarrier {
   stop(cause: 'stream-ended' | 'replaced'): void;
 }
 
 type IngestState =
-  /** The source isn't there yet, or has been lost for a moment. */
+  /** The source hasn't come yet, or is lost and may come back. */
   { tag: 'waiting'; timer: NodeJS.Timeout | undefined } | { tag: 'live'; packets: number } | { tag: 'closed' };
 
-/** A stream whose RTP comes into this process from an RTSP source, and the session on whose behalf it does. */
+/** The session of an RTSP source whose RTP comes into this process. It is also the source of the stream. */
 export class IngestSession implements Session, StreamSource, StreamListener {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
@@ -70,7 +70,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     return this.state.tag === 'live';
   }
 
-  /** The source can't be heard at this moment. */
+  /** The stream's source is lost at this moment. */
   get broken(): boolean {
     return this.state.tag !== 'live' && this.stream !== undefined;
   }
@@ -83,21 +83,21 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     return this.state.tag === 'waiting';
   }
 
-  /** A source that is lost is waited for. */
+  /** False, because `lost` handles a lost source: it gives the source time to come back. */
   readonly isSilent = false;
 
   standsOn(): boolean {
-    return false; // feeds of players may die with a worker; the source's packets come here
+    return false; // a worker takes only feeds of players with it; the source's packets come to this process
   }
 
-  /** Gives up when the source isn't there in time. */
+  /** Ends the session when the source doesn't come in time. */
   expectWithin(timeoutMs: number): void {
     this.wait(timeoutMs, EndReason.SOURCE_TIMEOUT, 'no source came in time');
   }
 
   /**
-   * The source says what it sends. One that comes back with the same tracks goes on with its stream; with others, the
-   * stream would have to change under its viewers: then it ends, and the owner is told.
+   * Begins with the tracks that the source announces. A source that comes back with the same tracks goes on with its
+   * stream. With other tracks the stream would have to change for its viewers, so it ends, and the owner is told.
    */
   begin(announced: readonly SdpTrack[]): 'begun' | 'unsupported' | 'changed' | 'closed' {
     if (this.state.tag === 'closed') return 'closed';
@@ -148,7 +148,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     return 'begun';
   }
 
-  /** @param index among the tracks that were announced and can be used */
+  /** @param index the track's index among the announced tracks that are usable */
   rtp(index: number, packet: Buffer): void {
     if (this.state.tag !== 'live') return;
     const track = this.live[index];
@@ -163,14 +163,14 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     if (this.state.tag === 'live') this.live[index]?.pushRtcp(packet);
   }
 
-  /** From now on the media come from this carrier; the former one is stopped. */
+  /** Takes the media from this carrier from now on, and stops the previous one. */
   takeFrom(carrier: MediaCarrier): void {
     const { carrier: former } = this;
     this.carrier = carrier;
     former?.stop('replaced');
   }
 
-  /** The carrier is lost: its source may come back within the grace. A carrier that was replaced is ignored. */
+  /** Called when the carrier is lost: the source has `graceMs` to come back. Ignores a carrier that was replaced. */
   lost(carrier: MediaCarrier, detail: string): void {
     if (this.carrier !== carrier) return;
     if (this.state.tag === 'live') this.wait(this.options.graceMs, EndReason.SOURCE_FAILED, detail);
@@ -193,7 +193,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   }
 
   onSignal(): void {
-    // An RTSP source has nothing to be told.
+    // RTSP can't carry signals to a source.
   }
 
   close(): void {
@@ -242,10 +242,10 @@ export class IngestSession implements Session, StreamSource, StreamListener {
 type Reading =
   | { tag: 'usable'; announcedIndex: number; payloadType: number; description: TrackDescription }
   | { tag: 'not-carried'; reason: string }
-  /** A channel towards the source (ONVIF's back channel). Nothing is sent on it. */
+  /** A channel towards the source (the ONVIF back channel). Nothing is sent on it. */
   | { tag: 'back-channel' };
 
-/** At most one video and one audio track, each in a codec that RTSP players or ffmpeg can decode. */
+/** Finds at most one video and one audio track, each in a codec that RTSP players or ffmpeg can decode. */
 function readTracks(announced: readonly SdpTrack[]): Reading[] {
   const kinds = new Set<string>();
   return announced.map((track, announcedIndex) => {
@@ -262,7 +262,7 @@ function readTracks(announced: readonly SdpTrack[]): Reading[] {
   });
 }
 
-/** AAC can't be decoded without its AudioSpecificConfig or StreamMuxConfig, which RTSP tells in the SDP alone. */
+/** AAC can't be decoded without its AudioSpecificConfig or StreamMuxConfig, and in RTSP only the SDP has it. */
 function isDescribed(codec: string, parameters: Readonly<Record<string, string>>): boolean {
   if (codec === 'MP4A-LATM') return parameters['config'] !== undefined && parameters['cpresent'] !== '1';
   if (codec !== 'MPEG4-GENERIC') return true;
@@ -270,15 +270,15 @@ function isDescribed(codec: string, parameters: Readonly<Record<string, string>>
   return config !== undefined && parseAacConfig(config) !== undefined;
 }
 
-/** The announced tracks that become the stream's, with their indexes among the announced. */
+/** The announced tracks that become tracks of the stream, with their indexes among all announced tracks. */
 export const usableTracks = (announced: readonly SdpTrack[]) =>
   readTracks(announced).filter((reading) => reading.tag === 'usable');
 
-/** The announced tracks that nobody gets, each with its reason. */
+/** The reasons why some announced tracks aren't carried, one for each such track. */
 export const notCarriedOf = (announced: readonly SdpTrack[]): string[] =>
   readTracks(announced).flatMap((reading) => (reading.tag === 'not-carried' ? [reading.reason] : []));
 
-/** Video carries what its decoder needs in the stream. For AAC only the SDP tells that, and how its packets are made. */
+/** For AAC, only the SDP has the decoder's config and the layout of the packets. Video has its config in the stream. */
 const FIXED_PARAMETERS = ['config', 'sizelength', 'indexlength', 'indexdeltalength'];
 
 const sameMedium = (a: TrackDescription, b: TrackDescription | undefined): boolean =>

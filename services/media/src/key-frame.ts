@@ -5,7 +5,7 @@ import type { Track } from './track.js';
 const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
 
 /**
- * The track's first whole key frame from now on; the source is asked for one.
+ * Asks the source for a key frame and waits for the track's next complete one.
  * @throws WeirError UNAVAILABLE when none comes in time, and the signal's reason when the stream ends
  */
 export async function nextKeyFrame(

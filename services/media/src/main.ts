@@ -39,7 +39,7 @@ await runService({
       if (!workers.complete) throw new Error('a media worker has died and is being replaced');
     });
 
-    // Only one node at a time can listen on a host's media port, so whoever held it before is gone.
+    // Only one node at a time can listen on a host's media port, so the node that held it before is gone.
     const registry = new StreamRegistry(redis, `${hostname()}:${config.WEIR_MEDIA_PORT}`);
     const nodes = new Instances({ bus, service: 'media' });
     const owners = new Instances({

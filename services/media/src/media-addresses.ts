@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import type { types as mediasoup } from 'mediasoup';
 
-/** An address of this machine, as `os.networkInterfaces()` has it. */
+/** An address of this machine, as `os.networkInterfaces()` returns it. */
 export interface LocalAddress {
   address: string;
   family: 'IPv4' | 'IPv6';
@@ -12,25 +12,25 @@ export interface LocalAddress {
 export interface MediaListener {
   protocol: mediasoup.TransportProtocol;
   ip: string;
-  /** Shares its port with listeners on other addresses, one of which stands for all. */
+  /** Whether it shares its port with listeners on other addresses, one of which is a wildcard. */
   shared: boolean;
 }
 
 export interface MediaAddresses {
   listeners: readonly MediaListener[];
-  /** What clients are told, best first: what they send there comes to the UDP and TCP listeners on `ip`. */
+  /** The addresses that clients get, best first. What they send there arrives at the UDP and TCP listeners on `ip`. */
   announced: readonly { address: string; ip: Record<mediasoup.TransportProtocol, string> }[];
 }
 
 const WILDCARDS: Record<LocalAddress['family'], string> = { IPv4: '0.0.0.0', IPv6: '::' };
 
 /**
- * Where to listen, so that every answer leaves from the address that the client wrote to: a UDP socket on a wildcard sends
- * from whichever address the route prefers, and clients drop what comes from another one than they have asked (RFC 8445
- * §7.2.5.2.1). So an announced address that is this machine's own has a socket of its own. What is announced otherwise, a
- * name or an address that somebody translates, may arrive at any of the machine's addresses: each has a socket, and the
- * wildcard takes what comes to addresses that the machine gets later. TCP needs none of this.
- * @param host what to listen on; on a wildcard it is decided here
+ * Decides where to listen, so that every answer leaves from the address that the client wrote to. A UDP socket on a
+ * wildcard sends from the address that the route prefers, and clients drop packets from another address than the one
+ * they asked (RFC 8445 §7.2.5.2.1). So each announced address of this machine has a socket of its own. What clients
+ * send to a name or to a translated address may arrive at any address of the machine: each of these has a socket, and
+ * the wildcard receives for addresses that the machine gets later. TCP needs none of this.
+ * @param host the address to listen on; only for a wildcard this function chooses the addresses
  */
 export function mediaAddresses(
   host: string,
@@ -77,7 +77,7 @@ export function mediaAddresses(
 
 /**
  * @param listening mediasoup's candidates: one for each listener, with the address that it listens on
- * @returns a candidate for each announced address and protocol that is listened for, UDP first
+ * @returns a candidate for each announced address and protocol that has a listener, UDP first
  */
 export function announcedCandidates(
   { announced }: MediaAddresses,
@@ -94,11 +94,11 @@ export function announcedCandidates(
   );
 }
 
-/** RFC 8445 §5.1.2.1: of a host candidate of the first component; earlier addresses are preferred, and UDP to all TCP. */
+/** The priority of a host candidate of component 1 (RFC 8445 §5.1.2.1): UDP before TCP, then earlier addresses. */
 const hostPriority = (protocol: mediasoup.TransportProtocol, index: number): number =>
   126 * 2 ** 24 + ((protocol === 'udp' ? 0xffff : 0x7fff) - index) * 2 ** 8 + 255;
 
-/** `rtsp://` and the like want IPv6 addresses in brackets. */
+/** The address as a URL's host: an IPv6 address is in brackets. */
 export const urlHost = (address: string): string => (isIP(address) === 6 ? `[${address}]` : address);
 
 const familyOf = (address: string): LocalAddress['family'] => (isIP(address) === 6 ? 'IPv6' : 'IPv4');

@@ -15,7 +15,7 @@ export interface Load {
   players: number;
 }
 
-/** Gauges that are read whenever somebody collects. */
+/** Adds metrics that are read at each collection. */
 export function observeLoad(workers: WorkerPool, load: () => Load): void {
   meter
     .createObservableGauge('weir.media.streams', { description: 'Streams published on this node.' })

@@ -41,7 +41,7 @@ afterEach(() => {
   receiver.socket.close();
 });
 
-/** A frame of one packet for each NAL unit, 40 ms after the one before. */
+/** A frame with one packet for each NAL unit, 40 ms after the frame before. */
 function frame(number: number, ...nalUnits: readonly Buffer[]): void {
   nowMs += 40;
   for (const [index, nalUnit] of nalUnits.entries()) {

@@ -44,19 +44,19 @@ export interface NativeTrackOptions {
   cname: string;
   clock: SourceClock;
   transcoding: Transcoding;
-  /** WebRTC players who may have a feed of their own, at a time. */
+  /** The most WebRTC players that may have a feed of their own at a time. */
   maxOwnFeeds: number;
-  /** A key frame has come, whose first packet came then: other tracks keep what came since. */
+  /** Gets the time of a key frame's first packet. Other tracks then keep their packets since that time. */
   onKeyFrame(atMs: number): void;
-  /** The stream's description has changed: it carries other parameter sets than were known. */
+  /** Called when the description has changed because the track carries new parameter sets. */
   onDescribed(): void;
   nowMs(): number;
 }
 
-/** Up to ten seconds of 30 frames, and what a burst to one player may cost. */
+/** Ten seconds at 30 frames a second, and the most bytes for one burst to one player. */
 const GOP_LIMITS = { frames: 300, bytes: 4 * 1024 * 1024 };
 
-/** Receivers place media by when they come: much more of the past would put them on a wrong clock. */
+/** Receivers take their clock from the arrival of packets. Much older packets would give them a wrong clock. */
 const RECENT_LIMITS = { ageMs: 700, bytes: 2 * 1024 * 1024 };
 
 interface PipedFeed {
@@ -65,9 +65,9 @@ interface PipedFeed {
 }
 
 /**
- * A track whose RTP comes into this process: an RTSP source's. Taps and RTSP players get its packets as they are, with
- * the parameter sets before each key frame. For WebRTC players its frames are packed anew, untouched inside; only what
- * WebRTC can't carry is transcoded, for them.
+ * A track of an RTSP source, whose RTP comes into this process. Taps and RTSP players get its packets unchanged, with
+ * the parameter sets before each key frame. WebRTC players get the same frames in new packets. Only what WebRTC can't
+ * carry is transcoded, and only for them.
  */
 export class NativeTrack implements Track {
   private described: TrackDescription;
@@ -96,7 +96,7 @@ export class NativeTrack implements Track {
     this.inserter = inserterFor(description);
   }
 
-  /** The source has begun anew: its numbering is continued for receivers, and its parameter sets may have changed. */
+  /** Called when the source starts again: receivers get a continued numbering, and parameter sets may be new. */
   restart(description: TrackDescription, payloadType: number): void {
     this.sourcePayloadType = payloadType;
     this.numbering.restart();
@@ -112,7 +112,7 @@ export class NativeTrack implements Track {
     return this.described;
   }
 
-  /** The stream's key frame came then. */
+  /** Keeps the packets since `atMs`, when the stream's last key frame came. */
   keepSince(atMs: number): void {
     this.recent.beginAt(atMs);
   }
@@ -164,7 +164,7 @@ export class NativeTrack implements Track {
     return this.feeds.size;
   }
 
-  /** Drops what isn't RTP of this track, so that no receiver has to check. */
+  /** Takes a packet of the source. Drops what isn't RTP of this track, so that no receiver has to check. */
   push(bytes: Buffer): void {
     const packet = this.closed ? undefined : RtpPacket.parse(bytes);
     if (packet?.payloadType !== this.sourcePayloadType) return;
@@ -173,7 +173,7 @@ export class NativeTrack implements Track {
     else for (const each of this.inserter.push(packet)) this.handOn(each, nowMs);
   }
 
-  /** Receivers get the clock of the source's sender reports; its other fields don't hold for them. */
+  /** Receivers get the clock of the source's sender reports. The other fields of these reports don't apply to them. */
   pushRtcp(packet: Buffer): void {
     if (this.closed) return;
     for (const message of parseRtcp(packet)) {
@@ -191,14 +191,14 @@ export class NativeTrack implements Track {
   }
 
   requestKeyFrame(): void {
-    // RTSP has no way to ask for one; the cached GOP serves instead.
+    // RTSP can't ask for a key frame; viewers get the cached GOP instead.
   }
 
   async lend(to: RouterLease): Promise<LentTrack> {
     if (this.needsTranscoding) return this.options.transcoding.lend(this, to);
-    // A camera makes no key frame for a new viewer, and the last one has gone by before he is connected. So he gets a
-    // feed of his own, which begins with the last GOP; on a shared one he would be a burst of the past for all others.
-    // When there are many, those who come later wait for the next key frame.
+    // A camera makes no key frame for a new viewer, and the last key frame has passed before the viewer is connected.
+    // So the viewer gets its own feed, which begins with the last GOP. On a shared feed, all other viewers would get
+    // this burst of old frames too. When too many viewers have their own feeds, later ones wait for the next key frame.
     const isShared = this.description.kind === 'audio' || this.ownFeeds >= this.options.maxOwnFeeds;
     return isShared ? this.lendShared(to) : this.lendOwn(to);
   }
@@ -206,7 +206,7 @@ export class NativeTrack implements Track {
   async sendTo({ ip, port }: UdpAddress, { fromKeyFrame, after }: SendOptions): Promise<SentTrack> {
     const socket = createSocket(ip.includes(':') ? 'udp6' : 'udp4');
     await connectSocket(socket, port, ip);
-    socket.on('error', () => undefined); // nobody listens any more; the tap's owner will close it
+    socket.on('error', () => undefined); // the receiver is gone; the tap's owner closes the tap
     const past = fromKeyFrame ? this.recent.packets : [];
     const sender = new PacedSender(past, (packet) => socket.send(packet), after);
     const stop = await this.listen({
@@ -272,7 +272,7 @@ export class NativeTrack implements Track {
   private describe(description: TrackDescription): void {
     const webRtcBefore = JSON.stringify(this.webRtcCodec);
     this.described = description;
-    // The shared feed has another codec profile than new players are promised, so they need another feed.
+    // The shared feed has another codec profile than the answers to new players, so these need another feed.
     if (JSON.stringify(this.webRtcCodec) !== webRtcBefore) this.shared = undefined;
   }
 
@@ -363,7 +363,7 @@ export class NativeTrack implements Track {
   }
 }
 
-/** The parameter sets of its SDP are handed on only where they are whole. */
+/** Drops the parameter sets of the SDP when they are incomplete. */
 function asItCanBeTold(description: TrackDescription): TrackDescription {
   const { codec, parameters } = description;
   if (!isNalCodec(codec)) return description;

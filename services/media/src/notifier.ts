@@ -3,10 +3,10 @@ import type { Bus } from '@weir/bus';
 import { MediaEvents, type EndReason, type SessionChangedSchema, type StreamSignal } from '@weir/contracts';
 import type { SessionIdentity, SessionStatsInit } from './session.js';
 
-/** Tells a session's owner what becomes of it. */
+/** Tells the owner of a session what happens to it. */
 export interface SessionNotifier {
   connected(session: SessionIdentity): void;
-  /** @param detail for people: what the source said */
+  /** @param detail what the source said, for people to read */
   ended(session: SessionIdentity, reason: EndReason, detail?: string): void;
   videoSize(session: SessionIdentity, width: number, height: number): void;
   stats(session: SessionIdentity, stats: SessionStatsInit): void;
@@ -14,7 +14,7 @@ export interface SessionNotifier {
   notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void;
 }
 
-/** Tells it by `MediaEvents.SessionChanged`. */
+/** Publishes `MediaEvents.SessionChanged`. */
 export class BusNotifier implements SessionNotifier {
   constructor(private readonly bus: Bus) {}
 

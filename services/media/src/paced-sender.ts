@@ -1,17 +1,17 @@
-/** A receiver's socket holds so many packets for certain, and a moment later it has read them. */
+/** A receiver's socket surely holds this many packets, and the receiver has read them after the pause. */
 const PACKETS_AT_ONCE = 20;
 const PAUSE_MS = 1;
 
-/** Sends at once what comes, but what has piled up at the beginning in pieces, so that a receiver can take it. */
+/** Sends packets at once, but the packets that wait at the beginning in groups, so that the receiver loses none. */
 export class PacedSender {
   private waiting: Uint8Array[];
   private timer: NodeJS.Timeout | undefined;
   private isClosed = false;
-  /** All that had piled up has been sent, or never will be. */
+  /** Resolves when the packets of the beginning have been sent, or the sender was closed. */
   readonly caughtUp: Promise<void>;
   private readonly settle: () => void;
 
-  /** @param after what must be over before the first packet */
+  /** @param after the first of the `piledUp` packets is sent after this */
   constructor(
     piledUp: readonly Uint8Array[],
     private readonly send: (packet: Uint8Array) => void,

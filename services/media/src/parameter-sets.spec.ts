@@ -45,7 +45,7 @@ async function push(url: string, options: RawPushOptions): Promise<RawPusher> {
 const info = () => node.recorded.core.findLocal('demo', 'cam')?.info;
 const sized = (width: number) => waitFor(() => info()?.width === width, { what: `a picture ${width} wide` });
 
-/** The fmtp parameters that DESCRIBE answers with. */
+/** The fmtp parameters in the answer to DESCRIBE. */
 async function described(): Promise<Record<string, string>> {
   const socket = connect(node.server.port, '127.0.0.1');
   const url = node.signedPlayUrl('cam');
@@ -55,13 +55,13 @@ async function described(): Promise<Record<string, string>> {
   return parseFmtp(/^a=fmtp:\d+ (.*)$/m.exec(answer.toString())?.[1] ?? '');
 }
 
-/** How wide the picture is by the parameter sets of a description. */
+/** The picture's width by the parameter sets of a description. */
 function widthOf(codec: NalCodec, fmtp: Record<string, string>): number | undefined {
   const [sps] = parameterSetsOf(codec, fmtp)?.sps ?? [];
   return sps && (codec === 'H264' ? parseH264Sps(sps) : parseH265Sps(sps))?.width;
 }
 
-/** An RTSP player that tells each picture that it decodes, and what it complains of. */
+/** An RTSP player that reports each picture that it decodes, and its complaints. */
 function startPlayer(): { told: string } {
   const player = node.run('ffmpeg', [
     ...['-hide_banner', '-nostats', '-rtsp_transport', 'tcp', '-i', node.playUrl('cam')],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ClientVoice } from './peer.js';
 
-/** A client of whom so many bytes had come at each look. */
+/** A client from which this many bytes have come at each look. */
 const heard = (...receivedBytes: number[]) => {
   const voice = new ClientVoice();
   for (const bytes of receivedBytes) voice.look(bytes);

@@ -4,27 +4,27 @@ import type { types as mediasoup } from 'mediasoup';
 export interface PeerTimeouts {
   /** ICE and DTLS must be up within this time. */
   connectMs: number;
-  /** A client that has been silent for this long is gone. It is noticed a sixth of this time later at most. */
+  /** A client that has been silent for this long is gone. This is noticed at most a sixth of the time later. */
   consentMs: number;
 }
 
-/** The path is given up when ICE has been without a working pair, or DTLS closed by the client, for this long. */
+/** The path is given up when for this long ICE has had no working pair, or the client has closed DTLS. */
 const LOST_GRACE_MS = 2_000;
 
 const LOOKS_PER_CONSENT = 6;
 
 /**
- * Whether the client of one transport still sends something. Consent (RFC 7675) keeps media from going to clients that
- * don't want them. Authenticated SRTP and SRTCP prove it as well as a STUN check does, and some clients send no checks.
- * mediasoup's own consent counts checks alone; its byte counter counts everything else. Silence is measured in looks, not
- * in time, so that a pause of this process isn't counted as a client's silence.
+ * Tells whether the client of one transport still sends something. Consent (RFC 7675) keeps media from going to clients
+ * that don't want them. Authenticated SRTP and SRTCP prove consent as well as a STUN check does, and some clients send
+ * no checks. mediasoup's own consent counts only checks; its byte counter counts everything else. Silence is measured
+ * in looks, not in time, so that a pause of this process doesn't count as silence of the client.
  */
 export class ClientVoice {
   private receivedBytes: number | undefined;
   private silentLooks = 0;
   private hasSpoken = false;
 
-  /** @param receivedBytes what has come so far, STUN left out */
+  /** @param receivedBytes the bytes that have come so far, without STUN */
   look(receivedBytes: number): void {
     const isNews = this.receivedBytes !== undefined && receivedBytes !== this.receivedBytes;
     this.receivedBytes = receivedBytes;
@@ -32,7 +32,7 @@ export class ClientVoice {
     this.silentLooks = isNews ? 0 : this.silentLooks + 1;
   }
 
-  /** A client that has sent nothing at all since its handshake may have nothing to report, so it isn't judged. */
+  /** False for a client that has sent nothing since its handshake: it may have nothing to report. */
   get isLost(): boolean {
     return this.hasSpoken && this.silentLooks >= LOOKS_PER_CONSENT;
   }
@@ -41,18 +41,18 @@ export class ClientVoice {
 type PeerState =
   | { tag: 'connecting'; timer: NodeJS.Timeout }
   | { tag: 'connected' }
-  /** The path has broken; it has a moment to come back, and the client one to say why. */
+  /** The path is broken. It has a moment to come back, and the client has this moment to say why. */
   | { tag: 'breaking'; timer: NodeJS.Timeout }
   | { tag: 'closed' };
 
-/** How a publisher's media come here. */
+/** The link on which a publisher's media come. */
 export interface SourceLink {
   readonly connected: boolean;
   readonly broken: boolean;
   close(): void;
 }
 
-/** The connection to one WebRTC client: its transports, from the handshake to the loss of the path. */
+/** The connection to one WebRTC client: its transports, from the handshake until the path is lost. */
 export class WebRtcPeer implements SourceLink {
   private state: PeerState;
   private readonly voices: ReadonlyMap<mediasoup.WebRtcTransport, ClientVoice>;
@@ -60,8 +60,8 @@ export class WebRtcPeer implements SourceLink {
   private isLooking = false;
 
   /**
-   * @param onConnected all transports are up; once
-   * @param onLost the peer can't be reached any more, or never could; once, unless closed before
+   * @param onConnected called once, when all transports are up
+   * @param onLost called once, when the peer is lost or never connects; not after `close`
    */
   constructor(
     private readonly transports: readonly mediasoup.WebRtcTransport[],
@@ -131,15 +131,15 @@ export class WebRtcPeer implements SourceLink {
       for (const [transport, voice] of this.voices) voice.look(await receivedBytes(transport));
       if ([...this.voices.values()].some((voice) => voice.isLost)) this.lose(EndReason.ICE_LOST);
     } catch {
-      // The transport has just been closed, or its worker doesn't answer: neither says anything about the client.
+      // The transport was just closed, or its worker doesn't answer. Neither says anything about the client.
     } finally {
       this.isLooking = false;
     }
   }
 
   /**
-   * A handshake has failed or takes too long. When packets arrive from the client but none reach it, it sends STUN checks
-   * and never begins with DTLS: that is a failure of ICE, not of DTLS.
+   * Called when a handshake has failed or takes too long. A client whose packets arrive, but that gets none of ours,
+   * sends STUN checks and never begins DTLS. So when nothing but STUN has come, ICE has failed, not DTLS.
    */
   private async loseUnconnected(): Promise<void> {
     const waiting = this.transports.filter(({ dtlsState }) => dtlsState !== 'connected');
@@ -159,13 +159,13 @@ export class WebRtcPeer implements SourceLink {
   }
 }
 
-/** What has come from a transport's client, STUN left out: mediasoup doesn't count what comes to a port of many clients. */
+/** The bytes from a transport's client, without STUN: mediasoup doesn't count STUN on a port that clients share. */
 async function receivedBytes(transport: mediasoup.WebRtcTransport): Promise<number> {
   const [stats] = await transport.getStats();
   return stats?.bytesReceived ?? 0;
 }
 
-/** RTP that another service sends to plain transports of ours; it is connected from its first packet on. */
+/** The RTP that another service sends to this node's plain transports. It is connected from its first packet on. */
 export class FeedLink implements SourceLink {
   private up = false;
 

@@ -9,8 +9,8 @@ interface Pipe {
 }
 
 /**
- * A producer, and the pipes that bring it to other routers: one per router, made for the first who needs it there and
- * dropped with the last.
+ * A producer, and the pipes that bring it to other routers. There is one pipe per router: it is made for its first user
+ * there and closed with the last.
  */
 export class PipedProducer {
   private readonly pipes = new Map<string, Shared<Pipe>>();

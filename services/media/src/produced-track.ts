@@ -18,7 +18,7 @@ import {
 } from './track.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
-/** How long a receiver waits for the first packets of a track whose producer can be made only then. */
+/** A track's producer may need the track's first packets. A receiver waits this long for them. */
 const FIRST_PACKETS_TIMEOUT_MS = 3_000;
 
 interface PacketTap {
@@ -26,10 +26,10 @@ interface PacketTap {
   consumer: mediasoup.Consumer;
 }
 
-/** A track that a mediasoup producer receives: a WebRTC publisher's, or one fed by RTP. */
+/** A track that a mediasoup producer receives, from a WebRTC publisher or as RTP from another service. */
 export class ProducedTrack implements Track {
   readonly description: TrackDescription;
-  /** Undefined until the first packets where their SSRC has to be learned from them. */
+  /** Undefined before the first packets, when only they tell the SSRC. */
   producer: mediasoup.Producer | undefined;
   private readonly producing: Promise<mediasoup.Producer>;
   private readonly piped: PipedProducer;
@@ -50,7 +50,7 @@ export class ProducedTrack implements Track {
       if (this.closed) made.close();
       return (this.producer = made);
     });
-    this.producing.catch(() => undefined); // whoever wants the track meets the error
+    this.producing.catch(() => undefined); // each user of the track gets the error
     this.piped = new PipedProducer(() => this.whenProduced(), home);
     this.description = descriptionOf(ownCodec);
     if (this.description.codec === 'H264') this.order = new PictureOrder();
@@ -80,7 +80,7 @@ export class ProducedTrack implements Track {
     return this.piped.pipeCount;
   }
 
-  /** Packets come through a direct transport, some 200 a second for 2 Mbit/s of video; it is made for the first who listens. */
+  /** Packets come through a direct transport, about 200 a second for 2 Mbit/s of video. The first listener opens it. */
   async listen(listener: PacketListener): Promise<() => void> {
     this.listeners.add(listener);
     try {
@@ -102,7 +102,7 @@ export class ProducedTrack implements Track {
   }
 
   requestKeyFrame(): void {
-    this.tap?.value.then(({ consumer }) => consumer.requestKeyFrame()).catch(() => undefined); // the track has been closed meanwhile
+    this.tap?.value.then(({ consumer }) => consumer.requestKeyFrame()).catch(() => undefined); // closed meanwhile
   }
 
   private async whenProduced(): Promise<mediasoup.Producer> {
@@ -112,14 +112,14 @@ export class ProducedTrack implements Track {
     });
   }
 
-  /** Nothing but sender reports is traced. */
+  /** The listener gets sender reports only, because no other events are traced. */
   onSenderReport(listener: () => void): void {
     this.producing
       .then((producer) => {
         producer.on('trace', listener);
         return producer.enableTraceEvent(['sr']);
       })
-      .catch(() => undefined); // the track has been closed meanwhile
+      .catch(() => undefined); // closed meanwhile
   }
 
   lend(to: RouterLease): Promise<LentTrack> {
@@ -141,7 +141,7 @@ export class ProducedTrack implements Track {
 
   private async openTap(): Promise<PacketTap> {
     const { router } = this.home;
-    // A receiver of every packet wants the track however late its producer is made.
+    // A tap wants every packet of the track, so it waits for the producer without a limit.
     const { id: producerId } = await this.producing;
     const transport = await router.createDirectTransport();
     transport.on('rtcp', (packet) => {

@@ -6,16 +6,16 @@ interface Kept {
 }
 
 export interface RecentPacketsLimits {
-  /** What began earlier isn't kept. */
+  /** Older packets aren't kept. */
   ageMs: number;
   bytes: number;
 }
 
-/** A track's packets since its stream's last key frame, as they came, for receivers that begin with it. */
+/** A track's packets since the stream's last key frame, unchanged, for receivers that begin with that key frame. */
 export class RecentPackets {
   private kept: Kept[] = [];
   private bytes = 0;
-  /** The first one is a key frame's, or came with it. */
+  /** Whether the first packet belongs to a key frame, or came together with one of another track. */
   private isBegun = false;
 
   constructor(private readonly limits: RecentPacketsLimits) {}
@@ -23,14 +23,18 @@ export class RecentPackets {
   add(packet: Uint8Array, atMs: number): void {
     this.kept.push({ packet, atMs });
     this.bytes += packet.length;
-    // Without its beginning the rest is of no use; but a key frame that is still coming in may be among it.
+    // Without their beginning the other packets are useless. But a key frame that is still arriving may be among them.
     while (this.bytes > this.limits.bytes || atMs - (this.kept[0]?.atMs ?? atMs) > this.limits.ageMs) {
       this.isBegun = false;
       this.dropFirst(Math.ceil(this.kept.length / 2));
     }
   }
 
-  /** The frame with this timestamp (32 bits) is a key frame. @returns when its first packet came, if it is still there */
+  /**
+   * Keeps only the packets from a key frame on.
+   * @param rtpTimestamp the key frame's, 32 bits
+   * @returns when its first packet came, if it is still kept
+   */
   beginWithFrame(rtpTimestamp: number): number | undefined {
     const first = this.kept.findIndex(({ packet }) => timestampOf(packet) === rtpTimestamp);
     this.isBegun = first !== -1;
@@ -38,7 +42,7 @@ export class RecentPackets {
     return this.kept[0]?.atMs;
   }
 
-  /** A key frame of another track of the stream came then. */
+  /** Keeps only the packets since `atMs`, when a key frame of another track of the stream came. */
   beginAt(atMs: number): void {
     const first = this.kept.findIndex((kept) => kept.atMs >= atMs);
     this.isBegun = true;

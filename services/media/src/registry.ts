@@ -2,7 +2,7 @@ import { create, fromJsonString, toJsonString, type MessageInitShape } from '@bu
 import { StreamInfoSchema, type StreamInfo } from '@weir/contracts';
 import { Leases, type LeaseRecord, type LeaseStore } from '@weir/leases';
 
-/** A stream that no node refreshes is gone after this time. */
+/** A stream's lease expires when no node renews it for this long. */
 const LEASE_TTL_MS = 10_000;
 
 export type Claim =
@@ -10,13 +10,13 @@ export type Claim =
 
 type StreamName = Pick<StreamInfo, 'tenant' | 'streamName'>;
 
-/** Who publishes which stream, for all nodes: a lease for each stream, whose value is the stream's present state. */
+/** The streams of all nodes. Each stream has a lease, whose value is the stream's present state. */
 export class StreamRegistry {
   private readonly leases: Leases;
 
   /**
-   * @param slot names the place that only one node at a time can fill (host and media port), so that a node which
-   * takes the place of a dead one knows the dead one's streams
+   * @param slot names a place that only one node at a time can have (host and media port), so that a node that takes
+   * the place of a dead node recognises that node's streams
    */
   constructor(
     redis: LeaseStore,
@@ -34,7 +34,7 @@ export class StreamRegistry {
 
   /**
    * Writes the stream's present state and keeps its lease alive.
-   * @returns false when the name has gone to a later epoch
+   * @returns false when a later epoch has the name
    */
   async write(info: StreamInfo): Promise<boolean> {
     const value = toJsonString(StreamInfoSchema, info);
@@ -55,7 +55,7 @@ export class StreamRegistry {
     return (await this.leases.list(tenant)).map(infoIn);
   }
 
-  /** Removes what an earlier process in this node's place has left behind. */
+  /** Removes the streams that an earlier process in this node's slot has left. */
   async removeLeftovers(nodeId: string): Promise<StreamInfo[]> {
     const leftovers: StreamInfo[] = [];
     for (const tenant of await this.leases.groups())
@@ -69,7 +69,7 @@ export class StreamRegistry {
   }
 }
 
-/** A tenant has no colon. */
+/** A tenant's name has no colon, so the first colon ends it. */
 const leaseNameOf = ({ tenant, streamName }: StreamName) => `${tenant}:${streamName}`;
 
 const tenantOf = (leaseName: string) => leaseName.slice(0, leaseName.indexOf(':'));

@@ -6,7 +6,7 @@ const RTP_ACTIVITY_TIMEOUT_MS = EVERYTHING_CHECKED.timeoutMs;
 
 type Seconds = Iterable<readonly ('audio' | 'video' | 'report')[]>;
 
-/** The second in which a publisher counts as silent, measured once a second; undefined when never. */
+/** The second at which a publisher counts as silent, with one measurement a second; undefined when it never does. */
 function silentAfter(
   seconds: Seconds,
   { streamName = 'cam', ...rules }: Partial<RtpActivityRules> & { streamName?: string } = {},

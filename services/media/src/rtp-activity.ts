@@ -2,15 +2,15 @@ import type { types as mediasoup } from 'mediasoup';
 
 type MediaKind = mediasoup.MediaKind;
 
-/** Which tracks of which publishers must bring packets, as the `WEIR_MEDIA_RTP_ACTIVITY_*` settings have it. */
+/** Which tracks of which publishers must bring packets, by the `WEIR_MEDIA_RTP_ACTIVITY_*` settings. */
 export interface RtpActivityRules {
   /** Whether tracks of the kind are checked at all. */
   readonly audio: boolean;
   readonly video: boolean;
-  /** Streams whose whole name fits aren't checked. */
+  /** Streams whose whole name matches aren't checked. */
   readonly audioExclude: RegExp | undefined;
   readonly videoExclude: RegExp | undefined;
-  /** How long the checked tracks may bring no media while sender reports come, as with a picture that stands still. */
+  /** How long the checked tracks may bring no media while sender reports come: a static picture brings none. */
   readonly timeoutMs: number;
 }
 
@@ -22,7 +22,7 @@ export const EVERYTHING_CHECKED: RtpActivityRules = {
   timeoutMs: 60_000,
 };
 
-/** A regular expression that fits whole names; nothing for an empty text. Throws SyntaxError. */
+/** A regular expression that matches whole names; undefined for an empty text. Throws SyntaxError. */
 export const wholeNames = (source: string): RegExp | undefined =>
   source === '' ? undefined : new RegExp(`^(?:${source})$`, 'u');
 
@@ -32,11 +32,14 @@ export interface RtpActivityOptions {
   readonly kinds: readonly MediaKind[];
   /** How long a publisher may send neither media nor sender reports. */
   readonly noMediaTimeoutMs: number;
-  /** The most that counts between two measurements: while the worker didn't answer, nothing was known. */
+  /** The longest time that counts between two measurements: nothing is known while the worker doesn't answer. */
   readonly maxStepMs: number;
 }
 
-/** Judges whether a publisher has fallen silent. Silence is summed up over measurements: time without any doesn't count. */
+/**
+ * Tells whether a publisher has fallen silent. It adds up silence between measurements; each step counts `maxStepMs` at
+ * most.
+ */
 export class RtpActivity {
   readonly #checked: ReadonlySet<MediaKind>;
   readonly #counts = new Map<MediaKind, number>();
@@ -59,19 +62,19 @@ export class RtpActivity {
     this.#measuredMs = nowMs;
   }
 
-  /** A sender report has come. */
+  /** Called when a sender report has come. */
   reported(): void {
     this.#hasReport = true;
   }
 
-  /** Begins to count: before this nothing could arrive. */
+  /** Begins to count silence. Before this no media can arrive. */
   begin(nowMs: number): void {
     this.#measuredMs = nowMs;
     this.#withoutMediaMs = 0;
     this.#unheardMs = 0;
   }
 
-  /** @param packetCounts of all packets so far, by kind */
+  /** @param packetCounts the number of all packets so far, by kind */
   measured(packetCounts: ReadonlyMap<MediaKind, number>, nowMs: number): void {
     const stepMs = Math.min(nowMs - this.#measuredMs, this.options.maxStepMs);
     this.#measuredMs = nowMs;

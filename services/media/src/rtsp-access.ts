@@ -41,15 +41,15 @@ export function streamNameOf(path: string): StreamName | undefined {
   return { tenant: path.slice(0, slash), streamName: path.slice(slash + 1) };
 }
 
-/** What somebody wants of a path, and what he shows for it. */
+/** What a client wants to do with a path, and its credentials. */
 export type RtspRequest = Pick<
   Extract<ServerEffect, { tag: 'authorise' }>,
   'verb' | 'path' | 'url' | 'method' | 'requestUrl' | 'credentials'
 >;
 
-/** What a request was permitted by. */
+/** What permitted a request. */
 export type Permit =
-  /** `credential`: the one whose holder was given the URL. The URL ends with it. */
+  /** `credential` is the one whose holder got the URL. The URL is invalid after the credential ends. */
   | { readonly tag: 'signed-url'; readonly credential: CredentialRef | undefined }
   /** A token or API key with the grant. */
   | {
@@ -64,16 +64,17 @@ export type RtspDecision =
   { readonly tag: 'permitted'; readonly permit: Permit } | Extract<HostAnswer, { tag: 'refused' }>;
 
 const FOR_SIGNATURES: readonly ServerChallenge[] = ['digest-sha-256', 'digest-md5'];
-/** Of tokens and keys only hashes are kept, so they can't be the secret of a Digest: they have to be shown. */
+/** The platform keeps only hashes of tokens and keys, so they can't be a Digest's secret: the client sends them. */
 const FOR_TOKENS: readonly ServerChallenge[] = ['basic'];
 
 /**
- * Who may push to or play an RTSP URL of this node: whoever holds a URL that the node has signed, with the signature in
- * its place or as the password of a Digest, or a token or API key with the grant, as the password (Basic) or `?token=`.
- * A signed URL to push to is good for the session that awaits the push, a credential for any name that it may publish.
+ * Decides who may push to or play an RTSP URL of this node. A client needs one of two things: a URL that the node has
+ * signed, with the signature in the URL or as the password of a Digest; or a token or API key with the grant, as the
+ * password (Basic) or as `?token=`. A signed push URL is valid for the session that waits for the push. A credential is
+ * valid for every name that it may publish.
  */
 export class RtspAccess {
-  /** Signed URLs name this node, and its streams end with it, so its key needs to live no longer. */
+  /** Signed URLs name this node, and its streams end with its process, so the key needn't live longer. */
   private readonly key = randomBytes(32);
 
   constructor(
@@ -83,7 +84,7 @@ export class RtspAccess {
     private readonly origin: string,
   ) {}
 
-  /** @param credential whose holder gets the URL, which is good no longer than that */
+  /** @param credential the credential of the client that gets the URL; the URL is invalid after it ends */
   signedUrl(stream: StreamName, verb: RtspVerb, expiresInMs: number, credential?: CredentialRef): string {
     return signStreamUrl({
       origin: this.origin,
@@ -96,8 +97,8 @@ export class RtspAccess {
   }
 
   /**
-   * @param awaitedUrl the push URL that the path's session was given, if there is one. It is good for that session and
-   * as long as that lives, so that a pusher whose ffmpeg has died may come back; the session's own patience bounds it.
+   * @param awaitedUrl the push URL of the path's session, if there is one. It is valid as long as that session lives,
+   * so that a pusher whose ffmpeg has died can come back. The session itself limits how long it waits.
    */
   async decide(request: RtspRequest, awaitedUrl?: string): Promise<RtspDecision> {
     const { verb, path, url } = request;
@@ -123,7 +124,7 @@ export class RtspAccess {
     return this.decideByCredential(token, verb, stream);
   }
 
-  /** The signature is good, but the credential whose holder was given the URL may have ended since. */
+  /** Checks the credential for which a URL was signed: it may have ended since. The signature has been verified. */
   private async decideBySignature(url: RtspUrl): Promise<RtspDecision> {
     const credential = credentialInSalt(saltOf(url) ?? '');
     if (credential === undefined) return permitted({ tag: 'signed-url', credential });
@@ -168,7 +169,7 @@ const RANDOM_BYTES = 9;
 const RANDOM_LENGTH = (RANDOM_BYTES / 3) * 4;
 const EXPIRY_LENGTH = 9;
 
-/** Random characters, then the credential: `t`, its expiry in base 36 and its id, or `k` and its id. All of it is signed. */
+/** Random characters, then the credential: `t`, its expiry in base 36 and its id, or `k` and its id. All is signed. */
 function saltWith(credential: CredentialRef | undefined): string {
   const random = randomBytes(RANDOM_BYTES).toString('base64url');
   switch (credential?.kind) {
@@ -176,7 +177,7 @@ function saltWith(credential: CredentialRef | undefined): string {
       return `${random}t${credential.expiresAtMs.toString(36).padStart(EXPIRY_LENGTH, '0')}${credential.tokenId}`;
     case 'key':
       return `${random}k${credential.keyId}`;
-    case 'application': // nobody is given a URL for one
+    case 'application': // no URL is signed for an application
     case undefined:
       return random;
     default:

@@ -23,21 +23,21 @@ import { BoundedSocket } from './bounded-socket.js';
 import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
 
-/** A publisher's media on their way into a stream. */
+/** Takes a publisher's media into a stream. */
 export interface Recording {
   rtp(track: number, packet: Buffer): void;
   rtcp(track: number, packet: Buffer): void;
-  /** `finished`: the pusher has said that it is done, or its credential has ended. `lost`: its connection broke. */
+  /** `finished`: the pusher has ended its session, or its credential has ended. `lost`: its connection broke. */
   ended(how: 'finished' | 'lost'): void;
 }
 
-/** A player's part of a stream. */
+/** Sends a stream's media to a player. */
 export interface Playback {
   start(deliver: (track: number, kind: 'rtp' | 'rtcp', packet: Buffer) => void): void;
   stop(): void;
 }
 
-/** What a connection needs of the media core. */
+/** What a connection needs from the media core. */
 export interface RtspHost {
   authorise(request: RtspRequest, connection: RtspConnection): Promise<RtspDecision>;
   describe(path: string): Promise<HostAnswer & { tracks?: readonly AnnouncedTrack[] }>;
@@ -48,22 +48,22 @@ export interface RtspHost {
     connection: RtspConnection,
   ): Promise<Recording | HostAnswer>;
   play(path: string, connection: RtspConnection): Promise<Playback | HostAnswer>;
-  /** A client was refused, or was given up. */
+  /** Logs that a client was refused or given up. */
   sayRefusal(message: string, fields: object, sent: object | undefined): void;
 }
 
-/** A player that reads more slowly than the stream runs is cut off at this much unread. */
+/** A player that reads more slowly than the stream runs is cut off when this much is unread. */
 const MAX_UNREAD_MEDIA_BYTES = 4 * 1024 * 1024;
-/** Answers are small; an honest client never leaves so many of them unread. */
+/** Answers are small: a well-behaved client never leaves this much unread. */
 const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
 
-/** One RTSP client, pusher or player: the socket around the protocol's machine. */
+/** The connection of one RTSP client, pusher or player: it runs the protocol's state machine on a socket. */
 export class RtspConnection {
   private state: ServerState;
   private readonly decoder = new RtspDecoder();
   private timer: NodeJS.Timeout | undefined;
   private readonly ports = new Map<number, PortPair>();
-  /** What the last request for a path was permitted for. */
+  /** The path of the last request that was permitted, and its permit. */
   private permitted: { path: string; permit: Permit } | undefined;
   private announced: readonly SdpTrack[] = [];
   private recording: Recording | undefined;
@@ -71,7 +71,7 @@ export class RtspConnection {
   private playing: readonly OpenTrack[] = [];
   private released = false;
   private lastRequest: RtspRequestMessage | undefined;
-  /** Tells what was begun for a session that has ended meanwhile. */
+  /** Counts ended sessions, so that asynchronous work for an ended session is recognised. */
   private sessionsEnded = 0;
 
   private readonly out: BoundedSocket;
@@ -188,7 +188,7 @@ export class RtspConnection {
 
   private sayRefusal({ status, reason }: RtspResponse): void {
     const request = this.lastRequest;
-    // The 401 to a request without credentials is how a client learns the scheme; it is no refusal.
+    // A 401 to a request without credentials tells the client the scheme; it isn't a refusal.
     if (status < 400 || (status === 401 && request?.headers.get('authorization') === undefined)) return;
     this.host.sayRefusal('RTSP request refused', { ...this.about, status, reason }, request && shown(request));
   }
@@ -234,7 +234,7 @@ export class RtspConnection {
     this.ports.set(effect.track, pair);
     const peer = peerAddress(this.socket);
     const receive = (kind: 'rtp' | 'rtcp') => (data: Buffer, from: { address: string }) => {
-      if (from.address !== peer) return; // media come from who asked, and from nobody else
+      if (from.address !== peer) return; // only the client itself may send the media
       this.input({ tag: 'heard' });
       this.recording?.[kind](effect.track, data);
     };
@@ -307,7 +307,7 @@ const shown = ({ headers, body }: RtspRequestMessage): object => ({
   ...(body.length > 0 && { body: body.toString() }),
 });
 
-/** The peer doesn't come back, or may not. */
+/** Whether the peer won't come back, or isn't allowed to. */
 const isFinal = (reason: EndSessionReason): boolean =>
   reason.tag === 'teardown' || (reason.tag === 'stopped' && reason.cause === 'revoked');
 

@@ -28,7 +28,7 @@ const start = async (options?: RtspNodeOptions) => {
   node = await RtspNode.start(redis, {}, options);
 };
 
-/** A client that never closes its side, and reads only what is asked for. */
+/** A client that never closes its side, and reads only when the test asks it to. */
 async function client(localAddress = '127.0.0.1'): Promise<Socket> {
   const socket = connect({ port: node.server.port, host: '127.0.0.1', localAddress, allowHalfOpen: true });
   socket.on('error', () => undefined);

@@ -19,7 +19,7 @@ import type { Track } from './track.js';
 const FIRST_PAYLOAD_TYPE = 96;
 const PARAMETER_SETS_TIMEOUT_MS = 3_000;
 
-/** A stream as DESCRIBE tells it, in the order of `playRtsp`'s tracks. */
+/** The tracks that DESCRIBE answers with, in the same order as in `playRtsp`. */
 export const describeForRtsp = (stream: Stream, ending: AbortSignal): Promise<AnnouncedTrack[]> =>
   Promise.all(
     stream.source.tracks.map(async (track, index) => {
@@ -28,7 +28,7 @@ export const describeForRtsp = (stream: Stream, ending: AbortSignal): Promise<An
     }),
   );
 
-/** Of H.264 and H.265 with the parameter sets that the stream has now, for which a key frame may have to be waited for. */
+/** For H.264 and H.265 it adds the stream's present parameter sets, and may have to wait for a key frame. */
 async function parametersOf(track: Track, isFlowing: boolean, ending: AbortSignal): Promise<Record<string, string>> {
   const { codec, parameters } = track.description;
   if (codec !== 'H264' && codec !== 'H265') return { ...parameters };
@@ -41,7 +41,10 @@ async function parametersOf(track: Track, isFlowing: boolean, ending: AbortSigna
   );
 }
 
-/** A camera's next key frame may be a minute away. The player then finds the sets in the stream, with that key frame. */
+/**
+ * A camera's next key frame may be a minute away. If media flow, the function then returns undefined, and the player
+ * finds the sets in the stream, before that key frame.
+ */
 async function nextParameterSets(
   track: Track,
   codec: 'H264' | 'H265',
@@ -57,7 +60,7 @@ async function nextParameterSets(
   }
 }
 
-/** A stream's packets for one RTSP player, under the numbers that its description gave. */
+/** Sends a stream's packets to one RTSP player, with the payload types of its description. */
 export function playRtsp(stream: Stream): Playback {
   const stops: (() => void)[] = [];
   let stopped = false;
@@ -72,7 +75,7 @@ export function playRtsp(stream: Stream): Playback {
             if (!isWhole(packet)) return;
             counts.packets += 1;
             counts.bytes += packet.bytes.length;
-            // The player was told of no header extensions.
+            // The description names no header extensions, so they are left out.
             const { sequenceNumber, timestamp } = packet;
             const payloadType = FIRST_PAYLOAD_TYPE + index;
             deliver(index, 'rtp', forwardedPacket(packet.bytes, { payloadType, sequenceNumber, timestamp, ssrc }));
@@ -93,7 +96,7 @@ export function playRtsp(stream: Stream): Playback {
             else stops.push(stop);
             track.requestKeyFrame();
           },
-          () => undefined, // the stream has ended, which the player is told in another way
+          () => undefined, // the stream has ended; the connection tells the player
         );
       }
     },
@@ -105,9 +108,9 @@ export function playRtsp(stream: Stream): Playback {
 }
 
 /**
- * Tells whether a packet belongs to a picture whose beginning has been seen: the rest of one whose beginning has not is
- * no bitstream, and a recorder may end with it. A picture's last packet has the marker, the next one's another timestamp
- * (RFC 6184 §5.1, and other payload formats likewise).
+ * Returns a function that tells whether a packet belongs to a picture whose beginning has been seen. Without its
+ * beginning a picture is no valid bitstream, and a recorder may stop on it. The last packet of a picture has the
+ * marker, and the next picture has another timestamp (RFC 6184 §5.1; other payload formats do the same).
  */
 export function fromFirstPicture(): (packet: Pick<RtpHeader, 'timestamp' | 'marker'>) => boolean {
   let hasBegun = false;

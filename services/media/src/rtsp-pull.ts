@@ -34,20 +34,21 @@ export interface RtspPullOptions {
   log: Logger;
 }
 
-/** Whom `rtsps://` trusts. */
+/** Which certificates of cameras `rtsps://` trusts. */
 export interface CameraTls {
-  /** Refuse a certificate that no authority vouches for. Most cameras sign their own. */
+  /** Whether to refuse a certificate that no trusted authority has signed. Most cameras sign their own. */
   readonly verify: boolean;
-  /** Authorities' certificates (PEM) in place of the system's. */
+  /** The certificates (PEM) of the trusted authorities, instead of the system's. */
   readonly ca: string | undefined;
 }
 
-/** A source that doesn't read our few requests is no RTSP server. */
+/** A source that leaves this much of our few requests unread is no RTSP server. */
 const MAX_UNREAD_BYTES = 64 * 1024;
 
 /**
- * Plays a camera's RTSP URL into a stream, one connection however many viewers there are, and again after a fault with
- * back-off. What trying again can't mend (a forbidden address, a refusal at the first attempt) ends the session.
+ * Plays a camera's RTSP URL into a stream, on one connection for any number of viewers. After a fault it tries again,
+ * with back-off. The session ends when another attempt can't help (a forbidden address, a refusal of the first
+ * attempt).
  */
 export class RtspPull implements MediaCarrier {
   private attempt = 0;
@@ -98,13 +99,14 @@ export class RtspPull implements MediaCarrier {
   }
 }
 
-/** Faults may pass by themselves; all else is an answer. */
+/** A fault may pass by itself. Every other reason is an answer of the source. */
 const isFault = ({ tag }: ClientEndReason): boolean =>
   tag === 'unreachable' || tag === 'closed-by-server' || tag === 'timed-out' || tag === 'media-silent';
 
 /**
- * A source that has played and now refuses, as a server does whose camera is away, is asked as soon again as one that
- * can't be reached. One that wants another password isn't: some lock out who tries too often.
+ * A server refuses when its camera is away. So a source that has played before and now refuses is asked again as soon
+ * as one that can't be reached. A source that wants another password isn't: some lock out a client that tries too
+ * often.
  */
 const afterPlaying = (reason: ClientEndReason): ClientEndReason =>
   reason.tag === 'refused' || reason.tag === 'no-tracks' ? { tag: 'unreachable' } : reason;
@@ -147,7 +149,7 @@ interface PullEvents {
   ended(reason: ClientEndReason): void;
 }
 
-/** One attempt: the sockets around the protocol's machine. */
+/** One attempt: it runs the protocol's state machine on its sockets. */
 class PullConnection {
   private state: ClientState;
   private socket: BoundedSocket | undefined;
@@ -156,7 +158,7 @@ class PullConnection {
   private readonly ports = new Map<number, PortPair>();
   private places = new Map<number, number>();
   private announced: readonly SdpTrack[] = [];
-  /** Where media may come from: the address that the guard has let us connect to. */
+  /** The only address that media may come from: the one that the guard allowed and the connection uses. */
   private peerAddress = '';
 
   constructor(
@@ -168,7 +170,7 @@ class PullConnection {
       awakeNowMs(),
     );
     this.state = first.state;
-    // The machine's first effects may end it; whoever made us shall have us by then.
+    // The first effects may end the attempt. They run after the creator has stored this object.
     queueMicrotask(() => this.apply(first));
   }
 

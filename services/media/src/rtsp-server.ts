@@ -28,10 +28,10 @@ export interface RtspServerOptions {
   connectionsPerAddress: number;
 }
 
-/** RTSP in and out of the media core: robots push to signed URLs, players play every stream they may see. */
+/** RTSP in and out of the media core: robots push to signed URLs, and players play the streams that they may see. */
 export class RtspServer {
   private readonly connections = new Set<RtspConnection>();
-  /** For each connection and credential, by its name, the function that stops watching it. */
+  /** The functions that stop watching credentials, by connection and by the name of the credential. */
   private readonly standing = new Map<RtspConnection, Map<string, () => void>>();
   private readonly connectionsOf = new AddressCounts();
   private readonly server: Server;
@@ -91,7 +91,7 @@ export class RtspServer {
     this.connections.add(connection);
   }
 
-  /** Logs at most one line a second, however many connections are refused. */
+  /** Logs at most one line a second for any number of refused connections. */
   private refused(address: string | undefined, reason: string): void {
     this.unloggedRefusals += 1;
     const nowMs = performance.now();

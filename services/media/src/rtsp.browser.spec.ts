@@ -64,7 +64,7 @@ describe('an RTSP source in Chromium', () => {
     ['H.265', H265_PCMU],
   ])('is transcoded by one ffmpeg for all WebRTC viewers, and only for them: %s', async (_name, options) => {
     await camera(options);
-    // B-frames are seen in the stream itself, not in its description.
+    // Only the stream itself shows B-frames, not its description.
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(ffmpegsOfNode()).toBe(0);
     const first = await play(stage(), 'v1');
@@ -78,7 +78,7 @@ describe('an RTSP source in Chromium', () => {
   });
 
   it.each([
-    // The key frame has gone by when he is connected, and the end of the GOP is far away.
+    // The key frame has passed when the viewer is connected, and the end of the GOP is far away.
     ['just after it', 0],
     ['in the middle of a GOP', 2_500],
   ])('shows a picture at once to a viewer who comes %s, though a key frame is rare', async (_name, afterMs) => {
@@ -98,7 +98,7 @@ describe('an RTSP source in Chromium', () => {
     await camera(H264_OPUS);
     const pages = await Promise.all([play(stage(), 'v1'), play(stage(), 'v2'), play(stage(), 'v3')]);
     await Promise.all(pages.map(({ page }) => expectMedia(page)));
-    // One for the first viewer's picture, one for the others', and one for everybody's sound.
+    // One feed for the first viewer's picture, one for the pictures of the others, and one for all viewers' sound.
     expect(node.recorded.core.pipeCount).toBe(3);
     node.recorded.core.closeSession('v1', 1);
     const { page } = await play(stage(), 'v4');

@@ -70,7 +70,7 @@ async function probe(url: string, transport: 'tcp' | 'udp' = 'tcp'): Promise<Pro
 const framesOf = (probed: Probed, kind: string) =>
   Number(probed.streams.find(({ codec_type }) => codec_type === kind)?.nb_read_frames ?? 0);
 
-/** A signed URL whose signature is the password of some user. */
+/** A signed URL with its signature as a user's password. */
 function withPassword(url: string, password?: string): string {
   const [, address = '', rest = '', signature = ''] = /^rtsp:\/\/([^/]*)(.*)&signature=(.*)$/.exec(url) ?? [];
   return `rtsp://bot:${password ?? signature}@${address}${rest}`;
@@ -78,7 +78,7 @@ function withPassword(url: string, password?: string): string {
 
 const ffmpegDecodes = async (url: string) => framesOf(await probe(url), 'video') > 20;
 
-/** The pipeline ends by itself after that many decoded pictures, and prints each. */
+/** A pipeline that prints each decoded picture and ends by itself after this many. */
 async function gstreamerDecodes(url: string): Promise<boolean> {
   const sink = '! rtph264depay ! avdec_h264 ! identity eos-after=21 silent=false ! fakesink'.split(' ');
   const player = node.run('gst-launch-1.0', ['-v', 'rtspsrc', `location=${url}`, 'protocols=tcp', ...sink]);
@@ -90,7 +90,7 @@ async function gstreamerDecodes(url: string): Promise<boolean> {
   return (output.match(/last-message = chain/g)?.length ?? 0) >= 20;
 }
 
-/** The schemes of the 401 that somebody gets who shows nothing. */
+/** The schemes of the 401 that a client without credentials gets. */
 async function schemesAsked(url: string): Promise<string[]> {
   const socket = connect(node.server.port, '127.0.0.1');
   socket.write(`DESCRIBE ${url} RTSP/1.0\r\nCSeq: 1\r\n\r\n`);
@@ -276,7 +276,7 @@ describe('RTSP', () => {
     expect(successor.exitCode).toBeNull();
     expect(ended('s1')).toBeUndefined();
     expect(node.recorded.core.findLocal('demo', 'cam')).toBe(stream);
-    // What was let go finds its connection closed, and does no harm.
+    // The replaced pusher's connection is closed, and the pusher does no harm.
     silent.kill('SIGCONT');
     expect((await once(silent, 'close'))[0]).not.toBe(0);
     expect(framesOf(await probe(node.playUrl('cam')), 'video')).toBeGreaterThan(20);
@@ -304,7 +304,7 @@ describe('RTSP', () => {
       const pusher = node.push(node.publishUrl('studio/1'), H264_AAC, transport);
       await published();
       expect(framesOf(await probe(node.playUrl('studio/1')), 'video')).toBeGreaterThan(20);
-      // ffmpeg says goodbye when it is asked to end.
+      // ffmpeg sends TEARDOWN when it is asked to end.
       pusher.kill('SIGTERM');
       await waitFor(() => stream() === undefined);
       expect(node.recorded.told.at(-1)).toMatchObject({ what: 'ended', reason: EndReason.CLIENT });
@@ -338,7 +338,7 @@ describe('RTSP', () => {
       node.push(node.publishUrl('studio/1'));
       await waitFor(() => (stream()?.videoFps ?? 0) > 10, { timeoutMs: 15_000 });
       expect(stream()?.info.epoch).toBe(epoch);
-      // With other media it is another stream.
+      // With other media, it is another stream.
       node.push(node.publishUrl('studio/1'), H265_PCMU);
       await waitFor(() => stream()?.info.codecs?.video === 'H265', { timeoutMs: 15_000 });
       expect(stream()?.info.epoch).toBeGreaterThan(epoch);

@@ -31,10 +31,10 @@ export async function sendProducer(
   }
 }
 
-/** Loopback is reached from loopback, everything else from any address. */
+/** Only a loopback address reaches loopback. Everything else is reached from any address. */
 const sourceAddressFor = (ip: string) => (ip.startsWith('127.') || ip === '::1' ? ip : '0.0.0.0');
 
-/** Between processes of one platform nothing is lost that retransmission could bring back. */
+/** Between processes of one platform, packets aren't lost in a way that retransmission could repair. */
 export const withoutRetransmission = (capabilities: mediasoup.RtpCapabilities): mediasoup.RtpCapabilities => ({
   codecs: capabilities.codecs?.filter(({ mimeType }) => !mimeType.toLowerCase().endsWith('/rtx')),
   headerExtensions: [],

@@ -16,31 +16,31 @@ export type SessionStatsInit = MessageInitShape<typeof SessionStatsSchema>;
 export interface SessionIdentity {
   sessionId: string;
   ownerId: string;
-  /** Milliseconds between reports to the owner; 0 for none. */
+  /** Milliseconds between reports to the owner; 0 for no reports. */
   statsIntervalMs: number;
 }
 
-/** A session whose owner wants no reports is measured once a second all the same, so that silence is noticed. */
+/** A session whose owner wants no reports is also measured, once a second, so that its silence is noticed. */
 export const measureIntervalMs = ({ statsIntervalMs }: SessionIdentity): number => statsIntervalMs || 1_000;
 
-/** A publisher or a player: what the media core keeps for one WebRTC client, on behalf of the instance that asked. */
+/** A publisher or a player, which the media core keeps on behalf of the service instance that asked for it. */
 export interface Session {
   readonly identity: SessionIdentity;
   readonly kind: 'publisher' | 'player';
   readonly stream: Stream | undefined;
   readonly connected: boolean;
-  /** Whether nothing has come from it for so long that it has to end. */
+  /** Whether nothing has come from it for so long that it must end. */
   readonly isSilent: boolean;
-  /** Whether it can't go on without this worker. */
+  /** Whether it ends when this worker dies. */
   standsOn(worker: MediaWorker): boolean;
-  /** RTP that has come from it; only of one whose name may go to a successor when no more comes. */
+  /** The number of RTP packets that have come from it. Absent when its name can't go to a successor. */
   packetsReceived?(): Promise<number>;
   /** Ends it and tells the owner. Idempotent. */
   end(reason: EndReason): void;
   stats(nowMs: number): Promise<SessionStatsInit>;
 }
 
-/** Bits per second between two looks at a byte counter. */
+/** Bits per second between two readings of a byte counter. */
 class Rate {
   private lastBytes = 0;
   private lastMs: number | undefined;
@@ -62,11 +62,11 @@ export interface PublisherOptions {
   streamName: string;
   transcoder: StreamTranscoder;
   noMediaTimeoutMs: number;
-  /** Everything is checked without them. */
+  /** Without these rules every track is checked. */
   rtpActivity?: RtpActivityRules | undefined;
 }
 
-/** The session that a stream comes from: also the stream's source. */
+/** The session of a publisher. It is also the source of its stream. */
 export class PublisherSession implements Session, StreamSource, StreamListener {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
@@ -127,7 +127,7 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
   }
 
   onSignal(): void {
-    // It's the publisher who signals.
+    // Signals come from the publisher itself.
   }
 
   close(): void {
@@ -195,10 +195,10 @@ export interface PlayerOptions {
   onClosed(): void;
 }
 
-/** More than this share of lost packets over three reports in a row is a path that carries too little. */
+/** When more than this share of packets is lost in three reports in a row, the path carries too little. */
 const LOSS_SHARE_TOO_HIGH = 0.1;
 const LOSSY_REPORTS = 3;
-/** A player is told at most every ten reports. */
+/** A player gets at most one warning in ten reports. */
 const REPORTS_BETWEEN_WARNINGS = 10;
 
 /** A session that receives a stream. */
@@ -222,7 +222,7 @@ export class PlayerSession implements Session, StreamListener {
     return this.peer?.connected ?? false;
   }
 
-  /** The path to a player tells when it is gone. */
+  /** False, because `peer` notices when the path to a player is lost. */
   readonly isSilent = false;
 
   standsOn(worker: MediaWorker): boolean {

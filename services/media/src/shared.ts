@@ -1,4 +1,4 @@
-/** One user's part of what several use. */
+/** One user's hold on a shared value. */
 export interface Share<Value> {
   readonly value: Value;
   /** Idempotent. */
@@ -7,11 +7,11 @@ export interface Share<Value> {
 
 export interface SharedOptions<Value> {
   close(value: Value): void;
-  /** Nobody may come to use it any more: the last user has let go, or it was ended. */
+  /** Called when nobody may start to use it any more: the last user has released it, or it was ended. */
   onOver(): void;
 }
 
-/** What is made for the first who uses it and closed with the last: a router, a pipe, a feed, a tap, an ffmpeg. */
+/** A value that is made for its first user and closed with the last: a router, a pipe, a feed, a tap, an ffmpeg. */
 export class Shared<Value> {
   private users = 0;
   private over = false;
@@ -21,7 +21,7 @@ export class Shared<Value> {
     private readonly options: SharedOptions<Value>,
   ) {}
 
-  /** One more user, from now on. Throws what went wrong when it was made. */
+  /** Adds a user and returns the value. Throws the error of making the value. */
   async use(): Promise<Share<Value>> {
     const release = this.hold();
     try {
@@ -32,7 +32,7 @@ export class Shared<Value> {
     }
   }
 
-  /** One more user, who has the value already; returns how that user lets go of it. */
+  /** Adds a user that has the value already. Returns the function that releases it. */
   hold(): () => void {
     this.users += 1;
     let released = false;
@@ -44,19 +44,19 @@ export class Shared<Value> {
     };
   }
 
-  /** Closes it, whoever still uses it. Idempotent. */
+  /** Closes the value, even if it still has users. Idempotent. */
   end(): void {
     if (this.over) return;
     this.over = true;
     this.options.onOver();
     this.value.then(
       (value) => this.options.close(value),
-      () => undefined, // whoever asked for it has met the error
+      () => undefined, // its users have got the error
     );
   }
 }
 
-/** What the map has under the key, or what is made now; it leaves the map when it is over. */
+/** Returns the map's value for the key, or makes it. It leaves the map when it is over. */
 export function sharedIn<Key, Value>(
   map: Map<Key, Shared<Value>>,
   key: Key,

@@ -13,7 +13,7 @@ const MAX_PNG_BYTES = 16 * 1024 * 1024;
 let decoders = 0;
 
 /**
- * The stream's picture at this moment as a PNG: the source is asked for a key frame, and ffmpeg decodes that one.
+ * The stream's present picture as a PNG: the function asks the source for a key frame, and ffmpeg decodes it.
  * @throws WeirError UNAVAILABLE when there is no video, no key frame comes, or it can't be decoded; EXHAUSTED when too
  * many snapshots are being taken
  */
@@ -27,7 +27,7 @@ export async function takeSnapshot(stream: Stream, ffmpegBin: string, ending: Ab
   decoders += 1;
   try {
     const frame = await nextKeyFrame(video, codec, KEY_FRAME_TIMEOUT_MS, ending);
-    // The size that the stream has told with this key frame or an earlier one.
+    // The size comes from this key frame or an earlier one.
     if (isTooLargeToDecode(stream.info))
       throw new WeirError(ErrorCode.UNAVAILABLE, describeTooLarge(stream.info, 'a snapshot'));
     return 'nalUnits' in frame
@@ -42,7 +42,7 @@ const DECODABLE = ['H264', 'H265', 'VP8', 'VP9'] as const;
 type Decodable = (typeof DECODABLE)[number];
 const isDecodable = (codec: string): codec is Decodable => DECODABLE.some((known) => known === codec);
 
-/** One frame in, one PNG out, in a process of its own: a frame made to crash the decoder costs nobody else anything. */
+/** Decodes one frame to a PNG in a process of its own, so that a frame that crashes the decoder harms nothing else. */
 function decode(ffmpegBin: string, format: 'h264' | 'hevc' | 'ivf', frame: Uint8Array): Promise<Uint8Array> {
   const child = spawn(
     ffmpegBin,
@@ -74,7 +74,7 @@ function decode(ffmpegBin: string, format: 'h264' | 'hevc' | 'ivf', frame: Uint8
       if (exitCode === 0 && bytes > 0) resolve(Buffer.concat(chunks));
       else reject(new WeirError(ErrorCode.UNAVAILABLE, 'the frame could not be decoded', { ffmpeg: complaint.trim() }));
     });
-    child.stdin.on('error', () => child.kill('SIGKILL')); // its exit code says the rest
+    child.stdin.on('error', () => child.kill('SIGKILL')); // `close` then reports the failure
     child.stdin.end(frame);
   });
 }

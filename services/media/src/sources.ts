@@ -61,11 +61,11 @@ export interface SourcesOptions {
   log: Logger;
   sourceGraceMs: number;
   noMediaTimeoutMs: number;
-  /** Everything is checked without them. */
+  /** Without these rules every track is checked. */
   rtpActivity?: RtpActivityRules | undefined;
   /** See NativeTrackOptions. */
   maxOwnFeeds: number;
-  /** Address of this node for the platform's other services. */
+  /** The address at which other services of the platform reach this node. */
   internalAddress: string;
 }
 
@@ -76,24 +76,24 @@ export interface Ingested {
 }
 
 const MAX_PUSH_WAIT_MS = 10 * 60_000;
-/** How long a pulled source may stay away before its stream ends. */
+/** A pulled source may stay away for this long before its stream ends. */
 const PULL_GRACE_MS = 60_000;
 
 type CredentialPermit = Extract<Permit, { tag: 'credential' }>;
 type PushRefusal = 'not-found' | 'forbidden' | 'busy' | 'unavailable';
 
-/** A session whose media are pushed here, or will be. */
+/** A session whose media a pusher sends to this node, or will send. */
 interface Push {
   readonly session: IngestSession;
-  /** The URL of a session that another service has asked for; undefined when the pusher itself asked, with a credential. */
+  /** The URL of a session that another service asked for. Undefined when the pusher itself asked, with a credential. */
   readonly pushUrl: string | undefined;
   /** The subject of the pusher's credential, if it came with one. */
   subject?: string;
-  /** For a publisher on its own account: stops watching its credential. */
+  /** Stops watching the credential of a publisher that came on its own. */
   stopWatching?: () => void;
 }
 
-/** Streams that aren't published by WebRTC, and taps: the contract's MediaRtp. */
+/** Streams that don't come by WebRTC, and taps: the contract's MediaRtp. */
 export class Sources {
   /** By RTSP path. */
   private readonly pushes = new Map<string, Push>();
@@ -135,21 +135,22 @@ export class Sources {
   }
 
   /**
-   * The media of a pusher begin. A pusher with the same URL or subject as its predecessor takes over at once, because the
-   * predecessor's link may have died without a FIN; nobody else can take the name from a pusher that still sends.
+   * Begins with a pusher's media. A pusher with the same URL or subject as its predecessor takes over at once, because
+   * the predecessor's connection may have died without a FIN. Nobody else can take the name from a pusher that still
+   * sends.
    */
   async beginPush(path: string, announced: readonly SdpTrack[], permit: Permit): Promise<IngestSession | PushRefusal> {
     const push = await this.pushFor(path, permit);
     if (typeof push === 'string') return push;
     const begun = push.session.begin(announced);
-    // Other media make another stream. A publisher on its own account begins it here; for others their service does.
+    // Other media need a new stream. It begins here for a publisher that came on its own, else in the asking service.
     if (begun === 'changed' && push.pushUrl === undefined) return this.beginPush(path, announced, permit);
     if (begun !== 'begun') return 'unavailable';
     if (permit.tag === 'credential') this.standsOn(push, permit);
     return push.session;
   }
 
-  /** A publisher on its own account that says it is done ends its stream; any other may come back. */
+  /** A publisher that came on its own ends its stream when it finishes. Any other pusher may come back. */
   pushEnded(path: string, session: IngestSession, carrier: MediaCarrier, how: 'finished' | 'lost'): void {
     const push = this.pushes.get(path);
     if (how === 'finished' && push?.session === session && push.pushUrl === undefined) session.end(EndReason.CLIENT);
@@ -165,7 +166,7 @@ export class Sources {
 
   private async tapStream(request: TapRequest, stream: Stream) {
     const { core, notifier } = this.options;
-    // Sound means something only behind a picture.
+    // Sound is useful only together with a picture, so the video's packets of the past are sent first.
     const wanted = [
       { track: stream.track('video'), address: request.video },
       { track: stream.track('audio'), address: request.audio },
@@ -210,7 +211,7 @@ export class Sources {
     };
   }
 
-  /** Sends the track as WebRTC players get it. */
+  /** Sends the track in the transcoded form that WebRTC players get. */
   private async sendTranscoded(track: Track, address: { ip: string; port: number }): Promise<SentTrack> {
     const worker = this.options.core.pickWorker(track.homeWorker);
     const lease = await worker.leaseRouter(dialectKey(TRANSCODED_ROUTER_CODECS), TRANSCODED_ROUTER_CODECS);
@@ -266,7 +267,7 @@ export class Sources {
     }
   }
 
-  /** A session for a publisher on its own account. This node is its owner. */
+  /** Makes a session for a publisher that came on its own. This node owns it. */
   private async publish(path: string, permit: CredentialPermit): Promise<Push | PushRefusal> {
     const { nodeId, sourceGraceMs } = this.options;
     const name = streamNameOf(path);
@@ -282,7 +283,7 @@ export class Sources {
     }
   }
 
-  /** The stream ends with the credential of whoever pushes it, also while its connection is lost and may come back. */
+  /** The stream ends with its pusher's credential, also while the connection is lost and may come back. */
   private standsOn(push: Push, { subject, credential }: CredentialPermit): void {
     push.subject = subject;
     if (push.pushUrl !== undefined) return;
@@ -321,7 +322,7 @@ export class Sources {
     return session;
   }
 
-  /** RTP from another service of the platform, into producers of its own. */
+  /** Receives RTP from another service of the platform in producers. */
   private async feed(request: IngestRequest, tracks: readonly FeedTrack[]): Promise<{ ip: string; port: number }[]> {
     const { core, notifier, internalAddress, noMediaTimeoutMs } = this.options;
     const codecs = tracks.map(feedCodec);
@@ -410,7 +411,7 @@ export class Sources {
 const claimOf = ({ credential, publishPatterns }: CredentialPermit): NameClaim =>
   create(NameClaimSchema, { claimer: credentialNameOf(credential), publishPatterns: [...publishPatterns] });
 
-/** The answer to a pusher whose claim failed. @throws errors that have no such answer */
+/** The answer to a pusher whose claim failed. @throws any error that isn't a WeirError */
 function refusalOf(error: unknown): PushRefusal {
   if (!isWeirError(error)) throw error;
   switch (error.code) {

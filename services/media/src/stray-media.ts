@@ -1,6 +1,6 @@
 import { setLogEventListeners, types as mediasoup } from 'mediasoup';
 
-/** Media that came to a worker under an SSRC that no producer has. */
+/** Media that came to a worker with an SSRC that no producer has. */
 export interface StrayMedia {
   ssrc: number;
   payloadType: number;
@@ -8,7 +8,7 @@ export interface StrayMedia {
 
 type StrayListener = (media: StrayMedia) => void;
 
-/** mediasoup reports it only in its log: `[pid:12] RTC::Transport::… no suitable Producer for … [ssrc:5, payloadType:96]`. */
+/** mediasoup reports it only in its log: `[pid:12] … no suitable Producer … [ssrc:5, payloadType:96]`. */
 const STRAY = /^\[pid:(\d+)\] .*no suitable Producer .*\[ssrc:(\d+), payloadType:(\d+)\]/;
 
 const listenersByPid = new Map<number, Set<StrayListener>>();
@@ -21,7 +21,7 @@ setLogEventListeners({
   },
 });
 
-/** The worker logs these packets only while somebody listens. */
+/** The worker logs these packets only while it has a listener. */
 function listenForStrays(worker: mediasoup.Worker, listener: StrayListener): () => void {
   const { pid } = worker;
   const listeners = listenersByPid.get(pid) ?? new Set();
@@ -37,25 +37,25 @@ function listenForStrays(worker: mediasoup.Worker, listener: StrayListener): () 
 }
 
 function speakOf(worker: mediasoup.Worker, logTags: mediasoup.WorkerLogTag[]): void {
-  // A worker that can't be asked has died, and everything on it with it.
+  // The request fails only when the worker has died, with everything on it.
   worker.updateSettings({ logLevel: 'warn', logTags }).catch(() => undefined);
 }
 
 /**
- * A producer without a packet within this time probably has the SSRC of another client's media. But its own media may be
- * as slow as one picture a second, so each further trial of an SSRC takes twice as long.
+ * A producer that gets no packet within this time probably has the SSRC of another client's media. But the client may
+ * send only one picture a second, so each further trial of an SSRC takes twice as long.
  */
 const FIRST_TRIAL_MS = 500;
 const MAX_TRIAL_MS = 8_000;
 const LOOK_EVERY_MS = 50;
-/** The most SSRCs to remember, so that foreign media can't fill the memory. */
+/** The most SSRCs to remember, so that media of other clients can't fill the memory. */
 const MAX_REMEMBERED = 1_000;
 
 /**
- * Makes the producer of media whose offer names no SSRC and that carry no mid. mediasoup finds a packet's producer by
- * these alone, so the SSRC has to be known first: packets with the right payload type tell it (RFC 8843 §9.2). The log
- * covers all transports of a worker, so each SSRC is tried; only on its own transport does it bring packets.
- * @returns once the first packets have come
+ * Makes the producer of media that carry no mid and whose offer names no SSRC. mediasoup finds a packet's producer only
+ * by these two, so the SSRC must be known first: packets with the right payload type tell it (RFC 8843 §9.2). The log
+ * covers all transports of a worker, so this tries each SSRC. An SSRC brings packets only on its own transport.
+ * @returns when the first packets have come
  * @throws when the transport is closed before
  */
 export async function produceStray(

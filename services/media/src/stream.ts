@@ -4,17 +4,17 @@ import { VideoMeter, type RtpPacket } from '@weir/frames';
 import type { types as mediasoup } from 'mediasoup';
 import { trackInfo, type Track } from './track.js';
 
-/** Where a stream's media come from. The stream closes it when it ends. */
+/** The source of a stream's media. The stream closes it when the stream ends. */
 export interface StreamSource {
   readonly tracks: readonly Track[];
-  /** The source can't be heard at this moment; somebody else may take the name. */
+  /** The source's connection is broken at this moment, so that somebody else may take the name. */
   readonly broken: boolean;
-  /** ffmpeg is at work for its WebRTC players. */
+  /** Whether ffmpeg transcodes for its WebRTC players now. */
   readonly transcoding: boolean;
   close(): void;
 }
 
-/** Whoever is told of a stream's fate: its players, and its source's session. */
+/** Learns what happens to a stream: a player, or the source's session. */
 export interface StreamListener {
   onStreamEnded(reason: EndReason): void;
   onVideoSize(width: number, height: number): void;
@@ -27,20 +27,20 @@ export interface StreamOptions {
   /** The session of the source. */
   sourceListener?: StreamListener;
   nowMs(): number;
-  /** `info` has changed in a way that the registry should know. */
+  /** Called when `info` has changed and the registry must know it. */
   onChanged(stream: Stream): void;
-  /** `info.viewers` has changed. */
+  /** Called when `info.viewers` has changed. */
   onViewersChanged(stream: Stream): void;
   onEnded(stream: Stream, reason: EndReason): void;
 }
 
 const KNOWN_CHECK_MS = 20;
 
-/** A published stream on this node: its tracks, and who is told of it. */
+/** A published stream on this node: its tracks and its listeners. */
 export class Stream {
   readonly info: StreamInfo;
   readonly source: StreamSource;
-  /** Of the video track, if there is one. */
+  /** Measures the video track, if there is one. */
   readonly videoMeter: VideoMeter | undefined;
   readonly startedMs: number;
   private readonly viewers = new Set<StreamListener>();
@@ -64,8 +64,8 @@ export class Stream {
   }
 
   /**
-   * Does something with the stream's tracks. When the stream ends meanwhile, this rejects at once and says so, instead of
-   * with whatever failed because a track was closed.
+   * Does something with the stream's tracks. When the stream ends meanwhile and the work fails, this rejects with the
+   * end of the stream instead of the failure of a closed track. `ending` is aborted when the stream ends.
    * @throws WeirError NOT_FOUND, with the reason `stream_ended`
    */
   async use<Result>(work: (ending: AbortSignal) => Promise<Result>): Promise<Result> {
@@ -76,7 +76,7 @@ export class Stream {
     }
   }
 
-  /** Adds a receiver of the stream. After the stream's end it is told that the stream has ended. */
+  /** Adds a viewer. When the stream has ended, the viewer learns that at once. */
   join(viewer: StreamListener): void {
     if (this.endReason !== undefined) {
       viewer.onStreamEnded(this.endReason);
@@ -90,7 +90,7 @@ export class Stream {
     if (this.viewers.delete(viewer) && !this.ended) this.countViewers();
   }
 
-  /** Looks at the video's packets: their frames are counted, and a change of their size is told to everybody. */
+  /** Watches the video's packets: counts their frames, and tells all listeners when the size changes. */
   async watchVideo(): Promise<void> {
     const video = this.track('video');
     if (video === undefined || this.videoMeter === undefined) return;
@@ -99,31 +99,31 @@ export class Stream {
     else this.stopWatching = stop;
   }
 
-  /** Waits until its first pictures have told how it can be carried, or the time is over. */
+  /** Waits until the first pictures have shown whether the stream needs transcoding, at most for `timeoutMs`. */
   async known(timeoutMs: number): Promise<void> {
     const deadlineMs = this.options.nowMs() + timeoutMs;
     while (!this.ended && !this.source.tracks.every(({ isKnown }) => isKnown) && this.options.nowMs() < deadlineMs)
       await sleep(KNOWN_CHECK_MS);
   }
 
-  /** Frames a second, over the time since the last whole second that was measured. */
+  /** Frames a second in the last interval that was measured, of about a second. */
   get videoFps(): number {
     return this.fps;
   }
 
-  /** Takes the measure of the last interval; called about once a second. */
+  /** Measures the interval since the last call; called about once a second. */
   measure(nowMs: number): void {
     this.fps = this.videoMeter?.sample(nowMs).fps ?? 0;
   }
 
-  /** The source's description of its media has changed. */
+  /** Called when the source's description of its media has changed. */
   describeAnew(): void {
     if (this.ended) return;
     this.info.tracks = this.source.tracks.map(({ description }) => trackInfo(description));
     this.options.onChanged(this);
   }
 
-  /** The source's media flow. */
+  /** Called when the source's media begin to flow. */
   markReady(): void {
     if (this.info.ready || this.ended) return;
     this.info.ready = true;
@@ -150,12 +150,12 @@ export class Stream {
     for (const listener of this.listeners) listener.onSignal(signal);
   }
 
-  /** Copies of tracks for other routers. */
+  /** The number of copies of its tracks for other routers. */
   get pipeCount(): number {
     return this.source.tracks.reduce((count, track) => count + track.pipeCount, 0);
   }
 
-  /** Ends the stream for everybody. Idempotent. */
+  /** Ends the stream and tells all listeners. Idempotent. */
   end(reason: EndReason): void {
     if (this.ended) return;
     this.endReason = reason;
@@ -177,7 +177,7 @@ export class Stream {
     return new WeirError(ErrorCode.NOT_FOUND, 'the stream has ended', { reason: STREAM_ENDED, streamName });
   }
 
-  /** Who is to be told: first the source's session, then those who receive the stream. */
+  /** The listeners in the order in which they are told: first the source's session, then the viewers. */
   private get listeners(): StreamListener[] {
     const { sourceListener } = this.options;
     return sourceListener === undefined ? [...this.viewers] : [sourceListener, ...this.viewers];
@@ -198,5 +198,5 @@ export class Stream {
   }
 }
 
-/** WeirError's `fields.reason` of requests that came while a stream ended. */
+/** The WeirError field `reason` for requests during which the stream ended. */
 const STREAM_ENDED = 'stream_ended';

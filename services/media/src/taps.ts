@@ -12,7 +12,7 @@ export interface TapOptions {
   onClosed(session: TapSession): void;
 }
 
-/** A stream's RTP on its way to another service. */
+/** The session of another service that receives a stream's RTP. */
 export class TapSession implements Session, StreamListener {
   readonly kind = 'player';
   readonly identity: SessionIdentity;
@@ -27,7 +27,7 @@ export class TapSession implements Session, StreamListener {
   }
 
   standsOn(): boolean {
-    return false; // it ends with its stream
+    return false; // the session ends with its stream
   }
 
   end(reason: EndReason): void {

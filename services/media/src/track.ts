@@ -7,14 +7,14 @@ import type { MediaWorker, RouterLease } from './worker-pool.js';
 
 export interface PacketListener {
   onRtp(packet: RtpPacket): void;
-  /** Compound RTCP of the source; what matters in it are sender reports. */
+  /** Gets compound RTCP of the source. Only its sender reports matter. */
   onRtcp?(packet: Buffer): void;
 }
 
-/** A track as it can be consumed by a WebRTC transport on some router. */
+/** A track that a WebRTC transport on one router can consume. */
 export interface LentTrack {
   producerId: string;
-  /** The consumer is made and its transport is up: what is sent from now on arrives. */
+  /** Called when the consumer exists and its transport is connected, so that packets arrive from now on. */
   start(): void;
   release(): void;
 }
@@ -28,25 +28,25 @@ export interface UdpAddress {
 export interface SentTrack {
   payloadType: number;
   ssrc: number;
-  /** Of the past nothing more is to come. */
+  /** Resolves when all packets of the past have been sent. */
   caughtUp: Promise<void>;
   close(): void;
 }
 
 export interface SendOptions {
-  /** Begins with what has come since the last key frame, where that isn't long ago. */
+  /** Whether to begin with the packets since the last key frame, if that isn't long ago. */
   fromKeyFrame: boolean;
-  /** What must have been sent before. */
+  /** The packets of the past are sent after this. */
   after?: Promise<void>;
 }
 
-/** Transcodes tracks into what WebRTC can carry; one for all tracks of a stream. */
+/** Transcodes all tracks of one stream to codecs that WebRTC can carry. */
 export interface Transcoding {
-  /** The transcoded track on some router, as long as somebody needs it. */
+  /** Lends the transcoded track on one router. The transcoding lasts as long as the track is lent. */
   lend(track: Track, to: RouterLease): Promise<LentTrack>;
 }
 
-/** What ffmpeg makes for WebRTC. */
+/** The codecs that ffmpeg produces for WebRTC. */
 export const TRANSCODED = {
   video: {
     kind: 'video',
@@ -72,32 +72,32 @@ export const routerCodecOf = (codec: StreamCodec, payloadType: number) => ({
 
 export const TRANSCODED_PAYLOAD_TYPES = { video: 96, audio: 97 } as const;
 
-/** The codecs of routers for transcoded media: both, because either may be asked for first. */
+/** The codecs of routers for transcoded media. They are always both, because either may be needed first. */
 export const TRANSCODED_ROUTER_CODECS = (['audio', 'video'] as const).map((kind) =>
   routerCodecOf(TRANSCODED[kind], TRANSCODED_PAYLOAD_TYPES[kind]),
 );
 
 /**
- * One medium of a stream. Whoever wants it gets it in the form he can use: WebRTC players through a producer on their
- * router, taps and RTSP players as the source's own RTP.
+ * One medium of a stream. WebRTC players get it from a producer on their router. Taps and RTSP players get the source's
+ * own RTP.
  */
 export interface Track {
   readonly description: TrackDescription;
-  /** What WebRTC players get; it differs from the source's codec where that has to be transcoded for them. */
+  /** The codec that WebRTC players get. It differs from the source's codec when that must be transcoded for them. */
   readonly webRtcCodec: StreamCodec;
-  /** WebRTC can't carry the source's codec or the way the source uses it, or no browser decodes it. */
+  /** Whether WebRTC can't carry the source's codec or the way the source uses it, or no browser decodes it. */
   readonly needsTranscoding: boolean;
-  /** Enough of the track has been seen to tell whether it needs transcoding. */
+  /** Whether enough of the track has been seen to tell whether it needs transcoding. */
   readonly isKnown: boolean;
-  /** Of the packets that `listen` hands on. */
+  /** The payload type of the packets that `listen` passes on. */
   readonly payloadType: number;
-  /** The worker on which a WebRTC player costs least, if it makes a difference. */
+  /** The worker on which a WebRTC player costs least, if workers differ. */
   readonly homeWorker: MediaWorker | undefined;
-  /** How many copies for other routers there are. */
+  /** The number of copies for other routers. */
   readonly pipeCount: number;
-  /** Hands on each packet until the returned function is called. */
+  /** Passes each packet to the listener until the returned function is called. */
   listen(listener: PacketListener): Promise<() => void>;
-  /** A source that can't make key frames on request ignores it. */
+  /** A source that can't make key frames on request ignores this. */
   requestKeyFrame(): void;
   lend(to: RouterLease): Promise<LentTrack>;
   sendTo(address: UdpAddress, options: SendOptions): Promise<SentTrack>;

@@ -28,9 +28,9 @@ const running = meter.createUpDownCounter('weir.media.transcodes', {
 });
 
 const RESTART_PACE = { firstMs: 1_000, maxMs: 30_000 };
-/** One that has run for so long begins with the shortest delay again. */
+/** After a run of this length, the next restart has the shortest delay again. */
 const STABLE_MS = 10_000;
-/** ffmpeg misses what comes before it listens; a source that makes key frames on request is asked for these. */
+/** ffmpeg misses the packets before it listens, so a source that makes key frames on request is asked for some. */
 const KEY_FRAME_REQUESTS = 5;
 const KEY_FRAME_REQUEST_INTERVAL_MS = 1_000;
 
@@ -40,7 +40,7 @@ interface Output {
   transport: mediasoup.PlainTransport;
   inputPort: number;
   stopListening: () => void;
-  /** Where ffmpeg sends from; fixed, so that one that is started again is heard. */
+  /** The port that ffmpeg sends from. It is fixed, so that the transport also accepts a restarted ffmpeg. */
   sourcePort: number;
   payloadType: number;
   ssrc: number;
@@ -51,7 +51,7 @@ interface Run {
   socket: Socket;
   child: ChildProcess | undefined;
   restart: NodeJS.Timeout | undefined;
-  /** Since it last ran for a while. */
+  /** The number of restarts since ffmpeg last ran for `STABLE_MS`. */
   restarts: number;
   keyFrames: NodeJS.Timeout | undefined;
   giveBack: () => void;
@@ -60,11 +60,11 @@ interface Run {
 export interface TranscodersOptions {
   ffmpegBin: string;
   log: Logger;
-  /** ffmpegs at a time. */
+  /** The most ffmpeg processes at a time. */
   maxTranscodes: number;
 }
 
-/** All transcoding of a node: what it costs has a limit. */
+/** Limits all transcoding of a node. */
 export class Transcoders {
   private count = 0;
 
@@ -95,18 +95,18 @@ export class Transcoders {
 
 export interface StreamTranscoderOptions {
   transcoders: Transcoders;
-  /** All of the stream's. */
+  /** All tracks of the stream. */
   tracks: () => readonly Track[];
   cname: string;
   info: StreamInfo;
 }
 
 /**
- * One ffmpeg for one stream, and only while somebody needs what it makes for WebRTC: H.264 without B-frames and Opus, of
- * whatever the source sends. A track that comes to need it later than the others gets one of its own.
+ * Runs one ffmpeg for one stream, only while a player needs its output for WebRTC: H.264 without B-frames and Opus,
+ * from any codec of the source. A track that needs transcoding later than the others gets an ffmpeg of its own.
  */
 export class StreamTranscoder implements Transcoding {
-  /** The ffmpeg that makes each track, from the first of its users to the last. */
+  /** The ffmpeg of each track. It runs from the first user of its output to the last. */
   private readonly runs = new Map<Track, Shared<Run>>();
 
   constructor(private readonly options: StreamTranscoderOptions) {}
@@ -247,7 +247,7 @@ export class StreamTranscoder implements Transcoding {
       log.warn({ streamName, exitCode, complaint: complaint.trim(), delayMs }, 'transcoder ended, it is started again');
       run.restart = setTimeout(() => this.startFfmpeg(run), delayMs);
     });
-    child.stdin?.on('error', () => undefined); // its end tells
+    child.stdin?.on('error', () => undefined); // `close` handles the failure
     child.stdin?.end(
       describeRtpInputs(
         run.outputs.map(({ track, inputPort }) => ({

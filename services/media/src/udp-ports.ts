@@ -20,7 +20,7 @@ export async function bindPortPair(ip: string): Promise<PortPair> {
   throw new Error(`no two free UDP ports in a row on ${ip}`);
 }
 
-/** Even ports of loopback that are free at this moment, each with the next one; for programs that bind them themselves. */
+/** Even loopback ports that are free now, each together with the next port, for programs that bind them themselves. */
 export async function freeUdpPorts(count: number): Promise<number[]> {
   const pairs = await Promise.all(Array.from({ length: count }, () => bindPortPair('127.0.0.1')));
   const ports = pairs.map(({ rtp }) => rtp.address().port);

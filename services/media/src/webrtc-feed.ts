@@ -4,24 +4,24 @@ import type { types as mediasoup } from 'mediasoup';
 import { randomInt } from 'node:crypto';
 import type { RouterLease } from './worker-pool.js';
 
-/** When a source begins anew, its timestamps jump; what it sends then follows on what was sent before. */
+/** The timestamps of a restarted source jump. After a jump of this size, new frames continue the earlier timestamps. */
 const TIMESTAMP_JUMP_MS = 5_000;
 const SENDER_REPORT_INTERVAL_MS = 1_000;
-/** Frames of the past are sent this far apart, so that a decoder runs through them at once. */
+/** The timestamps of frames of the past are this far apart, so that a decoder plays them at once. */
 const CATCH_UP_FRAME_MS = 1;
 
 export interface WebRtcFeedOptions {
-  /** The router that the feed's producer stands on; the feed gives it back when it closes. */
+  /** The router of the feed's producer. The feed releases it when it closes. */
   lease: RouterLease;
   codec: StreamCodec;
-  /** Joins the media of one source, so that players keep them in step. */
+  /** The same for all media of one source, so that players synchronise them. */
   cname: string;
-  /** The wall clock of a frame, if the source has told; else its arrival counts. */
+  /** The wall-clock time of a frame, if the source has told it. Otherwise the time of its arrival counts. */
   wallClockMs(rtpTimestamp: number): number | undefined;
   nowMs(): number;
 }
 
-/** Frames of a native track as a mediasoup producer: cut into packets that fit WebRTC, with parameter sets in band. */
+/** Sends a native track's frames to a mediasoup producer, in packets that fit WebRTC, with parameter sets in band. */
 export class WebRtcFeed {
   private readonly packetizer: H264Packetizer | AudioPacketizer;
   private offset: number;
@@ -74,7 +74,7 @@ export class WebRtcFeed {
     return this.producer.closed;
   }
 
-  /** The frames since the last key frame, for a decoder that begins now: it runs through them in no time. */
+  /** Sends the frames since the last key frame, with timestamps so close that a new decoder plays them at once. */
   catchUp(frames: readonly Frame[]): void {
     const last = frames.at(-1);
     if (last === undefined) return;
@@ -126,7 +126,7 @@ export class WebRtcFeed {
     }
   }
 
-  /** Says which instant a timestamp is: by this a player keeps picture and sound in step (RFC 3550 §6.4.1). */
+  /** Tells the wall-clock time of a timestamp, by which a player synchronises picture and sound (RFC 3550 §6.4.1). */
   private report(rtpTimestamp: number, nowMs: number): void {
     this.nextReportMs = nowMs + SENDER_REPORT_INTERVAL_MS;
     const report = writeSenderReport({
@@ -140,5 +140,5 @@ export class WebRtcFeed {
   }
 }
 
-/** Of no consequence: mediasoup numbers what players get as their router does. */
+/** Any number will do, because players get the payload types of their router. */
 const FEED_PAYLOAD_TYPE = 100;

@@ -47,7 +47,7 @@ export interface WebRtcOptions {
   connectTimeoutMs: number;
   consentTimeoutMs: number;
   noMediaTimeoutMs: number;
-  /** Everything is checked without them. */
+  /** Without these rules every track is checked. */
   rtpActivity?: RtpActivityRules | undefined;
   maxBitrateBps: number;
 }
@@ -55,24 +55,25 @@ export interface WebRtcOptions {
 export interface Answer {
   answerSdp: string;
   codecs: { audio: string; video: string };
-  /** For people: media that the client sends, or would get, in vain. */
+  /** Media that the client sends or asks for in vain, for people to read. */
   notCarried: string[];
 }
 
 /**
- * Requests for a key frame within this time become one, so that a crowd of joiners costs few. It is longer than the
- * 300 ms for which Chromium ignores a request after another one: an ignored request is repeated only after a second.
+ * Key frame requests within this time become one request, so that many joining players cost few key frames. It is
+ * longer than the 300 ms for which Chromium ignores a second request, because an ignored request is repeated only after
+ * a second.
  */
 const KEY_FRAME_REQUEST_DELAY_MS = 400;
 
-/** How long a player waits for the first pictures, where only they tell whether the stream needs transcoding. */
+/** A player waits this long for the first pictures, if only they can tell whether the stream needs transcoding. */
 export const KNOWN_TIMEOUT_MS = 1_000;
 
-/** WebRTC clients: an offer becomes transports, producers or consumers, and an answer. */
+/** Serves WebRTC clients: makes transports, producers or consumers, and an answer from an offer. */
 export class WebRtc {
   constructor(private readonly options: WebRtcOptions) {}
 
-  /** Receives a stream from a WebRTC client. Its name is claimed before any media is touched. */
+  /** Receives a stream from a WebRTC client. It claims the stream's name before it handles any media. */
   async publish(request: PublishRequest): Promise<Answer> {
     const { core } = this.options;
     core.assertFreshId(request.sessionId);
@@ -264,7 +265,7 @@ export class WebRtc {
     return worker.leaseRouter(dialectKey(routerCodecs(sections)), codecs);
   }
 
-  /** One transport for each of the offer's, connected; pushed to `opened` as they are made, for the caller's clean-up. */
+  /** Makes and connects a transport for each transport of the offer. The caller closes those in `opened`. */
   private async openTransports(
     { router, worker }: RouterLease,
     offer: Offer,
@@ -309,7 +310,7 @@ const announced = (worker: MediaWorker, transports: readonly (mediasoup.WebRtcTr
 const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
   (stream.track('video') ?? stream.track('audio'))?.homeWorker;
 
-/** Turns what is wrong with an offer into an error of the contract. */
+/** Turns an error in an offer into an error of the contract. */
 function refusing<Result>(work: () => Result): Result {
   try {
     return work();
@@ -345,7 +346,7 @@ async function produce(
     keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
   };
   const producer = section.isStray ? produceStray(home.worker.worker, transport, options) : transport.produce(options);
-  // The client sends nothing before it has the answer, so stray media can't be waited for.
+  // The client sends nothing before it has the answer, so this doesn't wait for the producer of stray media.
   return new ProducedTrack(section.streamCodec, section.isStray ? producer : await producer, home, transcoding);
 }
 
@@ -357,7 +358,7 @@ const consume = (
   transport.consume({
     producerId,
     rtpCapabilities: section.rtpCapabilities as mediasoup.RtpCapabilities,
-    // mediasoup's word for keeping packets to send them again; the player asks for them by NACK.
+    // This makes mediasoup keep packets to send them again when the player asks for them by NACK.
     enableRtx: section.kind === 'video',
   });
 

@@ -48,11 +48,11 @@ const decodes = (player: WebRtcBinPeer, codec: string, count: number) =>
 
 describe.skipIf(!hasWebRtcBin)('webrtcbin', () => {
   it('stays for as long as its media flow, though it sends no consent checks, and is noticed when it dies', async () => {
-    // GStreamer's receivers report every 5 s or so.
+    // GStreamer's receivers report about every 5 s.
     const core = await start({ consentTimeoutMs: 10_000, noMediaTimeoutMs: 60_000 });
     const publisher = await publish();
     const player = await play();
-    // At 30 pictures a second, half as long again as the time after which silence ends a session.
+    // At 30 pictures a second this is 1.5 times the silence that ends a session.
     await decodes(player, 'H264', 450);
     expect(core.told.filter(({ what }) => what === 'ended')).toEqual([]);
 

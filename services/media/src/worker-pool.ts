@@ -12,27 +12,27 @@ export interface WorkerPoolOptions {
   log: Logger;
 }
 
-/** A router with the payload types of one dialect, lent out for as long as somebody needs it. */
+/** A router with the payload types of one dialect. It lives until all its leases are released. */
 export interface RouterLease {
   readonly worker: MediaWorker;
   readonly router: mediasoup.Router;
-  /** The same router for somebody else. */
+  /** Another lease of the same router. */
   share(): RouterLease;
   release(): void;
 }
 
 const REPLACE_RETRY_MS = 200;
 /**
- * What may wait in the kernel at a port that takes in media. Each worker has one for all its publishers, and the packets
- * of a picture come at once: with Linux' default of 208 KiB a few key frames at a time are too many. No more than
- * net.core.rmem_max and wmem_max are granted.
+ * The kernel's buffers for a port that receives media. A worker has one port for all its publishers, and all packets of
+ * a picture come at once: a few simultaneous key frames overflow Linux's default of 208 KiB. The kernel grants at most
+ * net.core.rmem_max and wmem_max.
  */
 export const MEDIA_SOCKET_BUFFERS = { recvBufferSize: 4 * 1024 * 1024, sendBufferSize: 4 * 1024 * 1024 } as const;
 
 /** One mediasoup worker: a process that forwards media on one core, behind one UDP and one TCP port. */
 export class MediaWorker {
   private readonly routers = new Map<string, Shared<mediasoup.Router>>();
-  /** WebRTC transports that stand on this worker. */
+  /** The number of WebRTC transports on this worker. */
   transportCount = 0;
 
   constructor(
@@ -42,14 +42,14 @@ export class MediaWorker {
     private readonly addresses: MediaAddresses,
   ) {}
 
-  /** Where a client reaches a transport on this worker. */
+  /** The candidates with which a client reaches a transport on this worker. */
   candidatesOf(transport: mediasoup.WebRtcTransport): mediasoup.IceCandidate[] {
     return announcedCandidates(this.addresses, transport.iceCandidates);
   }
 
   /**
-   * A router whose payload types are those of `codecs`. mediasoup sends with the router's payload types and never
-   * rewrites them for a receiver, so clients that number their codecs differently need routers of their own.
+   * A router with the payload types of `codecs`. mediasoup sends with the router's payload types and never rewrites
+   * them for a receiver, so clients that number their codecs differently need routers of their own.
    * @param dialect equal for equal `codecs`
    */
   async leaseRouter(dialect: string, codecs: readonly mediasoup.RouterRtpCodecCapability[]): Promise<RouterLease> {
@@ -72,7 +72,7 @@ export class MediaWorker {
   }
 }
 
-/** The node's workers. One that dies is replaced; what stood on it is lost and `onDied` is told. */
+/** The node's workers. A worker that dies is replaced. Everything on it is lost, and `onDied` listeners are called. */
 export class WorkerPool {
   private readonly workers: (MediaWorker | undefined)[] = [];
   private readonly deathListeners: ((worker: MediaWorker) => void)[] = [];
@@ -96,7 +96,7 @@ export class WorkerPool {
     this.deathListeners.push(listener);
   }
 
-  /** All workers that live. */
+  /** All live workers. */
   list(): MediaWorker[] {
     return this.workers.filter((worker) => worker !== undefined);
   }
@@ -106,7 +106,7 @@ export class WorkerPool {
   }
 
   /**
-   * The worker with the fewest transports, or `preferred` while that one isn't much fuller: a stream that stays on
+   * The worker with the fewest transports, or `preferred` while that one doesn't have many more: a stream that stays on
    * one worker needs no pipe.
    */
   pick(preferred?: MediaWorker): MediaWorker | undefined {
@@ -175,5 +175,5 @@ export class WorkerPool {
   }
 }
 
-/** Sending a stream to another worker is worth its pipe when that saves at least this many transports of imbalance. */
+/** A pipe to another worker is worth its cost when the preferred worker has more than this many transports more. */
 const PIPE_WORTH_TRANSPORTS = 25;
