@@ -10,7 +10,7 @@ import { PullController } from './rest.js';
 
 const MAX_BODY_BYTES = 16 * 1024;
 
-/** The token under which the module holds what `openRelayPush` made. */
+/** The injection token of the `RelayPush` that `openRelayPush` makes. */
 export const RELAY_PUSH = Symbol('relay-push');
 
 @Module({})

@@ -3,19 +3,19 @@ import type { RefusalReason } from '@weir/outbound';
 import type { ClientEnd } from '@weir/protocol-wcs';
 import type { TransportEnd } from './peer/transport.js';
 
-/** Why one try of a relay is over. */
+/** Why one attempt of a relay is over. */
 export type AttemptEnd =
   | { readonly kind: 'stopped' }
-  /** The other server, or the way to it. */
+  /** The other server ended the attempt, or the connection to it failed. */
   | { readonly kind: 'remote'; readonly end: Exclude<ClientEnd, { kind: 'stopped' | 'media-failed' }> }
   | { readonly kind: 'media'; readonly end: TransportEnd; readonly detail: string }
   | { readonly kind: 'bad-uri'; readonly detail: string }
   | { readonly kind: 'address-refused'; readonly reason: RefusalReason; readonly subject: string }
   | { readonly kind: 'bad-answer'; readonly detail: string }
-  /** `notCarried` are the media, each with its reason. */
+  /** `notCarried` lists the media, each with its reason. */
   | { readonly kind: 'no-common-codecs'; readonly notCarried: readonly string[] }
   | { readonly kind: 'no-permitted-address' }
-  /** The server stands by, and yet nothing has come for so long that the media core has given the stream up. */
+  /** The connection is up, but no media have come for so long that the media core has given the stream up. */
   | { readonly kind: 'no-media' }
   | { readonly kind: 'local-missing' }
   | { readonly kind: 'local-busy' }
@@ -25,26 +25,26 @@ export type AttemptEnd =
   | { readonly kind: 'local-failed'; readonly detail: string };
 
 export interface AttemptListener {
-  /** The other server has agreed to take or give the stream, but for the media that are named, each with its reason. */
+  /** The other server has agreed to the stream, except for the media in `notCarried`, each with its reason. */
   accepted(notCarried: readonly string[]): void;
-  /** It says that media flow. */
+  /** The other server says that media flow. */
   running(): void;
-  /** Once; everything of the attempt is let go by then. */
+  /** Called once; the attempt has released everything by then. */
   ended(end: AttemptEnd): void;
 }
 
 export interface AttemptStats {
   readonly packets: number;
   readonly bytes: number;
-  /** Sent again on the remote's request; of a pulled stream, asked for again. */
+  /** Of a push: packets sent again on the remote's request. Of a pull: packets requested again. */
   readonly resentPackets: number;
-  /** 0 to 1, of the last report. */
+  /** From the last report, 0 to 1. */
   readonly fractionLost: number;
   readonly rttMs: number | undefined;
-  /** The remote's estimate of what the path carries. */
+  /** The remote's estimate of the path's capacity. */
   readonly availableBps: number | undefined;
   readonly keyFrameRequests: number;
-  /** For how long nothing at all has come from the remote by the media's path. */
+  /** How long nothing at all has come from the remote on the media path. */
   readonly silentMs: number;
 }
 
@@ -59,22 +59,22 @@ export const NO_STATS: AttemptStats = {
   silentMs: 0,
 };
 
-/** One try of a relay. */
+/** One attempt of a relay. */
 export interface Attempt {
   readonly localMediaSessionId: string;
   readonly remoteMediaSessionId: string;
   readonly stats: AttemptStats;
-  /** Ends it in order; `ended` is told as for any other end. */
+  /** Ends the attempt in order; `ended` is called as for every other end. */
   stop(): void;
 }
 
-/** What follows from an end. */
+/** What happens to the relay after an attempt has ended. */
 export type Consequence =
-  /** It may work another time. */
+  /** Another attempt may succeed. */
   | 'retry'
-  /** It will not, until somebody changes something. */
+  /** No attempt can succeed until somebody changes something. */
   | 'fail'
-  /** The stream is over: so is the relay. */
+  /** The stream is over, and so is the relay. */
   | 'finish';
 
 export const consequenceOf = (end: AttemptEnd): Consequence => {
@@ -82,7 +82,7 @@ export const consequenceOf = (end: AttemptEnd): Consequence => {
     case 'stopped':
       return 'finish';
     case 'remote':
-      // An orderly end is the other operator's will; FAILED may be an accident.
+      // The other operator wants an orderly end; FAILED may be an accident.
       return end.end.kind === 'ended-by-remote' && end.end.status !== 'FAILED' ? 'finish' : 'retry';
     case 'media':
     case 'no-media':
@@ -128,7 +128,7 @@ const localConsequence = (reason: EndReason): Consequence => {
   }
 };
 
-/** For people, in lists and logs. */
+/** The reason as text for people, in lists and logs. */
 export const reasonOf = (end: AttemptEnd): string => {
   switch (end.kind) {
     case 'stopped':
@@ -195,7 +195,7 @@ const remoteReason = (end: Extract<AttemptEnd, { kind: 'remote' }>['end']): stri
   }
 };
 
-/** A name that can't be had. The words of the original for one that is taken are weir's, too. */
+/** Whether the name isn't available. The original server and weir use the same words for a name that is taken. */
 export const isBusyName = (end: AttemptEnd): boolean =>
   end.kind === 'local-busy' ||
   end.kind === 'local-reserved' ||

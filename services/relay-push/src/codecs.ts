@@ -9,13 +9,13 @@ interface CodecFacts {
   readonly payloadType: number;
   readonly clockRate: number;
   readonly channels: number;
-  /** fmtp parameters that the remote should know. */
+  /** The fmtp parameters that the remote should know. */
   readonly parameters: readonly string[];
-  /** Of them the one without which a decoder can't make anything of the packets. */
+  /** The one of them that must match: a decoder with another value can't decode the packets. */
   readonly variant?: string;
 }
 
-/** What two WebRTC servers can hand on as it is, by the codec's name. */
+/** The codecs that WebRTC servers can exchange without transcoding, by name. */
 const CODECS: Readonly<Record<string, CodecFacts & { readonly name: string }>> = {
   opus: {
     name: 'opus',
@@ -64,7 +64,7 @@ const factsOf = (name: string): (CodecFacts & { readonly name: string }) | undef
 export const kindOf = (kind: MediaKind | undefined): Kind | undefined =>
   kind === MediaKind.AUDIO ? 'audio' : kind === MediaKind.VIDEO ? 'video' : undefined;
 
-/** How a tapped track is offered; undefined for a codec that WebRTC servers don't take. */
+/** The codec under which a tapped track is offered; undefined for a codec that WebRTC servers don't take. */
 export const offeredCodecOf = ({ track }: TappedTrack): (OwnCodec & { readonly kind: Kind }) | undefined => {
   const facts = factsOf(codecNamed(track?.codec ?? ''));
   if (track === undefined || facts === undefined || track.clockRate !== facts.clockRate) return undefined;
@@ -75,7 +75,7 @@ export const offeredCodecOf = ({ track }: TappedTrack): (OwnCodec & { readonly k
   });
   const parameters = Object.fromEntries(known);
   if (name !== 'H264') return { kind, name, payloadType, clockRate, channels, parameters };
-  // Cameras leave out what is true of them all the same.
+  // Cameras omit these parameters although they hold for their streams.
   const h264 = {
     'profile-level-id': '42e01f',
     ...parameters,
@@ -90,7 +90,7 @@ const h264 = (payloadType: number, profileLevelId: string): OwnCodec => ({
   parameters: { 'level-asymmetry-allowed': '1', 'packetization-mode': '1', 'profile-level-id': profileLevelId },
 });
 
-/** What we take of another server, best first. The remote sends whatever its stream is made of. */
+/** The codecs that a pull offers, best first. The remote sends the codecs that its stream has. */
 export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OwnCodec[]>> = {
   audio: [
     {
@@ -114,11 +114,11 @@ export const RECEIVED_CODECS: Readonly<Record<Kind, readonly OwnCodec[]>> = {
   ],
 };
 
-/** How packets of H.264 are cut, or the profile: a decoder of one makes nothing of another. */
+/** The packetization mode of H.264, or the profile: a decoder of one variant can't decode another. */
 const variantOf = (name: string, parameters: Readonly<Record<string, string>>): string =>
   parameters[factsOf(name)?.variant ?? ''] ?? '0';
 
-/** The answered codec under which an offered one may be sent: the nearest to it of the same kind. */
+/** The answered codec that fits the offered one best, with the same name, clock rate and variant. */
 export const agreedCodec = (codec: OwnCodec, answered: readonly AnsweredCodec[]): AnsweredCodec | undefined => {
   const { payloadType, parameters } = codec;
   const profile = parameters['profile-level-id'];
@@ -130,14 +130,14 @@ export const agreedCodec = (codec: OwnCodec, answered: readonly AnsweredCodec[])
     .toSorted((a, b) => distance(a) - distance(b))[0];
 };
 
-/** Whether we had offered it, and the media core takes it. */
+/** Whether the codec was offered, and so the media core takes it. */
 const isReceivable = ({ name, parameters }: AnsweredCodec): boolean =>
   Object.values(RECEIVED_CODECS)
     .flat()
     .filter((offered) => offered.name === name)
     .some((offered) => name === 'H264' || variantOf(name, offered.parameters) === variantOf(name, parameters));
 
-/** A received codec as the media core is told of it; undefined for one that we didn't offer. */
+/** The description of a received codec for the media core; undefined for a codec that wasn't offered. */
 export const receivedTrack = (codec: AnsweredCodec, ssrc: number) => {
   const { name, parameters } = codec;
   const facts = factsOf(name);

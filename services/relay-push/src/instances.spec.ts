@@ -87,7 +87,7 @@ describe('several instances', () => {
     await push(first);
     await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
     const id = (await second.list())[0]?.id ?? '';
-    // As killed: no word to the database, and its lease still lasts.
+    // As after a kill: the instance wrote nothing to the database, and its lease has not expired yet.
     await first.context.bus.drain();
     const killed = leasesOf(second, 'relay-push-killed', 60_000);
     const epoch = await killed.take(id);
@@ -102,7 +102,7 @@ describe('several instances', () => {
     const first = await start();
     const { store } = first.relayPush;
     const add = store.add.bind(store);
-    // Longer than it takes an instance to look for what others have left behind.
+    // Longer than the interval at which an instance looks for relays that others have left behind.
     store.add = async (...row) => add(...row).finally(() => sleep(1_000));
     const before = server.heard.length;
     expect(await push(first)).toMatchObject({ status: 200 });
@@ -131,10 +131,10 @@ describe('several instances', () => {
     await push(first);
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
     const [item] = await first.list();
-    // As if the first had been asleep for longer than its lease.
+    // As if the first instance had been paused for longer than its lease lasts.
     await leasesOf(first, 'relay-push-other', 1_500).take(item?.id ?? '');
     await waitFor(() => !server.published.has('far-cam'), { what: 'letting go' });
-    // The other never does anything; when its lease ends, the first goes on.
+    // The other instance never does anything; when its lease ends, the first one goes on.
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the relay' });
   });
 

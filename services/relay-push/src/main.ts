@@ -6,11 +6,14 @@ import { relaySettings } from './config.js';
 import type { RelayPush } from './relay-push.js';
 
 /**
- * Each packet leaves a cipher behind, which Node can't use twice and which costs a collection far more than its size. A small
- * young generation is collected often, 2 ms at a time, where a large one would hold up all packets for 15 to 25 ms.
+ * Each packet leaves a cipher behind, because Node can't use a cipher twice, and collecting it costs far more than its
+ * size suggests. A small young generation is collected often, 2 ms at a time; collecting a large one would hold up all
+ * packets for 15 to 25 ms.
  */
 setFlagsFromString('--semi-space-growth-factor=1');
-/** Packets lie outside the heap: the old generation needn't be searched for every few megabytes of them. */
+/**
+ * Packets are stored outside the heap, so a few megabytes of them needn't trigger a collection of the old generation.
+ */
 setFlagsFromString('--heap-growing-percent=400');
 
 await runService({

@@ -9,7 +9,7 @@ export interface RelayLoad {
   readonly stats: AttemptStats;
 }
 
-/** Made when the service starts, so that telemetry is set up by then. */
+/** Constructed when the service starts, because telemetry must be set up before. */
 export class RelayMetrics {
   readonly #meter = metrics.getMeter('@weir/relay-push');
   readonly #attempts = this.#meter.createCounter('weir.relay.attempts', {

@@ -5,7 +5,7 @@ import type { Logger } from '@weir/platform';
 import type { AttemptStats } from './attempt.js';
 import type { RelayStatus } from './relay.js';
 
-/** A relay as the instance that runs it sees it. */
+/** A relay's present state at the instance that runs it. */
 export interface LiveRelay {
   readonly id: string;
   readonly status: RelayStatus;
@@ -19,7 +19,7 @@ const PHASES = {
   failed: RelayPhase.FAILED,
 } as const satisfies Record<RelayStatus['phase'], RelayPhase>;
 
-/** Of a phase that this version doesn't know, nothing is said. */
+/** Undefined for a phase that this version doesn't know. */
 const phaseOf = (phase: RelayPhase): RelayStatus['phase'] | undefined => {
   switch (phase) {
     case RelayPhase.NEW:
@@ -39,23 +39,23 @@ const phaseOf = (phase: RelayPhase): RelayStatus['phase'] | undefined => {
 
 export interface OwnedRelay {
   readonly id: string;
-  /** The instance that runs it, or did. */
+  /** The instance that runs the relay, or ran it last. */
   readonly owner: string | null;
 }
 
-/** What an instance knows of a relay that it doesn't run itself. */
+/** What an instance knows about a relay that it doesn't run itself. */
 export type Elsewhere =
   | { readonly kind: 'live'; readonly live: LiveRelay }
-  /** Its instance is gone: nobody runs it until another one takes it over. */
+  /** Its instance is gone, and nobody runs the relay until another instance takes it over. */
   | { readonly kind: 'orphan' }
-  /** Nothing but what the database says. */
+  /** Only the database's row is known. */
   | { readonly kind: 'unknown' };
 
-/** The other instances of relay-push, asked over the bus. */
+/** Asks the other instances of relay-push over the bus. */
 export class OtherInstances {
   constructor(private readonly ports: { readonly bus: Bus; readonly log: Logger }) {}
 
-  /** Answers what others ask about this one. */
+  /** Answers the other instances' questions about this one. */
   serve(relays: () => readonly LiveRelay[]): Registration {
     return this.ports.bus.serve(InstanceRelays.method.listRelays, () => ({
       relays: relays().map(({ id, status, stats }) => ({
@@ -71,7 +71,7 @@ export class OtherInstances {
     }));
   }
 
-  /** What has become of relays of others: each owner is asked once. Never fails. */
+  /** Looks up the relays of other instances; asks each owner once. Never rejects. */
   async lookUp(relays: readonly OwnedRelay[]): Promise<(id: string) => Elsewhere> {
     const owners = [...new Set(relays.flatMap(({ owner }) => owner ?? []))];
     const answers = new Map(await Promise.all(owners.map(async (owner) => [owner, await this.#ask(owner)] as const)));
@@ -91,7 +91,7 @@ export class OtherInstances {
       const { relays } = await bus.call(InstanceRelays.method.listRelays, { instanceId });
       return new Map(relays.flatMap(liveRelay).map((live) => [live.id, live]));
     } catch (err) {
-      // Nobody serves under the name of an instance that has ended.
+      // An instance that has ended doesn't serve its name any more.
       if (nobodyServes(err)) return 'gone';
       log.warn({ err, instanceId }, 'an instance did not tell of its relays');
       return 'unknown';

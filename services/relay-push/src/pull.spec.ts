@@ -39,7 +39,10 @@ const listed = async () => (await relay.list())[0];
 
 const payloadOf = (sequenceNumber: number) => Buffer.from(`payload ${sequenceNumber}`);
 
-/** The server's player sends VP8 and opus or other payload types, whatever else it could; `skips` are lost on the way. */
+/**
+ * Sends media from the other server to the player: VP8 and opus, or the payload types in `sent`; packets for which
+ * `skips` is true are lost.
+ */
 const plays = async ({
   skips = () => false,
   sent = { audio: 111, video: 96 },
@@ -136,7 +139,7 @@ describe('a pull from a server with the original’s answers', () => {
 });
 
 describe('what a pull can’t take', () => {
-  /** The server answers with these codecs alone for its video. */
+  /** Rewrites the answer so that its video has only these codecs. */
   const withVideo =
     (...codecs: readonly string[]) =>
     (answer: string) =>

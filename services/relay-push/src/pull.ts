@@ -26,14 +26,14 @@ export interface PullOptions {
   readonly localStreamName: string;
   readonly uri: string;
   readonly remote: Pick<ClientStream, 'name' | 'connection'>;
-  /** Handed back with the stream by the media core. */
+  /** Labels that the media core stores with the stream and returns with it. */
   readonly labels: Readonly<Record<string, string>>;
   readonly listener: AttemptListener;
 }
 
-/** What arrives before the media core is ready for it: the first key frame is in it. */
+/** Packets that arrive before the media core is ready are held, because the first key frame is among them. */
 const MAX_HELD_PACKETS = 600;
-/** A medium that hasn't come by then isn't waited for. */
+/** How long to wait for packets of every medium after the first packet. */
 const FIRST_PACKETS_MS = 1_500;
 const LOSS_INTERVAL_MS = 20;
 const REPORT_INTERVAL_MS = 1_000;
@@ -41,9 +41,9 @@ const KEY_FRAME_PAUSE_MS = 300;
 
 interface Medium {
   readonly section: AgreedSection;
-  /** Those of the answer's codecs that we had offered. */
+  /** The answer's codecs that were also offered. */
   readonly codecs: readonly AnsweredCodec[];
-  /** By what the remote sends; known at once where there is just one. */
+  /** The codec that the remote sends; known at once if there is only one. */
   codec: AnsweredCodec | undefined;
   readonly held: Buffer[];
 }
@@ -63,11 +63,11 @@ type Feeding =
   | { readonly tag: 'opening'; readonly media: readonly Medium[] }
   | { readonly tag: 'open'; readonly tracks: readonly Fed[] };
 
-/** One try to play another server's stream and publish it here. */
+/** One attempt to play another server's stream and publish it here. */
 export class PullAttempt implements Attempt {
   readonly localMediaSessionId = randomUUID();
   readonly remoteMediaSessionId = randomUUID();
-  /** Ours, in the feedback to the remote. */
+  /** Our SSRC in the feedback to the remote. */
   readonly #ssrc = randomSsrc();
   #remote: RemoteStream | undefined;
   #session: Feed | undefined;
@@ -272,7 +272,7 @@ export class PullAttempt implements Attempt {
     }
   }
 
-  /** What the remote's clock says, under the names that the media core knows. */
+  /** Passes the remote's sender reports to the media core, with the SSRCs that the media core knows. */
   #reportsFromRemote(packet: Buffer): void {
     if (this.#feeding.tag !== 'open') return;
     for (const message of parseRtcp(packet)) {
@@ -287,7 +287,7 @@ export class PullAttempt implements Attempt {
     }
   }
 
-  /** What the media core lacks it asks for here: of losses we know better ourselves. */
+  /** Forwards the media core's requests for key frames only: this side detects lost packets itself, and better. */
   #fromMediaCore(packet: Buffer, { section }: Fed): void {
     if (section.kind !== 'video' || !isRtcp(packet)) return;
     const wantsKeyFrame = parseRtcp(packet).some(({ tag }) => tag === 'picture-loss' || tag === 'full-intra-request');
@@ -304,7 +304,7 @@ export class PullAttempt implements Attempt {
     video.section.path.sendRtcp(this.#compound(writePictureLoss(this.#ssrc, video.track.ssrc)));
   }
 
-  /** Feedback stands behind a report, for servers that know nothing of reduced-size RTCP. */
+  /** Feedback follows a report, for servers that don't know reduced-size RTCP. */
   #compound(feedback: Buffer): Buffer {
     return Buffer.concat([writeReceiverReport(this.#ssrc, []), feedback]);
   }
@@ -321,7 +321,10 @@ export class PullAttempt implements Attempt {
     this.#remote?.fail({ kind: 'no-common-codecs', notCarried: this.#notCarried });
   }
 
-  /** What an instance of this relay that died, or an earlier try, has left: the media core gives its name to this one. */
+  /**
+   * Whether the stream is left over from a dead instance of this relay or from an earlier attempt. In that case the
+   * media core gives its name to this attempt.
+   */
   #isOwn({ labels }: StreamInfo): boolean {
     const relayId = this.options.labels['relayId'];
     return relayId !== undefined && labels['relayId'] === relayId;
@@ -354,20 +357,23 @@ export class PullAttempt implements Attempt {
   #end(end: AttemptEnd): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    // Who relays our stream further waits for a source that has failed, and not for one that has ended.
+    // A server that relays this stream further waits for a source that has failed, but not for one that has ended.
     this.#release(consequenceOf(end) === 'retry' ? EndReason.SOURCE_FAILED : EndReason.CLIENT);
     this.options.listener.ended(end);
   }
 
   #release(reason = EndReason.CLIENT): void {
     for (const timer of this.#timers) clearTimeout(timer);
-    // Its client waits for it before it closes.
+    // The media client waits for this before it closes.
     void this.#session?.close(reason);
     this.#session = undefined;
   }
 }
 
-/** What the server would have sent, or refused to, and can't be taken. An inactive section is no medium of its stream. */
+/**
+ * The media that the pull leaves out: the server refused them or has them only in codecs that can't be taken. An
+ * inactive section isn't a medium of the server's stream.
+ */
 const untaken = (answered: readonly AnsweredMedia[], media: readonly Medium[]): string[] =>
   answered.flatMap(({ kind, accepted, direction, codecs }) => {
     const isInactive = accepted && (direction === 'inactive' || direction === 'recvonly');
@@ -379,7 +385,7 @@ const untaken = (answered: readonly AnsweredMedia[], media: readonly Medium[]): 
       : [`${kind} ${sent}: only ${taken} can be taken`];
   });
 
-/** By the SSRC that the answer named, else by the payload type. */
+/** The medium that a packet belongs to, by the SSRC that the answer named or else by the payload type. */
 const mediumOf = <Each extends { readonly section: AgreedSection; readonly codecs: readonly AnsweredCodec[] }>(
   packet: Buffer,
   media: readonly Each[],

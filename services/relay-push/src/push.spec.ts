@@ -53,7 +53,7 @@ const published = async (name = 'far', packets = 60): Promise<PublishedHere> => 
 
 const listed = async () => (await relay.list())[0];
 
-/** The other server has exactly what the source sent. */
+/** Expects the other server to have exactly what the source sent. */
 const expectUntouched = ({ received }: PublishedHere, kind: Kind) => {
   for (const [sequenceNumber, payload] of received[kind]) expect(payload).toBe(media.sent[kind].get(sequenceNumber));
 };
@@ -65,7 +65,7 @@ describe('a push to a server with the original’s answers', () => {
     await waitFor(() => here.received.audio.size > 20, { what: 'audio on the other server' });
     expectUntouched(here, 'video');
     expectUntouched(here, 'audio');
-    // The answer's own payload types.
+    // The payload types are the answer's own.
     expect(here.payloadTypes).toEqual({ audio: 111, video: 127 });
     expect(server.heard).toEqual(['connection', 'publishStream']);
   });
@@ -111,7 +111,7 @@ describe('a push to a server with the original’s answers', () => {
   it('shows the server often that it is still there, so that a short cut isn’t taken for its end', async () => {
     await push();
     const here = await published();
-    // Two paths, by the library alone each of them every five seconds.
+    // There are two paths; without our own checks the library would check each of them only every five seconds.
     await waitFor(() => here.peer.checks >= 12, { timeoutMs: 20_000, what: 'connectivity checks' });
   });
 

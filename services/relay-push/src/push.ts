@@ -22,7 +22,7 @@ export interface PushOptions {
 export interface RelayPorts {
   readonly media: MediaClient;
   readonly remote: RemotePorts;
-  /** Where media nodes reach this process by UDP. */
+  /** The address at which media nodes reach this process by UDP. */
   readonly rtpAddress: string;
 }
 
@@ -42,15 +42,15 @@ interface Sent {
 
 const KEY_FRAME_PAUSE_MS = 300;
 const REPORT_INTERVAL_MS = 1_000;
-/** A source that reports its clock does it at least this often. */
+/** A source that sends sender reports does so at least this often. */
 const SOURCE_REPORT_MS = 6_000;
 
-/** A medium, for people. */
+/** The name of a medium for people. */
 const nameOf = ({ track }: TappedTrack): string => `${kindOf(track?.kind) ?? 'medium'} ${track?.codec ?? ''}`;
 
 export const randomSsrc = (): number => randomBytes(4).readUInt32BE(0) || 1;
 
-/** One try to publish a local stream on another server. */
+/** One attempt to publish a local stream on another server. */
 export class PushAttempt implements Attempt {
   readonly localMediaSessionId = randomUUID();
   readonly remoteMediaSessionId = randomUUID();
@@ -185,7 +185,7 @@ export class PushAttempt implements Attempt {
     }
   }
 
-  /** Some sources never tell their clock: then it is the moment at which their packets came. */
+  /** Some sources never send sender reports; reports for them use the time at which their packets came. */
   #reportUnreported(): void {
     const nowMs = Date.now();
     for (const sent of this.#sent.values()) {
@@ -250,7 +250,7 @@ export class PushAttempt implements Attempt {
 
   #release(): void {
     clearInterval(this.#reportTimer);
-    // Its client waits for it before it closes.
+    // The media client waits for this before it closes.
     void this.#tap?.close();
     this.#tap = undefined;
   }

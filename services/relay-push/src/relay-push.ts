@@ -11,7 +11,7 @@ import { PushAttempt, type RelayPorts } from './push.js';
 import { Relays, type MakeAttempt } from './relays.js';
 import { RelayStore } from './store.js';
 
-/** All of the service but its HTTP edge. */
+/** The whole service except its HTTP edge. */
 export interface RelayPush {
   readonly access: Access;
   readonly relays: Relays;
@@ -19,7 +19,7 @@ export interface RelayPush {
   close(): Promise<void>;
 }
 
-/** Three tries to renew a lease before it ends. */
+/** An instance tries three times to renew a lease before it ends. */
 const CHECKS_PER_LEASE = 4;
 
 const attemptMaker =

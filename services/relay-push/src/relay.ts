@@ -18,31 +18,31 @@ export interface RetrySettings {
 
 export type RelayPhase = 'new' | 'running' | 'waiting' | 'failed';
 
-/** What is worth remembering of a relay. */
+/** The state of a relay that is stored. */
 export interface RelayStatus {
   readonly phase: RelayPhase;
-  /** Of the last end, or of what is wrong at this moment. */
+  /** The reason of the last end, or what is wrong now. */
   readonly reason: string;
   readonly retries: number;
-  /** Media that the present try leaves out, each with its reason. */
+  /** The media that the present attempt leaves out, each with its reason. */
   readonly notCarried: readonly string[];
   readonly localMediaSessionId: string | null;
   readonly remoteMediaSessionId: string | null;
 }
 
 export type RelayOutcome =
-  /** Nothing is left to be done: the stream has ended, or somebody has ended the relay. */
+  /** Nothing remains to be done: the stream has ended, or somebody has ended the relay. */
   | { readonly kind: 'finished'; readonly end: AttemptEnd }
   | { readonly kind: 'failed'; readonly end: AttemptEnd }
-  /** Let go of for another instance. */
+  /** Released, so that another instance can go on. */
   | { readonly kind: 'released' };
 
 export interface RelayOptions {
   readonly attempt: (listener: AttemptListener) => Attempt & { start(): void };
   readonly retry: RetrySettings;
-  /** Of a relay that goes on after another instance: it has been agreed on. */
+  /** Set for a relay that another instance ran before: the other server has agreed to it already. */
   readonly resumed: { readonly retries: number; readonly reason: string } | undefined;
-  /** 0 to 1. */
+  /** Returns a number from 0 to 1. */
   readonly random: () => number;
   readonly changed: (status: RelayStatus) => void;
   readonly over: (outcome: RelayOutcome) => void;
@@ -55,13 +55,16 @@ type Life =
   | { readonly tag: 'waiting'; readonly timer: NodeJS.Timeout }
   | { readonly tag: 'over'; readonly outcome: RelayOutcome['kind'] };
 
-/** Three checks without an answer. ICE gives the path up only after 30 s (RFC 7675), and it may come back until then. */
+/**
+ * The time of three connectivity checks without an answer. ICE gives the path up only after 30 s (RFC 7675), and the
+ * path may come back until then.
+ */
 const SILENT_AFTER_MS = 3_000;
 const CREDENTIAL_ENDED = 'The key or token that the relay was asked for with has ended';
 
 /**
- * `release`: another instance goes on; `give-up`: the credential that it was asked for with has ended, which its list
- * shall tell.
+ * `finish`: the relay is over. `release`: another instance goes on with it. `give-up`: the credential of its request
+ * has ended; the list shows the relay as failed for that reason.
  */
 export type StopKind = 'finish' | 'release' | 'give-up';
 
@@ -73,7 +76,7 @@ const outcome = <Value>() => {
   return { promise, resolve };
 };
 
-/** One relay from its begin to its end, over as many attempts as it takes. */
+/** One relay from its start to its end, with as many attempts as it takes. */
 export class Relay {
   #life: Life = { tag: 'idle' };
   #stopping: StopKind | undefined;
@@ -90,12 +93,12 @@ export class Relay {
     this.#reason = options.resumed?.reason ?? '';
   }
 
-  /** The first attempt's end, or undefined once the other server has agreed. */
+  /** Resolves with the first attempt's end, or with undefined once the other server has agreed. */
   get agreed(): Promise<AttemptEnd | undefined> {
     return this.#first.promise;
   }
 
-  /** Resolves when nothing more is done. */
+  /** Resolves when the relay is over and does nothing any more. */
   get isOver(): Promise<undefined> {
     return this.#over.promise;
   }
@@ -108,7 +111,7 @@ export class Relay {
     return this.#life.tag === 'over' && this.#life.outcome === 'finished';
   }
 
-  /** As it is at this moment; `changed` is not told of silence. */
+  /** The present state. `changed` isn't called when the server falls silent. */
   get status(): RelayStatus {
     const isSilent = this.#life.tag === 'running' && this.#life.attempt.stats.silentMs >= SILENT_AFTER_MS;
     const attempt = 'attempt' in this.#life ? this.#life.attempt : undefined;
@@ -142,7 +145,7 @@ export class Relay {
     if (this.#life.tag === 'idle') this.#try();
   }
 
-  /** Ends it in order. */
+  /** Ends the relay in order. */
   async stop(how: StopKind): Promise<void> {
     this.#stopping ??= how;
     switch (this.#life.tag) {

@@ -18,7 +18,7 @@ import type { LiveRelay, OtherInstances } from './other-instances.js';
 import { Relay, type RelayOutcome, type RelayStatus, type RetrySettings } from './relay.js';
 import { STATES, type Direction, type RelayRequest, type RelayRow, type RelayStore } from './store.js';
 
-/** Why a relay didn't come about. */
+/** Why a relay could not be created. */
 export class RelayRefused extends Error {
   override readonly name = 'RelayRefused';
 
@@ -34,7 +34,7 @@ export type MakeAttempt = (id: string, request: RelayRequest, listener: AttemptL
 
 export interface RelaysPorts {
   readonly store: RelayStore;
-  /** Of the relays by their ids. */
+  /** The leases of the relays, named by the relays' ids. */
   readonly leases: Pick<Leases, 'take' | 'claim' | 'renew' | 'release'>;
   readonly others: OtherInstances;
   readonly instanceId: string;
@@ -52,22 +52,22 @@ export interface RelaysSettings {
   readonly checkIntervalMs: number;
 }
 
-/** As it is at this moment. */
+/** A relay in its present state. */
 export interface RelayView {
   readonly row: RelayRow;
-  /** Media that it leaves out, each with its reason. */
+  /** The media that the relay leaves out, each with its reason. */
   readonly notCarried: readonly string[];
-  /** Undefined for one that nobody runs. */
+  /** Undefined for a relay that nobody runs. */
   readonly stats: AttemptStats | undefined;
 }
 
 interface Running {
   readonly relay: Relay;
   readonly direction: Direction;
-  /** Of its lease. */
+  /** The epoch of the relay's lease. */
   readonly epoch: bigint;
   status: RelayStatus | undefined;
-  /** What the database doesn't know yet is written again and again. */
+  /** Whether the database has the status. While it hasn't, every check tries to write it again. */
   isSaved: boolean;
   saving: Promise<void>;
 }
@@ -91,10 +91,12 @@ export const requestOf = ({
   credential: credential === null ? undefined : credentialRefSchema.parse(credential),
 });
 
-/** All relays of this instance: those that it was asked for, and those that another one left behind. */
+/**
+ * All relays of this instance: those that were requested here, and those that it has taken over from other instances.
+ */
 export class Relays {
   readonly #running = new Map<string, Running>();
-  /** In the database already, where a check would take them for left behind, and not yet running. */
+  /** Relays that are in the database but don't run yet. A check would otherwise take them for left behind. */
   readonly #beginning = new Set<string>();
   #check: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -119,8 +121,8 @@ export class Relays {
   }
 
   /**
-   * Resolves once the other server has agreed, with the media that it hasn't agreed on, each with its reason. Throws
-   * RelayRefused, and what the database throws.
+   * Resolves once the other server has agreed. Returns the media that it hasn't agreed to, each with its reason. Throws
+   * RelayRefused and what the database throws.
    */
   async create(request: RelayRequest): Promise<readonly string[]> {
     if (this.#isClosing || this.#running.size >= this.settings.maxRelays)
@@ -138,7 +140,7 @@ export class Relays {
     const { store, leases, instanceId } = this.ports;
     this.#beginning.add(id);
     try {
-      // Before any other instance can see it.
+      // The lease comes first, before any other instance can see the relay.
       const epoch = await leases.take(id);
       const row = await store.add(id, request, { owner: instanceId, epoch });
       if (row !== undefined) return this.#run(row, undefined);
@@ -172,14 +174,14 @@ export class Relays {
     });
   }
 
-  /** Those of this instance. */
+  /** The relays of this instance. */
   live(): LiveRelay[] {
     return [...this.#running]
       .filter(([, { relay }]) => !relay.isFinished)
       .map(([id, { relay }]) => ({ id, status: relay.status, stats: relay.stats }));
   }
 
-  /** Ends them wherever they run, and waits for it. */
+  /** Ends the relays, whichever instance runs them, and waits for their end. */
   async terminate(ids: readonly string[]): Promise<void> {
     const { store } = this.ports;
     await store.unwant(ids);
@@ -189,7 +191,7 @@ export class Relays {
     while ((await store.remaining(ids)) > 0 && Date.now() < giveUpAtMs) await sleep(TERMINATE_POLL_MS);
   }
 
-  /** Lets go of everything, in order, for another instance to go on. */
+  /** Releases every relay in order, so that another instance can go on. */
   async close(): Promise<void> {
     this.#isClosing = true;
     clearTimeout(this.#timer);
@@ -251,7 +253,10 @@ export class Relays {
     return running;
   }
 
-  /** The first attempt's end; undefined once it is agreed on. One that takes too long is at an end too. */
+  /**
+   * The first attempt's end; undefined once the other server has agreed. An attempt that takes too long counts as
+   * ended.
+   */
   #firstEnd(relay: Relay): Promise<AttemptEnd | undefined> {
     return within(this.settings.acceptTimeoutMs, relay.agreed, () => ({
       kind: 'remote',
@@ -284,7 +289,7 @@ export class Relays {
         void running?.saving.then(() => this.#forget(id, running.epoch));
         return;
       case 'failed':
-        // The row stays for the list; once it is written, the relay is nobody's.
+        // The row stays for the list; once it is written, this instance releases the relay.
         void running?.saving.then(() => this.#letGo(id, running));
         return;
       default:
@@ -339,7 +344,7 @@ export class Relays {
       if (running.relay.isFinished) await this.#forget(id, running.epoch);
     }
     const rows = await store.live();
-    // Redis forgets who owns a relay when it loses its data or stands still for too long; its owner doesn't.
+    // Redis forgets who owns a relay when it loses its data or stops for too long; the owner itself still knows.
     const elsewhere = await this.ports.others.lookUp(
       rows.filter(({ id, owner }) => owner !== this.ports.instanceId && !this.#running.has(id)),
     );
@@ -372,12 +377,12 @@ export class Relays {
   async #claim(id: string): Promise<bigint | undefined> {
     const { leases, instanceId } = this.ports;
     let claim = await leases.claim(id);
-    // What is left of a relay of this instance whose lease could not be given back.
+    // An earlier relay of this instance could not release its lease.
     if (claim.tag === 'held' && claim.by.owner === instanceId) claim = await leases.claim(id, '', claim.by.epoch);
     return claim.tag === 'mine' ? claim.epoch : undefined;
   }
 
-  /** @returns whether it went well */
+  /** @returns whether `work` succeeded */
   async #quietly(message: string, work: () => Promise<unknown>): Promise<boolean> {
     try {
       await work();
@@ -390,7 +395,7 @@ export class Relays {
   }
 }
 
-/** Of a relay of which only the database tells. */
+/** The view of a relay about which only the database has information. */
 const asSaved = (row: RelayRow): RelayView => ({ row, notCarried: [], stats: undefined });
 
 const viewOf = (row: RelayRow, { phase, notCarried, ...status }: RelayStatus, stats: AttemptStats): RelayView => ({

@@ -17,11 +17,11 @@ import type { AttemptEnd } from './attempt.js';
 import { Peer, type AgreedSection, type PeerSection } from './peer/peer.js';
 import type { Certificate } from './peer/transport.js';
 
-/** What both kinds of relay need to reach another server. */
+/** What a push and a pull need to reach another server. */
 export interface RemotePorts {
   readonly guard: OutboundGuard;
   readonly certificate: Certificate;
-  /** PEM; undefined for the system's. */
+  /** Certificate authorities in PEM; undefined for the system's. */
   readonly ca: string | undefined;
   readonly schemes: readonly string[];
   readonly client: ClientSettings;
@@ -37,7 +37,7 @@ export interface RemoteStreamOptions {
 }
 
 export interface RemoteStreamListener {
-  /** None when the answer takes nothing; `answered` are all of its sections. */
+  /** `sections` is empty if the answer accepts nothing; `answered` has all sections of the answer. */
   agreed(sections: readonly AgreedSection[], answered: readonly AnsweredMedia[]): void;
   /** Media may be sent. */
   connected(): void;
@@ -45,24 +45,24 @@ export interface RemoteStreamListener {
   muted(media: 'audio' | 'video', muted: boolean): void;
   rtp(packet: Buffer): void;
   rtcp(packet: Buffer): void;
-  /** Once. */
+  /** Called once. */
   ended(end: AttemptEnd): void;
 }
 
-/** Larger than any message of the protocol. */
+/** More than any message of the protocol has. */
 const MAX_FRAME_BYTES = 512 * 1024;
-/** The most that the other server may leave unread, pongs included. A whole session says far less. */
+/** The most that the other server may leave unread, pongs included. A whole session sends far less. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 const ANY_PORT = [1, 65_535] as const;
 
-/** A stream on another WCS server: a session as its client, and a WebRTC peer. */
+/** A stream on another WCS server: a session in which relay-push is the client, and a WebRTC peer. */
 export class RemoteStream {
   #state: ClientState;
   #socket: WebSocket | undefined;
   #peer: Peer | undefined;
   #target: OutboundTarget | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** More telling than what the client machine knows of the media. */
+  /** The exact cause of the end; the client machine knows only that the media failed. */
   #cause: AttemptEnd | undefined;
   #isOver = false;
 
@@ -78,7 +78,7 @@ export class RemoteStream {
     this.#open().catch((error: unknown) => this.#openFailed(error));
   }
 
-  /** For how long nothing has come by the media's path. */
+  /** How long nothing has come on the media path. */
   get silentMs(): number {
     return this.#peer?.silentMs ?? 0;
   }
@@ -87,7 +87,7 @@ export class RemoteStream {
     this.#input({ type: 'stop' });
   }
 
-  /** Ends it because of something else than the server. */
+  /** Ends the stream for a reason that doesn't come from the server's session. */
   fail(cause: AttemptEnd): void {
     this.#cause ??= cause;
     this.#input({ type: 'media-failed', detail: cause.kind });
@@ -114,7 +114,7 @@ export class RemoteStream {
       const text = Buffer.isBuffer(data) ? data.toString() : '';
       this.#input(isBinary ? { type: 'binary-frame' } : { type: 'frame', text });
     });
-    // ws has queued a pong already, whether or not the server reads.
+    // `ws` has already queued a pong, whether or not the server reads.
     socket.on('ping', () => this.#cutOffSlowReader());
     socket.on('error', (error: Error & { code?: string }) => {
       detail = error.message;
@@ -220,7 +220,7 @@ export class RemoteStream {
     }
   }
 
-  /** A server that closes DTLS is about to tell why: its word is waited for. */
+  /** A server that closes DTLS is about to say why, so this waits for its message. */
   #mediaEnded(cause: Extract<AttemptEnd, { kind: 'media' }>): void {
     if (cause.end !== 'dtls-closed') return this.fail(cause);
     setTimeout(() => {
@@ -228,7 +228,7 @@ export class RemoteStream {
     }, 1_000).unref();
   }
 
-  /** The answer's addresses pass the same guard as the server's own, but for those that the server itself has. */
+  /** The guard checks the answer's addresses as it checked the server's own, except those that are the server's own. */
   async #isPermitted({ address, port }: RemoteCandidate): Promise<boolean> {
     if (this.#target?.addresses.some((known) => known.address === address) === true) return true;
     try {
@@ -247,7 +247,7 @@ export class RemoteStream {
     this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()));
   }
 
-  /** The relay then goes on as if the connection had broken. */
+  /** The relay then continues as after a broken connection. */
   #cutOffSlowReader(): void {
     if ((this.#socket?.bufferedAmount ?? 0) > MAX_UNREAD_BYTES) this.#socket?.terminate();
   }
@@ -290,7 +290,7 @@ const asAttemptEnd = (end: Extract<ClientEffect, { type: 'ended' }>['end']): Att
   }
 };
 
-/** The address that the system would speak from; connecting a UDP socket sends nothing. */
+/** The local address from which the system would send to `address`; connecting a UDP socket sends nothing. */
 const localAddressTowards = (address: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');

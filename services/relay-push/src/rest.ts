@@ -24,7 +24,7 @@ const filterBody = z
   .object({ uri: uri.optional(), localStreamName: streamName.optional(), remoteStreamName: streamName.optional() })
   .nullish();
 
-/** The original's fields, and after them our own. */
+/** The original's fields first, then our own. */
 export interface RelayItem {
   readonly localMediaSessionId: string | null;
   readonly remoteMediaSessionId: string | null;
@@ -37,12 +37,12 @@ export interface RelayItem {
   readonly reason: string;
   readonly retries: number;
   readonly createDate: number;
-  /** Media that the relay leaves out, each with its reason; only where there are some. */
+  /** The media that the relay leaves out, each with its reason; absent if there are none. */
   readonly notCarried?: readonly string[];
   readonly stats?: Readonly<Record<string, number | null>>;
 }
 
-/** The original's empty body, unless there is something to be told. */
+/** The original's empty body, unless the relay leaves media out. */
 type Created = { readonly notCarried: readonly string[] } | undefined;
 
 const STATUS: Readonly<Record<RelayView['row']['state'], (direction: Direction) => RelayItem['status']>> = {
@@ -67,7 +67,7 @@ const itemOf = ({ row, notCarried, stats }: RelayView): RelayItem => {
   };
 };
 
-/** Part of the trace that the gateway has begun. */
+/** Continues the trace that the gateway began. */
 const answered = async <Answer>(
   name: string,
   request: FastifyRequest,
@@ -96,7 +96,7 @@ const demandSomeRelayRight = (principal: Principal): void => {
 export class PullController {
   constructor(@Inject(Relays) private readonly relays: Relays) {}
 
-  /** Publishes a stream of this server on another one. */
+  /** Publishes a stream of this server on another server. */
   @Post('push')
   @HttpCode(200)
   push(
@@ -137,7 +137,7 @@ export class PullController {
     return this.findAll(principal, request);
   }
 
-  /** Ends all relays that fit the fields that are given. */
+  /** Ends all relays that match every given field. */
   @Post('terminate')
   @HttpCode(200)
   terminate(

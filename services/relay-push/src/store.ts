@@ -15,7 +15,7 @@ export interface RelayRequest {
   readonly uri: string;
   readonly localStreamName: string;
   readonly remoteStreamName: string;
-  /** What it was asked for with, and ends with. */
+  /** The credential of the request. The relay ends when this credential ends. */
   readonly credential?: CredentialRef | undefined;
 }
 
@@ -28,13 +28,13 @@ export const STATES = {
   failed: 'FAILED',
 } as const satisfies Record<RelayPhase, RelayRow['state']>;
 
-/** The lease that the relay is run with. */
+/** The lease under which an instance runs the relay. */
 export interface RelayLease {
   readonly owner: string;
   readonly epoch: bigint;
 }
 
-/** A name on the other server can be published once; so can a name here. */
+/** Only one relay may publish a name on the other server or here; this is the key that makes that unique. */
 const claimOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: RelayRequest): string => {
   const claimed = direction === 'push' ? [uri, remoteStreamName] : [localStreamName];
   return createHash('sha256')
@@ -42,11 +42,11 @@ const claimOf = ({ tenant, direction, uri, localStreamName, remoteStreamName }: 
     .digest('base64url');
 };
 
-/** The relays that there shall be. */
+/** The relays in the database. */
 export class RelayStore {
   private constructor(private readonly database: PrismaClient) {}
 
-  /** Waits for the database and brings its tables up to date. */
+  /** Waits for the database and migrates its tables. */
   static async open(url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<RelayStore> {
     const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
       onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
@@ -59,7 +59,7 @@ export class RelayStore {
     await this.database.$queryRaw`SELECT 1`;
   }
 
-  /** @returns undefined when a live relay has the name already */
+  /** @returns undefined if a live relay already has the name */
   async add(id: string, request: RelayRequest, lease: RelayLease): Promise<RelayRow | undefined> {
     const { credential, ...named } = request;
     const same = { ...named, direction: request.direction === 'push' ? ('PUSH' as const) : ('PULL' as const) };
@@ -67,7 +67,7 @@ export class RelayStore {
       const row = await this.database.relay.create({
         data: { id, ...same, claim: claimOf(request), ...lease, ...(credential && { credential: { ...credential } }) },
       });
-      // The list shows what has become of it, not what had become of it before.
+      // The list shows the new relay, not the earlier failure of the same one.
       await this.database.relay.deleteMany({ where: { ...same, state: 'FAILED' } });
       return row;
     } catch (error) {
@@ -76,30 +76,30 @@ export class RelayStore {
     }
   }
 
-  /** Of one tenant, oldest first. */
+  /** The relays of one tenant, oldest first. */
   list(tenant: string): Promise<RelayRow[]> {
     return this.database.relay.findMany({ where: { tenant }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] });
   }
 
-  /** What somebody has to run or to end. */
+  /** The relays that an instance must run or end. */
   live(): Promise<RelayRow[]> {
     return this.database.relay.findMany({ where: { OR: [{ state: { not: 'FAILED' } }, { wanted: false }] } });
   }
 
-  /** @returns undefined when another instance has taken the relay, or somebody has removed it, since it was seen */
+  /** @returns undefined if another instance has taken the relay or somebody has removed it since the row was read */
   async take({ id, epoch }: RelayRow, lease: RelayLease): Promise<RelayRow | undefined> {
     const { count } = await this.database.relay.updateMany({ where: { id, epoch }, data: { ...lease } });
     if (count === 0) return undefined;
     return (await this.database.relay.findFirst({ where: { id, epoch: lease.epoch } })) ?? undefined;
   }
 
-  /** Does nothing when another instance has taken the relay. */
+  /** Does nothing if another instance has taken the relay. */
   async save(id: string, epoch: bigint, { phase, notCarried: _, ...status }: RelayStatus): Promise<void> {
     const data = { ...status, state: STATES[phase], ...(phase === 'failed' ? { claim: null } : {}) };
     await this.database.relay.updateMany({ where: { id, epoch }, data });
   }
 
-  /** Does nothing when another instance has taken the relay. */
+  /** Does nothing if another instance has taken the relay. */
   async remove(id: string, epoch: bigint): Promise<void> {
     await this.database.relay.deleteMany({ where: { id, epoch } });
   }
@@ -108,7 +108,7 @@ export class RelayStore {
     await this.database.relay.updateMany({ where: { id: { in: [...ids] } }, data: { wanted: false } });
   }
 
-  /** @returns those of the ids that are still there */
+  /** @returns how many of the relays are still stored */
   async remaining(ids: readonly string[]): Promise<number> {
     return this.database.relay.count({ where: { id: { in: [...ids] } } });
   }

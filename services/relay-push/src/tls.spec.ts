@@ -44,7 +44,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** What pushes to the secure and to the plain server are answered with. */
+/** The statuses of the replies to a push to the secure server and a push to the plain server. */
 const statusesWith = async (env: Record<string, string>) => {
   relay = await RelayInstance.start({ ...surroundings.env, ...env });
   const statuses: number[] = [];

@@ -1,15 +1,15 @@
-/** More than this at once isn't worth asking for: a key frame is smaller. */
+/** If more packets than this are missing at once, they aren't worth requesting: a key frame is smaller. */
 const MAX_MISSING = 300;
 const MAX_REQUESTS = 10;
 const MIN_PAUSE_MS = 20;
 const GIVE_UP_MS = 2_000;
-/** A jump backwards by more than this is a new numbering, not a late packet. */
+/** A packet that is further behind than this begins a new numbering and isn't late. */
 const MAX_LATENESS = 3_000;
 
 export interface Loss {
-  /** To be asked for now, oldest first. */
+  /** The sequence numbers to request now, oldest first. */
   readonly wanted: readonly number[];
-  /** Given up: the picture needs a key frame. */
+  /** The number of packets that are given up; if there are any, the picture needs a key frame. */
   readonly abandoned: number;
 }
 
@@ -21,17 +21,17 @@ interface Missing {
   readonly sinceMs: number;
 }
 
-/** Which packets of one SSRC are missing, and when to ask for them (again). */
+/** Knows which packets of one SSRC are missing, and when to request them (again). */
 export class LossDetector {
   readonly #missing = new Map<number, Missing>();
-  /** Extended by the number of turns. */
+  /** The highest sequence number, extended by the number of wraparounds. */
   #highest: number | undefined;
   #first = 0;
   #abandoned = 0;
   #received = 0;
   #reported = { expected: 0, received: 0 };
 
-  /** @returns false for a packet that had come before, or is of no use any more */
+  /** @returns false for a packet that has come before or isn't needed any more */
   received(sequenceNumber: number, nowMs: number): boolean {
     if (this.#highest === undefined) {
       this.#highest = sequenceNumber;
@@ -53,7 +53,7 @@ export class LossDetector {
     return true;
   }
 
-  /** What to ask for now. To be called after every packet and every few milliseconds. */
+  /** The packets to request now. Call it after every packet and every few milliseconds. */
   due(nowMs: number, rttMs: number): Loss {
     if (this.isComplete) return NOTHING;
     const pauseMs = Math.max(MIN_PAUSE_MS, rttMs);
@@ -77,7 +77,7 @@ export class LossDetector {
     return this.#missing.size === 0 && this.#abandoned === 0;
   }
 
-  /** For a receiver report; begins a new interval. */
+  /** The numbers for a receiver report; begins a new interval. */
   report(): { fractionLost: number; packetsLost: number; highestSequenceNumber: number } {
     const highest = this.#highest ?? 0;
     const expected = this.#highest === undefined ? 0 : highest - this.#first + 1;

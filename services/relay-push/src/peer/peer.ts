@@ -14,16 +14,16 @@ export interface PeerSection {
   readonly kind: 'audio' | 'video';
   readonly direction: 'sendonly' | 'recvonly';
   readonly codecs: readonly OwnCodec[];
-  /** Of what is sent. */
+  /** The SSRC of the media that are sent. */
   readonly ssrc?: number;
 }
 
 export interface PeerListener {
-  /** Every path is up. Called once. */
+  /** Called once, when every path is up. */
   connected(): void;
   rtp(packet: Buffer): void;
   rtcp(packet: Buffer): void;
-  /** At most once, and not after `close`. */
+  /** Called at most once, and not after `close`. */
   ended(end: TransportEnd, detail: string): void;
 }
 
@@ -33,11 +33,11 @@ export interface PeerOptions {
   readonly cname: string;
   readonly sections: readonly PeerSection[];
   readonly listener: PeerListener;
-  /** For ICE and DTLS together. */
+  /** The time limit for ICE and DTLS together. */
   readonly connectTimeoutMs: number;
 }
 
-/** A section that the server has accepted, with codecs of ours, and the path on which its media travel. */
+/** A section that the server has accepted with at least one common codec, and the path of its media. */
 export interface AgreedSection {
   readonly kind: 'audio' | 'video';
   readonly media: AnsweredMedia;
@@ -49,7 +49,7 @@ const WANTED_DIRECTIONS = {
   recvonly: ['sendonly', 'sendrecv'],
 } as const;
 
-/** A WebRTC peer that offers: each medium on a path of its own, until the server says that one is enough. */
+/** A WebRTC peer that makes the offer. Each medium has its own path until the server answers that they share one. */
 export class Peer {
   readonly #used = new Set<Transport>();
   readonly #connected = new Set<Transport>();
@@ -96,10 +96,7 @@ export class Peer {
     }
   }
 
-  /**
-   * Connects to what the answer names, as far as the candidates are permitted; to nothing when no section has codecs of
-   * ours. Throws SdpError.
-   */
+  /** Connects to the permitted candidates of the answer; to none if no section has a common codec. Throws SdpError. */
   async connect(
     answer: Answer,
     isPermitted: (candidate: RemoteCandidate) => Promise<boolean>,
@@ -115,7 +112,7 @@ export class Peer {
     if (!accepted.some(({ hasCodec }) => hasCodec)) return [];
     const agreed: AgreedSection[] = [];
     const starts: (() => void)[] = [];
-    // The server waits for every path that it has accepted, also for one on which nothing can travel.
+    // The server waits for every path that it has accepted, even for one that can't carry any media.
     for (const { kind, media, hasCodec } of accepted) {
       const carrier = answer.media[media.transportOf] ?? media;
       const path = this.transports[answer.media.indexOf(carrier)];
@@ -136,7 +133,7 @@ export class Peer {
     return agreed;
   }
 
-  /** Of the path that has been silent for longest. */
+  /** The silence of the path that has been silent for longest. */
   get silentMs(): number {
     return Math.max(0, ...[...this.#used].map((path) => path.silentMs));
   }

@@ -12,7 +12,7 @@ import { LossDetector, type Loss } from './loss-detector.js';
 
 export interface ReceivedTrackOptions {
   readonly clockRate: number;
-  /** How the packets are numbered where they go to. */
+  /** The SSRC and payload type of the packets that go to the media core. */
   readonly out: { readonly ssrc: number; readonly payloadType: number };
 }
 
@@ -26,13 +26,13 @@ type Mutable<Value> = { -readonly [Key in keyof Value]: Value[Key] };
 
 const NO_LOSS: Loss = { wanted: [], abandoned: 0 };
 
-/** One medium from the remote: renamed for the media core, its losses watched. */
+/** One medium from the remote: rewrites its packets for the media core and watches for losses. */
 export class ReceivedTrack {
   #ssrc: number | undefined;
   #detector = new LossDetector();
   #sequenceOffset = 0;
   #timestampOffset = 0;
-  /** Of the last packet that went on; the object is written over, so that a packet costs none. */
+  /** The numbers of the last forwarded packet. The object is reused, so that a packet allocates none. */
   readonly #out: Mutable<RtpNumbers>;
   #lastAtMs: number | undefined;
   #transit: number | undefined;
@@ -46,7 +46,7 @@ export class ReceivedTrack {
     this.#out = { ...options.out, sequenceNumber: 0, timestamp: 0 };
   }
 
-  /** The remote's SSRC, once a packet has come. */
+  /** The remote's SSRC; undefined before the first packet. */
   get ssrc(): number | undefined {
     return this.#ssrc;
   }
@@ -55,7 +55,7 @@ export class ReceivedTrack {
     return { packets: this.#packets, bytes: this.#bytes, packetsLost: this.#packetsLost };
   }
 
-  /** The packet as it goes on, written over the one that was given; undefined for one that had come before. */
+  /** The packet for the media core, rewritten in place; undefined for a packet that has come before. */
   receive(packet: Buffer, nowMs: number): Buffer | undefined {
     const ssrc = ssrcOf(packet);
     if (ssrc !== this.#ssrc) this.#follow(packet, ssrc, nowMs);
@@ -70,7 +70,7 @@ export class ReceivedTrack {
     return this.#detector.isComplete ? NO_LOSS : this.#detector.due(nowMs, rttMs);
   }
 
-  /** @returns the report as it goes on; undefined for one about another SSRC */
+  /** @returns the report for the media core; undefined for a report about another SSRC */
   senderReport(
     report: NtpTime & { ssrc: number; rtpTimestamp: number },
     nowMs: number,
@@ -81,7 +81,7 @@ export class ReceivedTrack {
     return { ntpSeconds, ntpFraction, rtpTimestamp: (report.rtpTimestamp + this.#timestampOffset) >>> 0 };
   }
 
-  /** For the remote; undefined before the first packet. */
+  /** The report for the remote; undefined before the first packet. */
   report(nowMs: number): ReportBlock | undefined {
     if (this.#ssrc === undefined) return undefined;
     const counted = this.#detector.report();
@@ -96,7 +96,7 @@ export class ReceivedTrack {
     };
   }
 
-  /** A new SSRC goes on where the last one ended: the media core was told of one. */
+  /** The numbering of a new SSRC continues where the last one ended, because the media core knows only one SSRC. */
   #follow(packet: Buffer, ssrc: number, nowMs: number): void {
     this.#ssrc = ssrc;
     this.#detector = new LossDetector();
@@ -121,7 +121,7 @@ export class ReceivedTrack {
     const transit = (nowMs * this.options.clockRate) / 1_000 - timestamp;
     if (this.#transit !== undefined) {
       const difference = Math.abs(transit - this.#transit);
-      // A timestamp that has turned over is no jitter.
+      // A timestamp that has wrapped around isn't jitter.
       if (difference < this.options.clockRate * 10) this.#jitter += (difference - this.#jitter) / 16;
     }
     this.#transit = transit;

@@ -1,6 +1,9 @@
 const WINDOW_BITS = 1_024;
 
-/** Which packet indexes have come (RFC 3711 section 3.3.2). What is too old to tell counts as seen. */
+/**
+ * Knows which packet indexes have come (RFC 3711 section 3.3.2). An index that is too old for the window counts as
+ * seen.
+ */
 export class ReplayWindow {
   readonly #bits = new Uint8Array(WINDOW_BITS);
   #highest = -1;

@@ -47,7 +47,7 @@ describe('a sent track', () => {
     ]);
     track.forward(extended, 500);
     expect(sent[0]?.readUInt8(0)).toBe(0x90);
-    // Half a second: 0.5 * 2^18 behind 6 bits of seconds, of which 2208988800 leaves none.
+    // Half a second: 0.5 * 2^18 after 6 bits of seconds, which are 0 because 2208988800 is a multiple of 64.
     expect(sent[0]?.subarray(12, 20).toString('hex')).toBe('bede000132020000');
     expect(sent[0]?.subarray(20).toString('latin1')).toBe('payloadsealed');
   });

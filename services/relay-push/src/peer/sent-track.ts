@@ -18,9 +18,9 @@ export interface SentTrackOptions {
   readonly payloadType: number;
   readonly clockRate: number;
   readonly cname: string;
-  /** The id of the header extension abs-send-time; undefined when the remote doesn't want it. */
+  /** The id of the header extension abs-send-time; undefined if the remote doesn't want it. */
   readonly absSendTimeId: number | undefined;
-  /** Undefined while the path isn't up. */
+  /** Returns undefined while the path isn't up. */
   readonly protect: (header: Buffer, payload: Buffer) => Buffer | undefined;
   readonly send: (protectedPacket: Buffer) => void;
 }
@@ -29,9 +29,9 @@ export interface SentTrackStats {
   readonly packets: number;
   readonly bytes: number;
   readonly resent: number;
-  /** Asked for again, and no longer here. */
+  /** Packets that the remote requested again and that were no longer kept. */
   readonly forgotten: number;
-  /** Of the remote's last report, 0 to 1. */
+  /** From the remote's last report, 0 to 1. */
   readonly fractionLost: number;
   readonly rttMs: number | undefined;
 }
@@ -42,17 +42,23 @@ interface Kept extends RtpNumbers {
   resentAtMs: number;
 }
 
-/** Enough for a second and more of a 10 Mbit/s stream. */
+/** Enough for more than a second of a 10 Mbit/s stream. */
 const KEPT_PACKETS = 1_024;
-/** Older than this a lost packet is of no use to a live picture. */
+/** A lost packet that is older than this is of no use to a live picture. */
 const KEPT_MS = 2_000;
-/** One loss is asked for again before the answer can be there: what was sent within a round trip is under way. */
+/**
+ * The remote may request a packet again before the first repetition can have arrived. A packet that was sent within one
+ * round trip is still under way.
+ */
 const MIN_RESEND_PAUSE_MS = 20;
-/** Repetitions that a path may carry beside each packet; on a path that is full, more would only make it fuller. */
+/** How many repetitions each new packet allows; on a full path, more of them would only make it fuller. */
 const REPETITIONS_PER_PACKET = 0.5;
 const MAX_REPETITIONS = 200;
 
-/** One medium on its way to the remote: as the source sends it, but for what names it. Lost packets are sent again. */
+/**
+ * One medium for the remote: its packets are the source's except for SSRC, payload type and numbering. Lost packets are
+ * sent again.
+ */
 export class SentTrack {
   readonly #kept = new Array<Kept | undefined>(KEPT_PACKETS);
   #source: number | undefined;
@@ -66,7 +72,7 @@ export class SentTrack {
   #repetitions = MAX_REPETITIONS;
   #fractionLost = 0;
   #rttMs: number | undefined;
-  /** The middle 32 bits of a report's NTP time, and when it was sent. */
+  /** When each report was sent, by the middle 32 bits of its NTP time. */
   readonly #reportsSent = new Map<number, number>();
 
   constructor(private readonly options: SentTrackOptions) {}
@@ -82,7 +88,7 @@ export class SentTrack {
     };
   }
 
-  /** Takes the source's RTP. A new source goes on where the last one ended. */
+  /** Forwards a packet of the source. The numbering of a new source continues where the last one ended. */
   forward(packet: Buffer, nowMs: number): void {
     const headerBytes = rtpHeaderBytes(packet);
     if (headerBytes === undefined) return;
@@ -99,7 +105,7 @@ export class SentTrack {
       sentAtMs: nowMs,
       resentAtMs: 0,
     };
-    // The remote has never agreed to the source's header extensions.
+    // The source's header extensions are left out, because the remote hasn't agreed to them.
     const header = forwardedHeader(packet, sent, absSendTimeId, nowMs);
     const sealed = this.options.protect(header, packet.subarray(headerBytes));
     if (sealed === undefined) return;
@@ -112,7 +118,7 @@ export class SentTrack {
     this.#repetitions = Math.min(MAX_REPETITIONS, this.#repetitions + REPETITIONS_PER_PACKET);
   }
 
-  /** The very same protected packet again: its index and its text are one. */
+  /** Sends the same protected packets again: an index must not protect two different texts. */
   resend(sequenceNumbers: readonly number[], nowMs: number): void {
     const pauseMs = Math.max(MIN_RESEND_PAUSE_MS, this.#rttMs ?? 0);
     for (const sequenceNumber of sequenceNumbers) {
@@ -128,7 +134,7 @@ export class SentTrack {
     }
   }
 
-  /** The source's clock for the remote: without it picture and sound can't be kept together. */
+  /** Passes the source's clock to the remote, which needs it to keep picture and sound together. */
   senderReport(source: NtpTime & { rtpTimestamp: number }, nowMs: number): Buffer {
     const { ssrc, cname } = this.options;
     const { ntpSeconds, ntpFraction } = source;
@@ -141,7 +147,7 @@ export class SentTrack {
     return Buffer.concat([report, writeDescription(ssrc, cname)]);
   }
 
-  /** For a source that tells no clock: its last packet stands for the moment at which it came. */
+  /** A report for a source that sends none: it takes the arrival of the last packet as the time of that packet. */
   arrivalReport(nowMs: number): Buffer | undefined {
     if (this.#last === undefined) return undefined;
     const { timestamp, sentAtMs } = this.#last;

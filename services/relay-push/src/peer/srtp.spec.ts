@@ -33,7 +33,7 @@ const senderReport = (): Buffer => {
   return report;
 };
 
-/** Another implementation, with the same keys for both directions. */
+/** SRTP by another implementation, with the same keys for both directions. */
 const others = ({ profile, masterKey, masterSalt }: SrtpKey) => {
   const keys = {
     localMasterKey: masterKey,
@@ -134,7 +134,8 @@ describe('the key derivation', () => {
       masterKey: Buffer.from('E1F97A0D3E018BE0D64FA32C06DE4139', 'hex'),
       masterSalt: Buffer.from('0EC675AD498AFEEBB6960B3AABE6', 'hex'),
     };
-    // The keys themselves are private: a payload of zeros shows the key stream that B.3's cipher key and salt make.
+    // The keys themselves are private. A payload of zeros shows the key stream, which B.3's cipher key and salt
+    // determine.
     const cipherKey = Buffer.from('C61E7A93744F39EE10734AFE3FF7A087', 'hex');
     const counter = Buffer.from('30CBBC08863D8C85D49DB34A9AE10000', 'hex');
     const authenticationKey = Buffer.from('CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4', 'hex');

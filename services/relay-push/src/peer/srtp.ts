@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from 'n
 import { rtpHeaderBytes, sequenceNumberOf, ssrcOf } from '@weir/frames';
 import { ReplayWindow } from './replay-window.js';
 
-/** As the DTLS extension use_srtp numbers them (RFC 5764, RFC 7714). */
+/** The profiles' numbers in the DTLS extension use_srtp (RFC 5764, RFC 7714). */
 export const SRTP_PROFILES = { aesCmSha1: 0x0001, aesGcm: 0x0007 } as const;
 export type SrtpProfile = (typeof SRTP_PROFILES)[keyof typeof SRTP_PROFILES];
 
@@ -10,7 +10,7 @@ export interface SrtpKey {
   readonly profile: SrtpProfile;
   /** 16 bytes. */
   readonly masterKey: Buffer;
-  /** 14 bytes, with AES-GCM 12. */
+  /** 14 bytes; 12 with AES-GCM. */
   readonly masterSalt: Buffer;
 }
 
@@ -73,8 +73,8 @@ const uint32 = (value: number): Buffer => {
 };
 
 /**
- * The packet's index (RFC 3711 section 3.3.1): of all that end in this sequence number, the one nearest to the highest
- * so far. Never below 0.
+ * The packet's index (RFC 3711 section 3.3.1): of all indexes that end in this sequence number, the one nearest to the
+ * highest so far. Never below 0.
  */
 const indexOf = (sequenceNumber: number, highest: number | undefined): number => {
   if (highest === undefined) return sequenceNumber;
@@ -84,7 +84,7 @@ const indexOf = (sequenceNumber: number, highest: number | undefined): number =>
   return highest - candidate > 0x8000 ? candidate + 0x1_0000 : candidate;
 };
 
-/** Protects what one end sends: SRTP and SRTCP of all its SSRCs. */
+/** Protects the packets that one end sends: SRTP and SRTCP of all its SSRCs. */
 export class SrtpSender {
   readonly #rtp: SessionKeys;
   readonly #rtcp: SessionKeys;
@@ -96,7 +96,7 @@ export class SrtpSender {
     this.#rtcp = sessionKeys(key, LABELS.rtcp);
   }
 
-  /** The same packet must not be protected twice: send the protected one again. Throws RangeError for malformed RTP. */
+  /** Never protect the same packet twice: send the protected packet again. Throws RangeError for malformed RTP. */
   protectRtp(header: Buffer, payload: Buffer): Buffer {
     if (rtpHeaderBytes(header) !== header.length) throw new RangeError('Not the header of an RTP packet');
     const ssrc = ssrcOf(header);
@@ -151,7 +151,10 @@ interface ReceivedSource {
 /** More SSRCs than this from one peer are an attack or a mistake. */
 const MAX_SOURCES = 32;
 
-/** Takes off the protection of what the other end sent. What is forged, repeated or malformed comes out undefined. */
+/**
+ * Removes the protection of the packets that the other end sent. Returns undefined for a forged, repeated or malformed
+ * packet.
+ */
 export class SrtpReceiver {
   readonly #rtp: SessionKeys;
   readonly #rtcp: SessionKeys;
@@ -174,7 +177,7 @@ export class SrtpReceiver {
     if (source?.window.hasSeen(index) === true) return undefined;
     const plain = this.#openRtp(packet, headerBytes, ssrc, index);
     if (plain === undefined) return undefined;
-    // Only what is authentic moves the index.
+    // Only an authentic packet may move the index.
     const known = source ?? { highest: index, window: new ReplayWindow() };
     known.highest = Math.max(known.highest, index);
     known.window.add(index);
@@ -255,7 +258,7 @@ function openGcm(key: Buffer, iv: Buffer, additional: Buffer, sealed: Buffer): B
     decipher.final();
     return opened;
   } catch (error) {
-    // Node gives no code for "the tag doesn't fit": it is the only thing that can fail here.
+    // Node has no error code for a wrong tag, but nothing else can fail here.
     if (error instanceof Error) return undefined;
     throw error;
   }

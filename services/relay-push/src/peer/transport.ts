@@ -23,15 +23,15 @@ import { SRTP_PROFILES, SrtpReceiver, SrtpSender, type SrtpProfile } from './srt
 export type TransportEnd = 'ice-failed' | 'ice-lost' | 'dtls-failed' | 'dtls-timeout' | 'dtls-closed';
 
 export interface TransportListener {
-  /** ICE and DTLS are up: media may be sent. */
+  /** ICE and DTLS are up, so media may be sent. */
   connected(): void;
   rtp(packet: Buffer): void;
   rtcp(packet: Buffer): void;
-  /** At most once, and not after `close`. */
+  /** Called at most once, and not after `close`. */
   ended(end: TransportEnd, detail: string): void;
 }
 
-/** One certificate serves a whole process: it says who we are, not with whom we speak. */
+/** One certificate serves the whole process: it identifies this process, not a connection. */
 export type Certificate = Awaited<ReturnType<typeof CipherContext.createSelfSignedCertificateWithKey>> & {
   readonly fingerprint: string;
 };
@@ -53,34 +53,37 @@ export const createCertificate = async (): Promise<Certificate> => {
 export interface TransportOptions {
   readonly certificate: Certificate;
   readonly listener: TransportListener;
-  /** The same for all transports of a peer: servers that don't bundle look for one pair. */
+  /**
+   * The same for all transports of a peer, because servers that don't bundle expect one pair of user name and password.
+   */
   readonly usernameFragment: string;
   readonly password: string;
-  /** The address from which the remote is reached; the only one that the remote is told. */
+  /** The local address from which this process reaches the remote; the offer names no other. */
   readonly localAddress: string;
   readonly dtlsTimeoutMs: number;
 }
 
 /**
- * How often the remote is shown that we are still there. The library does it every four to six seconds and never
- * repeats a lost check; a server that waits 15 s for the next one, as weir does, would take a cut of 10 s for our end.
+ * How often we send a connectivity check to show the remote that we are still there. The library sends one every four
+ * to six seconds and never repeats a lost one. A server that waits 15 s for the next check, as weir does, would then
+ * take a cut of 10 s for our end.
  */
 const SIGN_OF_LIFE_INTERVAL_MS = 1_000;
-/** Longer than any path is taken for usable. */
+/** A path with a longer round trip isn't usable. */
 const ANSWER_TIMEOUT_MS = 5_000;
-/** A flight is several datagrams; its repetition is answered once. */
+/** A flight has several datagrams; within this time a repeated flight is answered only once. */
 const FLIGHT_PAUSE_MS = 200;
 
 const isSrtpProfile = (profile: number | undefined): profile is SrtpProfile =>
   Object.values(SRTP_PROFILES).some((known) => known === profile);
 
 const isDtls = (packet: Buffer): boolean => packet[0] !== undefined && packet[0] > 19 && packet[0] < 64;
-/** A record of an alert in an epoch that has keys. */
+/** Whether the packet is an alert in an epoch that has keys. */
 const isEncryptedAlert = (packet: Buffer): boolean =>
   packet.length > 13 && packet[0] === 21 && packet.readUInt16BE(3) > 0;
 const isMedia = (packet: Buffer): boolean => packet[0] !== undefined && packet[0] > 127 && packet[0] < 192;
 
-/** One path to the remote: a full ICE agent that dials out, DTLS over it, and the keys for SRTP. */
+/** One path to the remote: a full ICE agent in the controlling role, DTLS over it, and the keys for SRTP. */
 export class Transport {
   readonly #ice: Connection;
   #dtls: DtlsSocket | undefined;
@@ -100,10 +103,10 @@ export class Transport {
       useIpv4: !isIpv6,
       useIpv6: isIpv6,
       additionalHostAddresses: [options.localAddress],
-      // One socket, not bound to an address: the system speaks to each candidate from the address that leads there.
+      // There is one socket, which isn't bound to an address: the system picks the source address for each candidate.
       filterCandidatePair: ({ protocol }) => protocol.localIp === options.localAddress,
     });
-    // Otherwise a public server of the library's choice is asked for our address.
+    // Otherwise the library would ask its default, a public STUN server, for our address.
     this.#ice.stunServer = undefined;
     this.#ice.localUsername = options.usernameFragment;
     this.#ice.localPassword = options.password;
@@ -125,7 +128,7 @@ export class Transport {
     };
   }
 
-  /** Begins ICE and DTLS with those of the remote's candidates that may be spoken to. */
+  /** Starts ICE and DTLS with the permitted ones of the remote's candidates. */
   connect(remote: RemoteTransport, candidates: readonly RemoteCandidate[]): void {
     this.#ice.setRemoteParams({
       iceLite: remote.iceLite,
@@ -143,18 +146,18 @@ export class Transport {
     return seconds === undefined ? undefined : seconds * 1_000;
   }
 
-  /** For how long nothing has come from the remote, neither media nor the answer to a check; 0 before ICE is up. */
+  /** How long nothing has come from the remote, neither media nor an answer to a check; 0 before ICE is up. */
   get silentMs(): number {
     return this.#heardAtMs === undefined ? 0 : awakeNowMs() - this.#heardAtMs;
   }
 
-  /** The protected packet, to be sent now and again. Undefined before `connected`. */
+  /** Returns the protected packet, which may be sent several times; undefined before `connected`. */
   protectRtp(header: Buffer, payload: Buffer): Buffer | undefined {
     return this.#sender?.protectRtp(header, payload);
   }
 
   sendProtected(packet: Buffer): void {
-    // Resolves whatever happens to the datagram.
+    // Always resolves, whatever happens to the datagram.
     void this.#ice.send(packet);
   }
 
@@ -185,7 +188,9 @@ export class Transport {
     if (this.#dtls instanceof DtlsClient) await this.#dtls.connect();
   }
 
-  /** Listening before ICE is done: the remote may send its first flight as soon as it has heard our check. */
+  /**
+   * DTLS listens before ICE is done, because the remote may send its first flight as soon as it has received our check.
+   */
   #startDtls(remote: RemoteTransport): void {
     const { certPem, keyPem, signatureHash } = this.options.certificate;
     const common = {
@@ -194,7 +199,7 @@ export class Transport {
       srtpProfiles: [SRTP_PROFILES.aesGcm, SRTP_PROFILES.aesCmSha1],
       extendedMasterSecret: true,
     };
-    // A server that says nothing about its part is the client: so the original does.
+    // A server without `a=setup` is the DTLS client, as the original is.
     const dtls =
       remote.setup === 'passive' ? new DtlsClient(common) : new DtlsServer({ ...common, certificateRequest: true });
     this.#dtls = dtls;
@@ -218,7 +223,7 @@ export class Transport {
     this.options.listener.connected();
   }
 
-  /** A connectivity check that is not repeated. When the remote counts as gone is the library's to say. */
+  /** Sends one connectivity check and doesn't repeat it. The library decides when the remote counts as gone. */
   async #check(): Promise<void> {
     const { localUsername, remoteUsername, remotePassword, nominated } = this.#ice;
     if (nominated === undefined) return;
@@ -249,9 +254,9 @@ export class Transport {
   }
 
   /**
-   * What the handshake travels by. A server's last flight may be lost, and the library doesn't send it again: a client
-   * that repeats its own gets it from here. Once connected, only what is encrypted comes through, so nobody from outside can
-   * close or renegotiate the connection.
+   * The datagrams of the handshake. A server's last flight may be lost, and the library doesn't send it again; so this
+   * sends it again when the client repeats its own. Once connected, only encrypted records come through, so that no
+   * outsider can close or renegotiate the connection.
    */
   #datagrams(isServer: boolean): DatagramTransport {
     let lastFlight: Buffer[] = [];

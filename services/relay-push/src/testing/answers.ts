@@ -9,8 +9,8 @@ export interface OriginalAnswerOptions {
 }
 
 /**
- * What the original server answers, as its documentation records it: no BUNDLE, a port for each m-line, one user
- * fragment, no `a=setup`, `RTP/SAVPF`, feedback for all codecs at once. Only the numbers are ours to choose.
+ * The original server's answer, as its documentation records it: no BUNDLE, a port for each m-line, one user fragment,
+ * no `a=setup`, `RTP/SAVPF`, feedback for all codecs at once. Tests choose only the values.
  */
 export const originalAnswer = ({
   direction,

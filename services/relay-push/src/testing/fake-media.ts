@@ -65,21 +65,24 @@ const openSocket = (): Promise<Socket> =>
     socket.bind(0, '127.0.0.1', () => resolve(socket));
   });
 
-/** A media node on a real bus. Its streams are what one ffmpeg sends as RTP; what is fed to it, it writes down. */
+/**
+ * A stand-in for a media node, on a real bus. One ffmpeg sends the RTP of its streams; it records the packets that are
+ * fed to it.
+ */
 export class FakeMedia {
   readonly taps = new Map<string, Tap>();
   readonly feeds = new Map<string, Feed>();
-  /** Payloads by sequence number, as hex, of what was sent to taps. */
+  /** The payloads that were sent to taps, as hex, by sequence number. */
   readonly sent: Record<Kind, Map<number, string>> = { audio: new Map(), video: new Map() };
   keyFrameRequests = 0;
   readonly signals: string[] = [];
-  /** Said to be the source's codecs, whatever its packets hold; undefined for what they are. */
+  /** The codecs that the source claims to have, whatever its packets hold; undefined: the real ones. */
   source: Described | undefined;
-  /** The source's codecs are none of WebRTC: who asks for what is gets H.264 and Opus. */
+  /** Whether the source's codecs don't fit WebRTC, so that a tap gets transcoded H.264 and Opus. */
   transcodes = false;
-  /** Why nothing of the source can be made for WebRTC. */
+  /** The error with which a tap is refused because nothing of the source can be transcoded for WebRTC. */
   tapRefusal: WeirError | undefined;
-  /** What is known of the source and nobody gets. */
+  /** Media of the source that no tap gets. */
   notCarried: string[] = [];
   readonly #streams = new Set<string>();
   readonly #registrations: Registration[] = [];
@@ -120,7 +123,7 @@ export class FakeMedia {
     this.#tellEnd(feed.request.sessionId, feed.request.ownerId, reason);
   }
 
-  /** RTCP from the media core to whoever feeds a stream. */
+  /** Sends RTCP from the media core to the client that feeds a stream. */
   sendToFeeder(streamName: string, index: number, packet: Buffer): void {
     const feed = this.feeds.get(streamName);
     const from = feed?.from[index];

@@ -22,16 +22,16 @@ export interface OriginalPeerOptions {
   readonly certificate: Certificate;
   readonly offer: string;
   readonly direction: 'recvonly' | 'sendonly';
-  /** Whether to lose a packet that has arrived. */
+  /** Whether to drop a packet that has arrived. */
   readonly loses?: (kind: Kind, sequenceNumber: number) => boolean;
-  /** The first time that the server's last flight of the DTLS handshake comes, it doesn't arrive. */
+  /** Whether to drop the DTLS server's last flight of the handshake the first time it comes. */
   readonly losesLastFlight?: boolean;
   readonly onRtp?: (kind: Kind, packet: RtpPacket) => void;
   readonly onRtcp?: (kind: Kind, packet: RtcpPacket) => void;
   readonly onConnected?: () => void;
 }
 
-/** All datagrams of one flight come within this time. */
+/** All datagrams of one flight arrive within this time. */
 const LAST_FLIGHT_MS = 100;
 
 interface Path {
@@ -42,10 +42,10 @@ interface Path {
   srtcp: SrtcpSession | undefined;
 }
 
-/** The media of the original server: full ICE, a path for each medium, DTLS client, AES-CM. All of it by werift. */
+/** The media of the original server: full ICE, a path for each medium, DTLS client, AES-CM. All of this is werift's. */
 export class OriginalPeer {
   readonly #paths: readonly Path[];
-  /** As over a link that was cut: connectivity checks stay without an answer. */
+  /** Whether connectivity checks get no answer, as on a link that was cut. */
   isSilent = false;
   #accepted = 0;
   #connected = 0;
@@ -99,12 +99,12 @@ export class OriginalPeer {
     };
   }
 
-  /** Connectivity checks that have come since the handshake. */
+  /** The number of connectivity checks that have come since the handshake. */
   get checks(): number {
     return this.#checks;
   }
 
-  /** Every section that the answer, as it was sent, accepts. */
+  /** Connects every section that the answer, in the form in which it was sent, accepts. */
   connect(answer: string): void {
     const sections = this.options.offer.split('\r\nm=').slice(1);
     const accepted = this.#paths.flatMap((path) => {
@@ -151,7 +151,7 @@ export class OriginalPeer {
     };
     let lostAtMs: number | undefined;
     ice.onData.subscribe((data) => {
-      // ChangeCipherSpec, or a handshake record in the epoch after it.
+      // The last flight has ChangeCipherSpec and a handshake record in the next epoch.
       const isLastFlight = isDtls(data) && (data[0] === 20 || data.readUInt16BE(3) > 0);
       if (isLastFlight && this.options.losesLastFlight === true) {
         lostAtMs ??= Date.now();
@@ -182,7 +182,7 @@ export class OriginalPeer {
       await ice.connect();
       await dtls.connect();
     };
-    // A test that ends early leaves it in the middle.
+    // A test that ends early closes the peer before it is connected.
     start().catch(() => undefined);
   }
 

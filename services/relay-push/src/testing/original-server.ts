@@ -6,10 +6,10 @@ import { writeNack, writePictureLoss } from '@weir/frames';
 import { createCertificate, type Certificate } from '../peer/transport.js';
 import { OriginalPeer, type Kind } from './original-peer.js';
 
-/** How a server answers that isn't what it should be. */
+/** How the server behaves. */
 export type Behaviour =
   | 'normal'
-  /** Takes the connection and says nothing. */
+  /** Accepts the connection and sends nothing. */
   | 'mute'
   /** Establishes the session and never answers an offer. */
   | 'no-answer'
@@ -18,13 +18,13 @@ export type Behaviour =
   | 'binary'
   | 'refuses'
   | 'busy'
-  /** Closes as soon as something is asked of it. */
+  /** Closes the connection at the first request. */
   | 'hangs-up'
-  /** An SDP that is none. */
+  /** Answers with text that isn't SDP. */
   | 'bad-sdp'
-  /** Candidates at an address that nobody may speak to. */
+  /** Answers with candidates at an address that the outbound guard forbids. */
   | 'forbidden-candidate'
-  /** Answers, and then no media path ever comes up. */
+  /** Answers, but no media path ever comes up. */
   | 'no-media';
 
 export interface PublishedHere {
@@ -35,7 +35,7 @@ export interface PublishedHere {
   readonly senderReports: number[];
   readonly peer: OriginalPeer;
   requestKeyFrame(): void;
-  /** Ends it as the server's operator would. */
+  /** Ends the stream as the server's operator would. */
   end(status: 'UNPUBLISHED' | 'FAILED', info: string): void;
 }
 
@@ -54,15 +54,15 @@ interface Frame {
   readonly data: readonly { mediaSessionId?: string; name?: string; sdp?: string; hasVideo?: boolean }[];
 }
 
-/** A server as the original's documentation describes it, with media of its own. */
+/** A server as the original's documentation describes it, with its own media. */
 export class OriginalServer {
   behaviour: Behaviour = 'normal';
-  /** Lost of what arrives, and asked for again. */
+  /** Which of the arriving packets it drops and requests again. */
   loses: (kind: Kind, sequenceNumber: number) => boolean = () => false;
   losesLastFlight = false;
-  /** What becomes of its answers before they are sent. */
+  /** Changes its answers before they are sent. */
   amends: (answer: string) => string = (answer) => answer;
-  /** Streams that can be played here. */
+  /** The streams that can be played on this server. */
   readonly streams = new Set<string>();
   readonly published = new Map<string, PublishedHere>();
   readonly played = new Map<string, PlayedHere>();
@@ -83,7 +83,7 @@ export class OriginalServer {
     return new OriginalServer(server, await createCertificate());
   }
 
-  /** Its port speaks TLS. */
+  /** Starts a server whose port speaks TLS. */
   static async startSecure(tls: { cert: string; key: string }): Promise<OriginalServer> {
     const https = createServer(tls);
     const server = new WebSocketServer({ server: https });
@@ -100,7 +100,7 @@ export class OriginalServer {
     return `${this.scheme}://127.0.0.1:${this.port}`;
   }
 
-  /** Reads nothing more from those who are connected now and pings them until they are gone. */
+  /** Stops reading from the clients that are connected now, and pings them until they are gone. */
   async pingUnread(): Promise<void> {
     await Promise.all(
       [...this.server.clients].map(async (socket) => {
@@ -113,7 +113,7 @@ export class OriginalServer {
     );
   }
 
-  /** As a crash does it. */
+  /** Ends all connections abruptly, as a crash does. */
   async kill(): Promise<void> {
     for (const socket of this.server.clients) socket.terminate();
     for (const peer of this.#peers) await peer.close();
@@ -208,7 +208,7 @@ export class OriginalServer {
     const forget = () => {
       if (this.published.get(name) === here) this.published.delete(name);
       this.#peers.delete(peer);
-      // The test's end may have closed it.
+      // The end of the test may have closed it already.
       peer.close().catch(() => undefined);
     };
     const here: PublishedHere = {
@@ -239,7 +239,7 @@ export class OriginalServer {
     const forget = () => {
       if (this.played.get(name) === here) this.played.delete(name);
       this.#peers.delete(peer);
-      // The test's end may have closed it.
+      // The end of the test may have closed it already.
       peer.close().catch(() => undefined);
     };
     const here: PlayedHere = {

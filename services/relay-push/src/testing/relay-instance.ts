@@ -12,13 +12,13 @@ import type { RelayItem } from '../rest.js';
 
 const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
 
-/** Keys that the stand-in for auth knows, and what each may do. */
+/** The keys that the stand-in for auth knows, with the rights of each: */
 export const KEYS = {
-  /** Everything of tenant `house`. */
+  /** `relay` of everything of tenant `house`. */
   operator: key('operator'),
   /** `relay` of the streams that begin with `lobby`. */
   lobby: key('lobby'),
-  /** Everything but `relay`. */
+  /** `play` and `administer` of everything of tenant `house`, but not `relay`. */
   viewer: key('viewer'),
   /** `relay` of everything of another tenant. */
   neighbour: key('neighbour'),
@@ -37,13 +37,13 @@ const HOLDERS: Readonly<Record<string, { tenant: string; grants: { verb: string;
   [KEYS.neighbour]: { tenant: 'neighbours', grants: [{ verb: 'relay', object: '*' }] },
 };
 
-/** What instances of the service share in a test. */
+/** What the instances of the service share in a test. */
 export interface Surroundings {
   readonly nats: TestServer;
   readonly redis: TestServer;
   readonly postgres: TestServer;
   readonly env: Readonly<Record<string, string>>;
-  /** An operator has removed one of the keys. */
+  /** Ends a key, as if an operator had removed it. */
   endKey(key: string): void;
   stop(): Promise<void>;
 }
@@ -128,7 +128,7 @@ export class RelayInstance {
     return { status: response.statusCode, body: response.body };
   }
 
-  /** An empty list where the interface says 404. */
+  /** The list; empty when the interface answers 404. */
   async list(as?: string): Promise<RelayItem[]> {
     const { status, body } = await this.request('GET', 'find_all', as === undefined ? {} : { as });
     return status === 404 ? [] : (JSON.parse(body) as RelayItem[]);
