@@ -4,8 +4,8 @@ import { nalRole, type NalRole, type TrackDescription } from '@weir/frames';
 type Parameters = TrackDescription['parameters'];
 
 /**
- * The fmtp parameters by which RTSP tells a track to others: what readers need of them, in the form that they expect.
- * Devices write empty parameter sets, start codes and profiles that aren't their stream's.
+ * Returns the fmtp parameters with which RTSP describes a track to others: only those that readers need, in the form
+ * that they expect. Devices write empty parameter sets, start codes and profiles that don't match their stream.
  */
 export function announcedParameters({ codec, parameters }: Pick<TrackDescription, 'codec' | 'parameters'>): Parameters {
   switch (codec) {
@@ -53,7 +53,7 @@ function h265Parameters(parameters: Parameters): Parameters {
   );
 }
 
-/** Base64 units between commas. */
+/** Base64 units separated by commas. */
 function nalUnits(text: string | undefined): Buffer[] {
   return (text ?? '')
     .split(',')
@@ -68,7 +68,7 @@ function withoutStartCode(unit: Buffer): Buffer {
 
 const base64 = (units: readonly Buffer[]): string => units.map((unit) => unit.toString('base64')).join(',');
 
-/** The sizes of AAC-hbr's AU header fields unless others are told (RFC 3640, 3.3.6; AAC-lbr has 6/2/2). */
+/** The field sizes of AAC-hbr's AU headers, unless the source states others (RFC 3640, 3.3.6; AAC-lbr has 6/2/2). */
 function aacParameters(parameters: Parameters): Parameters {
   const isLowRate = parameters['mode']?.toLowerCase() === 'aac-lbr';
   const sizeOf = (name: string, highRate: number, lowRate: number): string => {

@@ -12,20 +12,20 @@ import { parseOffer } from './offer.js';
 import { negotiatePlay, type PlayableStream } from './play.js';
 import { negotiatePublish } from './publish.js';
 
-/** What the page does, in a browser. `send` and `receive` are one letter per track, as the WebSDK would have them. */
+/** What the page does in a browser. `send` and `receive` have one letter per track, as in the WebSDK. */
 interface Scenario {
   policy?: 'max-compat' | 'balanced' | 'max-bundle';
   send?: string;
   receive?: string;
-  /** With transceivers in this order instead of the WebSDK's `offerToReceive…`. */
+  /** Use transceivers in this order instead of the WebSDK's `offerToReceive…`. */
   transceivers?: boolean;
   dataChannel?: boolean;
-  /** The data channel is offered before anything else is there. */
+  /** Offer the data channel before anything else. */
   dataChannelFirst?: boolean;
-  /** The answerer has never heard of this codec. */
+  /** A codec that the answerer doesn't know. */
   unknown?: RegExp;
   simulcast?: boolean;
-  /** What is answered to a player. */
+  /** The stream that a player is answered with. */
   stream?: PlayableStream;
   bitrate?: BitrateBounds;
 }
@@ -33,9 +33,9 @@ interface Scenario {
 interface Outcome {
   error?: string;
   directions: (string | null)[];
-  /** Codecs that the senders may use now, without retransmission. */
+  /** The codecs that the senders may use now, without retransmission. */
   sending: string[];
-  /** MediaStream ids of each track that came. */
+  /** The MediaStream ids of each track that arrived. */
   streams: string[][];
 }
 
@@ -68,7 +68,7 @@ const SCENARIOS = {
 
 type Name = keyof typeof SCENARIOS;
 
-/** Nobody listens there: what is tried is the negotiation, not the connection. */
+/** No one listens at this address: the tests check the negotiation, not the connection. */
 const TRANSPORT: AnsweredTransport = {
   iceParameters: { usernameFragment: 'serverfragment', password: 'serverpasswordserverpassword' },
   iceCandidates: [
@@ -181,7 +181,7 @@ interface Browser {
   name: string;
   path: string;
   start: (profile: string, url: string) => Promise<ChildProcess>;
-  /** The codec a publisher's camera ends up with. */
+  /** The codec that a publisher's camera ends up with. */
   videoCodec: RegExp;
 }
 
@@ -203,7 +203,7 @@ const BROWSERS: Browser[] = [
         stdio: 'ignore',
       });
     },
-    // H.264 only where its plugin could be downloaded.
+    // H.264 is possible only if the browser could download its plugin.
     videoCodec: /^video\/(?:H264|VP8)$/,
   },
 ];

@@ -14,25 +14,25 @@ import type { InactiveSection, ReceiveSection, RejectedSection, SendSection } fr
 import type { Offer, OfferedCodec, OfferedMedia } from './offer.js';
 import type { CodecParameters, DtlsFingerprint, IceCandidate, IceParameters } from './rtp-parameters.js';
 
-/** Our end of a transport: mediasoup's WebRtcTransport has these fields. */
+/** weir's end of a transport: mediasoup's WebRtcTransport has these fields. */
 export interface AnsweredTransport {
   iceParameters: IceParameters;
   iceCandidates: readonly IceCandidate[];
   dtlsParameters: { fingerprints: readonly DtlsFingerprint[] };
 }
 
-/** What we send, as the consumer has it. */
+/** What weir sends; the values come from the consumer. */
 export interface SentRtp {
   ssrc: number;
   cname: string;
-  /** The MediaStream both media of a player belong to: the same for audio and video. */
+  /** The MediaStream that both media of a player belong to: the same for audio and video. */
   streamId: string;
   trackId: string;
 }
 
 export type AnswerSection = ReceiveSection | InactiveSection | RejectedSection | (SendSection & { sent: SentRtp });
 
-/** Bits per second; 0 or undefined is unset. */
+/** Bits per second; 0 and undefined mean unset. */
 export interface BitrateBounds {
   minBps?: number;
   maxBps?: number;
@@ -40,13 +40,13 @@ export interface BitrateBounds {
 
 export interface AnswerOptions {
   offer: Offer;
-  /** By index of `offer.transports`. May be undefined where all of a transport's sections are rejected. */
+  /** Indexed like `offer.transports`. An element may be undefined if all sections of that transport are rejected. */
   transports: readonly (AnsweredTransport | undefined)[];
   /** One per m-line, in order. */
   sections: readonly AnswerSection[];
-  /** Told to a publisher's video encoder. */
+  /** Sent to a publisher's video encoder. */
   bitrate?: BitrateBounds;
-  /** The o-line's session id: a number of up to 19 digits. */
+  /** Session id of the o-line: a number of up to 19 digits. */
   originId: string | number;
 }
 
@@ -54,9 +54,9 @@ const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
 const IPV6 = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/;
 
 /**
- * The answer, lines ended by CRLF.
- * @throws RangeError for what can't be written, which is the caller's mistake: `parseOffer` lets nothing through that
- * this refuses.
+ * Returns the answer, with lines ended by CRLF.
+ * @throws RangeError for values that can't be written. This is the caller's mistake, because `parseOffer` accepts
+ *   nothing that this function refuses.
  */
 export function writeAnswer({ offer, transports, sections, bitrate = {}, originId }: AnswerOptions): string {
   if (sections.length !== offer.media.length) throw new RangeError('An answer has one section per m-line of the offer');
@@ -103,7 +103,7 @@ function sectionLines(
   }
 }
 
-/** Firefox insists on the port. Nobody listens there: what comes is dropped, and the channel never opens. */
+/** Firefox insists on the port. Nothing listens there: incoming data is dropped, and the channel never opens. */
 const dataChannelLines = ({ formats }: OfferedMedia): string[] =>
   formats.includes('webrtc-datachannel') ? ['a=sctp-port:5000'] : [];
 
@@ -156,7 +156,7 @@ function sendLines(
   ];
 }
 
-/** The m-line, the c-line and what the transport has to say, which every section repeats for clients without BUNDLE. */
+/** The m-line, the c-line and the transport's attributes, which every section repeats for clients without BUNDLE. */
 function headLines(
   offer: Offer,
   media: OfferedMedia,
@@ -191,7 +191,10 @@ function midLine({ mid }: OfferedMedia): string[] {
   return mid === undefined ? [] : [`a=mid:${word(mid)}`];
 }
 
-/** For clients that look there; ICE decides. Port 9 and 0.0.0.0 where no UDP address can be named (RFC 8839). */
+/**
+ * For clients that read these fields, although ICE decides. It is port 9 and 0.0.0.0 if there is no UDP address (RFC
+ * 8839).
+ */
 function defaultDestination(candidates: readonly IceCandidate[]): { port: number; connection: string } {
   for (const { protocol, address, port } of candidates) {
     if (protocol !== 'udp') continue;
@@ -206,14 +209,15 @@ function answeredParameters(codec: OfferedCodec): CodecParameters {
 }
 
 /**
- * Where a publisher's encoder begins. Left to themselves, Chromium and Safari begin at 300 kbit/s, which is at the edge
- * of what they scale a 640 × 480 picture down for: every other stream would have half its size for the first seconds.
+ * The bit rate at which a publisher's encoder starts. By default, Chromium and Safari start at 300 kbit/s, which is
+ * close to where they scale a 640 × 480 picture down. Every other stream would then have half its size for the first
+ * seconds.
  */
 const START_BITRATE_BPS = 800_000;
 
 /**
- * Chromium's and Safari's own parameters, kbit/s. The WebSDK would append the bounds itself, but it does so behind the
- * line's carriage return; finding them there it leaves the line alone.
+ * Parameters that only Chromium and Safari know, in kbit/s. Without them the WebSDK appends the bounds itself, but
+ * after the line's carriage return. If it finds them, it leaves the line unchanged.
  */
 function encoderParameters({ minBps = 0, maxBps = 0 }: BitrateBounds): CodecParameters {
   const startBps = Math.min(Math.max(START_BITRATE_BPS, minBps), maxBps > 0 ? maxBps : Number.POSITIVE_INFINITY);
@@ -224,7 +228,7 @@ function encoderParameters({ minBps = 0, maxBps = 0 }: BitrateBounds): CodecPara
   };
 }
 
-/** TIAS is what the encoder may use (RFC 3890); AS, with its share for the headers, is for those who know only it. */
+/** TIAS is the encoder's limit (RFC 3890). AS includes the headers and is for clients that know only AS. */
 function bandwidthLines({ maxBps = 0 }: BitrateBounds): string[] {
   return maxBps > 0 ? [`b=AS:${kilobits(maxBps)}`, `b=TIAS:${wholeNumber(Math.round(maxBps))}`] : [];
 }

@@ -4,7 +4,7 @@ import { type Block, type MediaBlock, TOKEN, valueOf, valuesOf } from './descrip
 import type { DtlsFingerprint } from './rtp-parameters.js';
 import { SdpError } from './sdp-error.js';
 
-/** What the attributes of a description mean, for offers, answers and RTSP alike. What makes no sense is skipped. */
+/** Reads the attributes of descriptions, for offers, answers and RTSP alike. Invalid attributes are skipped. */
 
 export const DIRECTIONS = ['sendrecv', 'sendonly', 'recvonly', 'inactive'] as const;
 export type Direction = (typeof DIRECTIONS)[number];
@@ -23,7 +23,7 @@ export interface Rtpmap {
   readonly channels: number | undefined;
 }
 
-/** RFC 3551's payload types that need no rtpmap. */
+/** The payload types of RFC 3551 that need no rtpmap. */
 const STATIC_RTPMAPS: readonly (readonly [number, Rtpmap])[] = (
   [
     [0, 'PCMU', 8_000, 1],
@@ -43,7 +43,7 @@ const STATIC_RTPMAPS: readonly (readonly [number, Rtpmap])[] = (
 
 const RTPMAP = /^(\d{1,3})\s+([^/\s]{1,64})(?![^/\s])\s*(?:\/\s*(\d{1,9})(?!\d)\s*(?:\/\s*(\d{1,2})\s*$)?)?/;
 
-/** By payload type, the static ones included. The first of a payload type counts. */
+/** Keyed by payload type, including the static ones. The first line for a payload type counts. */
 export function rtpmapsOf(section: MediaBlock): Map<number, Rtpmap> {
   const rtpmaps = new Map<number, Rtpmap>();
   for (const value of valuesOf(section, 'rtpmap')) {
@@ -58,14 +58,14 @@ export function rtpmapsOf(section: MediaBlock): Map<number, Rtpmap> {
 
 const positive = (text: string | undefined): number | undefined => (Number(text) > 0 ? Number(text) : undefined);
 
-/** In the m-line's order, which is the sender's preference; each once. */
+/** In the order of the m-line, which is the sender's preference, without duplicates. */
 export function payloadTypesOf({ formats }: MediaBlock): number[] {
   return [
     ...new Set(formats.flatMap((format) => (/^\d{1,3}$/.test(format) && Number(format) <= 127 ? Number(format) : []))),
   ];
 }
 
-/** By payload type. Several lines of one are merged, the later value winning. */
+/** Keyed by payload type. Several lines for one payload type are merged; later values win. */
 export function fmtpsOf(section: MediaBlock): Map<number, Map<string, string>> {
   const fmtps = new Map<number, Map<string, string>>();
   for (const value of valuesOf(section, 'fmtp')) {
@@ -130,7 +130,7 @@ export function bundleGroupsOf(session: Block): string[][] {
   });
 }
 
-/** What is said of a transport, by a section or for all of them by the session. */
+/** The attributes of a transport, from a section or, for all sections, from the session. */
 export interface TransportAttributes {
   readonly usernameFragment: string | undefined;
   readonly password: string | undefined;
@@ -138,11 +138,11 @@ export interface TransportAttributes {
   readonly setup: string | undefined;
 }
 
-/** ICE credentials. Wider than RFC 8839: other servers of the field put hyphens into them. */
+/** ICE credentials. This accepts more than RFC 8839, because other servers of this kind use hyphens in them. */
 const ICE_TEXT = /^[\x21-\x7e]{1,256}$/;
 const MAX_FINGERPRINTS = 8;
 
-/** @throws SdpError `malformed`, unless what is malformed is to be skipped. */
+/** @throws SdpError `malformed`, unless malformed attributes are to be skipped. */
 export function transportAttributesOf(block: Block, malformed: 'refused' | 'skipped'): TransportAttributes {
   const refuse = (what: string): undefined => {
     if (malformed === 'refused') throw new SdpError('malformed', `${what} is malformed`);
@@ -177,7 +177,7 @@ const FINGERPRINT = /^([A-Za-z0-9-]{1,16}) +([0-9A-Fa-f:]{1,255})$/;
 
 const isHash = (name: string): name is DtlsFingerprint['algorithm'] => Object.hasOwn(FINGERPRINT_BYTES, name);
 
-/** Undefined for a hash function that nobody uses with DTLS-SRTP. */
+/** Undefined for a hash function that isn't used with DTLS-SRTP. */
 function readFingerprint(value: string): DtlsFingerprint | 'malformed' | undefined {
   const [, hash, hex = ''] = FINGERPRINT.exec(value) ?? [];
   if (hash === undefined) return 'malformed';

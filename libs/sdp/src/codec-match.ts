@@ -8,9 +8,9 @@ interface CodecFacts {
   kind: MediaKind;
   clockRate: number;
   channels?: number;
-  /** fmtp parameters that are kept, echoed and handed to mediasoup. */
+  /** The fmtp parameters that are kept, returned in answers and passed to mediasoup. */
   parameters: readonly string[];
-  /** Those of them by which mediasoup tells two variants of the codec apart. */
+  /** Those by which mediasoup distinguishes two variants of the codec. */
   variant: readonly string[];
 }
 
@@ -44,15 +44,14 @@ export const CODECS: Record<CodecName, CodecFacts> = {
   AV1: { kind: 'video', clockRate: 90000, parameters: ['level-idx', 'profile', 'tier'], variant: [] },
 };
 
-/** The feedback that is worth having, by kind. Transport-wide and REMB feedback depend on header extensions. */
+/** The useful feedback, by kind. Transport-wide and REMB feedback depend on header extensions. */
 const FEEDBACK: Record<MediaKind, readonly string[]> = {
   audio: ['nack'],
   video: ['nack', 'nack pli', 'ccm fir'],
 };
 
 /**
- * H.264 profiles in the order of what a stream should have to be decodable everywhere: each also plays where a later
- * one does.
+ * H.264 profiles, the most widely decodable first: a decoder that plays a later profile also plays the earlier ones.
  */
 const H264_PROFILES: readonly Profile[] = [
   Profile.ConstrainedBaseline,
@@ -66,17 +65,17 @@ export function isCodecName(name: string): name is CodecName {
   return Object.hasOwn(CODECS, name);
 }
 
-/** Whether the offered codec is this one in a form that mediasoup carries. */
+/** Whether the offered codec is this codec, in a form that mediasoup supports. */
 export function isUsable(codec: OfferedCodec, name: CodecName): boolean {
   const facts = CODECS[name];
   if (codec.name !== name || codec.clockRate !== facts.clockRate) return false;
-  // Opus is written with two channels whatever it carries (RFC 7587 §7). Some leave them out, and mean the same.
+  // Opus is always written with two channels (RFC 7587 §7). Some clients leave them out and mean the same.
   if (facts.kind === 'audio' && name !== 'opus' && (codec.channels ?? 1) !== (facts.channels ?? 1)) return false;
   if (looksLikeRtcp(codec.payloadType)) return false;
   return name !== 'H264' || (h264Rank(codec.parameters) >= 0 && packetizationMode(codec.parameters) <= 1);
 }
 
-/** RTP with the marker bit and such a payload type (RFC 5761 §4). */
+/** With the marker bit, RTP packets of these payload types look like RTCP (RFC 5761 §4). */
 const looksLikeRtcp = (payloadType: number): boolean => payloadType >= 64 && payloadType <= 95;
 
 export function packetizationMode(parameters: CodecParameters): number {
@@ -87,7 +86,7 @@ function h264Profile(parameters: CodecParameters): Profile | undefined {
   return parseSdpProfileLevelId(parameters)?.profile;
 }
 
-/** 0 is the most widely decodable; -1 is a profile that nobody here knows. */
+/** 0 is the most widely decodable profile; -1 is an unknown one. */
 function h264Rank(parameters: CodecParameters): number {
   const profile = h264Profile(parameters);
   return profile === undefined ? -1 : H264_PROFILES.indexOf(profile);
@@ -110,7 +109,7 @@ export function publishCandidates(media: OfferedMedia, name: CodecName): Offered
   return media.codecs.filter((codec) => isUsable(codec, name)).sort((a, b) => cost(a) - cost(b));
 }
 
-/** The player's codecs that can carry the stream's, best first. */
+/** The player's codecs that can carry the stream's codec, best first. */
 export function playCandidates(media: OfferedMedia, stream: StreamCodec, name: CodecName): OfferedCodec[] {
   const usable = media.codecs.filter((codec) => isUsable(codec, name));
   switch (name) {
@@ -130,10 +129,10 @@ function sameParameter(codec: OfferedCodec, stream: StreamCodec, name: string): 
 }
 
 /**
- * The stream's own profile first. Else any: encoders of WebRTC clients send constrained baseline whatever was
- * negotiated, and decoders don't look at the SDP. The next higher profile is the better guess, then the next lower.
- * The packetization mode comes before that, but isn't insisted on either: who leaves it out, or says 0, puts fragments
- * together all the same.
+ * The stream's own profile comes first. Any other is accepted, because encoders of WebRTC clients send constrained
+ * baseline whatever was negotiated, and decoders ignore the SDP. The next higher profile is the better guess, then the
+ * next lower one. Codecs with a lower packetization mode than the stream's come last, but are accepted too: players
+ * that leave the mode out or say 0 still reassemble fragments.
  */
 function h264Candidates(codecs: readonly OfferedCodec[], stream: CodecParameters): OfferedCodec[] {
   const mode = packetizationMode(stream);
@@ -177,8 +176,8 @@ export function describeCodec({ name, parameters }: { name: string; parameters: 
 }
 
 /**
- * What a section offers, without the codecs that never carry media of their own; with what makes a codec of ours one that
- * isn't: `PCMU (16000 Hz)`.
+ * What a section offers, without the codecs that never carry media of their own. For a codec that weir supports only in
+ * another form, it adds what differs: `PCMU (16000 Hz)`.
  */
 export function describeOffered(media: OfferedMedia): string[] {
   return media.codecs.flatMap((codec) => {

@@ -1,26 +1,26 @@
 import { SdpError } from './sdp-error.js';
 
-/** What a description may cost, whoever sent it. Anything above is refused with `too-large`. */
+/** Limits for a description from any sender. Anything larger is refused with `too-large`. */
 export const SDP_LIMITS = {
   characters: 64 * 1024,
   lines: 2000,
-  /** Vorbis and Theora have their whole set-up in one line. */
+  /** Vorbis and Theora put their whole set-up into one line. */
   lineCharacters: 16 * 1024,
   formatsPerSection: 128,
 } as const;
 
-/** What differs between the descriptions that are read: how many media, and how much nonsense is borne. */
+/** How the rules differ between kinds of descriptions: the number of media, and which invalid lines are accepted. */
 export interface ReadingRules {
   readonly mediaSections: number;
   readonly firstLine: 'v=0' | 'any';
-  /** Lines that aren't `letter=value`; empty ones are always skipped. */
+  /** What to do with lines that aren't `letter=value`; empty lines are always skipped. */
   readonly otherLines: 'refused' | 'skipped';
 }
 
 export interface Attribute {
   /** In lower case. */
   readonly name: string;
-  /** Without the space around it; '' for a flag such as `rtcp-mux`. */
+  /** Without surrounding spaces; '' for a flag such as `rtcp-mux`. */
   readonly value: string;
 }
 
@@ -34,7 +34,7 @@ export interface SessionBlock extends Block {
   readonly name: string;
 }
 
-/** An m-line and what belongs to it. Every string of the m-line may be written into another description. */
+/** An m-line and the lines that belong to it. Every string of the m-line is safe to write into another description. */
 export interface MediaBlock extends Block {
   readonly mediaType: string;
   readonly port: number;
@@ -54,9 +54,8 @@ const PROTOCOL = /^[A-Za-z0-9]{1,16}(?:\/[A-Za-z0-9]{1,16}){0,4}$/;
 const PORT = /^(\d{1,5})(?:\/\d{1,5})?$/;
 
 /**
- * Cuts a description into its blocks. The only place where a text becomes SDP; what the attributes mean is read by
- * `attributes.ts`.
- * @throws SdpError `too-large` or `malformed`, and nothing else, whatever the text.
+ * Splits a description into its blocks. SDP text is parsed only here; `attributes.ts` reads the meaning of attributes.
+ * @throws SdpError `too-large` or `malformed`, and nothing else, for any text.
  */
 export function readDescription(text: string, rules: ReadingRules): Description {
   if (text.length > SDP_LIMITS.characters) throw tooLarge(`more than ${SDP_LIMITS.characters} characters`);
@@ -109,7 +108,7 @@ export function valuesOf({ attributes }: Block, name: string): string[] {
   return attributes.filter((attribute) => attribute.name === name).map(({ value }) => value);
 }
 
-/** Of an attribute that comes once; the first where it comes more often. */
+/** The value of an attribute; the first one if it occurs more than once. */
 export function valueOf({ attributes }: Block, name: string): string | undefined {
   return attributes.find((attribute) => attribute.name === name)?.value;
 }

@@ -31,7 +31,7 @@ const STREAM: { audio: StreamCodec; video: StreamCodec } = {
   video: { kind: 'video', mimeType: 'video/VP8', clockRate: 90000, parameters: {} },
 };
 
-/** What smuggles a line in, breaks a parser or fills a memory. */
+/** Strings that inject a line, break a parser or fill memory. */
 const POISON = [
   '\r\na=evil:1',
   '\na=evil:1',
@@ -66,7 +66,7 @@ const POISON = [
   '😀',
 ];
 
-/** mulberry32: the same offers on every run. */
+/** mulberry32, so every run has the same offers. */
 function randomFrom(seed: number): (limit: number) => number {
   let state = seed;
   return (limit) => {
@@ -121,7 +121,7 @@ function mutate(offer: string, random: (limit: number) => number): string {
   return lines.join(pick(['\r\n', '\r\n', '\n'], random));
 }
 
-/** Every form of line that an answer may have. */
+/** Every form of line that an answer may contain. */
 const ANSWER_LINE = new RegExp(
   `^(?:${[
     'v=0',
@@ -182,7 +182,7 @@ describe('a hostile offer', () => {
       const sdp = mutate(pick(OFFERS, random), random);
       outcomes[check(sdp, random(2) === 0)]++;
     }
-    // Both ways were really taken.
+    // Both outcomes really occurred.
     expect(outcomes.answered).toBeGreaterThan(ROUNDS / 10);
     expect(outcomes.refused).toBeGreaterThan(ROUNDS / 10);
   });

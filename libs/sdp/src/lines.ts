@@ -1,12 +1,12 @@
 import type { CodecParameters } from './rtp-parameters.js';
 
-/** The lines that every description of ours is made of. */
+/** Writes the lines that all of weir's descriptions are made of. */
 
-/** No space, no control character: can't end a line or an attribute's value. */
+/** Has no space and no control character, so it can't end a line or an attribute's value. */
 const WORD = /^[\x21-\x7e]{1,255}$/;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
-/** @throws RangeError for what would end the value, or the line: the caller's mistake. */
+/** @throws RangeError for text that would end the value or the line, which is the caller's mistake. */
 export function word(text: string): string {
   if (!WORD.test(text))
     throw new RangeError('A value with a space or a control character does not go into a description');
@@ -25,9 +25,9 @@ export interface WrittenSession {
   readonly version: number;
   /** IPv4. */
   readonly address: string;
-  /** What the session's `s=` line says; control characters are replaced. */
+  /** Text of the session's `s=` line; control characters are replaced. */
   readonly name?: string;
-  /** The address is that of all media, too. */
+  /** The address also applies to all media. */
   readonly hasConnection?: boolean;
 }
 
@@ -64,8 +64,8 @@ export interface WrittenCodec {
 }
 
 /**
- * fmtp directly behind rtpmap: the WebSDK edits the line that follows the rtpmap. Parameters that no line can carry are
- * left out.
+ * The fmtp line directly follows the rtpmap line, because the WebSDK edits the line after the rtpmap. Parameters that
+ * don't fit into a line are left out.
  * @throws RangeError
  */
 export function codecLines(codec: WrittenCodec, feedback: readonly string[] = []): string[] {
@@ -80,7 +80,7 @@ export function codecLines(codec: WrittenCodec, feedback: readonly string[] = []
   ];
 }
 
-/** One channel is said of AAC alone, whose readers expect it. */
+/** A single channel is written for AAC only, because its readers expect it. */
 function channelSuffix({ name, channels = 0 }: WrittenCodec): string {
   return channels > 1 || (channels === 1 && name.toUpperCase() === 'MPEG4-GENERIC') ? `/${wholeNumber(channels)}` : '';
 }
@@ -95,7 +95,7 @@ export interface WrittenCandidate {
   readonly tcpType?: string | undefined;
 }
 
-/** Of component 1: RTCP comes by the same path. */
+/** Writes a candidate of component 1: RTCP uses the same path. */
 export function candidateLine({
   foundation,
   protocol,
@@ -126,12 +126,12 @@ export function transportLines({ usernameFragment, password, fingerprint, setup 
   ];
 }
 
-/** The second is for clients of the time before `a=msid`. */
+/** The second line is for clients from before `a=msid`. */
 export function ssrcLines(ssrc: number, cname: string, msid: string): string[] {
   return [`a=ssrc:${wholeNumber(ssrc)} cname:${word(cname)}`, `a=ssrc:${wholeNumber(ssrc)} msid:${msid}`];
 }
 
-/** @throws RangeError when one of the lines is several. */
+/** @throws RangeError if a line contains a line end. */
 export function descriptionOf(lines: readonly string[]): string {
   if (lines.some((line) => /[\r\n]/.test(line))) throw new RangeError('A line of the description has a line end in it');
   return lines.map((line) => `${line}\r\n`).join('');

@@ -12,7 +12,7 @@ export type AudioCodecName = 'opus' | 'PCMU' | 'PCMA' | 'G722';
 export type VideoCodecName = 'H264' | 'VP8' | 'VP9' | 'AV1';
 export type CodecName = AudioCodecName | VideoCodecName;
 
-/** The codec a stream carries, as its publisher negotiated it. Plain data: may be kept and sent about. */
+/** The codec of a stream as its publisher negotiated it. It is plain data, so it may be stored and sent. */
 export interface StreamCodec {
   kind: MediaKind;
   mimeType: string;
@@ -29,57 +29,59 @@ export interface RejectedSection {
   reason: string;
 }
 
-/** Stays in its BUNDLE group, carries nothing. Needs no producer and no consumer. */
+/** Stays in its BUNDLE group but carries nothing. Needs no producer and no consumer. */
 export interface InactiveSection {
   tag: 'inactive';
   mediaIndex: number;
   transportIndex: number;
-  /** What is answered of the section's formats; all of them where none is known. */
+  /** The format in the answer; if it is undefined, the answer has all formats of the section. */
   codec?: OfferedCodec;
 }
 
-/** The client sends, we receive. */
+/** The client sends and weir receives. */
 export interface ReceiveSection {
   tag: 'receive';
   mediaIndex: number;
-  /** Into `Offer.transports`. */
+  /** Index in `Offer.transports`. */
   transportIndex: number;
   kind: MediaKind;
   codec: OfferedCodec;
   rtx?: OfferedCodec;
-  /** Its packets carry no mid, and their SSRC isn't known: the payload type alone tells whose they are. */
+  /**
+   * Its packets carry no mid and their SSRC is unknown, so only the payload type shows which section they belong to.
+   */
   isStray: boolean;
-  /** For `transport.produce()`; without an SSRC where that isn't known. */
+  /** For `transport.produce()`; without an SSRC if that is unknown. */
   rtpParameters: RtpParameters;
   /** For `worker.createRouter()`; see `routerCodecs()`. */
   routerCodec: RtpCodecCapability;
   streamCodec: StreamCodec;
 }
 
-/** We send, the client receives. */
+/** weir sends and the client receives. */
 export interface SendSection {
   tag: 'send';
   mediaIndex: number;
   transportIndex: number;
   kind: MediaKind;
   codec: OfferedCodec;
-  /** The stream's codec with the player's payload type: for the router that the player's transport lives on. */
+  /** The stream's codec with the player's payload type, for the router that the player's transport is on. */
   routerCodec: RtpCodecCapability;
-  /** For `transport.consume()`, together with `enableRtx: kind === 'video'`, else mediasoup drops NACK. */
+  /** For `transport.consume()` with `enableRtx: kind === 'video'`; otherwise mediasoup drops NACK. */
   rtpCapabilities: RtpCapabilities;
 }
 
 export type PublishSection = ReceiveSection | InactiveSection | RejectedSection;
 export type PlaySection = SendSection | InactiveSection | RejectedSection;
 
-/** The codec's name as the contract has it: `opus`, `H264`, `VP8`. */
+/** The codec's name in the contract: `opus`, `H264`, `VP8`. */
 export function codecName(section: { codec: OfferedCodec } | { mimeType: string }): string {
   return 'codec' in section ? section.codec.name : (section.mimeType.split('/')[1] ?? '');
 }
 
 /**
- * The media codecs of the router for these sections: audio first, because mediasoup gives each video codec's RTX the
- * first dynamic payload type that is still free and then fails on a later codec that wants the same.
+ * The router's media codecs for these sections. Audio comes first, because mediasoup gives each video codec's RTX the
+ * first free dynamic payload type and then fails on a later codec that wants the same one.
  */
 export function routerCodecs(sections: readonly (PublishSection | PlaySection)[]): RtpCodecCapability[] {
   const codecs = sections.flatMap((section) =>
@@ -88,7 +90,7 @@ export function routerCodecs(sections: readonly (PublishSection | PlaySection)[]
   return codecs.sort((a, b) => a.kind.localeCompare(b.kind));
 }
 
-/** Whether the section's RTCP comes on its RTP port: mediasoup has no other. BUNDLE implies it. */
+/** Whether the section's RTCP uses its RTP port, which mediasoup requires. BUNDLE implies it. */
 export function hasMuxedRtcp(offer: Offer, media: OfferedMedia): boolean {
   return (
     media.rtcpMux || (media.transportIndex !== undefined && offer.transports[media.transportIndex]?.bundled === true)
@@ -96,9 +98,9 @@ export function hasMuxedRtcp(offer: Offer, media: OfferedMedia): boolean {
 }
 
 /**
- * The answer to a section that carries nothing: inactive where its transport is there anyway, because some media
- * section next to it is in use, else rejected. The section whose mid is the tag of a BUNDLE group in use is never
- * rejected, not even a data channel: the others' transport is the one that it describes (RFC 8843 §7.3.3).
+ * The answer to a section that carries nothing: inactive if another media section uses its transport anyway, and
+ * rejected otherwise. The section whose mid is the tag of a BUNDLE group in use is never rejected, not even a data
+ * channel, because it describes the transport of the other sections (RFC 8843 §7.3.3).
  */
 export function idleSection(
   offer: Offer,
@@ -116,7 +118,7 @@ export function idleSection(
   return { tag: 'inactive', mediaIndex: media.index, transportIndex, ...(codec ? { codec } : {}) };
 }
 
-/** Rejected, unless it is a tag that has to stay. */
+/** Rejects the section, unless it is the tag of a BUNDLE group and has to stay. */
 export function refusedSection(
   offer: Offer,
   media: OfferedMedia,
@@ -135,7 +137,7 @@ function isBundleTag(offer: Offer, media: OfferedMedia): boolean {
   });
 }
 
-/** The transport of the group that a section is in, also of one that isn't media. */
+/** The transport of the section's BUNDLE group, even if the section isn't media. */
 function bundleTransport(offer: Offer, media: OfferedMedia): number | undefined {
   const mids = offer.bundleGroups.find((group) => media.mid !== undefined && group.includes(media.mid));
   return offer.media.find(

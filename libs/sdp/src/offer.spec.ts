@@ -8,7 +8,7 @@ const fixture = (name: string) => readFileSync(new URL(`./fixtures/${name}.sdp`,
 
 const FINGERPRINT = Array.from({ length: 32 }, (_, index) => (index + 160).toString(16)).join(':');
 
-/** The least that is a usable offer; each line can be left out, replaced or added to. */
+/** The smallest usable offer. Each line can be left out, replaced or added to. */
 function offerOf({
   session = [],
   transport = ['a=ice-ufrag:abcd', 'a=ice-pwd:0123456789abcdef012345', `a=fingerprint:sha-256 ${FINGERPRINT}`],

@@ -27,7 +27,7 @@ import {
 import type { CodecParameters, DtlsFingerprint, DtlsRole, IceParameters, RtcpFeedback } from './rtp-parameters.js';
 import { SdpError } from './sdp-error.js';
 
-/** What a hostile offer may cost. Anything above is refused with `too-large`. */
+/** Limits for hostile offers. Anything larger is refused with `too-large`. */
 export const OFFER_LIMITS = {
   ...SDP_LIMITS,
   mediaSections: 8,
@@ -42,10 +42,10 @@ const OFFER_RULES: ReadingRules = {
   otherLines: 'refused',
 };
 
-/** One codec of an m-line: rtpmap, fmtp and rtcp-fb joined. Every string is safe to write into an SDP line. */
+/** One codec of an m-line, combined from rtpmap, fmtp and rtcp-fb. Every string is safe to write into an SDP line. */
 export interface OfferedCodec {
   payloadType: number;
-  /** In the spelling of its registration where known: `opus`, `PCMU`, `H264`, `VP8`, `rtx`. */
+  /** In its registered spelling, if known: `opus`, `PCMU`, `H264`, `VP8`, `rtx`. */
   name: string;
   clockRate: number;
   /** Audio only. */
@@ -66,30 +66,32 @@ export interface OfferedMedia {
   index: number;
   mid?: string;
   kind: 'audio' | 'video' | 'other';
-  /** The m-line's media word and formats, for the echo of a rejected section. */
+  /** The m-line's media word and formats, which the answer repeats for a rejected section. */
   mediaType: string;
   formats: readonly string[];
   protocol: string;
-  /** False: port 0 without bundle-only, i.e. the client itself has the section switched off. */
+  /** False if the port is 0 without bundle-only: the client itself has switched the section off. */
   enabled: boolean;
   direction: Direction;
   codecs: OfferedCodec[];
   headerExtensions: HeaderExtension[];
-  /** Primary SSRCs, in order of appearance. Those of retransmissions and FEC are folded in or left out. */
+  /**
+   * Primary SSRCs, in order of appearance. SSRCs of retransmissions are attached to them; those of FEC are left out.
+   */
   ssrcs: OfferedSsrc[];
   rtcpMux: boolean;
   rtcpReducedSize: boolean;
-  /** Into `Offer.transports`; undefined for a section that can only be rejected (no RTP, or disabled). */
+  /** Index in `Offer.transports`; undefined for a section that can only be rejected (not RTP, or disabled). */
   transportIndex?: number;
 }
 
-/** One ICE/DTLS transport: a BUNDLE group or an m-line outside of any. */
+/** One ICE/DTLS transport: a BUNDLE group, or an m-line outside of every group. */
 export interface TransportOffer {
-  /** The client's; mediasoup, being ICE-lite, doesn't need them. */
+  /** The client's parameters. mediasoup doesn't need them, because it is ICE-lite. */
   iceParameters: IceParameters;
-  /** For `WebRtcTransport.connect()`: `role` is the client's part in the DTLS handshake. */
+  /** For `WebRtcTransport.connect()`: `role` is the client's role in the DTLS handshake. */
   dtlsParameters: { role: DtlsRole; fingerprints: DtlsFingerprint[] };
-  /** Into `Offer.media`; audio and video only. */
+  /** Indexes in `Offer.media`; audio and video only. */
   mediaIndexes: number[];
   bundled: boolean;
 }
@@ -97,13 +99,13 @@ export interface TransportOffer {
 export interface Offer {
   transports: TransportOffer[];
   media: OfferedMedia[];
-  /** The mids of each BUNDLE group as offered, without those that no m-line has. */
+  /** The mids of each offered BUNDLE group, without those that no m-line has. */
   bundleGroups: string[][];
 }
 
 const RTP_PROTOCOL = /^(?:(?:UDP|TCP)\/(?:TLS|DTLS)\/)?RTP\/S?AVPF?$/i;
 
-/** Registered spellings, by lower case. */
+/** Registered spellings, keyed by the name in lower case. */
 const CODEC_SPELLINGS = new Map(
   ['opus', 'PCMU', 'PCMA', 'G722', 'H264', 'VP8', 'VP9', 'AV1', 'rtx', 'red', 'ulpfec'].map((name) => [
     name.toLowerCase(),
@@ -112,13 +114,12 @@ const CODEC_SPELLINGS = new Map(
 );
 const PARAMETER_NAME = /^[A-Za-z0-9-]{1,64}$/;
 const PARAMETER_VALUE = /^[A-Za-z0-9+\-/=,.:]{1,512}$/;
-/** fmtp values that look like integers and aren't. */
+/** fmtp values that look like integers but aren't. */
 const TEXT_PARAMETERS = new Set(['profile-level-id']);
 
 /**
- * Reads a client's offer. What isn't understood is skipped; what is kept is checked, so that it may be written into
- * an answer as it is.
- * @throws SdpError and nothing else, whatever the text.
+ * Reads a client's offer. Unknown parts are skipped. The rest is checked, so that it is safe to write into an answer.
+ * @throws SdpError and nothing else, for any text.
  */
 export function parseOffer(sdp: string): Offer {
   const { session, sections } = readDescription(sdp, OFFER_RULES);
@@ -143,7 +144,7 @@ export function parseOffer(sdp: string): Offer {
   return offer;
 }
 
-/** Mids and SSRCs name one section each: mediasoup would mix the sections up, or throw. */
+/** Each mid and each SSRC must belong to one section; otherwise mediasoup would mix the sections up, or throw. */
 function checkUnique(names: readonly (string | number)[], what: string): void {
   if (new Set(names).size !== names.length) throw new SdpError('malformed', `Two sections have the same ${what}`);
 }
@@ -173,7 +174,7 @@ function toMedia(section: MediaBlock, session: Block, index: number): OfferedMed
   };
 }
 
-/** In the m-line's order, which is the client's preference. */
+/** In the order of the m-line, which is the client's preference. */
 function codecsOf(section: MediaBlock): OfferedCodec[] {
   const rtpmaps = rtpmapsOf(section);
   const fmtps = fmtpsOf(section);
@@ -239,7 +240,7 @@ function primarySsrcs(section: MediaBlock): OfferedSsrc[] {
     });
 }
 
-/** Without mids that no section has, and each mid in one group only. */
+/** Returns the groups without mids that no section has, and with each mid in one group only. */
 function knownGroups(groups: readonly string[][], media: readonly OfferedMedia[]): string[][] {
   const free = new Set(media.flatMap((section) => section.mid ?? []));
   return groups.map((mids) => mids.filter((mid) => free.delete(mid))).filter((mids) => mids.length > 0);
@@ -255,7 +256,7 @@ function addTransports(offer: Offer, session: Block, sections: readonly MediaBlo
     ...bundled.map((members) => ({ members, isBundle: true })),
     ...alone.map((section) => ({ members: [section], isBundle: false })),
   ];
-  // Read even where no transport comes of them: a malformed one is refused wherever it stands.
+  // All sections are read, even those without a transport, so that a malformed attribute is refused anywhere.
   const ofSections = sections.map((section) => transportAttributesOf(section, 'refused'));
   const ofSession = transportAttributesOf(session, 'refused');
   for (const { members, isBundle } of groups) {
@@ -271,7 +272,7 @@ function addTransports(offer: Offer, session: Block, sections: readonly MediaBlo
   }
 }
 
-/** The first section of a group that has an attribute speaks for all; the session's level comes last. */
+/** The first section of a group that has an attribute decides for the group; the session's attributes come last. */
 function transportOf(levels: readonly TransportAttributes[]): Pick<TransportOffer, 'iceParameters' | 'dtlsParameters'> {
   const ice = levels.find((level) => level.usernameFragment !== undefined && level.password !== undefined);
   const usernameFragment = ice?.usernameFragment ?? levels.find((level) => level.usernameFragment)?.usernameFragment;
@@ -281,14 +282,14 @@ function transportOf(levels: readonly TransportAttributes[]): Pick<TransportOffe
   }
   const offered = levels.find((level) => level.fingerprints.length > 0)?.fingerprints;
   if (!offered) throw new SdpError('no-fingerprint', 'The offer has no DTLS fingerprint');
-  // mediasoup looks at the first fingerprint only.
+  // mediasoup uses only the first fingerprint.
   const order = Object.keys(FINGERPRINT_BYTES);
   const fingerprints = [...offered].sort((a, b) => order.indexOf(a.algorithm) - order.indexOf(b.algorithm));
   const role = dtlsRoleOf(levels.find((level) => level.setup !== undefined)?.setup);
   return { iceParameters: { usernameFragment, password }, dtlsParameters: { role, fingerprints } };
 }
 
-/** The client's DTLS role, given that we prefer to be the server. Without `setup` an offerer is active (RFC 4145). */
+/** The client's DTLS role if weir prefers to be the server. An offerer without `setup` is active (RFC 4145). */
 function dtlsRoleOf(setup: string | undefined): DtlsRole {
   switch (setup) {
     case undefined:

@@ -17,12 +17,12 @@ export type LocalCandidate = Omit<WrittenCandidate, 'protocol' | 'tcpType'>;
 export interface LocalTransport {
   readonly usernameFragment: string;
   readonly password: string;
-  /** SHA-256, as pairs of upper-case digits between colons. */
+  /** SHA-256, as pairs of upper-case digits separated by colons. */
   readonly fingerprint: string;
   readonly candidates: readonly LocalCandidate[];
 }
 
-/** One channel is left out. */
+/** A single channel isn't written. */
 export type OwnCodec = WrittenCodec & {
   readonly channels: number;
   readonly parameters: Readonly<Record<string, string>>;
@@ -33,7 +33,7 @@ export interface OwnSection {
   readonly direction: 'sendonly' | 'recvonly';
   readonly codecs: readonly OwnCodec[];
   readonly transport: LocalTransport;
-  /** Of what is sent. */
+  /** The SSRC and CNAME of the sent media. */
   readonly sent?: { readonly ssrc: number; readonly cname: string };
 }
 
@@ -77,8 +77,8 @@ const sectionLines = ({ kind, direction, codecs, transport, sent }: OwnSection):
 };
 
 /**
- * An offer like a browser's of the max-compat policy: BUNDLE is offered, and every section has a transport of its own
- * for servers that don't bundle. The mids are those that the original server answers with whatever it was offered.
+ * Writes an offer like a browser's with the max-compat policy: it offers BUNDLE, and every section also has its own
+ * transport for servers that don't bundle. The mids are those that the original server uses in answers to any offer.
  */
 export const writeOffer = ({ originId, sections }: OfferOptions): string =>
   descriptionOf([

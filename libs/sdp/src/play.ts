@@ -26,10 +26,11 @@ export interface PlayableStream {
 }
 
 /**
- * One section per m-line, in order. A medium that the stream hasn't is answered inactive: a silent `sendonly` section
- * would keep a browser's video element from ever starting. A medium that stream and player have no common codec for is
- * rejected, and the other one is sent (RFC 8829 §5.3.1); `notCarried` names it, for people.
- * @throws NoCommonCodecsError when nothing can be sent.
+ * Returns one section per m-line, in order. If the stream lacks a medium, its section is inactive, because a silent
+ * `sendonly` section would keep a browser's video element from ever starting. If the stream and the player have no
+ * common codec for a medium, its section is rejected and the other medium is sent (RFC 8829 §5.3.1); `notCarried` names
+ * the rejected medium for people.
+ * @throws NoCommonCodecsError if nothing can be sent.
  */
 export function negotiatePlay(offer: Offer, stream: PlayableStream): { sections: PlaySection[]; notCarried: string[] } {
   const sent: SendSection[] = [];
@@ -80,7 +81,7 @@ function nothingToSend(
   );
 }
 
-/** A string is the reason why not. */
+/** A returned string is the reason why the section isn't used. */
 function send(
   offer: Offer,
   media: OfferedMedia,
@@ -98,7 +99,7 @@ function send(
 
   const name = codecName(streamCodec);
   const candidates = isCodecName(name) ? playCandidates(media, streamCodec, name) : [];
-  // One router can't have two codecs under one payload type, which m-lines outside of BUNDLE may ask for.
+  // One router can't have two codecs with one payload type, but m-lines outside of BUNDLE may ask for that.
   const codec = candidates.find(
     ({ payloadType }) => !sent.some((section) => section.codec.payloadType === payloadType),
   );

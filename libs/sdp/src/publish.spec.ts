@@ -203,7 +203,7 @@ describe('what mediasoup is told of a publisher', () => {
 });
 
 describe('the section that describes the transport of a BUNDLE group', () => {
-  /** The data channel's section, moved in front of the others. */
+  /** Moves the data channel's section before the others. */
   const dataChannelFirst = (name: string) => {
     const [head = '', ...sections] = fixture(name).split(/^(?=m=)/m);
     const data = sections.filter((section) => section.startsWith('m=application'));
@@ -305,7 +305,7 @@ describe('refusals', () => {
   });
 });
 
-/** Audio and video of which neither an SSRC nor a header extension is told. */
+/** Audio and video with neither an SSRC nor a header extension. */
 const strayOffer = ({ bundled, audio, video }: { bundled: boolean; audio: number; video: number }) =>
   videoOffer(
     `${video} ${video + 1}`,

@@ -20,7 +20,7 @@ import {
 import { NoCommonCodecsError, SdpError } from './sdp-error.js';
 
 export interface PublishPreferences {
-  /** Best first. A codec that isn't named is not accepted. */
+  /** Best first. Codecs that aren't listed are refused. */
   videoCodecs?: readonly VideoCodecName[];
   audioCodecs?: readonly AudioCodecName[];
 }
@@ -31,9 +31,10 @@ export const DEFAULT_AUDIO_CODECS: readonly AudioCodecName[] = ['opus', 'PCMU', 
 const TRANSPORT_CC = 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01';
 
 /**
- * What is negotiated, and why nothing else is: without `video-orientation` a sender turns the picture itself, which
- * every player, file and HLS segment can show; `abs-capture-time` makes mediasoup wait for what browsers never send;
- * `rtp-stream-id` would open the door to simulcast, which one stream with one size for all outputs doesn't want.
+ * The header extensions that are negotiated. Others are left out on purpose. Without `video-orientation`, a sender
+ * rotates the picture itself, so that every player, file and HLS segment shows it correctly. `abs-capture-time` makes
+ * mediasoup wait for something that browsers never send. `rtp-stream-id` would allow simulcast, but a stream has one
+ * size for all outputs.
  */
 const HEADER_EXTENSIONS: Record<MediaKind, readonly HeaderExtensionUri[]> = {
   audio: [
@@ -45,15 +46,15 @@ const HEADER_EXTENSIONS: Record<MediaKind, readonly HeaderExtensionUri[]> = {
   video: ['urn:ietf:params:rtp-hdrext:sdes:mid', ABS_SEND_TIME_URI, TRANSPORT_CC],
 };
 
-/** mediasoup finds AV1's key frames by it and forwards nothing to a new player without. */
+/** mediasoup uses it to find AV1's key frames, and forwards nothing to a new player without it. */
 const AV1_DEPENDENCY_DESCRIPTOR: HeaderExtensionUri =
   'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 
 /**
- * One section per m-line, in order. At most one audio and one video section are received; `notCarried` names, for people,
- * what else the client would send.
- * @throws NoCommonCodecsError when media is sent, but none of it in a codec of the preferences.
- * @throws SdpError `unsupported` when nothing is sent, or only in a way that can't be received.
+ * Returns one section per m-line, in order. At most one audio and one video section are received; `notCarried` names,
+ * for people, what else the client would send.
+ * @throws NoCommonCodecsError if the client sends media, but none of it in a preferred codec.
+ * @throws SdpError `unsupported` if it sends nothing, or only in a way that can't be received.
  */
 export function negotiatePublish(
   offer: Offer,
@@ -131,7 +132,7 @@ function receive(
         'offer a=ssrc, the mid header extension or another payload type',
     );
   }
-  // Retransmissions couldn't be told from anything else that comes.
+  // Retransmissions couldn't be distinguished from other packets.
   const rtx = isStray
     ? undefined
     : media.codecs.find((other) => other.name === 'rtx' && other.parameters['apt'] === codec.payloadType);
@@ -193,7 +194,7 @@ function rtxParameters(rtx: OfferedCodec, codec: OfferedCodec, kind: MediaKind) 
   };
 }
 
-/** Only ids of the one-byte form; an id or a URI that comes twice counts once. */
+/** Accepts only ids of the one-byte form; if an id or a URI occurs twice, the first one counts. */
 function commonHeaderExtensions(media: OfferedMedia, kind: MediaKind, name: CodecName): RtpHeaderExtensionParameters[] {
   const wanted = name === 'AV1' ? [...HEADER_EXTENSIONS[kind], AV1_DEPENDENCY_DESCRIPTOR] : HEADER_EXTENSIONS[kind];
   const chosen: RtpHeaderExtensionParameters[] = [];
@@ -206,7 +207,7 @@ function commonHeaderExtensions(media: OfferedMedia, kind: MediaKind, name: Code
   return chosen;
 }
 
-/** The first SSRC: of legacy simulcast (ssrc-group SIM) the layer that is always sent. */
+/** Uses the first SSRC. In legacy simulcast (ssrc-group SIM), this is the layer that is always sent. */
 function encodingOf(media: OfferedMedia, codec: OfferedCodec, hasRtx: boolean): RtpEncodingParameters {
   const [first] = media.ssrcs;
   return {
@@ -217,8 +218,8 @@ function encodingOf(media: OfferedMedia, codec: OfferedCodec, hasRtx: boolean): 
 }
 
 /**
- * The client's own payload type, unless the other medium's codec has it, as it may without BUNDLE. mediasoup maps a
- * producer's payload types, so any other will do.
+ * Returns the client's own payload type, unless the other medium's codec has it, which is possible without BUNDLE. Any
+ * other will do, because mediasoup maps a producer's payload types.
  */
 function freePayloadType(wanted: number, received: readonly ReceiveSection[]): number {
   const taken = new Set(received.map((section) => section.routerCodec.preferredPayloadType));

@@ -27,7 +27,7 @@ import { SdpError } from './sdp-error.js';
 
 export interface AnsweredCodec {
   readonly payloadType: number;
-  /** As `codecNamed` spells it. */
+  /** Spelled as `codecNamed` returns it. */
   readonly name: string;
   readonly clockRate: number;
   readonly channels: number;
@@ -47,7 +47,7 @@ export interface RemoteTransport {
   readonly password: string;
   readonly iceLite: boolean;
   readonly fingerprints: readonly DtlsFingerprint[];
-  /** What the remote is in the DTLS handshake; undefined where it doesn't say. */
+  /** The remote's role in the DTLS handshake; undefined if the answer doesn't say. */
   readonly setup: 'active' | 'passive' | undefined;
   /** UDP, component 1. */
   readonly candidates: readonly RemoteCandidate[];
@@ -56,7 +56,7 @@ export interface RemoteTransport {
 export interface AnsweredMedia {
   readonly mid: string | undefined;
   readonly kind: 'audio' | 'video' | 'other';
-  /** False: the section was refused. */
+  /** False if the section was refused. */
   readonly accepted: boolean;
   readonly direction: Direction;
   /** In the order of the m-line. */
@@ -64,7 +64,7 @@ export interface AnsweredMedia {
   readonly headerExtensions: readonly HeaderExtension[];
   readonly ssrcs: readonly number[];
   readonly transport: RemoteTransport | undefined;
-  /** The section whose transport carries this one's media too: its own index, unless it is bundled. */
+  /** The index of the section whose transport carries this section's media: its own index, unless it is bundled. */
   readonly transportOf: number;
 }
 
@@ -76,7 +76,7 @@ const LIMITS = { sections: 8, codecs: 64, candidates: 32, ssrcs: 32, headerExten
 
 const ANSWER_RULES: ReadingRules = { mediaSections: LIMITS.sections, firstLine: 'v=0', otherLines: 'skipped' };
 
-/** Strong enough to know a certificate by. */
+/** Hashes that are strong enough to identify a certificate. */
 const STRONG_HASHES: readonly DtlsFingerprint['algorithm'][] = ['sha-256', 'sha-384', 'sha-512'];
 
 const candidatesOf = (section: MediaBlock): RemoteCandidate[] =>
@@ -100,7 +100,7 @@ const candidatesOf = (section: MediaBlock): RemoteCandidate[] =>
       return usable ? [candidate] : [];
     });
 
-/** What a section doesn't say itself is said for all of them at the session's level. */
+/** Attributes that a section lacks are taken from the session level. */
 const transportOf = (section: MediaBlock, session: Block): RemoteTransport => {
   const own = transportAttributesOf(section, 'skipped');
   const common = transportAttributesOf(session, 'skipped');
@@ -143,7 +143,7 @@ const codecsOf = (section: MediaBlock): AnsweredCodec[] => {
     });
 };
 
-/** Without those of retransmissions and of error correction. */
+/** Without the SSRCs of retransmissions and error correction. */
 const primarySsrcsOf = (section: MediaBlock): number[] => {
   const secondary = ssrcGroupsOf(section).flatMap(({ ssrcs }) => ssrcs.slice(1));
   return [...ssrcsOf(section).keys()].filter((ssrc) => !secondary.includes(ssrc)).slice(0, LIMITS.ssrcs);
@@ -167,7 +167,7 @@ const mediaOf = (section: MediaBlock, session: Block, transportIndex: number): A
   };
 };
 
-/** Of every section the one that carries it: the first of its BUNDLE group, or itself. */
+/** For each section, the index of the one that carries it: the first of its BUNDLE group, or itself. */
 const carriers = (session: Block, sections: readonly MediaBlock[]): number[] => {
   const mids = sections.map((section) => valueOf(section, 'mid'));
   const groups = bundleGroupsOf(session);
@@ -179,9 +179,9 @@ const carriers = (session: Block, sections: readonly MediaBlock[]): number[] => 
 };
 
 /**
- * Reads the answer of another WCS server: of weir (BUNDLE, ICE-lite) as well as the original's, which has neither BUNDLE
- * nor `a=setup`, a port for each m-line, `RTP/SAVPF` and `SHA-256` in capitals. What isn't understood is skipped.
- * @throws SdpError and nothing else, whatever the text. Its message holds nothing of the answer's own text.
+ * Reads the answer of another WCS server. weir's answers have BUNDLE and ICE-lite. The original server's have neither
+ * BUNDLE nor `a=setup`, but a port for each m-line, `RTP/SAVPF`, and `SHA-256` in capitals. Unknown parts are skipped.
+ * @throws SdpError and nothing else, for any text. Its message contains nothing of the answer's text.
  */
 export const parseAnswer = (sdp: string): Answer => {
   const { session, sections } = readDescription(sdp, ANSWER_RULES);

@@ -2,14 +2,14 @@ import type { TrackDescription } from '@weir/frames';
 
 import { codecLines, descriptionOf, mediaLine, sessionLines } from './lines.js';
 
-/** RTP of one medium that comes to a port of this machine. */
+/** RTP of one medium that arrives at a port of this machine. */
 export interface RtpInput {
   readonly port: number;
   readonly payloadType: number;
   readonly track: TrackDescription;
 }
 
-/** What a program such as ffmpeg, which listens on the ports, must be told of what comes to them. */
+/** Describes what arrives at the ports, for a program such as ffmpeg that listens on them. */
 export function describeRtpInputs(inputs: readonly RtpInput[]): string {
   return descriptionOf([
     ...sessionLines({ id: 0, version: 0, address: '127.0.0.1', hasConnection: true }),

@@ -1,6 +1,6 @@
 /**
- * RTP parameters in the shape of mediasoup's, so that they can be handed to `transport.produce()`,
- * `transport.consume()` and `worker.createRouter()` as they are.
+ * RTP parameters in mediasoup's format, so that they can be passed to `transport.produce()`, `transport.consume()` and
+ * `worker.createRouter()` unchanged.
  */
 export type MediaKind = 'audio' | 'video';
 
@@ -33,7 +33,7 @@ export interface RtpCodecParameters {
 
 export const ABS_SEND_TIME_URI = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time';
 
-/** The header extensions that are ever negotiated. */
+/** All header extensions that weir may negotiate. */
 export type HeaderExtensionUri =
   | 'urn:ietf:params:rtp-hdrext:sdes:mid'
   | 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
@@ -49,7 +49,7 @@ export interface RtpHeaderExtensionParameters {
 export interface RtpEncodingParameters {
   ssrc?: number;
   rtx?: { ssrc: number };
-  /** Discontinuous transmission: silence is no sign of a dead sender. */
+  /** Discontinuous transmission: silence doesn't mean that the sender is dead. */
   dtx?: boolean;
   maxBitrate?: number;
 }
@@ -71,7 +71,7 @@ export type DtlsRole = 'client' | 'server';
 
 export interface DtlsFingerprint {
   algorithm: 'sha-1' | 'sha-224' | 'sha-256' | 'sha-384' | 'sha-512';
-  /** Upper-case hex pairs joined by colons. */
+  /** Pairs of upper-case hex digits separated by colons. */
   value: string;
 }
 

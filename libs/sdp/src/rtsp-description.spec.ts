@@ -14,7 +14,7 @@ function onlyTrack(lines: readonly string[]): SdpTrack {
   return track;
 }
 
-/** The fmtp line by which a track is announced that was read with these parameters. */
+/** The fmtp line in weir's announcement of a track that was read with these parameters. */
 function announced(kind: 'audio' | 'video', rtpmap: string, fmtp: string): string {
   const track = onlyTrack([`m=${kind} 0 RTP/AVP 96`, `a=rtpmap:96 ${rtpmap}`, `a=fmtp:96 ${fmtp}`]);
   const tracks = [{ ...track, kind }];

@@ -9,9 +9,9 @@ import { SdpError } from './sdp-error.js';
 export interface SdpTrack extends Omit<TrackDescription, 'kind'> {
   readonly kind: TrackDescription['kind'] | 'other';
   readonly payloadType: number;
-  /** As written; '' when the section has none. */
+  /** As it is written; '' if the section has none. */
   readonly control: string;
-  /** `send` is a back channel (ONVIF): the receiver of the description would send it. */
+  /** `send` is a back channel (ONVIF): the receiver of the description would send this medium. */
   readonly direction: 'receive' | 'send' | 'both' | undefined;
 }
 
@@ -19,16 +19,16 @@ export type ParsedRtspDescription =
   | {
       readonly tag: 'description';
       readonly sessionName: string;
-      /** The `a=control` before the first `m=`. */
+      /** The `a=control` line before the first `m=`. */
       readonly control: string | undefined;
       readonly tracks: readonly SdpTrack[];
     }
   | { readonly tag: 'malformed'; readonly detail: string };
 
-/** Cameras leave out `v=`, `o=`, `s=` and `t=`, and put other lines between. */
+/** Cameras leave out `v=`, `o=`, `s=` and `t=`, and insert other lines. */
 const RTSP_RULES: ReadingRules = { mediaSections: 16, firstLine: 'any', otherLines: 'skipped' };
 
-/** Reads what RTSP needs of a session description. */
+/** Reads the parts of a session description that RTSP needs. */
 export function parseRtspDescription(text: string): ParsedRtspDescription {
   try {
     const { session, sections } = readDescription(text, RTSP_RULES);
@@ -44,7 +44,7 @@ export function parseRtspDescription(text: string): ParsedRtspDescription {
   }
 }
 
-/** The first payload type whose codec weir knows, else the first. */
+/** The first payload type whose codec weir knows, or else the first one. */
 function trackOf(section: MediaBlock): SdpTrack {
   const rtpmaps = rtpmapsOf(section);
   const fmtps = fmtpsOf(section);
@@ -99,11 +99,11 @@ function alternativeOf(
   return { codec: codecNamed(name), payloadType, clockRate, channels, parameters: Object.fromEntries(unquoted) };
 }
 
-/** A track as weir announces it; its control is `trackID=<index>`. */
+/** A track as weir announces it; its control URL is `trackID=<index>`. */
 export type AnnouncedTrack = TrackDescription & { readonly payloadType: number };
 
 export interface RtspDescription {
-  /** Digits; the same for every description of one session. */
+  /** Digits; the same for every description of a session. */
   readonly sessionId: string;
   readonly sessionVersion: number;
   readonly sessionName: string;
@@ -114,7 +114,7 @@ export function controlOf(trackIndex: number): string {
   return `trackID=${trackIndex}`;
 }
 
-/** The description of a live stream, for DESCRIBE's answer and for ANNOUNCE. */
+/** Writes the description of a live stream, for ANNOUNCE and for the answer to DESCRIBE. */
 export function writeRtspDescription({ sessionId, sessionVersion, sessionName, tracks }: RtspDescription): string {
   return descriptionOf([
     ...sessionLines({
@@ -138,7 +138,7 @@ function linesOf(track: AnnouncedTrack, index: number): string[] {
       payloadType,
       name: codec,
       clockRate,
-      // Opus is written with two channels whatever it carries (RFC 7587 §7).
+      // Opus is always written with two channels (RFC 7587 §7).
       channels: codec === 'opus' ? 2 : channels,
       parameters: announcedParameters(track),
     }),

@@ -1,20 +1,20 @@
 export type SdpErrorCode =
-  /** Over one of SDP_LIMITS, or of the reader's own limits. */
+  /** Exceeds SDP_LIMITS or the reader's own limits. */
   | 'too-large'
-  /** Not SDP, or a line whose syntax matters here is wrong. */
+  /** Not SDP, or a relevant line has wrong syntax. */
   | 'malformed'
-  /** A section that could be used has no ice-ufrag or ice-pwd. */
+  /** A usable section has no ice-ufrag or ice-pwd. */
   | 'no-ice'
-  /** A section that could be used has no DTLS fingerprint. */
+  /** A usable section has no DTLS fingerprint. */
   | 'no-fingerprint'
-  /** No audio or video section at all. */
+  /** There is no audio or video section. */
   | 'no-media'
-  /** Valid, but asks for something that isn't served here. */
+  /** Valid, but asks for something that weir doesn't support. */
   | 'unsupported'
   /** See NoCommonCodecsError. */
   | 'no-common-codecs';
 
-/** A description can't be used: always the fault of whoever sent it. The message quotes nothing of its text. */
+/** A description can't be used, which is always the sender's fault. The message contains nothing of its text. */
 export class SdpError extends Error {
   override readonly name: string = 'SdpError';
 
@@ -26,15 +26,15 @@ export class SdpError extends Error {
   }
 }
 
-/** Both sides have the medium, but no codec for it in common. */
+/** Both sides have the medium, but no common codec for it. */
 export class NoCommonCodecsError extends SdpError {
   override readonly name = 'NoCommonCodecsError';
 
   constructor(
     readonly kind: 'audio' | 'video' | 'media',
-    /** What the client offered, e.g. `VP8`, `H264/42e01f`. */
+    /** What the client offered, such as `VP8` or `H264/42e01f`. */
     readonly offered: readonly string[],
-    /** What it would have needed: our list for a publisher, the stream's codec for a player. */
+    /** What was needed: weir's list for a publisher, the stream's codec for a player. */
     readonly wanted: readonly string[],
   ) {
     super(
