@@ -101,7 +101,7 @@ describe('POST /stream/', () => {
       const response = await withToken(token).get('/stream/', {
         method: 'POST',
         headers: { 'content-type': type },
-        // A view has no content type of its own that fetch would add.
+        // fetch adds a content type to a string, but not to a typed array.
         body: new TextEncoder().encode(JSON.stringify({ stream: 'garden' })),
       });
       expect(await response.json()).toMatchObject({ err: { ec: 0 }, ret: { hls_url: expect.any(String) } });
@@ -206,7 +206,7 @@ describe('who may watch', () => {
   it('leads a player who came with a query on with it, and one with a header without', async () => {
     const led = await new Player(service.url).text(`${path}?tonken=${token}`);
     const [, query = ''] = /\nmedia\.m3u8(\?token=.*)\n/.exec(led) ?? [];
-    // By the token's pass: each address of a playlist carries it.
+    // The query has the token's pass, because each address of a playlist carries it.
     expect(query).toMatch(/^\?token=weirp_[\w-]{32}$/);
     expect((await new Player(service.url).get(`/videos/garden/media.m3u8${query}`)).status).toBe(200);
     expect(await withToken(token).text(path)).toContain('\nmedia.m3u8\n');

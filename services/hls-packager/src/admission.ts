@@ -13,15 +13,15 @@ import {
 } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 
-/** Low-latency players come ten times a second, others every few seconds. */
+/** Low-latency players send ten requests a second, other players one every few seconds. */
 const FORGOTTEN_AFTER_MS = 30_000;
 const MAX_KNOWN = 10_000;
 
 export interface Admitted {
   readonly principal: Principal;
-  /** Tells one viewer's credential from another's, and gives nothing away. */
+  /** Differs for different credentials, and doesn't reveal the credential. */
   readonly digest: string;
-  /** The query that brought the credential, for addresses that the same player will ask for. */
+  /** The query with the credential, if the credential came by query. It goes into addresses for the same player. */
   readonly query: string | undefined;
 }
 
@@ -31,16 +31,16 @@ interface Known {
   stopWatching: () => void;
 }
 
-/** What stands for the credential in addresses. A token and its pass are one viewer's. */
+/** The short form of a credential for addresses. A token and its pass have the same short form. */
 const shortFormOf = (credential: string): string =>
   API_KEY_PATTERN.test(credential) || PASS_PATTERN.test(credential) ? credential : passOf(credential);
 
 /**
- * Who may watch. A viewer's credential is judged when it first comes; from then on, as long as he keeps coming, it holds
- * until it ends, so that nobody stops who can't be judged anew just now.
+ * Decides who may watch. It checks a viewer's credential at the first request. While the viewer keeps sending requests,
+ * the result stays valid until the credential ends, so that a viewer can go on while credentials can't be checked.
  */
 export class Admission {
-  /** By the credential's digest, who came last at the end. */
+  /** By the credential's digest; the most recent viewer is last. */
   readonly #known = new Map<string, Known>();
 
   constructor(
@@ -48,7 +48,9 @@ export class Admission {
     private readonly credentials: Pick<CredentialWatch, 'watch'>,
   ) {}
 
-  /** By header, query or cookie. Throws UNAUTHENTICATED, and UNAVAILABLE when it can't be found out. */
+  /**
+   * Takes the credential from header, query or cookie. Throws UNAUTHENTICATED, and UNAVAILABLE when it can't check it.
+   */
   async admit(request: CredentialCarrier): Promise<Admitted> {
     const credential = credentialOf(request);
     if (credential === undefined) {

@@ -28,7 +28,7 @@ export class AppModule {
   }
 }
 
-/** Client, scheme and host are those that the gateway tells. */
+/** Takes the client's address, the scheme and the host from the gateway's headers, if the setting trusts them. */
 export const httpAdapter = (config: Pick<HlsConfig, 'WEIR_HLS_TRUST_FORWARDED'>): FastifyAdapter =>
   restAdapter({
     maxBodyBytes: MAX_BODY_BYTES,

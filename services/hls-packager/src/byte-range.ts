@@ -3,7 +3,7 @@ export type ByteRange =
   | { readonly tag: 'part'; readonly first: number; readonly last: number }
   | { readonly tag: 'unsatisfiable' };
 
-/** RFC 9110 §14.2: one range of bytes; several, and other units, may be ignored, and are. */
+/** Reads a single range of bytes. It ignores several ranges and other units, as RFC 9110 §14.2 allows. */
 export function byteRange(header: string | undefined, length: number): ByteRange {
   const [, from = '', to = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? '') ?? [];
   if (from === '' && to === '') return { tag: 'whole' };

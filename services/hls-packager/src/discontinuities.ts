@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 
-/** Longer than anybody watches without a break. */
+/** No viewer watches for longer than this without a break. */
 const KEPT_S = 30 * 24 * 60 * 60;
 
 /**
- * Counts each stream's discontinuities in Redis, because the numbers may not go back at one address, even when a killed
- * service begins anew. Players keep them in arrays, so that they can't be made of the time as segments' numbers are.
+ * Counts each stream's discontinuities in Redis, because the numbers at one address mustn't go back, even when a killed
+ * service starts again. They can't be made from the time like segment numbers, because players use them as array
+ * indexes.
  */
 export class Discontinuities {
   constructor(private readonly redis: Pick<Redis, 'set' | 'get' | 'incr' | 'expire'>) {}
 
-  /** The number that was used last; 1 in the beginning. */
+  /** The number that was used last; 1 at the beginning. */
   async current(tenant: string, streamName: string): Promise<number> {
     const key = keyOf(tenant, streamName);
     await this.redis.set(key, 1, 'EX', KEPT_S, 'NX');
@@ -19,7 +20,7 @@ export class Discontinuities {
     return Number((await this.redis.get(key)) ?? 1);
   }
 
-  /** There is one more. */
+  /** Counts one more. */
   async count(tenant: string, streamName: string): Promise<void> {
     const key = keyOf(tenant, streamName);
     await this.redis.incr(key);

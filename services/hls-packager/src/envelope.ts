@@ -1,4 +1,4 @@
-/** The answer of the robots' REST interface: specification 3.1. */
+/** The answer of the robots' REST interface (specification 3.1). */
 export interface Envelope<T> {
   readonly err: { readonly ec: number; readonly em: string };
   readonly ret: T | null;
@@ -17,7 +17,10 @@ export const failure = (ec: number, em: string): Envelope<never> => ({
   ebd: null,
 });
 
-/** Clients take 100 to 110 as final and try again after anything else, so what may pass has its HTTP status as number. */
+/**
+ * Clients treat 100 to 110 as final and try again after any other number. So an error that may pass by itself has its
+ * HTTP status as its number.
+ */
 export const ecOfStatus = (status: number): number => {
   switch (status) {
     case 401:

@@ -31,7 +31,7 @@ describe('the timeline of the wall clock', () => {
     timeline.place(first, dateMs);
     expect(timesIn(first)).toEqual([200_000_000, 200_000_000.5]);
     const second = fragment(11, 11.5);
-    // Dates may drift, media times don't.
+    // Dates may drift, but media times don't.
     timeline.place(second, dateMs + 900);
     expect(timesIn(second)).toEqual([200_000_001, 200_000_001.5]);
     expect(readMediaFragment(second)[0]?.samples).toEqual(readMediaFragment(fragment(11, 11.5))[0]?.samples);

@@ -2,7 +2,7 @@ import { EPOCH_MS } from './sequence-base.js';
 
 interface Box {
   readonly type: string;
-  /** Where its content begins and ends. */
+  /** The offsets of its content. */
   readonly start: number;
   readonly end: number;
 }
@@ -19,11 +19,11 @@ function* boxesIn(view: DataView, start: number, end: number): Generator<Box> {
 
 interface DecodeTime {
   readonly trackId: number;
-  /** Of the 64 bits in `tfdt`, version 1. */
+  /** The offset of the 64-bit time in `tfdt`, version 1. */
   readonly offset: number;
 }
 
-/** ISO 14496-12 §8.8: the decode times of a fragment's tracks. */
+/** Finds the decode times of a fragment's tracks (ISO 14496-12 §8.8). */
 function* decodeTimesIn(view: DataView): Generator<DecodeTime> {
   for (const moof of boxesIn(view, 0, view.byteLength)) {
     if (moof.type !== 'moof') continue;
@@ -39,9 +39,9 @@ function* decodeTimesIn(view: DataView): Generator<DecodeTime> {
 }
 
 /**
- * Makes the media times of fragments those of the wall clock, to the second. A packager's own timeline begins anew with
- * every start; on this one, what comes after a lost source or a killed service lies behind what came before, so that
- * players that know the old can place the new.
+ * Shifts the media times of fragments by whole seconds to the wall clock. Each new packager begins a timeline of its
+ * own. On this timeline, media after a lost source or a killed service come later than the media before, so that
+ * players that know the earlier media can place the later ones.
  */
 export class EpochTimeline {
   #aheadS: number | undefined;
@@ -49,7 +49,7 @@ export class EpochTimeline {
   /** @param timescales by track id */
   constructor(private readonly timescales: ReadonlyMap<number, number>) {}
 
-  /** Changes the fragment, which begins at that time. */
+  /** Changes the fragment in place. @param programDateTimeMs when it begins */
   place(fragment: Uint8Array, programDateTimeMs: number): void {
     const view = new DataView(fragment.buffer, fragment.byteOffset, fragment.byteLength);
     for (const { trackId, offset } of decodeTimesIn(view)) {
@@ -57,7 +57,7 @@ export class EpochTimeline {
       if (timescale === undefined) continue;
       const ticks = view.getBigUint64(offset);
       this.#aheadS ??= Math.round((programDateTimeMs - EPOCH_MS) / 1_000 - Number(ticks) / timescale);
-      // Whole seconds are whole ticks of every track.
+      // A whole second is a whole number of ticks in every track.
       view.setBigUint64(offset, ticks + BigInt(this.#aheadS * timescale));
     }
   }

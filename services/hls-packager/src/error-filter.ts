@@ -4,13 +4,13 @@ import type { Logger } from '@weir/platform';
 import { ecOfStatus, failure } from './envelope.js';
 import type { HlsMetrics } from './metrics.js';
 
-/** After so long an answer may be another one. */
+/** After this time the same request may get another answer. */
 const RETRY_AFTER_S = 1;
 
-/** The robots' interface's envelope. */
+/** The envelope of the robots' interface. */
 export const errorBody: ErrorBody = ({ status, message }) => failure(ecOfStatus(status), message);
 
-/** Every error in the robots' interface's envelope, with the status that says the same. */
+/** Answers every error in the envelope of the robots' interface, with the matching HTTP status. */
 @Catch()
 export class ErrorFilter extends RestErrorFilter {
   constructor(

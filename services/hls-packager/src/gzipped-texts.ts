@@ -3,7 +3,7 @@ import { gzip } from 'node:zlib';
 
 const compress = promisify(gzip);
 
-/** The last few texts, each compressed once, because all viewers of a stream ask for the same. */
+/** Compresses each of the most recent texts once, because all viewers of a stream ask for the same text. */
 export class GzippedTexts {
   private readonly known = new Map<string, Promise<Buffer>>();
 
@@ -11,7 +11,7 @@ export class GzippedTexts {
 
   of(text: string): Promise<Buffer> {
     const compressed = this.known.get(text) ?? compress(text);
-    // Deleted and set again: the map's order is the order of last use.
+    // A text is deleted and set again so that the map's order is the order of last use.
     this.known.delete(text);
     this.known.set(text, compressed);
     if (this.known.size > this.maxTexts) {
@@ -22,7 +22,7 @@ export class GzippedTexts {
   }
 }
 
-/** Whether Accept-Encoding has gzip, by name or by `*`, and doesn't refuse it (RFC 9110, 12.5.3). */
+/** Whether Accept-Encoding allows gzip, by name or by `*` (RFC 9110 §12.5.3). */
 export function takesGzip(acceptEncoding: string | undefined): boolean {
   const weights = new Map(
     (acceptEncoding ?? '').split(',').map((entry) => {

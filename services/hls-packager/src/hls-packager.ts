@@ -21,7 +21,7 @@ const toUnavailable = (cause: unknown): never => {
   throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can not be asked just now', {}, { cause });
 };
 
-/** The service's parts, wired. Closed in the reverse order. */
+/** Makes the parts of the service, and closes them in the reverse order. */
 export class HlsPackager {
   readonly metrics = new HlsMetrics();
   readonly packagings: Packagings;

@@ -165,7 +165,7 @@ describe('a service that was killed', () => {
     expect(after.mediaSequence).toBeGreaterThan(before.mediaSequence + before.segments.length);
     expect(after.discontinuitySequence).toBe(before.discontinuitySequence);
     expect(after.maps).not.toEqual(before.maps);
-    // What a player saw of the old one is gone, and opened by nobody's ticket.
+    // The segments of the old instance are gone, and no ticket opens them.
     expect((await own.get(`/videos/${name}/${before.segments[0]}`)).status).toBe(404);
     await second.stop();
   });

@@ -103,7 +103,7 @@ describe('what is kept', () => {
   });
 
   it('is limited for all streams together: what nobody asks for goes first', async () => {
-    // Some five seconds of one stream.
+    // This limit holds about five seconds of one stream.
     const player = await start({ WEIR_HLS_TOTAL_MAX_BYTES: String(1024 * 1024) });
     const large = ['-c:v', 'libx264', '-preset', 'ultrafast', '-pix_fmt', 'yuv420p', '-g', '15', '-qp', '8'];
     await around.media.publish('large', { video: large });
@@ -144,7 +144,7 @@ describe('paths', () => {
     ['/other', 404],
   ])('that lead nowhere say so: %s', async (path, status) => {
     await start({});
-    // Not by fetch, which would tidy the path up.
+    // The test doesn't use fetch, because fetch normalises the path.
     const { request } = await import('node:http');
     const answered = await new Promise<{ status: number; body: string }>((resolve, reject) => {
       const client = request({ port: service.port, host: '127.0.0.1', path, headers }, (response) => {

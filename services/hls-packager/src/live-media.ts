@@ -13,11 +13,11 @@ import { WaitingRoom } from './waiting-room.js';
 
 export interface LiveMediaOptions {
   playlist: PlaylistOptions;
-  /** Of segments and of initialisation segments. */
+  /** The first number of segments and of initialisation segments. */
   firstNumber: number;
-  /** The discontinuities before the first segment, with which one begins. */
+  /** The number of discontinuities before the first segment. The first segment begins with another one. */
   discontinuitiesBefore: number;
-  /** Query of a resource's address, percent-encoded. */
+  /** The query of a resource's address, percent-encoded. */
   queryOf: (resource: ResourceName) => string;
 }
 
@@ -36,20 +36,20 @@ interface Described {
   readonly video: { width: number; height: number } | undefined;
 }
 
-/** How much of the beginning tells the rates, before there is a finished segment. */
+/** What was measured since the last initialisation segment. It gives the rates until a segment is finished. */
 interface Measured {
   ms: number;
   bytes: number;
   frames: number;
 }
 
-/** Under which the index names what isn't carried. */
+/** The index has the reasons for media that aren't carried under this name. */
 const NOT_CARRIED = 'weir.not-carried';
 const NEUTRAL_BPS = 1_000_000;
 
-/** What viewers see of one stream: playlists and the bytes behind them, and what they wait for. */
+/** One stream as its viewers see it: the playlists, the segments, and the requests that wait for them. */
 export class LiveMedia {
-  /** For people: what isn't in it, each with its reason. */
+  /** The reasons why some media aren't in it, for people to read. */
   notCarried: readonly string[] = [];
   readonly #options: LiveMediaOptions;
   readonly #playlist: LivePlaylist;
@@ -70,7 +70,7 @@ export class LiveMedia {
     this.#nextMsn = this.#nextInitId = options.firstNumber;
   }
 
-  /** Where a packager goes on, and the bound of parts that it has to keep to. */
+  /** The numbers with which a packager goes on, and the longest duration of a part that it must keep to. */
   get next(): { firstMsn: number; firstInitId: number; partTargetMs: number | undefined } {
     const { partTargetMs } = this.#playlist;
     return { firstMsn: this.#nextMsn, firstInitId: this.#nextInitId, partTargetMs };
@@ -84,7 +84,7 @@ export class LiveMedia {
     return this.#hasSegment;
   }
 
-  /** Is there a picture to begin with? Not when the last key frame is longer ago than can be kept. */
+  /** Whether a player has a picture to begin with. False when the last key frame is too old to be kept. */
   get canBegin(): boolean {
     return this.#playlist.canBegin;
   }
@@ -105,7 +105,7 @@ export class LiveMedia {
     return this.#described?.codecs ?? [];
   }
 
-  /** Returns the parts among the outputs, each with the wall clock of its end. */
+  /** Adds the outputs. Returns the parts among them, each with the wall-clock time of its end. */
   add(outputs: readonly SegmentOutput[]): { part: PartOutput; endsAtMs: number }[] {
     if (outputs.length === 0) return [];
     const parts: { part: PartOutput; endsAtMs: number }[] = [];
@@ -137,13 +137,15 @@ export class LiveMedia {
     return parts;
   }
 
-  /** Waits for the first part, which tells codecs, or the first finished segment, from which players can begin. */
+  /**
+   * Waits for the first part, which tells the codecs, or for the first finished segment, with which players can begin.
+   */
   async ready(what: 'part' | 'segment', options: WaitOptions): Promise<void> {
     const has = () => (what === 'part' ? this.#playlist.isReady : this.#hasSegment) || this.#playlist.hasEnded;
     await this.#room.wait(() => has() || undefined, options);
   }
 
-  /** Blocking playlist reload; `late` when what was asked for didn't come in time. */
+  /** A blocking playlist reload. `late`: the segment or part didn't come in time. */
   async reload({ msn, part }: ReloadDirectives, options: WaitOptions): Promise<'now' | 'bad-request' | 'late'> {
     const decide = () => {
       const decision = this.#playlist.decideReload(msn, part);
@@ -152,7 +154,7 @@ export class LiveMedia {
     return (await this.#room.wait(decide, options)) ?? 'late';
   }
 
-  /** A part that is announced is waited for. */
+  /** The bytes of a resource. It waits for a part that the playlist announces. */
   async resource(name: ResourceName, options: WaitOptions): Promise<Uint8Array | 'gone' | 'late'> {
     const look = (): Uint8Array | 'gone' | undefined => {
       const bytes = this.#stored.get(name);
@@ -162,7 +164,7 @@ export class LiveMedia {
     return (await this.#room.wait(look, options)) ?? 'late';
   }
 
-  /** The media playlist. It is the same for all viewers, so it is written once for each part. */
+  /** The media playlist. All viewers get the same one, so it is written once for each part. */
   playlist(skip: boolean): string {
     const key = skip ? 'skipped' : 'full';
     return (this.#rendered[key] ??= withQueries(
@@ -171,7 +173,7 @@ export class LiveMedia {
     ));
   }
 
-  /** The multivariant playlist. @param query of the media playlist's address, percent-encoded */
+  /** The multivariant playlist. @param query the query of the media playlist's address, percent-encoded */
   index(query: string | undefined): string {
     const { ms, bytes, frames } = this.#measured;
     const measuredBps = ms > 0 ? (bytes * 8_000) / ms : NEUTRAL_BPS;
@@ -184,7 +186,7 @@ export class LiveMedia {
     return renderMultivariantPlaylist([variant], query, sessionData);
   }
 
-  /** Whoever waits is answered with what there is. */
+  /** Ends all waiting: the requests get what there is now. */
   stopWaiting(): void {
     this.#room.close();
   }

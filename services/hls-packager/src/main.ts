@@ -7,14 +7,15 @@ import { hlsSettings } from './config.js';
 import { HlsPackager } from './hls-packager.js';
 
 /**
- * Packets and parts lie outside the heap and soon become garbage. V8 would look for it whenever they have grown by a part
- * of the small heap, several times a second, and mark the whole heap each time: half of this process' time.
+ * Packets and parts lie outside the heap and soon become garbage. By default V8 collects whenever they have grown by a
+ * fraction of the small heap, several times a second, and marks the whole heap each time. That takes half of this
+ * process's time.
  */
 setFlagsFromString('--heap-growing-percent=400');
 
 const made = new WeakMap<object, HlsPackager>();
 
-/** One for each context, whichever of the hooks below asks first. */
+/** Makes one packager for each context, for whichever of the hooks below asks first. */
 const packagerOf = (context: ServiceContext<typeof hlsSettings>): HlsPackager => {
   const packager = made.get(context) ?? new HlsPackager(context);
   made.set(context, packager);

@@ -10,7 +10,7 @@ export interface Load {
 
 export type ServedKind = 'playlist' | 'segment' | 'part' | 'init';
 
-/** Made when the service starts, so that telemetry is set up by then. */
+/** It is made when the service starts, after telemetry is set up. */
 export class HlsMetrics {
   readonly #meter = metrics.getMeter('@weir/hls-packager');
   readonly #partLatency = this.#meter.createHistogram('weir.hls.part.latency', {

@@ -29,14 +29,14 @@ export interface PackagingPorts {
   openSource: (stream: StreamInfo, listener: SourceListener) => Promise<Source>;
   queryOf: (resource: ResourceName) => string;
   discontinuitiesBefore: number;
-  /** There is another one, beyond that with which the first segment begins. */
+  /** Called for each discontinuity except the one with which the first segment begins. */
   countDiscontinuity: () => void;
   settings: PackagingSettings;
   metrics: HlsMetrics;
   log: Logger;
 }
 
-/** Why nothing more is packaged. */
+/** Why the packaging has ended. */
 export type EndCause = 'deleted' | 'idle' | 'source-gone' | 'source-fails' | 'too-large' | 'no-memory';
 
 interface Tapped {
@@ -47,39 +47,39 @@ interface Tapped {
   hasMedia: boolean;
 }
 
-/** What a lost source left: a part, mostly a short one, and the end of its segment. */
+/** The rest of a lost source: a part, usually a short one, and the end of its segment. */
 interface Remainder {
   readonly outputs: readonly SegmentOutput[];
   readonly timeline: EpochTimeline;
-  /** By `awakeNowMs()`. */
+  /** In the time of `awakeNowMs()`. */
   readonly dueMs: number;
 }
 
 type State =
   | Tapped
-  /** Without a source, which may come (back). */
+  /** There is no source now. It may come, or come back. */
   | { readonly tag: 'away'; nextAttemptMs: number; attempting: boolean; remainder?: Remainder }
   | { readonly tag: 'ended'; readonly cause: EndCause; readonly atMs: number };
 
-/** `FindStreams` is asked about a source that has been silent for so long, and the tap is made anew after so much more. */
+/** After `SILENT_MS` of silence the source is looked up by `FindStreams`. After `DEAF_MS` it is tapped again. */
 const SILENT_MS = 5_000;
 const DEAF_MS = 15_000;
 const RETRY_PACE = { firstMs: 500, maxMs: 4_000 };
-/** So often a source may be tapped in vain, one time after the other. */
+/** The packaging ends after this many failed attempts in a row to tap a source. */
 const MAX_VAIN_ATTEMPTS = 8;
 const KEY_FRAME_RETRY_MS = 1_000;
-/** Players wait for the first finished segment, and with less in it they would stall as soon as they have begun. */
+/** Players wait for the first finished segment. With fewer parts in it they stall right after they have begun. */
 const PARTS_IN_FIRST_SEGMENT = 3;
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
-/** One stream being packaged: its source may come and go, what viewers see goes on. */
+/** The packaging of one stream. Its source may come and go; the playlist goes on for the viewers. */
 export class Packaging {
   readonly live: LiveMedia;
   readonly viewers = new Viewers();
   readonly startedAtMs = Date.now();
   #state: State = { tag: 'away', nextAttemptMs: 0, attempting: true };
-  /** When media stopped, by `awakeNowMs()`; undefined while they flow. */
+  /** When the media stopped, in the time of `awakeNowMs()`; undefined while they flow. */
   #silentSinceMs: number | undefined;
   #vainAttempts = 0;
   #askedMs = awakeNowMs();
@@ -133,22 +133,22 @@ export class Packaging {
     return this.#state.tag === 'tapped' && this.#state.source.transcodes;
   }
 
-  /** For people: the stream's media that viewers don't get, each with its reason. */
+  /** The stream's media that viewers don't get, each with its reason, for people to read. */
   get notCarried(): readonly string[] {
     return this.live.notCarried;
   }
 
-  /** By `awakeNowMs()`. */
+  /** In the time of `awakeNowMs()`. */
   get lastAskedMs(): number {
     return this.live.waiting > 0 ? awakeNowMs() : this.#askedMs;
   }
 
-  /** Somebody fetches the playlist. */
+  /** Called when a viewer fetches the playlist. */
   asked(): void {
     this.#askedMs = awakeNowMs();
   }
 
-  /** Throws NOT_FOUND when there is no such stream, and whatever opening its source may. */
+  /** Throws NOT_FOUND when there is no such stream, and the errors of `openSource`. */
   async open(): Promise<void> {
     const { tenant, streamName } = this.ports;
     const stream = await this.ports.media.find({ tenant, streamName });
@@ -157,8 +157,9 @@ export class Packaging {
   }
 
   /**
-   * The source has gone; it may come back. What it left is shown no sooner than a part would be: hls.js leaves out a
-   * short last part of a segment that comes while it still appends the part before, and then never plays to the end.
+   * Called when the source is gone; it may come back. The rest of its media is shown no sooner than a full part would
+   * be: when a short last part comes while hls.js still appends the part before, hls.js skips it and never plays to the
+   * end.
    */
   lost(): void {
     const state = this.#state;
@@ -175,7 +176,7 @@ export class Packaging {
     this.#endIfHopeless(atMs);
   }
 
-  /** The name was published (again). */
+  /** Called when the stream's name is published, or published again. */
   streamStarted(stream: StreamInfo): void {
     if (this.#state.tag === 'tapped' && stream.epoch > this.#state.source.epoch) this.lost();
     if (this.#state.tag === 'away' && !this.#state.attempting) void this.#attempt(stream);
@@ -185,7 +186,7 @@ export class Packaging {
     if (this.#state.tag === 'tapped' && epoch === this.#state.source.epoch) this.lost();
   }
 
-  /** Does what is due; to be called several times a second. */
+  /** Does the work that is due. It must be called several times a second. */
   tick(): void {
     const atMs = awakeNowMs();
     const state = this.#state;
@@ -215,7 +216,7 @@ export class Packaging {
     this.ports.log.info({ ...this.#fields(), cause }, 'a stream is no longer packaged');
   }
 
-  /** Lets everything go without telling viewers that the stream is over: they shall ask again. */
+  /** Releases everything without telling viewers that the stream is over, so that they ask again. */
   abandon(): void {
     if (this.#state.tag === 'tapped') this.#state.source.close();
     if (this.#state.tag !== 'ended') this.#state = { tag: 'ended', cause: 'idle', atMs: awakeNowMs() };
@@ -238,7 +239,7 @@ export class Packaging {
     state.nextAttemptMs = awakeNowMs() + this.#retryMs();
   }
 
-  /** In the state away, which it leaves when the source is there. */
+  /** Taps the source. The state is `away` before and `tapped` after it. */
   async #connect(stream: StreamInfo): Promise<void> {
     const awaiting = this.#state;
     const { settings, openSource } = this.ports;
@@ -250,7 +251,7 @@ export class Packaging {
         if (this.#state.tag === 'tapped' && this.#state.source === source) this.lost();
       },
     });
-    // It may have ended, or been opened by somebody else, meanwhile.
+    // The packaging may have ended, or another call may have tapped a source meanwhile.
     if (this.#state !== awaiting || isLost) {
       source.close();
       if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The source ended as soon as it was tapped');
@@ -271,7 +272,7 @@ export class Packaging {
     this.#state = { tag: 'tapped', source, packager, timeline: timelineOf(source.plan), hasMedia: false };
     this.#framesLost = 0;
     this.#keyFrameMs = awakeNowMs();
-    // The tap itself has asked for one; a transcoder will have missed it.
+    // The tap itself has asked for a key frame, but a transcoder missed it.
     this.#keyFrameAskedMs = source.transcodes ? this.#keyFrameMs - 0.7 * KEY_FRAME_RETRY_MS : this.#keyFrameMs;
     source.start();
     this.ports.log.info(
@@ -314,7 +315,7 @@ export class Packaging {
     }
   }
 
-  /** WebRTC sources make key frames on request only; without them nobody could begin to watch. */
+  /** WebRTC sources make key frames only on request, and without key frames no viewer can begin. */
   #wantKeyFrame({ source, packager, hasMedia }: Tapped, atMs: number): void {
     const { video } = source.plan;
     if (video === undefined || atMs - this.#keyFrameAskedMs < KEY_FRAME_RETRY_MS) return;
@@ -328,7 +329,7 @@ export class Packaging {
     source.requestKeyFrame();
   }
 
-  /** The events that tell of a source's end may have been lost with a connection. */
+  /** Looks a silent source up, because the event of its end may have been lost with a connection. */
   #checkSilence(source: Source, atMs: number): void {
     const { silentMs } = source;
     if (silentMs < SILENT_MS || atMs - this.#checkedMs < SILENT_MS) return;
@@ -359,7 +360,7 @@ export class Packaging {
   }
 }
 
-/** Track ids as the packager gives them. */
+/** Uses the packager's track ids. */
 function timelineOf({ video, audio }: StreamPlan): EpochTimeline {
   const timescales = new Map<number, number>();
   if (video !== undefined) timescales.set(1, video.packaged.clockRate);

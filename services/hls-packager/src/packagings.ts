@@ -20,7 +20,7 @@ const TICK_MS = 100;
 const keyOf = (tenant: string, rest: string): string => JSON.stringify([tenant, rest]);
 const targetKey = (tenant: string, target: VideoTarget): string => keyOf(tenant, JSON.stringify(target));
 
-/** All streams that this instance packages, or has packaged just now. */
+/** All streams that this instance packages, or packaged until a moment ago. */
 export class Packagings {
   readonly #byStream = new Map<string, Packaging>();
   readonly #byTarget = new Map<string, Packaging>();
@@ -32,7 +32,7 @@ export class Packagings {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** What was opened for a target and is still there, ended or not. */
+  /** The packaging that was opened for a target, if it isn't forgotten. It may have ended. */
   at(tenant: string, target: VideoTarget): Packaging | undefined {
     return this.#byTarget.get(targetKey(tenant, target));
   }
@@ -45,7 +45,7 @@ export class Packagings {
     return [...this.#byStream.values()].filter((packaging) => packaging.tenant === tenant);
   }
 
-  /** The stream's packaging, which is begun if there is none. Throws as `Packaging.open` does, and UNAVAILABLE. */
+  /** Returns the stream's packaging, or begins it. Throws UNAVAILABLE and the errors of `Packaging.open`. */
   async open(tenant: string, target: VideoTarget, streamName: string, queryOf: QueryOf): Promise<Packaging> {
     const key = keyOf(tenant, streamName);
     const known = this.#byStream.get(key);
@@ -83,7 +83,7 @@ export class Packagings {
     return { streams, viewers, bytes, waiting };
   }
 
-  /** Nobody waits any longer; players ask again, of another instance or of the next one at this address. */
+  /** Ends all waiting. Players then ask another instance, or the next one at this address. */
   drain(): void {
     this.#closed = true;
     for (const packaging of this.#byStream.values()) packaging.live.stopWaiting();
@@ -145,7 +145,7 @@ export class Packagings {
     const all = [...this.#byStream.values()];
     let bytes = all.reduce((sum, packaging) => sum + packaging.live.bytes, 0);
     if (bytes <= this.options.maxBytes) return;
-    // What is over goes first, then what nobody has asked for the longest.
+    // Ended streams go first, then those that nobody has asked for the longest.
     const order = all.sort(
       (a, b) => Number(b.state === 'ended') - Number(a.state === 'ended') || a.lastAskedMs - b.lastAskedMs,
     );

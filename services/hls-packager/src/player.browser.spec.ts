@@ -105,7 +105,7 @@ const state = () =>
     };
   });
 
-/** So many more pictures are shown than when it was asked. */
+/** Waits until the player has shown this many more pictures. */
 async function shows(pictures: number, what: string): Promise<Awaited<ReturnType<typeof state>>> {
   const before = await state();
   return waitFor(
@@ -129,7 +129,7 @@ describe('hls.js in Chromium', { timeout: 60_000 }, () => {
     expect(parts).toBeGreaterThan(10);
     expect(errors.filter((error) => error.startsWith('fatal'))).toEqual([]);
     expect(latencyS).toBeGreaterThan(0);
-    // An ordinary player would be three target durations behind.
+    // A player without low latency is three target durations behind.
     expect(latencyS).toBeLessThan(12);
     console.log(`latency ${latencyS.toFixed(2)} s, ${parts} parts, ${errors.join(', ') || 'no errors'}`);
   });

@@ -30,7 +30,7 @@ describe('a playlist', () => {
   it('that begins later begins above the numbers that an earlier one can have reached', () => {
     const startMs = Date.UTC(2026, 5, 1);
     for (const lifeMs of [1_000, 60_000, 86_400_000]) {
-      // Segments are the shortest that the settings let be.
+      // The segments have the shortest duration that the settings allow.
       const lastMsn = firstMediaSequence(startMs) + lifeMs / 500;
       expect(firstMediaSequence(startMs + lifeMs)).toBeGreaterThan(lastMsn);
     }

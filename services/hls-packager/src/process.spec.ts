@@ -40,7 +40,7 @@ async function start(): Promise<void> {
   await waitFor(async () => (await player.get('/healthz')).status === 200, { what: 'the service' });
 }
 
-/** The ffmpegs that a process has started. */
+/** The ffmpeg processes that a process has started. */
 const encodersOf = (parent: number | undefined): number[] =>
   readdirSync('/proc')
     .map(Number)
@@ -49,14 +49,14 @@ const encodersOf = (parent: number | undefined): number[] =>
         const [, name, state, ppid] = /\((.*)\) (\S) (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
         return name === 'ffmpeg' && state !== 'Z' && Number(ppid) === parent;
       } catch {
-        return false; // no process, or no longer
+        return false; // not a process, or one that has ended
       }
     });
 const isRunning = (pid: number): boolean => {
   try {
     return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
   } catch {
-    return false; // it is gone
+    return false; // it has ended
   }
 };
 

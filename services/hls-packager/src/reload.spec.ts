@@ -29,7 +29,7 @@ describe('a playlist that is asked for ahead of time', () => {
       const next = await playlist(`?_HLS_msn=${msn}&_HLS_part=${part}`);
       const [hintMsn = 0, hintPart = 0] = numbersOf(next.hint);
       const hasIt = next.parts.some((uri) => uri.startsWith(`part-${msn}-${part}.`));
-      // Beyond the last part of a segment the number stands for the first part of the next one.
+      // After the last part of a segment, the next number means the first part of the next segment.
       expect(hasIt || hintMsn > msn).toBe(true);
       expect(hintMsn > msn || (hintMsn === msn && hintPart > part)).toBe(true);
       [msn, part] = [hintMsn, hintPart];
@@ -53,7 +53,7 @@ describe('a playlist that is asked for ahead of time', () => {
   it('leaves out what the player knows, if it says so', async () => {
     const full = await playlist();
     const delta = await playlist('?_HLS_skip=YES');
-    // The window is as long as what may be left out, so that there is something only now and then.
+    // The window is as long as the skip boundary, so there is only sometimes something to skip.
     expect(delta.text.includes('#EXT-X-SKIP') || delta.segments.length >= full.segments.length).toBe(true);
     expect(delta.text.length).toBeLessThanOrEqual(full.text.length + 600);
   });

@@ -13,18 +13,18 @@ export interface SourcePorts {
   opus: 'keep' | 'aac';
   segmentMs: number;
   ffmpegBin: string;
-  /** Reserves a place for a transcoder and returns what gives it back; undefined when there is none left. */
+  /** Reserves a place for a transcoder. Returns the function that gives it back; undefined when no place is left. */
   reserveTranscode: () => (() => void) | undefined;
 }
 
 export interface SourceListener {
-  /** RTP or RTCP of a medium, as it shall be packaged. */
+  /** Gets the RTP and RTCP of a medium in the form that is packaged. */
   onPacket(kind: MediumKind, packet: Buffer): void;
-  /** The source can't go on. */
+  /** Called when the source can't go on. */
   onLost(): void;
 }
 
-/** A stream's RTP on its way from a media node to this instance. */
+/** Receives a stream's RTP from a media node, and transcodes it where HLS needs that. */
 export class Source {
   readonly epoch: bigint;
   readonly #tap: Tap;
@@ -46,7 +46,7 @@ export class Source {
     });
   }
 
-  /** Throws NOT_FOUND, NO_COMMON_CODECS, EXHAUSTED, and whatever a call may. */
+  /** Throws NOT_FOUND, NO_COMMON_CODECS, EXHAUSTED, and the errors of any remote call. */
   static async open(ports: SourcePorts, stream: StreamInfo, listener: SourceListener): Promise<Source> {
     const source = new Source(ports, stream, listener);
     try {
@@ -62,7 +62,7 @@ export class Source {
     return this.stream.nodeId;
   }
 
-  /** For how long no packet has come, by `awakeNowMs()`. */
+  /** How long no packet has come, in the time of `awakeNowMs()`. */
   get silentMs(): number {
     return this.#tap.silentMs;
   }
@@ -79,7 +79,7 @@ export class Source {
     this.#tap.requestKeyFrame();
   }
 
-  /** Hands out what came before somebody was there to take it. */
+  /** Begins to deliver packets, first those that have come before this call. */
   start(): void {
     this.#tap.listen((kind, packet) => {
       if (this.#transcoder !== undefined) this.#transcoder.push(kind, packet);
@@ -90,7 +90,7 @@ export class Source {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // Its client waits for it before it closes.
+    // The media client waits for the closing of its taps before it closes itself.
     void this.#tap.close();
     this.#transcoder?.close();
     this.#giveBack?.();

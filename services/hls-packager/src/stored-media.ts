@@ -4,11 +4,11 @@ interface StoredSegment {
   parts: Uint8Array[];
   bytes: number;
   isFinished: boolean;
-  /** As soon as somebody has asked for it; the parts are views of it. */
+  /** It is made when a viewer first asks for it. The parts are then views of it. */
   whole: Uint8Array | undefined;
 }
 
-/** The bytes behind a playlist. */
+/** The bytes of the segments that a playlist names. */
 export class StoredMedia {
   readonly #inits = new Map<number, Uint8Array>();
   readonly #segments = new Map<number, StoredSegment>();
@@ -77,7 +77,9 @@ export class StoredMedia {
     this.#bytes = 0;
   }
 
-  /** Low-latency players take parts, so many a segment is never asked for as a whole. */
+  /**
+   * Makes the whole segment on demand: low-latency players fetch parts, so many segments are never fetched as a whole.
+   */
   #whole(msn: number): Uint8Array | undefined {
     const segment = this.#segments.get(msn);
     if (segment === undefined || !segment.isFinished || segment.whole !== undefined) return segment?.whole;

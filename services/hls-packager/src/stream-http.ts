@@ -22,7 +22,7 @@ import { Videos } from './videos.js';
 
 const tracer = trace.getTracer('@weir/hls-packager');
 
-/** Part of the trace that the gateway has begun. */
+/** Does the work in a span of the trace that the gateway has begun. */
 async function inSpan<Result>(name: string, request: FastifyRequest, work: () => Promise<Result>): Promise<Result> {
   const parent = propagation.extract(context.active(), request.headers);
   const span = tracer.startSpan(name, { kind: SpanKind.SERVER }, parent);
@@ -33,7 +33,7 @@ async function inSpan<Result>(name: string, request: FastifyRequest, work: () =>
   }
 }
 
-/** How clients reach the platform, where it isn't as the request was made. */
+/** The URL at which clients reach the platform: the setting's, or else that of the request. */
 export class PublicUrl {
   constructor(private readonly url: string | undefined) {}
 
@@ -47,16 +47,16 @@ interface StreamStatus {
   readonly state: Packaging['state'];
   readonly hls_url: string;
   readonly codecs: readonly string[];
-  /** Media of the stream that viewers don't get, each with its reason. */
+  /** The stream's media that viewers don't get, each with its reason. */
   readonly not_carried: readonly string[];
-  /** An ffmpeg makes what HLS can carry out of it. */
+  /** Whether an ffmpeg transcodes it to codecs that HLS can carry. */
   readonly transcoding: boolean;
   readonly viewers: number;
   readonly bytes: number;
   readonly started_at: string;
 }
 
-/** The robots' interface's REST for HLS, in its own envelope. */
+/** The HLS part of the robots' REST interface, with that interface's envelope. */
 @Controller('stream')
 export class StreamController {
   constructor(

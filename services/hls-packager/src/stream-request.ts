@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import { isPlainName, MAX_STREAM_NAME_LENGTH } from './video-path.js';
 
-/** What `POST /stream/` asks for. */
+/** The stream that `POST /stream/` asks for. */
 export type StreamRequest =
   | { readonly kind: 'robot'; readonly id: string; readonly rtsp: RtspAddress }
   | { readonly kind: 'stream'; readonly name: string };
 
-/** What of an `rtsp://` URL names a stream. Where it leads doesn't matter: it is compared and never connected to. */
+/**
+ * The part of an `rtsp://` URL that names a stream. Its host doesn't matter: it is compared, and never connected to.
+ */
 export interface RtspAddress {
   readonly tenant: string;
   readonly streamName: string;
@@ -19,9 +21,9 @@ const streamBody = z.object({ stream: z.string().min(1).max(MAX_STREAM_NAME_LENG
 
 export type StreamRequestReading =
   | { readonly tag: 'request'; readonly request: StreamRequest }
-  /** Something is missing or of another type. */
+  /** A field is missing or has another type. */
   | { readonly tag: 'invalid'; readonly field: string }
-  /** An RTSP URL that can't be of this platform. */
+  /** The RTSP URL can't belong to this platform. */
   | { readonly tag: 'foreign' };
 
 export function readStreamRequest(body: unknown): StreamRequestReading {

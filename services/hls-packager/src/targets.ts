@@ -3,11 +3,13 @@ import { ErrorCode, isWeirError, Robots, type Robot } from '@weir/contracts';
 import type { RtspAddress } from './stream-request.js';
 import { isPlainName, type VideoTarget } from './video-path.js';
 
-/** What targets stand for: robots' cameras by what robot-channel knows, otherwise streams by their names. */
+/** Finds the streams of targets: for robots' cameras it asks robot-channel; other targets are streams by name. */
 export class Targets {
   constructor(private readonly bus: Pick<Bus, 'call'>) {}
 
-  /** Without a camera a robot's default one is meant. A tenant without such a robot may have a stream of that name. */
+  /**
+   * Without a camera, the target is the robot's default camera. If there is no such robot, it is a stream of that name.
+   */
   async streamNameOf(tenant: string, target: VideoTarget): Promise<string> {
     if (target.kind === 'stream') return target.name;
     const { id, camera } = target;
@@ -18,8 +20,8 @@ export class Targets {
   }
 
   /**
-   * Which target of the robot an RTSP URL leads to; undefined when it isn't one of the robot's. The default camera's
-   * address has no camera in it.
+   * The robot's target that an RTSP URL names; undefined when the URL isn't one of the robot's. The address of the
+   * default camera has no camera in it.
    */
   async targetOf(id: string, { tenant, streamName }: RtspAddress): Promise<VideoTarget | undefined> {
     const robot = await this.#robot(tenant, id);

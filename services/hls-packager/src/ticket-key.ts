@@ -4,7 +4,7 @@ import { Tickets } from './tickets.js';
 
 const REDIS_KEY = 'hls:ticket-key';
 
-/** The key of all instances: the setting's, or one that the first of them leaves in Redis. */
+/** The key that all instances share: the setting's, or one that the first instance stores in Redis. */
 export class TicketKey {
   #tickets: Promise<Tickets> | undefined;
 
@@ -13,7 +13,7 @@ export class TicketKey {
     private readonly secret: string | undefined,
   ) {}
 
-  /** Rejects while Redis can't be asked; the next call tries again. */
+  /** Rejects when Redis doesn't answer. The next call tries again. */
   tickets(): Promise<Tickets> {
     this.#tickets ??= this.#load().catch((error: unknown) => {
       this.#tickets = undefined;

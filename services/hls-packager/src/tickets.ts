@@ -1,16 +1,16 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { ResourceName } from '@weir/hls';
 
-/** Query parameter of a segment's address. */
+/** The query parameter of a segment's address. */
 export const TICKET = 'ticket';
 const MAC_BYTES = 16;
 
 const base64url = (text: string): string => Buffer.from(text).toString('base64url');
 
 /**
- * What opens segments to players that add no header and no token to them. A ticket is for one segment and its parts, or
- * one initialisation segment, of one stream; segment numbers are never used again, so it is good as long as its segment
- * is there. It is the same for every viewer and in every playlist, so that addresses stay what they were.
+ * Tickets let players fetch segments without a header or a token. A ticket is valid for one segment and its parts, or
+ * for one initialisation segment, of one stream. Segment numbers are never used again, so it is valid as long as its
+ * segment exists. It is the same for every viewer and in every playlist, so that addresses don't change.
  */
 export class Tickets {
   constructor(private readonly key: Buffer) {}
@@ -19,7 +19,7 @@ export class Tickets {
     return `${base64url(tenant)}.${this.#mac(tenant, streamName, resource).toString('base64url')}`;
   }
 
-  /** Whose ticket it says to be; not yet a proof. */
+  /** The tenant that the ticket claims. This isn't verified. */
   static tenantOf(ticket: string): string | undefined {
     const [encoded = '', mac, ...more] = ticket.split('.');
     if (mac === undefined || more.length > 0 || ticket.length > 512) return undefined;

@@ -1,7 +1,7 @@
 import { aacConfigBytes, isDecodable, parseAacConfig, type TrackDescription } from '@weir/frames';
 import type { PackagedAudio, PackagedVideo } from '@weir/hls';
 
-/** How a track gets into segments: as it is, or through an encoder first. */
+/** How a track is put into segments: unchanged, or transcoded first. */
 export type TrackPlan<Packaged> =
   | { readonly tag: 'as-is'; readonly source: TrackDescription; readonly packaged: Packaged }
   | { readonly tag: 'transcode'; readonly source: TrackDescription; readonly packaged: Packaged };
@@ -9,7 +9,7 @@ export type TrackPlan<Packaged> =
 export interface StreamPlan {
   readonly video: TrackPlan<PackagedVideo> | undefined;
   readonly audio: TrackPlan<PackagedAudio> | undefined;
-  /** For people: the tracks that aren't packaged. */
+  /** The tracks that aren't packaged, for people to read. */
   readonly notCarried: readonly string[];
 }
 
@@ -22,7 +22,7 @@ const TRANSCODED_VIDEO: PackagedVideo = {
   channels: 0,
   parameters: {},
 };
-/** AAC-LC, 48 kHz, stereo (ISO 14496-3 §1.6.2.1), in RFC 3640's AAC-hbr. */
+/** AAC-LC, 48 kHz, stereo (ISO 14496-3 §1.6.2.1), in the mode AAC-hbr of RFC 3640. */
 const TRANSCODED_AUDIO: PackagedAudio = {
   kind: 'audio',
   codec: 'MPEG4-GENERIC',
@@ -57,7 +57,7 @@ function planAudio(source: TrackDescription, opus: 'keep' | 'aac'): TrackPlan<Pa
     return { tag: 'as-is', source, packaged: { ...source, codec, channels: channels || 2 } };
   if (codec === 'MPEG4-GENERIC') {
     const config = aacConfigBytes(parameters);
-    // Without its configuration AAC can be neither described nor decoded.
+    // AAC can be neither described nor decoded without its configuration.
     if (config === undefined || parseAacConfig(config) === undefined) return undefined;
     return { tag: 'as-is', source, packaged: { ...source, codec } };
   }

@@ -9,13 +9,13 @@ import { bindUdpRow, freeUdpPorts } from './udp-rows.js';
 
 export interface TranscoderOptions {
   plan: StreamPlan;
-  /** A picture to begin with at the start of every segment. */
+  /** ffmpeg makes a key frame at this interval, so that every segment begins with one. */
   segmentMs: number;
   ffmpegBin: string;
   log: Logger;
-  /** RTP and RTCP of what was made. */
+  /** Gets the RTP and RTCP of the result. */
   onPacket: (kind: MediumKind, packet: Buffer) => void;
-  /** It has ended, not by `close`. */
+  /** Called when it has ended by itself, not by `close`. */
   onEnded: () => void;
 }
 
@@ -28,8 +28,8 @@ interface Medium {
 }
 
 /**
- * One ffmpeg for one stream. A track that needn't be transcoded goes through it untouched, because what comes out has
- * ffmpeg's clock: one muxer sends both, so that their sender reports agree and sound and picture stay together.
+ * One ffmpeg for one stream. A track that needs no transcoding also passes through it unchanged, because the output has
+ * ffmpeg's clock: one muxer sends both tracks, so that their sender reports agree and sound and picture stay in step.
  */
 export class Transcoder {
   #closed = false;
@@ -51,7 +51,7 @@ export class Transcoder {
       sockets.push(...outputs);
       const relay = await bindUdp('127.0.0.1');
       sockets.push(relay);
-      // ffmpeg tells its session description to somebody.
+      // ffmpeg sends its session description somewhere, so a socket must receive it.
       const announcements = await bindUdp('127.0.0.1');
       sockets.push(announcements);
       const args = ffmpegArguments(
@@ -106,7 +106,7 @@ export class Transcoder {
     };
     this.child.on('error', (error) => ended({ err: error, ffmpegBin }));
     this.child.on('close', (exitCode) => ended({ exitCode }));
-    this.child.stdin?.on('error', () => undefined); // its end tells
+    this.child.stdin?.on('error', () => undefined); // `close` handles the failure
     this.child.stdin?.end(
       describeRtpInputs(
         this.media.map(({ source, inputPort, payloadType }) => ({ port: inputPort, payloadType, track: source })),
@@ -134,7 +134,7 @@ async function mediaOf({ video, audio }: StreamPlan): Promise<Medium[]> {
   return media;
 }
 
-/** The source may change its numbering; ffmpeg is told one number only. */
+/** The source may change its payload type, but ffmpeg knows only one. */
 function withPayloadType(packet: Buffer, kind: MediumKind): Buffer {
   if (!isRtcp(packet)) setPayloadType(packet, PAYLOAD_TYPES[kind]);
   return packet;
@@ -144,7 +144,7 @@ const INPUT = [
   ...['-hide_banner', '-loglevel', 'error', '-protocol_whitelist', 'pipe,udp,rtp'],
   ...['-analyzeduration', '1000000', '-fflags', 'nobuffer', '-max_delay', '200000', '-f', 'sdp', '-i', 'pipe:0'],
 ];
-/** Parameter sets go into the stream, and pictures keep their times. */
+/** With these options parameter sets are in the stream, and pictures keep their times. */
 const TO_H264 = [
   ...['-c:v', 'libx264', '-preset', 'veryfast', '-tune', 'zerolatency', '-profile:v', 'main', '-threads', '2'],
   ...['-flags:v', '-global_header', '-fps_mode:v', 'passthrough'],

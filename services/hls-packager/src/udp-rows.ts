@@ -3,7 +3,7 @@ import { bindUdp } from '@weir/media-client';
 
 const MAX_ATTEMPTS = 50;
 
-/** Sockets on so many ports of loopback in a row, the first one even (RFC 3550 §11). */
+/** Binds sockets to `count` consecutive loopback ports, of which the first is even (RFC 3550 §11). */
 export async function bindUdpRow(count: number): Promise<Socket[]> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const probe = await bindUdp('127.0.0.1');
@@ -18,7 +18,7 @@ export async function bindUdpRow(count: number): Promise<Socket[]> {
   throw new Error(`no ${count} free UDP ports in a row on loopback`);
 }
 
-/** An even port of loopback and the next one, free at this moment, for a program that binds them itself. */
+/** Finds an even loopback port that is free now, and so is the next one, for a program that binds them itself. */
 export async function freeUdpPorts(): Promise<number> {
   const sockets = await bindUdpRow(2);
   const port = sockets[0]?.address().port ?? 0;

@@ -1,11 +1,11 @@
 import { parseResourceName, type ResourceName } from '@weir/hls';
 
-/** Which video: a robot's, by default its first camera's, or any stream of the tenant by its name. */
+/** A video: that of a robot's camera, by default its first one, or any stream of the tenant by its name. */
 export type VideoTarget =
   | { readonly kind: 'robot'; readonly id: string; readonly camera: string | undefined }
   | { readonly kind: 'stream'; readonly name: string };
 
-/** `index` tells the codecs and where the `media` playlist is. */
+/** `index` tells the codecs and the address of the `media` playlist. */
 export type VideoFile = { readonly kind: 'index' } | { readonly kind: 'media' } | ResourceName;
 
 export interface VideoPath {
@@ -13,17 +13,17 @@ export interface VideoPath {
   readonly file: VideoFile;
 }
 
-/** Names of robots and cameras, and the streams that can be addressed in the same way. */
+/** Names of robots and cameras, and of streams that have an address of the same form. */
 const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 export const MAX_STREAM_NAME_LENGTH = 512;
-/** Stands where a robot's id would: what follows is a stream's name, which may have slashes. */
+/** Takes the place of a robot's id in a path. A stream's name, which may have slashes, follows it. */
 const BY_STREAM_NAME = '~';
 const INDEX = 'index.m3u8';
 export const MEDIA = 'media.m3u8';
 
 const hasControls = (text: string): boolean => [...text].some((char) => char < ' ' || char === '\u007f');
 
-/** The parts of a raw path below its first part, decoded; undefined where one isn't a name. */
+/** The decoded parts of a raw path after its first part; undefined when one of them isn't a name. */
 function namesBelow(root: string, rawPath: string): string[] | undefined {
   if (!rawPath.startsWith(`/${root}/`) || rawPath.length > 4 * MAX_STREAM_NAME_LENGTH) return undefined;
   try {
@@ -68,7 +68,7 @@ export function parseStreamPath(rawPath: string): VideoTarget | undefined {
   return targetOf(namesBelow('stream', rawPath) ?? []);
 }
 
-/** Where the target's playlist is; the inverse of `parseVideoPath`. */
+/** The path of the target's index playlist; the inverse of `parseVideoPath`. */
 export function indexPath(target: VideoTarget): string {
   switch (target.kind) {
     case 'robot':
@@ -80,7 +80,7 @@ export function indexPath(target: VideoTarget): string {
   }
 }
 
-/** The shortest way to address a stream. */
+/** The target with the shortest address of a stream. */
 export function targetOfStream(name: string): VideoTarget {
   const parts = name.split('/');
   const [id = '', camera] = parts;

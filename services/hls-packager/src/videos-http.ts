@@ -8,7 +8,7 @@ import { Videos, type Viewer } from './videos.js';
 
 const PLAYLIST_TYPE = 'application/vnd.apple.mpegurl';
 const SEGMENT_TYPE = 'video/mp4';
-/** A segment's number stands for the same bytes for ever, so this only bounds what caches hold in vain. */
+/** The bytes of a segment's number never change, so this only limits how long caches keep what nobody needs. */
 const SEGMENT_MAX_AGE_S = 300;
 
 export function viewerOf(request: FastifyRequest, reply: FastifyReply): Viewer {
@@ -24,7 +24,7 @@ export function viewerOf(request: FastifyRequest, reply: FastifyReply): Viewer {
   };
 }
 
-/** Playlists and what they lead to. */
+/** Serves playlists and the segments that they name. */
 @Controller('videos')
 export class VideosController {
   readonly #gzipped = new GzippedTexts();
@@ -58,7 +58,7 @@ export class VideosController {
   }
 
   async #sendPlaylist(request: FastifyRequest, reply: FastifyReply, text: string): Promise<void> {
-    // They hold tickets, and are for the one who has asked.
+    // Playlists contain tickets, so they are only for the viewer that has asked.
     reply.header('cache-control', 'private, no-cache').header('vary', 'accept-encoding').type(PLAYLIST_TYPE);
     const accepted = request.headers['accept-encoding'];
     const isGzipped = takesGzip(Array.isArray(accepted) ? accepted.join() : accepted);

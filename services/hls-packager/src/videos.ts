@@ -24,7 +24,7 @@ export interface VideosPorts {
   maxWaitingPerStream: number;
 }
 
-/** What of a request matters, and when its client has gone. */
+/** The parts of a request that matter, and a signal that is aborted when its client is gone. */
 export interface Viewer extends CredentialCarrier {
   readonly address: string;
   readonly query: URLSearchParams;
@@ -33,7 +33,7 @@ export interface Viewer extends CredentialCarrier {
 
 export interface Resource {
   readonly bytes: Uint8Array;
-  /** It was opened by its address alone, so that shared caches may keep it. */
+  /** Whether the ticket in its address was enough, so that shared caches may keep it. */
   readonly byTicket: boolean;
 }
 
@@ -50,23 +50,23 @@ const noKeyFrame = (): WeirError =>
     'The last key frame of this stream is too long ago to begin with; ask again, and have its source send more of them',
   );
 
-/** What may be asked for under `/videos` and `/stream`, by whom. */
+/** Answers the requests for `/videos` and `/stream`, and decides who may make them. */
 export class Videos {
   constructor(private readonly ports: VideosPorts) {}
 
-  /** Before anything else of a request is judged. */
+  /** It must be called before anything else of a request is checked. */
   async authenticate(viewer: CredentialCarrier): Promise<void> {
     await this.ports.admission.admit(viewer);
   }
 
-  /** Begins to package a stream, if that hasn't happened, and tells where its playlist is. */
+  /** Begins to package a stream, unless it is packaged already, and returns the target of its playlist. */
   async start(viewer: CredentialCarrier, request: StreamRequest): Promise<VideoTarget> {
     const { principal } = await this.ports.admission.admit(viewer);
     const { tenant } = principal;
     if (request.kind === 'stream') {
       demandPlay(principal, tenant, request.name);
       const target = targetOfStream(request.name);
-      // A robot of that name may have it stand for something else.
+      // A robot of that name may use this path for another stream.
       const isPlain = (await this.ports.targets.streamNameOf(tenant, target)) === request.name;
       const certain: VideoTarget = isPlain ? target : { kind: 'stream', name: request.name };
       await this.#open(tenant, certain, request.name);
@@ -80,7 +80,7 @@ export class Videos {
     return target;
   }
 
-  /** Ends a stream's packaging. True if there was one. */
+  /** Ends a stream's packaging. Returns whether there was one. */
   async stop(viewer: CredentialCarrier, target: VideoTarget): Promise<boolean> {
     const { principal } = await this.ports.admission.admit(viewer);
     const { tenant } = principal;
@@ -92,7 +92,7 @@ export class Videos {
     return true;
   }
 
-  /** Those that the viewer may see; all of them, or the target's. */
+  /** The packagings that the viewer may see: all of them, or only the target's. */
   async list(viewer: CredentialCarrier, target?: VideoTarget): Promise<Packaging[]> {
     const { principal } = await this.ports.admission.admit(viewer);
     const { tenant } = principal;
@@ -107,7 +107,7 @@ export class Videos {
     return found;
   }
 
-  /** The multivariant playlist: it is what a player asks for first, so a stream that was over is begun anew. */
+  /** The multivariant playlist. Players ask for it first, so an ended stream begins again with it. */
   async index(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging, admitted } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
     if (!packaging.live.isReady) throw packaging.state === 'waiting' ? noKeyFrameYet() : notYet();
@@ -118,7 +118,8 @@ export class Videos {
   async media(viewer: Viewer, target: VideoTarget): Promise<string> {
     const { packaging } = await this.#playlistOf(viewer, target, () => true);
     const { live } = packaging;
-    // Players, even those that take parts, refuse a playlist without a finished segment as empty: the first one is short.
+    // Players, even those that fetch parts, refuse a playlist without a finished segment as empty. So the first request
+    // waits for the first segment, which is short.
     if (!live.hasSegment) await this.#waitForStart(viewer, packaging, 'segment');
     const directives = {
       msn: viewer.query.get('_HLS_msn') ?? undefined,
@@ -128,7 +129,7 @@ export class Videos {
       live.reload(directives, { timeoutMs, signal: viewer.signal }),
     );
     if (decision === 'bad-request') throw new WeirError(ErrorCode.INVALID, 'This playlist is far from that segment');
-    // While the source is away there is nothing to wait for, and nothing wrong either.
+    // While the source is away, nothing new comes, and that is no error.
     if (decision === 'late' && (packaging.state !== 'away' || !live.isReady)) throw notYet();
     return live.playlist(['YES', 'v2'].includes(viewer.query.get('_HLS_skip') ?? ''));
   }

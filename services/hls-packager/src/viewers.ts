@@ -1,11 +1,11 @@
 const FORGOTTEN_AFTER_MS = 15_000;
 const MAX_KNOWN = 20_000;
 
-/** How many watch, judged by who has fetched the playlist of late. */
+/** Estimates the number of viewers from recent requests for the playlist. */
 export class Viewers {
   readonly #lastSeenMs = new Map<string, number>();
 
-  /** @param viewer whatever tells two viewers apart */
+  /** @param viewer a string that differs for different viewers */
   saw(viewer: string): void {
     this.#lastSeenMs.delete(viewer);
     this.#lastSeenMs.set(viewer, performance.now());

@@ -1,12 +1,12 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
 
-/** How many requests of one address wait at a time. */
+/** Limits how many requests of one address wait at a time. */
 export class WaitingPlaces {
   readonly #taken = new Map<string, number>();
 
   constructor(private readonly maxPerAddress: number) {}
 
-  /** Throws EXHAUSTED where no place is left. */
+  /** Throws EXHAUSTED when no place is left. */
   async during<Result>(address: string, work: () => Promise<Result>): Promise<Result> {
     const taken = this.#taken.get(address) ?? 0;
     if (taken >= this.maxPerAddress) {

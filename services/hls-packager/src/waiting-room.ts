@@ -1,4 +1,4 @@
-/** Requests that wait for something to come. Each is told of every change until it has what it wants. */
+/** Requests that wait for something to come. Each looks again at every change until it finds what it wants. */
 export class WaitingRoom {
   readonly #waiting = new Set<() => void>();
   #closed = false;
@@ -7,18 +7,18 @@ export class WaitingRoom {
     return this.#waiting.size;
   }
 
-  /** Something may have come. */
+  /** Must be called when something may have come. */
   changed(): void {
     for (const look of [...this.#waiting]) look();
   }
 
-  /** Nothing more will come, and nobody waits any longer. */
+  /** Ends all waiting, because nothing more comes. */
   close(): void {
     this.#closed = true;
     this.changed();
   }
 
-  /** The first answer that isn't undefined; undefined when it doesn't come in time or the signal is aborted. */
+  /** Waits for the first answer that isn't undefined. Returns undefined when time runs out or the signal is aborted. */
   wait<Answer>(
     look: () => Answer | undefined,
     { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },

@@ -10,7 +10,7 @@ export interface MintedToken {
   readonly tokenId: string;
 }
 
-/** The auth service as its contract has it: the key that signs tokens, and one API key. */
+/** An auth service that keeps the contract, with the key that signs tokens and one API key. */
 export class FakeAuth {
   readonly apiKey = `weir_abcdefghijkl_${'A'.repeat(43)}`;
 
@@ -42,7 +42,7 @@ export class FakeAuth {
         .setExpirationTime(life)
         .sign(privateKey);
     const redis = new Redis(redisUrl);
-    redis.on('error', () => undefined); // tests stop it
+    redis.on('error', () => undefined); // tests stop Redis
     return new FakeAuth(bus, redis, sign, jwks);
   }
 

@@ -26,7 +26,7 @@ import { waitFor } from '@weir/testing';
 type StreamInfoInit = MessageInitShape<typeof StreamInfoSchema>;
 type TrackInit = MessageInitShape<typeof TrackInfoSchema>;
 
-/** What a stream is encoded with: ffmpeg's arguments for the medium. */
+/** How a stream is encoded: ffmpeg's arguments for each medium. */
 export interface Coding {
   readonly video?: readonly string[];
   readonly audio?: readonly string[];
@@ -57,7 +57,7 @@ interface FakeTap {
 const keyOf = (tenant: string, streamName: string): string => `${tenant}/${streamName}`;
 const RATE = 30;
 
-/** A media node as its contract has it; for each tap an ffmpeg sends a test picture and a tone. */
+/** A media node that keeps the contract. For each tap, an ffmpeg sends a test picture and a tone. */
 export class FakeMedia {
   readonly taps = new Map<string, FakeTap>();
   readonly closed: string[] = [];
@@ -101,7 +101,7 @@ export class FakeMedia {
     this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: this.#startedAtMs, gone });
   }
 
-  /** From now on the stream can be found and tapped. */
+  /** Publishes a stream, which can be found and tapped from now on. */
   async publish(streamName: string, coding: Coding, { tenant = 'demo', size = '320x240' } = {}): Promise<void> {
     const tracks = await this.#describe(coding, size);
     this.#epoch += 1n;
@@ -130,7 +130,7 @@ export class FakeMedia {
     this.bus.publish(MediaEvents.method.sessionChanged, { ownerId, sessionId, change });
   }
 
-  /** As a node does that is killed: no event, no packet, no sign of life. */
+  /** Behaves like a killed node: it sends no event, no packet and no sign of life. */
   die(): void {
     clearInterval(this.#alive);
     this.#streams.clear();
@@ -200,7 +200,7 @@ export class FakeMedia {
     return spawnTied('ffmpeg', ['-v', 'fatal', '-nostdin', ...inputs, ...sdp, ...outputs], { stdio: 'ignore' });
   }
 
-  /** What an SDP says of such a stream, asked of ffmpeg. */
+  /** The tracks of such a stream, from the SDP that ffmpeg writes for it. */
   async #describe(coding: Coding, size: string): Promise<TrackInit[]> {
     const file = join(this.folder, `${Math.random()}.sdp`);
     const sink = createSocket('udp4');
@@ -224,7 +224,7 @@ export class FakeMedia {
   }
 }
 
-/** Payload types that need no line of their own (RFC 3551). */
+/** Payload types that need no rtpmap line (RFC 3551). */
 const STATIC_TYPES: Readonly<Record<string, string>> = { '0': 'PCMU', '9': 'G722', '26': 'JPEG' };
 
 function trackOf(media: string): TrackInit {

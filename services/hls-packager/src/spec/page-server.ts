@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 const HLS_JS = createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js');
 const PAGE = '<!doctype html><title>player</title><video muted playsinline></video><script src="/hls.js"></script>';
 
-/** A page with hls.js, and the service behind the same origin, as the gateway has it. */
+/** Serves a page with hls.js and the service at the same origin, as the gateway does. */
 export async function servePlayerPage(serviceUrl: () => string): Promise<{ url: string; close(): Promise<void> }> {
   const hlsJs = await readFile(HLS_JS);
   const server: Server = createServer((incoming, response) => {

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** A player that does with playlists what a program would, one request at a time. */
+/** A player that follows playlists as a program does, with one request at a time. */
 export class Player {
   constructor(
     private readonly url: string,
@@ -64,7 +64,7 @@ export interface Probed {
   readonly pictures: number;
 }
 
-/** What ffprobe finds when it plays an address for so long. */
+/** The result of ffprobe after it has played an address for `seconds`. */
 export async function probe(url: string, seconds = 2, headers?: string): Promise<Probed> {
   const args = ['-v', 'error', ...(headers === undefined ? [] : ['-headers', `${headers}\r\n`])];
   const read = [

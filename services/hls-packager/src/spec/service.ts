@@ -18,9 +18,9 @@ export interface Running {
   readonly bus: Bus;
   readonly url: string;
   readonly port: number;
-  /** In order. */
+  /** Stops the service in order. */
   stop(): Promise<void>;
-  /** As far as viewers can tell, by kill -9: no answer, no end of a playlist. */
+  /** For viewers this looks like kill -9: no answer, and no end of a playlist. */
   die(): Promise<void>;
 }
 
@@ -29,7 +29,7 @@ export interface Servers {
   readonly redis: TestServer;
 }
 
-/** The service, in this process, on the servers of a test. */
+/** Starts the service in this process, with the servers of a test. */
 export async function startService(
   servers: Servers,
   env: Record<string, string> = {},
