@@ -22,7 +22,7 @@ export const signedUrlsOnly: AccessPolicy = (effect, nowMs) => {
 export const USERNAME = 'bot';
 export const PASSWORD = 'p@ss word';
 
-/** One account for publishing and playing, by Basic or Digest. */
+/** One account for publishing and playing, with Basic or Digest. */
 export const accountsOnly: AccessPolicy = ({ credentials, method, requestUrl }) => {
   const secret = { tag: 'password', password: PASSWORD } as const;
   const account = { method, url: requestUrl, realm: 'weir', username: USERNAME, secret };

@@ -18,7 +18,10 @@ import { Transcript } from './transcript.js';
 
 export type MediaListener = (track: number, kind: 'rtp' | 'rtcp', data: Buffer) => void;
 
-/** The smallest host of the client machine: connects anywhere on loopback and takes the tracks it can describe again. */
+/**
+ * The smallest host of the client machine: it connects anywhere on loopback and takes the tracks that it can describe
+ * again.
+ */
 export class LoopbackClient {
   readonly transcript = new Transcript();
   readonly connects: { readonly url: RtspUrl; readonly cause: string }[] = [];

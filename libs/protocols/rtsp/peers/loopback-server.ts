@@ -20,7 +20,7 @@ import { Transcript } from './transcript.js';
 export interface LoopbackOptions {
   readonly config?: Partial<ServerConfig>;
   readonly authorise?: AccessPolicy;
-  /** Drops what a player would get over UDP, as a firewall does. */
+  /** Drops what a player would receive over UDP, as a firewall does. */
   readonly udpIsBlocked?: boolean;
 }
 
@@ -74,7 +74,7 @@ export class LoopbackServer {
 export class Connection {
   readonly transcript = new Transcript();
   readonly effects: ServerEffect['tag'][] = [];
-  /** The first reason of end-session or close. */
+  /** The first reason that end-session or close gave. */
   ended: string | undefined;
   #state: ServerState;
   #decoder = new RtspDecoder();

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Whether a peer's program is installed; says so on the console when it is not, for a skipped test to be seen. */
+/** Whether a peer's program is installed. If not, it says so on the console, so that skipped tests are noticed. */
 export function isInstalled(program: string): boolean {
   const installed = spawnSync('which', [program], { stdio: 'ignore' }).status === 0;
   if (!installed) console.warn(`${program} is not installed: the tests with it as a peer are SKIPPED`);
@@ -14,7 +14,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** A real peer, and what it printed. */
+/** A real peer and its output. */
 export class Program {
   readonly finished: Promise<Finished>;
   #child;

@@ -7,16 +7,16 @@ export type Side = 'client' | 'server';
 
 export interface TranscriptEntry {
   readonly from: Side;
-  /** A message as it was on the wire, or `$<channel>` for interleaved frames. */
+  /** A message as it was sent, or `$<channel>` for interleaved frames. */
   readonly text: string;
 }
 
 const FOLDER = join(import.meta.dirname, 'transcripts');
 
-/** Specs with real peers write what was said into peers/transcripts; transcripts.spec.ts replays it. */
+/** Specs with real peers write their messages into peers/transcripts; transcripts.spec.ts replays them. */
 export const isRecording = process.env['RECORD_TRANSCRIPTS'] === '1';
 
-/** What two peers said to each other: written down once with the real ones, replayed ever after. */
+/** The messages of two peers: recorded once with real peers, and replayed ever since. */
 export class Transcript {
   readonly entries: TranscriptEntry[] = [];
   #sides = { client: new Splitter(), server: new Splitter() };
@@ -26,7 +26,7 @@ export class Transcript {
     for (const text of this.#sides[from].split(bytes)) if (!this.#isRepeated(text)) this.entries.push({ from, text });
   }
 
-  /** Frames of one channel are written once between two messages. */
+  /** Between two messages, frames of one channel are written only once. */
   #isRepeated(text: string): boolean {
     if (!text.startsWith('$')) return false;
     const last = this.entries.findLast((entry) => !entry.text.startsWith('$') || entry.text === text);
@@ -53,14 +53,14 @@ export class Transcript {
   }
 }
 
-/** The bytes of an entry; the payload of a frame is made up. */
+/** The bytes of an entry; a frame gets an invented payload. */
 export function wireBytes({ text }: TranscriptEntry): Buffer {
   const frame = /^\$(\d+)$/.exec(text);
   if (frame) return Buffer.from([0x24, Number(frame[1]), 0, 4, 0x80, 0x60, 0, 1]);
   return Buffer.from(text.replaceAll('\n', '\r\n'), 'utf8');
 }
 
-/** Byte by byte, so that each event's own bytes are known. */
+/** Reads byte by byte, so that the bytes of each event are known. */
 class Splitter {
   #decoder = new RtspDecoder();
   #pending: number[] = [];

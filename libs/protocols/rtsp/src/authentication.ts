@@ -4,7 +4,7 @@ import { parseRtspUrl } from './url.js';
 
 export type DigestAlgorithm = 'MD5' | 'SHA-256' | 'MD5-sess' | 'SHA-256-sess';
 
-/** What a server asks for in one WWW-Authenticate. */
+/** What a server demands in one WWW-Authenticate challenge. */
 export type Challenge =
   | { readonly scheme: 'basic'; readonly realm: string }
   | {
@@ -12,9 +12,9 @@ export type Challenge =
       readonly realm: string;
       readonly nonce: string;
       readonly algorithm: DigestAlgorithm;
-      /** The parameter is missing for servers (and cameras) that know no algorithm but MD5. */
+      /** False for servers (and cameras) that leave the parameter out because they know no algorithm but MD5. */
       readonly algorithmNamed: boolean;
-      /** undefined is RFC 2069's form without client nonce. */
+      /** If undefined, RFC 2069's form without client nonce is used. */
       readonly qop: 'auth' | undefined;
       readonly opaque: string | undefined;
       readonly stale: boolean;
@@ -22,7 +22,7 @@ export type Challenge =
 
 export type DigestChallenge = Extract<Challenge, { scheme: 'digest' }>;
 
-/** What a client shows in Authorization. Never log a whole one. */
+/** What a client sends in Authorization. Never log all of it. */
 export type Credentials =
   | { readonly scheme: 'basic'; readonly username: string; readonly password: string }
   | {
@@ -45,7 +45,7 @@ interface SchemeParameters {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** All challenges of all WWW-Authenticate lines that can be answered, in their order. */
+/** Returns the challenges of all WWW-Authenticate lines that can be answered, in order. */
 export function parseChallenges(headers: readonly string[]): Challenge[] {
   return headers.flatMap(parseSchemes).flatMap(({ scheme, parameters }): Challenge[] => {
     const realm = parameters.get('realm') ?? '';
@@ -84,7 +84,7 @@ export function formatChallenge(challenge: Challenge): string {
   return `Digest ${parts.join(', ')}`;
 }
 
-/** undefined for a scheme weir doesn't know or parameters that are missing. */
+/** Undefined if weir doesn't know the scheme or if parameters are missing. */
 export function parseAuthorization(header: string): Credentials | undefined {
   const basic = /^Basic +([A-Za-z0-9+/=_-]+)\s*$/i.exec(header);
   if (basic) {
@@ -111,21 +111,23 @@ export function parseAuthorization(header: string): Credentials | undefined {
   return { scheme: 'digest', username, realm, nonce, uri, response, algorithm, qop, nonceCount, cnonce };
 }
 
-/** The account as the verifier holds it: its password, or H(user:realm:password) for one algorithm. */
+/** How the verifier stores the account: its password, or H(user:realm:password) for one algorithm. */
 export type AccountSecret =
   | { readonly tag: 'password'; readonly password: string }
   | { readonly tag: 'digest'; readonly hash: 'md5' | 'sha256'; readonly ha1: string };
 
 export interface Verification {
   readonly method: string;
-  /** Of the request that carried the credentials. */
+  /** URL of the request that carried the credentials. */
   readonly url: string;
   readonly realm: string;
   readonly username: string;
   readonly secret: AccountSecret;
 }
 
-/** Server side. The nonce is checked by the machine that issued it, before. Basic needs an account with a password. */
+/**
+ * For servers. The machine that issued the nonce must have checked it before. Basic needs an account with a password.
+ */
 export function verifyCredentials(credentials: Credentials, account: Verification): boolean {
   if (credentials.username !== account.username) return false;
   if (credentials.scheme === 'basic') {
@@ -141,12 +143,12 @@ export function verifyCredentials(credentials: Credentials, account: Verificatio
   return sameText(credentials.response.toLowerCase(), digestResponse({ ...credentials, method: account.method, ha1 }));
 }
 
-/** Compares hashes, so neither length nor place of a difference shows in the time it takes. */
+/** Compares hashes, so that the time taken reveals neither the length nor the place of a difference. */
 function sameText(one: string, other: string): boolean {
   return sameSecret(Buffer.from(hashHex('sha256', one)), Buffer.from(hashHex('sha256', other)));
 }
 
-/** Clients write the digest's uri with or without authority, and with or without the closing slash. */
+/** Clients write the digest's uri with or without authority, and with or without the trailing slash. */
 function sameResource(digestUri: string, requestUrl: string): boolean {
   return digestUri === requestUrl || resourceOf(digestUri) === resourceOf(requestUrl);
 }
@@ -159,17 +161,17 @@ function resourceOf(text: string): string {
 
 export interface ChallengeAnswer {
   readonly method: string;
-  /** The URL exactly as in the request line. */
+  /** The URL exactly as it is in the request line. */
   readonly uri: string;
   readonly username: string;
   readonly password: string;
   /** Random, at least 64 bits in hexadecimal. */
   readonly cnonce: string;
-  /** How often this nonce has been answered, from 1. */
+  /** How many times this nonce has been answered, from 1. */
   readonly nonceCount: number;
 }
 
-/** Client side: the strongest challenge that can be answered. */
+/** For clients: the strongest challenge that can be answered. */
 export function strongestChallenge(challenges: readonly Challenge[]): Challenge | undefined {
   return [...challenges].sort((one, other) => strengthOf(other) - strengthOf(one))[0];
 }
@@ -179,7 +181,7 @@ function strengthOf(challenge: Challenge): number {
   return hashOf(challenge.algorithm) === 'sha256' ? 2 : 1;
 }
 
-/** The value of Authorization. */
+/** Returns the value of Authorization. */
 export function answerChallenge(challenge: Challenge, answer: ChallengeAnswer): string {
   const { username, password, uri, method, cnonce } = answer;
   if (challenge.scheme === 'basic') return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
@@ -206,7 +208,7 @@ type DigestParts = Pick<DigestCredentials, 'algorithm' | 'nonce' | 'uri' | 'qop'
   readonly ha1: string;
 };
 
-/** RFC 7616, 3.4.1; without qop RFC 2069's form. */
+/** RFC 7616, 3.4.1; without qop, the form of RFC 2069. */
 function digestResponse(parts: DigestParts): string {
   const hash = hashOf(parts.algorithm);
   const ha1 = parts.algorithm.endsWith('-sess')
@@ -240,7 +242,7 @@ function quoted(text: string): string {
   return `"${text.replace(/["\\]/g, '\\$&')}"`;
 }
 
-/** `scheme name=value, name="value", scheme …`: commas both separate parameters and challenges. */
+/** `scheme name=value, name="value", scheme …`: commas separate parameters as well as challenges. */
 function parseSchemes(header: string): SchemeParameters[] {
   const schemes: { scheme: string; parameters: Map<string, string> }[] = [];
   const token = /[\s,]*([A-Za-z0-9_-]+)(\s*=\s*)?(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))/y;

@@ -22,11 +22,11 @@ const CHALLENGE: HeaderEntry = ['WWW-Authenticate', 'Digest realm="cam", nonce="
 interface Answer {
   readonly headers?: readonly HeaderEntry[];
   readonly body?: string;
-  /** Of another request than the last. */
+  /** Set to answer a request other than the last one. */
   readonly cseq?: number;
 }
 
-/** A camera that answers by hand, and the host of the machine. */
+/** A camera whose answers the test writes, and the host of the machine. */
 class Rig {
   state: ClientState;
   nowMs = 1_000_000;
@@ -48,7 +48,7 @@ class Rig {
     return this.effects;
   }
 
-  /** The one request that the last step sent. */
+  /** The only request that the last step sent. */
   get request(): RtspRequest {
     const [sent, ...others] = this.effects.flatMap((effect) =>
       effect.tag === 'send' && effect.message.tag === 'request' ? [effect.message] : [],
@@ -107,7 +107,7 @@ const SITUATIONS = [
 ] as const;
 type Situation = (typeof SITUATIONS)[number];
 
-/** Goes on to that phase; over UDP where it must. */
+/** Brings the machine to that phase, over UDP if the phase needs it. */
 function rigIn(situation: Situation, url?: string, config: Partial<ClientConfig> = {}): Rig {
   const lowers = situation === 'opening-ports' ? (['udp'] as const) : (['tcp'] as const);
   const rig = new Rig(url, { lowers, ...config });

@@ -44,7 +44,7 @@ import {
 } from './messages.js';
 import { formatRtspUrl, parseRtspUrl } from './url.js';
 
-/** The first step: its effect asks for the connection. */
+/** The first step. Its effect asks for a connection. */
 export function startClient(
   config: Pick<ClientConfig, 'url' | 'cnonce'> & Partial<ClientConfig>,
   nowMs: number,
@@ -66,7 +66,7 @@ export function startClient(
   return connect(state, 'start', nowMs);
 }
 
-/** When the next `tick` is due; undefined when ended. Every step may move it. */
+/** When the next `tick` is due; undefined after the end. Every step may change it. */
 export function clientDeadlineMs(state: ClientState): number | undefined {
   const { phase } = state;
   if (phase.tag === 'ended') return undefined;
@@ -81,7 +81,7 @@ function silentAtMs(config: ClientConfig, phase: Running): number {
     : phase.lastMediaMs + config.mediaTimeoutMs;
 }
 
-/** One pull (or push) of one URL. After `end` every input is swallowed; begin again with a new machine. */
+/** One pull or push of one URL. After `end`, all input is ignored; start again with a new machine. */
 export function stepClient(state: ClientState, input: ClientInput, nowMs: number): ClientStep {
   const { phase } = state;
   if (phase.tag === 'ended') return { state, effects: [] };
@@ -129,7 +129,10 @@ function tick(state: ClientState, nowMs: number): ClientStep {
   return isUdpBlocked ? nextTransport(state, { tag: 'media-silent' }, nowMs) : end(state, { tag: 'media-silent' });
 }
 
-/** Its answer isn't waited for: there are cameras that never give one, and silence of the media tells more. */
+/**
+ * The machine doesn't wait for the answer: some cameras never send one, and missing media are the better sign of
+ * failure.
+ */
 function keepAlive(state: ClientState, phase: Running, nowMs: number): ClientStep {
   const request: SentRequest = {
     method: phase.keepAliveMethod,
@@ -219,7 +222,7 @@ function redirect(state: ClientState, { method, status, headers }: Redirection, 
   const url = parseRtspUrl(headers.get('Location') ?? '');
   if (!url) return end(state, { tag: 'refused', method, status });
   if (state.redirects >= state.config.maxRedirects) return end(state, { tag: 'too-many-redirects' });
-  // A password is for the host it was given for.
+  // A password is only for the host that it was given for.
   const isSameServer = url.host === state.url.host && url.port === state.url.port && url.scheme === state.url.scheme;
   const user = url.user ?? (isSameServer ? state.user : undefined);
   const left: ClientStep = {
@@ -255,7 +258,7 @@ function authenticate(state: ClientState, request: SentRequest, response: RtspRe
   return send({ ...state, phase, deadlineMs, challenge, nonceCount: 0 }, again);
 }
 
-/** A second 401 for one request means a wrong password, unless the server says that only its nonce is old. */
+/** A second 401 for one request means a wrong password, unless the server says that only the nonce is too old. */
 function isWorthAnswering(challenge: Challenge, former: Challenge | undefined, request: SentRequest): boolean {
   if (former === undefined) return true;
   if (challenge.scheme !== 'digest') return false;
@@ -272,7 +275,7 @@ function answered(state: ClientState, request: SentRequest, response: RtspRespon
   const { phase } = state;
   const isGood = response.status < 300;
   if (phase.tag === 'running') return keptAlive(state, phase, response);
-  // There are cameras that refuse OPTIONS and play all the same.
+  // Some cameras refuse OPTIONS but still play.
   if (phase.tag === 'asking-options') return begin(state, isGood ? response : undefined, nowMs);
   if (phase.tag === 'setting-up' && response.status === 461) return transportRefused(state, phase, nowMs);
   if (!isGood) return end(state, { tag: 'refused', method: request.method, status: response.status });

@@ -35,7 +35,7 @@ export function connect(state: ClientState, cause: 'start' | 'redirect' | 'trans
   return { state: next, effects: [{ tag: 'connect', url: state.url, cause }] };
 }
 
-/** Sends a request and waits for its answer in the phase that `phase` gives. */
+/** Sends a request and enters the phase that `phase` returns, which waits for the answer. */
 export function ask(
   state: ClientState,
   method: RtspMethod,
@@ -75,7 +75,7 @@ export function send(state: ClientState, request: SentRequest): ClientStep {
   };
 }
 
-/** The session's TEARDOWN is sent without waiting for its answer. */
+/** Sends the session's TEARDOWN without waiting for the answer. */
 export function end(state: ClientState, reason: ClientEndReason): ClientStep {
   const ended: ClientState = { ...state, phase: { tag: 'ended', reason } };
   const silent = reason.tag === 'closed-by-server' || reason.tag === 'malformed';
@@ -104,12 +104,15 @@ export function sessionHeaders(session: ClientSession): HeaderEntry[] {
   return session.id === undefined ? [] : [['Session', session.id]];
 }
 
-/** The lower transports that may be tried: of TLS only the one inside it, or the media would travel in the open. */
+/**
+ * The lower transports that may be tried. With TLS, only TCP inside the TLS connection, because UDP media would be
+ * unencrypted.
+ */
 export function lowersOf({ config, url }: ClientState): readonly ('tcp' | 'udp')[] {
   return url.scheme === 'rtsps' ? ['tcp'] : config.lowers;
 }
 
-/** Begins again on a new connection: a half-open session of the other transport is of no use. */
+/** Starts again on a new connection, because a half-open session with the other transport is useless. */
 export function nextTransport(state: ClientState, otherwise: ClientEndReason, nowMs: number): ClientStep {
   if (state.lower + 1 >= lowersOf(state).length) return end(state, otherwise);
   const left: ClientStep = {

@@ -57,7 +57,9 @@ export function described(state: ClientState, request: SentRequest, response: Rt
   return { state: { ...state, phase, deadlineMs }, effects: [{ tag: 'select-tracks', tracks }] };
 }
 
-/** Content-Base, Content-Location or the request's URL; what isn't an absolute URL is no base (RFC 2326, C.1.1). */
+/**
+ * Content-Base, Content-Location or the request's URL. A value that isn't an absolute URL is ignored (RFC 2326, C.1.1).
+ */
 function baseOf(headers: RtspHeaders, requestUrl: string): string {
   for (const name of ['Content-Base', 'Content-Location']) {
     const url = parseRtspUrl(headers.get(name) ?? '');
@@ -129,7 +131,7 @@ function channelsOf(index: number): PortPair {
   return { rtp: index * 2, rtcp: index * 2 + 1 };
 }
 
-/** The first track may be asked for again on this connection; later ones can't travel otherwise than it. */
+/** The first track may be set up again on this connection. Later tracks must use the same transport as the first. */
 export function transportRefused(
   state: ClientState,
   phase: Extract<ClientPhase, { tag: 'setting-up' }>,
@@ -166,7 +168,7 @@ function sessionTimeoutMs(timeoutS: number): number {
   return Math.min(Math.max(timeoutS * 1000, LOWEST_SESSION_TIMEOUT_MS), HIGHEST_SESSION_TIMEOUT_MS);
 }
 
-/** undefined when the server answered with another transport than was asked for. */
+/** Undefined if the server answered with a transport that wasn't requested. */
 function transportOf(
   spec: TransportSpec | undefined,
   localPorts: PortPair | undefined,
@@ -205,7 +207,10 @@ export function started(
   return { state: { ...state, phase }, effects: [{ tag: 'started', origins }] };
 }
 
-/** By URL, whole or by its end (servers leave out the base); else by place when there is one for each track. */
+/**
+ * Matches by URL, or by the end of the URL (servers leave out the base); otherwise by position, if every track has an
+ * entry.
+ */
 function originsOf(tracks: readonly ClientTrack[], header: string): ClientTrackOrigin[] {
   const infos = parseRtpInfo(header);
   return tracks.flatMap(({ track, url }, index) => {

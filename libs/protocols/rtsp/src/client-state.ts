@@ -8,7 +8,7 @@ import type { PortPair } from './transport-header.js';
 import type { RtspUrl, UrlUser } from './url.js';
 
 export interface ClientConfig {
-  /** May carry user and password; they leave this machine only as the answer to a challenge. */
+  /** May contain user and password, which are only sent as the answer to a challenge. */
   readonly url: RtspUrl;
   readonly intent: ClientIntent;
   /** Lower transports in order of preference. */
@@ -17,11 +17,11 @@ export interface ClientConfig {
   /** Random, at least 64 bits in hexadecimal. */
   readonly cnonce: string;
   readonly connectTimeoutMs: number;
-  /** For each answer of the server, and of the host. */
+  /** Time limit for each answer of the server and of the host. */
   readonly answerTimeoutMs: number;
-  /** For the first media after PLAY. */
+  /** Time limit for the first media after PLAY. */
   readonly firstMediaTimeoutMs: number;
-  /** Between media while playing. */
+  /** Time limit between media while playing. */
   readonly mediaTimeoutMs: number;
   readonly maxRedirects: number;
 }
@@ -41,18 +41,18 @@ export const DEFAULT_CLIENT_CONFIG: Omit<ClientConfig, 'url' | 'cnonce'> = {
   maxRedirects: 5,
 };
 
-/** A request in flight, with what it takes to send it again. */
+/** A request in flight, with everything needed to send it again. */
 export interface SentRequest {
   readonly method: RtspMethod;
   readonly url: string;
   readonly headers: RtspHeaders;
   readonly body: Buffer;
   readonly cseq: number;
-  /** Times it was sent again after 401. */
+  /** How many times it was sent again after 401. */
   readonly retries: number;
 }
 
-/** A track to set up: its index in the description, and the URL its control gives. */
+/** A track to set up: its index in the description and the URL from its control attribute. */
 export interface TrackTarget {
   readonly track: number;
   readonly url: string;
@@ -63,7 +63,7 @@ export type ClientTrackTransport =
   | {
       readonly tag: 'udp';
       readonly localPorts: PortPair;
-      /** Media come from, and go to, the host of the RTSP connection; these are its ports, when it told them. */
+      /** Media come from and go to the host of the RTSP connection. These are its ports, if it named them. */
       readonly serverPorts: PortPair | undefined;
     };
 
@@ -71,9 +71,9 @@ export interface ClientTrack extends TrackTarget {
   readonly transport: ClientTrackTransport;
 }
 
-/** What the description and the set-up gave. */
+/** The result of the description and the set-up. */
 export interface ClientSession {
-  /** The URL of PLAY, RECORD, TEARDOWN and keep-alives. */
+  /** The URL for PLAY, RECORD, TEARDOWN and keep-alives. */
   readonly aggregateUrl: string;
   readonly tracks: readonly ClientTrack[];
   readonly id: string | undefined;
@@ -104,17 +104,17 @@ export type Running = Extract<ClientPhase, { tag: 'running' }>;
 
 export interface SettingUp {
   readonly session: ClientSession;
-  /** Still to be set up; the first is under way. */
+  /** The tracks that aren't yet set up; the first one is in progress. */
   readonly targets: readonly [TrackTarget, ...TrackTarget[]];
 }
 
 export interface ClientState {
   readonly config: ClientConfig;
-  /** Where the machine is now, after redirects; without user. */
+  /** The current URL, after redirects; without user. */
   readonly url: RtspUrl;
   readonly user: UrlUser | undefined;
   readonly phase: ClientPhase;
-  /** Of what the phase waits for; the running phase has its own. */
+  /** Deadline for what the phase waits for; the running phase has its own. */
   readonly deadlineMs: number;
   readonly nextCseq: number;
   readonly methods: ReadonlySet<string>;
@@ -130,9 +130,9 @@ export type ClientEndReason =
   /** The outbound guard refused this URL or one it redirected to. */
   | { readonly tag: 'guarded' }
   | { readonly tag: 'unreachable' }
-  /** Its certificate isn't vouched for. */
+  /** The server's certificate isn't trusted. */
   | { readonly tag: 'untrusted' }
-  /** No password for it, or a wrong one. */
+  /** There is no password for the server, or it is wrong. */
   | { readonly tag: 'unauthorised' }
   | { readonly tag: 'refused'; readonly method: string; readonly status: number }
   | { readonly tag: 'no-tracks' }
@@ -147,11 +147,11 @@ export type ClientInput =
   | { readonly tag: 'connected' }
   | { readonly tag: 'connect-failed'; readonly cause: 'guarded' | 'unreachable' | 'untrusted' }
   | { readonly tag: 'received'; readonly event: RtspEvent }
-  /** Indices in select-tracks' tracks; none ends with `no-tracks`. */
+  /** Indexes in the tracks of select-tracks; an empty list ends the machine with `no-tracks`. */
   | { readonly tag: 'selected'; readonly tracks: readonly number[] }
-  /** Even RTP port and the next, both bound; undefined when there are none. */
+  /** An even RTP port and the next port, both bound; undefined if there are none. */
   | { readonly tag: 'ports-opened'; readonly ports: PortPair | undefined }
-  /** RTP or RTCP came over UDP. */
+  /** RTP or RTCP arrived over UDP. */
   | { readonly tag: 'heard' }
   | { readonly tag: 'tick' }
   | { readonly tag: 'stop' }
@@ -159,11 +159,11 @@ export type ClientInput =
 
 export type ClientEffect =
   /**
-   * Pass the URL through the outbound guard, then connect: `connected` or `connect-failed`. Also after a redirect, and
-   * for another transport. What a former connection still delivers must not be handed in any more.
+   * Pass the URL through the outbound guard, then connect; answer with `connected` or `connect-failed`. This is also
+   * requested after a redirect and for another transport. Input from an earlier connection must no longer be passed in.
    */
   | { readonly tag: 'connect'; readonly url: RtspUrl; readonly cause: 'start' | 'redirect' | 'transport' }
-  /** Close the connection and every port after what was sent. */
+  /** Send what is pending, then close the connection and every port. */
   | { readonly tag: 'disconnect' }
   | { readonly tag: 'send'; readonly message: RtspRequest | RtspResponse }
   | { readonly tag: 'select-tracks'; readonly tracks: readonly SdpTrack[] }
@@ -178,10 +178,10 @@ export type ClientEffect =
   | { readonly tag: 'started'; readonly origins: readonly ClientTrackOrigin[] }
   | { readonly tag: 'rtp'; readonly track: number; readonly data: Buffer }
   | { readonly tag: 'rtcp'; readonly track: number; readonly data: Buffer }
-  /** Close everything; the last effect of a machine. */
+  /** Close everything; this is a machine's last effect. */
   | { readonly tag: 'end'; readonly reason: ClientEndReason };
 
-/** What RTP-Info tells of a track. Cameras are known to be wrong in it. */
+/** What RTP-Info says about a track. Some cameras send wrong values. */
 export interface ClientTrackOrigin {
   readonly track: number;
   readonly sequence: number | undefined;

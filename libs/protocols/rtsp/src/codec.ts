@@ -5,10 +5,10 @@ import { reasonOf } from './messages.js';
 import { RtspProtocolError } from './protocol-error.js';
 
 export interface DecoderLimits {
-  /** Start line and headers together. */
+  /** Limit for start line and headers together. */
   readonly headBytes: number;
   readonly bodyBytes: number;
-  /** Of a request's URL, in characters. */
+  /** Limit for a request's URL, in characters. */
   readonly urlLength: number;
 }
 
@@ -22,17 +22,17 @@ const FRAME_HEADER_BYTES = 4;
 type Head = { readonly message: RtspRequest | RtspResponse; readonly headBytes: number; readonly bodyBytes: number };
 
 /**
- * RTSP/1.0 messages and interleaved frames out of a byte stream, cut anywhere.
- * Holds at most one unfinished message or frame; what it hands out are views of the pushed bytes where they came whole.
+ * Reads RTSP/1.0 messages and interleaved frames from a byte stream that may be split anywhere. It holds at most one
+ * unfinished message or frame. If an element arrives in one piece, the result is a view of the pushed bytes.
  */
 export class RtspDecoder {
   #limits: DecoderLimits;
-  /** Bytes of an unfinished element. */
+  /** Bytes of an unfinished message or frame. */
   #store = Buffer.alloc(0);
   #length = 0;
-  /** No use in looking again before so many bytes are there. */
+  /** Reading again makes no sense before this many bytes are held. */
   #needBytes = 1;
-  /** Up to where the head in the store has been searched for its end. */
+  /** The search for the end of the head in the store has come this far. */
   #scannedBytes = 0;
   #head: Head | undefined;
   #broken = false;
@@ -41,12 +41,12 @@ export class RtspDecoder {
     this.#limits = { ...DEFAULT_DECODER_LIMITS, ...limits };
   }
 
-  /** Bytes held for an unfinished element. */
+  /** Number of bytes held for an unfinished message or frame. */
   get heldBytes(): number {
     return this.#length;
   }
 
-  /** After a `malformed` event every further byte is dropped. */
+  /** After a `malformed` event, all further bytes are dropped. */
   push(bytes: Uint8Array): RtspEvent[] {
     if (this.#broken || bytes.length === 0) return [];
     const fresh = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -89,7 +89,7 @@ export class RtspDecoder {
     return events;
   }
 
-  /** Views of the old store may be in events already, so the rest moves to a new one. */
+  /** Events may already have views of the old store, so the rest moves to a new one. */
   #keep(data: Buffer, offset: number): void {
     const rest = data.length - offset;
     if (offset === 0 && this.#length > 0) return;
@@ -97,7 +97,7 @@ export class RtspDecoder {
     this.#length = rest;
   }
 
-  /** Reads one element at `offset`; returns the bytes used, 0 when more are needed. */
+  /** Reads one message or frame at `offset`; returns the number of bytes used, or 0 if more are needed. */
   #take(data: Buffer, offset: number, events: RtspEvent[]): number {
     const first = data[offset];
     if (first === undefined) return this.#wait(1);
@@ -157,7 +157,7 @@ function isLetter(byte: number): boolean {
   return (byte >= 0x41 && byte <= 0x5a) || (byte >= 0x61 && byte <= 0x7a);
 }
 
-/** The offset behind the empty line; lines may end in LF alone. */
+/** The offset after the empty line. Lines may end in LF alone. */
 function endOfHead(data: Buffer, offset: number, from: number): number | undefined {
   for (let at = data.indexOf(LF, Math.max(offset, from)); at !== -1; at = data.indexOf(LF, at + 1)) {
     if (data[at + 1] === LF) return at + 2;
@@ -182,7 +182,7 @@ function parseStatusLine(line: string, headers: RtspHeaders): RtspResponse {
   return { tag: 'response', status: Number(status), reason: reason ?? '', headers, body: EMPTY };
 }
 
-/** The URL is what lies between the method and the version, so one with unescaped blanks is read too. */
+/** The URL is everything between the method and the version, so a URL with unescaped blanks is accepted too. */
 function parseRequestLine(line: string, headers: RtspHeaders, urlLength: number): RtspRequest {
   const trimmed = line.trimEnd();
   const firstBlank = trimmed.indexOf(' ');
@@ -230,7 +230,7 @@ function contentLength(headers: RtspHeaders): number {
   return Number(value);
 }
 
-/** The CSeq of a message whose head came whole and could not be read, for the answer to it. */
+/** The CSeq of a message whose head is complete but can't be parsed; the answer needs it. */
 function cseqIn(data: Buffer, offset: number, { code }: RtspProtocolError): number | undefined {
   const end = endOfHead(data, offset, offset);
   if (end === undefined || code === 'head-too-large' || !isLetter(data.readUInt8(offset))) return undefined;
@@ -238,7 +238,7 @@ function cseqIn(data: Buffer, offset: number, { code }: RtspProtocolError): numb
   return match ? Number(match[1]) : undefined;
 }
 
-/** @throws RtspProtocolError `bad-header` or `bad-start-line` when a value would break out of its line. */
+/** @throws RtspProtocolError `bad-header` or `bad-start-line` if a value would break out of its line. */
 export function encodeRequest(request: Omit<RtspRequest, 'tag'>): Buffer {
   if (!/^[A-Z_]+$/.test(request.method) || !isLine(request.url) || /\s/.test(request.url)) {
     throw new RtspProtocolError('bad-start-line', 'method or URL can not be written');
@@ -246,14 +246,14 @@ export function encodeRequest(request: Omit<RtspRequest, 'tag'>): Buffer {
   return encode(`${request.method} ${request.url} RTSP/1.0`, request.headers, request.body);
 }
 
-/** @throws RtspProtocolError `bad-header` or `bad-start-line` when a value would break out of its line. */
+/** @throws RtspProtocolError `bad-header` or `bad-start-line` if a value would break out of its line. */
 export function encodeResponse(response: Omit<RtspResponse, 'tag'>): Buffer {
   const reason = response.reason || reasonOf(response.status);
   if (!isLine(reason)) throw new RtspProtocolError('bad-start-line', 'reason can not be written');
   return encode(`RTSP/1.0 ${response.status} ${reason}`, response.headers, response.body);
 }
 
-/** Content-Length is written here and only here. */
+/** Only this function writes Content-Length. */
 function encode(startLine: string, headers: RtspHeaders, body: Buffer): Buffer {
   let head = `${startLine}\r\n`;
   for (const [name, value] of headers.entries) {
@@ -269,7 +269,7 @@ function isLine(text: string): boolean {
   return !/[\0-\x08\x0a-\x1f\x7f]/.test(text);
 }
 
-/** The four bytes before an interleaved frame, for writing frame and payload without copying the payload. */
+/** The four bytes before an interleaved frame, so that frame and payload can be written without copying the payload. */
 export function interleavedHeader(channel: number, payloadBytes: number): Buffer {
   if (payloadBytes > 0xffff)
     throw new RangeError(`an interleaved frame holds at most 65535 bytes, not ${payloadBytes}`);

@@ -1,4 +1,4 @@
-// Hashing is arithmetic on its inputs: no I/O and no state, so it belongs in pure code.
+// Hashing is a pure function of its inputs, without I/O and state, so it is allowed in pure code.
 // eslint-disable-next-line no-restricted-imports
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { Buffer } from 'node:buffer';
@@ -11,7 +11,7 @@ export function hmacSha256(key: Uint8Array, text: string): Buffer {
   return createHmac('sha256', key).update(text, 'utf8').digest();
 }
 
-/** Takes the same time wherever two secrets of one length differ. */
+/** Takes the same time wherever two secrets of equal length differ. */
 export function sameSecret(one: Uint8Array, other: Uint8Array): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }

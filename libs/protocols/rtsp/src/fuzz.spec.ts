@@ -15,7 +15,7 @@ import { verifyStreamUrl } from './signed-url.js';
 import { parseTransport } from './transport-header.js';
 import { parseRtspUrl, resolveControl, setupTargetOf, streamPathOf } from './url.js';
 
-/** A random number generator that a failing run can be repeated with (mulberry32). */
+/** A random number generator with a seed (mulberry32), so that a failing run can be repeated. */
 class Random {
   #state: number;
 
@@ -40,7 +40,7 @@ class Random {
     return Buffer.from(Array.from({ length }, () => this.below(256)));
   }
 
-  /** Cuts bytes into pieces of all sizes. */
+  /** Splits bytes into pieces of all sizes. */
   cut(bytes: Buffer): Buffer[] {
     const pieces: Buffer[] = [];
     for (let from = 0; from < bytes.length;) {
@@ -53,7 +53,7 @@ class Random {
 }
 
 const TRANSCRIPTS = Transcript.names().map((name) => Transcript.load(name));
-/** Everything that real clients, or real servers and ours, said. */
+/** All bytes that clients and servers sent in the recorded transcripts. */
 const SAID = {
   client: TRANSCRIPTS.map((entries) => Buffer.concat(entries.filter(({ from }) => from === 'client').map(wireBytes))),
   server: TRANSCRIPTS.map((entries) => Buffer.concat(entries.filter(({ from }) => from === 'server').map(wireBytes))),
@@ -108,7 +108,7 @@ function mutate(random: Random, bytes: Buffer): Buffer {
 }
 
 const SEEDS = Array.from({ length: 1500 }, (_, index) => index + 1);
-/** An unfinished message, and the piece that came last. */
+/** An unfinished message and the last piece received. */
 const HELD_BYTES = DEFAULT_DECODER_LIMITS.headBytes + DEFAULT_DECODER_LIMITS.bodyBytes + 2000;
 
 describe('whatever comes in', () => {
@@ -242,7 +242,7 @@ const TRACKS = [
   { kind: 'audio', codec: 'PCMU', payloadType: 0, clockRate: 8_000, channels: 1, parameters: {} },
 ] as const;
 
-/** Mostly yes. */
+/** Accepts most of the time. */
 function randomAnswer(random: Random, effect: ServerEffect): HostAnswer {
   if (random.below(8) === 0) return { tag: 'refused', refusal: random.pick(['unauthenticated', 'not-found', 'busy']) };
   switch (effect.tag) {
@@ -277,7 +277,7 @@ describe('the server machine', () => {
       const asked: (number | undefined)[] = [];
       const answered: (number | undefined)[] = [];
       let isBroken = false;
-      /** What the host opened or started, and was not told to let go. */
+      /** What the host opened or started and wasn't told to release. */
       const held = new Set<string>();
       const take = (effects: readonly ServerEffect[]): void => {
         for (const effect of effects) {

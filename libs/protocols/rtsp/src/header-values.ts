@@ -3,7 +3,7 @@ export interface SessionHeader {
   readonly timeoutS: number | undefined;
 }
 
-/** RFC 2326, 12.37. The id is compared whole; blanks around it and unknown parameters are dropped. */
+/** RFC 2326, 12.37. The id is compared as a whole; blanks around it and unknown parameters are dropped. */
 export function parseSession(header: string): SessionHeader | undefined {
   const [id = '', ...parameters] = header.split(';').map((part) => part.trim());
   if (!/^[\x21-\x7e]{1,256}$/.test(id)) return undefined;
@@ -17,7 +17,7 @@ export function formatSession(session: SessionHeader): string {
   return session.timeoutS === undefined ? session.id : `${session.id};timeout=${session.timeoutS}`;
 }
 
-/** RFC 2326, 12.29. Seconds of normal play time; `now` for a live position; other units are left as they came. */
+/** RFC 2326, 12.29. Times are seconds of normal play time; `now` is the live position; other units are kept as text. */
 export type RangeHeader =
   | { readonly tag: 'npt'; readonly startS: number | 'now'; readonly endS: number | undefined }
   | { readonly tag: 'other'; readonly text: string };
@@ -44,14 +44,14 @@ export function formatRange(range: RangeHeader): string {
   return `npt=${start}-${range.endS?.toFixed(3) ?? ''}`;
 }
 
-/** Where a track's timeline begins: RFC 2326, 12.33. */
+/** Where a track's timeline starts (RFC 2326, 12.33). */
 export interface RtpInfo {
   readonly url: string;
   readonly sequence: number | undefined;
   readonly timestamp: number | undefined;
 }
 
-/** Tolerates URLs with commas and semicolons: an entry begins at `url=`. */
+/** Accepts URLs with commas and semicolons: each entry starts at `url=`. */
 export function parseRtpInfo(header: string): RtpInfo[] {
   return header
     .split(/(?:^|[,;])\s*url\s*=\s*/i)

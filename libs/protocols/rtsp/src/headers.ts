@@ -1,6 +1,6 @@
 export type HeaderEntry = readonly [name: string, value: string];
 
-/** The header lines of one message: ordered, names compared without case, a name may come several times. */
+/** The header lines of one message, in order. Names are compared without case, and a name may occur several times. */
 export class RtspHeaders {
   private constructor(readonly entries: readonly HeaderEntry[]) {}
 
@@ -11,7 +11,7 @@ export class RtspHeaders {
     return new RtspHeaders(present);
   }
 
-  /** The first value of a name. */
+  /** Returns the first value of a name. */
   get(name: string): string | undefined {
     const wanted = name.toLowerCase();
     return this.entries.find(([candidate]) => candidate.toLowerCase() === wanted)?.[1];
@@ -22,13 +22,13 @@ export class RtspHeaders {
     return this.entries.filter(([candidate]) => candidate.toLowerCase() === wanted).map(([, value]) => value);
   }
 
-  /** Replaces every line of that name by one. */
+  /** Replaces all lines with that name by one. */
   with(name: string, value: string): RtspHeaders {
     const wanted = name.toLowerCase();
     return new RtspHeaders([...this.entries.filter(([other]) => other.toLowerCase() !== wanted), [name, value]]);
   }
 
-  /** Adds lines behind the others, keeping what is there. */
+  /** Adds lines after the existing ones. */
   and(entries: Iterable<HeaderEntry>): RtspHeaders {
     return new RtspHeaders([...this.entries, ...entries]);
   }

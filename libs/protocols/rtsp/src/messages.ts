@@ -2,7 +2,7 @@ import type { Buffer } from 'node:buffer';
 import { RtspHeaders } from './headers.js';
 import type { RtspProtocolError } from './protocol-error.js';
 
-/** The methods of RFC 2326 that weir knows; any other is answered 501. */
+/** The methods of RFC 2326 that weir knows; other methods are answered with 501. */
 export const RTSP_METHODS = [
   'OPTIONS',
   'DESCRIBE',
@@ -24,9 +24,9 @@ export function isRtspMethod(method: string): method is RtspMethod {
 
 export interface RtspRequest {
   readonly tag: 'request';
-  /** As sent; methods are case-sensitive (RFC 2326, 6.1). */
+  /** As it was sent; methods are case-sensitive (RFC 2326, 6.1). */
   readonly method: string;
-  /** As sent: absolute, or `*`. */
+  /** As it was sent: absolute, or `*`. */
   readonly url: string;
   readonly headers: RtspHeaders;
   readonly body: Buffer;
@@ -40,18 +40,18 @@ export interface RtspResponse {
   readonly body: Buffer;
 }
 
-/** RFC 2326, 10.12. `data` is a view: copy it before keeping it for long. */
+/** RFC 2326, 10.12. `data` is a view: copy it before you keep it for long. */
 export interface InterleavedFrame {
   readonly tag: 'interleaved';
   readonly channel: number;
   readonly data: Buffer;
 }
 
-/** The last event of a stream of bytes that stopped being RTSP: nothing behind it is read. */
+/** The last event of a byte stream that stopped being RTSP: the bytes after it aren't read. */
 export interface MalformedInput {
   readonly tag: 'malformed';
   readonly error: RtspProtocolError;
-  /** Of the message that broke, when its head could be read that far. */
+  /** CSeq of the malformed message, if it could be read. */
   readonly cseq: number | undefined;
 }
 
@@ -86,7 +86,7 @@ export function reasonOf(status: number): string {
   return REASONS[status] ?? 'Unknown';
 }
 
-/** The CSeq of a message; undefined when it is missing or no number of at most ten digits. */
+/** The CSeq of a message; undefined if it is missing or isn't a number of at most ten digits. */
 export function cseqOf(message: RtspRequest | RtspResponse): number | undefined {
   const text = message.headers.get('CSeq')?.trim();
   return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined;

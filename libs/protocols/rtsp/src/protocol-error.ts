@@ -1,4 +1,6 @@
-/** What a peer can get wrong on the wire. Stable: logged, counted and mapped to a status. */
+/**
+ * How a peer can violate the protocol. These codes must stay stable: they are logged, counted and mapped to a status.
+ */
 export type ProtocolErrorCode =
   | 'bad-start-line'
   | 'unsupported-version'
@@ -9,7 +11,7 @@ export type ProtocolErrorCode =
   | 'body-too-large'
   | 'bad-sdp';
 
-/** The bytes of a peer (or a message we were asked to write) are not RTSP. */
+/** The bytes of a peer, or a message that weir should write, are not RTSP. */
 export class RtspProtocolError extends Error {
   constructor(
     readonly code: ProtocolErrorCode,
@@ -20,7 +22,7 @@ export class RtspProtocolError extends Error {
   }
 }
 
-/** The status a server answers before it hangs up. */
+/** The status that a server answers with before it closes the connection. */
 export function statusOfProtocolError(code: ProtocolErrorCode): number {
   switch (code) {
     case 'unsupported-version':

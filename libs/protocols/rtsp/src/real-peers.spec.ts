@@ -46,7 +46,7 @@ function ffmpegPush(url: string, transport: 'tcp' | 'udp', codecs: readonly stri
   return run('ffmpeg', ['-hide_banner', '-v', 'warning', ...PICTURE, ...TONE, ...codecs, ...output]);
 }
 
-/** Decodes and prints one line with a checksum for each frame. */
+/** Decodes frames and prints one line with a checksum for each. */
 function ffmpegPlay(url: string, args: readonly string[], frames = 20): Program {
   const input = ['-hide_banner', '-v', 'warning', ...args, '-i', url];
   return run('ffmpeg', [...input, '-map', '0:v', '-frames:v', String(frames), '-f', 'framemd5', '-']);
@@ -252,7 +252,7 @@ function gstreamerPush(url: string, transport: 'tcp' | 'udp'): Program {
   return run('gst-launch-1.0', ['-q', ...`${video} ! ${h264} ! s. ${audio} ! s.`.split(' '), ...sink]);
 }
 
-/** The pipeline ends by itself after that many decoded pictures, and prints each. */
+/** The pipeline ends by itself after 21 decoded pictures and prints a line for each. */
 async function expectGstreamerDecodes(url: string, transport: 'tcp' | 'udp'): Promise<void> {
   const source = ['rtspsrc', `location=${url}`, `protocols=${transport}`, 'latency=100'];
   const sink = '! rtph264depay ! avdec_h264 ! identity eos-after=21 silent=false ! fakesink'.split(' ');
@@ -323,7 +323,7 @@ describe('live555 as player', { timeout: 40_000 }, () => {
   });
 });
 
-/** What a client machine pulls, another one pushes to a server of ours, and ffmpeg decodes it there. */
+/** A client machine pulls a stream, another one pushes it to a server, and ffmpeg decodes it there. */
 async function expectRelayDecodes(source: string, config: Partial<ClientConfig>): Promise<LoopbackClient> {
   const server = await listen();
   const relay: { pusher?: LoopbackClient } = {};
@@ -405,7 +405,7 @@ describe('pulling', { timeout: 40_000 }, () => {
     const camera = await gstreamerCamera(['--timeout', '2', '--lower', 'udp']);
     const puller = new LoopbackClient(`rtsp://${camera}`, { mediaTimeoutMs: 2_000 });
     opened.push(puller);
-    // GStreamer waits five seconds longer than it says.
+    // GStreamer waits five seconds longer than the timeout that it announces.
     await until(() => keepAlivesOf(puller) >= 10 || puller.ended !== undefined);
     expect(puller.ended).toBeUndefined();
     const { packets } = puller;

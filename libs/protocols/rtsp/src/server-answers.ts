@@ -11,7 +11,7 @@ import { contentBaseOf, resolveControl } from './url.js';
 
 type Consent = Exclude<HostAnswer, { tag: 'refused' }>;
 
-/** @throws TypeError when the host answers one effect with the answer of another */
+/** @throws TypeError if the host's answer belongs to another kind of effect */
 export function proceed(state: ServerState, { request, step }: Awaiting, answer: Consent, nowMs: number): ServerStep {
   switch (step.tag) {
     case 'authorise':
@@ -62,7 +62,7 @@ function authorised(
   return ask(state, request, { tag: 'announce', presentation }, nowMs, (id) => ({ tag: 'announce', id, path, tracks }));
 }
 
-/** Inside a session the description is only shown again. */
+/** In a session, DESCRIBE only returns the description again. */
 function described(
   state: ServerState,
   request: RtspRequest,

@@ -27,7 +27,7 @@ const TCP_2 = { Transport: 'RTP/AVP/TCP;unicast;interleaved=2-3' };
 
 type Headers = Readonly<Record<string, string>>;
 
-/** A client that writes requests by hand, and the host behind the machine. */
+/** A client whose requests the test writes, and the host of the machine. */
 class Rig {
   state: ServerState;
   nowMs = 1_000_000;

@@ -24,7 +24,7 @@ export function startServer(
   };
 }
 
-/** When the next `tick` is due; undefined when closed. Every step may move it. */
+/** When the next `tick` is due; undefined once closed. Every step may change it. */
 export function serverDeadlineMs(state: ServerState): number | undefined {
   if (state.phase.tag === 'closed') return undefined;
   return state.awaiting?.deadlineMs ?? state.lastHeardMs + silenceLimitMs(state);
@@ -34,7 +34,7 @@ function silenceLimitMs({ phase, config }: ServerState): number {
   return isSession(phase) ? config.sessionTimeoutMs : config.idleTimeoutMs;
 }
 
-/** One connection of an RTSP server. After `close` every input is swallowed. */
+/** One connection of an RTSP server. After `close`, all input is ignored. */
 export function stepServer(state: ServerState, input: ServerInput, nowMs: number): ServerStep {
   if (state.phase.tag === 'closed') return { state, effects: [] };
   switch (input.tag) {
@@ -100,7 +100,7 @@ function receiveFrame(state: ServerState, frame: InterleavedFrame, nowMs: number
     const heard: ServerState = { ...state, lastHeardMs: nowMs };
     if (phase.tag === 'ready' || (phase.tag === 'recording' && phase.paused)) return { state: heard, effects: [] };
     if (frame.channel === rtcp) return { state: heard, effects: [{ tag: 'rtcp', track, data: frame.data }] };
-    // What a player sends on a media channel only opens its firewall.
+    // A player sends data on a media channel only to open its firewall.
     if (phase.tag === 'playing') return { state: heard, effects: [] };
     return { state: heard, effects: [{ tag: 'rtp', track, data: frame.data }] };
   }
@@ -123,7 +123,7 @@ function receiveRequest(state: ServerState, request: RtspRequest, nowMs: number)
   return { state: { ...state, queue }, effects: [] };
 }
 
-/** Answers what waited, until one needs the host again. */
+/** Answers the waiting requests until one needs the host again. */
 function drain(step: ServerStep, nowMs: number): ServerStep {
   let drained = step;
   for (;;) {
@@ -133,7 +133,7 @@ function drain(step: ServerStep, nowMs: number): ServerStep {
   }
 }
 
-/** Goes on with the request that waited, then with those behind it. */
+/** Continues with the request that waited for the host, then with the requests queued after it. */
 function resume(state: AwaitingState, awaiting: Awaiting, answer: HostAnswer, nowMs: number): ServerStep {
   const free: ServerState = { ...state, awaiting: undefined };
   if (answer.tag === 'refused') return drain(refuse(free, awaiting, answer, nowMs), nowMs);

@@ -20,7 +20,7 @@ export function isSession(phase: ServerPhase): phase is SessionPhase {
   return phase.tag === 'ready' || phase.tag === 'playing' || phase.tag === 'recording';
 }
 
-/** A session is let go before its connection. */
+/** The session ends before its connection. */
 export function close(state: ServerState, reason: CloseReason): ServerStep {
   const effects: ServerEffect[] = [];
   if (isSession(state.phase) || state.awaiting?.step.tag === 'open-track') effects.push({ tag: 'end-session', reason });
@@ -89,7 +89,7 @@ function allowedIn(phase: ServerPhase): string {
   }
 }
 
-/** Asks who it is. A nonce that has come of age is replaced by another one. */
+/** Asks the client to authenticate. A nonce that is too old is replaced. */
 export function challenge(
   state: ServerState,
   request: RtspRequest,
@@ -106,13 +106,13 @@ export function challenge(
   return respond({ ...state, nonce }, request, 401, headers);
 }
 
-/** The random part is the connection's, so a nonce of any other connection is none of this one's. */
+/** The random part is unique to the connection, so nonces of other connections aren't valid here. */
 function nextNonce({ config, nonce }: ServerState, nowMs: number): IssuedNonce {
   const number = nonce.number + 1;
   return { value: `${config.nonce}-${number}`, issuedMs: nowMs, number };
 }
 
-/** MD5 is offered without naming it and without qop: the form that every client since RFC 2069 answers. */
+/** MD5 is offered without its name and without qop, because every client since RFC 2069 can answer this form. */
 function challengeOf(kind: ServerChallenge, realm: string, nonce: string, stale: boolean): Challenge {
   const digest = { scheme: 'digest', realm, nonce, stale, opaque: undefined } as const;
   switch (kind) {

@@ -55,7 +55,7 @@ export function handleRequest(state: ServerState, request: RtspRequest, nowMs: n
   }
 }
 
-/** A request without Session means the one this connection has. */
+/** A request without Session means the session of this connection. */
 function namesOtherSession(phase: ServerPhase, request: RtspRequest): boolean {
   const header = request.headers.get('Session');
   if (header === undefined) return false;
@@ -104,7 +104,7 @@ function isFresh({ nonce, config }: ServerState, answered: string, nowMs: number
   return answered === nonce.value && nowMs - nonce.issuedMs < config.nonceLifeMs;
 }
 
-/** A client that knows its way is asked the same way again. */
+/** A client that has answered a challenge gets the same kind of challenge again. */
 function challengeAnsweredBy({ algorithm }: DigestCredentials): ServerChallenge {
   return algorithm.startsWith('MD5') ? 'digest-md5' : 'digest-sha-256';
 }
@@ -183,7 +183,7 @@ function handleRecord(state: ServerState, request: RtspRequest, nowMs: number): 
   return ask(state, request, { tag: 'start-record' }, nowMs, (id) => ({ tag: 'start-record', id, path, tracks }));
 }
 
-/** A publisher keeps its stream while it pauses. */
+/** A publisher keeps its stream during a pause. */
 function handlePause(state: ServerState, request: RtspRequest): ServerStep {
   const { phase } = state;
   switch (phase.tag) {
@@ -206,7 +206,7 @@ function handlePause(state: ServerState, request: RtspRequest): ServerStep {
   }
 }
 
-/** Of a track or of all: the session ends, and the connection may begin another. */
+/** A TEARDOWN of one track or of all ends the session; the connection may then start another. */
 function handleTeardown(state: ServerState, request: RtspRequest): ServerStep {
   if (!isSession(state.phase)) return wrongState(state, request);
   const ended: ServerStep = {

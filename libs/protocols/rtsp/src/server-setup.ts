@@ -8,7 +8,7 @@ export interface ChosenTransport {
   readonly profile: string;
 }
 
-/** The first alternative of the client that this server does; undefined is 461. */
+/** The client's first alternative that this server supports; undefined means 461. */
 export function chooseTransport(
   specs: readonly TransportSpec[],
   config: ServerConfig,
@@ -30,7 +30,7 @@ function areUsable(ports: PortPair): boolean {
   return ports.rtp >= FIRST_UNPRIVILEGED_PORT && ports.rtcp >= FIRST_UNPRIVILEGED_PORT && ports.rtp !== ports.rtcp;
 }
 
-/** The channels the client asked for, or the lowest free pair when another track has one of them. */
+/** The channels that the client requested, or the lowest free pair if another track uses one of them. */
 function chooseChannels(wanted: PortPair | undefined, others: readonly OpenTrack[]): PortPair | undefined {
   const taken = new Set(
     others.flatMap(({ transport }) =>

@@ -7,28 +7,33 @@ import type { PortPair } from './transport-header.js';
 import type { RtspUrl } from './url.js';
 
 export interface ServerConfig {
-  /** Random, of this connection, at least 64 bits, letters and digits: sessions are named by it and a counter. */
+  /** Random for each connection: at least 64 bits, letters and digits. Session ids are made of it and a counter. */
   readonly sessionId: string;
-  /** Random, of this connection, at least 64 bits, letters and digits: the Digest nonces begin with it. */
+  /** Random for each connection: at least 64 bits, letters and digits. Digest nonces start with it. */
   readonly nonce: string;
-  /** How long a Digest nonce may be answered; after that the peer is asked again with another one, `stale=true`. */
+  /**
+   * How long a Digest nonce is valid. After that, the peer gets a new challenge with another nonce and `stale=true`.
+   */
   readonly nonceLifeMs: number;
   readonly realm: string;
-  /** What 401 offers unless the host says otherwise, in this order. Many clients read only the last Digest. */
+  /**
+   * The challenges of a 401, in this order, unless the host names others. Many clients read only the last Digest
+   * challenge.
+   */
   readonly challenges: readonly ServerChallenge[];
   /** Lower transports that SETUP may choose. */
   readonly lowers: readonly ('tcp' | 'udp')[];
-  /** How long a session lives without a request, RTCP or a publisher's media. Told to the peer in whole seconds. */
+  /** How long a session lives without a request, RTCP or a publisher's media. The peer is told whole seconds. */
   readonly sessionTimeoutMs: number;
-  /** How long a connection without session lives without a request. */
+  /** How long a connection without a session lives without a request. */
   readonly idleTimeoutMs: number;
   /** How long the host may take to answer an effect. */
   readonly hostTimeoutMs: number;
-  /** Requests that may wait while the host answers one. */
+  /** How many requests may wait while the host answers one. */
   readonly maxQueuedRequests: number;
-  /** Of their bodies together. */
+  /** Size limit of their bodies together. */
   readonly maxQueuedBytes: number;
-  /** 401 and 403 answered before the connection is cut. */
+  /** How many 401 and 403 answers are sent before the connection is closed. */
   readonly maxRefusals: number;
   readonly maxTracks: number;
 }
@@ -49,19 +54,19 @@ export const DEFAULT_SERVER_CONFIG: Omit<ServerConfig, 'sessionId' | 'nonce'> = 
   maxTracks: 8,
 };
 
-/** What a connection is about: a stream it plays, or one it publishes. */
+/** The stream that a connection plays or publishes. */
 export type Presentation =
   | { readonly purpose: 'play'; readonly url: RtspUrl; readonly path: string; readonly tracks: readonly PlayTrack[] }
   | { readonly purpose: 'record'; readonly url: RtspUrl; readonly path: string; readonly tracks: readonly SdpTrack[] };
 
 export type PlayTrack = AnnouncedTrack & { readonly control: string };
 
-/** How one track travels. UDP goes to the address of the RTSP peer and nowhere else. */
+/** How one track is transported. UDP goes only to the address of the RTSP peer. */
 export type TrackTransport =
   { readonly tag: 'tcp'; readonly channels: PortPair } | { readonly tag: 'udp'; readonly clientPorts: PortPair };
 
 export interface OpenTrack {
-  /** Index in the presentation's tracks. */
+  /** Index in the tracks of the presentation. */
   readonly track: number;
   readonly transport: TrackTransport;
 }
@@ -83,7 +88,7 @@ export type ServerPhase =
 
 export type SessionPhase = Extract<ServerPhase, { tag: 'ready' | 'playing' | 'recording' }>;
 
-/** The request that waits for the host, and for what. */
+/** The request that waits for the host, and the step that it waits for. */
 export interface Awaiting {
   readonly id: number;
   readonly request: RtspRequest;
@@ -102,7 +107,7 @@ export type AwaitedStep =
 export interface IssuedNonce {
   readonly value: string;
   readonly issuedMs: number;
-  /** Of this connection, from 1. */
+  /** Number within this connection, from 1. */
   readonly number: number;
 }
 
@@ -128,7 +133,7 @@ export type CloseReason =
   | { readonly tag: 'host-timeout' }
   | { readonly tag: 'stopped'; readonly cause: StopCause };
 
-/** Why the host ends a connection: the stream ended, another publisher took its name, access was revoked, drain. */
+/** Why the host ends a connection. `replaced` means that another publisher took the stream's name. */
 export type StopCause = 'stream-ended' | 'replaced' | 'revoked' | 'shutdown';
 
 export type EndSessionReason = { readonly tag: 'teardown' } | CloseReason;
@@ -136,9 +141,9 @@ export type EndSessionReason = { readonly tag: 'teardown' } | CloseReason;
 /** What the host tells the machine. */
 export type ServerInput =
   | { readonly tag: 'received'; readonly event: RtspEvent }
-  /** Answers the effect with this id, once. */
+  /** Answers the effect with this id; only once. */
   | { readonly tag: 'answered'; readonly id: number; readonly answer: HostAnswer }
-  /** RTP or RTCP of this session came over UDP. */
+  /** RTP or RTCP of this session arrived over UDP. */
   | { readonly tag: 'heard' }
   | { readonly tag: 'tick' }
   | { readonly tag: 'stop'; readonly cause: StopCause }
@@ -155,14 +160,14 @@ export type Refusal =
   | 'unsupported-transport';
 
 export type HostAnswer =
-  /** To authorise, announce and start-record. */
+  /** Answers authorise, announce and start-record. */
   | { readonly tag: 'accepted' }
   | { readonly tag: 'described'; readonly sessionName: string; readonly tracks: readonly AnnouncedTrack[] }
-  /** To open-track; server ports for UDP only. */
+  /** Answers open-track; the server ports are for UDP only. */
   | { readonly tag: 'opened'; readonly serverPorts?: PortPair; readonly ssrc?: number }
-  /** To start-play: where each track's timeline begins, when that is known. */
+  /** Answers start-play with the start of each track's timeline, if it is known. */
   | { readonly tag: 'play-ready'; readonly origins: readonly TrackOrigin[] }
-  /** `challenges`: what 401 offers for this very request, in place of the configured ones. */
+  /** `challenges` replaces the configured challenges of the 401 for this request. */
   | { readonly tag: 'refused'; readonly refusal: Refusal; readonly challenges?: readonly ServerChallenge[] };
 
 export interface TrackOrigin {
@@ -171,7 +176,7 @@ export interface TrackOrigin {
   readonly timestamp: number;
 }
 
-/** What the host does, in this order. Effects with an id are answered by `answered`. */
+/** What the host must do, in this order. It answers effects that have an id with `answered`. */
 export type ServerEffect =
   | { readonly tag: 'send'; readonly response: RtspResponse }
   | {
@@ -179,12 +184,12 @@ export type ServerEffect =
       readonly id: number;
       readonly verb: 'publish' | 'play';
       readonly path: string;
-      /** With the query, where a signed URL has its proof. */
+      /** Includes the query, which holds the proof of a signed URL. */
       readonly url: RtspUrl;
       readonly method: string;
-      /** As in the request line, for Digest. */
+      /** As it is in the request line; Digest needs it. */
       readonly requestUrl: string;
-      /** A Digest's nonce is checked already. */
+      /** The nonce of a Digest has already been checked. */
       readonly credentials: Credentials | undefined;
     }
   | { readonly tag: 'describe'; readonly id: number; readonly path: string }
@@ -197,16 +202,16 @@ export type ServerEffect =
     } & OpenTrack)
   | { readonly tag: 'close-track'; readonly track: number }
   | { readonly tag: 'start-record'; readonly id: number; readonly path: string; readonly tracks: readonly OpenTrack[] }
-  /** Attach to the stream, and hold the media back until `release-media`. */
+  /** Attach to the stream, but hold back its media until `release-media`. */
   | { readonly tag: 'start-play'; readonly id: number; readonly path: string; readonly tracks: readonly OpenTrack[] }
   | { readonly tag: 'release-media' }
   | { readonly tag: 'pause-play' }
-  /** Received interleaved; a view, see InterleavedFrame. */
+  /** RTP that arrived interleaved. It is a view; see InterleavedFrame. */
   | { readonly tag: 'rtp'; readonly track: number; readonly data: Buffer }
   | { readonly tag: 'rtcp'; readonly track: number; readonly data: Buffer }
-  /** Let go of everything opened or started for the session, also what is still being opened. */
+  /** Release everything that was opened or started for the session, including what is still being opened. */
   | { readonly tag: 'end-session'; readonly reason: EndSessionReason }
-  /** Close the socket after what was sent; the last effect of a machine. */
+  /** Send what is pending, then close the socket; this is a machine's last effect. */
   | { readonly tag: 'close'; readonly reason: CloseReason };
 
 export interface ServerStep {

@@ -10,9 +10,9 @@ export interface UrlToSign {
   /** `<tenant>/<stream path>`, not percent-encoded. */
   readonly path: string;
   readonly verb: StreamVerb;
-  /** Seconds since 1970: the first moment the URL is no longer good. */
+  /** Seconds since 1970: the moment from which the URL is no longer valid. */
   readonly expiresAtS: number;
-  /** Random, for two URLs of one moment to differ: letters, digits, `-`, `_`. */
+  /** Random letters, digits, `-` and `_`, so that two URLs made at the same moment differ. */
   readonly salt: string;
   /** At least 32 random bytes. */
   readonly key: Uint8Array;
@@ -25,8 +25,9 @@ export type SignatureVerdict =
   | { readonly tag: 'refused'; readonly refusal: SignatureRefusal };
 
 /**
- * The URL a robot pushes to or a player plays: whoever has it may do that one thing to that one path until it expires.
- * @throws RangeError for a key, salt, expiry or origin that would make a URL that can't be verified
+ * Returns the URL that a robot pushes to or a player plays. Whoever has it may do that one thing with that one path
+ * until it expires.
+ * @throws RangeError if the key, salt, expiry or origin would make a URL that can't be verified
  */
 export function signStreamUrl(url: UrlToSign): string {
   if (url.key.length < 32) throw new RangeError('a signing key has at least 32 bytes');
@@ -46,7 +47,7 @@ export function signStreamUrl(url: UrlToSign): string {
 /**
  * @param url as the peer sent it
  * @param verb what the peer asks for
- * @param keys every key that is still good, for changing keys without cutting URLs off
+ * @param keys all keys that are still valid, so that keys can change while URLs stay usable
  */
 export function verifyStreamUrl(
   url: RtspUrl,
@@ -61,15 +62,18 @@ export function verifyStreamUrl(
   return isGenuine ? verdictOf(grant, verb, nowMs) : refused('bad-signature');
 }
 
-/** Whether a URL is a signed one without its signature, which its holder shall prove to know as a password. */
+/**
+ * Whether this is a signed URL without its signature. The peer must then prove that it knows the signature as a
+ * password.
+ */
 export function awaitsSignature(url: RtspUrl): boolean {
   const { grant, signature } = readGrant(url);
   return grant !== undefined && signature === undefined;
 }
 
 /**
- * For peers who want a user and a password: the signature, taken out of the URL, is the password of whatever user. It
- * can be worked out again from the rest of the URL, which is what Digest needs, and never goes over the wire.
+ * For peers that require a user and a password: the signature is taken out of the URL and becomes the password of any
+ * user. The server can compute it from the rest of the URL, which Digest needs, and it is never sent.
  *
  * @param proves whether the peer has shown that it knows this password
  */
@@ -86,7 +90,7 @@ export function verifyStreamPassword(
   return isGenuine ? verdictOf(grant, verb, nowMs) : refused('bad-signature');
 }
 
-/** What a signature is about. */
+/** What a signature covers. */
 interface Grant {
   readonly verb: string;
   readonly path: string;
@@ -94,7 +98,7 @@ interface Grant {
   readonly salt: string;
 }
 
-/** A parameter that is given twice counts as none, so that nobody can mean one and show another. */
+/** A parameter that occurs twice counts as empty, so that nobody can have one value checked and another one used. */
 function readGrant(url: RtspUrl): { readonly grant: Grant | undefined; readonly signature: string | undefined } {
   const path = streamPathOf(url);
   const query = new URLSearchParams(url.query);
@@ -118,7 +122,7 @@ function refused(refusal: SignatureRefusal): SignatureVerdict {
   return { tag: 'refused', refusal };
 }
 
-/** Every field is on a line of its own and none can hold a line break, so no two sets of fields sign alike. */
+/** Each field has its own line and can't contain a line break, so different fields never give the same signed text. */
 function signatureOf(key: Uint8Array, { verb, path, expires, salt }: Grant): Buffer {
   return hmacSha256(key, ['weir-rtsp-1', verb, path, expires, salt].join('\n'));
 }

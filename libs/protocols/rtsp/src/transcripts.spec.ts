@@ -11,7 +11,7 @@ import type { HostAnswer, Refusal, ServerConfig, ServerEffect, ServerInput, Serv
 import { parseTransport } from './transport-header.js';
 import { parseRtspUrl } from './url.js';
 
-/** How the host of a recorded server connection decided, where it wasn't plainly yes. */
+/** How the host of a recorded server connection decided, where it didn't simply accept. */
 interface ServerSetting {
   readonly config?: Partial<ServerConfig>;
   readonly access?: 'accounts' | 'signed';
@@ -89,7 +89,7 @@ function responsesIn(entries: readonly TranscriptEntry[]): RtspResponse[] {
   });
 }
 
-/** The time of the recording is in the description's `o=`. */
+/** Removes the time of the recording from the description's `o=` line. */
 function withoutTime(text: string): string {
   return text.replaceAll('\r\n', '\n').replace(/^o=- \d+/m, 'o=- 0');
 }
@@ -123,10 +123,10 @@ describe('the server machine says to a real client what it said when it was reco
   });
 });
 
-/** As many digits as the recordings' times. */
+/** Has as many digits as the times in the recordings. */
 const NOW_MS = 1_795_000_000_000;
 
-/** Answers effects at once, with the ports and tracks that the recorded answers show. */
+/** Answers effects at once, with the ports and tracks from the recorded answers. */
 class RecordedHost {
   #state: ServerState;
   #setting: ServerSetting;
@@ -207,7 +207,7 @@ describe('the client machine asks of a real server what it asked when it was rec
     for (const entry of entries) {
       if (entry.from === 'server') take({ tag: 'received', event: onlyEvent(entry) });
       else if (said.length < recorded.length && entry.text === recorded[said.length]) {
-        // Nothing the server said makes the client say this: its time has come, or it is told to stop.
+        // No server message triggers this one: its time has come, or the client is told to stop.
         if (entry.text.startsWith('TEARDOWN')) take({ tag: 'stop' });
         else {
           take({ tag: 'heard' });
@@ -222,7 +222,7 @@ describe('the client machine asks of a real server what it asked when it was rec
   });
 });
 
-/** Notes what is sent; what the host would answer is returned. */
+/** Notes what is sent and returns what the host would answer. */
 function perform({ effects }: ClientStep, said: string[], recorded: readonly string[]): ClientInput[] {
   return effects.flatMap((effect): ClientInput[] => {
     switch (effect.tag) {

@@ -8,14 +8,14 @@ export interface TransportSpec {
   readonly serverPorts?: PortPair;
   readonly interleaved?: PortPair;
   readonly mode?: 'play' | 'record';
-  /** The synchronisation source its sender announces. */
+  /** The SSRC that the sender announces. */
   readonly ssrc?: number;
-  /** Where the media come from when that isn't the RTSP peer. Shown, never followed. */
+  /** Where the media come from, if that isn't the RTSP peer. It is only displayed, never used. */
   readonly source?: string;
   readonly destination?: string;
 }
 
-/** Ports, or interleaved channels: media first, then RTCP. */
+/** Ports or interleaved channels: one for media and one for RTCP. */
 export interface PortPair {
   readonly rtp: number;
   readonly rtcp: number;
@@ -23,7 +23,7 @@ export interface PortPair {
 
 const MAX_ALTERNATIVES = 16;
 
-/** The alternatives in the sender's order of preference; those that aren't RTP over UDP or TCP are left out. */
+/** Returns the alternatives in the sender's order of preference, without those that aren't RTP over UDP or TCP. */
 export function parseTransport(header: string): TransportSpec[] {
   return header
     .split(',', MAX_ALTERNATIVES)
@@ -78,7 +78,7 @@ function unquoted(text: string): string {
   return text.length > 1 && text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;
 }
 
-/** `receive` is what old Darwin-style pushers write for record. */
+/** Old Darwin-style pushers write `receive` for record. */
 function parseMode(value: string): 'play' | 'record' | undefined {
   switch (value.toLowerCase()) {
     case 'play':

@@ -1,12 +1,14 @@
-/** An RTSP URL taken apart without changing a character of path and query, which devices compare byte for byte. */
+/**
+ * The parts of an RTSP URL. Path and query are kept character by character, because devices compare them byte for byte.
+ */
 export interface RtspUrl {
   readonly scheme: 'rtsp' | 'rtsps';
-  /** Lower case; IPv6 without its brackets. */
+  /** Lower case; IPv6 without brackets. */
   readonly host: string;
   readonly port: number;
-  /** As sent: '' or with its leading slash, still percent-encoded. */
+  /** As it was sent: '' or with its leading slash, still percent-encoded. */
   readonly path: string;
-  /** As sent, without the question mark; '' for none. */
+  /** As it was sent, without the question mark; '' if there is none. */
   readonly query: string;
   readonly user: UrlUser | undefined;
 }
@@ -19,9 +21,9 @@ export interface UrlUser {
 export const DEFAULT_PORTS = { rtsp: 554, rtsps: 322 } as const;
 
 /**
- * Returns undefined for what is not an absolute rtsp(s) URL with a plain host name or address.
- * Unlike WHATWG's parser it leaves `#` in path and password (cameras have them) and takes a password with `@`.
- * Who connects must use the host found here, not parse the text again.
+ * Returns undefined unless the text is an absolute rtsp(s) URL with a plain host name or address. Unlike WHATWG's
+ * parser, it keeps `#` in path and password, because cameras use them, and accepts a password with `@`. To connect, use
+ * the host found here; don't parse the text again.
  */
 export function parseRtspUrl(text: string): RtspUrl | undefined {
   if (text.length > 8192 || hasControls(text)) return undefined;
@@ -42,13 +44,13 @@ export function parseRtspUrl(text: string): RtspUrl | undefined {
   return { scheme, host, port, path: withoutBlanks(path), query: withoutBlanks(query), user };
 }
 
-/** They would end the line that a request or a header stands on. */
+/** Control characters would end the line that a request or header is on. */
 function hasControls(text: string): boolean {
   // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return /[\0-\x1f\x7f]/.test(text);
 }
 
-/** Blanks of every alphabet: a request line is cut at them. */
+/** Percent-encodes blanks of every alphabet, because a request line is split at blanks. */
 function withoutBlanks(text: string): string {
   return text.replace(/\s/g, encodeURIComponent);
 }
@@ -75,7 +77,7 @@ export function formatRtspUrl(url: RtspUrl): string {
   return `${url.scheme}://${authorityOf(url)}${url.path}${query}`;
 }
 
-/** For people: as it was given, with the password of its user hidden. */
+/** For people: the URL as it was given, with its password hidden. */
 export function withHiddenPassword(text: string): string {
   const [scheme = '', authority = ''] = /^([^:]*:\/\/)([^/?]*)/.exec(text)?.slice(1) ?? [];
   const at = authority.lastIndexOf('@');
@@ -89,7 +91,11 @@ function authorityOf(url: RtspUrl): string {
   return url.port === DEFAULT_PORTS[url.scheme] ? host : `${host}:${url.port}`;
 }
 
-/** The stream's path: percent-decoded, no slash at either end; undefined when it can't be decoded or steps upwards. */
+/**
+ * The percent-decoded path of the stream, without slashes at either end; undefined if it is invalid or has `.` or `..`
+ * segments.
+ * `..`.
+ */
 export function streamPathOf(url: RtspUrl): string | undefined {
   const path = decoded(url.path);
   if (path === undefined) return undefined;
@@ -106,21 +112,21 @@ function trimSlashes(text: string): string {
   return text.slice(start, end);
 }
 
-/** What DESCRIBE names as Content-Base: the URL without query and user, ending in a slash. */
+/** The Content-Base of DESCRIBE: the URL without query and user, with a slash at the end. */
 export function contentBaseOf(url: RtspUrl): string {
   return `${formatRtspUrl({ ...url, path: `/${trimSlashes(url.path)}`, query: '' })}/`;
 }
 
 /**
- * The URL of a track or presentation from a base (Content-Base, Content-Location or the request's URL) and its
- * `a=control`. Joined as ffmpeg and live555 do, and cameras expect: appended to the base, query included.
+ * The URL of a track or presentation, from a base (Content-Base, Content-Location or the request's URL) and its
+ * `a=control`. The control is appended to the base including its query, as ffmpeg and live555 do and cameras expect.
  */
 export function resolveControl(base: string, control: string | undefined): string {
   if (control === undefined || control === '' || control === '*') return base;
   return joinControl(base, writable(control));
 }
 
-/** A description may hold what a request line can't. */
+/** A description may contain characters that a request line can't. */
 function writable(control: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return control.replace(/[\0-\x1f\x7f\s]/g, encodeURIComponent);
@@ -148,8 +154,8 @@ export type SetupTarget =
   { readonly tag: 'track'; readonly index: number } | { readonly tag: 'aggregate' } | { readonly tag: 'elsewhere' };
 
 /**
- * Which of a presentation's tracks a SETUP's URL means. A client may have joined base and control before or behind the
- * query, dropped the query, kept a doubled slash or sent the control absolute.
+ * Finds the track that a SETUP's URL means. A client may have joined base and control before or after the query,
+ * dropped the query, kept a doubled slash, or sent an absolute control.
  */
 export function setupTargetOf(presentation: RtspUrl, controls: readonly string[], url: RtspUrl): SetupTarget {
   const base = trimSlashes(presentation.path);
