@@ -130,7 +130,7 @@ export const agreedCodec = (codec: OwnCodec, answered: readonly AnsweredCodec[])
     .toSorted((a, b) => distance(a) - distance(b))[0];
 };
 
-/** Whether the codec was offered, and so the media core takes it. */
+/** Whether a pull offers this codec, which means that the media core can take it. */
 const isReceivable = ({ name, parameters }: AnsweredCodec): boolean =>
   Object.values(RECEIVED_CODECS)
     .flat()

@@ -287,7 +287,7 @@ export class PullAttempt implements Attempt {
     }
   }
 
-  /** Forwards the media core's requests for key frames only: this side detects lost packets itself, and better. */
+  /** Forwards only the media core's requests for key frames; this side knows better which packets are lost. */
   #fromMediaCore(packet: Buffer, { section }: Fed): void {
     if (section.kind !== 'video' || !isRtcp(packet)) return;
     const wantsKeyFrame = parseRtcp(packet).some(({ tag }) => tag === 'picture-loss' || tag === 'full-intra-request');

@@ -228,7 +228,7 @@ export class RemoteStream {
     }, 1_000).unref();
   }
 
-  /** The guard checks the answer's addresses as it checked the server's own, except those that are the server's own. */
+  /** The guard that checked the server also checks the answer's addresses, except those that the server itself has. */
   async #isPermitted({ address, port }: RemoteCandidate): Promise<boolean> {
     if (this.#target?.addresses.some((known) => known.address === address) === true) return true;
     try {

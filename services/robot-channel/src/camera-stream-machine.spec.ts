@@ -78,7 +78,7 @@ class Transcript {
   }
 }
 
-/** Brings a new stream to the state of that name. */
+/** Each function brings a new stream to the state of its name. */
 const until = {
   checking: (): Transcript => new Transcript(PUSHED),
   opening: (): Transcript => {

@@ -42,7 +42,7 @@ describe('an instance that is killed', () => {
     expect((await (await app(here)).start(DOG)).err?.ec).toBe(0);
     const old = around.media.named(`${DOG}/front`).request;
     await here.crash();
-    // The media core hasn't noticed yet.
+    // The media core hasn't noticed the crash yet.
     around.media.streams.set(old.sessionId, { request: old, viewers: 0, pushUrl: '' });
     expect((await (await app(there)).start(DOG)).err?.ec).toBe(0);
     const young = around.media.named(`${DOG}/front`).request;

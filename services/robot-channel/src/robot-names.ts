@@ -5,7 +5,7 @@ import { streamNameOf } from './fleet.js';
 import type { RobotKey } from './presence.js';
 
 const COMPARE_INTERVAL_MS = 1_000;
-/** A rewrite repairs what a lost command or a race of two instances left wrong. */
+/** How often all names are written again. That repairs what a lost command or a race of two instances left wrong. */
 const REWRITE_INTERVAL_MS = 5 * 60_000;
 
 export interface RobotNamesPorts {

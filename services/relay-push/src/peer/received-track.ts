@@ -32,7 +32,7 @@ export class ReceivedTrack {
   #detector = new LossDetector();
   #sequenceOffset = 0;
   #timestampOffset = 0;
-  /** The numbers of the last forwarded packet. The object is reused, so that a packet allocates none. */
+  /** The numbers of the last forwarded packet. The object is reused for every packet, to save allocations. */
   readonly #out: Mutable<RtpNumbers>;
   #lastAtMs: number | undefined;
   #transit: number | undefined;

@@ -255,7 +255,7 @@ export class Transport {
 
   /**
    * The datagrams of the handshake. A server's last flight may be lost, and the library doesn't send it again; so this
-   * sends it again when the client repeats its own. Once connected, only encrypted records come through, so that no
+   * sends it again when the client repeats its own. Once connected, only encrypted alerts come through, so that no
    * outsider can close or renegotiate the connection.
    */
   #datagrams(isServer: boolean): DatagramTransport {

@@ -30,7 +30,7 @@ export class FakeMedia {
   /** Whether pulled streams connect at once. */
   pullsConnect = true;
   ingestError: WeirError | undefined;
-  /** Whether to keep changes of viewers to itself. */
+  /** Whether to publish no event when viewers change. */
   mute = false;
   #signed = 0;
   readonly #alive: NodeJS.Timeout;
