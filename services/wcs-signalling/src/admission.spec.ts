@@ -178,7 +178,7 @@ describe('names that are reserved', () => {
   });
   afterAll(() => names.disconnect());
 
-  /** All that a client hears of a name, whatever it tries with it. */
+  /** Everything that a client learns about a name from all its attempts. */
   const heardOf = async (name: string): Promise<string[]> => {
     const client = await connect({ appKey: 'defaultApp' });
     client.says('playStream', { ...publication('v', name), published: false });

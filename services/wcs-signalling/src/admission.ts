@@ -32,21 +32,21 @@ import {
   type RestClientConfig,
 } from './rest-client-config.js';
 
-/** Where a connection comes from, as hooks are told. */
+/** The origin of a connection, which hooks get. */
 export interface Visitor {
-  /** The wire's session id. */
+  /** The session id that the client gets. */
   readonly sessionId: string;
   readonly origin: string | undefined;
 }
 
-/** What a session may be asked about later: made when it is admitted. */
+/** What later decisions need to know of a session. It is made when the session is admitted. */
 export interface Admitted {
   readonly appKey: string;
   readonly tenant: string;
   readonly visitor: Visitor;
-  /** What the connection brought, if anything; judged already under policy `token` alone. */
+  /** The connection's credential, if it has one. Only under policy `token` it has been checked already. */
   readonly credential: string | undefined;
-  /** Under policy `hook`. */
+  /** Set under policy `hook`. */
   readonly hook: HookSession | undefined;
 }
 
@@ -60,14 +60,14 @@ export type ConnectionAdmission =
   | { readonly allowed: true; readonly admitted: Admitted; readonly standsOn: readonly CredentialRef[] }
   | { readonly allowed: false; readonly code: CloseCode; readonly info: string };
 
-/** By what right a client publishes a name, and who it has proved to be; empty: nobody in particular. */
+/** The right by which a client publishes a name, and the identity that it has proved; empty for an anonymous client. */
 export interface PublisherClaim extends NameRight {
   readonly claimer: string;
 }
 
 export interface StreamAdmission {
   readonly decision: Decision;
-  /** With what the stream was opened; undefined: with nothing but the connection. */
+  /** The credential that opens the stream; undefined when the connection alone was enough. */
   readonly credential: CredentialRef | undefined;
   readonly claim: PublisherClaim;
 }
@@ -93,7 +93,7 @@ export const credentialIn = (custom: unknown): string | undefined => {
   return parsed.success ? parsed.data : undefined;
 };
 
-/** A resumed session brings the `authToken` it was given, which begins with a slash and proves nothing. */
+/** A resumed session sends the `authToken` that it got before. That begins with a slash and proves nothing. */
 const credentialOfConnection = ({ custom, authToken }: ConnectionMessage): string | undefined =>
   credentialIn(custom) ?? (authToken && !authToken.startsWith('/') ? authToken : undefined);
 
@@ -115,7 +115,9 @@ const denied = (
   by: 'access' | 'hook',
   code: 'forbidden' | 'unavailable' | 'not-found' = 'forbidden',
 ): StreamAdmission => ({ ...allowed, decision: { allowed: false, by, cause: refusal(code) } });
-/** As if there were no such stream, to the letter: who may not play it doesn't learn whether there is. */
+/**
+ * Exactly the answer for a stream that doesn't exist, so that a client that may not play it can't tell the difference.
+ */
 const hidden = denied('access', 'not-found');
 
 const allowedWith = (principal: Principal): StreamAdmission => ({
@@ -124,7 +126,7 @@ const allowedWith = (principal: Principal): StreamAdmission => ({
   claim: claimOf(principal),
 });
 
-/** Who may connect, and what a connection may do, by the policy of its application. */
+/** Decides who may connect and what a connection may do, by the policy of its application. */
 export class Admission {
   constructor(private readonly ports: AdmissionPorts) {}
 
@@ -156,7 +158,7 @@ export class Admission {
       case ApplicationPolicy.OPEN:
         return { allowed: true, admitted, standsOn };
       case ApplicationPolicy.TOKEN: {
-        // Without one, each stream must bring its own.
+        // Without a credential of the connection, each stream needs one of its own.
         if (credential === undefined) return { allowed: true, admitted, standsOn };
         const principal = await this.ports.access.authenticate(credential);
         if (principal.tenant !== tenant) return refusedConnection(CLOSE.forbidden, RESTRICTED);
@@ -198,7 +200,7 @@ export class Admission {
     }
   }
 
-  /** Asked anew for every stream and request: grants may have been taken back since. */
+  /** Decides anew for every stream and request, because grants may have been revoked since. */
   async decide(admitted: Admitted, message: AuthorisedMessage): Promise<StreamAdmission> {
     try {
       const application = await this.ports.applications.find(admitted.appKey);
@@ -210,7 +212,7 @@ export class Admission {
         case ApplicationPolicy.TOKEN:
           return await this.#decideByToken(admitted, message);
         case ApplicationPolicy.HOOK:
-          // A session from before the application got its hook has never been admitted by it.
+          // A session that is older than the application's hook was never admitted by the hook.
           return admitted.hook === undefined ? denied('access') : await this.#decideByHook(admitted, message);
         case ApplicationPolicy.UNSPECIFIED:
           return denied('access');
@@ -226,7 +228,7 @@ export class Admission {
     }
   }
 
-  /** Everybody may do everything but what concerns reserved names, for which a credential must speak. */
+  /** Every client may do everything, but a reserved name needs a credential. */
   async #decideOpenly(admitted: Admitted, message: AuthorisedMessage): Promise<StreamAdmission> {
     if (message.message === 'sendData') return allowed;
     const { tenant } = admitted;
@@ -250,7 +252,9 @@ export class Admission {
     return mayPlay ? allowedWith(principal) : hidden;
   }
 
-  /** Whose credential comes with a message, or came with its connection; undefined: nobody's of the tenant. */
+  /**
+   * The holder of the message's or else the connection's credential; undefined if it isn't a valid one of the tenant.
+   */
   async #bearer(
     { tenant, credential: inherited }: Admitted,
     message: AuthorisedMessage,
@@ -301,18 +305,18 @@ export class Admission {
     }
   }
 
-  /** What a backend hasn't said yes to: in this, its clients are as anonymous as those of an open application. */
+  /** Decides when the backend hasn't accepted. Its clients are then as anonymous as those of an open application. */
   async #unlessReserved({ tenant }: Admitted, message: AuthorisedMessage): Promise<StreamAdmission> {
     if (message.message === 'sendData' || message.message === 'publishStream') return allowed;
     return (await this.ports.reservedNames.find(tenant, message.name)) === undefined ? allowed : hidden;
   }
 
-  /** Tells the backend of something that isn't asked about. Never throws for what the backend does. */
+  /** Tells the backend of an event, without a decision. Never throws because of what the backend does. */
   async tell(admitted: Admitted, method: HookMethod, fields: Readonly<Record<string, unknown>>): Promise<void> {
     await this.#ask(admitted, method, fields);
   }
 
-  /** Undefined when there is nobody to ask. */
+  /** Undefined when there is no backend to ask. */
   async #ask(
     admitted: Admitted,
     method: HookMethod,

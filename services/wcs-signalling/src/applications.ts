@@ -2,15 +2,15 @@ import type { Bus } from '@weir/bus';
 import { Auth, AuthEvents, ErrorCode, isWeirError, type Application } from '@weir/contracts';
 
 const KNOWN_MS = 30_000;
-/** Short: an application that was just made must work at once. */
+/** It is short because a new application must work at once. */
 const UNKNOWN_MS = 1_000;
 const MAX_REMEMBERED = 1_000;
 
-/** Applications by appKey, remembered for a while and forgotten when they change. */
+/** Finds applications by appKey. It caches them for a while and forgets them when they change. */
 export class Applications {
   readonly #remembered = new Map<string, { application: Application | undefined; untilMs: number }>();
   readonly #asked = new Map<string, Promise<Application | undefined>>();
-  /** Grows with every change: an answer asked for before it is not remembered. */
+  /** Grows with every change, so that the answer to an earlier question isn't cached. */
   #generation = 0;
   readonly #subscription: { close(): Promise<void> };
 
@@ -18,7 +18,7 @@ export class Applications {
     this.#subscription = bus.subscribe(AuthEvents.method.applicationChanged, ({ appKey }) => this.forget(appKey));
   }
 
-  /** Undefined when there is none. Throws WeirError when that can't be found out. */
+  /** Undefined when there is no such application. Throws WeirError when it can't find out. */
   async find(appKey: string): Promise<Application | undefined> {
     const known = this.#remembered.get(appKey);
     if (known !== undefined && known.untilMs > Date.now()) return known.application;

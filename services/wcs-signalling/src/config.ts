@@ -41,10 +41,10 @@ export const wcsSettings = {
 
 export type WcsConfig = Settings<typeof wcsSettings>;
 
-/** Beyond this the socket layer refuses a frame (close code 1009), before it is held. */
+/** The socket layer refuses a longer frame (close code 1009) before it keeps any of it. */
 export const MAX_PAYLOAD_BYTES = LENGTHS.frame;
 
-/** Held for frames that are not finished, of one address and in all. */
+/** Limits for the bytes of unfinished frames, of one address and of all addresses together. */
 export const UNFINISHED_FRAMES = { perAddressBytes: 8 * 1024 * 1024, totalBytes: 64 * 1024 * 1024 } as const;
 
 export const sessionSettings = (config: WcsConfig): SessionSettings => ({

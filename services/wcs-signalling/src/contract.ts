@@ -7,7 +7,7 @@ import {
 import type { SessionEvent } from '@weir/media-client';
 import type { EndReason, MediaEvent, RefusalCode, StreamSignal } from '@weir/protocol-wcs';
 
-/** The contract's words in the protocol's, each way in one place. */
+/** Translates between the contract's terms and the protocol's, in both directions. */
 
 export const endReasonOf = (reason: ContractEndReason): EndReason => {
   switch (reason) {
@@ -40,7 +40,7 @@ export const endReasonOf = (reason: ContractEndReason): EndReason => {
     case ContractEndReason.REPLACED:
       return 'replaced';
     default:
-      // A newer node may know reasons that this instance doesn't.
+      // A newer node may send reasons that this instance doesn't know.
       reason satisfies never;
       return 'unknown';
   }
@@ -91,7 +91,7 @@ export const refusalCodeOf = (error: unknown): RefusalCode => {
   }
 };
 
-/** Undefined for a signal that a newer node may pass on. */
+/** Undefined for an unknown signal, which a newer node may pass on. */
 export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
   switch (change.case) {
     case 'connected':

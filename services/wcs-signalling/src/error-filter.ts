@@ -2,7 +2,7 @@ import { Catch } from '@nestjs/common';
 import { RestErrorFilter, type RestError } from '@weir/access';
 import { isWeirError } from '@weir/contracts';
 
-/** The original interface knows 200, 404 and 500; what it has no word for and is the caller's fault keeps HTTP's own. */
+/** The original interface knows 200, 404 and 500. The caller's other errors keep their own HTTP status. */
 const KEPT: ReadonlySet<number> = new Set([400, 401, 403, 404]);
 
 @Catch()

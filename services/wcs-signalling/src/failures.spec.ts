@@ -130,7 +130,7 @@ describe('a bus that goes away and comes back', () => {
   it('is no death of nodes: nobody is counted silent while nothing can be heard', async () => {
     await client.publishes('p', 'cam');
     await around.nats.kill();
-    // Longer than a node may be silent.
+    // This is longer than a node may be silent.
     await new Promise((resolve) => setTimeout(resolve, 5_000));
     await around.nats.restart();
     await waitFor(() => service.bus.connected && around.media.bus.connected);

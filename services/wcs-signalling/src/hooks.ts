@@ -6,7 +6,7 @@ import { namesOfClass } from '@weir/protocol-wcs';
 import { backOffMs } from '@weir/timing';
 import { Turnstile } from './turnstile.js';
 
-/** What a backend is asked or told, and may lay down rules for. */
+/** The methods for which a backend may set rules. */
 export const RULED_METHODS = [
   ...namesOfClass('offer', 'stop', 'query'),
   'StreamStatusEvent',
@@ -17,23 +17,23 @@ export type HookMethod = 'connect' | (typeof RULED_METHODS)[number];
 
 /** An application's backend. */
 export interface HookTarget {
-  /** `/connect`, `/publishStream` and so on are appended. */
+  /** The base URL; `/connect`, `/publishStream` and so on are appended. */
   readonly url: string;
-  /** Signs the bodies; nothing is signed without one. */
+  /** Signs the bodies. When it is empty, nothing is signed. */
   readonly secret: string;
 }
 
 export type HookAnswer =
   | { readonly kind: 'accepted'; readonly body: unknown }
-  /** The backend said no: a 4xx status. */
+  /** The backend refused with a 4xx status. */
   | { readonly kind: 'refused'; readonly status: number }
-  /** No usable answer. */
+  /** There was no usable answer. */
   | { readonly kind: 'failed'; readonly reason: string };
 
 export interface HookPorts {
   readonly fetch: Pick<OutboundGuard, 'fetch'>;
   readonly log: Logger;
-  /** For one question with all its repetitions. */
+  /** The time for one question, with all its retries. */
   readonly timeoutMs: number;
   readonly retries: number;
   readonly maxConcurrent: number;
@@ -51,7 +51,7 @@ const hookUrl = (base: string, method: HookMethod): string => {
 const hmacHex = (algorithm: 'md5' | 'sha256', secret: string, body: string): string =>
   createHmac(algorithm, secret).update(body).digest('hex');
 
-/** The first header is the original server's; MD5 is what its backends check. New backends check the second. */
+/** The first header is the original server's, whose backends check MD5. New backends check the second header. */
 export const signatureHeaders = (secret: string, body: string): Record<string, string> =>
   secret === ''
     ? {}
@@ -69,7 +69,7 @@ const parseBody = (text: string): unknown => {
   }
 };
 
-/** Asks applications' backends over HTTP, through the outbound guard. */
+/** Asks the backends of applications over HTTP, through the outbound guard. */
 export class Hooks {
   readonly #turnstile: Turnstile;
 

@@ -6,7 +6,7 @@ import { WcsSignalling } from './wcs-signalling.js';
 
 const made = new WeakMap<object, WcsSignalling>();
 
-/** One for each context, whichever of the hooks below asks first. */
+/** Makes one service for each context, for whichever of the hooks below asks first. */
 const wcsOf = (context: ServiceContext<typeof wcsSettings>): WcsSignalling => {
   const wcs = made.get(context) ?? new WcsSignalling(context);
   made.set(context, wcs);

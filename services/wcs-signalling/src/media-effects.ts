@@ -14,20 +14,20 @@ export interface MediaEffectsPorts {
   readonly statsIntervalMs: number;
 }
 
-/** The WCS session on whose behalf the media core is asked. */
+/** The WCS session for which the media core is asked. */
 export interface SessionOwner {
   readonly tenant: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** Gets what the media core tells of a stream. */
+  /** Gets the media core's events of a stream. */
   readonly take: (input: Input) => void;
 }
 
-/** The media core's word for whoever came while the stream ended. */
+/** The reason that the media core gives when a stream ended during a request. */
 const STREAM_ENDED = 'stream_ended';
 
-/** Performs the effects of all WCS sessions that concern the media core: each is given the input that is its result. */
+/** Performs those effects of all WCS sessions that need the media core. Each result is an input for its session. */
 export class MediaEffects {
-  /** Each leaves at its end. */
+  /** Each session leaves the map when it ends. */
   readonly #sessions = new Map<PeerId, MediaSession<Published>>();
 
   constructor(private readonly ports: MediaEffectsPorts) {}
@@ -74,7 +74,7 @@ export class MediaEffects {
     }
   }
 
-  /** One that has ended, or was refused, needs no closing. Never rejects. */
+  /** Closes a session. One that has ended or was refused needs no closing. Never rejects. */
   async closeSession({ peerId, reason }: EffectOf<'close-session'>): Promise<void> {
     await this.#sessions.get(peerId)?.close(contractReason(reason));
   }
@@ -115,7 +115,7 @@ export class MediaEffects {
 
   #refused(ref: Extract<Input, { type: 'refused' }>['ref'], error: unknown, message: string): Input {
     const code = refusalCodeOf(error);
-    // What the client did is told with its refusal; what we couldn't do is ours.
+    // The client's errors are logged with its refusal. This line is for failures of the platform.
     if (code === 'internal' || code === 'unavailable' || code === 'deadline')
       this.ports.log.warn({ err: error, ref }, message);
     return { type: 'refused', ref, code, ...(error instanceof Error && { detail: error.message }) };

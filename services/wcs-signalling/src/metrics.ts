@@ -7,7 +7,7 @@ export interface Load {
   readonly players: number;
 }
 
-/** Made when the service starts, so that telemetry is set up by then. */
+/** It is made when the service starts, after telemetry is set up. */
 export class WcsMetrics {
   readonly #meter = metrics.getMeter('@weir/wcs-signalling');
   readonly #joins = this.#meter.createCounter('weir.wcs.joins', {

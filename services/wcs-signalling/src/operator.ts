@@ -12,7 +12,7 @@ import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import type { Peers } from './peers.js';
 
-/** As the original interface shows a stream. */
+/** A stream in the form of the original interface. */
 export interface StreamView {
   readonly appKey: string | null;
   readonly sessionId: string | null;
@@ -37,7 +37,7 @@ export interface StreamView {
   readonly nodeId: string | null;
   readonly audioState: { readonly muted: boolean };
   readonly videoState: { readonly muted: boolean };
-  /** The source's media that nobody gets, each with its reason; only where there is some. */
+  /** The source's media that nobody gets, each with its reason. Absent when there are none. */
   readonly notCarried?: readonly string[];
   readonly metrics?: Readonly<Record<string, number>>;
 }
@@ -61,10 +61,10 @@ export interface StreamFilter {
 interface Located {
   readonly view: StreamView;
   readonly streamName: string;
-  /** The media core's session. */
+  /** The id of its session in the media core. */
   readonly peerId: string;
   readonly nodeId: string;
-  /** The signalling instance that has it; undefined for a stream of another protocol. */
+  /** The signalling instance that has the stream; undefined for a stream of another protocol. */
   readonly instanceId: string | undefined;
 }
 
@@ -101,7 +101,7 @@ const viewOf = (session: WcsSession, stream: WcsStream): StreamView => ({
   ...(stream.notCarried.length > 0 && { notCarried: stream.notCarried }),
 });
 
-/** A stream that came in by another protocol; its protocol stands where the original has the media provider. */
+/** The view of a stream from another protocol. The name of the protocol replaces the original's media provider. */
 const foreignViewOf = (stream: StreamInfo): StreamView => ({
   appKey: null,
   sessionId: null,
@@ -158,7 +158,9 @@ const grouped = <Item>(
   return groups;
 };
 
-/** What operators see and end, over all instances. Each sees his own tenant, and of it what he may administer. */
+/**
+ * Lists and ends streams and connections of all instances. Operators see only what they may administer in their tenant.
+ */
 export class Operator {
   constructor(private readonly ports: OperatorPorts) {}
 
@@ -169,7 +171,7 @@ export class Operator {
     return found.map(({ view, peerId }) => ({ ...view, metrics: stats.get(peerId) ?? {} }));
   }
 
-  /** How many were there to be ended. */
+  /** Returns how many streams it has ended. */
   async terminateStreams(principal: Principal, filter: StreamFilter): Promise<number> {
     const found = await this.#find(principal, filter);
     const own = found.filter((stream) => stream.instanceId !== undefined);
@@ -188,7 +190,7 @@ export class Operator {
     return terminated + foreign.length;
   }
 
-  /** The PNG of a stream's current frame. Throws WeirError NOT_FOUND or what the media core throws. */
+  /** The PNG of a stream's current frame. Throws WeirError NOT_FOUND and the errors of the media core. */
   async snapshot(principal: Principal, streamName: string): Promise<Buffer> {
     const { tenant } = principal;
     const stream = await this.ports.media.find({ tenant, streamName });
@@ -209,7 +211,7 @@ export class Operator {
     }));
   }
 
-  /** How many there were: ids repeat when clients' addresses do. */
+  /** Returns how many it has ended. Clients with equal addresses have equal ids. */
   async terminateConnections(principal: Principal, sessionIds: readonly string[]): Promise<number> {
     const located = await this.#sessions(principal);
     const wanted = located.filter(({ session }) => sessionIds.includes(session.sessionId));

@@ -6,7 +6,7 @@ import { CLOSE, ended, infoOf, type Stream } from '@weir/protocol-wcs';
 import type { Session } from './session.js';
 import type { Sessions } from './sessions.js';
 
-/** A page stays far below what the bus carries in one message. */
+/** With these limits, a page stays far below the bus's limit for one message. */
 const PAGE_SESSIONS = 200;
 const PAGE_STREAMS = 400;
 
@@ -90,7 +90,7 @@ export function serveSessions(bus: Pick<Bus, 'serve'>, sessions: Sessions): { cl
 
 export interface PeersPorts {
   readonly bus: Pick<Bus, 'call' | 'instanceId'>;
-  /** Of this service. */
+  /** The instances of this service. */
   readonly instances: Pick<Instances, 'list'>;
   readonly log: Logger;
 }
@@ -101,7 +101,9 @@ export interface LocatedSession {
   readonly session: WcsSession;
 }
 
-/** The sessions of all instances. An instance that doesn't answer is left out: its clients are as good as gone. */
+/**
+ * The sessions of all instances. It leaves out an instance that doesn't answer, because its clients are probably gone.
+ */
 export class Peers {
   constructor(private readonly ports: PeersPorts) {}
 

@@ -2,16 +2,16 @@ import { streamName } from '@weir/protocol-wcs';
 import { z } from 'zod';
 import { RULED_METHODS, type HookMethod } from './hooks.js';
 
-/** What a backend's answer to `connect` lays down for later questions of the session. */
+/** A rule for later questions of a session, from the backend's answer to `connect`. */
 export interface HookRule {
-  /** Whether a refusal or a failure of the hook stops what was asked about. */
+  /** Whether a refusal or a failure of the hook stops the action (`FAIL`) or is only logged (`LOG`). */
   readonly restOnError: 'LOG' | 'FAIL';
   readonly restPolicy: 'NOTIFY' | 'OVERWRITE' | 'DISABLE';
   /** Fields that the backend doesn't get. */
   readonly restExclude: readonly string[];
   /** Fields of status messages that the client doesn't get. */
   readonly clientExclude: readonly string[];
-  /** Fields that an answer may change; only `name` can be. */
+  /** Fields that an answer may change. Only `name` has an effect. */
   readonly restOverwrite: readonly string[];
 }
 
@@ -48,7 +48,7 @@ const answer = z.object({
   restClientConfig: z.record(z.string(), z.unknown()),
 });
 
-/** A backend that lays nothing down, or something unreadable, gets the defaults. */
+/** The rules in a backend's answer. A missing or unreadable rule has the defaults. */
 export const restClientConfigOf = (body: unknown): RestClientConfig => {
   const parsed = answer.safeParse(body);
   if (!parsed.success) return {};
@@ -71,7 +71,7 @@ export const without = (
 
 const renamed = z.object({ name: streamName });
 
-/** The name that an answer gives a stream, where the rule lets it. */
+/** The name that an answer gives a stream, if the rule allows that. */
 export const overwrittenName = (body: unknown, { restPolicy, restOverwrite }: HookRule): string | undefined => {
   if (restPolicy !== 'OVERWRITE' || !restOverwrite.includes('name')) return undefined;
   const parsed = renamed.safeParse(body);

@@ -19,7 +19,7 @@ beforeAll(async () => {
   there = await startService(around, {}, 'wcs-signalling-there');
 });
 beforeEach(async () => {
-  // Both instances know of each other.
+  // Waits until the instances know each other.
   await waitFor(async () => {
     const client = await connect(there);
     const { status } = await rest('GET', 'connection/find_all');

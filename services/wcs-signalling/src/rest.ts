@@ -39,7 +39,7 @@ const orNotFound = <Item>(items: readonly Item[]): readonly Item[] => {
   return items;
 };
 
-/** Only who administers something comes in; what of it he sees is decided for each object. */
+/** Refuses a client that administers nothing. What a client sees is decided for each object. */
 const demandOperator = (principal: Principal): void => {
   if (!principal.grants.some(({ verb }) => verb === 'administer'))
     demandPermit(principal, 'administer', principal.tenant, '*');

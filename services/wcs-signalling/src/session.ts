@@ -29,11 +29,11 @@ import type { MediaEffects, SessionOwner } from './media-effects.js';
 import type { WcsMetrics } from './metrics.js';
 import { without } from './rest-client-config.js';
 
-/** The client's socket, as a session needs it. */
+/** What a session needs of the client's socket. */
 export interface ClientSocket {
   send(text: string): void;
   close(code: CloseCode, reason: string): void;
-  /** Sent and not yet taken by the system. */
+  /** The bytes that were sent, but that the system hasn't taken yet. */
   readonly bufferedBytes: number;
 }
 
@@ -46,12 +46,12 @@ export interface SessionPorts {
   readonly refusals: Pick<RefusalLog, 'say'>;
   readonly settings: SessionSettings;
   readonly maxBufferedBytes: number;
-  /** Work that goes on without the session; a stopping service waits for it. */
+  /** Takes work that goes on without the session. A stopping service waits for it. */
   readonly background: (work: Promise<void>) => void;
 }
 
 export interface Visit {
-  /** Unique for ever. */
+  /** Unique among all sessions, also of other instances and times. */
   readonly key: string;
   /** Grows with every session of this instance. */
   readonly number: number;
@@ -60,7 +60,7 @@ export interface Visit {
   readonly origin: string | undefined;
 }
 
-/** Told events that a backend may have waiting; a slower backend misses some. */
+/** The most events that wait for one session's backend. A slower backend misses some. */
 const MAX_UNTOLD = 64;
 
 const isOffer = (message: AuthorisedMessage): message is MessageOfClass<'offer'> =>
@@ -68,7 +68,7 @@ const isOffer = (message: AuthorisedMessage): message is MessageOfClass<'offer'>
 
 const tracer = trace.getTracer('@weir/wcs-signalling');
 
-/** What of a step asks somebody else, and by which message of the client it came about. */
+/** The client's message whose effects ask another service, the backend or the media core; undefined if none does. */
 const questionOf = (effects: readonly Effect[]): string | undefined => {
   for (const effect of effects)
     switch (effect.type) {
@@ -99,8 +99,8 @@ const questionOf = (effects: readonly Effect[]): string | undefined => {
 };
 
 /**
- * One client's session: feeds the protocol's machine with what comes, performs what it wants, feeds it with the
- * results. Everything happens in the order in which the machine was told of it.
+ * One client's session. It passes inputs to the protocol's state machine, performs the machine's effects, and passes
+ * the results back as inputs. Everything happens in the order of the inputs.
  */
 export class Session {
   readonly key: string;
@@ -112,21 +112,21 @@ export class Session {
   #state: SessionState;
   #admitted: Admitted | undefined;
   #clientVersion = '';
-  /** What the session ends with, and how to stop watching that. */
+  /** The credentials and the application with which the session ends, each with the function that stops watching it. */
   readonly #standsOn = new Map<string, () => void>();
-  /** How to stop watching the credentials that streams brought of their own. */
+  /** The functions that stop watching the streams' own credentials. */
   readonly #streamCredentials = new Map<PeerId, () => void>();
-  /** Of publishers whom the media core is about to be asked for. */
+  /** The claims of publishers, until the request goes to the media core. */
   readonly #claims = new Map<PeerId, PublisherClaim>();
-  /** What the client asked for its streams with, by its names of them. */
+  /** The client's requests for its streams, by `mediaSessionId`. */
   readonly #asked = new Map<string, string>();
-  /** The frame that is being read, and what the media core said of the refusal that is being told. */
+  /** The frame that is being read. `#detail` is the media core's reason for the refusal that is being logged. */
   #frame: string | undefined;
   #detail: string | undefined;
   readonly #remote: Address;
   #untold = 0;
   #telling: Promise<void> = Promise.resolve();
-  /** When `take({ type: 'tick' })` is wanted. */
+  /** The time at which `take({ type: 'tick' })` must be called. */
   deadlineMs = Infinity;
 
   constructor(
@@ -217,7 +217,7 @@ export class Session {
     return effects;
   }
 
-  /** The promises are of what was asked and all that followed from the answers. */
+  /** The promises resolve after the answers and everything that follows from them. */
   #performAll(effects: readonly Effect[]): Promise<void>[] {
     const work = effects.flatMap((effect) => this.#perform(effect) ?? []);
     if (this.#state.tag === 'closed') this.#socket = undefined;
@@ -225,7 +225,7 @@ export class Session {
     return work;
   }
 
-  /** To be called, too, when something was sent that isn't the session's, such as a pong. */
+  /** Must also be called after the socket layer has sent something itself, such as a pong. */
   endSlowReader(): void {
     if ((this.#socket?.bufferedBytes ?? 0) > this.ports.maxBufferedBytes)
       this.take({ type: 'terminate', code: CLOSE.slowReader, info: 'The client reads too slowly' });
@@ -292,7 +292,7 @@ export class Session {
     }
   }
 
-  /** Asks, takes the answer, and goes on until nothing more follows from it. */
+  /** Waits for an answer, takes it as input, and waits for everything that follows from it. */
   async #ask(question: Promise<Input>, otherwise: () => Input): Promise<void> {
     let answer: Input;
     try {
@@ -411,7 +411,7 @@ export class Session {
     });
   }
 
-  /** In order, one at a time; a backend that is too slow misses some. */
+  /** Tells the backend of events in order, one at a time. A backend that is too slow misses some. */
   #tell(method: Parameters<Admission['tell']>[1], fields: Readonly<Record<string, unknown>>): void {
     const admitted = this.#admitted;
     if (admitted?.hook === undefined) return;

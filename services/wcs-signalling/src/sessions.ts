@@ -20,7 +20,7 @@ export class Sessions {
   readonly #sessions = new Map<string, Session>();
   readonly #background = new Set<Promise<void>>();
   readonly #ticker: NodeJS.Timeout;
-  /** Shared by all. */
+  /** All sessions share these ports. */
   readonly #sessionPorts: SessionPorts;
   #opened = 0;
   #tickedMs = Date.now();
@@ -44,7 +44,7 @@ export class Sessions {
     return opened;
   }
 
-  /** The socket is gone. */
+  /** Must be called when the session's socket is closed. */
   closed(session: Session): void {
     session.take({ type: 'socket-closed' });
     this.#sessions.delete(session.key);
@@ -68,12 +68,12 @@ export class Sessions {
     return this.#sessions.get(key);
   }
 
-  /** The session that a stream belongs to: its key is the stem of the stream's id. */
+  /** The session that a stream belongs to. The stream's id begins with the session's key. */
   ownerOf(peerId: string): Session | undefined {
     return this.#sessions.get(peerId.slice(0, peerId.lastIndexOf('.')));
   }
 
-  /** Takes nothing new, ends every session and waits until the media core knows. */
+  /** Refuses new sessions, ends every session and waits until the media core knows. */
   async drain(): Promise<void> {
     this.#draining = true;
     for (const session of this.#sessions.values())
@@ -97,7 +97,7 @@ export class Sessions {
     const nowMs = Date.now();
     const isLate = nowMs - this.#tickedMs > LATE_TICK_MS;
     this.#tickedMs = nowMs;
-    // The process stood still: what clients have sent meanwhile is read before anybody's silence counts.
+    // The process was paused. It must first read what clients have sent meanwhile, before it counts their silence.
     if (isLate) return;
     for (const session of this.#sessions.values()) if (session.deadlineMs <= nowMs) session.take({ type: 'tick' });
   }

@@ -53,7 +53,7 @@ const HANDSHAKE = [
   '\r\n',
 ].join('\r\n');
 
-/** Of a masked text frame of so many bytes. */
+/** The header of a masked text frame of `length` bytes. */
 function frameHeader(length: number): Buffer {
   const header = Buffer.alloc(14);
   header.writeUInt16BE(0x81ff);
@@ -256,7 +256,7 @@ describe('streams', () => {
     client.end();
     await waitFor(() => around.media.published.size === 0 && around.media.played.size === 0);
     expect(around.media.closed.every(({ reason }) => reason === EndReason.DISCONNECTED)).toBe(true);
-    // The name is free at once.
+    // The name is free again at once.
     const again = await connect();
     await again.publishes('p', 'lost');
   });

@@ -42,7 +42,7 @@ describe("a client's frame", () => {
     expect(tree('wcs publishStream').filter((name) => name === 'weir.v1.Media.Publish')).toHaveLength(2);
     expect(tree('wcs playStream')).toEqual(expect.arrayContaining(['weir.v1.Media.FindStreams', 'weir.v1.Media.Play']));
     expect(spans.filter(({ name }) => name.startsWith('wcs ')).every((span) => !span.parentSpanContext)).toBe(true);
-    // What asks nobody is not worth a span.
+    // A message that asks no other service gets no span.
     client.says('ping');
     await client.hears('pong');
     expect(exporter.getFinishedSpans().map(({ name }) => name)).not.toContain('wcs ping');

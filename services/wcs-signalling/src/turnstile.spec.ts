@@ -15,7 +15,7 @@ describe('Turnstile', () => {
     await Promise.resolve();
     expect(order).toEqual([]);
     leaveFirst?.();
-    // Leaving twice makes no second place.
+    // Leaving twice doesn't free a second place.
     leaveFirst?.();
     (await third)?.();
     await fourth;

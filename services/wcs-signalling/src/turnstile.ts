@@ -1,11 +1,11 @@
-/** Lets a number of tasks in at the same time; the others wait in the order they came. */
+/** Admits up to `capacity` tasks at the same time. The others wait in the order in which they came. */
 export class Turnstile {
   readonly #waiting: (() => void)[] = [];
   #inside = 0;
 
   constructor(private readonly capacity: number) {}
 
-  /** How to leave again; undefined when no place became free in time. */
+  /** Returns the function with which the task leaves; undefined when no place becomes free in time. */
   async enter(timeoutMs: number): Promise<(() => void) | undefined> {
     if (this.#inside < this.capacity) {
       this.#inside += 1;
@@ -30,7 +30,7 @@ export class Turnstile {
       if (used) return;
       used = true;
       const next = this.#waiting.shift();
-      // The place is handed over, so that nobody slips in between.
+      // The place goes directly to the next task, so that no other task can take it.
       if (next === undefined) this.#inside -= 1;
       else next();
     };

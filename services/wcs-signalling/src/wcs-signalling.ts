@@ -20,7 +20,9 @@ const INSTANCE_SILENT_AFTER_MS = 4_000;
 
 export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
 
-/** The service's parts, wired. Closed in the reverse order: sessions, what they need, what watches others. */
+/**
+ * Makes the parts of the service. Closes the sessions first, then the parts that they need, then the watch on others.
+ */
 export class WcsSignalling {
   readonly access: Access;
   readonly sessions: Sessions;

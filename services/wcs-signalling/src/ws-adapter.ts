@@ -8,18 +8,18 @@ export interface WholeFrameOptions {
   readonly httpServer: Server;
   readonly maxPayloadBytes: number;
   readonly unfinishedFrames: UnfinishedFrames;
-  /** Whose limits a socket counts towards. */
+  /** The address whose limits the socket counts towards. */
   readonly addressOf: (request: IncomingMessage) => string;
   /** Whether one more socket may be opened. */
   readonly hasRoom: () => boolean;
 }
 
-/** How long a client may take to answer a close frame before its socket is destroyed. */
+/** A client has this long to answer a close frame. Then its socket is destroyed. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
- * WebSockets on any path, uncompressed. Frames aren't taken apart into Nest's events: the gateway reads the socket
- * itself and gets them whole.
+ * WebSockets on any path, uncompressed. It doesn't split frames into Nest's events: the gateway reads the socket itself
+ * and gets whole frames.
  */
 export class WholeFrameAdapter implements WebSocketAdapter<WebSocketServer, WebSocket> {
   #server: WebSocketServer | undefined;
@@ -29,7 +29,7 @@ export class WholeFrameAdapter implements WebSocketAdapter<WebSocketServer, WebS
 
   create(): WebSocketServer {
     if (this.#server !== undefined) return this.#server;
-    // The types don't know the time-out yet.
+    // The types don't have `closeTimeout` yet.
     const options: ServerOptions & { closeTimeout: number } = {
       noServer: true,
       perMessageDeflate: false,
@@ -48,12 +48,12 @@ export class WholeFrameAdapter implements WebSocketAdapter<WebSocketServer, WebS
   }
 
   bindMessageHandlers(): void {
-    // The gateway has bound the socket when it was connected.
+    // The gateway binds its handlers when a socket connects.
   }
 
   /**
-   * The HTTP server can't close while upgraded sockets are open. The sessions have sent their close frames; clients
-   * that don't answer them are cut off.
+   * The HTTP server can't close while upgraded sockets are open. The sessions have sent their close frames. Clients
+   * that don't answer are cut off.
    */
   async close(server: WebSocketServer): Promise<void> {
     this.options.httpServer.off('upgrade', this.#upgrade);

@@ -16,18 +16,18 @@ export interface GatewayOptions {
 
 const plainAddress = (address: string | undefined): string => (address ?? '').replace(/^::ffff:/, '');
 
-/** The first address is the client's: the gateway writes the header anew and lets nobody else's claim through. */
+/** The first address is the client's, because the gateway replaces the header and passes no other header on. */
 const forwardedAddress = (request: IncomingMessage): string | undefined => {
   const header = request.headers['x-forwarded-for'];
   const first = (Array.isArray(header) ? header[0] : header)?.split(',')[0]?.trim();
   return first && /^[0-9a-f:.]{2,45}$/i.test(first) ? first : undefined;
 };
 
-/** Of the client, as far as the service can know it. */
+/** The client's address, as far as the service can know it. */
 export const clientAddress = (request: IncomingMessage, trustForwarded: boolean): string =>
   (trustForwarded ? forwardedAddress(request) : undefined) ?? plainAddress(request.socket.remoteAddress);
 
-/** Reads the sockets and writes to them; what is said is the session's affair. */
+/** Reads the sockets and writes to them. The sessions handle the messages. */
 @WebSocketGateway()
 export class WcsGateway implements OnGatewayConnection<WebSocket> {
   constructor(
@@ -45,9 +45,9 @@ export class WcsGateway implements OnGatewayConnection<WebSocket> {
       if (isBinary) session.take({ type: 'binary-frame', byteLength: lengthOf(data) });
       else session.frame(textOf(data));
     });
-    // The socket layer has answered it, whether or not the client reads.
+    // The socket layer has answered the ping, even if the client doesn't read.
     socket.on('ping', () => session.endSlowReader());
-    // The socket layer has answered a frame that is too big or broken with a close frame of its own.
+    // The socket layer itself has sent a close frame for a frame that is too big or broken.
     socket.on('error', (error) => {
       const { message: reason } = error;
       this.options.refusals.say('a client broke the WebSocket protocol', {
@@ -75,7 +75,7 @@ const clientSocket = (socket: WebSocket): ClientSocket => ({
   send: (text) => {
     if (socket.readyState === WebSocket.OPEN) socket.send(text);
   },
-  // A client that doesn't answer the close frame is cut off by the adapter's time-out.
+  // The adapter's time-out cuts off a client that doesn't answer the close frame.
   close: (code, reason) => socket.close(code, reason),
   get bufferedBytes() {
     return socket.bufferedAmount;

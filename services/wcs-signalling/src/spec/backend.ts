@@ -12,7 +12,7 @@ export interface Asked {
 
 export type Answer = { readonly status: number; readonly body?: unknown } | 'hang up' | 'say nothing';
 
-/** An application's backend on loopback: writes down what it is asked and answers as it is told. */
+/** An application's backend on loopback. It records the questions and answers them with `answer`. */
 export class Backend {
   readonly asked: Asked[] = [];
   answer: (asked: Asked) => Answer = () => ({ status: 200, body: {} });

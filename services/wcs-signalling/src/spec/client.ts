@@ -3,7 +3,7 @@ import { WebSocket } from 'ws';
 
 export interface Heard {
   readonly message: string;
-  // The tests read what the server sends as what it should be.
+  // The tests read the server's messages without checking their types.
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   readonly data: any[];
 }
@@ -52,7 +52,7 @@ export class Client {
     return client;
   }
 
-  /** A client whose session stands. */
+  /** Opens a client and waits until its session is established. */
   static async connect(url: string, connection: Record<string, unknown> = {}): Promise<Client> {
     const client = await Client.open(url);
     client.says('connection', { appKey: 'defaultApp', clientVersion: '2.0', ...connection });

@@ -13,7 +13,7 @@ export interface MintedToken {
   readonly tokenId: string;
 }
 
-/** The auth service as its contract has it: applications and the key that signs tokens. */
+/** An auth service that keeps the contract, with applications and the key that signs tokens. */
 export class FakeAuth {
   readonly applications = new Map<string, ApplicationInit>();
   asked = 0;

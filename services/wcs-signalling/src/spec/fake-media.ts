@@ -24,18 +24,18 @@ type Change = NonNullable<MessageInitShape<typeof SessionChangedSchema>['change'
 
 export const PNG = Buffer.from('89504e470d0a1a0a00', 'hex');
 
-/** A media node as its contract has it, without media: what is published can be found, played, told and closed. */
+/** A media node that keeps the contract, without media. Its streams can be found, played, signalled to and closed. */
 export class FakeMedia {
   readonly published = new Map<string, FakeStream>();
   readonly played = new Map<string, PlayRequest>();
   readonly closed: { sessionId: string; reason: EndReason }[] = [];
   readonly signals: StreamSignal[] = [];
-  /** Connect each session as soon as it is answered. */
+  /** Whether each session connects as soon as it is answered. */
   autoConnect = true;
   publishDelayMs = 0;
-  /** Named in the answer to each player. */
+  /** The media that the answer to each player names as not carried. */
   notCarriedToPlayers: string[] = [];
-  /** Streams end just as somebody comes to play them. */
+  /** Whether a stream ends when a player asks for it. */
   endsWhenPlayed = false;
   closeFailures = 0;
   readonly #alive: NodeJS.Timeout;
@@ -91,7 +91,7 @@ export class FakeMedia {
     this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: this.#startedAtMs, gone });
   }
 
-  /** As a killed process does. */
+  /** Sends no more signs of life, like a killed process. */
   fallSilent(): void {
     clearInterval(this.#alive);
   }

@@ -21,7 +21,7 @@ export interface Running {
   stop(): Promise<void>;
 }
 
-/** The service, in this process, on the servers of a test. */
+/** Starts the service in this process, with the servers of a test. */
 export async function startService(
   servers: { readonly nats: TestServer; readonly redis: TestServer },
   env: Record<string, string> = {},
