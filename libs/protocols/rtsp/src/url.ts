@@ -94,7 +94,6 @@ function authorityOf(url: RtspUrl): string {
 /**
  * The percent-decoded path of the stream, without slashes at either end; undefined if it is invalid or has `.` or `..`
  * segments.
- * `..`.
  */
 export function streamPathOf(url: RtspUrl): string | undefined {
   const path = decoded(url.path);

@@ -1,6 +1,6 @@
 import { LENGTH_PER_FRAME_COST, type FrameLimits } from './settings.js';
 
-/** How many frames a peer may still send at once, and how many useless ones it has sent. */
+/** How many frames a peer may still send at once, and how many malformed ones it has sent. */
 export interface Allowance {
   readonly tokens: number;
   readonly refilledAtMs: number;
@@ -13,7 +13,7 @@ export const fullAllowance = ({ frameBurst }: FrameLimits, nowMs: number): Allow
   malformed: 0,
 });
 
-/** What is left after a frame of this length; undefined when that was one too many. */
+/** What is left after a frame of this length; undefined if that frame was one too many. */
 export const charged = (
   allowance: Allowance,
   length: number,

@@ -5,7 +5,7 @@ import { errOf, type Err } from './problem.js';
 import { CLOSE, type AppSettings, type CloseCode } from './settings.js';
 
 declare const requestRefBrand: unique symbol;
-/** Names a request of one app's socket, unique for ever. */
+/** Names a request of one app's socket; unique forever. */
 export type RequestRef = string & { readonly [requestRefBrand]: true };
 
 interface PendingRequest {
@@ -31,7 +31,7 @@ export type AppState = OpenApp | { readonly tag: 'closed' };
 export type AppInput =
   | { readonly type: 'frame'; readonly text: string }
   | { readonly type: 'binary-frame'; readonly byteLength: number }
-  /** The peer's WebSocket layer lives: a pong came. */
+  /** A pong arrived, so the peer's WebSocket layer is alive. */
   | { readonly type: 'heard' }
   | { readonly type: 'answered'; readonly ref: RequestRef; readonly outcome: Outcome<AppResult> }
   | { readonly type: 'event'; readonly event: AppEvent }
@@ -45,9 +45,9 @@ export type AppEffect =
   | { readonly type: 'send'; readonly text: string }
   | { readonly type: 'ping' }
   | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
-  /** To be answered by an `answered` input. */
+  /** The host answers with an `answered` input. */
   | { readonly type: 'ask'; readonly ref: RequestRef; readonly request: AppRequest }
-  /** For the record: a request was answered with this err. */
+  /** For logs and metrics: a request was answered with this err. */
   | { readonly type: 'replied'; readonly act: string; readonly err: Err | undefined; readonly elapsedMs: number };
 
 export interface AppStep {
@@ -55,7 +55,7 @@ export interface AppStep {
   readonly effects: readonly AppEffect[];
 }
 
-/** @param key unique for ever: the refs of all requests begin with it */
+/** @param key unique forever: the refs of all requests start with it */
 export const newApp = (settings: AppSettings, key: string, nowMs: number): AppState => ({
   tag: 'open',
   settings,
@@ -67,7 +67,7 @@ export const newApp = (settings: AppSettings, key: string, nowMs: number): AppSt
   nextPingMs: nowMs + settings.pingIntervalMs,
 });
 
-/** When the socket wants its next `tick`; Infinity when it wants none. */
+/** When the socket needs its next `tick`; Infinity if it needs none. */
 export const nextAppDeadlineMs = (state: AppState): number => {
   if (state.tag === 'closed') return Infinity;
   let earliestMs = Math.min(state.nextPingMs, state.heardMs + state.settings.silentAfterMs);
@@ -76,8 +76,8 @@ export const nextAppDeadlineMs = (state: AppState): number => {
 };
 
 /**
- * One app's socket. Inputs go in with the time they came at, effects come out in the order in which they must happen.
- * Total: no input in any state throws. Every request gets exactly one reply while the socket is open.
+ * One app's socket. Inputs carry the time of their arrival; effects must be carried out in the given order. No input in
+ * any state throws. Every request gets exactly one reply while the socket is open.
  */
 export const stepApp = (state: AppState, input: AppInput, nowMs: number): AppStep => {
   if (state.tag === 'closed') return { state, effects: [] };
@@ -133,7 +133,7 @@ const paid = (state: OpenApp, length: number, nowMs: number, then: (state: OpenA
   return allowance === undefined ? closed(CLOSE.flood, 'Too many frames') : then({ ...state, allowance });
 };
 
-/** A frame that is no request. */
+/** Answers a frame that isn't a request. */
 const complaint = (state: OpenApp, err: Err): AppStep => {
   const malformed = state.allowance.malformed + 1;
   const effects: AppEffect[] = [
@@ -180,7 +180,7 @@ const ask = (state: OpenApp, replyTo: ReplyTo, request: AppRequest, nowMs: numbe
 
 const answered = (state: OpenApp, ref: RequestRef, outcome: Outcome<AppResult>, nowMs: number): AppStep => {
   const request = state.requests.get(ref);
-  // Its deadline was over, and the app has been told.
+  // Its deadline has passed, and the app has already been told.
   if (request === undefined) return { state, effects: [] };
   const requests = new Map(state.requests);
   requests.delete(ref);

@@ -11,7 +11,7 @@ import {
 } from './index.js';
 import { startCommand } from './spec/transcript.js';
 
-/** The original document's request, as it stands there. */
+/** The request from the original document, unchanged. */
 const SEED_REQUEST = `{
     "id": "abc",
     "act": "robot.start_stream",

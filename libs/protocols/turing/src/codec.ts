@@ -16,9 +16,9 @@ export type Outcome<Result> = { readonly ok: true; readonly ret: Result } | { re
 
 export type DecodedRequest =
   | { readonly tag: 'request'; readonly replyTo: ReplyTo; readonly request: AppRequest }
-  /** A request that can't be carried out; its sender is told. */
+  /** A request that can't be carried out; its sender gets a reply. */
   | { readonly tag: 'refused'; readonly replyTo: ReplyTo; readonly err: Err }
-  /** No request at all. */
+  /** Not a request. */
   | { readonly tag: 'malformed'; readonly err: Err };
 
 type Frame = Readonly<Record<string, unknown>>;
@@ -61,7 +61,7 @@ const envelopeIn = (text: string): Envelope | Err => {
 
 const isErr = (value: Envelope | Err): value is Err => 'ec' in value;
 
-/** Reads what an app sent. */
+/** Reads a frame from an app. */
 export const decodeRequest = (text: string): DecodedRequest => {
   const envelope = envelopeIn(text);
   if (isErr(envelope)) return malformed(envelope);
@@ -70,7 +70,7 @@ export const decodeRequest = (text: string): DecodedRequest => {
   if (!isAppAct(act)) return { tag: 'refused', replyTo, err: errOf('unknown-act') };
   const arg = frame['arg'] ?? {};
   switch (act) {
-    // One line an act keeps the compiler's knowledge of which schema belongs to which act.
+    // One line per act lets the compiler know which schema belongs to which act.
     case 'robot.start_stream':
       return decoded(replyTo, act, appActs[act].safeParse(arg));
     case 'robot.stop_stream':
@@ -109,21 +109,21 @@ const reply = ({ id, act, ebd }: ReplyTo, err: Err, ret: unknown): string => {
 export const encodeReply = (replyTo: ReplyTo, outcome: Outcome<AppResult>): string =>
   outcome.ok ? reply(replyTo, SUCCESS, outcome.ret) : reply(replyTo, outcome.err, null);
 
-/** For a frame of which not even the id could be read. */
+/** For a frame whose id couldn't be read. */
 export const encodeComplaint = (err: Err): string => JSON.stringify({ id: null, act: '!', err, ret: null });
 
-/** The body of an HTTP answer that refuses a socket. */
+/** The body of an HTTP response that refuses a socket. */
 export const encodeRefusal = (err: Err): string => JSON.stringify({ err, ret: null, ext: null, ebd: null });
 
 export const encodeEvent = (event: AppEvent): string => JSON.stringify(event);
 
-/** @param ref comes back as the reply's `id` and, for robots that make an id of their own, in its `ebd` */
+/** @param ref returned as the reply's `id` and, by robots that make up their own id, in its `ebd` */
 export const encodeCommand = (ref: string, { act, arg }: RobotCommand): string =>
   JSON.stringify({ id: ref, act, arg, ebd: { ref } });
 
 export type DecodedRobotFrame =
   | { readonly tag: 'reply'; readonly ref: string | undefined; readonly outcome: Outcome<unknown> }
-  /** A robot asks something, and waits for a reply. */
+  /** A robot asks something and waits for a reply. */
   | { readonly tag: 'request'; readonly replyTo: ReplyTo }
   | { readonly tag: 'notification'; readonly act: string }
   | { readonly tag: 'malformed'; readonly err: Err };
@@ -141,7 +141,7 @@ const outcomeIn = ({ err, ret }: Frame): Outcome<unknown> => {
   return isFine ? { ok: true, ret: ret ?? {} } : { ok: false, err: errOfRobot({ em, dm }) };
 };
 
-/** Reads what a robot sent. */
+/** Reads a frame from a robot. */
 export const decodeRobotFrame = (text: string): DecodedRobotFrame => {
   const envelope = envelopeIn(text);
   if (isErr(envelope)) return malformed(envelope);
@@ -150,6 +150,6 @@ export const decodeRobotFrame = (text: string): DecodedRobotFrame => {
   return replyTo.id === 'null' ? { tag: 'notification', act: replyTo.act } : { tag: 'request', replyTo };
 };
 
-/** To a robot's own request: the only one that means something is `robot.update_state`. */
+/** Answers a robot's own request; only `robot.update_state` is supported. */
 export const encodeRobotReply = (replyTo: ReplyTo): string =>
   replyTo.act === 'robot.update_state' ? reply(replyTo, SUCCESS, {}) : reply(replyTo, errOf('unknown-act'), null);

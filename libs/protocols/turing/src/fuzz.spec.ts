@@ -3,7 +3,7 @@ import { APP_ACTS, CLOSE, decodeRequest, decodeRobotFrame, errOf, type RequestRe
 import { memberTexts } from './member-text.js';
 import { AppTranscript, RobotTranscript, startCommand } from './spec/transcript.js';
 
-/** mulberry32: a run can be repeated by its seed. */
+/** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {
   seed = (seed + 0x6d2b79f5) | 0;
   let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);

@@ -1,10 +1,10 @@
 const BLANK = /[ \t\n\r]*/y;
 const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/y;
 const SCALAR = /[^,\]}\s]+/y;
-/** Up to the next thing that opens, closes or quotes. */
+/** Everything up to the next bracket, brace or quote. */
 const PLAIN = /[^"[\]{}]*/y;
 
-/** Reads a text that JSON.parse has accepted, so nothing here has to doubt its grammar. */
+/** Reads a text that JSON.parse has accepted, so it doesn't check the grammar. */
 class Reader {
   #at = 0;
 
@@ -17,7 +17,7 @@ class Reader {
     return found;
   }
 
-  /** The next character that isn't blank, not taken. */
+  /** Returns the next character that isn't blank, without taking it. */
   peek(): string {
     this.take(BLANK);
     return this.text.charAt(this.#at);
@@ -27,7 +27,7 @@ class Reader {
     this.#at += 1;
   }
 
-  /** A whole value as it is written. */
+  /** Returns a whole value as it is written. */
   value(): string {
     const first = this.peek();
     const start = this.#at;
@@ -50,10 +50,10 @@ class Reader {
 }
 
 /**
- * The members of a JSON object, each as the text that it was written with: numbers keep all their digits and strings
- * their escapes. Of members of one name the last counts, as in JSON.parse.
+ * Returns the members of a JSON object, each as its original text, so that numbers keep all their digits and strings
+ * keep their escapes. If a name occurs more than once, the last member counts, as in JSON.parse.
  *
- * @param text that JSON.parse has made an object of
+ * @param text a text that JSON.parse has read as an object
  */
 export const memberTexts = (text: string): ReadonlyMap<string, string> => {
   const members = new Map<string, string>();

@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import { LENGTHS } from './settings.js';
 
-/** What robots and cameras may be called: what stands between two slashes of a URL and in a pattern of a grant. */
+/**
+ * The names that robots and cameras may have: they fit between two slashes of a URL and into the pattern of a grant.
+ */
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 const name = z.string().max(LENGTHS.name).regex(NAME_PATTERN);
 const ofCamera = z.object({ robot_id: name, camera: name });
 
-/** Each act that an app may ask for, with its `arg`. What isn't named here is dropped. */
+/** Each act that an app may request, with its `arg`. Other fields are dropped. */
 export const appActs = {
   'robot.start_stream': ofCamera,
   'robot.stop_stream': ofCamera,
@@ -22,7 +24,10 @@ export type AppRequest = {
   [Act in AppAct]: { readonly act: Act; readonly arg: z.infer<(typeof appActs)[Act]> };
 }[AppAct];
 
-/** What a reply needs of its request: JSON texts, so that nothing is lost on the way through numbers and objects. */
+/**
+ * The parts of a request that its reply needs. They are JSON texts, so that no conversion to numbers and objects loses
+ * anything.
+ */
 export interface ReplyTo {
   readonly id: string;
   readonly act: string;
@@ -58,21 +63,21 @@ export type AppResult =
   | { readonly robots: readonly RobotEntry[] }
   | { readonly cameras: readonly CameraEntry[] };
 
-/** What apps are told unasked: no `id`, no `!`. */
+/** What apps are told without a request: no `id`, no `!`. */
 export interface AppEvent {
   readonly act: 'robot.state';
   readonly arg: RobotEntry;
 }
 
-/** Where a robot shall push its picture to. */
+/** Where a robot must push its picture. */
 export interface PushToken {
-  /** Changes with every stream: a robot that pushes for the same one goes on, for another one it starts anew. */
+  /** Changes with every stream. A robot that already pushes to this one continues; for another one it starts again. */
   readonly base_uri: string;
-  /** Signed; good for a push that begins soon. */
+  /** Signed; valid for a push that starts soon. */
   readonly uri: string;
 }
 
-/** What robots are asked to do. */
+/** What the platform tells robots to do. */
 export type RobotCommand =
   | {
       readonly act: 'robot.start_stream';
@@ -89,7 +94,7 @@ export type RobotCommand =
 
 const pushToken = z.object({ base_uri: z.string().max(2_048), uri: z.string().max(4_096) });
 
-/** The same as a schema, for commands that came over the bus. */
+/** The same as a schema, for commands that arrive over the bus. */
 export const robotCommandSchema = z.discriminatedUnion('act', [
   z.object({ act: z.literal('robot.start_stream'), arg: ofCamera.extend({ token: pushToken }) }),
   z.object({
@@ -99,8 +104,8 @@ export const robotCommandSchema = z.discriminatedUnion('act', [
 ]) satisfies z.ZodType<RobotCommand>;
 
 /**
- * What a robot says of how it went. Robots leave out `ec`: then it is 0 if `dm` is "ok", and an error otherwise.
- * Anything of a wrong type counts as left out.
+ * A robot's report on a command. Some robots leave out `ec`; it then counts as 0 if `dm` is "ok", and as an error
+ * otherwise. Values of a wrong type count as left out.
  */
 export const robotErrSchema = z.object({
   ec: z.number().int().optional().catch(undefined),

@@ -1,17 +1,17 @@
-/** What went right or wrong, as every reply tells it. Specification 3.1. */
+/** Success or failure, as in every reply (specification 3.1). */
 export interface Err {
   readonly ec: number;
   /** For people. */
   readonly em: string;
-  /** A machine's word. */
+  /** A word for programs. */
   readonly dm: string;
 }
 
 export const SUCCESS: Err = { ec: 0, em: 'This operation is successful.', dm: 'ok' };
 
 /**
- * Every "no" that the platform says on the robots' interface. Devices take ec 100 to 110 as final and try again after
- * anything else, so what may pass by itself has the number that HTTP has for it.
+ * Every refusal on the robots' interface. Devices treat ec 100 to 110 as final and try again after any other, so
+ * temporary problems have the corresponding HTTP status as their number.
  */
 const PROBLEMS = {
   'unknown-act': { ec: 102, dm: 'invalid_operation', em: 'There is no such act.' },
@@ -20,7 +20,7 @@ const PROBLEMS = {
   'invalid-arg': { ec: 103, dm: 'invalid_arg', em: 'An argument is missing or can not be used.' },
   'no-such-camera': { ec: 103, dm: 'invalid_arg', em: 'The robot has no such camera.' },
   'not-logged-in': { ec: 104, dm: 'not_logged_in', em: 'Not logged in, or no longer.' },
-  /** Said of robots that don't exist, too: whose robots there are is nobody else's business. */
+  /** Also used for robots that don't exist, so that nobody can find out which robots others have. */
   'not-permitted': { ec: 107, dm: 'permission', em: 'This robot or camera is not yours.' },
   timeout: { ec: 106, dm: 'timeout', em: 'The robot did not answer in time.' },
   'no-media': { ec: 106, dm: 'timeout', em: 'No picture came in time.' },
@@ -47,7 +47,7 @@ export const errOf = (problem: Problem, detail?: string): Err => {
 const MACHINE_WORD = /^[a-z][a-z0-9_]{0,31}$/;
 const MAX_REPORTED_LENGTH = 200;
 
-/** What an app is told when a robot says no. The robot's number means nothing to apps; its word does. */
+/** What an app is told when a robot refuses. The robot's number means nothing to apps, but its word does. */
 export const errOfRobot = ({ em, dm }: { readonly em: string; readonly dm: string }): Err => {
   const said = em.slice(0, MAX_REPORTED_LENGTH).trim();
   const detail = said === '' ? undefined : said;

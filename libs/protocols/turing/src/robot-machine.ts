@@ -5,7 +5,7 @@ import { errOf, type Problem } from './problem.js';
 import { CLOSE, type CloseCode, type RobotSettings } from './settings.js';
 
 declare const commandRefBrand: unique symbol;
-/** Names a command to one robot's socket, unique for ever. */
+/** Names a command to one robot's socket; unique forever. */
 export type CommandRef = string & { readonly [commandRefBrand]: true };
 
 interface PendingCommand {
@@ -28,7 +28,7 @@ export type RobotInput =
   | { readonly type: 'command'; readonly ref: CommandRef; readonly command: RobotCommand; readonly timeoutMs: number }
   | { readonly type: 'frame'; readonly text: string }
   | { readonly type: 'binary-frame'; readonly byteLength: number }
-  /** The robot's WebSocket layer lives: a pong came. */
+  /** A pong arrived, so the robot's WebSocket layer is alive. */
   | { readonly type: 'heard' }
   | { readonly type: 'terminate'; readonly code: CloseCode; readonly reason: string }
   | { readonly type: 'socket-closed' }
@@ -38,9 +38,9 @@ export type RobotEffect =
   | { readonly type: 'send'; readonly text: string }
   | { readonly type: 'ping' }
   | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
-  /** Every command comes to this, once. */
+  /** Every command ends with this, exactly once. */
   | { readonly type: 'commanded'; readonly ref: CommandRef; readonly outcome: Outcome<unknown> }
-  /** For the record: a frame that brought nothing about. */
+  /** For logs and metrics: a frame that had no effect. */
   | { readonly type: 'unused'; readonly why: 'malformed' | 'late-reply' | 'notification' | 'unknown-act' };
 
 export interface RobotStep {
@@ -57,7 +57,7 @@ export const newRobot = (settings: RobotSettings, nowMs: number): RobotState => 
   nextPingMs: nowMs + settings.pingIntervalMs,
 });
 
-/** When the socket wants its next `tick`; Infinity when it wants none. */
+/** When the socket needs its next `tick`; Infinity if it needs none. */
 export const nextRobotDeadlineMs = (state: RobotState): number => {
   if (state.tag === 'closed') return Infinity;
   let earliestMs = Math.min(state.nextPingMs, state.heardMs + state.settings.silentAfterMs);
@@ -66,8 +66,8 @@ export const nextRobotDeadlineMs = (state: RobotState): number => {
 };
 
 /**
- * One robot's socket. Inputs go in with the time they came at, effects come out in the order in which they must happen.
- * Total: no input in any state throws. Every command gets exactly one outcome, whatever becomes of the socket.
+ * One robot's socket. Inputs carry the time of their arrival; effects must be carried out in the given order. No input
+ * in any state throws. Every command gets exactly one outcome, whatever happens to the socket.
  */
 export const stepRobot = (state: RobotState, input: RobotInput, nowMs: number): RobotStep => {
   if (state.tag === 'closed')

@@ -1,4 +1,4 @@
-/** Lengths in UTF-16 units. */
+/** Lengths in UTF-16 code units. */
 export const LENGTHS = {
   frame: 64 * 1024,
   /** `id` as JSON text. */
@@ -9,33 +9,33 @@ export const LENGTHS = {
   name: 64,
 } as const;
 
-/** What a long frame costs beyond the one frame that it is. */
+/** Each full piece of this length adds the cost of one frame. */
 export const LENGTH_PER_FRAME_COST = 4_096;
 
 export interface FrameLimits {
-  /** Frames in excess of the rate that may come at once. */
+  /** How many frames above the rate may arrive at once. */
   readonly frameBurst: number;
   readonly framesPerSecond: number;
-  /** So many frames that are no messages end the socket. */
+  /** This many frames that aren't messages end the socket. */
   readonly maxMalformed: number;
 }
 
 export interface LifeSigns {
   readonly pingIntervalMs: number;
-  /** Nothing heard for so long, not even a pong, ends the socket. */
+  /** The socket ends if nothing arrives for this long, not even a pong. */
   readonly silentAfterMs: number;
 }
 
-/** Numbers that hold for every app's socket of a process. */
+/** Settings for every app's socket of a process. */
 export interface AppSettings extends FrameLimits, LifeSigns {
-  /** From a request to its reply, whatever happens. */
+  /** The time from a request to its reply, in every case. */
   readonly requestDeadlineMs: number;
   readonly maxRequests: number;
 }
 
-/** Numbers that hold for every robot's socket of a process. */
+/** Settings for every robot's socket of a process. */
 export interface RobotSettings extends FrameLimits, LifeSigns {
-  /** Commands that wait for the robot's reply at a time. */
+  /** How many commands may wait for the robot's reply at a time. */
   readonly maxCommands: number;
 }
 
@@ -49,7 +49,7 @@ export const DEFAULT_APP_SETTINGS: AppSettings = {
   maxRequests: 32,
 };
 
-/** A robot without power is offline within 10 s: it is silent for 7 s, and ticks and timers take their part. */
+/** A robot without power must be offline within 10 s. It is silent for 7 s; ticks and timers take the rest. */
 export const DEFAULT_ROBOT_SETTINGS: RobotSettings = {
   frameBurst: 200,
   framesPerSecond: 50,
@@ -59,13 +59,13 @@ export const DEFAULT_ROBOT_SETTINGS: RobotSettings = {
   maxCommands: 64,
 };
 
-/** Codes of the WebSocket close frame. 4xxx are ours, modelled on HTTP's. */
+/** Codes of the WebSocket close frame. The 4xxx codes are weir's own, modelled on HTTP's. */
 export const CLOSE = {
-  /** The instance is going down. */
+  /** The instance is shutting down. */
   goingAway: 1001,
-  /** A frame over the socket's limit; sent by the WebSocket layer. */
+  /** The frame exceeds the socket's limit; the WebSocket layer sends this code. */
   tooBig: 1009,
-  /** Too many frames that are no messages. */
+  /** Too many frames that aren't messages. */
   protocolError: 4400,
   /** The token has expired or was revoked. */
   notLoggedIn: 4401,
@@ -73,10 +73,10 @@ export const CLOSE = {
   forbidden: 4403,
   /** Silent for too long. */
   timeout: 4408,
-  /** The robot has connected anew; this is its old socket. */
+  /** The robot has connected again; this is its old socket. */
   replaced: 4409,
   flood: 4429,
-  /** The peer reads more slowly than it is sent to. */
+  /** The peer reads more slowly than data is sent to it. */
   slowReader: 4430,
 } as const;
 

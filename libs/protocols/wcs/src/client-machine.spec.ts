@@ -33,7 +33,7 @@ const textOf = (effect: ClientEffect): string => {
   }
 };
 
-/** A conversation with a server, over a clock of its own. */
+/** A conversation with a server, with its own clock. */
 class Conversation {
   nowMs = 1_000_000;
   state: ClientState;
@@ -58,7 +58,7 @@ class Conversation {
     return this.given({ type: 'frame', text: JSON.stringify({ message, data }) });
   }
 
-  /** The clock runs, with a tick at every moment that the client asks for. */
+  /** Lets time pass, with a tick at every moment that the client asks for. */
   waits(ms: number): this {
     const untilMs = this.nowMs + ms;
     for (;;) {
@@ -79,7 +79,7 @@ class Conversation {
     return this.#effects.splice(0).map(textOf);
   }
 
-  /** What was sent last, as this library's own server reads it. */
+  /** The last frame sent, as this library's own server reads it. */
   get lastSent(): unknown {
     return decode(this.sent.at(-1) ?? '');
   }

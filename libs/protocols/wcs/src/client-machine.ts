@@ -7,22 +7,22 @@ import {
 } from './client-messages.js';
 import type { Direction } from './info.js';
 
-/** How long a server is waited for, and what it may send. */
+/** How long to wait for a server, and how much it may send. */
 export interface ClientSettings {
   /** From the start to the open socket, TLS included. */
   readonly openDeadlineMs: number;
   /** From `connection` to `getUserData`. */
   readonly establishDeadlineMs: number;
-  /** From the request for an offer to the offer: our own part. */
+  /** From the request for an offer to the offer, which this process makes itself. */
   readonly offerDeadlineMs: number;
   /** From `publishStream` or `playStream` to `setRemoteSDP`. */
   readonly answerDeadlineMs: number;
   /** From the answer to PUBLISHING or PLAYING. */
   readonly startDeadlineMs: number;
-  /** From `unPublishStream` or `stopStream` to the server's word that it is done. */
+  /** From `unPublishStream` or `stopStream` to the server's confirmation. */
   readonly stopDeadlineMs: number;
   readonly pingIntervalMs: number;
-  /** A server that says nothing for so long is gone. */
+  /** A server that sends nothing for this long is gone. */
   readonly silenceMs: number;
   readonly framesPerSecond: number;
 }
@@ -46,25 +46,25 @@ export interface ClientStream {
   readonly connection: SentConnection;
 }
 
-/** Why a session with another server is over. */
+/** Why a session with another server has ended. */
 export type ClientEnd =
-  /** We asked for it, or the whole thing was called off. */
+  /** weir stopped the session. */
   | { readonly kind: 'stopped' }
-  /** No connection came about. */
+  /** The connection couldn't be opened. */
   | { readonly kind: 'unreachable'; readonly detail: string }
   /** The connection broke, or the server closed it, before the stream was up. */
   | { readonly kind: 'closed'; readonly code: number; readonly during: ClientPhase }
-  /** The same with the stream up. */
+  /** The same while the stream was running. */
   | { readonly kind: 'lost'; readonly code: number }
-  /** The server said no; `info` are its words. */
+  /** The server refused; `info` is its text. */
   | { readonly kind: 'refused'; readonly info: string }
-  /** The server ended a stream that was up: in order (UNPUBLISHED, STOPPED) or not (FAILED). */
+  /** The server ended a running stream: normally (UNPUBLISHED, STOPPED) or not (FAILED). */
   | { readonly kind: 'ended-by-remote'; readonly status: 'UNPUBLISHED' | 'STOPPED' | 'FAILED'; readonly info: string }
   | { readonly kind: 'timed-out'; readonly during: ClientPhase }
   | { readonly kind: 'silent' }
-  /** What answers there isn't a WCS server. */
+  /** The other side isn't a WCS server. */
   | { readonly kind: 'nonsense'; readonly fault: RemoteFault }
-  /** Our own end of the media failed. */
+  /** The media failed on weir's side. */
   | { readonly kind: 'media-failed'; readonly detail: string };
 
 export type ClientPhase = 'opening' | 'connecting' | 'offering' | 'negotiating' | 'starting' | 'running' | 'stopping';
@@ -88,7 +88,7 @@ interface Linked extends Session {
 export type ClientState =
   | ({ readonly tag: 'opening' } & Session)
   | ({ readonly tag: 'connecting' | 'offering' | 'negotiating' | 'starting' | 'running' } & Linked)
-  /** `end` is what the session will have ended by. */
+  /** `end` is the reason with which the session will end. */
   | ({ readonly tag: 'stopping'; readonly end: ClientEnd } & Linked)
   | { readonly tag: 'ended'; readonly end: ClientEnd };
 
@@ -99,10 +99,10 @@ export type ClientInput =
   | { readonly type: 'open-failed'; readonly detail: string }
   | { readonly type: 'frame'; readonly text: string }
   | { readonly type: 'binary-frame' }
-  /** A frame that the socket layer didn't take in. */
+  /** A frame that was too large for the socket layer. */
   | { readonly type: 'oversized-frame' }
   | { readonly type: 'closed'; readonly code: number }
-  /** The answer to `make-offer`. */
+  /** Answers `make-offer`. */
   | { readonly type: 'offer'; readonly sdp: string; readonly hasAudio: boolean; readonly hasVideo: boolean }
   | { readonly type: 'media-failed'; readonly detail: string }
   | { readonly type: 'stop' }
@@ -112,7 +112,7 @@ export type ClientEffect =
   | { readonly type: 'send'; readonly text: string }
   | { readonly type: 'make-offer' }
   | { readonly type: 'apply-answer'; readonly sdp: string }
-  /** The server says PUBLISHING or PLAYING. */
+  /** The server has reported PUBLISHING or PLAYING. */
   | { readonly type: 'running' }
   | { readonly type: 'muted'; readonly media: 'audio' | 'video'; readonly muted: boolean }
   | { readonly type: 'close-socket' }
@@ -131,7 +131,7 @@ export const newClient = (stream: ClientStream, settings: ClientSettings, nowMs:
   deadlineMs: nowMs + settings.openDeadlineMs,
 });
 
-/** When the client wants its next `tick`; Infinity when it wants none. */
+/** When the client needs its next `tick`; Infinity if it needs none. */
 export const nextClientDeadlineMs = (state: ClientState): number => {
   switch (state.tag) {
     case 'ended':
@@ -151,8 +151,8 @@ export const nextClientDeadlineMs = (state: ClientState): number => {
 };
 
 /**
- * A client that publishes one stream to another WCS server, or plays one from it. Inputs go in with the time they came
- * at, effects come out in the order in which they must happen. Total: no input in any state throws.
+ * A client that publishes one stream to another WCS server or plays one from it. Inputs carry the time of their
+ * arrival; effects must be carried out in the given order. No input in any state throws.
  */
 export const stepClient = (state: ClientState, input: ClientInput, nowMs: number): ClientStep => {
   if (state.tag === 'ended') return { state, effects: [] };
@@ -225,7 +225,7 @@ const offer = (
   return { state: { ...state, tag: 'negotiating', deadlineMs }, effects: [{ type: 'send', text }] };
 };
 
-/** What the server knows of is ended in order; of anything else the socket's end tells enough. */
+/** A stream that the server knows is ended with a message. Otherwise it is enough to close the socket. */
 const stop = (state: Exclude<ClientState, { tag: 'ended' }>, reason: ClientEnd, nowMs: number): ClientStep => {
   switch (state.tag) {
     case 'stopping':
@@ -296,7 +296,7 @@ const told = (state: LinkedState, message: RemoteMessage, nowMs: number): Client
   }
 };
 
-/** A status other than ESTABLISHED is a refusal, though the original's browser client doesn't look at it. */
+/** A status other than ESTABLISHED is a refusal, although the original's browser client ignores it. */
 const established = (state: LinkedState, userStatus: string, nowMs: number): ClientStep => {
   if (userStatus !== '' && userStatus !== 'ESTABLISHED') return hangUp({ kind: 'refused', info: userStatus });
   const { stream, settings, link } = state;
@@ -349,7 +349,7 @@ const over = (state: LinkedState, streamStatus: 'UNPUBLISHED' | 'STOPPED' | 'FAI
   }
 };
 
-/** Before the session stands any `fail` is about it; later only one about our stream counts. */
+/** Before the session is established, any `fail` concerns it; later, only one for this stream counts. */
 const failed = (state: LinkedState, { id, info }: Extract<RemoteMessage, { message: 'fail' }>): ClientStep => {
   if (state.tag === 'connecting') return hangUp({ kind: 'refused', info });
   return id === state.stream.mediaSessionId ? over(state, 'FAILED', info) : { state, effects: [] };

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { LENGTHS } from './messages.js';
 
-/** What a client of another server needs of the server's messages. Whatever else they hold is dropped. */
+/** The parts of a server's messages that a client needs. Everything else is dropped. */
 export type RemoteMessage =
   | { readonly message: 'getUserData'; readonly status: string }
   | { readonly message: 'ping' | 'pong' }
@@ -12,17 +12,17 @@ export type RemoteMessage =
       readonly status: string;
       readonly info: string;
     }
-  /** `id` is the stream's, or null where the session as a whole is meant. */
+  /** `id` is the stream's id, or null if the message concerns the whole session. */
   | { readonly message: 'fail'; readonly id: string | null; readonly info: string }
   | {
       readonly message: 'notifyStreamEvent';
       readonly mediaSessionId: string;
       readonly type: 'audioMuted' | 'audioUnmuted' | 'videoMuted' | 'videoUnmuted';
     }
-  /** A message that asks nothing of us. */
+  /** A message that needs no reaction. */
   | { readonly message: 'other'; readonly name: string };
 
-/** Why a frame isn't one of a WCS server. */
+/** Why a frame isn't a WCS server's. */
 export type RemoteFault =
   'frame-too-long' | 'not-json' | 'not-a-frame' | 'invalid-message' | 'binary-frame' | 'too-many-frames';
 
@@ -63,7 +63,7 @@ const parseJson = (json: string): { readonly value: unknown } | undefined => {
   }
 };
 
-/** Reads a frame of another WCS server: weir's, or the original's. */
+/** Reads a frame of another WCS server: weir's or the original's. */
 export const decodeRemote = (json: string): RemoteDecoded => {
   if (json.length > LENGTHS.frame) return refused('frame-too-long');
   const parsed = parseJson(json);
@@ -85,7 +85,7 @@ export const decodeRemote = (json: string): RemoteDecoded => {
     case 'fail':
       return taken(fail.safeParse(first), (body) => ({ message: name, id: body.id ?? null, info: body.info }));
     case 'notifyStreamEvent': {
-      // Most of its types are for people's players.
+      // Most types of this event only matter to players that people watch.
       const event = streamEvent.safeParse(first);
       return { ok: true, message: event.success ? { message: name, ...event.data } : { message: 'other', name } };
     }
@@ -105,7 +105,7 @@ interface SentOffer {
 export interface SentConnection {
   readonly appKey: string;
   readonly clientVersion: string;
-  /** The remote's application may ask for it. */
+  /** The remote's application may require it. */
   readonly custom?: unknown;
 }
 

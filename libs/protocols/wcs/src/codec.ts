@@ -6,7 +6,7 @@ import {
   type ServerMessage,
 } from './messages.js';
 
-/** Why a frame is no message. What could still be read is kept, so that whoever waits for an answer gets one. */
+/** Why a frame isn't a message. Fields that could be read are kept, so that the waiting client gets an answer. */
 export type DecodeError =
   | { readonly kind: 'too-long'; readonly length: number }
   | { readonly kind: 'not-json' }
@@ -16,7 +16,7 @@ export type DecodeError =
   | {
       readonly kind: 'invalid';
       readonly message: ClientMessageName;
-      /** The first field that doesn't fit, and whether it is there at all. */
+      /** The first field that isn't valid, and whether it is missing. */
       readonly field: string;
       readonly missing: boolean;
       readonly mediaSessionId: string | null;
@@ -48,7 +48,7 @@ const parseJson = (text: string): { readonly value: unknown } | undefined => {
   }
 };
 
-/** `data` may be missing, empty or the bare object: old clients do each of that. */
+/** `data` may be missing, empty or the object itself: old clients send all of these. */
 const bodyOf = (data: unknown): unknown => (Array.isArray(data) ? data[0] : data);
 
 const invalid = (message: ClientMessageName, body: unknown, field: string): Decoded => {

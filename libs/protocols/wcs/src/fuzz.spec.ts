@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CLIENT_MESSAGES, CLOSE, LENGTHS, type Input, type PeerId, type QueryId } from './index.js';
 import { playing, publication, Transcript } from './spec/transcript.js';
 
-/** mulberry32: a run can be repeated by its seed. */
+/** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {
   seed = (seed + 0x6d2b79f5) | 0;
   let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -33,7 +33,10 @@ const types = ['audioMuted', 'videoUnmuted', 'data', 'resize'];
 class Chaos {
   readonly #random: () => number;
   readonly client = new Transcript({ frameBurst: 1e9 });
-  /** Every id that a publishStream or playStream was accepted with, by the frames that asked for it. */
+  /**
+   * The ids of accepted publishStreams and playStreams, with the number of effects before the frame that asked for
+   * each.
+   */
   readonly asked = new Map<string, number>();
 
   constructor(seed: number) {
@@ -67,7 +70,7 @@ class Chaos {
     return this.#one([text.slice(0, cut), text.slice(0, cut) + '"' + text.slice(cut), ' '.repeat(LENGTHS.frame + 1)]);
   }
 
-  /** Mostly one that the session has really given out lately. */
+  /** Usually a ref that the session has recently given out. */
   #ref(): PeerId | QueryId {
     const given = this.client.effects.flatMap((effect) => (effect.type === 'authorise' ? [effect.ref] : [])).slice(-4);
     return this.#random() < 0.9 && given.length > 0 ? this.#one(given) : ('key.zzz' as PeerId);
@@ -143,7 +146,7 @@ class Chaos {
     }
   }
 
-  /** Ids that were asked for and got neither a live nor a terminal answer since. */
+  /** Ids that were asked for and have got neither a live nor a terminal answer since. */
   unanswered(): string[] {
     return [...this.asked].flatMap(([id, from]) => {
       const answered = this.client.effects
@@ -168,7 +171,7 @@ describe('whatever comes in whatever order', () => {
       if (seed % 4 !== 0) chaos.client.connects();
       chaos.run(150);
       const standing = chaos.client.state.tag === 'established';
-      // The client answers pings, nothing else happens any more.
+      // From now on the client answers pings and nothing else happens.
       for (let round = 0; round < 4; round++) chaos.client.waits(10_000).says('pong');
       asked += chaos.asked.size;
       if (!standing) continue;
@@ -176,7 +179,7 @@ describe('whatever comes in whatever order', () => {
       expect([seed, chaos.unanswered()]).toEqual([seed, []]);
       expect(chaos.client.state).toMatchObject({ tag: 'established', queries: { size: 0 } });
     }
-    // The run means something only if it met streams and sessions that lasted.
+    // The run is only meaningful if there were streams, and sessions that lasted.
     expect(asked).toBeGreaterThan(500);
     expect(stood).toBeGreaterThan(50);
   });

@@ -17,7 +17,7 @@ const constants = z
   .parse(createRequire(import.meta.url)('@flashphoner/websdk/src/constants.js'));
 const sdkTexts = Object.values(constants.STREAM_STATUS_INFO);
 
-/** Where the SDK has no word for it. */
+/** Texts for which the SDK has no constant. */
 const OUR_OWN = [
   'Failed by error',
   'Stream name is null',

@@ -2,7 +2,7 @@ import type { StreamStatusName } from './messages.js';
 
 export type Direction = 'publish' | 'play';
 
-/** Why the media core ended a session; one to one with the control plane's `EndReason`. */
+/** Why the media core ended a session; the same values as the control plane's `EndReason`. */
 export type EndReason =
   | 'client'
   | 'disconnected'
@@ -18,7 +18,7 @@ export type EndReason =
   | 'replaced'
   | 'unknown';
 
-/** Why the control plane refused a call; one to one with its `ErrorCode`. */
+/** Why the control plane refused a call; the same values as its `ErrorCode`. */
 export type RefusalCode =
   | 'invalid'
   | 'unauthenticated'
@@ -53,14 +53,14 @@ export type Cause =
   | { readonly kind: 'refused'; readonly code: RefusalCode }
   | { readonly kind: 'problem'; readonly problem: Problem }
   | { readonly kind: 'media-provider'; readonly name: string }
-  /** The words of whoever decides about access. */
+  /** The text of the service that decides about access. */
   | { readonly kind: 'denied'; readonly info: string };
 
 export const problem = (name: Problem): Cause => ({ kind: 'problem', problem: name });
 export const ended = (reason: EndReason): Cause => ({ kind: 'ended', reason });
 export const refusal = (code: RefusalCode): Cause => ({ kind: 'refused', code });
 
-/** The `info` text of a cause. Applications compare these strings, so they are the original server's to the letter. */
+/** The `info` text of a cause. Applications compare these strings, so they equal the original server's exactly. */
 export const infoOf = (cause: Cause, direction: Direction): string => {
   switch (cause.kind) {
     case 'ended':
@@ -78,7 +78,10 @@ export const infoOf = (cause: Cause, direction: Direction): string => {
   }
 };
 
-/** Only what its own client asked for ends in UNPUBLISHED or STOPPED: applications restart on FAILED alone. */
+/**
+ * Only an end that the client itself asked for is UNPUBLISHED or STOPPED, because applications restart only after
+ * FAILED.
+ */
 export const terminalStatus = (cause: Cause, direction: Direction): StreamStatusName => {
   const byClient = cause.kind === 'ended' && (cause.reason === 'client' || cause.reason === 'disconnected');
   if (!byClient) return 'FAILED';

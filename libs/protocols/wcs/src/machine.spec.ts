@@ -584,7 +584,7 @@ const inPhase = (kind: 'publisher' | 'player', phase: Phase): Transcript => {
   return client;
 };
 
-/** Whether the node of the stream is known then. */
+/** Whether the node of the stream is known in this phase. */
 const nodeKnown = (kind: 'publisher' | 'player', phase: Phase) =>
   phase === 'connecting' || phase === 'live' || (phase === 'offering' && kind === 'player');
 
@@ -630,7 +630,7 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
     client.takes();
     client.decides().finds().answers().media({ kind: 'connected' }).media({ kind: 'ended', reason: 'ice-lost' });
     client.given({ type: 'refused', ref: client.ref, code: 'internal' });
-    // A late answer means that a session was opened which nobody wants.
+    // A late answer means that an unwanted session was opened.
     expect(client.takes()).toEqual(['close-session node client']);
   });
 

@@ -32,19 +32,19 @@ type OpenState = Extract<SessionState, { link: Link }>;
 type ConnectingState = Extract<SessionState, { tag: 'connecting' }>;
 type AuthorisingState = Extract<SessionState, { tag: 'authorising' }>;
 
-/** @param key unique for ever: ids of everything that the session makes begin with it. */
+/** @param key unique forever: the ids of everything that the session creates start with it. */
 export const newSession = (settings: SessionSettings, key: string): SessionState => ({ tag: 'new', settings, key });
 
 /**
- * One session of a client, from its socket's opening to its end. Inputs go in with the time they came at, effects
- * come out in the order in which they must happen. Total: no input in any state throws.
+ * One session of a client, from the opening of its socket to its end. Inputs carry the time of their arrival; effects
+ * must be carried out in the given order. No input in any state throws.
  */
 export const step = (state: SessionState, input: Input, nowMs: number): Step => {
   const turn = new Turn(nowMs);
   return { state: next(state, input, turn), effects: turn.effects };
 };
 
-/** When the session wants its next `tick`; Infinity when it wants none. */
+/** When the session needs its next `tick`; Infinity if it needs none. */
 export const nextDeadlineMs = (state: SessionState): number => {
   switch (state.tag) {
     case 'new':
@@ -107,7 +107,7 @@ const close = (state: OpenState, code: CloseCode, reason: string, turn: Turn): S
   return released(state, turn);
 };
 
-/** `fail` first: a browser shows an application no close code. */
+/** Sends `fail` first, because a browser doesn't show the close code to the application. */
 const closeWithWord = (state: OpenState, code: CloseCode, info: string, turn: Turn): SessionState => {
   turn.send(failure('connect', null, info));
   return close(state, code, info, turn);
@@ -209,7 +209,7 @@ const ping = <State extends AuthorisingState | EstablishedState>(state: State, t
   };
 };
 
-/** Takes the frame's cost from the session's tokens, or ends the session that has none left. */
+/** Takes the frame's cost from the session's tokens, or ends a session that has too few left. */
 const charged = (state: OpenState, cost: number, turn: Turn, then: (paid: OpenState) => SessionState): SessionState => {
   const { settings, link } = state;
   const elapsedMs = Math.max(0, turn.nowMs - link.refilledAtMs);
@@ -276,7 +276,7 @@ const problemOf = ({ field, missing }: Extract<DecodeError, { kind: 'invalid' }>
   }
 };
 
-/** Whoever waits for an answer to an unusable message gets the same "no" as to a usable one. */
+/** A client that waits for an answer to an invalid message gets the same kind of refusal as for a valid one. */
 const answerToInvalid = (error: Extract<DecodeError, { kind: 'invalid' }>, nowMs: number): ServerMessage =>
   answerNo(error, infoOf(problem(problemOf(error)), 'publish'), nowMs, error.mediaSessionId);
 
@@ -306,7 +306,7 @@ const received = (state: OpenState, message: ClientMessage, turn: Turn): Session
 
 type Command = Classified<'offer' | 'stop' | 'signal' | 'query' | 'debug' | 'call'>;
 
-/** What only an established session carries out. */
+/** These messages need an established session. */
 const asked = (state: OpenState, read: Command, turn: Turn): SessionState => {
   const answerWithoutSession = (cause: Cause): ServerMessage =>
     answerNo(read.message, infoOf(cause, 'publish'), turn.nowMs);
@@ -354,7 +354,7 @@ const authorising = (
 
 const addressText = ({ address, port }: Address): string => `/${address}:${port}`;
 
-/** The original server's id of a session, which is also the token of its media sockets. */
+/** The original server's session id, which is also the token of the session's media sockets. */
 export const wireSessionId = ({ remote, local }: Peer): string => addressText(remote) + addressText(local);
 
 const isLegacy = (clientVersion: string): boolean => /^[01]\./.test(clientVersion);
@@ -390,7 +390,7 @@ const established = ({ settings, key, link, peer, connection: told }: Authorisin
   };
 };
 
-/** Idle sessions share them. */
+/** Shared by all idle sessions. */
 const NO_STREAMS: EstablishedState['streams'] = new Map();
 const NO_QUERIES: EstablishedState['queries'] = new Map();
 

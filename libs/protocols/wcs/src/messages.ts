@@ -1,9 +1,9 @@
 import { z } from 'zod';
 
-/** The client's own name of a stream object; unique only among the live streams of one session. */
+/** The client's name for a stream object; unique only among the live streams of one session. */
 export type MediaSessionId = string & z.BRAND<'MediaSessionId'>;
 
-/** Lengths in UTF-16 code units, as a frame is measured before it is parsed. */
+/** Lengths in UTF-16 code units, because a frame is measured before it is parsed. */
 export const LENGTHS = {
   frame: 256 * 1024,
   mediaSessionId: 128,
@@ -24,7 +24,7 @@ const isShallow = (value: unknown, depth: number): boolean => {
   return depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1));
 };
 
-/** JSON of the application's own: bounded in depth before it is measured, so that no serialiser meets its own limit. */
+/** JSON of the application. Its depth is checked before its length, so that no serialiser reaches its own limit. */
 const applicationJson = (maxLength: number) =>
   z
     .unknown()
@@ -32,10 +32,10 @@ const applicationJson = (maxLength: number) =>
     .transform((value) => (value === null ? undefined : value))
     .optional();
 
-/** An attribute that decides nothing: what doesn't fit is dropped, never refused. */
+/** An attribute without influence on decisions: an invalid value is dropped and never refused. */
 const label = z.string().max(LENGTHS.label).catch('');
 const flag = (otherwise: boolean) => z.boolean().catch(otherwise);
-/** kbit/s; 0 is unset. */
+/** In kbit/s; 0 means unset. */
 const kilobits = z.number().min(0).max(1_000_000).catch(0);
 const count = (max: number) => z.number().int().min(0).max(max).catch(0);
 
@@ -43,7 +43,7 @@ const count = (max: number) => z.number().int().min(0).max(max).catch(0);
 const UNPRINTABLE = /[\u0000-\u001f\u007f]|\p{Surrogate}/u;
 
 const mediaSessionId = z.string().min(1).max(LENGTHS.mediaSessionId).brand<'MediaSessionId'>();
-/** 1 to 256 characters in any script, none of them a control character or half a surrogate pair. */
+/** 1 to 256 characters in any script, without control characters and unpaired surrogates. */
 export const streamName = z
   .string()
   .min(1)
@@ -66,7 +66,7 @@ const connectionBody = z.object({
   keepAlive: flag(false),
 });
 
-/** Old clients send nothing but the name. */
+/** Old clients send only the name of the message. */
 const connection = z.preprocess((body) => body ?? {}, connectionBody);
 
 const offer = {
@@ -117,41 +117,41 @@ const sessionDebug = z.object({ command: z.enum(['start', 'stop']) });
 
 const call = z.object({ callId: z.string().min(1).max(LENGTHS.mediaSessionId) });
 
-/** Read for nothing but its name. */
+/** Only the name of this message is used. */
 const nameOnly = z.unknown().transform(() => ({}));
 
-/** What a message is for, and so who works on it. */
+/** What kind of message it is, which decides who handles it. */
 export type MessageClass =
   | 'connection'
   /** Answered in every state. */
   | 'ping'
-  /** Needs nothing. */
+  /** Needs no reaction. */
   | 'ignored'
-  /** Ends the session: media over WebSocket. */
+  /** Asks for media over WebSocket, which ends the session. */
   | 'media-transport'
   | 'offer'
   | 'stop'
   | 'signal'
-  /** Asked of somebody else, and answered once. */
+  /** Another service is asked, and there is one answer. */
   | 'query'
   | 'debug'
   /** Telephony, which is refused. */
   | 'call';
 
-/** In which form the client is told "no". */
+/** The form in which the client is told of a refusal. */
 export type RefusalForm =
   | 'status'
   | 'availability'
   | 'snapshot-event'
   | 'data-status'
   | 'finish'
-  /** Nobody waits for an answer: the session's WARN event. */
+  /** No one waits for an answer, so the session's WARN event is fired. */
   | 'fail';
 
 interface Row {
   readonly class: MessageClass;
   readonly refusal: RefusalForm;
-  /** Which side of a stream it is about. */
+  /** The side of a stream that the message concerns. */
   readonly side?: 'publish' | 'play';
 }
 
@@ -162,8 +162,8 @@ const row = <Name extends string, Body extends object, Known extends Row>(
 ) => ({ ...known, schema: body.transform((read) => ({ message: name, ...read })) });
 
 /**
- * Every message that a client may send: the schema of its `data[0]`, whose unknown fields are dropped, what it is for
- * and how it is refused. What else is known of a message follows from its row.
+ * Every message that a client may send: the schema of its `data[0]` (unknown fields are dropped), its class and the
+ * form of its refusal. Everything else about a message follows from its row.
  */
 export const CLIENT_MESSAGES = {
   connection: row('connection', connection, { class: 'connection', refusal: 'fail' }),
@@ -223,7 +223,7 @@ export const namesOfClass = <Class extends MessageClass>(...classes: readonly Cl
     classes.some((each) => each === known.class) ? [name as NameOfClass<Class>] : [],
   );
 
-/** Which side of a stream a message is about; undefined: of none. */
+/** The side of a stream that a message concerns; undefined if none. */
 export const sideOf = (name: ClientMessageName): 'publish' | 'play' | undefined => {
   const known: Row = CLIENT_MESSAGES[name];
   return known.side;
@@ -233,7 +233,7 @@ export type ConnectionMessage = ClientMessageOf<'connection'>;
 
 export type StreamStatusName = 'PUBLISHING' | 'PLAYING' | 'UNPUBLISHED' | 'STOPPED' | 'FAILED';
 
-/** The full object of the original server: fields it doesn't know are null, as there. */
+/** The original server's complete object; unknown fields are null, as in the original. */
 export interface StreamStatus {
   readonly mediaSessionId: string | null;
   readonly name: string | null;
@@ -247,7 +247,7 @@ export interface StreamStatus {
   readonly record: boolean;
   readonly width: number;
   readonly height: number;
-  /** kbit/s */
+  /** In kbit/s. */
   readonly bitrate: number;
   readonly minBitrate: number;
   readonly maxBitrate: number;
@@ -259,7 +259,7 @@ export interface StreamStatus {
   readonly mediaType: 'publish' | 'play';
   readonly audioState?: { readonly muted: boolean };
   readonly videoState?: { readonly muted: boolean };
-  /** weir's own: media that whoever receives the stream doesn't get, each with its reason. */
+  /** weir's own field: media that receivers of the stream don't get, each with the reason. */
   readonly notCarried?: readonly string[];
 }
 
@@ -299,7 +299,7 @@ export type StreamEvent =
   | {
       readonly mediaSessionId: string;
       readonly type: 'notEnoughBandwidth';
-      /** "needed/available" in bit/s: the SDK splits it on the slash. */
+      /** "needed/available" in bit/s; the SDK splits it at the slash. */
       readonly payload: { readonly info: string };
     }
   | {
@@ -319,7 +319,7 @@ export type StreamEvent =
       readonly payload: { readonly info: string };
     };
 
-/** What clients before 2.0 understand in the place of some `notifyStreamEvent`. */
+/** Clients before 2.0 understand this instead of some `notifyStreamEvent`. */
 export interface LegacyStreamStatus {
   readonly mediaSessionId: string;
   readonly status: 'SNAPSHOT_COMPLETE' | 'NOT_ENOUGH_BANDWIDTH';
@@ -335,7 +335,7 @@ export interface VideoFormat {
 
 export interface VideoRate {
   readonly mediaSessionId: string;
-  /** bit/s over the last interval */
+  /** In bit/s, over the last interval. */
   readonly videoRate: number;
   readonly fps: number;
   readonly nack: number;
@@ -345,7 +345,9 @@ export interface VideoRate {
   readonly height: number;
 }
 
-/** With `apiMethod` "StreamStatusEvent" it ends the stream `id`; any other only fires the session's WARN event. */
+/**
+ * With `apiMethod` "StreamStatusEvent" it ends the stream `id`; with any other it only fires the session's WARN event.
+ */
 export interface Failure {
   readonly apiMethod: string;
   readonly id: string | null;
@@ -371,7 +373,7 @@ export type ServerMessage =
   | {
       readonly message: 'availableStream';
       readonly data: readonly [
-        /** Strings: the SDK rejects a boolean `true`. */
+        /** A string, because the SDK rejects a boolean `true`. */
         { readonly id: string; readonly status: 'true' | 'false'; readonly info?: string },
       ];
     }

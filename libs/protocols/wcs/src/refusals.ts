@@ -1,7 +1,7 @@
 import { CLIENT_MESSAGES, sideOf, type ClientMessageName, type ServerMessage } from './messages.js';
 import { eventMessage, failure, statusMessage, stillbornStatus } from './status.js';
 
-/** A request that is refused, as far as it could be read. */
+/** A refused request, as far as it could be read. */
 export interface RefusedRequest {
   readonly message: ClientMessageName;
   readonly mediaSessionId?: string | null;
@@ -13,8 +13,8 @@ export interface RefusedRequest {
 export const CALLS_NOT_SUPPORTED = 'Calls are not supported';
 
 /**
- * Whoever waits for the answer to a request gets a "no" in the form of that answer.
- * @param failedId of the stream that `fail` names, where there is no such form, or nobody to address
+ * A client that waits for the answer to a request gets the refusal in the form of that answer.
+ * @param failedId the stream that `fail` names if there is no such form, or if the request has no id to answer to
  */
 export const answerNo = (
   { message, mediaSessionId = null, name, operationId = null, callId = null }: RefusedRequest,

@@ -11,7 +11,7 @@ import type { CloseCode, SessionSettings } from './settings.js';
 
 declare const peerIdBrand: unique symbol;
 declare const queryIdBrand: unique symbol;
-/** One publication or one playing of one client: unique for ever. What the media core calls a session id. */
+/** One publication or one playback of one client; unique forever. The media core calls it a session id. */
 export type PeerId = string & { readonly [peerIdBrand]: true };
 /** One request of a client that gets one answer. */
 export type QueryId = string & { readonly [queryIdBrand]: true };
@@ -22,12 +22,12 @@ export interface Address {
 }
 
 export interface Codecs {
-  /** As in SDP's rtpmap; empty where the stream has no such medium. */
+  /** As in SDP's rtpmap; empty if the stream has no such medium. */
   readonly audio: string;
   readonly video: string;
 }
 
-/** What keeps the socket honest in every state. */
+/** Limits and pings of the socket, for every state. */
 export interface Link {
   readonly tokens: number;
   readonly refilledAtMs: number;
@@ -42,19 +42,19 @@ export interface Offer {
 }
 
 export type StreamPhase =
-  /** Whether the client may is being decided. */
+  /** The decision whether the client may do it is pending. */
   | { readonly tag: 'deciding'; readonly offer: Offer; readonly deadlineMs: number }
-  /** The node that has the stream is looked up; players only. */
+  /** Players only: the node that has the stream is being looked up. */
   | { readonly tag: 'finding'; readonly offer: Offer; readonly deadlineMs: number }
-  /** The media core has the offer. A publisher's node is known only from its answer. */
+  /** The media core has the offer. The node of a publisher is known only from the answer. */
   | {
       readonly tag: 'offering';
       readonly nodeId: string | undefined;
-      /** The event may overtake the answer. */
+      /** The event may arrive before the answer. */
       readonly connected: boolean;
       readonly deadlineMs: number;
     }
-  /** The client has the answer; ICE and DTLS come up. */
+  /** The client has the answer; ICE and DTLS are being established. */
   | { readonly tag: 'connecting'; readonly nodeId: string; readonly codecs: Codecs; readonly deadlineMs: number }
   | { readonly tag: 'live'; readonly nodeId: string; readonly codecs: Codecs };
 
@@ -62,13 +62,13 @@ export interface Stream {
   readonly mediaSessionId: MediaSessionId;
   readonly peerId: PeerId;
   readonly direction: Direction;
-  /** The name that the client knows. */
+  /** The name that the client uses. */
   readonly name: string;
-  /** The name in the tenant's namespace: a hook may have renamed it. */
+  /** The name in the tenant's namespace; a hook may have changed it. */
   readonly streamName: string;
   readonly hasVideo: boolean;
   readonly hasAudio: boolean;
-  /** kbit/s, as in the messages. */
+  /** In kbit/s, as in the messages. */
   readonly bitrate: number;
   readonly minBitrate: number;
   readonly maxBitrate: number;
@@ -78,7 +78,7 @@ export interface Stream {
   readonly createdMs: number;
   readonly audioMuted: boolean;
   readonly videoMuted: boolean;
-  /** For people: media that whoever receives the stream doesn't get, each with its reason. */
+  /** For people: media that receivers of the stream don't get, each with the reason. */
   readonly notCarried: readonly string[];
   readonly phase: StreamPhase;
 }
@@ -99,15 +99,15 @@ export interface Peer {
 
 interface Common {
   readonly settings: SessionSettings;
-  /** Unique for ever; the stem of all ids that the session makes. */
+  /** Unique forever; all ids that the session creates start with it. */
   readonly key: string;
 }
 
 export type SessionState =
   | (Common & { readonly tag: 'new' })
-  /** The socket is open, `connection` hasn't come. */
+  /** The socket is open, but `connection` hasn't arrived yet. */
   | (Common & { readonly tag: 'connecting'; readonly link: Link; readonly peer: Peer; readonly deadlineMs: number })
-  /** Whether the client may connect is being decided. */
+  /** The decision whether the client may connect is pending. */
   | (Common & {
       readonly tag: 'authorising';
       readonly link: Link;
@@ -121,11 +121,11 @@ export type SessionState =
 export type EstablishedState = Common & {
   readonly tag: 'established';
   readonly link: Link;
-  /** The client is older than 2.0 and knows no `notifyStreamEvent`. */
+  /** The client is older than 2.0 and doesn't know `notifyStreamEvent`. */
   readonly legacy: boolean;
   readonly streams: ReadonlyMap<MediaSessionId, Stream>;
   readonly queries: ReadonlyMap<QueryId, Query>;
-  /** Of the next PeerId or QueryId. */
+  /** Number for the next PeerId or QueryId. */
   readonly nextNumber: number;
 };
 
@@ -133,7 +133,7 @@ export type ConnectionDecision =
   { readonly allowed: true } | { readonly allowed: false; readonly code: CloseCode; readonly info: string };
 
 export type Decision =
-  /** `streamName`: under which name the stream is kept, when not the client's. */
+  /** `streamName` is the name of the stream in the tenant's namespace, if it isn't the client's name. */
   | { readonly allowed: true; readonly streamName?: string | undefined }
   /** A hook's refusal also fires the SDK's WARN event. */
   | { readonly allowed: false; readonly by: 'access' | 'hook'; readonly cause: Cause };
@@ -162,7 +162,7 @@ export type MediaEvent =
 
 export interface FoundStream {
   readonly nodeId: string;
-  /** Media flows. */
+  /** Media are flowing. */
   readonly ready: boolean;
 }
 
@@ -183,7 +183,7 @@ export type Input =
       readonly sdp: string;
       readonly codecs: Codecs;
       readonly notCarried: readonly string[];
-      /** What a player must know of the stream it joins. */
+      /** What a player must know about the stream that it joins. */
       readonly stream?: {
         readonly audioMuted: boolean;
         readonly videoMuted: boolean;
@@ -196,17 +196,17 @@ export type Input =
       readonly type: 'refused';
       readonly ref: PeerId | QueryId;
       readonly code: RefusalCode;
-      /** For logs: the refusal in the media core's words. */
+      /** For logs: the media core's text for the refusal. */
       readonly detail?: string;
     }
-  // From elsewhere.
+  // Inputs from other sources.
   | { readonly type: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
   | { readonly type: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
   | { readonly type: 'terminate'; readonly code: CloseCode; readonly info: string };
 
 export type AuthorisedMessage = MessageOfClass<'offer' | 'query'>;
 
-/** As its client named it. */
+/** Names as the client uses them. */
 export interface RefusedStream {
   readonly mediaSessionId: MediaSessionId;
   readonly name: string;
@@ -240,7 +240,7 @@ export type Effect =
       readonly signal: StreamSignal;
     }
   | { readonly type: 'snapshot'; readonly queryId: QueryId; readonly nodeId: string; readonly streamName: string }
-  // Facts, for hooks, metrics and logs. Nothing is waited for.
+  // Facts for hooks, metrics and logs, which the machine doesn't wait for.
   | { readonly type: 'established' }
   | { readonly type: 'stopping'; readonly method: NameOfClass<'stop'>; readonly stream: Stream }
   | { readonly type: 'status-changed'; readonly status: StreamStatus }
@@ -255,7 +255,7 @@ export type Effect =
 export interface MediaOffer {
   readonly offerSdp: string;
   readonly tcpOnly: boolean;
-  /** 0 is unset. */
+  /** 0 means unset. */
   readonly minBps: number;
   readonly maxBps: number;
 }

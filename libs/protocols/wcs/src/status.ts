@@ -63,7 +63,7 @@ export const liveStatus = (stream: Stream): StreamStatus =>
 export const terminalStatusOf = (stream: Stream, cause: Cause): StreamStatus =>
   statusOf(stream, terminalStatus(cause, stream.direction), infoOf(cause, stream.direction));
 
-/** The terminal status of a stream that never came to be. */
+/** The terminal status of a stream that never existed. */
 export const stillbornStatus = (stillborn: {
   mediaSessionId: string | null;
   name?: string | undefined;

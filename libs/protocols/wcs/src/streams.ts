@@ -73,7 +73,7 @@ const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn):
   return remove(state, stream.mediaSessionId);
 };
 
-/** The client is gone: nothing is sent any more, and everything is let go. */
+/** The client is gone: nothing more is sent, and everything is released. */
 export const releaseAll = (state: EstablishedState, turn: Turn): void => {
   for (const stream of state.streams.values()) {
     closeOnNode(stream, 'disconnected', turn);
@@ -119,7 +119,7 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     minBitrate: message.minBitrate,
     maxBitrate: message.maxBitrate,
     quality: message.message === 'playStream' ? message.quality : 0,
-    // The stream's own size, once it is known: nothing is scaled to the one that a player asks for.
+    // 0 until the stream's own size is known. The size that a player asks for is ignored, because weir doesn't scale.
     width: 0,
     height: 0,
     createdMs: turn.nowMs,
@@ -169,7 +169,7 @@ const deny = (
   turn: Turn,
 ): EstablishedState => {
   if (by === 'access') return end(state, stream, cause, turn);
-  // `fail` ends the stream as a status does, and tells the application too.
+  // `fail` ends the stream as a status does, and also tells the application.
   const info = infoOf(cause, stream.direction);
   turn.send(failure('StreamStatusEvent', stream.mediaSessionId, info));
   turn.refuse('stream', 'hook', refusedStream(stream));
@@ -197,7 +197,7 @@ type Answer = Extract<Input, { type: 'answered' }>;
 export const answered = (state: EstablishedState, answer: Answer, turn: Turn): EstablishedState => {
   const stream = find(state, answer.peerId);
   if (stream?.phase.tag !== 'offering') {
-    // Stopped, or given up, while the media core was at work.
+    // The stream was stopped or given up while the media core was working on it.
     if (stream === undefined) abandon(answer, 'client', turn);
     return state;
   }
@@ -272,7 +272,10 @@ export const expire = (state: EstablishedState, turn: Turn): EstablishedState =>
       return end(left, stream, stream.phase.tag === 'connecting' ? ended('ice-timeout') : refusal('deadline'), turn);
     }, state);
 
-/** A publisher speaks to its players. What it says of its mutes before it is live is kept and said then. */
+/**
+ * Passes a publisher's signal on to its players. Mutes that arrive before the stream is live are kept and sent when it
+ * is.
+ */
 export const signal = (
   state: EstablishedState,
   mediaSessionId: MediaSessionId,
@@ -351,7 +354,7 @@ const sayMutes = ({ peerId, streamName, audioMuted, videoMuted }: Stream, nodeId
   if (videoMuted) say({ kind: 'video-muted', muted: true });
 };
 
-/** Both forms: old clients know the first, the SDK 2.0 fires a callback for each. */
+/** Sends both forms: old clients know the first, and SDK 2.0 fires a callback for each. */
 const tellSize = ({ mediaSessionId, width, height }: Stream, turn: Turn): void => {
   if (width === 0 || height === 0) return;
   const size = { streamerVideoWidth: width, streamerVideoHeight: height };
@@ -372,7 +375,7 @@ const resized = (
   return replace(state, sized);
 };
 
-/** Earlier than PUBLISHING or PLAYING it would throw inside the SDK. */
+/** Sent only after PUBLISHING or PLAYING; before that, it would make the SDK throw. */
 const rate = (stream: Stream, stats: Extract<MediaEvent, { kind: 'stats' }>, turn: Turn): void => {
   if (stream.phase.tag !== 'live' || stream.phase.codecs.video === '') return;
   turn.send({
@@ -413,7 +416,7 @@ const told = (state: EstablishedState, stream: Stream, spoken: StreamSignal, tur
   return replace(state, heard(stream, spoken));
 };
 
-/** What isn't JSON was put there by another protocol's publisher, and is handed on as the text it is. */
+/** Text that isn't JSON comes from a publisher of another protocol, and is passed on as text. */
 const parsed = (json: string): unknown => {
   try {
     return JSON.parse(json);

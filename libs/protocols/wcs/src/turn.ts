@@ -1,7 +1,7 @@
 import type { ServerMessage } from './messages.js';
 import type { Effect, RefusedStream } from './state.js';
 
-/** One step of the machine in the making: the time it happens at and what it will have brought about. */
+/** One step of the machine in progress: its time and the effects so far. */
 export class Turn {
   readonly effects: Effect[] = [];
 
@@ -15,7 +15,7 @@ export class Turn {
     this.effects.push({ type: 'send', message });
   }
 
-  /** @param stream which stream of the client was refused, or has failed */
+  /** @param stream the client's stream that was refused or has failed */
   refuse(what: 'frame' | 'stream' | 'session', reason: string, stream?: RefusedStream): void {
     this.effects.push({ type: 'refusal', what, reason, ...(stream !== undefined && { stream }) });
   }

@@ -41,8 +41,8 @@ const words = (text: string): string => {
 };
 
 /**
- * An app's socket against the machine, with its own clock. `takes()` gives what came out since it was last asked, a line
- * for each thing: `S <act> <id> <ec> <dm>` was sent to the app, anything else is an effect.
+ * An app's socket with the machine and a clock of its own. `takes()` returns what happened since the last call, one
+ * line each: `S <act> <id> <ec> <dm>` was sent to the app, and anything else is an effect.
  */
 export class AppTranscript {
   state: AppState;
@@ -73,7 +73,7 @@ export class AppTranscript {
     return this.given({ type: 'answered', ref, outcome });
   }
 
-  /** Of the last request that was asked about. */
+  /** The ref of the last request that the machine asked about. */
   get ref(): RequestRef {
     const ask = this.effects.findLast((effect) => effect.type === 'ask');
     if (ask === undefined) throw new Error('nothing was asked');
@@ -121,7 +121,7 @@ export const startCommand: RobotCommand = {
   arg: { robot_id: 'r1', camera: 'front', token: { base_uri: '/demo/r1/front/1', uri: 'rtsp://host/demo/r1/front?s' } },
 };
 
-/** A robot's socket against the machine; a line as above, and `<ref> ok` or `<ref> <ec> <dm>` for a command's outcome. */
+/** The same for a robot's socket, with `<ref> ok` or `<ref> <ec> <dm>` for the outcome of a command. */
 export class RobotTranscript {
   state: RobotState;
   nowMs = START_MS;
@@ -153,7 +153,7 @@ export class RobotTranscript {
     return this.effects.flatMap((effect) => (effect.type === 'send' ? [effect.text] : []));
   }
 
-  /** Time passes. An honest robot's socket answers pings. */
+  /** Lets time pass. The socket of a working robot answers pings. */
   waits(ms: number, { answersPings = true } = {}): this {
     const untilMs = this.nowMs + ms;
     for (let dueMs = nextRobotDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextRobotDeadlineMs(this.state)) {

@@ -16,7 +16,7 @@ import {
 
 const START_MS = 1_700_000_000_000;
 
-/** The words of a message that tell it from others of its name. */
+/** The words that distinguish a message from others with its name. */
 const words = (message: ServerMessage): string => {
   switch (message.message) {
     case 'notifyStreamStatusEvent': {
@@ -87,8 +87,8 @@ const line = (effect: Effect): string | undefined => {
 };
 
 /**
- * One client's session against the machine, with its own clock. `takes()` gives what came out since it was last asked,
- * a line for each thing: `S <message> <words>` was sent to the client, anything else is an effect.
+ * One client's session with the machine and a clock of its own. `takes()` returns what happened since the last call,
+ * one line each: `S <message> <words>` was sent to the client, and anything else is an effect.
  */
 export class Transcript {
   state: SessionState;
@@ -119,7 +119,7 @@ export class Transcript {
     return this.given({ type: 'frame', text: JSON.stringify({ message, data: [data ?? null] }) });
   }
 
-  /** Time passes, and the session gets every tick that it asked for. */
+  /** Lets time pass; the session gets every tick that it asks for. */
   waits(ms: number): this {
     const untilMs = this.nowMs + ms;
     for (let dueMs = nextDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextDeadlineMs(this.state)) {
@@ -130,7 +130,7 @@ export class Transcript {
     return this;
   }
 
-  /** A client whose session stands. */
+  /** Connects the client and establishes its session. */
   connects(connection: Record<string, unknown> = {}): this {
     this.opens().says('connection', { appKey: 'defaultApp', clientVersion: '2.0', ...connection });
     this.given({ type: 'connection-decided', decision: { allowed: true } });
