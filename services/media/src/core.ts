@@ -20,7 +20,7 @@ import { Stream, type StreamListener, type StreamSource } from './stream.js';
 import { Transcoders } from './transcoder.js';
 import type { MediaWorker, WorkerPool } from './worker-pool.js';
 
-/** What the core needs of the platform: it reports changes of streams, and learns whether other nodes are alive. */
+/** Tells the platform about changes of streams, and tells the core whether other nodes are alive. */
 export interface Surroundings {
   streamStarted(info: StreamInfo): void;
   streamEnded(info: StreamInfo, reason: EndReason): void;

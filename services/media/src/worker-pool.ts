@@ -175,5 +175,5 @@ export class WorkerPool {
   }
 }
 
-/** A pipe to another worker is worth its cost when the preferred worker has more than this many transports more. */
+/** A pipe to another worker is worth its cost when that worker has fewer transports by more than this number. */
 const PIPE_WORTH_TRANSPORTS = 25;
