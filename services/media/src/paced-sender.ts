@@ -2,7 +2,7 @@
 const PACKETS_AT_ONCE = 20;
 const PAUSE_MS = 1;
 
-/** Sends new packets at once, and packets that have piled up before in small groups, so that the receiver loses none. */
+/** Sends new packets at once, and packets that have piled up before in small groups, so that receivers lose none. */
 export class PacedSender {
   private waiting: Uint8Array[];
   private timer: NodeJS.Timeout | undefined;
