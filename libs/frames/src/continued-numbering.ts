@@ -10,8 +10,8 @@ const SEQUENCE_STEP = 2;
 
 /**
  * Renumbers the packets of a source that starts again, as if it had never stopped: the same SSRC and payload type,
- * consecutive sequence numbers, and timestamps that advanced during the pause. Receivers learn these numbers once, and
- * many treat a jump as old packets.
+ * sequence numbers that continue, and timestamps that advanced during the pause. Receivers learn these numbers once,
+ * and many treat a jump as old packets.
  */
 export class ContinuedNumbering {
   readonly #ticksPerMs: number;

@@ -39,7 +39,7 @@ export function rtpHeaderBytes(packet: Uint8Array): number | undefined {
   return bytes <= packet.length ? bytes : undefined;
 }
 
-// The fields of what is known to be an RTP packet.
+// These functions expect a whole RTP packet.
 export const payloadTypeOf = (packet: Uint8Array): number => packet[1]! & 0x7f;
 export const hasMarker = (packet: Uint8Array): boolean => (packet[1]! & MARKER) !== 0;
 export const sequenceNumberOf = (packet: Uint8Array): number => uint16At(packet, 2);

@@ -99,7 +99,7 @@ export class VideoTimeline {
   #lastArrivalMs = 0;
   /** Time between the last two pictures, including any hole. */
   #lastGapMs = 0;
-  /** How much sound has come since the last picture. */
+  /** How much sound has arrived since the last picture. */
   #soundMs = 0;
 
   constructor(context: TimelineContext, video: { codec: 'H264' | 'H265'; clockRate: number }, audio?: AudioQueue) {
