@@ -337,7 +337,7 @@ describe('without its servers', () => {
     try {
       const { status, json } = await login(right);
       expect([status, json]).toEqual([503, unavailable]);
-      expect(json.err.em).toContain('its disk or its memory is full');
+      expect(json.err.em).toContain('its disk or memory is full');
     } finally {
       await database.$executeRawUnsafe('DROP FUNCTION no_room CASCADE');
     }
