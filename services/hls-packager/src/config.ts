@@ -45,7 +45,7 @@ export const hlsSettings = {
     'Requests of one address that wait; for more, 429. A low-latency player has two.',
   ),
   WEIR_HLS_IDLE_MS: millisecondsSetting(30_000, 1_000).describe(
-    'A stream whose playlist nobody fetches for so long is no longer packaged.',
+    'A stream is no longer packaged when nobody has fetched its playlist for this long.',
   ),
   WEIR_HLS_SOURCE_GRACE_MS: millisecondsSetting(10_000).describe(
     'How long a lost source may take to return before its playlist is ended.',

@@ -56,7 +56,7 @@ export const mediaSettings = {
     'A connected WebRTC peer whose SRTP and SRTCP have stayed away for this long is given up, a sixth of it later at most.',
   ),
   WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS: millisecondsSetting(15_000, 1_000).describe(
-    'A connected publisher of whom neither media nor sender reports come for this long is given up.',
+    'A connected publisher that sends neither media nor sender reports for this long is given up.',
   ),
   WEIR_MEDIA_RTP_ACTIVITY_TIMEOUT_MS: millisecondsSetting(60_000, 1_000).describe(
     'A publisher whose sender reports come, but for this long no packet of any track that is checked, is given up; a static picture brings none.',

@@ -41,7 +41,7 @@ export const relaySettings = {
   ),
   WEIR_RELAY_PING_INTERVAL_MS: millisecondsSetting(5_000, 100).describe('How often other servers are pinged.'),
   WEIR_RELAY_SILENCE_MS: millisecondsSetting(30_000, 100).describe(
-    'A server that says nothing for so long is taken for lost.',
+    'A server that sends nothing for this long counts as lost.',
   ),
   WEIR_RELAY_MAX_RETRIES: countSetting(12).describe(
     'How often a relay that was up or agreed on is tried again before it fails.',

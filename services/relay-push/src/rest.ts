@@ -148,7 +148,11 @@ export class PullController {
     return answered('terminate', request, async () => {
       demandSomeRelayRight(principal);
       const wanted = Object.entries(parsed(filterBody, body) ?? {});
-      if (wanted.length === 0) throw new WeirError(ErrorCode.INVALID, 'Which relays to terminate must be said');
+      if (wanted.length === 0)
+        throw new WeirError(
+          ErrorCode.INVALID,
+          'Say which relays to terminate: by uri, localStreamName or remoteStreamName',
+        );
       const views = await this.visible(principal);
       const fitting = views.filter(({ row }) =>
         wanted.every(([field, value]) => value === undefined || row[field as keyof typeof row] === value),

@@ -49,7 +49,7 @@ export class RelayStore {
   /** Waits for the database and migrates its tables. */
   static async open(url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<RelayStore> {
     const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-      onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
+      onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
     });
     if (applied.length > 0) log.info({ applied }, 'database migrated');
     return new RelayStore(new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) }));

@@ -33,7 +33,7 @@ export const robotChannelSettings = {
     .default(15_000)
     .describe('How long a robot may take to answer and its picture to come.'),
   WEIR_ROBOT_LINGER_MS: millisecondsSetting(30_000).describe(
-    'How long after its last viewer a camera’s stream goes on, unless it is pinned.',
+    'How long a camera’s stream continues after its last viewer has left, unless it is pinned.',
   ),
   WEIR_ROBOT_PLAY_URL_TTL_MS: millisecondsSetting(60 * 60_000, 1_000).describe(
     'How long the signed RTSP URL of a started stream is good.',

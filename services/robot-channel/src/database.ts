@@ -11,7 +11,7 @@ const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
 /** Waits for the database, migrates its tables and opens it. */
 export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
   const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can not be reached yet'),
+    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
   });
   if (applied.length > 0) log.info({ applied }, 'database migrated');
   return new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) });

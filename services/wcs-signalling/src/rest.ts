@@ -82,7 +82,8 @@ export class StreamController {
   async terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
     demandOperator(principal);
     const filter = filterOf(parsed(filterBody, body));
-    if (isEmpty(filter)) throw new WeirError(ErrorCode.INVALID, 'Which streams to terminate must be said');
+    if (isEmpty(filter))
+      throw new WeirError(ErrorCode.INVALID, 'Say which streams to terminate: by name or mediaSessionId');
     if ((await this.operator.terminateStreams(principal, filter)) === 0) throw nothing();
   }
 

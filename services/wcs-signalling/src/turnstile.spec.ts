@@ -22,7 +22,7 @@ describe('Turnstile', () => {
     expect(order).toEqual(['third', 'fourth']);
   });
 
-  it('sends away who has waited too long, and forgets him', async () => {
+  it('refuses a client that has waited too long, and forgets it', async () => {
     const turnstile = new Turnstile(1);
     const leave = await turnstile.enter(1_000);
     expect(await turnstile.enter(10)).toBeUndefined();
