@@ -143,7 +143,7 @@ describe('what was opened with a credential ends', () => {
 });
 
 test('nothing ends while neither Redis nor auth can be asked', async () => {
-  const open = [standing(token('t1')), standing(key('k1')), standing(application)];
+  const open = [standing(token('t9')), standing(key('k1')), standing(application)];
   await serving?.close();
   await redisServer.kill();
   for (let look = 0; look < 10; look++) {

@@ -131,7 +131,9 @@ export class LiveEdge {
     // Where hls.js jumps to, if it must.
     this.#hls.targetLatency = target;
     const ahead = video.buffered.end(video.buffered.length - 1) - video.currentTime;
-    if (behind - target > JUMP_S && this.#hls.liveSyncPosition !== null) {
+    // Where key frames are rare the playlist says where to begin, and a jump past that shows nothing until the next one.
+    const canJump = details.startTimeOffset === null && this.#hls.liveSyncPosition !== null;
+    if (behind - target > JUMP_S && canJump) {
       video.currentTime = this.#hls.liveSyncPosition;
       this.#setRate(1);
     } else this.#setRate(nextRate({ behind, target, ahead, rate: video.playbackRate }));
