@@ -24,7 +24,7 @@ export const robotChannelSettings = {
     .url({ protocol: /^https?$/ })
     .optional()
     .describe('The platform as its clients reach it; URLs told to them begin with it. Not set: this machine.'),
-  WEIR_HTTP_PORT: portSetting(8080).describe('HTTP and WebSocket of everything.'),
+  WEIR_HTTP_PORT: portSetting(8080).describe('HTTP and WebSocket of all interfaces.'),
   WEIR_ROBOT_COMMAND_TIMEOUT_MS: z.coerce
     .number()
     .int()
