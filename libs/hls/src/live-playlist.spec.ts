@@ -207,6 +207,21 @@ describe('the media playlist', () => {
     }
   });
 
+  it('dates segments by their durations, until the wall clock is too far from that', () => {
+    const playlist = new LivePlaylist({ targetDurationS: 1, windowMs: 60_000 });
+    const dates = () =>
+      [...playlist.render().matchAll(/PROGRAM-DATE-TIME:(.*)$/gm)].map(([, date]) => Date.parse(date!));
+    const startMs = Date.UTC(2026, 0, 2);
+    // A clock that runs 2 % fast beside the durations.
+    for (let msn = 0; msn < 10; msn++) {
+      const times = { durationMs: 1000, programDateTimeMs: startMs + msn * 1020, partTargetMs: 1000 };
+      const part = { msn, index: 0, initId: 0, data: new Uint8Array(1), isIndependent: true, videoFrames: 30 };
+      playlist.add({ kind: 'part', ...part, ...times, isDiscontinuity: false });
+      playlist.add({ kind: 'segment-end', msn, durationMs: 1000 });
+    }
+    expect(dates().map((date, msn) => date - startMs - msn * 1000)).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 160, 160]);
+  });
+
   it('names the part that comes next', () => {
     const fixture = new Fixture().segments(2).parts(3);
     expect(read(fixture).hint).toBe(partName(2, 3));

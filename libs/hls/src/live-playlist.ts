@@ -74,6 +74,8 @@ const TARGET_DURATIONS_WITH_BEGINNING = 16;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
 /** Three finished segments and the one being written. */
+/** How far a segment's date may be from the wall clock. */
+const MAX_DATE_ERROR_MS = 150;
 const LEAST_SEGMENTS = 4;
 
 /**
@@ -278,7 +280,8 @@ export class LivePlaylist {
   #addPart(part: PartOutput): void {
     let segment = this.#segments.at(-1);
     if (segment?.msn !== part.msn) {
-      const { msn, initId, isDiscontinuity, programDateTimeMs } = part;
+      const { msn, initId, isDiscontinuity } = part;
+      const programDateTimeMs = this.#dateOf(part, segment);
       segment = { msn, initId, isDiscontinuity, programDateTimeMs, parts: [], bytes: 0, durationMs: undefined };
       this.#segments.push(segment);
     }
@@ -286,6 +289,16 @@ export class LivePlaylist {
     segment.bytes += part.data.length;
     this.#partTargetMs ??= part.partTargetMs;
     this.#shorten();
+  }
+
+  /**
+   * Dates advance as the durations do, unless the wall clock is too far from that. hls.js aligns the first playlists that it
+   * gets by their dates, and a difference may move the first key frame to before its zero, where browsers drop it.
+   */
+  #dateOf({ programDateTimeMs, isDiscontinuity }: PartOutput, before: PlaylistSegment | undefined): number {
+    if (before === undefined || isDiscontinuity) return programDateTimeMs;
+    const expectedMs = before.programDateTimeMs + durationOf(before);
+    return Math.abs(programDateTimeMs - expectedMs) > MAX_DATE_ERROR_MS ? programDateTimeMs : expectedMs;
   }
 
   #hinted(last: PlaylistSegment): { msn: number; index: number } {
