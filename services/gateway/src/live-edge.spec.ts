@@ -120,6 +120,39 @@ describe('a browser that is too busy for parts', () => {
   });
 });
 
+describe('a player that is seconds late', () => {
+  const late = (behindS: number, startTimeOffset: number | null) => {
+    const video = {
+      ...{ currentTime: 30 - behindS, paused: false, seeking: false, playbackRate: 1, videoWidth: 640, frames: 0 },
+      buffered: { length: 1, end: () => 30 },
+      getVideoPlaybackQuality: () => ({ totalVideoFrames: (video.frames += 6) }),
+      addEventListener: () => undefined,
+      removeEventListener: () => undefined,
+    };
+    const latestLevelDetails = { live: true, partHoldBack: 0.5, edge: 30, age: 0, startTimeOffset };
+    const liveEdge = new LiveEdge({ latestLevelDetails, liveSyncPosition: 29.5 }, video, () => undefined);
+    vi.advanceTimersByTime(200);
+    liveEdge.stop();
+    return video.currentTime;
+  };
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('jumps to the live edge if it is too late to catch up', () => {
+    expect(late(5, null)).toBe(25);
+    expect(late(6, null)).toBe(29.5);
+  });
+
+  it('does not jump past the last key frame, to which the playlist sends players', () => {
+    expect(late(6, -10)).toBe(24);
+  });
+});
+
 describe('a frozen picture', () => {
   const player = (age: number) => {
     const calls: string[] = [];
