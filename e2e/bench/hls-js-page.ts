@@ -1,8 +1,5 @@
 import type { BrowserContext, Page } from 'playwright-core';
 
-/** The selector of the page's video. */
-export const HLS_JS_VIDEO = '#hls';
-
 /** Plays with hls.js' default settings, in a new page. */
 export async function playByHlsJs(context: BrowserContext, siteUrl: string, playlistUrl: string) {
   const page = await context.newPage();
@@ -18,7 +15,7 @@ export async function playByHlsJs(context: BrowserContext, siteUrl: string, play
     player.loadSource(url);
     player.attachMedia(video);
   }, playlistUrl);
-  return { page, video: HLS_JS_VIDEO };
+  return { page, video: '#hls' };
 }
 
 /**

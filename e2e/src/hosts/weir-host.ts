@@ -188,7 +188,7 @@ export class WeirHost implements LinkEnd {
 
   async untilHealthy(): Promise<void> {
     const url = `http://${this.#control.there}:${HTTP_PORT}/healthz`;
-    await waitFor(async () => (await fetch(url).catch(() => undefined))?.status === 200, {
+    await waitFor(async () => (await fetch(url)).status === 200, {
       timeoutMs: 60_000,
       intervalMs: 200,
       what: `a healthy ${this.options.label}`,
