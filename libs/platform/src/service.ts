@@ -36,30 +36,35 @@ export interface ServiceContext<Shape extends SettingsShape = SettingsShape> {
   health: Health;
 }
 
-export interface RunningService {
+/** A whole service except its HTTP edge, opened. */
+export interface OpenService {
+  /** For a service whose WebSockets Nest serves. */
+  webSocketAdapter?(app: NestFastifyApplication): WebSocketAdapter;
+  /** Called last, before the HTTP port opens. */
+  listen?(app: NestFastifyApplication): void | Promise<void>;
   /** Finishes work in progress. */
   drain?(): Promise<void>;
-  /** Releases everything that the service owns. */
+  /** Releases everything that the service owns. `openInOrder` provides it. */
   close(): Promise<void>;
 }
 
-export interface ServiceDefinition<Shape extends SettingsShape> {
+export interface ServiceDefinition<Shape extends SettingsShape, Service extends OpenService> {
   /** The folder's name in `services/`. */
   service: string;
   settings: Shape;
+  open(context: ServiceContext<Shape>): Promise<Service>;
   /** The service's one Nest module, for its HTTP and WebSocket edges, with the filter that shapes its errors. */
-  module?(context: ServiceContext<Shape>): DynamicModule;
+  module?(service: Service, context: ServiceContext<Shape>): DynamicModule;
   adapter?(context: ServiceContext<Shape>): FastifyAdapter;
-  webSocketAdapter?(app: NestFastifyApplication, context: ServiceContext<Shape>): WebSocketAdapter;
-  /** Called before the HTTP port opens. */
-  start(context: ServiceContext<Shape>, app: NestFastifyApplication): Promise<RunningService>;
 }
 
 /**
  * Runs a service until SIGTERM or SIGINT. The close order: the health report says draining, work in progress finishes,
  * HTTP and WebSocket close, the service releases what it owns, the bus drains, Redis closes, telemetry is flushed.
  */
-export async function runService<Shape extends SettingsShape>(definition: ServiceDefinition<Shape>): Promise<void> {
+export async function runService<Shape extends SettingsShape, Service extends OpenService>(
+  definition: ServiceDefinition<Shape, Service>,
+): Promise<void> {
   const { service } = definition;
   const config = readSettings(service, { ...platformSettings, ...definition.settings }) as PlatformSettings &
     Settings<Shape>;
@@ -80,14 +85,15 @@ export async function runService<Shape extends SettingsShape>(definition: Servic
   });
   const context: ServiceContext<Shape> = { service, instanceId, config, log, bus, redis, health };
 
+  const running = await definition.open(context);
   const app = await NestFactory.create<NestFastifyApplication>(
-    appModule(health, log, definition.module?.(context)),
+    appModule(health, log, definition.module?.(running, context)),
     definition.adapter?.(context) ?? restAdapter(),
     { logger: nestLogger(log), abortOnError: false },
   );
-  const webSocketAdapter = definition.webSocketAdapter?.(app, context);
+  const webSocketAdapter = running.webSocketAdapter?.(app);
   if (webSocketAdapter !== undefined) app.useWebSocketAdapter(webSocketAdapter);
-  const running = await definition.start(context, app);
+  await running.listen?.(app);
   await app.listen(config.WEIR_LISTEN_PORT, config.WEIR_LISTEN_HOST);
 
   bus.serve(InstanceProbe.method.answer, () => ({}));

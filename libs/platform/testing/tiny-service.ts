@@ -9,7 +9,7 @@ import { runService } from '../src/service.js';
 await runService({
   service: 'tiny',
   settings: { TINY_NUMBER: z.coerce.number().int().default(1) },
-  start: async ({ log }) => {
+  open: async ({ log }) => {
     process.on('SIGUSR2', () => {
       void Promise.reject(new Error('a promise of one request'));
       new Socket().destroy(Object.assign(new Error('a stream of one request'), { code: 'ECONNRESET' }));

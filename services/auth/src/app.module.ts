@@ -1,11 +1,11 @@
-import { Module, type DynamicModule, type InjectionToken } from '@nestjs/common';
+import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access, RefusalLog, restAdapter } from '@weir/access';
 import { OutboundGuard } from '@weir/outbound';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
-import { openAuth, type Auth } from './auth.js';
+import type { Auth } from './auth.js';
 import type { AuthContext } from './config.js';
 import { ErrorFilter, errorBody } from './error-filter.js';
 import { ExpireZone, LoginController } from './login-http.js';
@@ -19,19 +19,9 @@ import { Users } from './users.js';
 
 const MAX_BODY_BYTES = 32 * 1024;
 
-/** The injection token of what `openAuth` returns. */
-export const AUTH = Symbol('auth');
-
-const part = (token: InjectionToken, select: (auth: Auth) => unknown) => ({
-  provide: token,
-  useFactory: select,
-  inject: [AUTH],
-});
-
 @Module({})
 export class AppModule {
-  static with(context: AuthContext): DynamicModule {
-    const { config, bus, redis, log } = context;
+  static with(auth: Auth, { config, bus, redis, log }: AuthContext): DynamicModule {
     return {
       module: AppModule,
       controllers: [
@@ -43,13 +33,12 @@ export class AppModule {
         KeysController,
       ],
       providers: [
-        { provide: AUTH, useFactory: () => openAuth(context) },
-        part(Login, (auth) => auth.login),
-        part(Tokens, (auth) => auth.tokens),
-        part(SigningKeys, (auth) => auth.keys),
-        part(Applications, (auth) => auth.applications),
-        part(Users, (auth) => auth.users),
-        part(ApiKeys, (auth) => auth.apiKeys),
+        { provide: Login, useValue: auth.login },
+        { provide: Tokens, useValue: auth.tokens },
+        { provide: SigningKeys, useValue: auth.keys },
+        { provide: Applications, useValue: auth.applications },
+        { provide: Users, useValue: auth.users },
+        { provide: ApiKeys, useValue: auth.apiKeys },
         { provide: Access, useValue: new Access({ bus, redis, log }) },
         { provide: OutboundGuard, useValue: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }) },
         { provide: ExpireZone, useValue: new ExpireZone(config.WEIR_AUTH_EXPIRE_UTC_OFFSET_HOURS) },

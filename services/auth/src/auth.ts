@@ -1,4 +1,4 @@
-import type { Registration } from '@weir/bus';
+import { openInOrder } from '@weir/platform';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
 import { bootstrap, type BootstrapMode } from './bootstrap.js';
@@ -37,33 +37,41 @@ export interface Auth {
   readonly passwords: Passwords;
   readonly limits: LoginLimits;
   readonly login: Login;
-  /** Answers on the bus and does the periodic work, until `close`. */
-  start(): void;
   close(): Promise<void>;
 }
 
-/** Migrates the database and creates what the mode needs. The service is then ready to answer. */
-export const openAuth = async (context: AuthContext): Promise<Auth> => {
-  const { config, log, redis, bus } = context;
-  const mode = await bootstrapMode(config);
-  const keys = await SigningKeys.load(config.WEIR_AUTH_SIGNING_KEYS_FILE);
-  const passwords = await Passwords.create();
-  const database = await openDatabase(config.DATABASE_URL, log);
-  await bootstrap({ database, passwords, log }, mode);
+/** Migrates the database and creates what the mode needs. The service then answers on the bus. */
+export const openAuth = (context: AuthContext): Promise<Auth> =>
+  openInOrder(context.log, async (opened) => {
+    const { config, log, redis, bus, health } = context;
+    const mode = await bootstrapMode(config);
+    const keys = await SigningKeys.load(config.WEIR_AUTH_SIGNING_KEYS_FILE);
+    const passwords = await Passwords.create();
+    const database = await openDatabase(config.DATABASE_URL, log);
+    opened.onClose('database', () => database.$disconnect());
+    health.check('database', async () => {
+      await database.$queryRaw`SELECT 1`;
+    });
+    await bootstrap({ database, passwords, log }, mode);
 
-  const tokens = new Tokens({ database, redis, bus, keys });
-  const users = new Users({ database, passwords, tokens });
-  const apiKeys = new ApiKeys({ database, tokens, bus });
-  const applications = new Applications({ database, bus });
-  const limits = new LoginLimits(redis, {
-    failuresPerUser: config.WEIR_AUTH_LOGIN_FAILURES_PER_USER,
-    failuresPerAddress: config.WEIR_AUTH_LOGIN_FAILURES_PER_ADDRESS,
+    const tokens = new Tokens({ database, redis, bus, keys });
+    const users = new Users({ database, passwords, tokens });
+    const apiKeys = new ApiKeys({ database, tokens, bus });
+    const applications = new Applications({ database, bus });
+    const limits = new LoginLimits(redis, {
+      failuresPerUser: config.WEIR_AUTH_LOGIN_FAILURES_PER_USER,
+      failuresPerAddress: config.WEIR_AUTH_LOGIN_FAILURES_PER_ADDRESS,
+    });
+    const login = new Login({ users, passwords, limits, tokens, tokenTtlS: config.WEIR_AUTH_TOKEN_TTL_S });
+    const ended = new EndedCredentials(database);
+    for (const registration of serveBus(bus, { applications, apiKeys, tokens, keys, ended }))
+      opened.add('bus', registration);
+    opened.add('token upkeep', tokenUpkeep(tokens, context));
+    return { database, keys, tokens, users, apiKeys, applications, passwords, limits, login };
   });
-  const login = new Login({ users, passwords, limits, tokens, tokenTtlS: config.WEIR_AUTH_TOKEN_TTL_S });
 
-  let registrations: readonly Registration[] = [];
-  let purgeTimer: NodeJS.Timeout | undefined;
-  let restoreTimer: NodeJS.Timeout | undefined;
+/** What becomes due with time: expired tokens are removed, and Redis gets the revocations that it has lost. */
+const tokenUpkeep = (tokens: Tokens, { redis, log }: AuthContext): { close(): void } => {
   const restoreRevocations = (): void => {
     tokens.restoreRevocations().catch((err: unknown) => log.warn({ err }, 'revocations could not be restored'));
   };
@@ -76,22 +84,17 @@ export const openAuth = async (context: AuthContext): Promise<Auth> => {
   const purge = (): void => {
     tokens.purge().catch((err: unknown) => log.warn({ err }, 'expired tokens could not be removed'));
   };
+  const timers = [
+    setInterval(purge, PURGE_INTERVAL_MS),
+    // Redis may come back without its data, or lose it while it runs.
+    setInterval(restoreLostRevocations, RESTORE_INTERVAL_MS),
+  ];
+  redis.on('ready', restoreRevocations);
+  if (redis.status === 'ready') restoreRevocations();
   return {
-    ...{ database, keys, tokens, users, apiKeys, applications, passwords, limits, login },
-    start: () => {
-      registrations = serveBus(bus, { applications, apiKeys, tokens, keys, ended: new EndedCredentials(database) });
-      purgeTimer = setInterval(purge, PURGE_INTERVAL_MS);
-      // Redis may come back without its data, or lose it while it runs.
-      restoreTimer = setInterval(restoreLostRevocations, RESTORE_INTERVAL_MS);
-      redis.on('ready', restoreRevocations);
-      if (redis.status === 'ready') restoreRevocations();
-    },
-    close: async () => {
-      clearInterval(purgeTimer);
-      clearInterval(restoreTimer);
+    close: () => {
+      for (const timer of timers) clearInterval(timer);
       redis.off('ready', restoreRevocations);
-      await Promise.all(registrations.map((registration) => registration.close()));
-      await database.$disconnect();
     },
   };
 };

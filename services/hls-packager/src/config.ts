@@ -1,4 +1,4 @@
-import { countSetting, flagSetting, millisecondsSetting, type Settings, type SettingsShape } from '@weir/platform';
+import { countSetting, flagSetting, millisecondsSetting, type SettingsShape } from '@weir/platform';
 import { z } from 'zod';
 
 const MIB = 1024 * 1024;
@@ -65,5 +65,3 @@ export const hlsSettings = {
     .describe('Secret that signs segment addresses. Not set: one made by the first instance and kept in Redis.'),
   FFMPEG_BIN: z.string().default('ffmpeg').describe('The ffmpeg program.'),
 } as const satisfies SettingsShape;
-
-export type HlsConfig = Settings<typeof hlsSettings>;

@@ -1,9 +1,9 @@
 import 'reflect-metadata';
 import { setFlagsFromString } from 'node:v8';
 import { runService } from '@weir/platform';
-import { AppModule, httpAdapter, RELAY_PUSH } from './app.module.js';
+import { AppModule, httpAdapter } from './app.module.js';
 import { relaySettings } from './config.js';
-import type { RelayPush } from './relay-push.js';
+import { openRelayPush } from './relay-push.js';
 
 /**
  * Each packet leaves a cipher behind, because Node can't use a cipher twice, and collecting it costs far more than its
@@ -19,11 +19,7 @@ setFlagsFromString('--heap-growing-percent=400');
 await runService({
   service: 'relay-push',
   settings: relaySettings,
-  module: (context) => AppModule.with(context),
+  open: openRelayPush,
+  module: AppModule.with,
   adapter: httpAdapter,
-  start: async (context, app) => {
-    const relayPush = app.get<RelayPush>(RELAY_PUSH);
-    context.health.check('database', () => relayPush.store.ping());
-    return { close: () => relayPush.close() };
-  },
 });

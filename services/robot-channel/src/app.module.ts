@@ -6,29 +6,26 @@ import { OutboundGuard } from '@weir/outbound';
 import type { RobotChannelContext } from './config.js';
 import { Fleet } from './fleet.js';
 import { Presence } from './presence.js';
-import { RobotChannel } from './robot-channel.js';
+import type { RobotChannel } from './robot-channel.js';
 import { RobotsController } from './robots-http.js';
 
 const MAX_BODY_BYTES = 64 * 1024;
 
 @Module({})
 export class AppModule {
-  static with(context: RobotChannelContext): DynamicModule {
-    const part = <Part>(token: abstract new (...args: never[]) => Part, select: (channel: RobotChannel) => Part) => ({
-      provide: token,
-      useFactory: select,
-      inject: [RobotChannel],
-    });
+  static with(
+    { access, fleet, presence, guard }: RobotChannel,
+    { log }: Pick<RobotChannelContext, 'log'>,
+  ): DynamicModule {
     return {
       module: AppModule,
       controllers: [RobotsController],
       providers: [
-        { provide: RobotChannel, useFactory: () => RobotChannel.open(context) },
-        part(Access, (channel) => channel.access),
-        part(Fleet, (channel) => channel.fleet),
-        part(Presence, (channel) => channel.presence),
-        part(OutboundGuard, (channel) => channel.guard),
-        { provide: APP_FILTER, useValue: new RestErrorFilter(context.log) },
+        { provide: Access, useValue: access },
+        { provide: Fleet, useValue: fleet },
+        { provide: Presence, useValue: presence },
+        { provide: OutboundGuard, useValue: guard },
+        { provide: APP_FILTER, useValue: new RestErrorFilter(log) },
       ],
     };
   }

@@ -5,7 +5,7 @@ import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Leases } from '@weir/leases';
-import { Instances, UnfinishedFrames } from '@weir/platform';
+import { Instances, openInOrder, UnfinishedFrames, type Opened } from '@weir/platform';
 import { Acts } from './acts.js';
 import { AppSockets } from './app-sockets.js';
 import { serveBus } from './bus.js';
@@ -33,202 +33,184 @@ const INSTANCE_SILENT_AFTER_MS = 4_000;
 const COMPARE_INTERVAL_MS = 5_000;
 const COMPARISONS_PER_CATCH_UP = 6;
 
-/**
- * The service's parts, wired. They close in the reverse order: streams, sockets, what these need, what watches others.
- */
-export class RobotChannel {
+/** The whole service except its HTTP edge. */
+export interface RobotChannel {
+  readonly database: Database;
   readonly access: Access;
+  readonly guard: OutboundGuard;
   readonly fleet: Fleet;
   readonly presence: Presence;
-  readonly guard: OutboundGuard;
   readonly robots: RobotSockets;
   readonly apps: AppSockets;
   readonly streams: CameraStreams;
-  readonly #server: ChannelServer;
-  readonly #unfinishedFrames: UnfinishedFrames;
-  readonly #credentials: CredentialWatch;
-  readonly #names: RobotNames;
-  readonly #media: MediaClient;
-  readonly #peers: Instances;
-  readonly #registrations: readonly Registration[];
-  readonly #stopWatchingConnection: () => void;
-  readonly #comparing: NodeJS.Timeout;
-  #draining = false;
+  /** Must be called before the HTTP port opens. */
+  listen(app: NestFastifyApplication): void;
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
 
-  /** Migrates the database and starts to serve requests. */
-  static async open(context: RobotChannelContext): Promise<RobotChannel> {
-    const { config, log } = context;
-    const database = await openDatabase(config.DATABASE_URL, log);
-    if (config.WEIR_SINGLE_MACHINE) {
-      if (config.WEIR_DEMO_ROBOTS) await makeDemoRobots(database);
-    } else {
-      const count = await removeDemoRobots(database);
-      if (count > 0) log.warn({ count }, 'what the single-machine mode had made was removed');
-    }
-    return new RobotChannel(context, database);
-  }
-
-  private constructor(
-    readonly context: RobotChannelContext,
-    readonly database: Database,
-  ) {
+/** Migrates the database and starts to serve requests. */
+export const openRobotChannel = (context: RobotChannelContext): Promise<RobotChannel> =>
+  openInOrder(context.log, async (opened) => {
     const { bus, redis, log, config } = context;
-    const metrics = new RobotMetrics();
+    const database = await openRobotDatabase(context, opened);
     const refusals = new RefusalLog(log);
-    this.access = new Access({ bus, redis, log });
-    this.guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
-    this.#names = new RobotNames({ database, redis, log });
-    this.#names.start();
-    this.fleet = new Fleet({ database, bus, names: this.#names });
-    this.#credentials = new CredentialWatch({
-      bus,
-      redis,
-      log,
-      intervalMs: config.WEIR_ROBOT_CREDENTIAL_CHECK_MS,
+    const metrics = new RobotMetrics();
+    const access = new Access({ bus, redis, log });
+    const media = opened.add('media', new MediaClient({ bus, log }));
+    const names = opened.add('robot names', new RobotNames({ database, redis, log }));
+    names.start();
+    const fleet = new Fleet({ database, bus, names });
+    const credentials = opened.add(
+      'credentials',
+      new CredentialWatch({ bus, redis, log, intervalMs: config.WEIR_ROBOT_CREDENTIAL_CHECK_MS }),
+    );
+    const socket = { metrics, log, refusals, maxBufferedBytes: config.WEIR_ROBOT_MAX_BUFFERED_BYTES };
+    const robots: RobotSockets = new RobotSockets({
+      presence: () => presence,
+      ...{ credentials, log },
+      arrived: (robot) => streams.robotReturned(robot),
+      socket: { ...socket, settings: robotSettings(config) },
     });
-    this.robots = new RobotSockets({
-      presence: () => this.presence,
-      credentials: this.#credentials,
-      log,
-      arrived: (robot) => this.streams.robotReturned(robot),
-      socket: {
-        settings: robotSettings(config),
-        metrics,
-        log,
-        refusals,
-        maxBufferedBytes: config.WEIR_ROBOT_MAX_BUFFERED_BYTES,
-      },
-    });
-    this.presence = new Presence({
-      bus,
-      log,
+    const presence: Presence = new Presence({
+      ...{ bus, log },
       leases: new Leases(redis, { prefix: 'robot-channel:robot', owner: bus.instanceId, ttlMs: PRESENCE_TTL_MS }),
-      changed: (robot, online) => this.apps.robotChanged(robot, online),
+      changed: (robot, online) => apps.robotChanged(robot, online),
       arrived: (robot) => {
-        this.robots.replacedBy(robot);
-        this.streams.robotReturned(robot);
+        robots.replacedBy(robot);
+        streams.robotReturned(robot);
       },
     });
-    this.#media = new MediaClient({ bus, log });
-    this.streams = new CameraStreams({
-      bus,
-      fleet: this.fleet,
+    opened.add('presence', presence);
+    const streams: CameraStreams = new CameraStreams({
+      ...{ bus, fleet, media, credentials, metrics, log },
       leases: new Leases(redis, { prefix: 'robot-channel:stream', owner: bus.instanceId, ttlMs: LEASE_TTL_MS }),
-      commands: new Commands({ bus, sockets: this.robots, presence: this.presence, log }),
-      media: this.#media,
-      credentials: this.#credentials,
-      metrics,
-      log,
+      commands: new Commands({ bus, sockets: robots, presence, log }),
       commandTimeoutMs: config.WEIR_ROBOT_COMMAND_TIMEOUT_MS,
       lingerMs: config.WEIR_ROBOT_LINGER_MS,
     });
-    this.apps = new AppSockets({
-      credentials: this.#credentials,
+    opened.add('streams', streams);
+    const urls = new PublicUrls(config.WEIR_PUBLIC_URL ?? `http://127.0.0.1:${config.WEIR_HTTP_PORT}`);
+    const playUrlTtlMs = config.WEIR_ROBOT_PLAY_URL_TTL_MS;
+    const apps: AppSockets = new AppSockets({
+      credentials,
       socket: {
-        acts: new Acts({
-          fleet: this.fleet,
-          presence: this.presence,
-          streams: this.streams,
-          media: this.#media,
-          urls: new PublicUrls(config.WEIR_PUBLIC_URL ?? `http://127.0.0.1:${config.WEIR_HTTP_PORT}`),
-          log,
-          playUrlTtlMs: config.WEIR_ROBOT_PLAY_URL_TTL_MS,
-        }),
+        ...socket,
+        acts: new Acts({ fleet, presence, streams, media, urls, log, playUrlTtlMs }),
         settings: appSettings(config),
-        metrics,
-        log,
-        refusals,
-        maxBufferedBytes: config.WEIR_ROBOT_MAX_BUFFERED_BYTES,
       },
     });
-    this.#peers = new Instances({
-      bus,
-      service: 'robot-channel',
-      silentAfterMs: INSTANCE_SILENT_AFTER_MS,
-      onLost: (instanceId) => this.#keep(this.presence.instanceLost(instanceId)),
-    });
-    this.#unfinishedFrames = new UnfinishedFrames({
-      ...UNFINISHED_FRAMES,
-      timeoutMs: config.WEIR_ROBOT_FRAME_TIMEOUT_MS,
-    });
-    this.#server = new ChannelServer({
-      channels: new Map<string, Channel>([
-        ['/channel/app', { admit: async (principal) => (socket) => this.apps.open(socket, principal) }],
-        ['/channel/robot', { admit: (principal) => this.#admitRobot(principal) }],
-      ]),
-      access: this.access,
-      metrics,
-      log,
-      refusals,
-      maxPayloadBytes: MAX_PAYLOAD_BYTES,
-      unfinishedFrames: this.#unfinishedFrames,
-      hasRoom: () => !this.#draining && this.robots.openCount + this.apps.count < config.WEIR_ROBOT_MAX_SOCKETS,
-    });
-    this.#registrations = [
-      ...serveBus(bus, this.#served),
-      bus.subscribe(RobotEvents.method.robotChanged, (robot) => this.#robotChanged(robot.tenant, robot.robotId)),
-    ];
-    this.#stopWatchingConnection = bus.onConnectionChange((connected) => {
-      if (connected) this.#keep(this.presence.catchUp());
-    });
-    let rounds = 0;
-    this.#comparing = setInterval(() => {
-      rounds += 1;
-      const isTime = rounds % COMPARISONS_PER_CATCH_UP === 0;
-      this.#keep(isTime ? this.presence.catchUp() : this.presence.compare());
-    }, COMPARE_INTERVAL_MS);
-    metrics.observe(() => ({ robots: this.robots.count, apps: this.apps.count, ...this.streams.load }));
-  }
+    for (const registration of serveBus(bus, { fleet, presence, sockets: robots, streams }))
+      opened.add('bus', registration);
+    opened.add('removed robots', endRemovedRobots(context, { fleet, robots }));
+    opened.add('robots', robots);
+    opened.add('apps', apps);
+    opened.add('presence upkeep', keepPresence(context, presence));
+    metrics.observe(() => ({ robots: robots.count, apps: apps.count, ...streams.load }));
+    const parts = { access, fleet, presence, robots, apps, streams };
+    return {
+      ...parts,
+      database,
+      guard: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
+      ...serving(context, { ...parts, metrics, refusals }),
+    };
+  });
 
-  /** Must be called before the HTTP port opens. */
-  listen(app: NestFastifyApplication): void {
-    this.#server.listen(app.getHttpServer());
+const openRobotDatabase = async ({ config, log, health }: RobotChannelContext, opened: Opened): Promise<Database> => {
+  const database = await openDatabase(config.DATABASE_URL, log);
+  opened.onClose('database', () => database.$disconnect());
+  health.check('database', async () => {
+    await database.$queryRaw`SELECT 1`;
+  });
+  if (config.WEIR_SINGLE_MACHINE) {
+    if (config.WEIR_DEMO_ROBOTS) await makeDemoRobots(database);
+    return database;
   }
+  const count = await removeDemoRobots(database);
+  if (count > 0) log.warn({ count }, 'what the single-machine mode had made was removed');
+  return database;
+};
 
-  async isDatabaseThere(): Promise<void> {
-    await this.database.$queryRaw`SELECT 1`;
-  }
-
-  /** Streams end first, so that robots are told to stop while their sockets are still open. */
-  async drain(): Promise<void> {
-    this.#draining = true;
-    await this.streams.drain();
-    this.apps.drain();
-    await this.robots.drain();
-    await this.#server.close();
-    this.#unfinishedFrames.close();
-  }
-
-  async close(): Promise<void> {
-    clearInterval(this.#comparing);
-    this.#stopWatchingConnection();
-    this.apps.close();
-    this.robots.close();
-    await Promise.all(this.#registrations.map((registration) => registration.close()));
-    await Promise.all([this.streams.close(), this.presence.close(), this.#credentials.close(), this.#names.close()]);
-    await Promise.all([this.#media.close(), this.#peers.close()]);
-    await this.database.$disconnect();
-  }
-
-  get #served() {
-    const { fleet, presence, robots: sockets, streams } = this;
-    return { fleet, presence, sockets, streams };
-  }
-
-  async #admitRobot(principal: Principal): ReturnType<Channel['admit']> {
-    const { tenant } = principal;
-    const robotId = boundRobot(principal);
-    if (robotId === undefined) throw new WeirError(ErrorCode.FORBIDDEN, 'The credential is not bound to one robot');
-    await this.fleet.get(tenant, robotId);
-    return (socket) => this.robots.open({ tenant, robotId }, socket, credentialRefOf(principal));
-  }
-
-  async #robotChanged(tenant: string, robotId: string): Promise<void> {
-    if (this.robots.find({ tenant, robotId }) === undefined) return;
-    if ((await this.fleet.find(tenant, robotId)) === undefined) this.robots.removed({ tenant, robotId });
-  }
-
-  #keep(work: Promise<void>): void {
-    work.catch((error: unknown) => this.context.log.warn({ err: error }, 'presence could not be compared'));
-  }
+interface ServedParts extends Pick<RobotChannel, 'access' | 'fleet' | 'robots' | 'apps' | 'streams'> {
+  readonly metrics: RobotMetrics;
+  readonly refusals: RefusalLog;
 }
+
+/** The WebSocket edge, and what is drained in which order. */
+const serving = (
+  { config, log }: RobotChannelContext,
+  { access, fleet, robots, apps, streams, metrics, refusals }: ServedParts,
+): Pick<RobotChannel, 'listen' | 'drain'> => {
+  let isDraining = false;
+  const unfinishedFrames = new UnfinishedFrames({
+    ...UNFINISHED_FRAMES,
+    timeoutMs: config.WEIR_ROBOT_FRAME_TIMEOUT_MS,
+  });
+  const server = new ChannelServer({
+    channels: new Map<string, Channel>([
+      ['/channel/app', { admit: async (principal) => (socket) => apps.open(socket, principal) }],
+      ['/channel/robot', { admit: (principal) => admitRobot(principal, fleet, robots) }],
+    ]),
+    ...{ access, metrics, log, refusals, unfinishedFrames },
+    maxPayloadBytes: MAX_PAYLOAD_BYTES,
+    hasRoom: () => !isDraining && robots.openCount + apps.count < config.WEIR_ROBOT_MAX_SOCKETS,
+  });
+  return {
+    listen: (app) => server.listen(app.getHttpServer()),
+    // Streams end first, so that robots are told to stop while their sockets are still open.
+    drain: async () => {
+      isDraining = true;
+      await streams.drain();
+      apps.drain();
+      await robots.drain();
+      await server.close();
+      unfinishedFrames.close();
+    },
+  };
+};
+
+const admitRobot = async (principal: Principal, fleet: Fleet, robots: RobotSockets): ReturnType<Channel['admit']> => {
+  const { tenant } = principal;
+  const robotId = boundRobot(principal);
+  if (robotId === undefined) throw new WeirError(ErrorCode.FORBIDDEN, 'The credential is not bound to one robot');
+  await fleet.get(tenant, robotId);
+  return (socket) => robots.open({ tenant, robotId }, socket, credentialRefOf(principal));
+};
+
+const endRemovedRobots = (
+  { bus }: RobotChannelContext,
+  { fleet, robots }: Pick<RobotChannel, 'fleet' | 'robots'>,
+): Registration =>
+  bus.subscribe(RobotEvents.method.robotChanged, async ({ tenant, robotId }) => {
+    if (robots.find({ tenant, robotId }) === undefined) return;
+    if ((await fleet.find(tenant, robotId)) === undefined) robots.removed({ tenant, robotId });
+  });
+
+/** Compares presence with Redis and the other instances at intervals, because events may be lost. */
+const keepPresence = ({ bus, log }: RobotChannelContext, presence: Presence): { close(): Promise<void> } => {
+  const keep = (work: Promise<void>): void => {
+    work.catch((error: unknown) => log.warn({ err: error }, 'presence could not be compared'));
+  };
+  const instances = new Instances({
+    bus,
+    service: 'robot-channel',
+    silentAfterMs: INSTANCE_SILENT_AFTER_MS,
+    onLost: (instanceId) => keep(presence.instanceLost(instanceId)),
+  });
+  const stopWatchingConnection = bus.onConnectionChange((connected) => {
+    if (connected) keep(presence.catchUp());
+  });
+  let rounds = 0;
+  const comparing = setInterval(() => {
+    rounds += 1;
+    const isTime = rounds % COMPARISONS_PER_CATCH_UP === 0;
+    keep(isTime ? presence.catchUp() : presence.compare());
+  }, COMPARE_INTERVAL_MS);
+  return {
+    close: async () => {
+      clearInterval(comparing);
+      stopWatchingConnection();
+      await instances.close();
+    },
+  };
+};

@@ -6,18 +6,18 @@ import { ErrorFilter } from './error-filter.js';
 import { Operator } from './operator.js';
 import { ConnectionController, StreamController } from './rest.js';
 import { Sessions } from './sessions.js';
-import type { WcsSignalling } from './wcs-signalling.js';
+import type { WcsContext, WcsSignalling } from './wcs-signalling.js';
 import { GATEWAY_OPTIONS, WcsGateway, type GatewayOptions } from './ws.js';
 
 const MAX_BODY_BYTES = 64 * 1024;
 
 @Module({})
 export class AppModule {
-  static with({ access, sessions, operator, refusals, context }: WcsSignalling): DynamicModule {
-    const gatewayOptions: GatewayOptions = {
-      refusals,
-      trustForwarded: context.config.WEIR_WCS_TRUST_FORWARDED,
-    };
+  static with(
+    { access, sessions, operator, refusals }: WcsSignalling,
+    { config, log }: Pick<WcsContext, 'config' | 'log'>,
+  ): DynamicModule {
+    const gatewayOptions: GatewayOptions = { refusals, trustForwarded: config.WEIR_WCS_TRUST_FORWARDED };
     return {
       module: AppModule,
       controllers: [StreamController, ConnectionController],
@@ -27,7 +27,7 @@ export class AppModule {
         { provide: Operator, useValue: operator },
         { provide: GATEWAY_OPTIONS, useValue: gatewayOptions },
         WcsGateway,
-        { provide: APP_FILTER, useValue: new ErrorFilter(context.log) },
+        { provide: APP_FILTER, useValue: new ErrorFilter(log) },
       ],
     };
   }

@@ -3,7 +3,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Access, CredentialWatch, RefusalLog, ReservedNames } from '@weir/access';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
-import { Instances, UnfinishedFrames, type ServiceContext } from '@weir/platform';
+import { Instances, openInOrder, UnfinishedFrames, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import { Applications } from './applications.js';
 import { MAX_PAYLOAD_BYTES, sessionSettings, UNFINISHED_FRAMES, type wcsSettings } from './config.js';
@@ -20,91 +20,77 @@ const INSTANCE_SILENT_AFTER_MS = 4_000;
 
 export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
 
-/**
- * Makes the parts of the service. Closes the sessions first, then the parts that they need, then the watch on others.
- */
-export class WcsSignalling {
+/** The whole service except its HTTP and WebSocket edges. */
+export interface WcsSignalling {
   readonly access: Access;
   readonly sessions: Sessions;
   readonly refusals: RefusalLog;
   readonly operator: Operator;
-  readonly #applications: Applications;
-  readonly #credentials: CredentialWatch;
-  readonly #media: MediaClient;
-  readonly #peers: Instances;
-  readonly #served: { close(): Promise<void> };
-  readonly #unfinishedFrames: UnfinishedFrames;
+  webSocketAdapter(app: NestFastifyApplication): WholeFrameAdapter;
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
 
-  constructor(readonly context: WcsContext) {
+export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =>
+  openInOrder(context.log, async (opened) => {
     const { bus, redis, log, config } = context;
-    this.refusals = new RefusalLog(log);
-    this.access = new Access({ bus, redis, log });
-    this.#applications = new Applications(bus);
-    this.#credentials = new CredentialWatch({ bus, redis, log });
-    this.#media = new MediaClient({ bus, log });
-    this.#peers = new Instances({ bus, service: 'wcs-signalling', silentAfterMs: INSTANCE_SILENT_AFTER_MS });
-    const hooks = new Hooks({
+    const refusals = new RefusalLog(log);
+    const access = new Access({ bus, redis, log });
+    const instances = opened.add(
+      'instances',
+      new Instances({ bus, service: 'wcs-signalling', silentAfterMs: INSTANCE_SILENT_AFTER_MS }),
+    );
+    const media = opened.add('media', new MediaClient({ bus, log }));
+    const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));
+    const applications = opened.add('applications', new Applications(bus));
+    const metrics = new WcsMetrics();
+    const sessions = new Sessions({
+      media: new MediaEffects({ media, log, statsIntervalMs: config.WEIR_WCS_VIDEO_RATE_INTERVAL_MS }),
+      log,
+      maxSessions: config.WEIR_WCS_MAX_SESSIONS,
+      session: {
+        admission: openAdmission(context, { applications, access }),
+        ...{ credentials, metrics, refusals },
+        settings: sessionSettings(config),
+        maxBufferedBytes: config.WEIR_WCS_MAX_BUFFERED_BYTES,
+      },
+    });
+    metrics.observe(() => sessions.load);
+    opened.add('bus', serveSessions(bus, sessions));
+    const unfinishedFrames = opened.add(
+      'unfinished frames',
+      new UnfinishedFrames({ ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS }),
+    );
+    opened.add('sessions', sessions);
+    return {
+      ...{ access, sessions, refusals },
+      operator: new Operator({ peers: new Peers({ bus, instances, log }), media, log }),
+      webSocketAdapter: (app) => {
+        const httpServer: Server = app.getHttpServer();
+        return new WholeFrameAdapter({
+          ...{ httpServer, unfinishedFrames },
+          maxPayloadBytes: MAX_PAYLOAD_BYTES,
+          addressOf: (request) => clientAddress(request, config.WEIR_WCS_TRUST_FORWARDED),
+          hasRoom: () => sessions.hasRoom,
+        });
+      },
+      drain: () => sessions.drain(),
+    } satisfies Omit<WcsSignalling, 'close'>;
+  });
+
+const openAdmission = (
+  { redis, log, config, instanceId }: WcsContext,
+  { applications, access }: { readonly applications: Applications; readonly access: Access },
+): Admission =>
+  new Admission({
+    ...{ applications, access, log },
+    reservedNames: new ReservedNames({ redis, log }),
+    hooks: new Hooks({
       fetch: new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW }),
       log,
       timeoutMs: config.WEIR_WCS_HOOK_TIMEOUT_MS,
       retries: config.WEIR_WCS_HOOK_RETRIES,
       maxConcurrent: config.WEIR_WCS_HOOK_MAX_CONCURRENT,
-    });
-    const metrics = new WcsMetrics();
-    this.sessions = new Sessions({
-      media: new MediaEffects({
-        ...{ media: this.#media, log },
-        statsIntervalMs: config.WEIR_WCS_VIDEO_RATE_INTERVAL_MS,
-      }),
-      log,
-      maxSessions: config.WEIR_WCS_MAX_SESSIONS,
-      session: {
-        admission: new Admission({
-          applications: this.#applications,
-          access: this.access,
-          reservedNames: new ReservedNames({ redis, log }),
-          hooks,
-          nodeId: context.instanceId,
-          log,
-        }),
-        credentials: this.#credentials,
-        metrics,
-        refusals: this.refusals,
-        settings: sessionSettings(config),
-        maxBufferedBytes: config.WEIR_WCS_MAX_BUFFERED_BYTES,
-      },
-    });
-    metrics.observe(() => this.sessions.load);
-    this.#unfinishedFrames = new UnfinishedFrames({
-      ...UNFINISHED_FRAMES,
-      timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS,
-    });
-    const peers = new Peers({ bus, instances: this.#peers, log });
-    this.operator = new Operator({ peers, media: this.#media, log });
-    this.#served = serveSessions(bus, this.sessions);
-  }
-
-  webSocketAdapter(app: NestFastifyApplication): WholeFrameAdapter {
-    const httpServer: Server = app.getHttpServer();
-    return new WholeFrameAdapter({
-      httpServer,
-      maxPayloadBytes: MAX_PAYLOAD_BYTES,
-      unfinishedFrames: this.#unfinishedFrames,
-      addressOf: (request) => clientAddress(request, this.context.config.WEIR_WCS_TRUST_FORWARDED),
-      hasRoom: () => this.sessions.hasRoom,
-    });
-  }
-
-  drain(): Promise<void> {
-    return this.sessions.drain();
-  }
-
-  async close(): Promise<void> {
-    this.sessions.close();
-    this.#unfinishedFrames.close();
-    await this.#served.close();
-    await this.#applications.close();
-    await this.#credentials.close();
-    await Promise.all([this.#media.close(), this.#peers.close()]);
-  }
-}
+    }),
+    nodeId: instanceId,
+  });

@@ -7,8 +7,8 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
-import { AppModule, AUTH, httpAdapter } from '../app.module.js';
-import type { Auth } from '../auth.js';
+import { AppModule, httpAdapter } from '../app.module.js';
+import { openAuth, type Auth } from '../auth.js';
 import { authSettings, type AuthContext } from '../config.js';
 
 /** The servers and the folder that the instances of a test share. */
@@ -63,13 +63,12 @@ export class AuthInstance {
     const bus = await Bus.connect({ url: config.NATS_URL, service: 'auth', instanceId });
     const redis = connectRedis(config.REDIS_URL, log);
     const context: AuthContext = { service: 'auth', instanceId, config, log, bus, redis, health: new Health() };
-    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), httpAdapter(context), {
+    const auth = await openAuth(context);
+    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(auth, context), httpAdapter(context), {
       logger: false,
       abortOnError: false,
     });
     await app.init();
-    const auth = app.get<Auth>(AUTH);
-    auth.start();
     return new AuthInstance(context, app, auth);
   }
 

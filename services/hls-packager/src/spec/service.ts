@@ -9,7 +9,7 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { hlsSettings } from '../config.js';
-import { HlsPackager } from '../hls-packager.js';
+import { openHlsPackager, type HlsPackager } from '../hls-packager.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';
 
@@ -48,11 +48,16 @@ export async function startService(
       },
     },
   );
-  const packager = new HlsPackager({ bus, redis, log, config, instanceId });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(packager), httpAdapter(config), {
-    logger: false,
-    abortOnError: false,
-  });
+  const context = { bus, redis, log, config, instanceId };
+  const packager = await openHlsPackager(context);
+  const app = await NestFactory.create<NestFastifyApplication>(
+    AppModule.with(packager, context),
+    httpAdapter(context),
+    {
+      logger: false,
+      abortOnError: false,
+    },
+  );
   await app.listen(port, '127.0.0.1');
   const sayAlive = () =>
     bus.publish(InstanceEvents.method.alive, { service: 'hls-packager', instanceId, startedAtMs: 1n });

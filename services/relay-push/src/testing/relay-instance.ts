@@ -5,9 +5,9 @@ import { Bus, type Registration } from '@weir/bus';
 import { Auth, AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
-import { AppModule, httpAdapter, RELAY_PUSH } from '../app.module.js';
+import { AppModule, httpAdapter } from '../app.module.js';
 import { relaySettings, type RelayContext } from '../config.js';
-import type { RelayPush } from '../relay-push.js';
+import { openRelayPush, type RelayPush } from '../relay-push.js';
 import type { RelayItem } from '../rest.js';
 
 const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
@@ -103,12 +103,13 @@ export class RelayInstance {
     const bus = await Bus.connect({ url: config.NATS_URL, service: 'relay-push', instanceId });
     const redis = connectRedis(config.REDIS_URL, log);
     const context: RelayContext = { service: 'relay-push', instanceId, config, log, bus, redis, health: new Health() };
-    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), httpAdapter(), {
+    const relayPush = await openRelayPush(context);
+    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(relayPush, context), httpAdapter(), {
       logger: false,
       abortOnError: false,
     });
     await app.init();
-    return new RelayInstance(context, app, app.get<RelayPush>(RELAY_PUSH));
+    return new RelayInstance(context, app, relayPush);
   }
 
   async request(

@@ -9,7 +9,7 @@ import { startNats, startPostgres, startRedis, type TestServer } from '@weir/tes
 import { Redis } from 'ioredis';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { robotChannelSettings } from '../config.js';
-import { RobotChannel } from '../robot-channel.js';
+import { openRobotChannel, type RobotChannel } from '../robot-channel.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';
 
@@ -68,12 +68,12 @@ export class Instance {
     });
     redis.on('error', () => undefined);
     const context = { instanceId, config, log, bus, redis, health: new Health() };
-    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(context), httpAdapter(), {
+    const channel = await openRobotChannel(context);
+    const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(channel, context), httpAdapter(), {
       logger: false,
       abortOnError: false,
     });
     await app.init();
-    const channel = app.get(RobotChannel);
     channel.listen(app);
     await app.listen(0, '127.0.0.1');
     const sayAlive = () =>

@@ -9,7 +9,7 @@ import { Redis } from 'ioredis';
 import { pino, type Logger } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { wcsSettings } from '../config.js';
-import { WcsSignalling } from '../wcs-signalling.js';
+import { openWcsSignalling, type WcsSignalling } from '../wcs-signalling.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';
 
@@ -32,8 +32,9 @@ export async function startService(
   const bus = await Bus.connect({ url: servers.nats.url, service: 'wcs-signalling', instanceId });
   const redis = new Redis(servers.redis.url);
   redis.on('error', () => undefined);
-  const wcs = new WcsSignalling({ bus, redis, log, config, instanceId });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(wcs), httpAdapter(), {
+  const context = { bus, redis, log, config, instanceId };
+  const wcs = await openWcsSignalling(context);
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.with(wcs, context), httpAdapter(), {
     logger: false,
     abortOnError: false,
   });
