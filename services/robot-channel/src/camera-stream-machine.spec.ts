@@ -171,10 +171,13 @@ describe('a camera whose robot pushes', () => {
     expect(acknowledged.tell({ type: 'robot-stopped' })).toEqual(['close']);
   });
 
-  it('tells apart whether the robot or its picture was late', () => {
+  it.each<[string, CameraStreamInput]>([
+    ['its own deadline', { type: 'tick' }],
+    ['the media core', { type: 'media-ended', cause: 'ended-by-media', err: errOf('no-media') }],
+  ])('tells apart whether the robot or its picture was late, when %s ends the wait', (_who, input) => {
     const errAfter = (stream: Transcript) => {
       stream.nowMs = 10_000;
-      const { effects } = stepCameraStream(stream.state, { type: 'tick' }, stream.nowMs);
+      const { effects } = stepCameraStream(stream.state, input, stream.nowMs);
       return effects.flatMap((effect) => (effect.type === 'started' ? [effect.err] : []));
     };
     expect(errAfter(until.asked())).toEqual([errOf('timeout')]);

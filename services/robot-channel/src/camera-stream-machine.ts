@@ -309,7 +309,7 @@ function expired(state: CameraStreamState, nowMs: number): CameraStreamStep {
     case 'pausing':
       return open({ ...state, tag: 'opening' }, nowMs);
     case 'awaiting':
-      return failed(state, errOf(state.command === 'asked' ? 'timeout' : 'no-media'), nowMs);
+      return failed(state, tooLate(state), nowMs);
     case 'live':
       return end(state, 'unwatched', nowMs);
     case 'stopping':
@@ -325,11 +325,16 @@ function expired(state: CameraStreamState, nowMs: number): CameraStreamStep {
   }
 }
 
+/** Names who kept the others waiting: a robot that hasn't answered, or a picture that hasn't come. */
+const tooLate = ({ command }: StateOf<'awaiting'>): Err => errOf(command === 'asked' ? 'timeout' : 'no-media');
+
 function mediaEnded(
   state: CameraStreamState,
   { cause, err }: Extract<CameraStreamInput, { type: 'media-ended' }>,
   nowMs: number,
 ): CameraStreamStep {
+  // The media core may find out a moment before this stream's own deadline that nothing came in time.
+  if (state.tag === 'awaiting' && err.dm === 'timeout') return failed(state, tooLate(state), nowMs, 'session-over');
   if (state.tag === 'opening' || state.tag === 'awaiting') return failed(state, err, nowMs, 'session-over');
   if (state.tag === 'live') return over(state, cause, nowMs, 'session-over');
   return state.tag === 'stopping' ? close(state) : unchanged(state);
