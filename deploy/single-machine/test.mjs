@@ -25,7 +25,8 @@ const CHECKS = [
 
 const startedAtMs = Date.now();
 const filters = process.argv.slice(2);
-const total = { passed: 0, failed: 0, skipped: 0 };
+/** @type {import('./setup/spec-counts.mjs').SpecCounts} */
+const total = { passed: 0, failed: 0, skipped: 0, unsteady: [] };
 /** @type {string[]} */
 const failures = [];
 
@@ -43,6 +44,7 @@ try {
 }
 
 if (failures.length > 0) console.log(`\nFailed: ${failures.join(', ')}`);
+if (total.unsteady.length > 0) console.log(['\nUnsteady:', ...total.unsteady].join('\n  '));
 console.log(`\nTook ${seconds(Date.now() - startedAtMs)}.`);
 console.log(summaryLine(total));
 if (total.failed > 0 || total.passed === 0) process.exitCode = 1;
@@ -81,6 +83,7 @@ async function specs(name, configs) {
     total.passed += counts.passed;
     total.failed += counts.failed;
     total.skipped += counts.skipped;
+    total.unsteady.push(...counts.unsteady);
     if (counts.failed > 0) failures.push(ok ? name : `${name} (${how})`);
     console.log(`${name}: ${summaryLine(counts)} (${seconds(Date.now() - specsStartedAtMs)})`);
     return counts;
