@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Controller, Get, Inject, Module, Res, type DynamicModule, type WebSocketAdapter } from '@nestjs/common';
 import { APP_FILTER, NestFactory } from '@nestjs/core';
 import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
-import { restAdapter, RestErrorFilter } from '@weir/access';
+import { restAdapter, RestErrorFilter } from '@weir/rest';
 import { Bus } from '@weir/bus';
 import { InstanceEvents, InstanceProbe } from '@weir/contracts';
 import { within } from '@weir/timing';

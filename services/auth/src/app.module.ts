@@ -1,7 +1,8 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access, RefusalLog, restAdapter } from '@weir/access';
+import { Access, RefusalLog } from '@weir/access';
+import { restAdapter } from '@weir/rest';
 import { OutboundGuard } from '@weir/outbound';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';

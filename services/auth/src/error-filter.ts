@@ -1,5 +1,5 @@
 import { Catch } from '@nestjs/common';
-import { restErrorBody, RestErrorFilter, type ErrorBody, type RestError } from '@weir/access';
+import { restErrorBody, RestErrorFilter, type ErrorBody, type RestError } from '@weir/rest';
 import type { Logger } from '@weir/platform';
 import { asWeirError } from '@weir/platform/database';
 import type { FastifyRequest } from 'fastify';

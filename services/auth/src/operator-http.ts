@@ -1,5 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
+import type { Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { OutboundGuard, refusalOf } from '@weir/outbound';
 import { ApiKeys, type ApiKeyRecord } from './api-keys.js';

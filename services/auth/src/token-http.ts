@@ -1,14 +1,6 @@
 import { Body, Controller, Get, Header, HttpCode, Inject, Post, Query, Req } from '@nestjs/common';
-import {
-  Authenticated,
-  credentialOf,
-  CurrentPrincipal,
-  parsed,
-  PASS_PATTERN,
-  passOf,
-  type CredentialCarrier,
-  type Principal,
-} from '@weir/access';
+import { credentialOf, PASS_PATTERN, passOf, type CredentialCarrier, type Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { grantsIn, listQuery, newTokenBody, revokeBody } from './operator-body.js';
 import { demandAdministration, demandCovered } from './rights.js';

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
-import { restAdapter } from '@weir/access';
+import { restAdapter } from '@weir/rest';
 import { ErrorFilter, errorBody } from './error-filter.js';
 import type { HlsContext, HlsPackager } from './hls-packager.js';
 import { HlsMetrics } from './metrics.js';

@@ -1,5 +1,5 @@
 import { Catch } from '@nestjs/common';
-import { RestErrorFilter, type ErrorBody, type RestError } from '@weir/access';
+import { RestErrorFilter, type ErrorBody, type RestError } from '@weir/rest';
 import type { Logger } from '@weir/platform';
 import { ecOfStatus, failure } from './envelope.js';
 import type { HlsMetrics } from './metrics.js';

@@ -1,14 +1,7 @@
 import { Body, Controller, Get, HttpCode, Inject, Post, Req } from '@nestjs/common';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import {
-  Authenticated,
-  CurrentPrincipal,
-  demandPermit,
-  parsed,
-  permits,
-  type Principal,
-  credentialRefOf,
-} from '@weir/access';
+import { demandPermit, permits, type Principal, credentialRefOf } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { streamName } from '@weir/protocol-wcs';
 import type { FastifyRequest } from 'fastify';

@@ -1,7 +1,8 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access, restAdapter, RestErrorFilter } from '@weir/access';
+import { Access } from '@weir/access';
+import { restAdapter, RestErrorFilter } from '@weir/rest';
 import { OutboundGuard } from '@weir/outbound';
 import type { RobotChannelContext } from './config.js';
 import { Fleet } from './fleet.js';

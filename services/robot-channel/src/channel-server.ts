@@ -1,6 +1,7 @@
 import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { credentialOf, httpStatusOf, type Access, type Principal, type RefusalLog } from '@weir/access';
+import { credentialOf, type Access, type Principal, type RefusalLog } from '@weir/access';
+import { httpStatusOf } from '@weir/rest';
 import { isWeirError } from '@weir/contracts';
 import type { CutOff, Logger, UnfinishedFrames } from '@weir/platform';
 import { encodeRefusal, errOf, type Err } from '@weir/protocol-turing';

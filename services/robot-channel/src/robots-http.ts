@@ -1,5 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, parsed, type Principal } from '@weir/access';
+import type { Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
 import { OutboundGuard } from '@weir/outbound';
 import { withHiddenPassword } from '@weir/protocol-rtsp';
 import { Fleet, type CameraRecord, type RobotRecord } from './fleet.js';

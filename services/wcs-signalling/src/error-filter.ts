@@ -1,5 +1,5 @@
 import { Catch } from '@nestjs/common';
-import { RestErrorFilter, type RestError } from '@weir/access';
+import { RestErrorFilter, type RestError } from '@weir/rest';
 import { isWeirError } from '@weir/contracts';
 
 /** The original interface knows 200, 404 and 500. The caller's other errors keep their own HTTP status. */

@@ -1,5 +1,6 @@
 import { Body, Controller, Get, HttpCode, Inject, Post } from '@nestjs/common';
-import { Authenticated, CurrentPrincipal, demandPermit, parsed, type Principal } from '@weir/access';
+import { demandPermit, type Principal } from '@weir/access';
+import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { z } from 'zod';
 import { Operator, type ConnectionView, type StreamFilter, type StreamView } from './operator.js';

@@ -2,8 +2,8 @@ import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
-import { httpStatusOf } from '../http-status.js';
-import { RefusalLog } from '../refusal-log.js';
+import { httpStatusOf } from './http-status.js';
+import { RefusalLog } from '@weir/access';
 
 export interface RestError {
   /** The HTTP status. */

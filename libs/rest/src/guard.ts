@@ -9,16 +9,14 @@ import {
   type Type,
 } from '@nestjs/common';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
-import { Access } from './access.js';
-import { credentialOf, type CredentialCarrier, type CredentialSource } from './credential.js';
+import { Access, credentialOf, type CredentialCarrier, type CredentialSource, type Principal } from '@weir/access';
 import { httpStatusOf } from './http-status.js';
-import type { Principal } from './principal.js';
 
 /** Keyed weakly, so that a principal lives no longer than its request. */
 const principals = new WeakMap<object, Principal>();
 
 /** Turns a WeirError into its HTTP answer; returns any other error unchanged. */
-export const toHttpException = (error: unknown): unknown =>
+const toHttpException = (error: unknown): unknown =>
   isWeirError(error)
     ? new HttpException(
         { error: { code: ErrorCode[error.code], message: error.message, fields: error.fields } },

@@ -3,9 +3,8 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Access } from './access.js';
+import { Access, type Principal } from '@weir/access';
 import { Authenticated, CurrentPrincipal } from './guard.js';
-import type { Principal } from './principal.js';
 
 /** Knows the holder of `good`, is unavailable for `later`, and refuses every other credential. */
 const directory: Pick<Access, 'authenticate'> = {
