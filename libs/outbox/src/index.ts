@@ -1,0 +1,15 @@
+export { BrokenOff, type AttemptContext, type Message } from './attempt.js';
+export type {
+  Attempt,
+  LeasedMessage,
+  ListedMessage,
+  ListFilter,
+  MessageState,
+  NewMessage,
+  Outcome,
+  Replayed,
+  ReplayOptions,
+} from './message.js';
+export type { Transaction } from './message-store.js';
+export { Outbox, type OutboxOptions } from './outbox.js';
+export type { QueueHandler } from './queue-worker.js';
