@@ -272,6 +272,7 @@ describe('ports', () => {
     expect(rtp.map(({ metadata }) => metadata.name).sort()).toEqual([
       'weir-hls-packager',
       'weir-media',
+      'weir-recording',
       'weir-relay-push',
     ]);
     const media = chart.networkPolicies.find(({ metadata }) => metadata.name === 'weir-media');
@@ -355,7 +356,7 @@ describe('pods', () => {
       expect(hasHostPorts, name).toBe(name === 'host-port: media');
       for (const volume of spec.volumes)
         expect(
-          [volume.emptyDir, volume.secret].filter((it) => it !== undefined),
+          [volume.emptyDir, volume.secret, volume.persistentVolumeClaim].filter((it) => it !== undefined),
           name,
         ).toHaveLength(1);
     }
@@ -364,12 +365,30 @@ describe('pods', () => {
   it('have a writable /tmp of limited size, and mount each of their volumes', () => {
     for (const [name, , workload] of everyWorkload()) {
       const { volumes } = workload.spec.template.spec;
+      const claims = workload.spec.volumeClaimTemplates.map(({ metadata }) => metadata.name);
       const { volumeMounts } = containerOf(workload);
-      expect(volumeMounts.map((mount) => mount.name).sort(), name).toEqual(volumes.map((it) => it.name).sort());
+      const named = [...volumes.map((it) => it.name), ...claims];
+      expect(volumeMounts.map((mount) => mount.name).sort(), name).toEqual(named.sort());
       const tmp = volumeMounts.find(({ mountPath }) => mountPath === '/tmp');
       expect(volumes.find((volume) => volume.name === tmp?.name)?.emptyDir?.sizeLimit, name).toBe('256Mi');
-      for (const mount of volumeMounts) expect(mount.readOnly === true, name).toBe(mount !== tmp);
+      const written = (mount: string): boolean => mount === 'tmp' || mount === 'recordings';
+      for (const mount of volumeMounts) expect(mount.readOnly === true, name).toBe(!written(mount.name));
     }
+  });
+
+  it('of the recorder have a volume of their own, or share one where told so', () => {
+    const recorder = (profile: string) => {
+      const { kind, spec } = chartOf(profile).workload('recording');
+      const { volumes } = spec.template.spec;
+      const claim = volumes.find(({ persistentVolumeClaim }) => persistentVolumeClaim)?.persistentVolumeClaim;
+      return [kind, spec.replicas, claim?.claimName, spec.volumeClaimTemplates.map(({ metadata }) => metadata.name)];
+    };
+    expect(recorder('default')).toEqual(['StatefulSet', 1, undefined, ['recordings']]);
+    expect(recorder('host-port')).toEqual(['StatefulSet', 2, 'recordings', []]);
+    const mount = containerOf(chartOf('default').workload('recording')).volumeMounts.find(
+      ({ name }) => name === 'recordings',
+    );
+    expect(chartOf('default').settings('recording').get('WEIR_RECORDING_DIR')).toBe(mount?.mountPath);
   });
 
   it('have no rights in the cluster, and get no variables made from the names of Services', () => {
@@ -495,6 +514,7 @@ describe('settings', () => {
       media: 'WEIR_MEDIA_INTERNAL_ADDRESS',
       'hls-packager': 'WEIR_HLS_RTP_ADDRESS',
       'relay-push': 'WEIR_RELAY_RTP_ADDRESS',
+      recording: 'WEIR_RECORDING_RTP_ADDRESS',
     });
     const urls = ['ingress', 'gateway-api', 'host-port', 'default'].map((profile) =>
       ['robot-channel', 'hls-packager'].map((name) => chartOf(profile).settings(name).get('WEIR_PUBLIC_URL')),
@@ -513,7 +533,7 @@ describe('settings', () => {
         const allow = chartOf(profile).settings(componentOf(workload)).get('WEIR_OUTBOUND_ALLOW');
         return allow === undefined ? [] : [[componentOf(workload), allow]];
       });
-    const callers = ['auth', 'media', 'relay-push', 'robot-channel', 'wcs-signalling'];
+    const callers = ['auth', 'media', 'recording', 'relay-push', 'robot-channel', 'wcs-signalling'];
     expect(Object.fromEntries(allowed('host-port'))).toEqual(
       Object.fromEntries(callers.map((name) => [name, '10.20.0.0/16,camera.internal'])),
     );
@@ -586,6 +606,7 @@ describe('values', () => {
       /gateway/,
     ],
     ['two packagers, which serve only what they package', ['--set', 'services.hls-packager.replicas=2'], /replicas/],
+    ['several recorders without a volume that they share', ['--set', 'services.recording.replicas=2'], /existingClaim/],
     ['no time to drain', ['--set', 'drainSeconds=0'], /drainSeconds/],
   ];
 

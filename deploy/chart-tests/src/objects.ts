@@ -60,6 +60,7 @@ const podSpec = z.object({
       name: z.string(),
       emptyDir: z.object({ sizeLimit: z.string() }).optional(),
       secret: z.object({ secretName: z.string() }).optional(),
+      persistentVolumeClaim: z.object({ claimName: z.string() }).optional(),
     }),
   ),
 });
@@ -68,6 +69,7 @@ const workload = z.object({
   metadata: z.object({ name: z.string() }),
   spec: z.object({
     replicas: z.number().int(),
+    volumeClaimTemplates: z.array(z.object({ metadata: z.object({ name: z.string() }) })).default([]),
     serviceName: z.string().optional(),
     selector: z.object({ matchLabels: labels }),
     template: z.object({ metadata: z.object({ labels, annotations: labels }), spec: podSpec }),

@@ -8,6 +8,7 @@ export const SERVICES_IN_STOP_ORDER = [
   'wcs-signalling',
   'robot-channel',
   'relay-push',
+  'recording',
   'hls-packager',
   'media',
   'auth',
@@ -93,6 +94,7 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
         WEIR_UPSTREAM_ROBOT_CHANNEL: upstream('robot-channel'),
         WEIR_UPSTREAM_RELAY_PUSH: upstream('relay-push'),
         WEIR_UPSTREAM_HLS_PACKAGER: upstream('hls-packager'),
+        WEIR_UPSTREAM_RECORDING: upstream('recording'),
       };
     case 'auth': {
       const { credentials, signingKey } = credentialFiles(dataDir);
@@ -109,6 +111,8 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
       };
     case 'robot-channel':
       return { WEIR_HTTP_PORT: String(settings.WEIR_HTTP_PORT) };
+    case 'recording':
+      return { WEIR_RECORDING_DIR: env['WEIR_RECORDING_DIR'] || join(dataDir, 'recordings') };
     case 'wcs-signalling':
     case 'relay-push':
     case 'hls-packager':

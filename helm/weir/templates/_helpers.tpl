@@ -49,12 +49,13 @@ What services need besides NATS and Redis: a database; RTP from media nodes on a
 their own address for RTP.
 */}}
 {{- define "weir.needs" -}}
-database: [auth, robot-channel, relay-push]
-rtp: [hls-packager, relay-push]
+database: [auth, robot-channel, relay-push, recording]
+rtp: [hls-packager, relay-push, recording]
 rtpAddress:
   media: WEIR_MEDIA_INTERNAL_ADDRESS
   hls-packager: WEIR_HLS_RTP_ADDRESS
   relay-push: WEIR_RELAY_RTP_ADDRESS
+  recording: WEIR_RECORDING_RTP_ADDRESS
 {{- end }}
 
 {{/* Longer than the longest stop: the preStop pause, the drain, and five seconds until a service gives up. */}}
@@ -90,6 +91,11 @@ https://{{ first .Values.httpRoute.hostnames }}
 {{- if gt (max $lastPort $lastRtspPort | int) $limit -}}
 {{- fail (printf "services.media: %d nodes with %d workers need ports beyond %d; lower port or rtspPort" $nodes (int .workers) $limit) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.services.recording -}}
+{{- if and .enabled (gt (int .replicas) 1) (not .storage.existingClaim) -}}
+{{- fail "services.recording: more than one replica needs a volume that they share; name its claim in storage.existingClaim" -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not .Values.services.gateway.enabled) -}}

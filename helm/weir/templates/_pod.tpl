@@ -144,6 +144,10 @@ spec:
       volumeMounts:
         - name: tmp
           mountPath: /tmp
+        {{- if eq $name "recording" }}
+        - name: recordings
+          mountPath: /var/lib/weir/recordings
+        {{- end }}
         {{- if eq $name "auth" }}
         - name: auth
           mountPath: /etc/weir/auth
@@ -163,6 +167,11 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: {{ $values.tmpSizeLimit }}
+    {{- if and (eq $name "recording") $service.storage.existingClaim }}
+    - name: recordings
+      persistentVolumeClaim:
+        claimName: {{ $service.storage.existingClaim }}
+    {{- end }}
     {{- if eq $name "auth" }}
     - name: auth
       secret:

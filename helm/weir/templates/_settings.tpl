@@ -100,6 +100,14 @@ WEIR_PUBLIC_URL: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{- define "weir.settings.recording" -}}
+WEIR_RECORDING_DIR: /var/lib/weir/recordings
+{{- with include "weir.publicUrl" .root }}
+WEIR_PUBLIC_URL: {{ . | quote }}
+{{- end }}
+{{- include "weir.settings.outbound" . }}
+{{- end }}
+
 {{- define "weir.settings.relay-push" -}}
 {{- if .service.caSecret }}
 WEIR_RELAY_CA_FILE: /etc/weir/authorities/ca.crt

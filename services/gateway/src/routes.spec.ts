@@ -20,6 +20,7 @@ describe('the route table', () => {
     ['/videos/a/index.m3u8', 'hls-packager'],
     ['/v2/device/channel', 'call-broker'],
     ['/api/v2/io', 'recording'],
+    ['/recordings/a/file', 'recording'],
     ['/%63hannel/app', 'robot-channel'],
   ])('gives %s to %s', (path, service) => {
     expect(claimant(path)?.service).toBe(service);

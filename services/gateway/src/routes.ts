@@ -42,6 +42,7 @@ export const routes: readonly Route[] = [
   { path: '/v2/*', service: 'call-broker', rate: 'rest', sockets: true },
   { path: '/api/v2/*', service: 'recording', rate: 'rest', sockets: true },
   { path: '/api/session/*', service: 'recording', rate: 'rest' },
+  { path: '/recordings/*', service: 'recording', rate: 'page' },
 ];
 
 /** A WebSocket on a path that no route claims speaks WCS, whose clients connect to any path. */
