@@ -1,7 +1,8 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Access, restAdapter } from '@weir/access';
+import { Access } from '@weir/access';
+import { restAdapter } from '@weir/rest';
 import type { RecordingContext } from './config.js';
 import { ErrorFilter } from './error-filter.js';
 import type { Recording } from './recording.js';

@@ -1,5 +1,5 @@
 import { Catch } from '@nestjs/common';
-import { RestErrorFilter, type RestError } from '@weir/access';
+import { RestErrorFilter, type RestError } from '@weir/rest';
 import { asWeirError } from '@weir/platform/database';
 
 @Catch()
