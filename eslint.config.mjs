@@ -54,6 +54,8 @@ const pureFiles = [
   'libs/protocols/*/src/**/*.ts',
   'libs/frames/src/**/*.ts',
   'libs/hls/src/**/*.ts',
+  'libs/mp4/src/**/*.ts',
+  'libs/recorder/src/**/*.ts',
 ];
 
 /** Only `libs/media-client` asks the media core, and only `services/media` answers. */
@@ -136,7 +138,7 @@ export default tseslint.config(
   },
   {
     files: pureFiles,
-    ignores: ['**/*.spec.ts'],
+    ignores: ['**/*.spec.ts', '**/testing/**'],
     rules: {
       'no-restricted-imports': [
         'error',

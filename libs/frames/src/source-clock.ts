@@ -52,6 +52,13 @@ export interface TrackClock {
    * undefined before the first arrival.
    */
   wallClockMs(rtpTimestamp: number): number | undefined;
+  /**
+   * When it was captured by the sender's clock, in milliseconds since 1970; undefined until a sender report has told it,
+   * and for a timestamp that doesn't fit.
+   */
+  senderMs(rtpTimestamp: number): number | undefined;
+  /** The same as `wallClockMs`, judged by this track's arrivals alone. */
+  arrivalMs(rtpTimestamp: number): number | undefined;
 }
 
 /**
@@ -106,6 +113,11 @@ export class SourceClock {
         const offsetMs = this.#ntpToLocalMs.value;
         if (senderMs !== undefined && Number.isFinite(offsetMs)) return senderMs + offsetMs;
         return rtpTimestamp / ticksPerMs + arrivals.value;
+      },
+      senderMs: (rtpTimestamp) => (rtpTimestamp === stray?.rtpTimestamp ? undefined : ntpMs(rtpTimestamp)),
+      arrivalMs: (rtpTimestamp) => {
+        if (last === undefined) return undefined;
+        return rtpTimestamp === stray?.rtpTimestamp ? stray.nowMs : rtpTimestamp / ticksPerMs + arrivals.value;
       },
     };
   }

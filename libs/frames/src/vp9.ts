@@ -38,7 +38,7 @@ export function readVp9Payload(payload: Uint8Array): Vp9Payload | undefined {
 export function readVp9(payload: Uint8Array): FrameHint {
   const read = readVp9Payload(payload);
   if (read?.isKeyFrame !== true) return NO_KEY_FRAME;
-  return keyFrameHint(read.dimensions ?? readFrameHeader(read.data));
+  return keyFrameHint(read.dimensions ?? vp9Dimensions(read.data));
 }
 
 function readStructure(
@@ -77,8 +77,8 @@ function readFrameStart(reader: BitReader): { profile: number; isKeyFrame: boole
   return { profile, isKeyFrame: !showsExistingFrame && !reader.bit() };
 }
 
-/** Reads the uncompressed header of a key frame. */
-function readFrameHeader(frame: Uint8Array): VideoDimensions | undefined {
+/** Width and height from the uncompressed header of a key frame. */
+export function vp9Dimensions(frame: Uint8Array): VideoDimensions | undefined {
   const reader = new BitReader(frame);
   const start = readFrameStart(reader);
   if (!start?.isKeyFrame) return undefined;

@@ -1,8 +1,5 @@
-import type { AudioFrame } from '@weir/frames';
-
-import type { Sample } from './media-fragment.js';
-import type { AudioTrack } from './media-track.js';
-import { type SilentFrame, silentFrame } from './silence.js';
+import { type AudioFrame, type SilentFrame, silentFrame } from '@weir/frames';
+import type { AudioTrack, Sample } from '@weir/mp4';
 
 /** A frame within this distance of the end of the previous frame follows it without a hole. */
 const TOLERANCE_MS = 60;

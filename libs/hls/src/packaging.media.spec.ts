@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { codecNamed, parseFmtp } from '@weir/frames';
+import { readMediaFragment } from '@weir/mp4';
 
 import {
   initName,
@@ -17,7 +18,6 @@ import {
   segmentName,
   type SegmentOutput,
 } from './index.js';
-import { readMediaFragment } from './fragment-reader.js';
 
 let folder: string;
 beforeAll(async () => {

@@ -1,5 +1,6 @@
+import type { Sample, TrackRun } from '@weir/mp4';
+
 import type { AudioQueue } from './audio-queue.js';
-import type { Sample, TrackRun } from './media-fragment.js';
 import type { TimelineContext } from './timeline.js';
 
 /** The room that EXT-X-TARGETDURATION leaves between the longest segment and rounding up to the next second. */

@@ -1,6 +1,12 @@
-import { writeInitSegment } from './init-segment.js';
-import { type TrackRun, writeMediaFragment } from './media-fragment.js';
-import { codecString, type MediaTrack, type VideoTrack } from './media-track.js';
+import {
+  codecString,
+  type MediaTrack,
+  type TrackRun,
+  type VideoTrack,
+  writeInitSegment,
+  writeMediaFragment,
+} from '@weir/mp4';
+
 import type { PartPacing } from './part-pacing.js';
 import type { SegmentOutput } from './segment-output.js';
 

@@ -1,7 +1,8 @@
 import type { AudioFrame, NalFrame, ParameterSets } from '@weir/frames';
+import { readMediaFragment } from '@weir/mp4';
 import { describe, expect, it } from 'vitest';
 
-import { type PartOutput, readMediaFragment, Segmenter, type SegmenterOptions, type SegmentOutput } from './index.js';
+import { type PartOutput, Segmenter, type SegmenterOptions, type SegmentOutput } from './index.js';
 
 const parameterSets = (): ParameterSets => ({
   vps: [],

@@ -1,8 +1,8 @@
 import type { Frame } from '@weir/frames';
+import type { AudioTrack } from '@weir/mp4';
 
 import { AudioOnlyTimeline } from './audio-only-timeline.js';
 import { AudioQueue } from './audio-queue.js';
-import type { AudioTrack } from './media-track.js';
 import { PartPacing } from './part-pacing.js';
 import type { SegmentOutput } from './segment-output.js';
 import { SegmentWriter } from './segment-writer.js';

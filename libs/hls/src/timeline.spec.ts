@@ -1,7 +1,8 @@
 import { AudioPacketizer, H264Packetizer, ntpTimeOf, writeSenderReport } from '@weir/frames';
+import { readMediaFragment } from '@weir/mp4';
 import { describe, expect, it } from 'vitest';
 
-import { LivePlaylist, type PartOutput, readMediaFragment, RtpPackager, type SegmentOutput } from './index.js';
+import { LivePlaylist, type PartOutput, RtpPackager, type SegmentOutput } from './index.js';
 
 const SETS = {
   vps: [],

@@ -8,9 +8,9 @@ import {
   TimestampSteps,
   type VideoFrame,
 } from '@weir/frames';
+import type { VideoTrack } from '@weir/mp4';
 
 import type { AudioQueue } from './audio-queue.js';
-import type { VideoTrack } from './media-track.js';
 import { PartCutter, type Picture } from './part-cutter.js';
 import { PictureClock } from './picture-clock.js';
 import type { FrameTime, TimelineContext } from './timeline.js';

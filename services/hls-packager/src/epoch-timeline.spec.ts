@@ -1,4 +1,4 @@
-import { readMediaFragment, writeMediaFragment, type Sample } from '@weir/hls';
+import { readMediaFragment, writeMediaFragment, type Sample } from '@weir/mp4';
 import { describe, expect, it } from 'vitest';
 import { EpochTimeline } from './epoch-timeline.js';
 import { EPOCH_MS } from './sequence-base.js';

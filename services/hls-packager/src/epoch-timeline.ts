@@ -1,21 +1,6 @@
+import { boxesIn } from '@weir/mp4';
+
 import { EPOCH_MS } from './sequence-base.js';
-
-interface Box {
-  readonly type: string;
-  /** The offsets of its content. */
-  readonly start: number;
-  readonly end: number;
-}
-
-function* boxesIn(view: DataView, start: number, end: number): Generator<Box> {
-  for (let offset = start; offset + 8 <= end;) {
-    const size = view.getUint32(offset);
-    const type = String.fromCharCode(...[4, 5, 6, 7].map((index) => view.getUint8(offset + index)));
-    if (size < 8 || offset + size > end) return;
-    yield { type, start: offset + 8, end: offset + size };
-    offset += size;
-  }
-}
 
 interface DecodeTime {
   readonly trackId: number;

@@ -1,5 +1,5 @@
 /**
- * Writes ISO base media file format boxes (ISO 14496-12) for initialisation segments. It isn't made for the hot path.
+ * Writes ISO base media file format boxes (ISO 14496-12) for the beginnings of files. It isn't made for the hot path.
  */
 export type BoxPart = Uint8Array | readonly BoxPart[];
 
@@ -36,4 +36,5 @@ export const u16 = (...values: readonly number[]): Uint8Array =>
   Uint8Array.from(values.flatMap((value) => [value >> 8, value]));
 export const u32 = (...values: readonly number[]): Uint8Array =>
   Uint8Array.from(values.flatMap((value) => [value >>> 24, value >>> 16, value >>> 8, value]));
+export const u64 = (value: number): Uint8Array => u32(Math.floor(value / 2 ** 32), value % 2 ** 32);
 export const zeros = (length: number): Uint8Array => new Uint8Array(length);

@@ -1,42 +1,83 @@
-import { ascii, box, type BoxPart, bytesOf, fullBox, u16, u32, u8, zeros } from './box.js';
+import { ascii, box, type BoxPart, bytesOf, fullBox, u16, u32, u64, u8, zeros } from './box.js';
 import type { AacTrack, H264Track, H265Track, MediaTrack, OpusTrack, VideoTrack } from './media-track.js';
 
 /** Writes `ftyp` and `moov` of a fragmented MP4 (CMAF header), which EXT-X-MAP refers to. */
 export function writeInitSegment(tracks: readonly MediaTrack[]): Uint8Array {
+  const boxes = tracks.map((track) =>
+    trackBox({ ...shapeOf(track), durationMs: 0, mediaTicks: 0, edits: [], sampleTable: emptyTable(track) }),
+  );
+  const highestTrackId = Math.max(...tracks.map((track) => track.trackId));
   return bytesOf([
     box('ftyp', ascii('iso6'), u32(1), ascii('iso6'), ascii('cmfc'), ascii('mp41')),
-    box('moov', movieHeader(tracks), tracks.map(trackBox), box('mvex', tracks.map(trackDefaults))),
+    box('moov', movieHeader(0, highestTrackId), boxes, box('mvex', tracks.map(trackDefaults))),
   ]);
 }
 
 const UNITY_MATRIX = u32(0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000);
 
-const movieHeader = (tracks: readonly MediaTrack[]) =>
+/** Ticks per second of the durations in `mvhd` and `tkhd`. */
+export const MOVIE_TIMESCALE = 1000;
+
+export const movieHeader = (durationMs: number, highestTrackId: number): Uint8Array =>
   fullBox(
     'mvhd',
     0,
     0,
-    u32(0, 0, 1000, 0, 0x10000),
+    u32(0, 0, MOVIE_TIMESCALE, durationMs, 0x10000),
     u16(0x100, 0),
     zeros(8),
     UNITY_MATRIX,
     zeros(24),
-    u32(1 + Math.max(...tracks.map((track) => track.trackId))),
+    u32(1 + highestTrackId),
   );
 
 const trackDefaults = ({ trackId }: MediaTrack) => fullBox('trex', 0, 0, u32(trackId, 1, 0, 0, 0));
 
 const isVideo = (track: MediaTrack): track is VideoTrack => track.codec === 'H264' || track.codec === 'H265';
 
-function trackBox(track: MediaTrack): Uint8Array {
+/** What the boxes of a track say, whatever its codec. */
+export interface TrackShape {
+  readonly trackId: number;
+  readonly timescale: number;
+  readonly isVideo: boolean;
+  /** In pixels; 0 for sound. */
+  readonly width: number;
+  readonly height: number;
+}
+
+function shapeOf(track: MediaTrack): TrackShape {
   const { width, height } = isVideo(track) ? track.sps : { width: 0, height: 0 };
+  return { trackId: track.trackId, timescale: track.timescale, isVideo: isVideo(track), width, height };
+}
+
+const emptyTable = (track: MediaTrack) =>
+  box(
+    'stbl',
+    fullBox('stsd', 0, 0, u32(1), sampleEntry(track)),
+    fullBox('stts', 0, 0, u32(0)),
+    fullBox('stsc', 0, 0, u32(0)),
+    fullBox('stsz', 0, 0, u32(0, 0)),
+    fullBox('stco', 0, 0, u32(0)),
+  );
+
+export interface TrackBoxOptions extends TrackShape {
+  readonly durationMs: number;
+  readonly mediaTicks: number;
+  /** `edts`, if there is one. */
+  readonly edits: BoxPart;
+  /** `stbl`. */
+  readonly sampleTable: BoxPart;
+}
+
+/** Writes `trak`. */
+export function trackBox({ trackId, timescale, isVideo, width, height, ...content }: TrackBoxOptions): Uint8Array {
   const header = fullBox(
     'tkhd',
     0,
     3,
-    u32(0, 0, track.trackId, 0, 0),
+    u32(0, 0, trackId, 0, content.durationMs),
     zeros(8),
-    u16(0, 0, isVideo(track) ? 0 : 0x100, 0),
+    u16(0, 0, isVideo ? 0 : 0x100, 0),
     UNITY_MATRIX,
     u32(width * 0x10000, height * 0x10000),
   );
@@ -44,23 +85,17 @@ function trackBox(track: MediaTrack): Uint8Array {
   const dataReference = box('dinf', fullBox('dref', 0, 0, u32(1), fullBox('url ', 0, 1)));
   const media = box(
     'mdia',
-    fullBox('mdhd', 0, 0, u32(0, 0, track.timescale, 0), undetermined),
-    fullBox('hdlr', 0, 0, u32(0), ascii(isVideo(track) ? 'vide' : 'soun'), zeros(12), ascii('weir\0')),
+    // Version 1, because 32 bits are too few for 14 hours of a video's ticks.
+    fullBox('mdhd', 1, 0, u32(0, 0, 0, 0, timescale), u64(content.mediaTicks), undetermined),
+    fullBox('hdlr', 0, 0, u32(0), ascii(isVideo ? 'vide' : 'soun'), zeros(12), ascii('weir\0')),
     box(
       'minf',
-      isVideo(track) ? fullBox('vmhd', 0, 1, zeros(8)) : fullBox('smhd', 0, 0, zeros(4)),
+      isVideo ? fullBox('vmhd', 0, 1, zeros(8)) : fullBox('smhd', 0, 0, zeros(4)),
       dataReference,
-      box(
-        'stbl',
-        fullBox('stsd', 0, 0, u32(1), sampleEntry(track)),
-        fullBox('stts', 0, 0, u32(0)),
-        fullBox('stsc', 0, 0, u32(0)),
-        fullBox('stsz', 0, 0, u32(0, 0)),
-        fullBox('stco', 0, 0, u32(0)),
-      ),
+      content.sampleTable,
     ),
   );
-  return box('trak', header, media);
+  return box('trak', header, content.edits, media);
 }
 
 function sampleEntry(track: MediaTrack): Uint8Array {

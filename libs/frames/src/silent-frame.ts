@@ -1,5 +1,3 @@
-import type { AudioTrack } from './media-track.js';
-
 export interface SilentFrame {
   data: Uint8Array;
   durationTicks: number;
@@ -15,10 +13,13 @@ const AAC_SILENCE = [
 ] as const;
 
 /** Returns a frame that fills holes in the audio; undefined for layouts of more than two channels. */
-export function silentFrame(track: AudioTrack, aacFrameTicks: number): SilentFrame | undefined {
-  if (track.channels < 1 || track.channels > 2) return undefined;
-  const layout = track.channels === 1 ? 0 : 1;
-  return track.codec === 'opus'
+export function silentFrame(
+  audio: { codec: 'opus' | 'MPEG4-GENERIC'; channels: number },
+  aacFrameTicks: number,
+): SilentFrame | undefined {
+  if (audio.channels < 1 || audio.channels > 2) return undefined;
+  const layout = audio.channels === 1 ? 0 : 1;
+  return audio.codec === 'opus'
     ? { data: OPUS_SILENCE[layout], durationTicks: 960 }
     : { data: AAC_SILENCE[layout], durationTicks: aacFrameTicks };
 }

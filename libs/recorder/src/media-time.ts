@@ -1,0 +1,112 @@
+import { type SenderReport, SourceClock, type TrackClock } from '@weir/frames';
+
+/** The sender's clock is followed this slowly, because congestion looks like a slow clock for some seconds. */
+const FOLLOW_MS = 100_000;
+const MAX_FOLLOW = 0.002;
+/** A new source whose clock differs by more than this has another clock than the source before. */
+const OTHER_CLOCK_MS = 300;
+/** A correction up to this is spread, so that nothing jumps in the file … */
+const MAX_SPREAD_MS = 700;
+/** … over about this time, by pictures that are shown slightly faster or slower. */
+const SPREAD_MS = { told: 2_000, guessed: 5_000 };
+const MAX_SPREAD = 0.1;
+
+/** Where a frame belongs, by the local clock. `isTold` says that a sender report told it, not only the arrival. */
+export interface Target {
+  readonly ms: number;
+  readonly isTold: boolean;
+}
+
+/**
+ * Puts the tracks of one source on one line of time. A track with sender reports is placed by the sender's clock, so that
+ * the network's delays don't matter. One without is placed by its arrivals. After the numbers of a source changed, the
+ * track keeps the delay that its reports had shown, until the next report.
+ */
+export class MediaTime {
+  readonly #source = new SourceClock();
+  #senderToLocalMs: number | undefined;
+  #followedAtMs = 0;
+
+  track(clockRate: number): TrackTime {
+    return new TrackTime(this.#source.track(clockRate), clockRate / 1000, this);
+  }
+
+  /** The difference of the sender's clock and the local one, which is `actualMs` by the newest packets. */
+  follow(actualMs: number, nowMs: number): number {
+    const valueMs = (this.#senderToLocalMs ??= actualMs);
+    const elapsedMs = Math.min(1_000, Math.max(0, nowMs - this.#followedAtMs));
+    this.#followedAtMs = nowMs;
+    const stepMs = (actualMs - valueMs) * (elapsedMs / FOLLOW_MS);
+    const maxStepMs = MAX_FOLLOW * elapsedMs;
+    this.#senderToLocalMs = valueMs + Math.max(-maxStepMs, Math.min(maxStepMs, stepMs));
+    return this.#senderToLocalMs;
+  }
+
+  /** A source begins to tell its clock. If it is another clock, what was placed so far stays where it is. */
+  meet(senderToLocalMs: number): void {
+    const known = this.#senderToLocalMs;
+    if (known === undefined || Math.abs(senderToLocalMs - known) > OTHER_CLOCK_MS) {
+      this.#senderToLocalMs = senderToLocalMs;
+    }
+  }
+}
+
+export class TrackTime {
+  #lagMs = 0;
+  #wasTold = false;
+  #offsetMs: number | undefined;
+  #lastMs: number | undefined;
+
+  constructor(
+    private readonly clock: TrackClock,
+    private readonly ticksPerMs: number,
+    private readonly time: MediaTime,
+  ) {}
+
+  senderReport(report: SenderReport): void {
+    this.clock.senderReport(report);
+  }
+
+  /** When it was captured, by the sender's clock. */
+  senderMs(rtpTimestamp: number): number | undefined {
+    return this.clock.senderMs(rtpTimestamp);
+  }
+
+  /** Must be called for each frame. */
+  arrived(rtpTimestamp: number, nowMs: number): Target {
+    this.clock.arrived(rtpTimestamp, nowMs);
+    const arrivalMs = this.clock.arrivalMs(rtpTimestamp) ?? nowMs;
+    const senderMs = this.clock.senderMs(rtpTimestamp);
+    if (senderMs === undefined) {
+      this.#wasTold = false;
+      return { ms: arrivalMs - this.#lagMs, isTold: false };
+    }
+    if (!this.#wasTold) this.time.meet(arrivalMs - this.#lagMs - senderMs);
+    this.#wasTold = true;
+    const wallClockMs = this.clock.wallClockMs(rtpTimestamp) ?? nowMs;
+    const ms = senderMs + this.time.follow(wallClockMs - senderMs, nowMs);
+    this.#lagMs = arrivalMs - ms;
+    return { ms, isTold: true };
+  }
+
+  /** Takes the place of a frame without spreading, because nothing of this track is written yet. */
+  settle(rtpTimestamp: number, target: Target): void {
+    this.#offsetMs = target.ms - rtpTimestamp / this.ticksPerMs;
+  }
+
+  /** The frame's place: steady as its timestamps are, and drawn towards the target. */
+  place(rtpTimestamp: number, target: Target): number {
+    const rtpMs = rtpTimestamp / this.ticksPerMs;
+    const offsetMs = (this.#offsetMs ??= target.ms - rtpMs);
+    const awayMs = target.ms - rtpMs - offsetMs;
+    if (Math.abs(awayMs) > MAX_SPREAD_MS) this.#offsetMs = target.ms - rtpMs;
+    else {
+      const elapsedMs = Math.min(1_000, Math.max(0, rtpMs - (this.#lastMs ?? rtpMs)));
+      const stepMs = awayMs * (elapsedMs / (target.isTold ? SPREAD_MS.told : SPREAD_MS.guessed));
+      const maxStepMs = MAX_SPREAD * elapsedMs;
+      this.#offsetMs = offsetMs + Math.max(-maxStepMs, Math.min(maxStepMs, stepMs));
+    }
+    this.#lastMs = rtpMs;
+    return rtpMs + this.#offsetMs;
+  }
+}

@@ -1,0 +1,101 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ntpTimeOf, ssrcOf, timestampOf, writeSenderReport } from '@weir/frames';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { containerFor, finishFile, Recorder, type RecordingFacts } from './index.js';
+import { captureRtp, type Clip, run } from './testing/ffmpeg.js';
+import { MemoryTarget, partOf } from './testing/parts.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'recorder-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+const START_MS = 1_800_000_000_000;
+const FLASHES = "color=black:s=96x64:r=25,drawbox=color=white:t=fill:enable='lt(mod(t,1),0.12)'";
+const BEEPS = "aevalsrc='if(lt(mod(t,1),0.1),sin(2*PI*1000*t),0)':s=48000";
+
+async function clipOf(
+  name: string,
+  seconds: number,
+  video: readonly string[],
+  audio: readonly string[],
+): Promise<Clip> {
+  const file = join(folder, `${name}.mkv`);
+  const inputs = ['-f', 'lavfi', '-i', FLASHES, '-f', 'lavfi', '-i', BEEPS, '-t', String(seconds)];
+  await run('ffmpeg', ['-v', 'error', ...inputs, '-pix_fmt', 'yuv420p', ...video, ...audio, file]);
+  return captureRtp(folder, file, ['video', 'audio']);
+}
+
+const VP8 = ['-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-g', '50', '-auto-alt-ref', '0'];
+const OPUS = ['-c:a', 'libopus', '-b:a', '32k'];
+
+interface Sent {
+  readonly track: number;
+  readonly packet: Uint8Array;
+  readonly atMs: number;
+}
+
+/** The clip in real time, with a sender report of each track every two seconds. */
+function sent(clip: Clip): Sent[] {
+  const packets = clip.packets.map(({ track, packet, mediaMs }) => ({ track, packet, atMs: START_MS + mediaMs }));
+  const reports = clip.tracks.flatMap((track, index) => {
+    const first = clip.packets.find((each) => each.track === index)!;
+    return Array.from({ length: 5 }, (_, report) => ({
+      track: index,
+      packet: writeSenderReport({
+        ...{ ssrc: ssrcOf(first.packet), ...ntpTimeOf(START_MS - 500 + report * 2_000 + 100) },
+        rtpTimestamp: (timestampOf(first.packet) + ((report * 2_000 + 100) * track.clockRate) / 1000) % 2 ** 32,
+        ...{ packetCount: 0, octetCount: 0 },
+      }),
+      atMs: START_MS + report * 2_000 + 100,
+    }));
+  });
+  return [...packets, ...reports].sort((a, b) => a.atMs - b.atMs);
+}
+
+function record(clip: Clip, packets: readonly Sent[]): { bytes: Uint8Array; facts: RecordingFacts } {
+  const fit = containerFor(clip.tracks);
+  if (fit.tag === 'unfit') throw new Error(fit.reason);
+  const recorder = new Recorder({ container: fit.container, tracks: clip.tracks });
+  const written: Uint8Array[] = [];
+  let flushedMs = START_MS;
+  for (const { track, packet, atMs } of packets) {
+    for (; flushedMs + 1_000 <= atMs; flushedMs += 1_000) written.push(...recorder.flush(flushedMs + 1_000));
+    recorder.take(track, packet, atMs);
+  }
+  written.push(...recorder.end(packets.at(-1)!.atMs + 40));
+  return { bytes: Buffer.concat(written), facts: recorder.facts };
+}
+
+async function finished(...parts: readonly Uint8Array[]) {
+  const target = new MemoryTarget();
+  const result = await finishFile(parts.map(partOf), target);
+  if (result.tag !== 'finished') throw new Error(result.tag);
+  expect(target.bytes.length).toBe(result.sizeBytes);
+  return { ...result, bytes: target.bytes };
+}
+
+describe('a recording of what ffmpeg sends', { timeout: 60_000 }, () => {
+  it.each([['VP8 and Opus', 'webm', VP8, OPUS]])(
+    '%s decodes from the first to the last frame',
+    async (name, container, video, audio) => {
+      const clip = await clipOf(name.replaceAll(/\W/g, ''), 6, video, audio);
+      const { bytes, facts } = record(clip, sent(clip));
+      const file = await finished(bytes);
+      const path = join(folder, `${name.replaceAll(/\W/g, '')}.out.${container}`);
+      await writeFile(path, file.bytes);
+      await writeFile(`${path}.raw`, bytes);
+      await run('ffmpeg', ['-v', 'error', '-xerror', '-i', path, '-f', 'null', '-']);
+      expect(Math.abs(file.durationMs - 6_000)).toBeLessThan(45);
+      expect(Math.abs(file.durationMs - facts.durationMs)).toBeLessThan(2);
+      const probed = await run('ffprobe', ['-v', 'error', '-show_entries', 'format=duration', '-of', 'csv=p=0', path]);
+      expect(Math.abs(Number(probed) * 1000 - file.durationMs)).toBeLessThan(2);
+    },
+  );
+});
