@@ -203,3 +203,31 @@ test('fails with "connection" when nothing listens at the address', async () => 
   await once(server, 'close');
   expect(await reasonOf(guard.fetch(at('/')))).toBe('connection');
 });
+
+test('returns an answer that redirects to a caller who wants it, without following it', async () => {
+  routes = { '/from': (_request, response) => response.writeHead(307, { location: `/to` }).end('moved') };
+  const answer = await guard.fetch(`http://a.example:${port}/from`, { redirects: 'return' });
+  expect([answer.status, await answer.text()]).toEqual([307, 'moved']);
+  expect(seen.map(({ url }) => url)).toEqual(['/from']);
+});
+
+test('returns what came of an answer’s body, if the caller wants no more', async () => {
+  routes = {
+    '/large': (_request, response) => response.end('x'.repeat(100_000)),
+    '/broken': (_request, response) => {
+      response.writeHead(200, { 'content-length': '10' }).write('some');
+      setImmediate(() => response.destroy());
+    },
+  };
+  const request = { answerBody: 'cut', maxResponseBytes: 1_000 } as const;
+  const large = await guard.fetch(`http://a.example:${port}/large`, request);
+  expect([large.status, (await large.text()).length]).toEqual([200, 1_000]);
+  const broken = await guard.fetch(`http://a.example:${port}/broken`, request);
+  expect([broken.status, await broken.text()]).toEqual([200, 'some']);
+});
+
+test('returns an answer whose body never ends to a caller who wants no more than comes', async () => {
+  routes = { '/endless': (_request, response) => void response.writeHead(200).write('begin') };
+  const answer = await guard.fetch(`http://a.example:${port}/endless`, { answerBody: 'cut' });
+  expect([answer.status, await answer.text()]).toEqual([200, 'begin']);
+});

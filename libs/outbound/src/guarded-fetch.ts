@@ -1,4 +1,5 @@
 import { Agent, fetch, Headers, Response, type BodyInit, type HeadersInit } from 'undici';
+import { within } from '@weir/timing';
 import { OutboundFailed, OutboundRefused } from './outbound-error.js';
 import type { OutboundPolicy, OutboundTarget, PortRule } from './outbound-guard.js';
 
@@ -11,8 +12,15 @@ export interface OutboundRequest {
   readonly timeoutMs?: number;
   /** The limit for the answer's body after decompression. Default 1 MiB. */
   readonly maxResponseBytes?: number;
+  /**
+   * `cut`: the answer counts as soon as its head is there. Of its body, the caller gets what comes within the limit and
+   * two seconds. Default: an answer whose body is too large, breaks off or doesn't end in time is an error.
+   */
+  readonly answerBody?: 'whole' | 'cut';
   /** Default 3; 0 refuses every redirect. */
   readonly maxRedirects?: number;
+  /** `return`: an answer that redirects is an answer like any other. Default: it is followed. */
+  readonly redirects?: 'follow' | 'return';
   /** Default http and https. */
   readonly schemes?: readonly string[];
   readonly ports?: readonly PortRule[];
@@ -38,6 +46,7 @@ interface Hop {
 const TIMEOUT_MS = 10_000;
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const MAX_REDIRECTS = 3;
+const CUT_BODY_MS = 2_000;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** These headers are for the first origin only. */
 const ORIGIN_HEADERS = ['authorization', 'cookie', 'proxy-authorization'];
@@ -89,13 +98,36 @@ const whole = async (response: Response, maxBytes: number, host: string): Promis
   return new Response(body, { status: response.status, statusText: response.statusText, headers: response.headers });
 };
 
+/** The answer with what comes of its body before the limit, the end of the time, or a fault of the connection. */
+const cut = async (response: Response, maxBytes: number): Promise<Response> => {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  const reader = response.body?.getReader();
+  const reading = async (): Promise<void> => {
+    for (let part = await reader?.read(); part !== undefined && !part.done; part = await reader?.read()) {
+      if (part.value instanceof Uint8Array) chunks.push(part.value.subarray(0, maxBytes - size));
+      size = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0);
+      if (size >= maxBytes) return;
+    }
+  };
+  // What breaks off the body doesn't matter: the answer's head has been read.
+  await within(
+    CUT_BODY_MS,
+    reading().catch(() => undefined),
+    () => undefined,
+  );
+  const body = NO_BODY.has(response.status) ? null : Buffer.concat(chunks);
+  return new Response(body, { status: response.status, statusText: response.statusText, headers: response.headers });
+};
+
 /** Sends one request and reads its answer, on a separate connection to the checked addresses. */
 const exchange = async (
   hop: Hop,
   target: OutboundTarget,
   signal: AbortSignal,
-  maxBytes: number,
+  request: OutboundRequest,
 ): Promise<{ redirect: string; status: number } | { response: Response }> => {
+  const maxBytes = request.maxResponseBytes ?? MAX_RESPONSE_BYTES;
   const agent = new Agent({ connect: { lookup: target.lookup }, pipelining: 0 });
   try {
     const response = await fetch(hop.url, {
@@ -107,8 +139,9 @@ const exchange = async (
       dispatcher: agent,
       signal,
     });
-    const location = response.headers.get('location');
+    const location = request.redirects === 'return' ? null : response.headers.get('location');
     if (location !== null && REDIRECTS.has(response.status)) return { redirect: location, status: response.status };
+    if (request.answerBody === 'cut') return { response: await cut(response, maxBytes) };
     return { response: await whole(response, maxBytes, target.host) };
   } finally {
     await agent.destroy();
@@ -130,7 +163,7 @@ const follow = async (
   let hop = first;
   for (let redirects = 0; ; redirects++) {
     const target = await checker.check(hop.text, policy);
-    const answer = await exchange(hop, target, signal, request.maxResponseBytes ?? MAX_RESPONSE_BYTES);
+    const answer = await exchange(hop, target, signal, request);
     if ('response' in answer) return answer.response;
     if (redirects === maxRedirects) throw new OutboundRefused('too-many-redirects', hop.url.hostname);
     hop = nextHop(hop, answer.status, answer.redirect);

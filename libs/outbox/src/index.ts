@@ -13,3 +13,5 @@ export type {
 export type { Transaction } from './message-store.js';
 export { Outbox, type OutboxOptions } from './outbox.js';
 export type { QueueHandler } from './queue-worker.js';
+export { webhookHandler, webhookSchema, type Webhook, type WebhookOptions, type WebhookPorts } from './webhook.js';
+export { newWebhookSecret, webhookHeaders } from './webhook-signature.js';
