@@ -1,7 +1,7 @@
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
-import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import { ErrorCode, isWeirError } from '@weir/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { httpStatusOf } from './http-status.js';
 import { RefusalLog } from '@weir/access';
 
@@ -35,8 +35,14 @@ export const restErrorOf = (error: unknown): RestError => {
   return { status, code: CODES[status] ?? 'INVALID', message: error.message, fields: {} };
 };
 
+export const restErrorSchema = z.strictObject({
+  error: z.strictObject({ code: z.string(), message: z.string(), fields: z.record(z.string(), z.string()) }),
+});
+
 /** `{"error": {code, message, fields}}`. */
-export const restErrorBody: ErrorBody = ({ code, message, fields }) => ({ error: { code, message, fields } });
+export const restErrorBody = ({ code, message, fields }: RestError): z.infer<typeof restErrorSchema> => ({
+  error: { code, message, fields },
+});
 
 type Say = (fields: object, message: string) => void;
 
@@ -82,13 +88,3 @@ export class RestErrorFilter implements ExceptionFilter {
     return {};
   }
 }
-
-/** Throws INVALID, with a message for each wrong field. */
-export const parsed = <Output>(schema: z.ZodType<Output>, value: unknown): Output => {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const fields = Object.fromEntries(
-    result.error.issues.map(({ path, message }) => [path.length === 0 ? 'body' : path.join('.'), message]),
-  );
-  throw new WeirError(ErrorCode.INVALID, 'The request is not valid; see the fields', fields);
-};

@@ -10,20 +10,17 @@ import {
 } from '@nestjs/common';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import { Access, credentialOf, type CredentialCarrier, type CredentialSource, type Principal } from '@weir/access';
-import { httpStatusOf } from './http-status.js';
+import { restErrorBody, restErrorOf } from './error-filter.js';
 
 /** Keyed weakly, so that a principal lives no longer than its request. */
 const principals = new WeakMap<object, Principal>();
 
 /** Turns a WeirError into its HTTP answer; returns any other error unchanged. */
-const toHttpException = (error: unknown): unknown =>
-  isWeirError(error)
-    ? new HttpException(
-        { error: { code: ErrorCode[error.code], message: error.message, fields: error.fields } },
-        httpStatusOf(error),
-        { cause: error },
-      )
-    : error;
+const toHttpException = (error: unknown): unknown => {
+  if (!isWeirError(error)) return error;
+  const answer = restErrorOf(error);
+  return new HttpException(restErrorBody(answer), answer.status, { cause: error });
+};
 
 const guardFor = (sources: readonly CredentialSource[] | undefined): Type<CanActivate> => {
   @Injectable()

@@ -5,7 +5,8 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { parsed, RestErrorFilter } from './error-filter.js';
+import { RestErrorFilter } from './error-filter.js';
+import { parsed } from './parsed.js';
 import { restAdapter } from './rest-adapter.js';
 
 const logged: { fields: object; message: string }[] = [];

@@ -1,25 +1,8 @@
-/** The answer of the robots' interface: specification 3.1. */
-export interface Envelope<T> {
-  readonly err: { readonly ec: number; readonly em: string };
-  readonly ret: T | null;
-  readonly ext: null;
-  readonly ebd: null;
-}
-
 /**
  * Clients treat 100 to 110 as final and retry after anything else, so a failure that may pass has a number outside that
  * range: its HTTP status.
  */
-export const EC = { ok: 0, input: 103, forbidden: 105, logic: 106, limited: 429, unavailable: 503 } as const;
-
-export const success = <T>(ret: T): Envelope<T> => ({ err: { ec: EC.ok, em: 'ok' }, ret, ext: null, ebd: null });
-
-export const failure = (ec: number, em: string): Envelope<never> => ({
-  err: { ec, em },
-  ret: null,
-  ext: null,
-  ebd: null,
-});
+export const EC = { input: 103, forbidden: 105, logic: 106, limited: 429, unavailable: 503 } as const;
 
 const HOUR_MS = 60 * 60 * 1000;
 const twoDigits = (value: number): string => String(Math.abs(value)).padStart(2, '0');

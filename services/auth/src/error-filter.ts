@@ -1,9 +1,9 @@
 import { Catch } from '@nestjs/common';
-import { restErrorBody, RestErrorFilter, type ErrorBody, type RestError } from '@weir/rest';
+import { failure, restErrorBody, RestErrorFilter, type ErrorBody, type RestError } from '@weir/rest';
 import type { Logger } from '@weir/platform';
 import { asWeirError } from '@weir/platform/database';
 import type { FastifyRequest } from 'fastify';
-import { EC, failure } from './envelope.js';
+import { EC } from './envelope.js';
 
 const ecOf = (status: number): number => {
   if (status === 429) return EC.limited;
@@ -15,7 +15,7 @@ const isLogin = ({ url }: FastifyRequest): boolean => /^\/auth\/?(?:\?|$)/.test(
 
 /** The usual error body, except for the log-in, whose errors are in its envelope. */
 export const errorBody: ErrorBody = (answer, request) =>
-  isLogin(request) ? failure(ecOf(answer.status), answer.message) : restErrorBody(answer, request);
+  isLogin(request) ? failure(ecOf(answer.status), answer.message) : restErrorBody(answer);
 
 @Catch()
 export class ErrorFilter extends RestErrorFilter {

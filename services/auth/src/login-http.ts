@@ -1,8 +1,9 @@
 import { Body, Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
 import { RefusalLog, TOKEN_COOKIE } from '@weir/access';
+import { Answers, envelopeSchema, failure, failureSchema, success, type Envelope } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { EC, expireText, failure, success, type Envelope } from './envelope.js';
+import { EC, expireText } from './envelope.js';
 import { Login } from './login.js';
 import { MAX_PASSWORD_LENGTH } from './passwords.js';
 
@@ -17,10 +18,8 @@ export class ExpireZone {
   constructor(readonly offsetHours: number) {}
 }
 
-interface LoginReply {
-  readonly token: string;
-  readonly expire: string;
-}
+const loginReply = z.strictObject({ token: z.string(), expire: z.string() }).readonly();
+type LoginReply = z.infer<typeof loginReply>;
 
 /** The log-in of the robots' interface, which has its own envelope. */
 @Controller('auth')
@@ -33,6 +32,7 @@ export class LoginController {
 
   @Post()
   @HttpCode(200)
+  @Answers(envelopeSchema(loginReply), { errors: failureSchema })
   async post(
     @Body() body: unknown,
     @Req() request: FastifyRequest,

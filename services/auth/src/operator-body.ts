@@ -20,6 +20,9 @@ const grantSchema = z
   .strictObject({ verb: z.enum(VERBS), object: z.string().min(1).max(MAX_PATTERN_LENGTH) })
   .transform(({ verb, object }): Grant => ({ verb, object: objectPattern(object) }));
 
+const storedGrants = z.array(z.strictObject({ verb: z.enum(VERBS), object: z.string() })).readonly();
+const time = z.iso.datetime();
+
 /** Rights are given one by one, by a role, or both. */
 const rights = {
   role: z.enum(ROLES).optional(),
@@ -56,3 +59,67 @@ export const listQuery = z.object({
   limit: z.coerce.number().int().min(1).max(MAX_LIST_LIMIT).default(DEFAULT_LIST_LIMIT),
   subject: z.string().optional(),
 });
+
+const applicationJson = z.strictObject({
+  appKey: z.string(),
+  tenant: z.string(),
+  policy: z.enum(['open', 'token', 'hook']),
+  hookUrl: z.string().optional(),
+});
+export type ApplicationJson = z.infer<typeof applicationJson>;
+export const applicationsAnswer = z.strictObject({ applications: z.array(applicationJson) });
+/** The hook's secret is in the answers to POST and PUT only. */
+export const applicationAnswer = applicationJson.extend({ hookSecret: z.string().optional() });
+
+export const userJson = z.strictObject({
+  userId: z.string(),
+  username: z.string(),
+  grants: storedGrants,
+  locked: z.boolean(),
+  createdAt: time,
+});
+export type UserJson = z.infer<typeof userJson>;
+export const usersAnswer = z.strictObject({ users: z.array(userJson) });
+
+const keyJson = z.strictObject({
+  keyId: z.string(),
+  label: z.string(),
+  grants: storedGrants,
+  createdAt: time,
+  expiresAt: time.optional(),
+});
+export type KeyJson = z.infer<typeof keyJson>;
+export const keysAnswer = z.strictObject({ keys: z.array(keyJson) });
+/** The key is in this answer only. */
+export const newKeyAnswer = keyJson.extend({ key: z.string() });
+
+const tokenJson = z.strictObject({
+  tokenId: z.string(),
+  subject: z.string(),
+  grants: storedGrants,
+  issuedAt: time,
+  expiresAt: time,
+});
+export type TokenJson = z.infer<typeof tokenJson>;
+export const tokensAnswer = z.strictObject({ tokens: z.array(tokenJson) });
+/** The token is in this answer only. */
+export const newTokenAnswer = z.strictObject({
+  token: z.string(),
+  pass: z.string(),
+  tokenId: z.string(),
+  expiresAt: time,
+});
+export const passAnswer = z.strictObject({ pass: z.string(), expiresAt: time });
+export const revokeAnswer = z.strictObject({ tokenId: z.string() });
+
+/** RFC 7517; public parts only. */
+const jwkJson = z.strictObject({
+  kty: z.string(),
+  crv: z.string(),
+  x: z.string(),
+  kid: z.string(),
+  alg: z.literal('EdDSA'),
+  use: z.literal('sig'),
+});
+export type PublicJwk = z.infer<typeof jwkJson>;
+export const jwksAnswer = z.strictObject({ keys: z.array(jwkJson).readonly() });

@@ -1,10 +1,11 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { calculateJwkThumbprint, exportJWK, SignJWT, type JWK, type JWTPayload } from 'jose';
+import { calculateJwkThumbprint, exportJWK, SignJWT, type JWTPayload } from 'jose';
+import type { PublicJwk } from './operator-body.js';
 
 interface PublicKey {
   readonly id: string;
-  readonly jwk: JWK;
+  readonly jwk: PublicJwk;
 }
 
 const PEM_BLOCK = /-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+?-----END \1 KEY-----/g;
@@ -13,7 +14,7 @@ const publicKeyOf = async (key: KeyObject): Promise<PublicKey> => {
   if (key.asymmetricKeyType !== 'ed25519')
     throw new Error(`it holds a key of type ${key.asymmetricKeyType} instead of ed25519`);
   const { kty, crv, x } = await exportJWK(key.type === 'private' ? createPublicKey(key) : key);
-  const jwk: JWK = { kty: kty ?? '', crv: crv ?? '', x: x ?? '' };
+  const jwk = { kty: kty ?? '', crv: crv ?? '', x: x ?? '' };
   const id = await calculateJwkThumbprint(jwk);
   return { id, jwk: { ...jwk, kid: id, alg: 'EdDSA', use: 'sig' } };
 };
@@ -28,7 +29,7 @@ export class SigningKeys {
     private readonly signer: KeyObject,
     private readonly signerId: string,
     /** RFC 7517; public parts only. */
-    readonly jwks: { readonly keys: readonly JWK[] },
+    readonly jwks: { readonly keys: readonly PublicJwk[] },
   ) {}
 
   /** Throws, naming the file, if it can't be read, holds no private key or holds a key that isn't Ed25519. */

@@ -1,11 +1,22 @@
 import { Body, Controller, Get, Header, HttpCode, Inject, Post, Query, Req } from '@nestjs/common';
 import { credentialOf, PASS_PATTERN, passOf, type CredentialCarrier, type Principal } from '@weir/access';
-import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
+import { Answers, Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { grantsIn, listQuery, newTokenBody, revokeBody } from './operator-body.js';
+import {
+  grantsIn,
+  jwksAnswer,
+  listQuery,
+  newTokenAnswer,
+  newTokenBody,
+  passAnswer,
+  revokeAnswer,
+  revokeBody,
+  tokensAnswer,
+  type TokenJson,
+} from './operator-body.js';
 import { demandAdministration, demandCovered } from './rights.js';
 import { SigningKeys } from './signing-keys.js';
-import { Tokens, type TokenIssuer } from './tokens.js';
+import { Tokens, type TokenIssuer, type TokenRecord } from './tokens.js';
 
 /** The longest life of a token that is made on request. */
 export class TokenLifeLimit {
@@ -17,6 +28,14 @@ const issuerOf = (principal: Principal): TokenIssuer =>
     ? `token:${principal.credential.tokenId}`
     : `key:${principal.subject.replace(/^key:/, '')}`;
 
+const tokenJsonOf = ({ tokenId, subject, grants, issuedAt, expiresAt }: TokenRecord): TokenJson => ({
+  tokenId,
+  subject,
+  grants,
+  issuedAt: issuedAt.toISOString(),
+  expiresAt: expiresAt.toISOString(),
+});
+
 @Controller('auth')
 @Authenticated('header')
 export class TokensController {
@@ -26,14 +45,17 @@ export class TokensController {
   ) {}
 
   @Get('tokens')
+  @Answers(tokensAnswer)
   async list(@CurrentPrincipal() principal: Principal, @Query() query: unknown) {
     demandAdministration(principal, 'tokens');
     const { subject, limit } = parsed(listQuery, query);
-    return { tokens: await this.tokens.list(principal.tenant, subject, limit) };
+    const tokens = await this.tokens.list(principal.tenant, subject, limit);
+    return { tokens: tokens.map(tokenJsonOf) };
   }
 
   /** Makes a token with some of the caller's own rights for somebody else, such as a page that publishes one stream. */
   @Post('tokens')
+  @Answers(newTokenAnswer)
   @Header('cache-control', 'no-store')
   async mint(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
     const { subject, ttlS, ...rights } = parsed(newTokenBody, body);
@@ -48,11 +70,12 @@ export class TokensController {
       ttlS,
       issuer: issuerOf(principal),
     });
-    return { token, pass, tokenId, expiresAt: new Date(expiresAtMs) };
+    return { token, pass, tokenId, expiresAt: new Date(expiresAtMs).toISOString() };
   }
 
   /** The pass of the token that the request was made with; it is short enough to be the password in a player's URL. */
   @Post('passes')
+  @Answers(passAnswer)
   @Header('cache-control', 'no-store')
   async pass(@CurrentPrincipal() { credential }: Principal, @Req() request: CredentialCarrier) {
     const shown = credentialOf(request, ['header']);
@@ -60,12 +83,13 @@ export class TokensController {
       throw new WeirError(ErrorCode.INVALID, 'An API key has no pass, because it is short: use the key itself');
     const pass = PASS_PATTERN.test(shown) ? shown : passOf(shown);
     await this.tokens.keepPass(credential.tokenId, pass);
-    return { pass, expiresAt: new Date(credential.expiresAtMs) };
+    return { pass, expiresAt: new Date(credential.expiresAtMs).toISOString() };
   }
 
   /** Without a tokenId, revokes the token that the request was made with, for which no right is needed. */
   @Post('revoke')
   @HttpCode(200)
+  @Answers(revokeAnswer)
   async revoke(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
     const own = principal.credential.kind === 'token' ? principal.credential.tokenId : undefined;
     const tokenId = parsed(revokeBody, body ?? undefined)?.tokenId ?? own;
@@ -95,6 +119,7 @@ export class JwksController {
   constructor(@Inject(SigningKeys) private readonly keys: SigningKeys) {}
 
   @Get(['auth/jwks.json', '.well-known/jwks.json'])
+  @Answers(jwksAnswer)
   @Header('cache-control', 'public, max-age=60')
   jwks() {
     return this.keys.jwks;

@@ -1,7 +1,7 @@
 import { Catch } from '@nestjs/common';
-import { RestErrorFilter, type ErrorBody, type RestError } from '@weir/rest';
+import { failure, RestErrorFilter, type ErrorBody, type RestError } from '@weir/rest';
 import type { Logger } from '@weir/platform';
-import { ecOfStatus, failure } from './envelope.js';
+import { ecOfStatus } from './envelope-errors.js';
 import type { HlsMetrics } from './metrics.js';
 
 /** After this time the same request may get another answer. */

@@ -73,6 +73,10 @@ const PARTS_IN_FIRST_SEGMENT = 3;
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
+/** What operators see of a packaging. */
+export const PACKAGING_STATES = ['waiting', 'flowing', 'away', 'ended'] as const;
+export type PackagingState = (typeof PACKAGING_STATES)[number];
+
 /** The packaging of one stream. Its source may come and go; the playlist goes on for the viewers. */
 export class Packaging {
   readonly live: LiveMedia;
@@ -108,7 +112,7 @@ export class Packaging {
     return this.ports.streamName;
   }
 
-  get state(): 'waiting' | 'flowing' | 'away' | 'ended' {
+  get state(): PackagingState {
     switch (this.#state.tag) {
       case 'tapped':
         return this.#state.hasMedia ? 'flowing' : 'waiting';

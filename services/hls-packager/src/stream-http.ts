@@ -13,9 +13,10 @@ import {
   Res,
 } from '@nestjs/common';
 import { context, propagation, SpanKind, trace } from '@opentelemetry/api';
+import { Answers, envelopeSchema, failureSchema, success, type Envelope } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { success, type Envelope } from './envelope.js';
-import type { Packaging } from './packaging.js';
+import { z } from 'zod';
+import { PACKAGING_STATES, type Packaging } from './packaging.js';
 import { readStreamRequest } from './stream-request.js';
 import { indexPath, parseStreamPath, targetOfStream, type VideoTarget } from './video-path.js';
 import { Videos } from './videos.js';
@@ -42,19 +43,28 @@ export class PublicUrl {
   }
 }
 
-interface StreamStatus {
-  readonly stream: string;
-  readonly state: Packaging['state'];
-  readonly hls_url: string;
-  readonly codecs: readonly string[];
-  /** The stream's media that viewers don't get, each with its reason. */
-  readonly not_carried: readonly string[];
-  /** Whether an ffmpeg transcodes it to codecs that HLS can carry. */
-  readonly transcoding: boolean;
-  readonly viewers: number;
-  readonly bytes: number;
-  readonly started_at: string;
-}
+const startAnswer = z.strictObject({ hls_url: z.string() });
+const stopAnswer = z.strictObject({ stopped: z.boolean() });
+const streamStatus = z
+  .strictObject({
+    stream: z.string(),
+    state: z.enum(PACKAGING_STATES),
+    hls_url: z.string(),
+    codecs: z.array(z.string()).readonly(),
+    /** The stream's media that viewers don't get, each with its reason. */
+    not_carried: z.array(z.string()).readonly(),
+    /** Whether an ffmpeg transcodes it to codecs that HLS can carry. */
+    transcoding: z.boolean(),
+    viewers: z.int(),
+    bytes: z.int(),
+    started_at: z.iso.datetime(),
+  })
+  .readonly();
+type StreamStatus = z.infer<typeof streamStatus>;
+const listAnswer = z.strictObject({ streams: z.array(streamStatus) });
+
+/** Describes an answer in the envelope of the robots' interface. */
+const AnswersInEnvelope = <Ret extends z.ZodType>(ret: Ret) => Answers(envelopeSchema(ret), { errors: failureSchema });
 
 /** The HLS part of the robots' REST interface, with that interface's envelope. */
 @Controller('stream')
@@ -66,11 +76,12 @@ export class StreamController {
 
   @Post()
   @HttpCode(200)
+  @AnswersInEnvelope(startAnswer)
   post(
     @Body() body: unknown,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<Envelope<{ hls_url: string }>> {
+  ): Promise<Envelope<z.infer<typeof startAnswer>>> {
     reply.header('cache-control', 'no-store');
     return inSpan('hls start', request, async () => {
       await this.videos.authenticate(request);
@@ -91,7 +102,8 @@ export class StreamController {
   }
 
   @Delete('*')
-  delete(@Req() request: FastifyRequest): Promise<Envelope<{ stopped: boolean }>> {
+  @AnswersInEnvelope(stopAnswer)
+  delete(@Req() request: FastifyRequest): Promise<Envelope<z.infer<typeof stopAnswer>>> {
     return inSpan('hls stop', request, async () => {
       await this.videos.authenticate(request);
       return success({ stopped: await this.videos.stop(request, targetIn(request)) });
@@ -99,16 +111,18 @@ export class StreamController {
   }
 
   @Get()
+  @AnswersInEnvelope(listAnswer)
   async list(
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<Envelope<{ streams: StreamStatus[] }>> {
+  ): Promise<Envelope<z.infer<typeof listAnswer>>> {
     reply.header('cache-control', 'no-store');
     const all = await this.videos.list(request);
     return success({ streams: all.map((packaging) => this.#status(request, packaging)) });
   }
 
   @Get('*')
+  @AnswersInEnvelope(streamStatus.optional())
   async get(
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,

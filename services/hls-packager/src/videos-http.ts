@@ -1,4 +1,5 @@
 import { Controller, Get, Inject, NotFoundException, Req, Res } from '@nestjs/common';
+import { AnswersFile, failureSchema } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { byteRange } from './byte-range.js';
 import { GzippedTexts, takesGzip } from './gzipped-texts.js';
@@ -35,6 +36,7 @@ export class VideosController {
   ) {}
 
   @Get('*')
+  @AnswersFile([PLAYLIST_TYPE, SEGMENT_TYPE], { errors: failureSchema })
   async get(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const path = parseVideoPath(request.url.split('?', 1)[0] ?? '');
     if (path === undefined) throw new NotFoundException('There is nothing at this path');

@@ -1,42 +1,14 @@
 import { Body, Controller, Get, HttpCode, Inject, Post, Req } from '@nestjs/common';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { demandPermit, permits, type Principal, credentialRefOf } from '@weir/access';
-import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
+import { Answers, Authenticated, CurrentPrincipal, noBody, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { streamName } from '@weir/protocol-wcs';
 import type { FastifyRequest } from 'fastify';
-import { z } from 'zod';
 import { RelayRefused, Relays, type RelayView } from './relays.js';
+import { createAnswer, filterBody, relayBody, relaysAnswer, type CreateAnswer, type RelayItem } from './rest-body.js';
 import type { Direction } from './store.js';
 
 const tracer = trace.getTracer('@weir/relay-push');
-
-const uri = z.string().min(1).max(2_048);
-const relayBody = z.object({ uri, localStreamName: streamName, remoteStreamName: streamName });
-const filterBody = z
-  .object({ uri: uri.optional(), localStreamName: streamName.optional(), remoteStreamName: streamName.optional() })
-  .nullish();
-
-/** The original's fields first, then our own. */
-export interface RelayItem {
-  readonly localMediaSessionId: string | null;
-  readonly remoteMediaSessionId: string | null;
-  readonly localStreamName: string;
-  readonly remoteStreamName: string;
-  readonly uri: string;
-  readonly status: 'NEW' | 'PUBLISHING' | 'PLAYING' | 'PENDING' | 'FAILED';
-  readonly id: string;
-  readonly direction: Direction;
-  readonly reason: string;
-  readonly retries: number;
-  readonly createDate: number;
-  /** The media that the relay leaves out, each with its reason; absent if there are none. */
-  readonly notCarried?: readonly string[];
-  readonly stats?: Readonly<Record<string, number | null>>;
-}
-
-/** The original's empty body, unless the relay leaves media out. */
-type Created = { readonly notCarried: readonly string[] } | undefined;
 
 const STATUS: Readonly<Record<RelayView['row']['state'], (direction: Direction) => RelayItem['status']>> = {
   NEW: () => 'NEW',
@@ -92,27 +64,30 @@ export class PullController {
   /** Publishes a stream of this server on another server. */
   @Post('push')
   @HttpCode(200)
+  @Answers(createAnswer)
   push(
     @CurrentPrincipal() principal: Principal,
     @Req() request: FastifyRequest,
     @Body() body: unknown,
-  ): Promise<Created> {
+  ): Promise<CreateAnswer> {
     return this.create('push', principal, request, body);
   }
 
   /** Plays another server's stream and publishes it here. */
   @Post('pull')
   @HttpCode(200)
+  @Answers(createAnswer)
   pull(
     @CurrentPrincipal() principal: Principal,
     @Req() request: FastifyRequest,
     @Body() body: unknown,
-  ): Promise<Created> {
+  ): Promise<CreateAnswer> {
     return this.create('pull', principal, request, body);
   }
 
   @Post('find_all')
   @HttpCode(200)
+  @Answers(relaysAnswer)
   findAll(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest): Promise<readonly RelayItem[]> {
     return answered('find_all', request, async () => {
       demandSomeRelayRight(principal);
@@ -123,6 +98,7 @@ export class PullController {
   }
 
   @Get('find_all')
+  @Answers(relaysAnswer)
   findAllByGet(
     @CurrentPrincipal() principal: Principal,
     @Req() request: FastifyRequest,
@@ -133,6 +109,7 @@ export class PullController {
   /** Ends all relays that match every given field. */
   @Post('terminate')
   @HttpCode(200)
+  @Answers(noBody)
   terminate(
     @CurrentPrincipal() principal: Principal,
     @Req() request: FastifyRequest,
@@ -155,7 +132,12 @@ export class PullController {
     });
   }
 
-  private create(direction: Direction, principal: Principal, request: FastifyRequest, body: unknown): Promise<Created> {
+  private create(
+    direction: Direction,
+    principal: Principal,
+    request: FastifyRequest,
+    body: unknown,
+  ): Promise<CreateAnswer> {
     return answered(direction, request, async () => {
       const wanted = parsed(relayBody, body);
       const { tenant } = principal;

@@ -37,6 +37,19 @@ export const listQuery = z.object({
   after: z.string().max(64).default(''),
 });
 
+export const cameraJson = z.strictObject({ name: z.string(), pinned: z.boolean(), rtspUrl: z.string().optional() });
+export type CameraJson = z.infer<typeof cameraJson>;
+export const camerasAnswer = z.strictObject({ cameras: z.array(cameraJson) });
+export const robotJson = z.strictObject({
+  id: z.string(),
+  online: z.boolean(),
+  cameras: z.array(cameraJson),
+  defaultCamera: z.string().nullable(),
+  createdAt: z.iso.datetime(),
+});
+export type RobotJson = z.infer<typeof robotJson>;
+export const robotsAnswer = z.strictObject({ robots: z.array(robotJson) });
+
 /**
  * Throws INVALID for a URL that the platform must not connect to. The media core checks again when it connects, because
  * the host name may have another address by then.

@@ -11,45 +11,7 @@ import {
 import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import type { Peers } from './peers.js';
-
-/** A stream in the form of the original interface. */
-export interface StreamView {
-  readonly appKey: string | null;
-  readonly sessionId: string | null;
-  readonly mediaSessionId: string;
-  readonly name: string;
-  readonly published: boolean;
-  readonly hasVideo: boolean;
-  readonly hasAudio: boolean;
-  readonly status: string;
-  readonly audioCodec: string | null;
-  readonly videoCodec: string | null;
-  readonly record: false;
-  readonly width: number;
-  readonly height: number;
-  readonly bitrate: 0;
-  readonly minBitrate: 0;
-  readonly maxBitrate: 0;
-  readonly quality: 0;
-  readonly createDate: number;
-  readonly mediaProvider: string;
-  readonly mediaType: 'publish' | 'play';
-  readonly nodeId: string | null;
-  readonly audioState: { readonly muted: boolean };
-  readonly videoState: { readonly muted: boolean };
-  /** The source's media that nobody gets, each with its reason. Absent when there are none. */
-  readonly notCarried?: readonly string[];
-  readonly metrics?: Readonly<Record<string, number>>;
-}
-
-export interface ConnectionView {
-  readonly sessionId: string;
-  readonly appKey: string;
-  readonly status: 'ESTABLISHED';
-  readonly clientVersion: string;
-  readonly createDate: number;
-  readonly streams: number;
-}
+import type { ConnectionView, StreamView } from './rest-body.js';
 
 export interface StreamFilter {
   readonly mediaSessionIds?: readonly string[] | undefined;

@@ -1,28 +1,19 @@
 import { Body, Controller, Get, HttpCode, Inject, Post } from '@nestjs/common';
 import { demandPermit, type Principal } from '@weir/access';
-import { Authenticated, CurrentPrincipal, parsed } from '@weir/rest';
+import { Answers, Authenticated, CurrentPrincipal, noBody, parsed } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { z } from 'zod';
-import { Operator, type ConnectionView, type StreamFilter, type StreamView } from './operator.js';
-
-const text = z.string().min(1).max(1_024);
-
-const filterBody = z
-  .object({
-    mediaSessionId: text.optional(),
-    mediaSessionIds: z.array(text).max(1_000).optional(),
-    name: text.optional(),
-    published: z.boolean().optional(),
-    status: text.optional(),
-    display: z.array(z.string().max(64)).max(16).optional(),
-  })
-  .nullish();
-
-const snapshotBody = z.object({ streamName: text });
-
-const connectionsBody = z
-  .object({ sessionId: text.optional(), sessionIds: z.array(text).max(1_000).optional() })
-  .refine(({ sessionId, sessionIds }) => sessionId !== undefined || sessionIds !== undefined);
+import type { z } from 'zod';
+import { Operator, type StreamFilter } from './operator.js';
+import {
+  connectionsAnswer,
+  connectionsBody,
+  filterBody,
+  snapshotAnswer,
+  snapshotBody,
+  streamsAnswer,
+  type ConnectionView,
+  type StreamView,
+} from './rest-body.js';
 
 const filterOf = (body: z.output<typeof filterBody>): StreamFilter => {
   const { mediaSessionId, mediaSessionIds, name, published, status } = body ?? {};
@@ -53,6 +44,7 @@ export class StreamController {
 
   @Post('find')
   @HttpCode(200)
+  @Answers(streamsAnswer)
   async find(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
     demandOperator(principal);
     const wanted = parsed(filterBody, body);
@@ -61,12 +53,14 @@ export class StreamController {
   }
 
   @Get('find')
+  @Answers(streamsAnswer)
   findByGet(@CurrentPrincipal() principal: Principal): Promise<readonly StreamView[]> {
     return this.find(principal, undefined);
   }
 
   @Post('find_all')
   @HttpCode(200)
+  @Answers(streamsAnswer)
   async findAll(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<readonly StreamView[]> {
     demandOperator(principal);
     const withMetrics = parsed(filterBody, body)?.display?.includes('metrics') ?? false;
@@ -74,12 +68,14 @@ export class StreamController {
   }
 
   @Get('find_all')
+  @Answers(streamsAnswer)
   findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly StreamView[]> {
     return this.findAll(principal, undefined);
   }
 
   @Post('terminate')
   @HttpCode(200)
+  @Answers(noBody)
   async terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
     demandOperator(principal);
     const filter = filterOf(parsed(filterBody, body));
@@ -90,7 +86,11 @@ export class StreamController {
 
   @Post('snapshot')
   @HttpCode(200)
-  async snapshot(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<{ data: string }> {
+  @Answers(snapshotAnswer)
+  async snapshot(
+    @CurrentPrincipal() principal: Principal,
+    @Body() body: unknown,
+  ): Promise<z.infer<typeof snapshotAnswer>> {
     demandOperator(principal);
     const { streamName } = parsed(snapshotBody, body);
     const png = await this.operator.snapshot(principal, streamName);
@@ -105,18 +105,21 @@ export class ConnectionController {
 
   @Post('find_all')
   @HttpCode(200)
+  @Answers(connectionsAnswer)
   async findAll(@CurrentPrincipal() principal: Principal): Promise<readonly ConnectionView[]> {
     demandOperator(principal);
     return orNotFound(await this.operator.connections(principal));
   }
 
   @Get('find_all')
+  @Answers(connectionsAnswer)
   findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly ConnectionView[]> {
     return this.findAll(principal);
   }
 
   @Post('terminate')
   @HttpCode(200)
+  @Answers(noBody)
   async terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
     demandOperator(principal);
     const { sessionId, sessionIds } = parsed(connectionsBody, body);

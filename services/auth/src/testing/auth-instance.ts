@@ -6,6 +6,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { openAuth, type Auth } from '../auth.js';
@@ -68,6 +69,7 @@ export class AuthInstance {
       logger: false,
       abortOnError: false,
     });
+    checkAnswers(app);
     await app.init();
     return new AuthInstance(context, app, auth);
   }

@@ -4,6 +4,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
 import { closeHttp, parseSettings, platformSettings } from '@weir/platform';
+import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
@@ -58,6 +59,7 @@ export async function startService(
       abortOnError: false,
     },
   );
+  checkAnswers(app);
   await app.listen(port, '127.0.0.1');
   const sayAlive = () =>
     bus.publish(InstanceEvents.method.alive, { service: 'hls-packager', instanceId, startedAtMs: 1n });

@@ -4,11 +4,12 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus, type Registration } from '@weir/bus';
 import { Auth, AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { relaySettings, type RelayContext } from '../config.js';
 import { openRelayPush, type RelayPush } from '../relay-push.js';
-import type { RelayItem } from '../rest.js';
+import type { RelayItem } from '../rest-body.js';
 
 const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
 
@@ -108,6 +109,7 @@ export class RelayInstance {
       logger: false,
       abortOnError: false,
     });
+    checkAnswers(app);
     await app.init();
     return new RelayInstance(context, app, relayPush);
   }

@@ -5,6 +5,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
 import { InstanceEvents } from '@weir/contracts';
 import { closeHttp, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { AppModule, httpAdapter } from '../app.module.js';
@@ -73,6 +74,7 @@ export class Instance {
       logger: false,
       abortOnError: false,
     });
+    checkAnswers(app);
     await app.init();
     channel.listen(app);
     await app.listen(0, '127.0.0.1');
