@@ -1,5 +1,6 @@
 export {
   MediaClient,
+  type Answered,
   type FeedRequest,
   type IngestRequest,
   type Ingested,
@@ -7,7 +8,9 @@ export {
   type Played,
   type PlayRequest,
   type Published,
+  type PublishedStream,
   type PublishRequest,
+  type Renegotiated,
   type Source,
   type StreamListener,
   type StreamName,

@@ -41,6 +41,17 @@ afterEach(async () => {
   await nats.stop();
 });
 
+it('a publisher may offer again, once its session is open', async () => {
+  const session = publish();
+  await expect(client.renegotiate(session, 'early')).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
+  expect((await session.opened).streams).toEqual([{ streamName: 'cam', codecs: { audio: 'opus', video: 'H264' } }]);
+  expect(await client.renegotiate(session, 'another offer')).toEqual({
+    answerSdp: 'answer to another offer',
+    streams: [{ streamName: 'cam', codecs: { audio: '', video: 'VP8' } }],
+    notCarried: [],
+  });
+});
+
 describe('what a session tells', () => {
   it('comes in order and after the answer, although it was said before it', async () => {
     node.beforeAnswer = (sessionId) => {

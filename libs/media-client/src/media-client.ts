@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Bus, Registration } from '@weir/bus';
 import {
+  ErrorCode,
   IceTransport,
   Media,
   MediaEvents,
@@ -15,6 +16,8 @@ import {
   type StreamChanged,
   type StreamInfo,
   type StreamSignalSchema,
+  WeirError,
+  type PublishedStream as StreamOfReply,
 } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { FeedSockets, type Feed, type FedTrack } from './feed.js';
@@ -63,6 +66,10 @@ export interface PublishRequest extends WebRtcRequest {
   readonly protocol: string;
   /** The right to claim the name; without it, only names that aren't reserved are free. */
   readonly claim?: NameClaim | undefined;
+  /** The stream names of the offer's further videos, and of those that a renegotiation adds. */
+  readonly furtherNames?: readonly string[];
+  /** The video codecs that are received, the preferred one first; all of them without it. */
+  readonly videoCodecs?: readonly ('H264' | 'VP8' | 'VP9' | 'AV1')[];
 }
 
 export type PlayRequest = WebRtcRequest;
@@ -70,7 +77,13 @@ export type PlayRequest = WebRtcRequest;
 /** Codecs are named as in SDP's rtpmap; empty if there is no such medium. */
 type AgreedCodecs = Pick<Codecs, 'audio' | 'video'>;
 
-export interface Published {
+export interface PublishedStream {
+  readonly streamName: string;
+  readonly codecs: AgreedCodecs;
+}
+
+/** The answer to a WebRTC client's offer. */
+export interface Answered {
   readonly nodeId: string;
   readonly answerSdp: string;
   readonly codecs: AgreedCodecs;
@@ -78,7 +91,14 @@ export interface Published {
   readonly notCarried: readonly string[];
 }
 
-export interface Played extends Published {
+export interface Published extends Answered {
+  /** All streams of the session, in the order of their names. */
+  readonly streams: readonly PublishedStream[];
+}
+
+export type Renegotiated = Pick<Published, 'answerSdp' | 'streams' | 'notCarried'>;
+
+export interface Played extends Answered {
   readonly stream: StreamInfo | undefined;
 }
 
@@ -146,15 +166,34 @@ export class MediaClient {
 
   /** Publishes a new stream; any node may take it. */
   publish({ tenant, streamName }: StreamName, request: PublishRequest): MediaSession<Published> {
-    const { protocol, claim } = request;
+    const { protocol, claim, furtherNames = [], videoCodecs = [] } = request;
     return this.#claim({ tenant, streamName }, request, async (sessionId) => {
-      const { nodeId, answerSdp, codecs, notCarried } = await this.ports.bus.call(Media.method.publish, {
+      const { nodeId, answerSdp, codecs, notCarried, streams } = await this.ports.bus.call(Media.method.publish, {
         ...{ tenant, streamName, protocol },
         ...(claim && { claim }),
+        ...{ furtherStreamNames: [...furtherNames], videoCodecs: [...videoCodecs] },
         ...this.#webRtc(sessionId, request),
       });
-      return { nodeId, opened: { nodeId, answerSdp, codecs: agreed(codecs), notCarried } };
+      return {
+        nodeId,
+        opened: { nodeId, answerSdp, codecs: agreed(codecs), notCarried, streams: streams.map(published) },
+      };
     });
+  }
+
+  /**
+   * Answers a further offer of an open publisher: videos that come or go, or an ICE restart. After an error, what was
+   * there before goes on. Throws the WeirError of the bus; NOT_FOUND also before the session is open.
+   */
+  async renegotiate(
+    { sessionId, nodeId }: Pick<MediaSession<Published>, 'sessionId' | 'nodeId'>,
+    offerSdp: string,
+  ): Promise<Renegotiated> {
+    if (nodeId === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'The session is not open yet', { sessionId });
+    const { answerSdp, streams, notCarried } = await this.ports.bus.call(Media.method.renegotiate, {
+      ...{ nodeId, sessionId, offerSdp },
+    });
+    return { answerSdp, streams: streams.map(published), notCarried };
   }
 
   play({ tenant, streamName, nodeId }: Located, request: PlayRequest): MediaSession<Played> {
@@ -338,6 +377,8 @@ const agreed = (codecs: Codecs | undefined): AgreedCodecs => {
   const { audio, video } = codecs ?? { audio: '', video: '' };
   return { audio, video };
 };
+
+const published = ({ streamName, codecs }: StreamOfReply): PublishedStream => ({ streamName, codecs: agreed(codecs) });
 
 const contractSource = (source: Source): MessageInitShape<typeof IngestRequestSchema>['source'] => {
   switch (source.tag) {

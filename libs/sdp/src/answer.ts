@@ -48,6 +48,8 @@ export interface AnswerOptions {
   bitrate?: BitrateBounds;
   /** Session id of the o-line: a number of up to 19 digits. */
   originId: string | number;
+  /** Counts the answers of one session, from 2 by default. */
+  version?: number;
 }
 
 const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
@@ -58,9 +60,10 @@ const IPV6 = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/;
  * @throws RangeError for values that can't be written. This is the caller's mistake, because `parseOffer` accepts
  *   nothing that this function refuses.
  */
-export function writeAnswer({ offer, transports, sections, bitrate = {}, originId }: AnswerOptions): string {
+export function writeAnswer(options: AnswerOptions): string {
+  const { offer, transports, sections, bitrate = {}, originId, version = 2 } = options;
   if (sections.length !== offer.media.length) throw new RangeError('An answer has one section per m-line of the offer');
-  const lines = [...sessionLines({ id: originId, version: 2, address: '127.0.0.1' }), 'a=ice-lite'];
+  const lines = [...sessionLines({ id: originId, version, address: '127.0.0.1' }), 'a=ice-lite'];
   const used = new Set(sections.filter(({ tag }) => tag !== 'rejected').map(({ mediaIndex }) => mediaIndex));
   for (const mids of offer.bundleGroups) {
     const kept = mids.filter((mid) => offer.media.some((media) => media.mid === mid && used.has(media.index)));

@@ -80,14 +80,19 @@ export function codecName(section: { codec: OfferedCodec } | { mimeType: string 
 }
 
 /**
- * The router's media codecs for these sections. Audio comes first, because mediasoup gives each video codec's RTX the
- * first free dynamic payload type and then fails on a later codec that wants the same one.
+ * The router's media codecs for these sections, in addition to those that it has. Audio comes first, because mediasoup
+ * gives each video codec's RTX the first free dynamic payload type and then fails on a later codec that wants the same
+ * one.
  */
-export function routerCodecs(sections: readonly (PublishSection | PlaySection)[]): RtpCodecCapability[] {
-  const codecs = sections.flatMap((section) =>
+export function routerCodecs(
+  sections: readonly (PublishSection | PlaySection)[],
+  present: readonly RtpCodecCapability[] = [],
+): RtpCodecCapability[] {
+  const needed = sections.flatMap((section) =>
     section.tag === 'receive' || section.tag === 'send' ? [section.routerCodec] : [],
   );
-  return codecs.sort((a, b) => a.kind.localeCompare(b.kind));
+  const byPayloadType = new Map([...present, ...needed].map((codec) => [codec.preferredPayloadType, codec]));
+  return [...byPayloadType.values()].sort((a, b) => a.kind.localeCompare(b.kind));
 }
 
 /** Whether the section's RTCP uses its RTP port, which mediasoup requires. BUNDLE implies it. */

@@ -240,6 +240,50 @@ describe('the section that describes the transport of a BUNDLE group', () => {
   });
 });
 
+describe('several videos', () => {
+  const twoVideos = fixture('chromium-156-publish-two-videos');
+
+  it('are received up to the number that is wanted, with one codec in the router', () => {
+    const { sections, notCarried } = negotiatePublish(parseOffer(twoVideos), { videos: 2, videoCodecs: ['VP8'] });
+    expect(sections.map((section) => [section.tag, 'kind' in section ? section.kind : ''])).toEqual([
+      ['receive', 'audio'],
+      ['receive', 'video'],
+      ['receive', 'video'],
+    ]);
+    expect(notCarried).toEqual([]);
+    expect(routerCodecs(sections).map(({ mimeType }) => mimeType)).toEqual(['audio/opus', 'video/VP8']);
+    const [, first, second] = received(twoVideos, { videos: 2 });
+    expect(first?.rtpParameters.mid).not.toBe(second?.rtpParameters.mid);
+    expect(first?.rtpParameters.encodings).not.toEqual(second?.rtpParameters.encodings);
+  });
+
+  it('keep the codecs that the router of the session has, and its payload types, in a later offer', () => {
+    const [opus, vp8] = routerCodecs(publish(twoVideos, { videoCodecs: ['VP8'] }));
+    const [taken = -1] = received(twoVideos, { videoCodecs: ['H264'] }).flatMap(({ kind, codec }) =>
+      kind === 'video' ? [codec.payloadType] : [],
+    );
+    if (opus === undefined || vp8 === undefined) throw new Error('the router has two codecs');
+    const present = [opus, { ...vp8, preferredPayloadType: taken }];
+    const earlier = { routerCodecs: present };
+    const again = publish(twoVideos, { videoCodecs: ['VP8'], earlier });
+    expect(routerCodecs(again, present)).toEqual(present);
+    const added = publish(twoVideos, { videoCodecs: ['H264'], earlier });
+    const [, , h264] = routerCodecs(added, present);
+    expect(h264).toMatchObject({ mimeType: 'video/H264' });
+    expect(h264?.preferredPayloadType).not.toBe(taken);
+  });
+
+  it('may all be gone in a later offer, which keeps the transport', () => {
+    const gone = twoVideos.replaceAll(/a=(?:sendonly|sendrecv)/g, 'a=inactive');
+    expect(() => publish(gone)).toThrow(SdpError);
+    expect(publish(gone, { earlier: { routerCodecs: [] } }).map(({ tag }) => tag)).toEqual([
+      'inactive',
+      'inactive',
+      'inactive',
+    ]);
+  });
+});
+
 describe('sections that carry nothing', () => {
   it('reject a data channel and keep a second camera inactive on the shared transport', () => {
     expect(publish(fixture('chromium-156-publish-data-channel')).map(({ tag }) => tag)).toEqual([

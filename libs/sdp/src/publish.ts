@@ -14,6 +14,7 @@ import {
   ABS_SEND_TIME_URI,
   type HeaderExtensionUri,
   type MediaKind,
+  type RtpCodecCapability,
   type RtpEncodingParameters,
   type RtpHeaderExtensionParameters,
 } from './rtp-parameters.js';
@@ -23,6 +24,13 @@ export interface PublishPreferences {
   /** Best first. Codecs that aren't listed are refused. */
   videoCodecs?: readonly VideoCodecName[];
   audioCodecs?: readonly AudioCodecName[];
+  /** How many video sections are received; 1 by default. */
+  videos?: number;
+  /** What an earlier offer of the same session has led to. */
+  earlier?: {
+    /** The codecs of the router that the session is on. */
+    routerCodecs: readonly RtpCodecCapability[];
+  };
 }
 
 export const DEFAULT_VIDEO_CODECS: readonly VideoCodecName[] = ['H264', 'VP8', 'VP9', 'AV1'];
@@ -51,8 +59,9 @@ const AV1_DEPENDENCY_DESCRIPTOR: HeaderExtensionUri =
   'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 
 /**
- * Returns one section per m-line, in order. At most one audio and one video section are received; `notCarried` names,
- * for people, what else the client would send.
+ * Returns one section per m-line, in order. At most one audio section and `videos` video sections are received;
+ * `notCarried` names, for people, what else the client would send. In a later offer of a session the client may send
+ * nothing.
  * @throws NoCommonCodecsError if the client sends media, but none of it in a preferred codec.
  * @throws SdpError `unsupported` if it sends nothing, or only in a way that can't be received.
  */
@@ -64,11 +73,13 @@ export function negotiatePublish(
     audio: preferences.audioCodecs ?? DEFAULT_AUDIO_CODECS,
     video: preferences.videoCodecs ?? DEFAULT_VIDEO_CODECS,
   };
+  const { videos = 1, earlier } = preferences;
+  const limits: Limits = { audio: 1, video: videos, routerCodecs: earlier?.routerCodecs ?? [] };
   const received: ReceiveSection[] = [];
   const refused: { media: OfferedMedia; kind: MediaKind }[] = [];
   const reasons = new Map<number, string>();
   for (const media of offer.media) {
-    const section = receive(offer, media, preferred, received);
+    const section = receive(offer, media, preferred, received, limits);
     if (section.tag === 'receive') received.push(section);
     else reasons.set(media.index, section.reason);
     if (section.tag === 'rejected' && section.reason === NO_COMMON_CODEC && media.kind !== 'other') {
@@ -84,13 +95,15 @@ export function negotiatePublish(
       [...kinds].flatMap((kind) => [...preferred[kind]]),
     );
   }
-  if (received.length === 0) {
+  if (received.length === 0 && earlier === undefined) {
     throw new SdpError('unsupported', `Nothing can be received: ${[...new Set(reasons.values())].join('; ')}`);
   }
+  const used =
+    received.length > 0 ? received : offer.transports.map((_transport, transportIndex) => ({ transportIndex }));
   const sections = offer.media.map(
     (media) =>
       received.find((section) => section.mediaIndex === media.index) ??
-      idleSection(offer, media, received, reasons.get(media.index) ?? ''),
+      idleSection(offer, media, used, reasons.get(media.index) ?? ''),
   );
   const notCarried = offer.media.flatMap((media) => {
     const reason = reasons.get(media.index);
@@ -99,6 +112,9 @@ export function negotiatePublish(
   });
   return { sections, notCarried };
 }
+
+/** The most sections of each kind, and the codecs that the session's router has. */
+type Limits = Record<MediaKind, number> & { routerCodecs: readonly RtpCodecCapability[] };
 
 const NO_COMMON_CODEC = 'no common codec';
 const sends = ({ direction }: OfferedMedia): boolean => direction === 'sendonly' || direction === 'sendrecv';
@@ -109,6 +125,7 @@ function receive(
   media: OfferedMedia,
   preferred: Record<MediaKind, readonly CodecName[]>,
   received: readonly ReceiveSection[],
+  limits: Limits,
 ): ReceiveSection | RejectedSection {
   const reject = (reason: string): RejectedSection => ({ tag: 'rejected', mediaIndex: media.index, reason });
   const { kind, transportIndex } = media;
@@ -116,7 +133,10 @@ function receive(
   if (transportIndex === undefined) return reject('switched off, or not RTP');
   if (!sends(media)) return reject('the client sends nothing');
   if (!hasMuxedRtcp(offer, media)) return reject('no rtcp-mux');
-  if (received.some((section) => section.kind === kind)) return reject(`a second ${kind} section`);
+  if (received.filter((section) => section.kind === kind).length >= limits[kind])
+    return reject(
+      limits[kind] === 1 ? `a second ${kind} section` : `only ${limits[kind]} ${kind} sections are received`,
+    );
   const name = preferred[kind].find((candidate) => publishCandidates(media, candidate).length > 0);
   const codec = name && publishCandidates(media, name)[0];
   if (!name || !codec) return reject(NO_COMMON_CODEC);
@@ -171,15 +191,18 @@ function receive(
       encodings: [encodingOf(media, codec, rtx !== undefined)],
       rtcp: { ...(cname === undefined ? {} : { cname }), reducedSize: true },
     },
-    routerCodec: {
-      kind,
-      mimeType,
-      preferredPayloadType: freePayloadType(codec.payloadType, received),
-      clockRate: facts.clockRate,
-      ...channels,
-      parameters: pickParameters(codec, facts.variant),
-      rtcpFeedback: [],
-    },
+    routerCodec: routerCodecFor(
+      {
+        kind,
+        mimeType,
+        preferredPayloadType: codec.payloadType,
+        clockRate: facts.clockRate,
+        ...channels,
+        parameters: pickParameters(codec, facts.variant),
+        rtcpFeedback: [],
+      },
+      [...limits.routerCodecs, ...received.map((section) => section.routerCodec)],
+    ),
     streamCodec: { kind, mimeType, clockRate: facts.clockRate, ...channels, parameters },
   };
 }
@@ -218,12 +241,19 @@ function encodingOf(media: OfferedMedia, codec: OfferedCodec, hasRtx: boolean): 
 }
 
 /**
- * Returns the client's own payload type, unless the other medium's codec has it, which is possible without BUNDLE. Any
- * other will do, because mediasoup maps a producer's payload types.
+ * Returns the router's own codec if it has this one. Otherwise the codec keeps the client's payload type, unless another
+ * codec has that, which is possible without BUNDLE and in a later offer. Any other will do, because mediasoup maps a
+ * producer's payload types.
  */
-function freePayloadType(wanted: number, received: readonly ReceiveSection[]): number {
-  const taken = new Set(received.map((section) => section.routerCodec.preferredPayloadType));
-  let payloadType = wanted;
+function routerCodecFor(codec: RtpCodecCapability, present: readonly RtpCodecCapability[]): RtpCodecCapability {
+  const own = present.find(
+    ({ mimeType, parameters }) =>
+      mimeType === codec.mimeType &&
+      Object.keys({ ...parameters, ...codec.parameters }).every((name) => parameters[name] === codec.parameters[name]),
+  );
+  if (own !== undefined) return own;
+  const taken = new Set(present.map(({ preferredPayloadType }) => preferredPayloadType));
+  let payloadType = codec.preferredPayloadType;
   while (taken.has(payloadType)) payloadType = payloadType >= 96 && payloadType < 127 ? payloadType + 1 : 96;
-  return payloadType;
+  return { ...codec, preferredPayloadType: payloadType };
 }

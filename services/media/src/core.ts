@@ -172,6 +172,7 @@ export class MediaCore {
     return stream;
   }
 
+  /** Called when a session has ended. */
   forget(session: Session): void {
     this.sessions.delete(session.identity.sessionId);
     this.nextStatsMs.delete(session);
@@ -303,10 +304,8 @@ export class MediaCore {
   }
 
   private onStreamEnded(stream: Stream, reason: EndReason): void {
-    const { tenant, streamName, publisherSessionId } = stream.info;
+    const { tenant, streamName } = stream.info;
     this.streams.delete(streamKey(tenant, streamName));
-    const session = this.sessions.get(publisherSessionId);
-    if (session !== undefined) this.forget(session);
     this.releaseName(stream.info);
     this.options.surroundings.streamEnded(stream.info, reason);
   }

@@ -27,7 +27,6 @@ export const measureIntervalMs = ({ statsIntervalMs }: SessionIdentity): number 
 export interface Session {
   readonly identity: SessionIdentity;
   readonly kind: 'publisher' | 'player';
-  readonly stream: Stream | undefined;
   readonly connected: boolean;
   /** Whether nothing has come from it for so long that it must end. */
   readonly isSilent: boolean;
@@ -58,41 +57,80 @@ export interface PublisherOptions {
   identity: SessionIdentity;
   notifier: SessionNotifier;
   home: RouterLease;
-  tracks: readonly ProducedTrack[];
+  /** The name of its first stream. */
   streamName: string;
-  transcoder: StreamTranscoder;
   noMediaTimeoutMs: number;
   /** Without these rules every track is checked. */
   rtpActivity?: RtpActivityRules | undefined;
+  onClosed(): void;
 }
 
-/** The session of a publisher. It is also the source of its stream. */
-export class PublisherSession implements Session, StreamSource, StreamListener {
+/** The media of one of a publisher's streams. */
+export interface PublishedMedia {
+  readonly tracks: readonly ProducedTrack[];
+  readonly transcoder: StreamTranscoder;
+}
+
+/** The source of one of a publisher's streams. */
+export class PublishedSource implements StreamSource, StreamListener {
+  readonly tracks: readonly ProducedTrack[];
+  /** Set as soon as the stream has begun. */
+  stream: Stream | undefined;
+
+  constructor(
+    private readonly session: PublisherSession,
+    private readonly media: PublishedMedia,
+  ) {
+    this.tracks = media.tracks;
+  }
+
+  get broken(): boolean {
+    return this.session.broken;
+  }
+
+  get transcoding(): boolean {
+    return this.media.transcoder.active;
+  }
+
+  onStreamEnded(reason: EndReason): void {
+    this.session.onStreamEnded(this, reason);
+  }
+
+  onVideoSize(width: number, height: number): void {
+    this.session.onVideoSize(this, width, height);
+  }
+
+  onSignal(): void {
+    // Signals come from the publisher itself.
+  }
+
+  close(): void {
+    this.media.transcoder.stop();
+    for (const track of this.tracks) track.close();
+    this.session.onSourceClosed(this);
+  }
+}
+
+/**
+ * The session of a publisher: one client with one stream or several. When the session ends, so do its streams. When one
+ * of the streams is ended from outside, so are the session and the other streams.
+ */
+export class PublisherSession implements Session {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
-  readonly tracks: readonly ProducedTrack[];
-  stream: Stream | undefined;
   peer: SourceLink | undefined;
+  private readonly sources = new Set<PublishedSource>();
+  /** Those that the publisher itself has taken back. */
+  private readonly withdrawn = new WeakSet<PublishedSource>();
   private readonly videoRate = new Rate();
   private readonly audioRate = new Rate();
-  private readonly activity: RtpActivity;
+  private activity: RtpActivity;
+  private over = false;
   private closed = false;
 
   constructor(private readonly options: PublisherOptions) {
-    const { identity, tracks, streamName, noMediaTimeoutMs, rtpActivity = EVERYTHING_CHECKED } = options;
-    this.identity = identity;
-    this.tracks = tracks;
-    this.activity = new RtpActivity(
-      {
-        rules: rtpActivity,
-        streamName,
-        kinds: tracks.map(({ description }) => description.kind),
-        noMediaTimeoutMs,
-        maxStepMs: 2 * measureIntervalMs(identity),
-      },
-      awakeNowMs(),
-    );
-    for (const track of tracks) track.onSenderReport(() => this.activity.reported());
+    this.identity = options.identity;
+    this.activity = this.newActivity();
   }
 
   get broken(): boolean {
@@ -103,40 +141,51 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     return this.peer?.connected ?? false;
   }
 
-  get transcoding(): boolean {
-    return this.options.transcoder.active;
+  /** Whether it has ended, so that nothing more can be published. */
+  get isOver(): boolean {
+    return this.over;
+  }
+
+  /** Begins one of its streams. The session closes the media from now on. */
+  publish(media: PublishedMedia, open: (source: PublishedSource) => Stream): PublishedSource {
+    const source = new PublishedSource(this, media);
+    this.sources.add(source);
+    source.stream = open(source);
+    this.activity = this.newActivity();
+    for (const track of media.tracks) track.onSenderReport(() => this.activity.reported());
+    if (this.connected) source.stream.markReady();
+    return source;
+  }
+
+  /** Ends one of its streams because its client no longer sends it. */
+  withdraw(source: PublishedSource): void {
+    this.withdrawn.add(source);
+    source.stream?.end(EndReason.CLIENT);
+    this.activity = this.newActivity();
   }
 
   onPeerConnected(): void {
     this.activity.begin(awakeNowMs());
-    this.stream?.markReady();
+    for (const { stream } of this.sources) stream?.markReady();
     this.options.notifier.connected(this.identity);
   }
 
   end(reason: EndReason): void {
-    this.stream?.end(reason);
-    this.close();
+    if (!this.over) this.first?.stream?.end(reason); // which ends the session
+    this.finish(reason);
   }
 
-  onStreamEnded(reason: EndReason): void {
-    this.options.notifier.ended(this.identity, reason);
+  onStreamEnded(source: PublishedSource, reason: EndReason): void {
+    if (!this.withdrawn.has(source)) this.finish(reason);
   }
 
-  onVideoSize(width: number, height: number): void {
-    this.options.notifier.videoSize(this.identity, width, height);
+  onVideoSize(source: PublishedSource, width: number, height: number): void {
+    if (source === this.first) this.options.notifier.videoSize(this.identity, width, height);
   }
 
-  onSignal(): void {
-    // Signals come from the publisher itself.
-  }
-
-  close(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.peer?.close();
-    this.options.transcoder.stop();
-    for (const track of this.tracks) track.close();
-    this.options.home.release();
+  onSourceClosed(source: PublishedSource): void {
+    this.sources.delete(source);
+    this.closeWhenOver();
   }
 
   standsOn(worker: MediaWorker): boolean {
@@ -148,42 +197,94 @@ export class PublisherSession implements Session, StreamSource, StreamListener {
     return this.connected && this.activity.isSilent;
   }
 
+  /** Counts all its streams; the picture is that of the first. */
   async stats(nowMs: number): Promise<SessionStatsInit> {
     const [video, audio] = await Promise.all([this.received('video'), this.received('audio')]);
     this.activity.measured(
       new Map([
-        ['video', video?.packetCount ?? 0],
-        ['audio', audio?.packetCount ?? 0],
+        ['video', video.packetCount],
+        ['audio', audio.packetCount],
       ]),
       awakeNowMs(),
     );
-    const meter = this.stream?.videoMeter;
+    const stream = this.first?.stream;
     return {
       sessionId: this.identity.sessionId,
-      videoBps: BigInt(this.videoRate.next(video?.byteCount ?? 0, nowMs)),
-      audioBps: BigInt(this.audioRate.next(audio?.byteCount ?? 0, nowMs)),
-      videoFps: this.stream?.videoFps ?? 0,
-      nackCount: BigInt(video?.nackCount ?? 0),
-      pliCount: BigInt(video?.pliCount ?? 0),
-      lostPackets: BigInt(Math.max(0, video?.packetsLost ?? 0)),
-      audioLostPackets: BigInt(Math.max(0, audio?.packetsLost ?? 0)),
-      width: meter?.width ?? 0,
-      height: meter?.height ?? 0,
-      videoKeyFrames: BigInt(meter?.keyFrames ?? 0),
+      videoBps: BigInt(this.videoRate.next(video.byteCount, nowMs)),
+      audioBps: BigInt(this.audioRate.next(audio.byteCount, nowMs)),
+      videoFps: stream?.videoFps ?? 0,
+      nackCount: BigInt(video.nackCount),
+      pliCount: BigInt(video.pliCount),
+      lostPackets: BigInt(Math.max(0, video.packetsLost)),
+      audioLostPackets: BigInt(Math.max(0, audio.packetsLost)),
+      width: stream?.videoMeter?.width ?? 0,
+      height: stream?.videoMeter?.height ?? 0,
+      videoKeyFrames: BigInt(stream?.videoMeter?.keyFrames ?? 0),
     };
   }
 
   async packetsReceived(): Promise<number> {
     const received = await Promise.all([this.received('video'), this.received('audio')]);
-    return received.reduce((sum, stat) => sum + (stat?.packetCount ?? 0), 0);
+    return received.reduce((sum, { packetCount }) => sum + packetCount, 0);
   }
 
-  private async received(kind: mediasoup.MediaKind): Promise<mediasoup.ProducerStat | undefined> {
-    const producer = this.tracks.find(({ description }) => description.kind === kind)?.producer;
-    if (producer === undefined || producer.closed) return undefined;
-    return (await producer.getStats())[0];
+  private get first(): PublishedSource | undefined {
+    const [first] = this.sources;
+    return first;
+  }
+
+  private get tracks(): ProducedTrack[] {
+    return [...this.sources].flatMap(({ tracks }) => tracks);
+  }
+
+  private newActivity(): RtpActivity {
+    const { identity, streamName, noMediaTimeoutMs, rtpActivity = EVERYTHING_CHECKED } = this.options;
+    return new RtpActivity(
+      {
+        rules: rtpActivity,
+        streamName,
+        kinds: this.tracks.map(({ description }) => description.kind),
+        noMediaTimeoutMs,
+        maxStepMs: 2 * measureIntervalMs(identity),
+      },
+      awakeNowMs(),
+    );
+  }
+
+  private async received(kind: mediasoup.MediaKind): Promise<ReceivedCounts> {
+    const producers = this.tracks
+      .filter(({ description }) => description.kind === kind)
+      .flatMap(({ producer }) => (producer === undefined || producer.closed ? [] : [producer]));
+    const stats = await Promise.all(producers.map(async (producer) => (await producer.getStats())[0]));
+    const sum = (name: keyof ReceivedCounts) => stats.reduce((total, stat) => total + (stat?.[name] ?? 0), 0);
+    return {
+      packetCount: sum('packetCount'),
+      byteCount: sum('byteCount'),
+      nackCount: sum('nackCount'),
+      pliCount: sum('pliCount'),
+      packetsLost: sum('packetsLost'),
+    };
+  }
+
+  private finish(reason: EndReason): void {
+    if (this.over) return;
+    this.over = true;
+    this.options.onClosed();
+    this.options.notifier.ended(this.identity, reason);
+    for (const { stream } of [...this.sources]) stream?.end(reason);
+    this.closeWhenOver();
+  }
+
+  /** The transports are closed after the last stream, whose players have then been told. */
+  private closeWhenOver(): void {
+    if (!this.over || this.closed || this.sources.size > 0) return;
+    this.closed = true;
+    this.peer?.close();
+    this.options.home.release();
   }
 }
+
+type ReceivedCounts = Record<'packetCount' | 'byteCount' | 'nackCount' | 'pliCount' | 'packetsLost', number>;
 
 export interface PlayerOptions {
   identity: SessionIdentity;

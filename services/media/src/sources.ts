@@ -371,21 +371,20 @@ export class Sources {
         produced.push(new ProducedTrack(streamCodec, producer, home, transcoder));
       }
       const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
-      const session = new PublisherSession({
+      const session: PublisherSession = new PublisherSession({
         identity,
         notifier,
         home,
-        tracks: produced,
         streamName: request.streamName,
-        transcoder,
         noMediaTimeoutMs,
         rtpActivity: this.options.rtpActivity,
+        onClosed: () => core.forget(session),
       });
       session.peer = new FeedLink(transports, () => session.onPeerConnected());
       core.assertFreshId(identity.sessionId);
       await core.claim(info, request.claim);
       core.addSession(session);
-      session.stream = core.openStream(info, session, session);
+      session.publish({ tracks: produced, transcoder }, (source) => core.openStream(info, source, source));
       return transports.map(({ tuple }) => ({ ip: internalAddress, port: tuple.localPort }));
     } catch (error) {
       for (const transport of transports) transport.close();

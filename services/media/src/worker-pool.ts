@@ -16,6 +16,9 @@ export interface WorkerPoolOptions {
 export interface RouterLease {
   readonly worker: MediaWorker;
   readonly router: mediasoup.Router;
+  readonly codecs: readonly mediasoup.RouterRtpCodecCapability[];
+  /** From now on the router has these codecs. They contain those that it had, with the same payload types. */
+  extend(codecs: readonly mediasoup.RouterRtpCodecCapability[]): void;
   /** Another lease of the same router. */
   share(): RouterLease;
   release(): void;
@@ -32,6 +35,7 @@ export const MEDIA_SOCKET_BUFFERS = { recvBufferSize: 4 * 1024 * 1024, sendBuffe
 /** One mediasoup worker: a process that forwards media on one core, behind one UDP and one TCP port. */
 export class MediaWorker {
   private readonly routers = new Map<string, Shared<mediasoup.Router>>();
+  private readonly codecs = new WeakMap<mediasoup.Router, readonly mediasoup.RouterRtpCodecCapability[]>();
   /** The number of WebRTC transports on this worker. */
   transportCount = 0;
 
@@ -56,7 +60,11 @@ export class MediaWorker {
     const shared = sharedIn(
       this.routers,
       dialect,
-      () => this.worker.createRouter({ mediaCodecs: [...codecs] }),
+      async () => {
+        const router = await this.worker.createRouter({ mediaCodecs: [...codecs] });
+        this.codecs.set(router, codecs);
+        return router;
+      },
       (router) => router.close(),
     );
     const { value, release } = await shared.use();
@@ -64,7 +72,20 @@ export class MediaWorker {
   }
 
   private lease(shared: Shared<mediasoup.Router>, router: mediasoup.Router, release: () => void): RouterLease {
-    return { worker: this, router, share: () => this.lease(shared, router, shared.hold()), release };
+    const { codecs } = this;
+    return {
+      worker: this,
+      router,
+      get codecs() {
+        return codecs.get(router) ?? [];
+      },
+      extend: (extended) => {
+        router.updateMediaCodecs([...extended]);
+        codecs.set(router, extended);
+      },
+      share: () => this.lease(shared, router, shared.hold()),
+      release,
+    };
   }
 
   get routerCount(): number {

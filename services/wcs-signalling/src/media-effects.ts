@@ -1,5 +1,5 @@
 import { ErrorCode, isWeirError } from '@weir/contracts';
-import type { MediaClient, MediaSession, Published, SessionEvent } from '@weir/media-client';
+import type { Answered, MediaClient, MediaSession, SessionEvent } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import type { Effect, Input, MediaEvent, MediaOffer, PeerId } from '@weir/protocol-wcs';
 import type { PublisherClaim } from './admission.js';
@@ -28,7 +28,7 @@ const STREAM_ENDED = 'stream_ended';
 /** Performs those effects of all WCS sessions that need the media core. Each result is an input for its session. */
 export class MediaEffects {
   /** Each session leaves the map when it ends. */
-  readonly #sessions = new Map<PeerId, MediaSession<Published>>();
+  readonly #sessions = new Map<PeerId, MediaSession<Answered>>();
 
   constructor(private readonly ports: MediaEffectsPorts) {}
 
@@ -103,7 +103,7 @@ export class MediaEffects {
     };
   }
 
-  #follow(peerId: PeerId, session: MediaSession<Published>, { take }: SessionOwner): void {
+  #follow(peerId: PeerId, session: MediaSession<Answered>, { take }: SessionOwner): void {
     this.#sessions.set(peerId, session);
     void session.ended.then((ending) => {
       this.#sessions.delete(peerId);
@@ -122,7 +122,7 @@ export class MediaEffects {
   }
 }
 
-const answerOf = (peerId: PeerId, { nodeId, answerSdp, codecs, notCarried }: Published): Answer => ({
+const answerOf = (peerId: PeerId, { nodeId, answerSdp, codecs, notCarried }: Answered): Answer => ({
   ...{ type: 'answered', peerId, nodeId, codecs, notCarried },
   sdp: answerSdp,
 });

@@ -113,7 +113,15 @@ export class MediaNode {
     bus.serve(InstanceProbe.method.answer, () => ({}));
     bus.serve(Media.method.publish, async (request) => {
       await this.#open(request);
-      return { nodeId, answerSdp: `answer to ${request.offerSdp}`, codecs: { audio: 'opus', video: 'H264' } };
+      const codecs = { audio: 'opus', video: 'H264' };
+      const { streamName } = request;
+      return { nodeId, answerSdp: `answer to ${request.offerSdp}`, codecs, streams: [{ streamName, codecs }] };
+    });
+    bus.serve(Media.method.renegotiate, ({ sessionId, offerSdp }) => {
+      const session = this.sessions.get(sessionId);
+      if (session === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'no such session');
+      const codecs = { audio: '', video: 'VP8' };
+      return { answerSdp: `answer to ${offerSdp}`, streams: [{ streamName: session.streamName, codecs }] };
     });
     bus.serve(Media.method.play, async (request) => {
       await this.#open(request);

@@ -1,0 +1,460 @@
+import { isDeepStrictEqual } from 'node:util';
+import { create } from '@bufbuild/protobuf';
+import { ErrorCode, StreamInfoSchema, WeirError, type PublishRequest, type StreamInfo } from '@weir/contracts';
+import {
+  DEFAULT_VIDEO_CODECS,
+  negotiatePublish,
+  parseOffer,
+  routerCodecs,
+  writeAnswer,
+  type Offer,
+  type PublishPreferences,
+  type PublishSection,
+  type ReceiveSection,
+  type RtpCodecCapability,
+  type VideoCodecName,
+} from '@weir/sdp';
+import type { types as mediasoup } from 'mediasoup';
+import type { MediaCore } from './core.js';
+import type { SessionNotifier } from './notifier.js';
+import { WebRtcPeer, type PeerTimeouts } from './peer.js';
+import { ProducedTrack } from './produced-track.js';
+import type { RtpActivityRules } from './rtp-activity.js';
+import { PublisherSession, type PublishedMedia, type PublishedSource } from './session.js';
+import { produceStray } from './stray-media.js';
+import { StreamTranscoder } from './transcoder.js';
+import { announced, codecNames, leaseRouter, openTransports, refusing } from './webrtc-transports.js';
+import type { RouterLease } from './worker-pool.js';
+
+export interface WebRtcOptions {
+  nodeId: string;
+  core: MediaCore;
+  notifier: SessionNotifier;
+  connectTimeoutMs: number;
+  consentTimeoutMs: number;
+  noMediaTimeoutMs: number;
+  /** Without these rules every track is checked. */
+  rtpActivity?: RtpActivityRules | undefined;
+  maxBitrateBps: number;
+}
+
+export const peerTimeouts = ({ connectTimeoutMs, consentTimeoutMs }: WebRtcOptions): PeerTimeouts => ({
+  connectMs: connectTimeoutMs,
+  consentMs: consentTimeoutMs,
+});
+
+interface CodecNames {
+  audio: string;
+  video: string;
+}
+
+export interface Renegotiated {
+  answerSdp: string;
+  /** The session's streams, in the order of their names. */
+  streams: { streamName: string; codecs: CodecNames }[];
+  /** Media that the client sends in vain, for people to read. */
+  notCarried: string[];
+}
+
+export interface Published extends Renegotiated {
+  /** Those of the first stream. */
+  codecs: CodecNames;
+}
+
+/**
+ * Key frame requests within this time become one request, so that many joining players cost few key frames. It is
+ * longer than the 300 ms for which Chromium ignores a second request, because an ignored request is repeated only after
+ * a second.
+ */
+const KEY_FRAME_REQUEST_DELAY_MS = 400;
+
+/** A stream is named for its video, and an offer has no more media sections. */
+const MAX_STREAMS = 8;
+
+/** A transport, and what of the client's side stays the same as long as it lives. */
+interface Link {
+  transport: mediasoup.WebRtcTransport;
+  dtls: Offer['transports'][number]['dtlsParameters'];
+  /** It changes when the client restarts ICE. */
+  usernameFragment: string;
+  mediaIndexes: Set<number>;
+}
+
+interface OpenStream {
+  source: PublishedSource;
+  sections: readonly ReceiveSection[];
+}
+
+/**
+ * Receives what one WebRTC client publishes: its audio and first video as one stream, and each further video as a
+ * stream of its own. A later offer may add and remove media and restart ICE.
+ */
+export class WebRtcPublisher {
+  private readonly names: readonly string[];
+  private readonly preferences: PublishPreferences;
+  private links: Link[] = [];
+  private home: RouterLease | undefined;
+  private session: PublisherSession | undefined;
+  /** By the index of the stream's name. */
+  private readonly streams = new Map<number, OpenStream>();
+  /** The index of the name that each section has had, by the section's index. */
+  private readonly nameIndexes = new Map<number, number>();
+  private readonly originId = Date.now();
+  private answers = 0;
+  /** Offers are answered one after the other. */
+  private lastAnswer: Promise<unknown> = Promise.resolve();
+
+  /** @param onOver called when the session has ended */
+  constructor(
+    private readonly request: PublishRequest,
+    private readonly options: WebRtcOptions,
+    private readonly onOver: () => void,
+  ) {
+    this.names = [request.streamName, ...request.furtherStreamNames];
+    if (this.names.length > MAX_STREAMS || new Set(this.names).size !== this.names.length)
+      throw new WeirError(
+        ErrorCode.INVALID,
+        `the names of a session's streams are different, and at most ${MAX_STREAMS}`,
+      );
+    this.preferences = { videos: this.names.length, ...videoCodecsOf(request) };
+  }
+
+  get isOver(): boolean {
+    return this.session?.isOver ?? false;
+  }
+
+  /** Begins the session. When it fails, nothing of it stays. */
+  async open(): Promise<Published> {
+    const { core } = this.options;
+    core.assertFreshId(this.request.sessionId);
+    const offer = refusing(() => parseOffer(this.request.offerSdp));
+    const { sections, notCarried } = refusing(() => negotiatePublish(offer, this.preferences));
+    const planned = this.plan(sections);
+    const infos = new Map<number, StreamInfo>();
+    try {
+      await this.claim([...planned.keys()], planned, notCarried, infos);
+      const answerSdp = await this.receive(offer, sections, planned, infos);
+      return { answerSdp, notCarried, streams: this.listed, codecs: codecNames(planned.get(0) ?? []) };
+    } catch (error) {
+      for (const info of infos.values()) core.unclaim(info);
+      throw error;
+    }
+  }
+
+  /** Answers a further offer. An offer that can't be used changes nothing. */
+  renegotiate(offerSdp: string): Promise<Renegotiated> {
+    const answer = this.lastAnswer.then(() => this.answerAnew(offerSdp));
+    this.lastAnswer = answer.catch(() => undefined); // the caller gets the error
+    return answer;
+  }
+
+  private async receive(
+    offer: Offer,
+    sections: readonly PublishSection[],
+    planned: ReadonlyMap<number, ReceiveSection[]>,
+    infos: ReadonlyMap<number, StreamInfo>,
+  ): Promise<string> {
+    const { request, options } = this;
+    const home = await leaseRouter(options.core.pickWorker(), sections);
+    const transports: mediasoup.WebRtcTransport[] = [];
+    const media = new Map<number, PublishedMedia>();
+    try {
+      const opened = await openTransports(home, offer, sections, request.iceTransport, transports);
+      this.home = home;
+      this.links = linksOf(offer, opened);
+      for (const [index, ofStream] of planned) media.set(index, await this.produce(ofStream, offer, infos.get(index)));
+      await this.limitBitrate(planned);
+      const answerSdp = this.writeAnswer(offer, sections, opened);
+      this.openSession(home, transports, planned, infos, media);
+      return answerSdp;
+    } catch (error) {
+      for (const { tracks } of media.values()) for (const track of tracks) track.close();
+      for (const transport of transports) transport.close();
+      home.release();
+      throw error;
+    }
+  }
+
+  private openSession(
+    home: RouterLease,
+    transports: readonly mediasoup.WebRtcTransport[],
+    planned: ReadonlyMap<number, ReceiveSection[]>,
+    infos: ReadonlyMap<number, StreamInfo>,
+    media: ReadonlyMap<number, PublishedMedia>,
+  ): void {
+    const { request, options } = this;
+    const { core } = options;
+    const session: PublisherSession = new PublisherSession({
+      identity: request,
+      notifier: options.notifier,
+      home,
+      streamName: request.streamName,
+      noMediaTimeoutMs: options.noMediaTimeoutMs,
+      rtpActivity: options.rtpActivity,
+      onClosed: () => {
+        core.forget(session);
+        this.onOver();
+      },
+    });
+    session.peer = new WebRtcPeer(
+      transports,
+      peerTimeouts(options),
+      () => session.onPeerConnected(),
+      (reason) => session.end(reason),
+    );
+    core.addSession(session);
+    this.session = session;
+    for (const [index, ofStream] of planned) this.begin(session, index, ofStream, infos.get(index), media.get(index));
+  }
+
+  private async answerAnew(offerSdp: string): Promise<Renegotiated> {
+    const { session, home } = this;
+    if (session === undefined || home === undefined || session.isOver) throw this.gone();
+    const parsed = refusing(() => parseOffer(offerSdp));
+    const { offer, links } = this.onLinks(parsed);
+    const earlier = { routerCodecs: home.codecs as RtpCodecCapability[] };
+    const { sections, notCarried } = refusing(() => negotiatePublish(offer, { ...this.preferences, earlier }));
+    for (const section of sections)
+      if (section.tag !== 'rejected' && links[section.transportIndex] === undefined)
+        throw new WeirError(ErrorCode.INVALID, 'The offer adds a transport; new media must use BUNDLE');
+    const planned = this.plan(sections);
+    const added = [...planned.keys()].filter((index) => !this.streams.has(index));
+    const changed = [...planned.keys()].filter((index) => this.needsNewStream(index, planned.get(index) ?? []));
+    const infos = new Map<number, StreamInfo>();
+    try {
+      await this.claim(added, planned, notCarried, infos);
+      await this.restartIce(offer, links);
+      home.extend(routerCodecs(sections, earlier.routerCodecs) as mediasoup.RouterRtpCodecCapability[]);
+      for (const [index, { source }] of [...this.streams])
+        if (!planned.has(index) || changed.includes(index)) {
+          session.withdraw(source);
+          this.streams.delete(index);
+        }
+      await this.claim(changed, planned, notCarried, infos);
+      for (const [index, info] of infos) {
+        const ofStream = planned.get(index) ?? [];
+        const media = await this.produce(ofStream, offer, info);
+        if (session.isOver) {
+          for (const track of media.tracks) track.close();
+          throw this.gone();
+        }
+        this.begin(session, index, ofStream, info, media);
+      }
+      await this.limitBitrate(planned);
+    } catch (error) {
+      for (const [index, info] of infos) if (!this.streams.has(index)) this.options.core.unclaim(info);
+      throw error;
+    }
+    for (const [index, { mediaIndexes }] of offer.transports.entries())
+      for (const mediaIndex of mediaIndexes) links[index]?.mediaIndexes.add(mediaIndex);
+    const answerSdp = this.writeAnswer(
+      offer,
+      sections,
+      links.map((link) => link?.transport),
+    );
+    return { answerSdp, notCarried, streams: this.listed };
+  }
+
+  /**
+   * Divides the received sections among the names: audio and the first video belong to the first name, each further
+   * video to a name of its own. A section keeps its name, and a new video gets the first name without a video.
+   */
+  private plan(sections: readonly PublishSection[]): Map<number, ReceiveSection[]> {
+    const received = sections.filter((section) => section.tag === 'receive');
+    const videos = new Map<number, ReceiveSection>();
+    const isHere = ({ mediaIndex }: ReceiveSection) =>
+      [...this.streams.values()].some(({ sections: those }) => those.some((each) => each.mediaIndex === mediaIndex));
+    const inOrder = received
+      .filter(({ kind }) => kind === 'video')
+      .sort((a, b) => Number(isHere(b)) - Number(isHere(a)));
+    for (const video of inOrder) {
+      const own = this.nameIndexes.get(video.mediaIndex);
+      const free = [...this.names.keys()].find((index) => !videos.has(index));
+      const index = own === undefined || videos.has(own) ? free : own;
+      if (index !== undefined) videos.set(index, video);
+    }
+    const planned = new Map<number, ReceiveSection[]>();
+    for (const index of this.names.keys()) {
+      const video = videos.get(index);
+      const audio = index === 0 ? received.filter(({ kind }) => kind === 'audio') : [];
+      const ofStream = [...audio, ...(video === undefined ? [] : [video])];
+      if (ofStream.length > 0) planned.set(index, ofStream);
+    }
+    return planned;
+  }
+
+  /** A stream has its media for life. It may only lose one of two, which is then silent. */
+  private needsNewStream(index: number, sections: readonly ReceiveSection[]): boolean {
+    const present = this.streams.get(index)?.sections;
+    if (present === undefined) return false;
+    return !sections.every((section) =>
+      present.some(
+        ({ mediaIndex, rtpParameters }) =>
+          mediaIndex === section.mediaIndex && isDeepStrictEqual(rtpParameters, section.rtpParameters),
+      ),
+    );
+  }
+
+  /** Claims the names of these streams and adds their records to `infos`. */
+  private async claim(
+    indexes: readonly number[],
+    planned: ReadonlyMap<number, ReceiveSection[]>,
+    notCarried: string[],
+    infos: Map<number, StreamInfo>,
+  ): Promise<void> {
+    const { request } = this;
+    for (const index of indexes) {
+      const info = create(StreamInfoSchema, {
+        tenant: request.tenant,
+        streamName: this.names[index] ?? '',
+        nodeId: this.options.nodeId,
+        startedAtMs: BigInt(Date.now()),
+        codecs: codecNames(planned.get(index) ?? []),
+        protocol: request.protocol,
+        publisherSessionId: request.sessionId,
+        labels: request.labels,
+        notCarried: index === 0 ? notCarried : [],
+      });
+      await this.options.core.claim(info, request.claim);
+      infos.set(index, info);
+    }
+  }
+
+  private async produce(
+    sections: readonly ReceiveSection[],
+    offer: Offer,
+    info: StreamInfo | undefined,
+  ): Promise<PublishedMedia> {
+    const { home } = this;
+    if (home === undefined || info === undefined) throw new Error('a stream has no router or no name');
+    const tracks: ProducedTrack[] = [];
+    const transcoder = new StreamTranscoder({
+      transcoders: this.options.core.transcoders,
+      tracks: () => tracks,
+      cname: this.request.sessionId,
+      info,
+    });
+    try {
+      for (const section of sections) {
+        const link = this.linkOf(offer.transports[section.transportIndex]?.mediaIndexes ?? []);
+        if (link === undefined) throw new Error('a negotiated section has no transport');
+        tracks.push(await produceTrack(section, link.transport, home, transcoder));
+      }
+    } catch (error) {
+      for (const track of tracks) track.close();
+      throw error;
+    }
+    return { tracks, transcoder };
+  }
+
+  private begin(
+    session: PublisherSession,
+    index: number,
+    sections: readonly ReceiveSection[],
+    info: StreamInfo | undefined,
+    media: PublishedMedia | undefined,
+  ): void {
+    if (info === undefined || media === undefined) throw new Error('a stream has no name or no media');
+    const source = session.publish(media, (made) => this.options.core.openStream(info, made, made));
+    this.streams.set(index, { source, sections });
+    for (const { mediaIndex } of sections) this.nameIndexes.set(mediaIndex, index);
+  }
+
+  /** The limit of one video counts for each. */
+  private async limitBitrate(planned: ReadonlyMap<number, ReceiveSection[]>): Promise<void> {
+    const maxBps = Number(this.request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
+    const count = Math.max(1, planned.size);
+    await Promise.all(this.links.map(({ transport }) => transport.setMaxIncomingBitrate(maxBps * count)));
+  }
+
+  /** The session's transport for each of the offer; undefined for one that carried no media so far. */
+  private onLinks(parsed: Offer): { offer: Offer; links: (Link | undefined)[] } {
+    const links = parsed.transports.map(({ mediaIndexes, dtlsParameters }) => {
+      const link = this.linkOf(mediaIndexes);
+      if (link !== undefined && !isDeepStrictEqual(link.dtls.fingerprints, dtlsParameters.fingerprints))
+        throw new WeirError(ErrorCode.INVALID, 'The offer has another certificate; open a new session instead');
+      return link;
+    });
+    // A DTLS association keeps its roles, although the client may again offer both.
+    const transports = parsed.transports.map((each, index) => ({
+      ...each,
+      dtlsParameters: links[index]?.dtls ?? each.dtlsParameters,
+    }));
+    return { offer: { ...parsed, transports }, links };
+  }
+
+  private linkOf(mediaIndexes: readonly number[]): Link | undefined {
+    return this.links.find((link) => mediaIndexes.some((index) => link.mediaIndexes.has(index)));
+  }
+
+  private async restartIce(offer: Offer, links: readonly (Link | undefined)[]): Promise<void> {
+    for (const [index, link] of links.entries()) {
+      const offered = offer.transports[index]?.iceParameters.usernameFragment;
+      if (link === undefined || offered === undefined || offered === link.usernameFragment) continue;
+      await link.transport.restartIce();
+      link.usernameFragment = offered;
+    }
+  }
+
+  private writeAnswer(
+    offer: Offer,
+    sections: readonly PublishSection[],
+    transports: readonly (mediasoup.WebRtcTransport | undefined)[],
+  ): string {
+    const { home, request } = this;
+    if (home === undefined) throw new Error('a session has no router');
+    this.answers += 1;
+    return writeAnswer({
+      offer,
+      transports: announced(home.worker, transports),
+      sections,
+      bitrate: { minBps: Number(request.bitrate?.minBps ?? 0n), maxBps: Number(request.bitrate?.maxBps ?? 0n) },
+      originId: this.originId,
+      version: this.answers + 1,
+    });
+  }
+
+  private get listed(): Renegotiated['streams'] {
+    return [...this.streams]
+      .sort(([a], [b]) => a - b)
+      .map(([index, { sections }]) => ({ streamName: this.names[index] ?? '', codecs: codecNames(sections) }));
+  }
+
+  private gone(): WeirError {
+    return new WeirError(ErrorCode.NOT_FOUND, 'the session has ended', { sessionId: this.request.sessionId });
+  }
+}
+
+const isVideoCodec = (name: string): name is VideoCodecName => DEFAULT_VIDEO_CODECS.some((known) => known === name);
+
+function videoCodecsOf({ videoCodecs }: PublishRequest): Pick<PublishPreferences, 'videoCodecs'> {
+  if (videoCodecs.length === 0) return {};
+  if (!videoCodecs.every(isVideoCodec))
+    throw new WeirError(ErrorCode.INVALID, `video codecs are ${DEFAULT_VIDEO_CODECS.join(', ')}`);
+  return { videoCodecs };
+}
+
+function linksOf(offer: Offer, opened: readonly (mediasoup.WebRtcTransport | undefined)[]): Link[] {
+  return offer.transports.flatMap(({ iceParameters, dtlsParameters, mediaIndexes }, index) => {
+    const transport = opened[index];
+    if (transport === undefined) return [];
+    const { usernameFragment } = iceParameters;
+    return [{ transport, dtls: dtlsParameters, usernameFragment, mediaIndexes: new Set(mediaIndexes) }];
+  });
+}
+
+async function produceTrack(
+  section: ReceiveSection,
+  transport: mediasoup.WebRtcTransport,
+  home: RouterLease,
+  transcoder: StreamTranscoder,
+): Promise<ProducedTrack> {
+  const options: mediasoup.ProducerOptions = {
+    kind: section.kind,
+    rtpParameters: section.rtpParameters as mediasoup.RtpParameters,
+    keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
+  };
+  const producer = section.isStray ? produceStray(home.worker.worker, transport, options) : transport.produce(options);
+  // The client sends nothing before it has the answer, so this doesn't wait for the producer of stray media.
+  return new ProducedTrack(section.streamCodec, section.isStray ? producer : await producer, home, transcoder);
+}
