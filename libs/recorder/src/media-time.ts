@@ -24,30 +24,33 @@ export interface Target {
  */
 export class MediaTime {
   readonly #source = new SourceClock();
-  #senderToLocalMs: number | undefined;
+  #senderToLocalMs = Number.NaN;
+  /** How much later than that the quickest packets arrive. */
+  #lagMs = 0;
   #followedAtMs = 0;
 
   track(clockRate: number): TrackTime {
     return new TrackTime(this.#source.track(clockRate), clockRate / 1000, this);
   }
 
-  /** The difference of the sender's clock and the local one, which is `actualMs` by the newest packets. */
+  /** Returns the local clock minus the sender's. `actualMs` is what it is by the newest packets. */
   follow(actualMs: number, nowMs: number): number {
-    const valueMs = (this.#senderToLocalMs ??= actualMs);
     const elapsedMs = Math.min(1_000, Math.max(0, nowMs - this.#followedAtMs));
     this.#followedAtMs = nowMs;
-    const stepMs = (actualMs - valueMs) * (elapsedMs / FOLLOW_MS);
+    const stepMs = (actualMs - this.#lagMs - this.#senderToLocalMs) * (elapsedMs / FOLLOW_MS);
     const maxStepMs = MAX_FOLLOW * elapsedMs;
-    this.#senderToLocalMs = valueMs + Math.max(-maxStepMs, Math.min(maxStepMs, stepMs));
+    this.#senderToLocalMs += Math.max(-maxStepMs, Math.min(maxStepMs, stepMs));
     return this.#senderToLocalMs;
   }
 
-  /** A source begins to tell its clock. If it is another clock, what was placed so far stays where it is. */
-  meet(senderToLocalMs: number): void {
-    const known = this.#senderToLocalMs;
-    if (known === undefined || Math.abs(senderToLocalMs - known) > OTHER_CLOCK_MS) {
-      this.#senderToLocalMs = senderToLocalMs;
-    }
+  /**
+   * A track's reports begin. If they tell another clock than those of the other tracks, or the first one, what was placed
+   * so far stays where it is.
+   */
+  meet(senderToLocalMs: number, actualMs: number): void {
+    const isOther = Math.abs(senderToLocalMs - this.#senderToLocalMs) > OTHER_CLOCK_MS;
+    if (isOther || Number.isNaN(this.#senderToLocalMs)) this.#senderToLocalMs = senderToLocalMs;
+    this.#lagMs = actualMs - this.#senderToLocalMs;
   }
 }
 
@@ -81,17 +84,23 @@ export class TrackTime {
       this.#wasTold = false;
       return { ms: arrivalMs - this.#lagMs, isTold: false };
     }
-    if (!this.#wasTold) this.time.meet(arrivalMs - this.#lagMs - senderMs);
+    const actualMs = (this.clock.wallClockMs(rtpTimestamp) ?? nowMs) - senderMs;
+    if (!this.#wasTold) this.time.meet(arrivalMs - this.#lagMs - senderMs, actualMs);
     this.#wasTold = true;
-    const wallClockMs = this.clock.wallClockMs(rtpTimestamp) ?? nowMs;
-    const ms = senderMs + this.time.follow(wallClockMs - senderMs, nowMs);
+    const ms = senderMs + this.time.follow(actualMs, nowMs);
     this.#lagMs = arrivalMs - ms;
     return { ms, isTold: true };
   }
 
-  /** Takes the place of a frame without spreading, because nothing of this track is written yet. */
+  /** Takes the target of the newest frame as it is, because nothing of this track is written yet. */
   settle(rtpTimestamp: number, target: Target): void {
     this.#offsetMs = target.ms - rtpTimestamp / this.ticksPerMs;
+  }
+
+  /** The place of a frame that came before `settle`. Its own target counts only if its numbers are others. */
+  settled(rtpTimestamp: number, target: Target): number {
+    const ms = rtpTimestamp / this.ticksPerMs + (this.#offsetMs ?? 0);
+    return Math.abs(target.ms - ms) > MAX_SPREAD_MS ? target.ms : ms;
   }
 
   /** The frame's place: steady as its timestamps are, and drawn towards the target. */

@@ -82,6 +82,7 @@ interface VideoTrack extends TrackBase {
   needsKeyFrame: boolean;
   lastKeyFrameMs: number | undefined;
   lastPts: number;
+  lastDts: number;
   frameTicks: number;
   decodeTimes: DecodeTimes | undefined;
 }
@@ -170,8 +171,10 @@ export class Recorder {
   /** Returns the bytes to append now. To be called about once a second. */
   flush(nowMs: number): Uint8Array[] {
     this.#nowMs = Math.max(this.#nowMs, nowMs);
-    const waitingSinceMs = this.#waiting[0]?.arrivalMs;
-    if (waitingSinceMs !== undefined && this.#nowMs - waitingSinceMs > START_PATIENCE_MS) this.#begin();
+    // Not earlier, because the first sender reports may come meanwhile.
+    const isComplete = this.#tracks.every(({ config }) => config.isKnown);
+    const waitingMs = this.#nowMs - (this.#waiting[0]?.arrivalMs ?? this.#nowMs);
+    if (isComplete || waitingMs > START_PATIENCE_MS) this.#begin();
     this.#advanceSound();
     return this.#write();
   }
@@ -209,13 +212,12 @@ export class Recorder {
     const target = track.time.arrived(frame.rtpTimestamp, arrivalMs);
     if (track.kind === 'video' && (frame.kind !== 'video' || !this.#isUsable(track, frame))) return;
     if (this.#originMs !== undefined) {
-      this.#place(track, frame, target);
+      this.#place(track, frame, track.time.place(frame.rtpTimestamp, target));
       return;
     }
     this.#waiting.push({ track, frame, target, arrivalMs });
     this.#pendingBytes += bytesOf(frame);
-    const isMissing = this.#tracks.some((other) => other.kind === 'video' && !other.config.isKnown);
-    if (!isMissing || this.#pendingBytes > MAX_PENDING_BYTES / 2) this.#begin();
+    if (this.#pendingBytes > MAX_PENDING_BYTES / 2) this.#begin();
   }
 
   /** Lost pictures are missed until the next key frame, because players show what depends on them as rubbish. */
@@ -244,10 +246,12 @@ export class Recorder {
       const newest = waiting.findLast((each) => each.track === track);
       if (newest !== undefined) track.time.settle(newest.frame.rtpTimestamp, newest.target);
     }
-    this.#originMs = first.track.time.place(first.frame.rtpTimestamp, first.target);
+    this.#originMs = first.track.time.settled(first.frame.rtpTimestamp, first.target);
     this.#first = { track: first.track, rtpTimestamp: first.frame.rtpTimestamp };
     this.#learnCapture();
-    for (const { track, frame, target } of waiting) this.#place(track, frame, target);
+    for (const { track, frame, target } of waiting) {
+      this.#place(track, frame, track.time.settled(frame.rtpTimestamp, target));
+    }
   }
 
   #learnCapture(): void {
@@ -259,8 +263,8 @@ export class Recorder {
     return localMs - this.#originMs! - this.#cutMs;
   }
 
-  #place(track: Track, frame: Frame, target: Target): void {
-    const fileMs = this.#fileMs(track.time.place(frame.rtpTimestamp, target));
+  #place(track: Track, frame: Frame, localMs: number): void {
+    const fileMs = this.#fileMs(localMs);
     if (frame.kind === 'audio' && track.kind === 'audio') this.#placeSound(track, frame, fileMs);
     else if (frame.kind === 'video' && track.kind === 'video') this.#placePicture(track, frame, fileMs);
   }
@@ -304,14 +308,13 @@ export class Recorder {
     if (pts <= track.lastPts - reordersMs * ticksPerMs) pts = track.lastPts + Math.ceil(ticksPerMs);
     // A picture that refers to one before the first key frame, and that no other refers to.
     if (pts < 0) return;
-    const stepTicks = pts - track.lastPts;
-    if (track.lastPts >= 0 && stepTicks > 0) {
-      track.frameTicks = Math.min(stepTicks, MAX_LAST_PICTURE_MS * ticksPerMs);
-      const gapMs = pts / ticksPerMs - track.endMs;
-      if (gapMs > LEAST_GAP_MS) this.#tellGap({ track: track.index, atMs: track.endMs, lengthMs: gapMs });
-    }
+    const gapMs = pts / ticksPerMs - track.endMs;
+    if (gapMs > LEAST_GAP_MS) this.#tellGap({ track: track.index, atMs: track.endMs, lengthMs: gapMs });
     track.decodeTimes ??= new DecodeTimes({ reorderFrames: sps?.reorderFrames ?? 0, frameTicks: track.frameTicks });
     const dts = sps === undefined ? pts : track.decodeTimes.push(pts);
+    const stepTicks = dts - track.lastDts;
+    if (Number.isFinite(stepTicks)) track.frameTicks = Math.min(stepTicks, MAX_LAST_PICTURE_MS * ticksPerMs);
+    track.lastDts = dts;
     track.lastPts = Math.max(track.lastPts, pts);
     track.endMs = (track.lastPts + track.frameTicks) / ticksPerMs;
     this.#add({
@@ -347,7 +350,12 @@ function trackOf(track: RecordedTrack, index: number, time: MediaTime): Track {
   if (config.kind === 'audio') return { ...base, kind: 'audio', config, sound: new Sound(config), heardUntilMs: 0 };
   return {
     ...{ ...base, kind: 'video', config, needsKeyFrame: true, lastKeyFrameMs: undefined },
-    ...{ lastPts: -Infinity, frameTicks: Math.round(config.timescale / 30), decodeTimes: undefined },
+    ...{
+      lastPts: -Infinity,
+      lastDts: -Infinity,
+      frameTicks: Math.round(config.timescale / 30),
+      decodeTimes: undefined,
+    },
   };
 }
 

@@ -20,8 +20,13 @@ export async function run(program: string, args: readonly string[]): Promise<Buf
 export interface CapturedPacket {
   readonly track: number;
   readonly packet: Buffer;
-  /** Its time in the clip, by its RTP timestamp. */
-  readonly mediaMs: number;
+  /**
+   * When it is sent, after the clip's beginning. Reordered pictures are sent with the latest one before them, and sound
+   * is sent when its packet ends.
+   */
+  readonly sentMs: number;
+  /** Its RTP timestamp, counted from the first packet of its track. */
+  readonly captureMs: number;
 }
 
 export interface Clip {
@@ -44,7 +49,7 @@ export async function captureRtp(folder: string, file: string, kinds: readonly (
     socket.bind(0, '127.0.0.1');
     await once(socket, 'listening');
     const url = `rtp://127.0.0.1:${socket.address().port}?rtcpport=${socket.address().port}&pkt_size=1200`;
-    outputs.push('-map', `0:${kind[0]}:0`, '-c', 'copy', '-f', 'rtp', url);
+    outputs.push('-map', `0:${kind[0]}:0`, '-c', 'copy', '-strict', '-2', '-f', 'rtp', url);
   }
   const sdpFile = join(folder, `${Math.random()}.sdp`);
   await run('ffmpeg', ['-v', 'fatal', '-readrate', '6', '-i', file, '-sdp_file', sdpFile, ...outputs]);
@@ -62,10 +67,52 @@ export async function captureRtp(folder: string, file: string, kinds: readonly (
   });
   const packets = received.flatMap((list, track) => {
     const firstTicks = timestampOf(list[0]!);
-    return list.map((packet) => {
-      const ticks = (timestampOf(packet) - firstTicks) | 0;
-      return { track, packet, mediaMs: (ticks * 1000) / tracks[track]!.clockRate };
+    const ms = list.map((packet) => (((timestampOf(packet) - firstTicks) | 0) * 1000) / tracks[track]!.clockRate);
+    let latestMs = 0;
+    return list.map((packet, index) => {
+      latestMs = Math.max(latestMs, ms[index]!);
+      const sentMs = kinds[track] === 'audio' ? (ms[index + 1] ?? latestMs + 20) : latestMs;
+      return { track, packet, sentMs, captureMs: ms[index]! };
     });
   });
   return { tracks, packets };
+}
+
+/** When each flash and each beep of a file begins, in ms. Pictures count by their times, sound by its samples. */
+export async function flashesAndBeeps(file: string): Promise<{ flashes: number[]; beeps: number[] }> {
+  const [times, pictures, sound] = await Promise.all([
+    run('ffprobe', [
+      ...['-v', 'error', '-select_streams', 'v:0', '-show_entries', 'frame=best_effort_timestamp_time'],
+      ...['-of', 'csv=p=0', file],
+    ]),
+    run('ffmpeg', [
+      ...['-v', 'error', '-i', file, '-map', '0:v:0', '-vsync', 'passthrough', '-vf', 'scale=1:1,format=gray'],
+      // Times in ms, because the muxer complains of two pictures in one step.
+      ...['-enc_time_base', '1:1000'],
+      ...['-f', 'rawvideo', '-'],
+    ]),
+    run('ffmpeg', ['-v', 'error', '-i', file, '-map', '0:a:0', '-ac', '1', '-ar', '8000', '-f', 's16le', '-']),
+  ]);
+  const timesMs = String(times)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => parseFloat(line) * 1000);
+  const flashes = timesMs.filter((_, index) => pictures[index]! > 128 && (pictures[index - 1] ?? 0) <= 128);
+  const beeps: number[] = [];
+  let lastLoud = -Infinity;
+  const samples = new Int16Array(sound.buffer, sound.byteOffset, Math.floor(sound.length / 2));
+  for (const [index, sample] of samples.entries()) {
+    if (Math.abs(sample) < 3_000) continue;
+    if (index - lastLoud > 2_400) beeps.push(index / 8);
+    lastLoud = index;
+  }
+  return { flashes, beeps };
+}
+
+/** How far each flash is from the beep that belongs to it: the sound's time minus the picture's, sorted by distance. */
+export function skewsOf({ flashes, beeps }: { flashes: readonly number[]; beeps: readonly number[] }): number[] {
+  const skews = flashes.map((flash) =>
+    beeps.reduce((best, beep) => (Math.abs(beep - flash) < Math.abs(best) ? beep - flash : best), Infinity),
+  );
+  return skews.filter((skew) => Math.abs(skew) < 400).sort((a, b) => Math.abs(a) - Math.abs(b));
 }
