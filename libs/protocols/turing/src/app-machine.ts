@@ -1,8 +1,8 @@
-import { charged, fullAllowance, type Allowance } from './allowance.js';
+import { charged, fullAllowance, type Allowance } from '@weir/timing';
 import { decodeRequest, encodeComplaint, encodeEvent, encodeReply, type Outcome } from './codec.js';
 import type { AppAct, AppEvent, AppRequest, AppResult, ReplyTo } from './messages.js';
 import { errOf, type Err } from './problem.js';
-import { CLOSE, type AppSettings, type CloseCode } from './settings.js';
+import { CLOSE, frameCost, type AppSettings, type CloseCode } from './settings.js';
 
 declare const requestRefBrand: unique symbol;
 /** Names a request of one app's socket; unique forever. */
@@ -129,7 +129,7 @@ const refusedAll = ({ requests }: OpenApp, err: Err, nowMs: number): AppEffect[]
   [...requests.values()].flatMap((request) => replied(request, { ok: false, err }, nowMs));
 
 const paid = (state: OpenApp, length: number, nowMs: number, then: (state: OpenApp) => AppStep): AppStep => {
-  const allowance = charged(state.allowance, length, state.settings, nowMs);
+  const allowance = charged(state.allowance, frameCost(length), state.settings, nowMs);
   return allowance === undefined ? closed(CLOSE.flood, 'Too many frames') : then({ ...state, allowance });
 };
 

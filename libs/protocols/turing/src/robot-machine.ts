@@ -1,8 +1,8 @@
-import { charged, fullAllowance, type Allowance } from './allowance.js';
+import { charged, fullAllowance, type Allowance } from '@weir/timing';
 import { decodeRobotFrame, encodeCommand, encodeRobotReply, type Outcome } from './codec.js';
 import type { RobotCommand } from './messages.js';
 import { errOf, type Problem } from './problem.js';
-import { CLOSE, type CloseCode, type RobotSettings } from './settings.js';
+import { CLOSE, frameCost, type CloseCode, type RobotSettings } from './settings.js';
 
 declare const commandRefBrand: unique symbol;
 /** Names a command to one robot's socket; unique forever. */
@@ -107,7 +107,7 @@ const closed = (state: OpenRobot, code: CloseCode, reason: string): RobotStep =>
 });
 
 const paid = (state: OpenRobot, length: number, nowMs: number, then: (state: OpenRobot) => RobotStep): RobotStep => {
-  const allowance = charged(state.allowance, length, state.settings, nowMs);
+  const allowance = charged(state.allowance, frameCost(length), state.settings, nowMs);
   return allowance === undefined ? closed(state, CLOSE.flood, 'Too many frames') : then({ ...state, allowance });
 };
 

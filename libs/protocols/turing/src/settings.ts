@@ -1,3 +1,5 @@
+import type { FrameLimits } from '@weir/timing';
+
 /** Lengths in UTF-16 code units. */
 export const LENGTHS = {
   frame: 64 * 1024,
@@ -12,10 +14,9 @@ export const LENGTHS = {
 /** Each full piece of this length adds the cost of one frame. */
 export const LENGTH_PER_FRAME_COST = 4_096;
 
-export interface FrameLimits {
-  /** How many frames above the rate may arrive at once. */
-  readonly frameBurst: number;
-  readonly framesPerSecond: number;
+export const frameCost = (length: number): number => 1 + Math.floor(length / LENGTH_PER_FRAME_COST);
+
+interface SocketLimits extends FrameLimits {
   /** This many frames that aren't messages end the socket. */
   readonly maxMalformed: number;
 }
@@ -27,14 +28,14 @@ export interface LifeSigns {
 }
 
 /** Settings for every app's socket of a process. */
-export interface AppSettings extends FrameLimits, LifeSigns {
+export interface AppSettings extends SocketLimits, LifeSigns {
   /** The time from a request to its reply, in every case. */
   readonly requestDeadlineMs: number;
   readonly maxRequests: number;
 }
 
 /** Settings for every robot's socket of a process. */
-export interface RobotSettings extends FrameLimits, LifeSigns {
+export interface RobotSettings extends SocketLimits, LifeSigns {
   /** How many commands may wait for the robot's reply at a time. */
   readonly maxCommands: number;
 }

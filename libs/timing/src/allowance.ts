@@ -1,4 +1,8 @@
-import { LENGTH_PER_FRAME_COST, type FrameLimits } from './settings.js';
+export interface FrameLimits {
+  /** How many frames above the rate may arrive at once. */
+  readonly frameBurst: number;
+  readonly framesPerSecond: number;
+}
 
 /** How many frames a peer may still send at once, and how many malformed ones it has sent. */
 export interface Allowance {
@@ -13,15 +17,19 @@ export const fullAllowance = ({ frameBurst }: FrameLimits, nowMs: number): Allow
   malformed: 0,
 });
 
-/** What is left after a frame of this length; undefined if that frame was one too many. */
+/**
+ * What is left after a frame; undefined if that frame was one too many.
+ *
+ * @param cost 1 for a short frame
+ */
 export const charged = (
   allowance: Allowance,
-  length: number,
+  cost: number,
   { frameBurst, framesPerSecond }: FrameLimits,
   nowMs: number,
 ): Allowance | undefined => {
   const elapsedMs = Math.max(0, nowMs - allowance.refilledAtMs);
   const refilled = Math.min(frameBurst, allowance.tokens + (elapsedMs / 1_000) * framesPerSecond);
-  const tokens = refilled - 1 - Math.floor(length / LENGTH_PER_FRAME_COST);
+  const tokens = refilled - cost;
   return tokens < 0 ? undefined : { ...allowance, tokens, refilledAtMs: nowMs };
 };

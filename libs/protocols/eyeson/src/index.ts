@@ -1,0 +1,7 @@
+export * from './codec.js';
+export * from './ice-servers.js';
+export * from './machine.js';
+export * from './messages.js';
+export * from './rest.js';
+export * from './settings.js';
+export * from './webhooks.js';
