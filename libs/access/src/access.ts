@@ -1,18 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
-import { Auth, AuthEvents, ErrorCode, isWeirError, WeirError } from '@weir/contracts';
-import { errors, jwtVerify } from 'jose';
+import { Auth, AuthEvents } from '@weir/contracts';
 import { z } from 'zod';
 import { ExpiringMap } from './expiring-map.js';
 import { knownGrants, type Grant } from './grants.js';
 import { PASS_PATTERN, passOf } from './pass.js';
 import type { Principal } from './principal.js';
 import { Revocations, type RevocationReader } from './revocations.js';
-import { TokenKeys, type AccessLog, type BusCaller } from './token-keys.js';
+import { TOKEN_ISSUER, TokenKeys, unauthenticated, type AccessLog, type BusCaller } from './token-keys.js';
 
-export const TOKEN_ISSUER = 'weir';
 export const TOKEN_AUDIENCE = 'weir';
-const CLOCK_TOLERANCE_S = 5;
 /** A token or key longer than this is refused without being read. */
 export const MAX_CREDENTIAL_LENGTH = 8192;
 
@@ -51,9 +48,6 @@ export interface AccessOptions {
   readonly issuer?: string;
   readonly audience?: string;
 }
-
-const unauthenticated = (cause?: unknown): WeirError =>
-  new WeirError(ErrorCode.UNAUTHENTICATED, 'The credential is not valid', {}, { cause });
 
 /** What a token says. This never changes; whether the token was revoked is asked each time. */
 interface TokenContent {
@@ -99,7 +93,11 @@ export class Access {
 
   /** Throws as `authenticate` does. */
   async verifyToken(token: string): Promise<Principal> {
-    const { sub, tenant, grants, jti, exp } = await this.#verifiedClaims(token);
+    const { sub, tenant, grants, jti, exp } = await this.#keys.claimsOf(token, {
+      issuer: this.options.issuer ?? TOKEN_ISSUER,
+      audience: this.options.audience ?? TOKEN_AUDIENCE,
+      claims: claimsSchema,
+    });
     const content = { subject: sub, tenant, grants: knownGrants(grants), tokenId: jti, expiresAtMs: exp * 1000 };
     this.#learn(passOf(token), content);
     return this.#unlessRevoked(content);
@@ -148,23 +146,5 @@ export class Access {
 
   #learn(pass: string, content: TokenContent): void {
     this.#passes.set(pass, content, content.expiresAtMs - this.#nowMs());
-  }
-
-  async #verifiedClaims(token: string): Promise<z.infer<typeof claimsSchema>> {
-    try {
-      const { payload } = await jwtVerify(token, this.#keys.find, {
-        issuer: this.options.issuer ?? TOKEN_ISSUER,
-        audience: this.options.audience ?? TOKEN_AUDIENCE,
-        algorithms: ['EdDSA'],
-        requiredClaims: ['exp', 'iat', 'jti', 'sub'],
-        clockTolerance: CLOCK_TOLERANCE_S,
-        currentDate: new Date(this.#nowMs()),
-      });
-      return claimsSchema.parse(payload);
-    } catch (error) {
-      if (isWeirError(error)) throw error;
-      if (error instanceof errors.JOSEError || error instanceof z.ZodError) throw unauthenticated(error);
-      throw error;
-    }
   }
 }

@@ -1,7 +1,20 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
-import { Auth, ErrorCode, WeirError } from '@weir/contracts';
-import { createLocalJWKSet, errors, type FlattenedJWSInput, type JSONWebKeySet, type JWSHeaderParameters } from 'jose';
+import { Auth, ErrorCode, isWeirError, WeirError } from '@weir/contracts';
+import {
+  createLocalJWKSet,
+  errors,
+  jwtVerify,
+  type FlattenedJWSInput,
+  type JSONWebKeySet,
+  type JWSHeaderParameters,
+} from 'jose';
 import { z } from 'zod';
+
+export const TOKEN_ISSUER = 'weir';
+const CLOCK_TOLERANCE_S = 5;
+
+export const unauthenticated = (cause?: unknown): WeirError =>
+  new WeirError(ErrorCode.UNAUTHENTICATED, 'The credential is not valid', {}, { cause });
 
 /** The part of the bus that this library needs. */
 export interface BusCaller {
@@ -56,6 +69,28 @@ export class TokenKeys {
       return await (this.#lookup ?? lookup)(header, token);
     }
   };
+
+  /** Throws UNAUTHENTICATED for a token that isn't signed, isn't for this audience, has expired or isn't readable. */
+  async claimsOf<Claims>(
+    token: string,
+    { issuer, audience, claims }: { issuer: string; audience: string; claims: z.ZodType<Claims> },
+  ): Promise<Claims> {
+    try {
+      const { payload } = await jwtVerify(token, this.find, {
+        issuer,
+        audience,
+        algorithms: ['EdDSA'],
+        requiredClaims: ['exp', 'iat', 'jti', 'sub'],
+        clockTolerance: CLOCK_TOLERANCE_S,
+        currentDate: new Date(this.ports.nowMs()),
+      });
+      return claims.parse(payload);
+    } catch (error) {
+      if (isWeirError(error)) throw error;
+      if (error instanceof errors.JOSEError || error instanceof z.ZodError) throw unauthenticated(error);
+      throw error;
+    }
+  }
 
   #mayFetch(): boolean {
     return this.ports.nowMs() - this.#attemptedAtMs >= MIN_REFETCH_INTERVAL_MS;

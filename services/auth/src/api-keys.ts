@@ -10,6 +10,8 @@ export interface ApiKeyRecord {
   readonly keyId: string;
   readonly label: string;
   readonly grants: readonly Grant[];
+  /** Set in a master key. */
+  readonly apiId: string | undefined;
   readonly createdAt: Date;
   readonly expiresAt: Date | undefined;
 }
@@ -18,7 +20,18 @@ export interface NewApiKey {
   readonly tenant: string;
   readonly label: string;
   readonly grants: readonly Grant[];
+  /** Makes it a master key for recording, which has no grants. */
+  readonly apiId?: string;
   readonly expiresAt?: Date;
+}
+
+/** What a master key says. */
+export interface VerifiedMasterKey {
+  readonly keyId: string;
+  readonly tenant: string;
+  readonly apiId: string;
+  /** Undefined if it never expires. */
+  readonly expiresAtMs: number | undefined;
 }
 
 export interface VerifiedKey {
@@ -37,6 +50,7 @@ const recordOf = (row: ApiKey): ApiKeyRecord => ({
   keyId: row.id,
   label: row.label,
   grants: readGrants(row.grants),
+  apiId: row.apiId ?? undefined,
   createdAt: row.createdAt,
   expiresAt: row.expiresAt ?? undefined,
 });
@@ -74,17 +88,25 @@ export class ApiKeys {
     }
   }
 
-  /** Throws UNAUTHENTICATED. */
+  /** Throws UNAUTHENTICATED, also for a master key. */
   async verify(key: string): Promise<VerifiedKey> {
-    const id = idOf(key);
-    const row = id === undefined ? null : await this.ports.database.apiKey.findUnique({ where: { id } });
-    if (row === null || !isLive(row, key)) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The API key is not valid');
+    const row = await this.#find(key);
+    if (row === undefined || row.apiId !== null)
+      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The API key is not valid');
     return {
       subject: `key:${row.id}`,
       tenant: row.tenantName,
       grants: readGrants(row.grants),
       expiresAtMs: row.expiresAt?.getTime() ?? 0,
     };
+  }
+
+  /** Returns undefined if it isn't a master key that is valid now. */
+  async verifyMaster(key: string): Promise<VerifiedMasterKey | undefined> {
+    const row = await this.#find(key);
+    if (row === undefined || row.apiId === null) return undefined;
+    const { id: keyId, tenantName: tenant, apiId } = row;
+    return { keyId, tenant, apiId, expiresAtMs: row.expiresAt?.getTime() };
   }
 
   async list(tenant: string, limit: number): Promise<ApiKeyRecord[]> {
@@ -112,12 +134,18 @@ export class ApiKeys {
     this.ports.bus.publish(AuthEvents.method.keyRemoved, { keyId });
     await this.ports.tokens.revokeOfIssuer(`key:${keyId}`);
   }
+
+  async #find(key: string): Promise<ApiKey | undefined> {
+    const id = idOf(key);
+    const row = id === undefined ? null : await this.ports.database.apiKey.findUnique({ where: { id } });
+    return row !== null && isLive(row, key) ? row : undefined;
+  }
 }
 
 export const insertApiKey = (
   database: Database | DatabaseTransaction,
   key: string,
-  { tenant, label, grants, expiresAt }: NewApiKey,
+  { tenant, label, grants, apiId, expiresAt }: NewApiKey,
   demo = false,
 ): Promise<ApiKey> => {
   const id = idOf(key);
@@ -129,6 +157,7 @@ export const insertApiKey = (
       label,
       keyHash: Uint8Array.from(digestOf(key)),
       grants: writeGrants(grants),
+      apiId: apiId ?? null,
       expiresAt: expiresAt ?? null,
       demo,
     },

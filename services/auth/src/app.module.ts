@@ -12,6 +12,8 @@ import { ErrorFilter, errorBody } from './error-filter.js';
 import { ExpireZone, LoginController } from './login-http.js';
 import { Login } from './login.js';
 import { ApplicationsController, KeysController, UsersController } from './operator-http.js';
+import { RecordingTokensController } from './recording-http.js';
+import { RecordingTokens } from './recording-tokens.js';
 import { SigningKeys } from './signing-keys.js';
 import { JwksController, TokenLifeLimit, TokensController } from './token-http.js';
 import { Tokens } from './tokens.js';
@@ -32,9 +34,11 @@ export class AppModule {
         ApplicationsController,
         UsersController,
         KeysController,
+        RecordingTokensController,
       ],
       providers: [
         { provide: Login, useValue: auth.login },
+        { provide: RecordingTokens, useValue: auth.recordingTokens },
         { provide: Tokens, useValue: auth.tokens },
         { provide: SigningKeys, useValue: auth.keys },
         { provide: Applications, useValue: auth.applications },

@@ -9,6 +9,7 @@ import { EndedCredentials } from './ended-credentials.js';
 import { LoginLimits } from './login-limits.js';
 import { Login } from './login.js';
 import { Passwords } from './passwords.js';
+import { RecordingTokens } from './recording-tokens.js';
 import { SigningKeys } from './signing-keys.js';
 import { Tokens } from './tokens.js';
 import { Users } from './users.js';
@@ -37,6 +38,7 @@ export interface Auth {
   readonly passwords: Passwords;
   readonly limits: LoginLimits;
   readonly login: Login;
+  readonly recordingTokens: RecordingTokens;
   close(): Promise<void>;
 }
 
@@ -63,11 +65,13 @@ export const openAuth = (context: AuthContext): Promise<Auth> =>
       failuresPerAddress: config.WEIR_AUTH_LOGIN_FAILURES_PER_ADDRESS,
     });
     const login = new Login({ users, passwords, limits, tokens, tokenTtlS: config.WEIR_AUTH_TOKEN_TTL_S });
+    const maxTtlS = config.WEIR_AUTH_MAX_TOKEN_TTL_S;
+    const recordingTokens = new RecordingTokens({ apiKeys, limits, tokens, maxTtlS });
     const ended = new EndedCredentials(database);
     for (const registration of serveBus(bus, { applications, apiKeys, tokens, keys, ended }))
       opened.add('bus', registration);
     opened.add('token upkeep', tokenUpkeep(tokens, context));
-    return { database, keys, tokens, users, apiKeys, applications, passwords, limits, login };
+    return { database, keys, tokens, users, apiKeys, applications, passwords, limits, login, recordingTokens };
   });
 
 /** What becomes due with time: expired tokens are removed, and Redis gets the revocations that it has lost. */

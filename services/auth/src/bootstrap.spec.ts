@@ -53,6 +53,7 @@ describe('the single-machine mode', () => {
       expect(made).toEqual({
         user: { username: 'demo', password: expect.stringMatching(/^[\w-]{20}$/) },
         operator: { key: expect.stringMatching(/^weir_/) },
+        recording: { apiId: 'demo', masterKey: expect.stringMatching(/^weir_/) },
         robots: ['robot_dog_sr_20001', 'robot_dog_sr_20002'].map((id) => ({
           id,
           token: expect.stringMatching(/^weir_/),

@@ -28,6 +28,8 @@ export interface BootstrapPorts {
 const DEMO_TENANT = 'demo';
 const DEMO_USERNAME = 'demo';
 const DEMO_KEY_LABEL = 'demo-operator';
+const DEMO_API_ID = 'demo';
+const DEMO_MASTER_KEY_LABEL = 'demo-recording';
 /** robot-channel creates the same robots; it doesn't know their keys. */
 const DEMO_ROBOTS = ['robot_dog_sr_20001', 'robot_dog_sr_20002'] as const;
 const DEMO_CAMERAS = ['front', 'back'] as const;
@@ -84,9 +86,11 @@ const makeDemoTenant = async (
   const credentials: DemoCredentials = {
     user: username ?? { username: DEMO_USERNAME, password: randomBytes(15).toString('base64url') },
     operator: found.operator ?? { key: generateApiKey() },
+    recording: found.recording ?? { apiId: DEMO_API_ID, masterKey: generateApiKey() },
     robots,
   };
-  if (found.operator === undefined || username === undefined || missing.length > 0) {
+  const { operator, recording } = found;
+  if (operator === undefined || recording === undefined || username === undefined || missing.length > 0) {
     await writeCredentials(file, { ...found, ...credentials });
     log.info({ file }, 'credentials of the demo tenant written');
   } else {
@@ -95,6 +99,8 @@ const makeDemoTenant = async (
   await setDemoUser(passwords, transaction, credentials.user.password);
   const operatorRights = grantsOfRole('operator');
   await setKey(transaction, credentials.operator.key, { label: DEMO_KEY_LABEL, grants: operatorRights, ...DEMO });
+  const { apiId, masterKey } = credentials.recording;
+  await setKey(transaction, masterKey, { label: DEMO_MASTER_KEY_LABEL, grants: [], apiId, ...DEMO });
   for (const id of DEMO_ROBOTS) {
     const robot = robotIn(robots, id);
     const grants = [grant('publish', `${id}/*`)];
@@ -139,6 +145,8 @@ interface MadeKey {
   readonly tenant: string;
   readonly label: string;
   readonly grants: readonly Grant[];
+  /** Of a master key. */
+  readonly apiId?: string;
   readonly demo: boolean;
 }
 
@@ -154,16 +162,13 @@ const revokeTokens = async (
 };
 
 /** Makes this key the tenant's only one with this label. */
-const setKey = async (
-  transaction: DatabaseTransaction,
-  key: string,
-  { tenant, label, grants, demo }: MadeKey,
-): Promise<void> => {
+const setKey = async (transaction: DatabaseTransaction, key: string, { demo, ...made }: MadeKey): Promise<void> => {
+  const { tenant, label, apiId } = made;
   const known = await transaction.apiKey.findUnique({ where: { tenantName_label: { tenantName: tenant, label } } });
-  if (known !== null && isSameKey(known, key)) return;
+  if (known !== null && isSameKey(known, key) && known.apiId === (apiId ?? null)) return;
   if (known !== null) await revokeTokens(transaction, { issuer: `key:${known.id}` });
   await transaction.apiKey.deleteMany({ where: { tenantName: tenant, label } });
-  await insertApiKey(transaction, key, { tenant, label, grants }, demo);
+  await insertApiKey(transaction, key, made, demo);
 };
 
 /** A database that served a single machine before has a user, keys and an open application that don't belong here. */

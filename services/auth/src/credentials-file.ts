@@ -8,6 +8,8 @@ import { z } from 'zod';
 export interface DemoCredentials {
   readonly user: { readonly username: string; readonly password: string };
   readonly operator: { readonly key: string };
+  /** Makes the tokens of `/auth_v2`. */
+  readonly recording: { readonly apiId: string; readonly masterKey: string };
   /** Entries of other robots stay as they are. */
   readonly robots: readonly unknown[];
 }
@@ -37,6 +39,10 @@ const fileSchema = z.looseObject({
     .catch(undefined),
   operator: z
     .looseObject({ key: z.string().regex(API_KEY_PATTERN) })
+    .optional()
+    .catch(undefined),
+  recording: z
+    .looseObject({ apiId: z.string().min(1), masterKey: z.string().regex(API_KEY_PATTERN) })
     .optional()
     .catch(undefined),
   robots: z.array(z.unknown()).readonly().optional().catch(undefined),

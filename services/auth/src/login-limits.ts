@@ -74,7 +74,7 @@ export const networkOf = (address: string): string => {
  */
 export class LoginLimits {
   constructor(
-    private readonly redis: Pick<Redis, 'eval' | 'del'>,
+    private readonly redis: Pick<Redis, 'eval' | 'del' | 'pttl'>,
     private readonly options: LoginLimitOptions,
   ) {}
 
@@ -87,6 +87,14 @@ export class LoginLimits {
     const isDistributed = attempts > failuresPerUser * DISTRIBUTED_FACTOR;
     const free = isDistributed ? FREE_WHEN_DISTRIBUTED : failuresPerUser;
     return this.#admit(keysOf('pair', pairOf(username, address)), free);
+  }
+
+  /** How long attempts must wait, without counting one: for credentials that are counted only when they are wrong. */
+  async waitOf(name: string, address: string): Promise<Admission> {
+    const keys = [keysOf('address', networkOf(address))[1], keysOf('pair', pairOf(name, address))[1]];
+    const waits = await Promise.all(keys.map((key) => this.#ask(() => this.redis.pttl(key))));
+    const retryAfterMs = Math.max(...waits);
+    return retryAfterMs > 0 ? { tag: 'waiting', retryAfterMs } : { tag: 'admitted' };
   }
 
   /**

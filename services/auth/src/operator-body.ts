@@ -48,11 +48,19 @@ export const userChangeBody = z.strictObject({
   locked: z.boolean().optional(),
   ...rights,
 });
-export const newKeyBody = z.strictObject({
-  label,
-  ...rights,
-  ttlS: z.number().int().min(60).max(MAX_KEY_TTL_S).optional(),
-});
+const apiId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, '1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-"');
+export const newKeyBody = z
+  .strictObject({
+    label,
+    ...rights,
+    /** Makes it a master key for recording. */
+    apiId: apiId.optional(),
+    ttlS: z.number().int().min(60).max(MAX_KEY_TTL_S).optional(),
+  })
+  .refine(({ apiId: master, role, grants }) => master === undefined || (role === undefined && grants === undefined), {
+    path: ['apiId'],
+    message: 'a master key has no role and no grants of its own',
+  });
 export const newTokenBody = z.strictObject({ subject, ...rights, ttlS: z.number().int().min(1) });
 export const revokeBody = z.strictObject({ tokenId: z.string().min(1).max(128).optional() }).optional();
 export const listQuery = z.object({
@@ -85,6 +93,8 @@ const keyJson = z.strictObject({
   keyId: z.string(),
   label: z.string(),
   grants: storedGrants,
+  /** Of a master key. */
+  apiId: z.string().optional(),
   createdAt: time,
   expiresAt: time.optional(),
 });

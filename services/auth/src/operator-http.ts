@@ -23,7 +23,7 @@ import {
   type KeyJson,
   type UserJson,
 } from './operator-body.js';
-import { demandAdministration, demandCovered, RIGHTS_OF_AN_APPLICATION } from './rights.js';
+import { demandAdministration, demandCovered, RIGHTS_OF_A_MASTER_KEY, RIGHTS_OF_AN_APPLICATION } from './rights.js';
 import { normalUsername, Users, type UserRecord } from './users.js';
 
 const POLICIES = { OPEN: 'open', TOKEN: 'token', HOOK: 'hook' } as const satisfies Record<
@@ -46,10 +46,11 @@ const userJsonOf = ({ userId, username, grants, locked, createdAt }: UserRecord)
   createdAt: createdAt.toISOString(),
 });
 
-const keyJsonOf = ({ keyId, label, grants, createdAt, expiresAt }: ApiKeyRecord): KeyJson => ({
+const keyJsonOf = ({ keyId, label, grants, apiId, createdAt, expiresAt }: ApiKeyRecord): KeyJson => ({
   keyId,
   label,
   grants,
+  ...(apiId !== undefined && { apiId }),
   createdAt: createdAt.toISOString(),
   ...(expiresAt !== undefined && { expiresAt: expiresAt.toISOString() }),
 });
@@ -174,12 +175,15 @@ export class KeysController {
   @Post()
   @Answers(newKeyAnswer)
   async create(@CurrentPrincipal() principal: Principal, @Body() body: unknown) {
-    const { label, ttlS, ...rights } = parsed(newKeyBody, body);
+    const { label, ttlS, apiId, ...rights } = parsed(newKeyBody, body);
     demandAdministration(principal, 'keys', label);
     const grants = grantsIn(rights) ?? [];
-    demandCovered(principal, grants);
+    demandCovered(principal, apiId === undefined ? grants : RIGHTS_OF_A_MASTER_KEY);
     const expiry = ttlS === undefined ? {} : { expiresAt: new Date(Date.now() + ttlS * 1000) };
-    const made = await this.apiKeys.create({ tenant: principal.tenant, label, grants, ...expiry });
+    const made = await this.apiKeys.create({
+      ...{ tenant: principal.tenant, label, grants, ...expiry },
+      ...(apiId !== undefined && { apiId }),
+    });
     return { ...keyJsonOf(made), key: made.key };
   }
 

@@ -16,5 +16,12 @@ export const demandCovered = (principal: Principal, grants: readonly Grant[]): v
   throw new WeirError(ErrorCode.FORBIDDEN, 'Your credential lacks rights that this request would grant', { missing });
 };
 
+/** Whoever has a master key can let anybody publish, record and watch recorded sessions. */
+export const RIGHTS_OF_A_MASTER_KEY: readonly Grant[] = [
+  grant('publish', 'recordings/*'),
+  grant('record', 'recordings/*'),
+  grant('play', 'recordings/*'),
+];
+
 /** An open application lets everybody publish and play; one with a hook lets anybody do so whom the hook accepts. */
 export const RIGHTS_OF_AN_APPLICATION: readonly Grant[] = [grant('publish', '*'), grant('play', '*')];

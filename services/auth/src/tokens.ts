@@ -1,5 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { passDigest, passOf, revocationKey, TOKEN_AUDIENCE, TOKEN_ISSUER, type Grant } from '@weir/access';
+import {
+  passDigest,
+  passOf,
+  RECORDING_AUDIENCE,
+  revocationKey,
+  TOKEN_AUDIENCE,
+  TOKEN_ISSUER,
+  type Grant,
+} from '@weir/access';
 import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import type { Bus } from '@weir/bus';
 import type { Redis } from 'ioredis';
@@ -14,6 +22,18 @@ export interface TokenRequest {
   readonly subject: string;
   readonly tenant: string;
   readonly grants: readonly Grant[];
+  readonly ttlS: number;
+  readonly issuer: TokenIssuer;
+}
+
+/** A token for recording, which opens nothing else. */
+export interface RecordingTokenRequest {
+  readonly kind: 'client' | 'supervisor' | 'stats';
+  readonly clientId: string;
+  /** The client that a supervisor may watch. */
+  readonly monitor?: string;
+  readonly tenant: string;
+  readonly apiId: string;
   readonly ttlS: number;
   readonly issuer: TokenIssuer;
 }
@@ -88,6 +108,30 @@ export class Tokens {
       },
     });
     return { token, pass, tokenId, expiresAtMs: exp * 1000 };
+  }
+
+  /** It has no pass. In lists its subject is `recording:<client id>`. */
+  async issueForRecording(
+    request: RecordingTokenRequest,
+  ): Promise<{ readonly token: string; readonly tokenId: string }> {
+    const { kind, clientId, monitor, tenant, apiId, ttlS, issuer } = request;
+    const tokenId = randomBytes(16).toString('base64url');
+    const iat = Math.floor(Date.now() / 1000);
+    const exp = iat + ttlS;
+    const token = await this.ports.keys.sign({
+      ...{ iss: TOKEN_ISSUER, aud: RECORDING_AUDIENCE, sub: clientId, tenant, jti: tokenId, iat, exp, kind },
+      ...(monitor !== undefined && { monitor }),
+      api_id: apiId,
+    });
+    await this.ports.database.token.create({
+      data: {
+        ...{ id: tokenId, tenantName: tenant, subject: `recording:${clientId}`, issuer },
+        grants: writeGrants([]),
+        issuedAt: new Date(iat * 1000),
+        expiresAt: new Date(exp * 1000),
+      },
+    });
+    return { token, tokenId };
   }
 
   /** Stores the pass of a token that was issued before there were passes. */

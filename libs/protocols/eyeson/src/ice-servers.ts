@@ -1,3 +1,5 @@
+// Hashing is a pure function of its inputs, without I/O and state, so it is allowed in pure code.
+// eslint-disable-next-line no-restricted-imports
 import { createHmac } from 'node:crypto';
 
 /** As RTCPeerConnection takes them, unchanged. */

@@ -176,6 +176,10 @@ const CLOSED: SessionState = { tag: 'closed' };
 const NO_RECORDING: Recording = { tag: 'none' };
 const NO_NEGOTIATION: Negotiation = { tag: 'none' };
 
+const openOf = ({ settings, holder, allowance, heardMs, nextPingMs }: Open): Open => ({
+  ...{ settings, holder, allowance, heardMs, nextPingMs },
+});
+
 const unchanged = (state: SessionState): Step => ({ state, effects: [] });
 
 const said = ({ holder }: Open, sessionId: string, message: ServerMessage): Effect => ({
@@ -291,10 +295,9 @@ const start = (state: Waiting | Starting | Live, message: StartMessage, nowMs: n
         : 'A client starts with session_start, on the socket that its session names',
       message.sessionId,
     );
-  const { deadlineMs: _waited, ...open } = state;
   return {
     state: {
-      ...open,
+      ...openOf(state),
       tag: 'starting',
       sessionId: message.sessionId,
       destination: message.type === 'start-recording-session' ? message.destination : undefined,
@@ -309,8 +312,11 @@ const started = (
   { answerSdp, candidates }: Extract<Input, { type: 'started' }>,
   nowMs: number,
 ): Step => {
-  const { destination, deadlineMs: _started, ...open } = state;
-  const live: Live = { ...open, tag: 'live', negotiation: NO_NEGOTIATION, recording: NO_RECORDING };
+  const { destination, sessionId } = state;
+  const live: Live = {
+    ...{ ...openOf(state), tag: 'live', sessionId },
+    ...{ negotiation: NO_NEGOTIATION, recording: NO_RECORDING },
+  };
   const effects: Effect[] = [
     said(live, live.sessionId, { type: 'sdp_update', data: { sdp: { type: 'answer', sdp: answerSdp } } }),
     ...candidates.map((candidate) => said(live, live.sessionId, { type: 'candidate', data: { candidate } })),
@@ -336,9 +342,8 @@ const refused = (state: Waiting | Starting | Live, refusal: Refusal, nowMs: numb
             { type: 'close', code: CLOSE.ended, reason: refusal.code },
           ],
         };
-      const { sessionId: _refused, destination: _dropped, ...open } = state;
       return {
-        state: { ...open, tag: 'waiting', deadlineMs: nowMs + state.settings.startDeadlineMs },
+        state: { ...openOf(state), tag: 'waiting', deadlineMs: nowMs + state.settings.startDeadlineMs },
         effects,
       };
     }
