@@ -78,6 +78,23 @@ describe('the single-machine mode', () => {
     });
   });
 
+  test('makes a master key for recording, another one for another api_id, and the old one stops working', async () => {
+    const ask = async (instance: AuthInstance, master_key: string) =>
+      (await instance.request('POST', '/auth_v2/client', { body: { master_key, client_id: 'c' } })).status;
+    const old = await during(single, async (instance) => {
+      const { recording } = await credentials();
+      expect(await ask(instance, recording.masterKey)).toBe(201);
+      return recording;
+    });
+    const mine = { apiId: 'mine', masterKey: generateApiKey() };
+    await writeFile(file, JSON.stringify({ ...(await credentials()), recording: mine }));
+    await during(single, async (instance) => {
+      expect((await credentials()).recording).toEqual(mine);
+      expect(await instance.auth.apiKeys.verifyMaster(mine.masterKey)).toMatchObject({ tenant: 'demo', apiId: 'mine' });
+      expect(await ask(instance, old.masterKey)).toBe(401);
+    });
+  });
+
   test('makes a new token for a robot that lost its own, and leaves other robots alone', async () => {
     await during(single, async () => undefined);
     const { robots, ...rest } = await credentials();
@@ -173,7 +190,7 @@ describe('the single-machine mode', () => {
     try {
       const made = await credentials();
       for (const instance of instances) expect(await tryOut(instance, made)).toEqual([200, 200]);
-      expect(await instances[0].auth.database.apiKey.count()).toBe(3);
+      expect(await instances[0].auth.database.apiKey.count()).toBe(4);
     } finally {
       await Promise.all(instances.map((instance) => instance.stop()));
     }

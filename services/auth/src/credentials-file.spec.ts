@@ -7,6 +7,7 @@ import { readCredentials, robotIn, writeCredentials } from './credentials-file.j
 const credentials = {
   user: { username: 'demo', password: 'secret' },
   operator: { key: `weir_abcdefghijkl_${'x'.repeat(43)}` },
+  recording: { apiId: 'demo', masterKey: `weir_abcdefghijkl_${'y'.repeat(43)}` },
   robots: [],
 };
 
@@ -31,7 +32,10 @@ test('a missing file reads as empty', async () => {
 });
 
 test('unusable parts count as missing; the others stay', async () => {
-  await writeFile(file, JSON.stringify({ user: { username: 7 }, operator: { key: 'short' }, robots: 2, devices: [] }));
+  await writeFile(
+    file,
+    JSON.stringify({ user: { username: 7 }, operator: { key: 'short' }, recording: 1, robots: 2, devices: [] }),
+  );
   expect(await readCredentials(file)).toEqual({ devices: [] });
 });
 
