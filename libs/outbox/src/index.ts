@@ -1,6 +1,7 @@
 export { BrokenOff, type AttemptContext, type Message } from './attempt.js';
 export type {
   Attempt,
+  Failure,
   LeasedMessage,
   ListedMessage,
   ListFilter,

@@ -298,7 +298,7 @@ export class MessageStore {
       if (row.key !== id) await client.query(this.#turnSql('$1'), [this.#turn(row.queue, row.key)]);
       await client.query(
         `UPDATE ${this.#message}
-            SET state = 'waiting', attempts = 0, lease = NULL, ended_at = NULL, due_at = now(),
+            SET state = 'waiting', attempts = 0, lease = NULL, note = NULL, ended_at = NULL, due_at = now(),
                 place = nextval('"${this.#schema}"."place"'), payload = COALESCE($2, payload),
                 give_up_at = now() + $3::float8 * interval '1 millisecond'
           WHERE id = $1`,

@@ -48,6 +48,8 @@ export type Outcome =
   /** Another attempt would have the same end. */
   | { readonly tag: 'dead'; readonly words: string; readonly status?: number };
 
+export type Failure = Exclude<Outcome, { readonly tag: 'delivered' }>;
+
 /** A row of the list; without the payload, which may hold secrets. */
 export interface ListedMessage {
   readonly id: string;

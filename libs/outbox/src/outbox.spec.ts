@@ -363,16 +363,16 @@ describe('a message that can’t be delivered', () => {
     const told: string[] = [];
     outbox.deliver(
       'q',
-      handler(async () => ({ tag: 'dead', words: '403: the URL is no longer valid', status: 403 }), {
-        dead: async ({ payload, attempt }, words) => {
-          told.push(`${payload} ${attempt}: ${words}`);
+      handler(async () => ({ tag: 'dead', words: 'the URL is no longer valid', status: 403 }), {
+        dead: async ({ payload, attempt }, { words, status }) => {
+          told.push(`${payload} ${attempt}: ${status} ${words}`);
           if (attempt === 1) throw new Error('the database is away');
         },
       }),
     );
     const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
     await settled(id);
-    expect(told).toEqual(['x 1: 403: the URL is no longer valid', 'x 2: 403: the URL is no longer valid']);
+    expect(told).toEqual(['x 1: 403 the URL is no longer valid', 'x 2: 403 the URL is no longer valid']);
   });
 
   it('is broken off at its time-out and tried again, even if its handler doesn’t listen', async () => {
@@ -415,6 +415,23 @@ describe('a replay', () => {
     expect(await outbox.replay(id, { payload: 'again' })).toBe('replayed');
     await waitFor(async () => (await stateOf(id)) === 'delivered');
     expect(await outbox.attempts(id)).toMatchObject([{ result: 'dead' }, { result: 'delivered' }]);
+  });
+
+  it('begins without what earlier attempts noted', async () => {
+    const notes: (string | undefined)[] = [];
+    outbox.deliver(
+      'q',
+      handler(async ({ note }, context) => {
+        notes.push(note);
+        await context.note('half done');
+        return notes.length === 1 ? { tag: 'dead', words: 'never' } : DELIVERED;
+      }),
+    );
+    const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
+    await settled(id);
+    await outbox.replay(id);
+    await waitFor(async () => (await stateOf(id)) === 'delivered');
+    expect(notes).toEqual([undefined, undefined]);
   });
 
   it('delivers a delivered message once more', async () => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@weir/platform';
 import { backOffMs, within, type Pace } from '@weir/timing';
 import { Attempt, type AttemptPorts, type Delivery, type Message } from './attempt.js';
-import type { Outcome } from './message.js';
+import type { Failure, Outcome } from './message.js';
 import type { Leased, NextAttempt } from './message-store.js';
 import type { OutboxMetrics } from './metrics.js';
 
@@ -17,7 +17,7 @@ export interface QueueHandler<Payload> extends Delivery<Payload> {
    * Called before a message becomes dead. If it throws, the message stays waiting, and this is called again after the
    * next attempt; so it is idempotent too.
    */
-  dead?(message: Message<Payload>, words: string): Promise<void>;
+  dead?(message: Message<Payload>, failure: Failure): Promise<void>;
   /** How many messages this instance delivers at the same time. Default 8. */
   readonly concurrency?: number;
   /** How long one attempt may take. Default 30 s. */
@@ -152,7 +152,7 @@ export class QueueWorker<Payload> {
     const { id: messageId, payload } = message;
     try {
       const known = this.handler.schema.safeParse(payload);
-      if (known.success) await this.handler.dead?.({ ...message, payload: known.data }, outcome.words);
+      if (known.success) await this.handler.dead?.({ ...message, payload: known.data }, outcome);
     } catch (err) {
       this.ports.log.error({ err, messageId, queue: this.queue }, 'a message that should be dead stays waiting');
       return next;

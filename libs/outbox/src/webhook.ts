@@ -1,7 +1,7 @@
 import { OutboundFailed, OutboundRefused, retryAfterMs, type OutboundGuard } from '@weir/outbound';
 import { z } from 'zod';
 import type { Message } from './attempt.js';
-import type { Outcome } from './message.js';
+import type { Failure, Outcome } from './message.js';
 import type { QueueHandler } from './queue-worker.js';
 import { webhookHeaders } from './webhook-signature.js';
 
@@ -19,7 +19,7 @@ export interface WebhookPorts {
   /** The receiver answered with 410: it wants no more webhooks. */
   gone?(message: Message<Webhook>): Promise<void>;
   /** See QueueHandler. */
-  dead?(message: Message<Webhook>, words: string): Promise<void>;
+  dead?(message: Message<Webhook>, failure: Failure): Promise<void>;
 }
 
 export type WebhookOptions = Pick<QueueHandler<Webhook>, 'concurrency' | 'pace' | 'leaseMs'> & {
