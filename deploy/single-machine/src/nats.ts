@@ -15,7 +15,7 @@ export interface ServerOptions {
   env: NodeJS.ProcessEnv;
 }
 
-/** Defines nats-server on loopback, with a password and JetStream. */
+/** Defines nats-server on loopback, with a password. */
 export function natsServer({ folder, port, password, env }: ServerOptions): BackingServer {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const config = join(folder, 'nats.conf');
@@ -27,7 +27,6 @@ export function natsServer({ folder, port, password, env }: ServerOptions): Back
       `port: ${port}`,
       `max_payload: ${MAX_PAYLOAD_BYTES}`,
       `authorization { user: weir, password: ${JSON.stringify(password)} }`,
-      `jetstream { store_dir: ${JSON.stringify(join(folder, 'jetstream'))} }`,
       '',
     ].join('\n'),
   );

@@ -29,7 +29,7 @@ export const singleMachineSettings = {
     .describe('Two simulated robots for the demo tenant; 0 for none.'),
   WEIR_DATA_DIR: z.string().default('.weir').describe('Folder for all data, logs and credentials.'),
   DATABASE_URL: z.url().optional().describe('A PostgreSQL database to use instead of starting one.'),
-  NATS_URL: z.string().optional().describe('NATS servers to use instead of starting one (JetStream is needed).'),
+  NATS_URL: z.string().optional().describe('NATS servers to use instead of starting one.'),
   REDIS_URL: z.url().optional().describe('A Redis server to use instead of starting one.'),
 } as const;
 

@@ -2,7 +2,6 @@ import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/prot
 import { Caller, type CallOptions } from './caller.js';
 import { Connection } from './connection.js';
 import { EventHub, type EventHandler, type SubscribeOptions } from './event-hub.js';
-import { Jobs, type EnqueueOptions, type Enqueued, type JobHandler, type WorkOptions } from './jobs.js';
 import { type BusLog, stderrLog } from './log.js';
 import type { Registration } from './registration.js';
 import type { Method } from './route.js';
@@ -27,7 +26,7 @@ export interface BusOptions {
 
 /**
  * The control plane, typed by the contract. The options of each method in `proto/` set how it travels (to any instance,
- * to an owner, as an event, as a durable job) and how long it may take. Using a method in another way throws a
+ * to an owner, as an event) and how long it may take. Using a method in another way throws a
  * BusMisuseError at once; every other failure is a WeirError.
  */
 export class Bus {
@@ -37,7 +36,6 @@ export class Bus {
   readonly #caller: Caller;
   readonly #server: RequestServer;
   readonly #events: EventHub;
-  readonly #jobs: Jobs;
   #drained: Promise<void> | undefined;
 
   private constructor(options: BusOptions, connection: Connection, log: BusLog) {
@@ -48,7 +46,6 @@ export class Bus {
     this.#caller = new Caller(ports);
     this.#server = new RequestServer(ports);
     this.#events = new EventHub(ports);
-    this.#jobs = new Jobs(ports);
   }
 
   /**
@@ -128,32 +125,6 @@ export class Bus {
     return this.#events.subscribe(method, handler, options);
   }
 
-  /**
-   * Queues work that must survive its worker; resolves once it is stored. Within ten minutes an id is stored only once;
-   * later it may be stored again, so the handler must be idempotent by the id.
-   * @throws WeirError UNAVAILABLE or DEADLINE: the job may or may not be stored; enqueue it again with the same id.
-   */
-  enqueue<I extends DescMessage, O extends DescMessage>(
-    method: Method<I, O>,
-    job: MessageInitShape<I>,
-    options: EnqueueOptions,
-  ): Promise<Enqueued> {
-    return this.#jobs.enqueue(method, job, options);
-  }
-
-  /**
-   * Does jobs. Each job goes to one worker at a time. It is delivered again, after a growing delay, when the handler
-   * throws, when the attempt takes longer than the method's deadline, or when the worker dies. It may even run again
-   * after a success whose acknowledgement was lost: **the handler must be idempotent by `context.id`**.
-   */
-  work<I extends DescMessage, O extends DescMessage>(
-    method: Method<I, O>,
-    handler: JobHandler<I>,
-    options: WorkOptions<I> = {},
-  ): Registration {
-    return this.#jobs.work(method, handler, options);
-  }
-
   /** Resolves when the NATS server has processed everything sent so far, subscriptions included. */
   flush(): Promise<void> {
     return this.#connection.flush();
@@ -169,9 +140,6 @@ export class Bus {
   }
 
   async #drain(graceMs: number): Promise<void> {
-    await this.#connection.closeAfter(
-      Promise.all([this.#server.close(), this.#events.close(), this.#jobs.close()]),
-      graceMs,
-    );
+    await this.#connection.closeAfter(Promise.all([this.#server.close(), this.#events.close()]), graceMs);
   }
 }

@@ -5,7 +5,7 @@ import { startNats, waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
 import { Bus } from './bus.js';
 import { BusMisuseError } from './errors.js';
-import { type LendReply, Library, LibraryChores, LibraryEvents, Mistakes } from './gen/fixture_pb.js';
+import { type LendReply, Library, LibraryEvents, Mistakes } from './gen/fixture_pb.js';
 import type { CallContext } from './request-server.js';
 import { Testbed } from './testbed.js';
 import { ERROR_HEADER, INTERNAL_MESSAGE, decodeError } from './wire.js';
@@ -49,8 +49,6 @@ describe('a call', () => {
       void bus.call(lend, { copies: '2' });
       // @ts-expect-error the reply has no such field
       bus.serve(lend, () => ({ author: 'Joyce' }));
-      // @ts-expect-error a job needs an id
-      void bus.enqueue(LibraryChores.method.dust, { room: 'a' }, {});
     };
     expect(unused).toBeTypeOf('function');
   });
@@ -134,18 +132,14 @@ describe('a call', () => {
   it('throws a BusMisuseError at once when the contract does not allow it', async () => {
     const bus = await bed.bus();
     const { opened } = LibraryEvents.method;
-    const { dust } = LibraryChores.method;
     expect(() => bus.call(opened, {})).toThrow(
       new BusMisuseError(
         "call doesn't fit weir.fixture.v1.LibraryEvents.Opened: it is an event, use publish and subscribe",
       ),
     );
-    expect(() => bus.call(dust, {})).toThrow('it is a job, use enqueue and work');
     expect(() => bus.publish(lend, {})).toThrow('it is a request, use call and serve');
     expect(() => bus.subscribe(askShelf, () => undefined)).toThrow(BusMisuseError);
     expect(() => bus.serve(opened, () => ({}))).toThrow(BusMisuseError);
-    expect(() => bus.enqueue(lend, {}, { id: '1' })).toThrow(BusMisuseError);
-    expect(() => bus.work(opened, () => undefined)).toThrow(BusMisuseError);
     expect(() => bus.call(Mistakes.method.noDeadline, {})).toThrow(BusMisuseError);
     bus.serve(lend, () => ({}));
     expect(() => bus.serve(lend, () => ({}))).toThrow('is served already');

@@ -10,7 +10,7 @@ import { DEADLINE_HEADER, ERROR_HEADER, decodeError, headerSetter, decode } from
 export interface CallOptions {
   /** Shortens the method's deadline; it can't extend it. */
   readonly deadlineMs?: number;
-  /** The request or job that the call is part of: the call doesn't outlast it. */
+  /** The request that the call is part of: the call doesn't outlast it. */
   readonly parent?: { remainingMs(): number };
 }
 

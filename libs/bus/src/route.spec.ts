@@ -1,8 +1,8 @@
 import { create } from '@bufbuild/protobuf';
 import { ErrorCode, Media, MediaEvents, AuthEvents } from '@weir/contracts';
 import { describe, expect, it } from 'vitest';
-import { AskShelfRequestSchema, Library, LibraryChores, LibraryEvents, Mistakes } from './gen/fixture_pb.js';
-import { deadSubjectOf, jobRoute, ownerOf, ownerToken, requestRoute, routeOf, subjectOf } from './route.js';
+import { AskShelfRequestSchema, Library, LibraryEvents, Mistakes } from './gen/fixture_pb.js';
+import { ownerOf, ownerToken, requestRoute, routeOf, subjectOf } from './route.js';
 
 describe('a route', () => {
   it('holds what the contract says', () => {
@@ -22,12 +22,6 @@ describe('a route', () => {
       traced: true,
       name: 'weir.v1.AuthEvents.TokenRevoked',
       ownerField: undefined,
-    });
-    expect(routeOf(LibraryChores.method.dust)).toEqual({
-      kind: 'job',
-      name: 'weir.fixture.v1.LibraryChores.Dust',
-      service: 'weir.fixture.v1.LibraryChores',
-      deadlineMs: 1000,
     });
   });
 
@@ -53,12 +47,10 @@ describe('a route', () => {
 });
 
 describe('a subject', () => {
-  it('begins with its kind, so that a stream of jobs stores no request', () => {
+  it('begins with its kind', () => {
     expect(subjectOf(routeOf(Library.method.lend))).toBe('call.weir.fixture.v1.Library.Lend');
     expect(subjectOf(routeOf(Library.method.askShelf), 'a-1')).toBe('call.weir.fixture.v1.Library.AskShelf.a-1');
     expect(subjectOf(routeOf(LibraryEvents.method.opened))).toBe('event.weir.fixture.v1.LibraryEvents.Opened');
-    expect(subjectOf(routeOf(LibraryChores.method.dust))).toBe('job.weir.fixture.v1.LibraryChores.Dust');
-    expect(deadSubjectOf(jobRoute(LibraryChores.method.dust, 'work'))).toBe('dead.weir.fixture.v1.LibraryChores.Dust');
   });
 
   it('has one token for each owner, and different tokens for different owners', () => {

@@ -17,7 +17,7 @@ import { BusMisuseError } from './errors.js';
 export type Method<I extends DescMessage, O extends DescMessage> = DescMethodUnary<I, O>;
 
 /** How a method's messages travel: the method's options in the contract, after checks. */
-export type Route = RequestRoute | EventRoute | JobRoute;
+export type Route = RequestRoute | EventRoute;
 
 export interface RequestRoute {
   readonly kind: 'any' | 'owner';
@@ -34,14 +34,6 @@ export interface EventRoute {
   readonly ownerField: DescField | undefined;
 }
 
-export interface JobRoute {
-  readonly kind: 'job';
-  readonly name: string;
-  /** The full name of the service, for example `weir.v1.Recording`. */
-  readonly service: string;
-  readonly deadlineMs: number;
-}
-
 const routes = new WeakMap<DescMethod, Route>();
 
 /** @throws BusMisuseError if the method's options are missing or contradict each other */
@@ -54,8 +46,7 @@ export function routeOf(method: DescMethod): Route {
 }
 
 function readRoute(method: DescMethod): Route {
-  const service = method.parent.typeName;
-  const name = `${service}.${method.name}`;
+  const name = `${method.parent.typeName}.${method.name}`;
   if (method.methodKind !== 'unary') throw new BusMisuseError(`${name} is a streaming method; the bus has only unary`);
   if (!hasOption(method, methodOptions)) throw new BusMisuseError(`${name} has no weir.options.v1.method option`);
   const { delivery, deadlineMs, ownerField: ownerFieldName, untraced } = getOption(method, methodOptions);
@@ -77,9 +68,6 @@ function readRoute(method: DescMethod): Route {
       return { kind: 'owner', name, deadlineMs: needsDeadline(), ownerField };
     case Delivery.EVENT:
       return { kind: 'event', name, ownerField, traced: !untraced };
-    case Delivery.JOB:
-      refusesOwner();
-      return { kind: 'job', name, service, deadlineMs: needsDeadline() };
     case Delivery.UNSPECIFIED:
       throw new BusMisuseError(`${name} has no delivery`);
     default:
@@ -112,17 +100,10 @@ export function eventRoute(method: DescMethod, verb: string): EventRoute {
   throw misuse(route, verb);
 }
 
-export function jobRoute(method: DescMethod, verb: string): JobRoute {
-  const route = routeOf(method);
-  if (route.kind === 'job') return route;
-  throw misuse(route, verb);
-}
-
 const RIGHT_VERBS = {
   any: 'call and serve',
   owner: 'call and serve',
   event: 'publish and subscribe',
-  job: 'enqueue and work',
 } as const;
 
 const misuse = (route: Route, verb: string): BusMisuseError =>
@@ -130,22 +111,18 @@ const misuse = (route: Route, verb: string): BusMisuseError =>
     `${verb} doesn't fit ${route.name}: it is ${DELIVERY_TEXT[route.kind]}, use ${RIGHT_VERBS[route.kind]}`,
   );
 
-const DELIVERY_TEXT = { any: 'a request', owner: 'a request', event: 'an event', job: 'a job' } as const;
+const DELIVERY_TEXT = { any: 'a request', owner: 'a request', event: 'an event' } as const;
 
 /**
  * The subject of a message. All subjects of the bus are made here, in the form
- * `<call|event|job|dead>.<service>.<Method>[.<owner>]`. The first token keeps a stream of jobs from storing requests
- * and lets a NATS server grant rights by kind.
+ * `<call|event>.<service>.<Method>[.<owner>]`. The first token lets a NATS server grant rights by kind.
  */
 export function subjectOf(route: Route, ownerId?: string): string {
   const subject = `${PREFIX[route.kind]}.${route.name}`;
   return ownerId === undefined ? subject : `${subject}.${ownerToken(ownerId)}`;
 }
 
-const PREFIX = { any: 'call', owner: 'call', event: 'event', job: 'job' } as const;
-
-/** The subject of a job after its last attempt. */
-export const deadSubjectOf = (route: JobRoute): string => `dead.${route.name}`;
+const PREFIX = { any: 'call', owner: 'call', event: 'event' } as const;
 
 /** Encodes an id as one token of a subject; different ids give different tokens. */
 export function ownerToken(id: string): string {

@@ -3,12 +3,11 @@ import { metrics, node, tracing } from '@opentelemetry/sdk-node';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Library, LibraryChores, LibraryEvents } from './gen/fixture_pb.js';
+import { Library, LibraryEvents } from './gen/fixture_pb.js';
 import { Testbed } from './testbed.js';
 
 const { lend, lendAtOnce } = Library.method;
 const { opened } = LibraryEvents.method;
-const { dust } = LibraryChores.method;
 
 const spans = new tracing.InMemorySpanExporter();
 const tracers = new node.NodeTracerProvider({ spanProcessors: [new tracing.SimpleSpanProcessor(spans)] });
@@ -42,11 +41,9 @@ describe('a trace', () => {
     const [client, server, backend] = await Promise.all([bed.bus(), bed.bus(), bed.bus()]);
     backend.serve(lendAtOnce, () => ({}));
     backend.subscribe(opened, () => undefined);
-    backend.work(dust, () => undefined);
     server.serve(lend, async () => {
       await server.call(lendAtOnce, {});
       server.publish(opened, {});
-      await server.enqueue(dust, {}, { id: '1' });
       return {};
     });
     await Promise.all([server.flush(), backend.flush()]);
@@ -58,12 +55,10 @@ describe('a trace', () => {
       lend: 'weir.fixture.v1.Library.Lend',
       lendAtOnce: 'weir.fixture.v1.Library.LendAtOnce',
       opened: 'weir.fixture.v1.LibraryEvents.Opened',
-      dust: 'weir.fixture.v1.LibraryChores.Dust',
     };
     const call = await span(names.lend, SpanKind.CLIENT);
     const handling = await span(names.lend, SpanKind.SERVER);
     const told = await span(names.opened, SpanKind.PRODUCER);
-    const enqueued = await span(names.dust, SpanKind.PRODUCER);
     const nested = await span(names.lendAtOnce, SpanKind.CLIENT);
     const parents = new Map([
       [call, root.spanContext().spanId],
@@ -72,8 +67,6 @@ describe('a trace', () => {
       [await span(names.lendAtOnce, SpanKind.SERVER), nested.spanContext().spanId],
       [told, handling.spanContext().spanId],
       [await span(names.opened, SpanKind.CONSUMER), told.spanContext().spanId],
-      [enqueued, handling.spanContext().spanId],
-      [await span(names.dust, SpanKind.CONSUMER), enqueued.spanContext().spanId],
     ]);
     for (const [child, parentId] of parents) {
       expect(child.parentSpanContext?.spanId, `${SpanKind[child.kind]} ${child.name}`).toBe(parentId);

@@ -7,10 +7,6 @@ import { ErrorCode, ErrorCodeSchema, ErrorSchema, WeirError } from '@weir/contra
 export const DEADLINE_HEADER = 'Weir-Deadline-Ms';
 /** Marks a reply whose payload is a weir.v1.Error. */
 export const ERROR_HEADER = 'Weir-Error';
-/** The id under which a job was enqueued. */
-export const JOB_ID_HEADER = 'Weir-Job-Id';
-/** Why a job is dead. */
-export const DEAD_REASON_HEADER = 'Weir-Dead-Reason';
 
 export const headerSetter: TextMapSetter<MsgHdrs> = { set: (headers, key, value) => headers.set(key, value) };
 

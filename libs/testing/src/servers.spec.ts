@@ -22,7 +22,7 @@ describe('the test servers', () => {
       startNats({ user: 'weir', password: 'a"b c', maxPayloadBytes: 2048 }).then(keep),
     ]);
     const openClient = await connect({ servers: open.url });
-    expect(openClient.info?.jetstream).toBe(true);
+    expect(openClient.info?.auth_required).not.toBe(true);
     await openClient.close();
     await expect(connect({ servers: `127.0.0.1:${closed.port}`, reconnect: false })).rejects.toThrow(/authorization/i);
     const closedClient = await connect({ servers: `127.0.0.1:${closed.port}`, user: 'weir', pass: 'a"b c' });

@@ -27,17 +27,10 @@ export interface NatsOptions {
   readonly password?: string;
   /** Bytes; the server's default is 1 MiB. */
   readonly maxPayloadBytes?: number;
-  /** Default true. */
-  readonly jetStream?: boolean;
 }
 
-/** Starts nats-server, with JetStream by default. With a user, the URL holds the credentials. */
-export async function startNats({
-  user,
-  password = '',
-  maxPayloadBytes,
-  jetStream = true,
-}: NatsOptions = {}): Promise<TestServer> {
+/** Starts nats-server. With a user, the URL holds the credentials. */
+export async function startNats({ user, password = '', maxPayloadBytes }: NatsOptions = {}): Promise<TestServer> {
   const server = await ServerProcess.start({
     name: 'nats-server',
     path: findBinary({ name: 'nats-server', debianPackage: 'nats-server' }),
@@ -45,7 +38,6 @@ export async function startNats({
     commandLine: (port, directory) => {
       const config = join(directory, 'nats.conf');
       const lines = [`listen: "127.0.0.1:${port}"`];
-      if (jetStream) lines.push(`jetstream { store_dir: ${JSON.stringify(join(directory, 'jetstream'))} }`);
       if (maxPayloadBytes !== undefined) lines.push(`max_payload: ${maxPayloadBytes}`);
       if (user !== undefined) {
         lines.push(`authorization { user: ${JSON.stringify(user)}, password: ${JSON.stringify(password)} }`);
