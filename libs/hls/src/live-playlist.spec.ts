@@ -26,7 +26,7 @@ class Fixture {
 
   part({ durationMs = 200, bytes = 1000 } = {}): this {
     this.playlist.add({
-      kind: 'part',
+      tag: 'part',
       msn: this.msn,
       index: this.index,
       initId: this.initId,
@@ -44,7 +44,7 @@ class Fixture {
   }
 
   endSegment(): this {
-    this.playlist.add({ kind: 'segment-end', msn: this.msn++, durationMs: this.#segmentMs });
+    this.playlist.add({ tag: 'segment-end', msn: this.msn++, durationMs: this.#segmentMs });
     this.index = 0;
     this.#segmentMs = 0;
     this.isDiscontinuity = false;
@@ -216,8 +216,8 @@ describe('the media playlist', () => {
     for (let msn = 0; msn < 10; msn++) {
       const times = { durationMs: 1000, programDateTimeMs: startMs + msn * 1020, partTargetMs: 1000 };
       const part = { msn, index: 0, initId: 0, data: new Uint8Array(1), isIndependent: true, videoFrames: 30 };
-      playlist.add({ kind: 'part', ...part, ...times, isDiscontinuity: false });
-      playlist.add({ kind: 'segment-end', msn, durationMs: 1000 });
+      playlist.add({ tag: 'part', ...part, ...times, isDiscontinuity: false });
+      playlist.add({ tag: 'segment-end', msn, durationMs: 1000 });
     }
     expect(dates().map((date, msn) => date - startMs - msn * 1000)).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 160, 160]);
   });
@@ -271,7 +271,7 @@ describe('the media playlist', () => {
 
   it('ends with ENDLIST and without a hint', () => {
     const fixture = new Fixture().segments(3);
-    fixture.playlist.add({ kind: 'stream-end' });
+    fixture.playlist.add({ tag: 'stream-end' });
     expect(read(fixture)).toMatchObject({ hasEnded: true, hint: undefined });
     expect(fixture.playlist.decideReload('999', undefined)).toBe('now');
     expect(fixture.playlist.decidePart(3, 0)).toBe('gone');
@@ -355,9 +355,9 @@ describe('blocking reload', () => {
 
 describe('names', () => {
   it('are read back, and nothing else is', () => {
-    expect(parseResourceName('part-12-3.m4s')).toEqual({ kind: 'part', msn: 12, index: 3 });
-    expect(parseResourceName('segment-7.m4s')).toEqual({ kind: 'segment', msn: 7 });
-    expect(parseResourceName('init-0.mp4')).toEqual({ kind: 'init', initId: 0 });
+    expect(parseResourceName('part-12-3.m4s')).toEqual({ tag: 'part', msn: 12, index: 3 });
+    expect(parseResourceName('segment-7.m4s')).toEqual({ tag: 'segment', msn: 7 });
+    expect(parseResourceName('init-0.mp4')).toEqual({ tag: 'init', initId: 0 });
     for (const name of ['../init-0.mp4', 'part-1.m4s', 'segment-.m4s', 'segment-7.m4s\n']) {
       expect(parseResourceName(name)).toBeUndefined();
     }

@@ -50,15 +50,15 @@ export const segmentName = (msn: number) => `segment-${msn}.m4s`;
 export const partName = (msn: number, index: number) => `part-${msn}-${index}.m4s`;
 
 export type ResourceName =
-  { kind: 'init'; initId: number } | { kind: 'segment'; msn: number } | { kind: 'part'; msn: number; index: number };
+  { tag: 'init'; initId: number } | { tag: 'segment'; msn: number } | { tag: 'part'; msn: number; index: number };
 
 /** The inverse of the three functions above; undefined for any other name. */
 export function parseResourceName(name: string): ResourceName | undefined {
   const match = /^(?:init-(\d{1,12})\.mp4|segment-(\d{1,12})\.m4s|part-(\d{1,12})-(\d{1,6})\.m4s)$/.exec(name);
   if (match === null) return undefined;
-  if (match[1] !== undefined) return { kind: 'init', initId: Number(match[1]) };
-  if (match[2] !== undefined) return { kind: 'segment', msn: Number(match[2]) };
-  return { kind: 'part', msn: Number(match[3]), index: Number(match[4]) };
+  if (match[1] !== undefined) return { tag: 'init', initId: Number(match[1]) };
+  if (match[2] !== undefined) return { tag: 'segment', msn: Number(match[2]) };
+  return { tag: 'part', msn: Number(match[3]), index: Number(match[4]) };
 }
 
 /** Parts are listed for at most the last three target durations (RFC 8216bis §4.4.4.9) … */
@@ -133,7 +133,7 @@ export class LivePlaylist {
   }
 
   add(output: SegmentOutput): void {
-    switch (output.kind) {
+    switch (output.tag) {
       case 'init':
         return;
       case 'part':

@@ -91,7 +91,7 @@ function packageAll({ arrivals, tracks }: Recording, options: Partial<RtpPackage
   return [...outputs, ...packager.end(arrivals.at(-1)!.nowMs)];
 }
 
-const partsOf = (outputs: SegmentOutput[]) => outputs.filter((output) => output.kind === 'part');
+const partsOf = (outputs: SegmentOutput[]) => outputs.filter((output) => output.tag === 'part');
 
 /** Writes the files that a web server would serve. */
 async function publish(name: string, outputs: SegmentOutput[]): Promise<string> {
@@ -101,8 +101,8 @@ async function publish(name: string, outputs: SegmentOutput[]): Promise<string> 
   const segments = new Map<number, Uint8Array[]>();
   for (const output of outputs) {
     playlist.add(output);
-    if (output.kind === 'init') await writeFile(join(root, initName(output.initId)), output.data);
-    if (output.kind === 'part') {
+    if (output.tag === 'init') await writeFile(join(root, initName(output.initId)), output.data);
+    if (output.tag === 'part') {
       segments.set(output.msn, [...(segments.get(output.msn) ?? []), output.data]);
       await writeFile(join(root, partName(output.msn, output.index)), output.data);
     }
@@ -177,7 +177,7 @@ describe('packaging what ffmpeg sends as RTP', () => {
       ]);
       const outputs = packageAll(await record(['-i', source], ['video', 'audio']));
       const parts = partsOf(outputs);
-      expect(outputs.find((output) => output.kind === 'init')).toMatchObject({
+      expect(outputs.find((output) => output.tag === 'init')).toMatchObject({
         codecs,
         video: { width: 320, height: 240 },
       });
@@ -215,7 +215,7 @@ describe('packaging what ffmpeg sends as RTP', () => {
       expect(part.videoFrames).toBe(6);
       expect(part.isIndependent).toBe(part.index === 0);
     }
-    expect(outputs.filter((output) => output.kind === 'segment-end').map((end) => end.durationMs)).toEqual([
+    expect(outputs.filter((output) => output.tag === 'segment-end').map((end) => end.durationMs)).toEqual([
       1000, 1000, 1000, 1000,
     ]);
   }, 30_000);
@@ -225,7 +225,7 @@ describe('packaging what ffmpeg sends as RTP', () => {
     await run('ffmpeg', ['-v', 'error', '-f', 'lavfi', '-i', 'sine=r=48000', '-t', '3', '-c:a', 'libopus', source]);
     const outputs = packageAll(await record(['-i', source], ['audio']));
     const parts = partsOf(outputs);
-    expect(outputs.find((output) => output.kind === 'init')).toMatchObject({ codecs: ['opus'], video: undefined });
+    expect(outputs.find((output) => output.tag === 'init')).toMatchObject({ codecs: ['opus'], video: undefined });
     expect(parts.slice(0, -1).every((part) => part.durationMs === 200 && part.isIndependent)).toBe(true);
     expectContinuous(parts);
     const index = await publish('audio-alone', outputs);
@@ -243,7 +243,7 @@ describe('packaging what ffmpeg sends as RTP', () => {
     }
     const [first, second] = recordings as [Recording, Recording];
     const outputs = packageAll({ tracks: first.tracks, arrivals: [...first.arrivals, ...second.arrivals] });
-    const inits = outputs.filter((output) => output.kind === 'init');
+    const inits = outputs.filter((output) => output.tag === 'init');
     expect(inits.map((init) => init.video)).toEqual([
       { width: 320, height: 240 },
       { width: 480, height: 272 },

@@ -5,7 +5,7 @@ export type SegmentOutput = InitOutput | PartOutput | SegmentEnd | StreamEnd;
  * A new initialisation segment. The next segment uses it and, unless it is the first segment, follows a discontinuity.
  */
 export interface InitOutput {
-  kind: 'init';
+  tag: 'init';
   initId: number;
   data: Uint8Array;
   /** For the CODECS attribute and for `MediaSource.isTypeSupported`. */
@@ -14,7 +14,7 @@ export interface InitOutput {
 }
 
 export interface PartOutput {
-  kind: 'part';
+  tag: 'part';
   msn: number;
   /** Position in the segment, from 0. */
   index: number;
@@ -35,11 +35,11 @@ export interface PartOutput {
 
 /** Follows the last part of the segment. */
 export interface SegmentEnd {
-  kind: 'segment-end';
+  tag: 'segment-end';
   msn: number;
   durationMs: number;
 }
 
 export interface StreamEnd {
-  kind: 'stream-end';
+  tag: 'stream-end';
 }

@@ -65,7 +65,7 @@ export class SegmentWriter {
 
   writeInit(tracks: readonly MediaTrack[], video: VideoTrack | undefined): void {
     this.#outputs.push({
-      kind: 'init',
+      tag: 'init',
       initId: ++this.#initId,
       data: writeInitSegment(tracks),
       codecs: tracks.map(codecString),
@@ -79,7 +79,7 @@ export class SegmentWriter {
     const durationMs = endMs - startMs;
     this.#endMs = endMs;
     this.#outputs.push({
-      kind: 'part',
+      tag: 'part',
       msn: this.#msn,
       index: this.#segment.parts++,
       initId: this.#initId,
@@ -95,7 +95,7 @@ export class SegmentWriter {
 
   endSegment(): void {
     if (this.#segment === undefined) return;
-    this.#outputs.push({ kind: 'segment-end', msn: this.#msn++, durationMs: this.#endMs - this.#segment.startMs });
+    this.#outputs.push({ tag: 'segment-end', msn: this.#msn++, durationMs: this.#endMs - this.#segment.startMs });
     this.#segment = undefined;
   }
 
@@ -107,6 +107,6 @@ export class SegmentWriter {
 
   endStream(): void {
     this.endSegment();
-    this.#outputs.push({ kind: 'stream-end' });
+    this.#outputs.push({ tag: 'stream-end' });
   }
 }

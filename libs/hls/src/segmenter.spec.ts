@@ -58,11 +58,11 @@ class Source {
   }
 
   get parts(): PartOutput[] {
-    return this.outputs.filter((output) => output.kind === 'part');
+    return this.outputs.filter((output) => output.tag === 'part');
   }
 
   get kinds(): string {
-    return this.outputs.map((output) => output.kind[0]).join('');
+    return this.outputs.map((output) => output.tag[0]).join('');
   }
 
   get discontinuities(): number[] {
@@ -70,7 +70,7 @@ class Source {
   }
 
   get segments() {
-    return this.outputs.filter((output) => output.kind === 'segment-end');
+    return this.outputs.filter((output) => output.tag === 'segment-end');
   }
 }
 
@@ -101,7 +101,7 @@ describe('parts', () => {
       source.nowMs = 1_000_000 + index * frameMs;
       source.video(index % Math.round(2_000 / frameMs) === 0);
     }
-    const endsSegment = (part: PartOutput) => source.outputs[source.outputs.indexOf(part) + 1]?.kind === 'segment-end';
+    const endsSegment = (part: PartOutput) => source.outputs[source.outputs.indexOf(part) + 1]?.tag === 'segment-end';
     for (const part of source.parts) {
       expect(part.durationMs).toBeLessThanOrEqual(part.partTargetMs);
       if (endsSegment(part)) continue;
@@ -206,7 +206,7 @@ describe('a source that changes', () => {
     source.sets = parameterSets();
     source.play(2_000);
     source.outputs.push(...source.segmenter.end());
-    expect(source.outputs.filter((output) => output.kind === 'init').map((output) => output.initId)).toEqual([0, 1]);
+    expect(source.outputs.filter((output) => output.tag === 'init').map((output) => output.initId)).toEqual([0, 1]);
     expect(source.discontinuities).toEqual([2]);
     expect(source.parts.map((part) => part.initId)).toEqual([...Array(10).fill(0), ...Array(10).fill(1)]);
     expectContinuous(source.parts, 1);
@@ -295,7 +295,7 @@ describe('a source that changes', () => {
     source.play(1_000);
     source.outputs.push(...source.segmenter.end());
     expect(source.kinds).toBe('ipppppss');
-    expect(source.outputs.at(-1)).toEqual({ kind: 'stream-end' });
+    expect(source.outputs.at(-1)).toEqual({ tag: 'stream-end' });
   });
 
   it('continues the numbers of a packager before it after a discontinuity', () => {

@@ -125,12 +125,12 @@ function watch(habits: Habits): Watched {
   const take = (outputs: SegmentOutput[], atMs: number) => {
     for (const output of outputs) {
       playlist.add(output);
-      if (output.kind === 'segment-end') {
+      if (output.tag === 'segment-end') {
         expect(Math.round(output.durationMs / 1_000)).toBeLessThanOrEqual(4);
         expect(output.durationMs).toBeCloseTo(segmentMs, 3);
         segmentMs = 0;
       }
-      if (output.kind !== 'part') continue;
+      if (output.tag !== 'part') continue;
       parts.push(output);
       segmentMs += output.durationMs;
       mediaMs += output.durationMs;

@@ -2,8 +2,8 @@ import { isIn, parseNetwork, type Address, type Network } from './address-range.
 
 /** An operator's exception from the rule that the platform connects only to the public internet. */
 export type AllowRule =
-  | { readonly kind: 'network'; readonly network: Network; readonly port: number | undefined }
-  | { readonly kind: 'host'; readonly host: string; readonly port: number | undefined };
+  | { readonly tag: 'network'; readonly network: Network; readonly port: number | undefined }
+  | { readonly tag: 'host'; readonly host: string; readonly port: number | undefined };
 
 export type AllowList = readonly AllowRule[];
 
@@ -16,16 +16,16 @@ const isPort = (port: number | undefined): boolean => port === undefined || (por
 
 const parseRule = (entry: string): AllowRule | undefined => {
   const bare = parseNetwork(entry);
-  if (bare !== undefined) return { kind: 'network', network: bare, port: undefined };
+  if (bare !== undefined) return { tag: 'network', network: bare, port: undefined };
   const bracketed = BRACKETED.exec(entry);
   const [text, port] = bracketed
     ? [`${bracketed[1] ?? ''}${bracketed[2] ?? ''}`, parsePort(bracketed[3])]
     : [PLAIN.exec(entry)?.[1], parsePort(PLAIN.exec(entry)?.[2])];
   if (text === undefined || !isPort(port)) return undefined;
   const network = parseNetwork(text);
-  if (network !== undefined) return { kind: 'network', network, port };
+  if (network !== undefined) return { tag: 'network', network, port };
   const looksNumeric = /^[\d./]+$/.test(text);
-  return !bracketed && !looksNumeric && HOST.test(text) ? { kind: 'host', host: text.toLowerCase(), port } : undefined;
+  return !bracketed && !looksNumeric && HOST.test(text) ? { tag: 'host', host: text.toLowerCase(), port } : undefined;
 };
 
 /**
@@ -47,10 +47,10 @@ export const parseAllowList = (text: string): AllowList => {
 const opensPort = (rule: AllowRule, port: number): boolean => rule.port === undefined || rule.port === port;
 
 export const allowsHost = (list: AllowList, host: string, port: number): boolean =>
-  list.some((rule) => rule.kind === 'host' && rule.host === host.toLowerCase() && opensPort(rule, port));
+  list.some((rule) => rule.tag === 'host' && rule.host === host.toLowerCase() && opensPort(rule, port));
 
 export const allowsAddress = (list: AllowList, address: Address, port: number): boolean =>
-  list.some((rule) => rule.kind === 'network' && isIn(address, rule.network) && opensPort(rule, port));
+  list.some((rule) => rule.tag === 'network' && isIn(address, rule.network) && opensPort(rule, port));
 
 /** Whether rules name exactly this port for the host or for all of its addresses. */
 export const allowsPort = (list: AllowList, host: string, addresses: readonly Address[], port: number): boolean => {

@@ -112,7 +112,7 @@ export class LiveMedia {
     for (const output of outputs) {
       this.#stored.add(output);
       this.#playlist.add(output);
-      switch (output.kind) {
+      switch (output.tag) {
         case 'init':
           this.#nextInitId = output.initId + 1;
           this.#described = { codecs: output.codecs, video: output.video };
@@ -159,7 +159,7 @@ export class LiveMedia {
     const look = (): Uint8Array | 'gone' | undefined => {
       const bytes = this.#stored.get(name);
       if (bytes !== undefined) return bytes;
-      return name.kind === 'part' && this.#playlist.decidePart(name.msn, name.index) === 'wait' ? undefined : 'gone';
+      return name.tag === 'part' && this.#playlist.decidePart(name.msn, name.index) === 'wait' ? undefined : 'gone';
     };
     return (await this.#room.wait(look, options)) ?? 'late';
   }
@@ -206,7 +206,7 @@ export class LiveMedia {
   }
 
   #queryOf(resource: ResourceName): string {
-    const key = resource.kind === 'init' ? `i${resource.initId}` : String(resource.msn);
+    const key = resource.tag === 'init' ? `i${resource.initId}` : String(resource.msn);
     const known = this.#queries.get(key);
     if (known !== undefined) return known;
     const query = this.#options.queryOf(resource);

@@ -216,7 +216,7 @@ export class Packaging {
     if (state.tag === 'tapped') {
       this.#take(state.packager.end(nowMs()), state.timeline);
       state.source.close();
-    } else this.#take([{ kind: 'stream-end' }]);
+    } else this.#take([{ tag: 'stream-end' }]);
     this.ports.log.info({ ...this.#fields(), cause }, 'a stream is no longer packaged');
   }
 
@@ -303,7 +303,7 @@ export class Packaging {
     if (outputs.length === 0) return;
     const atMs = nowMs();
     for (const output of outputs) {
-      if (output.kind === 'part') timeline?.place(output.data, output.programDateTimeMs);
+      if (output.tag === 'part') timeline?.place(output.data, output.programDateTimeMs);
     }
     for (const { part, endsAtMs } of this.live.add(outputs)) {
       this.#vainAttempts = 0;

@@ -14,7 +14,7 @@ segment-7.m4s
 
 describe('a playlist', () => {
   it('gets a query behind every address', () => {
-    const text = withQueries(PLAYLIST, (resource) => `q=${resource.kind}`);
+    const text = withQueries(PLAYLIST, (resource) => `q=${resource.tag}`);
     expect(text).toContain('URI="init-3.mp4?q=init"\n');
     expect(text).toContain('URI="part-7-0.m4s?q=part",INDEPENDENT=YES\n');
     expect(text).toContain('\nsegment-7.m4s?q=segment\n');

@@ -19,7 +19,7 @@ export class StoredMedia {
   }
 
   add(output: SegmentOutput): void {
-    switch (output.kind) {
+    switch (output.tag) {
       case 'init':
         this.#inits.set(output.initId, output.data);
         this.#bytes += output.data.length;
@@ -45,7 +45,7 @@ export class StoredMedia {
   }
 
   get(name: ResourceName): Uint8Array | undefined {
-    switch (name.kind) {
+    switch (name.tag) {
       case 'init':
         return this.#inits.get(name.initId);
       case 'segment':

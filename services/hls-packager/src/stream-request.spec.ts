@@ -7,14 +7,14 @@ describe('the body of POST /stream/', () => {
   it('names a robot and the URL that start_stream gave for it', () => {
     expect(readStreamRequest({ id: 'r1', rtsp_url: url })).toEqual({
       tag: 'request',
-      request: { kind: 'robot', id: 'r1', rtsp: { tenant: 'demo', streamName: 'r1/front' } },
+      request: { tag: 'robot', id: 'r1', rtsp: { tenant: 'demo', streamName: 'r1/front' } },
     });
   });
 
   it('or any stream', () => {
     expect(readStreamRequest({ stream: 'a b/c' })).toEqual({
       tag: 'request',
-      request: { kind: 'stream', name: 'a b/c' },
+      request: { tag: 'stream', name: 'a b/c' },
     });
   });
 

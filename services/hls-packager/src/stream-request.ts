@@ -3,8 +3,8 @@ import { isPlainName, MAX_STREAM_NAME_LENGTH } from './video-path.js';
 
 /** The stream that `POST /stream/` asks for. */
 export type StreamRequest =
-  | { readonly kind: 'robot'; readonly id: string; readonly rtsp: RtspAddress }
-  | { readonly kind: 'stream'; readonly name: string };
+  | { readonly tag: 'robot'; readonly id: string; readonly rtsp: RtspAddress }
+  | { readonly tag: 'stream'; readonly name: string };
 
 /**
  * The part of an `rtsp://` URL that names a stream. Its host doesn't matter: it is compared, and never connected to.
@@ -28,13 +28,13 @@ export type StreamRequestReading =
 
 export function readStreamRequest(body: unknown): StreamRequestReading {
   const byName = streamBody.safeParse(body);
-  if (byName.success) return { tag: 'request', request: { kind: 'stream', name: byName.data.stream } };
+  if (byName.success) return { tag: 'request', request: { tag: 'stream', name: byName.data.stream } };
   const parsed = robotBody.safeParse(body);
   if (!parsed.success) return { tag: 'invalid', field: String(parsed.error.issues[0]?.path[0] ?? 'body') };
   const { id, rtsp_url: url } = parsed.data;
   const rtsp = readRtspUrl(url);
   if (rtsp === 'no-url') return { tag: 'invalid', field: 'rtsp_url' };
-  return rtsp === 'foreign' ? { tag: 'foreign' } : { tag: 'request', request: { kind: 'robot', id, rtsp } };
+  return rtsp === 'foreign' ? { tag: 'foreign' } : { tag: 'request', request: { tag: 'robot', id, rtsp } };
 }
 
 /** Our own play URLs are `rtsp(s)://<anywhere>/<tenant>/<stream name>?<signature>`. */

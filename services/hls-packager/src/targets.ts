@@ -11,7 +11,7 @@ export class Targets {
    * Without a camera, the target is the robot's default camera. If there is no such robot, it is a stream of that name.
    */
   async streamNameOf(tenant: string, target: VideoTarget): Promise<string> {
-    if (target.kind === 'stream') return target.name;
+    if (target.tag === 'stream') return target.name;
     const { id, camera } = target;
     const robot = await this.#robot(tenant, id);
     const wanted = camera ?? robot?.defaultCamera;
@@ -27,11 +27,11 @@ export class Targets {
     const robot = await this.#robot(tenant, id);
     const known = robot?.cameras.find((camera) => camera.streamName === streamName);
     if (known !== undefined) {
-      return { kind: 'robot', id, camera: known.name === robot?.defaultCamera ? undefined : known.name };
+      return { tag: 'robot', id, camera: known.name === robot?.defaultCamera ? undefined : known.name };
     }
-    if (streamName === id) return { kind: 'robot', id, camera: undefined };
+    if (streamName === id) return { tag: 'robot', id, camera: undefined };
     const camera = streamName.startsWith(`${id}/`) ? streamName.slice(id.length + 1) : '';
-    return isPlainName(camera) ? { kind: 'robot', id, camera } : undefined;
+    return isPlainName(camera) ? { tag: 'robot', id, camera } : undefined;
   }
 
   async #robot(tenant: string, robotId: string): Promise<Robot | undefined> {

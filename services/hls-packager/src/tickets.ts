@@ -34,7 +34,7 @@ export class Tickets {
   }
 
   #mac(tenant: string, streamName: string, resource: ResourceName): Buffer {
-    const what = resource.kind === 'init' ? `init ${resource.initId}` : `segment ${resource.msn}`;
+    const what = resource.tag === 'init' ? `init ${resource.initId}` : `segment ${resource.msn}`;
     const text = JSON.stringify([tenant, streamName, what]);
     return createHmac('sha256', this.key).update(text).digest().subarray(0, MAC_BYTES);
   }

@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import { indexPath, parseStreamPath, parseVideoPath, targetOfStream } from './video-path.js';
 
-const robot = (id: string, camera?: string) => ({ kind: 'robot', id, camera });
-const stream = (name: string) => ({ kind: 'stream', name });
+const robot = (id: string, camera?: string) => ({ tag: 'robot', id, camera });
+const stream = (name: string) => ({ tag: 'stream', name });
 
 describe('a path of a video', () => {
   it.each([
-    ['/videos/robot_dog_sr_10001/index.m3u8', robot('robot_dog_sr_10001'), { kind: 'index' }],
-    ['/videos/r1/front/media.m3u8', robot('r1', 'front'), { kind: 'media' }],
-    ['/videos/r1/front/part-12-3.m4s', robot('r1', 'front'), { kind: 'part', msn: 12, index: 3 }],
-    ['/videos/r1/segment-12.m4s', robot('r1'), { kind: 'segment', msn: 12 }],
-    ['/videos/~/garden/init-0.mp4', stream('garden'), { kind: 'init', initId: 0 }],
-    ['/videos/~/a%2Fb%20c/index.m3u8', stream('a/b c'), { kind: 'index' }],
-    ['/videos/~/a/b%20c/index.m3u8', stream('a/b c'), { kind: 'index' }],
-    ['/videos/~/%C3%A9%3F/index.m3u8', stream('é?'), { kind: 'index' }],
+    ['/videos/robot_dog_sr_10001/index.m3u8', robot('robot_dog_sr_10001'), { tag: 'index' }],
+    ['/videos/r1/front/media.m3u8', robot('r1', 'front'), { tag: 'media' }],
+    ['/videos/r1/front/part-12-3.m4s', robot('r1', 'front'), { tag: 'part', msn: 12, index: 3 }],
+    ['/videos/r1/segment-12.m4s', robot('r1'), { tag: 'segment', msn: 12 }],
+    ['/videos/~/garden/init-0.mp4', stream('garden'), { tag: 'init', initId: 0 }],
+    ['/videos/~/a%2Fb%20c/index.m3u8', stream('a/b c'), { tag: 'index' }],
+    ['/videos/~/a/b%20c/index.m3u8', stream('a/b c'), { tag: 'index' }],
+    ['/videos/~/%C3%A9%3F/index.m3u8', stream('é?'), { tag: 'index' }],
   ])('%s', (path, target, file) => {
     expect(parseVideoPath(path)).toEqual({ target, file });
   });
@@ -51,7 +51,7 @@ describe('a path of a video', () => {
     (name) => {
       const parsed = parseVideoPath(indexPath(targetOfStream(name)));
       expect(parsed?.target).toEqual(targetOfStream(name));
-      expect(parsed?.file).toEqual({ kind: 'index' });
+      expect(parsed?.file).toEqual({ tag: 'index' });
     },
   );
 

@@ -2,11 +2,11 @@ import { parseResourceName, type ResourceName } from '@weir/hls';
 
 /** A video: that of a robot's camera, by default its first one, or any stream of the tenant by its name. */
 export type VideoTarget =
-  | { readonly kind: 'robot'; readonly id: string; readonly camera: string | undefined }
-  | { readonly kind: 'stream'; readonly name: string };
+  | { readonly tag: 'robot'; readonly id: string; readonly camera: string | undefined }
+  | { readonly tag: 'stream'; readonly name: string };
 
 /** `index` tells the codecs and the address of the `media` playlist. */
-export type VideoFile = { readonly kind: 'index' } | { readonly kind: 'media' } | ResourceName;
+export type VideoFile = { readonly tag: 'index' } | { readonly tag: 'media' } | ResourceName;
 
 export interface VideoPath {
   readonly target: VideoTarget;
@@ -42,16 +42,16 @@ function targetOf(names: readonly string[]): VideoTarget | undefined {
   const [first, ...rest] = names;
   if (first === BY_STREAM_NAME) {
     const name = rest.join('/');
-    return name === '' || name.length > MAX_STREAM_NAME_LENGTH ? undefined : { kind: 'stream', name };
+    return name === '' || name.length > MAX_STREAM_NAME_LENGTH ? undefined : { tag: 'stream', name };
   }
   const [camera] = rest;
   if (first === undefined || rest.length > 1 || !names.every((name) => PLAIN_NAME.test(name))) return undefined;
-  return { kind: 'robot', id: first, camera };
+  return { tag: 'robot', id: first, camera };
 }
 
 function fileOf(name: string): VideoFile | undefined {
-  if (name === INDEX) return { kind: 'index' };
-  if (name === MEDIA) return { kind: 'media' };
+  if (name === INDEX) return { tag: 'index' };
+  if (name === MEDIA) return { tag: 'media' };
   return parseResourceName(name);
 }
 
@@ -70,7 +70,7 @@ export function parseStreamPath(rawPath: string): VideoTarget | undefined {
 
 /** The path of the target's index playlist; the inverse of `parseVideoPath`. */
 export function indexPath(target: VideoTarget): string {
-  switch (target.kind) {
+  switch (target.tag) {
     case 'robot':
       return `/videos/${target.id}/${target.camera === undefined ? '' : `${target.camera}/`}${INDEX}`;
     case 'stream':
@@ -85,7 +85,7 @@ export function targetOfStream(name: string): VideoTarget {
   const parts = name.split('/');
   const [id = '', camera] = parts;
   const isPlain = parts.length <= 2 && parts.every((part) => PLAIN_NAME.test(part));
-  return isPlain ? { kind: 'robot', id, camera } : { kind: 'stream', name };
+  return isPlain ? { tag: 'robot', id, camera } : { tag: 'stream', name };
 }
 
 export const isPlainName = (text: string): boolean => PLAIN_NAME.test(text);

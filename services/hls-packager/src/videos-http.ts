@@ -42,7 +42,7 @@ export class VideosController {
     if (path === undefined) throw new NotFoundException('There is nothing at this path');
     const { target, file } = path;
     const viewer = viewerOf(request, reply);
-    switch (file.kind) {
+    switch (file.tag) {
       case 'index':
         return this.#sendPlaylist(request, reply, await this.videos.index(viewer, target));
       case 'media':
@@ -84,16 +84,16 @@ export class VideosController {
       case 'part': {
         const { first, last } = range;
         reply.code(206).header('content-range', `bytes ${first}-${last}/${bytes.length}`);
-        return this.#send(reply, file.kind, bytes.subarray(first, last + 1));
+        return this.#send(reply, file.tag, bytes.subarray(first, last + 1));
       }
       case 'whole':
-        return this.#send(reply, file.kind, bytes);
+        return this.#send(reply, file.tag, bytes);
       default:
         return range satisfies never;
     }
   }
 
-  async #send(reply: FastifyReply, kind: VideoFile['kind'], bytes: Uint8Array): Promise<void> {
+  async #send(reply: FastifyReply, kind: VideoFile['tag'], bytes: Uint8Array): Promise<void> {
     const served: ServedKind = kind === 'index' || kind === 'media' ? 'playlist' : kind;
     this.metrics.served(served, bytes.length);
     await reply.send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));

@@ -63,12 +63,12 @@ export class Videos {
   async start(viewer: CredentialCarrier, request: StreamRequest): Promise<VideoTarget> {
     const { principal } = await this.ports.admission.admit(viewer);
     const { tenant } = principal;
-    if (request.kind === 'stream') {
+    if (request.tag === 'stream') {
       demandPlay(principal, tenant, request.name);
       const target = targetOfStream(request.name);
       // A robot of that name may use this path for another stream.
       const isPlain = (await this.ports.targets.streamNameOf(tenant, target)) === request.name;
-      const certain: VideoTarget = isPlain ? target : { kind: 'stream', name: request.name };
+      const certain: VideoTarget = isPlain ? target : { tag: 'stream', name: request.name };
       await this.#open(tenant, certain, request.name);
       return certain;
     }

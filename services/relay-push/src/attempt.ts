@@ -5,24 +5,24 @@ import type { TransportEnd } from './peer/transport.js';
 
 /** Why one attempt of a relay is over. */
 export type AttemptEnd =
-  | { readonly kind: 'stopped' }
+  | { readonly tag: 'stopped' }
   /** The other server ended the attempt, or the connection to it failed. */
-  | { readonly kind: 'remote'; readonly end: Exclude<ClientEnd, { kind: 'stopped' | 'media-failed' }> }
-  | { readonly kind: 'media'; readonly end: TransportEnd; readonly detail: string }
-  | { readonly kind: 'bad-uri'; readonly detail: string }
-  | { readonly kind: 'address-refused'; readonly reason: RefusalReason; readonly subject: string }
-  | { readonly kind: 'bad-answer'; readonly detail: string }
+  | { readonly tag: 'remote'; readonly end: Exclude<ClientEnd, { tag: 'stopped' | 'media-failed' }> }
+  | { readonly tag: 'media'; readonly end: TransportEnd; readonly detail: string }
+  | { readonly tag: 'bad-uri'; readonly detail: string }
+  | { readonly tag: 'address-refused'; readonly reason: RefusalReason; readonly subject: string }
+  | { readonly tag: 'bad-answer'; readonly detail: string }
   /** `notCarried` lists the media, each with its reason. */
-  | { readonly kind: 'no-common-codecs'; readonly notCarried: readonly string[] }
-  | { readonly kind: 'no-permitted-address' }
+  | { readonly tag: 'no-common-codecs'; readonly notCarried: readonly string[] }
+  | { readonly tag: 'no-permitted-address' }
   /** The connection is up, but no media have come for so long that the media core has given the stream up. */
-  | { readonly kind: 'no-media' }
-  | { readonly kind: 'local-missing' }
-  | { readonly kind: 'local-busy' }
+  | { readonly tag: 'no-media' }
+  | { readonly tag: 'local-missing' }
+  | { readonly tag: 'local-busy' }
   /** The name belongs to a robot, a call or a recording. */
-  | { readonly kind: 'local-reserved' }
-  | { readonly kind: 'local-ended'; readonly reason: EndReason }
-  | { readonly kind: 'local-failed'; readonly detail: string };
+  | { readonly tag: 'local-reserved' }
+  | { readonly tag: 'local-ended'; readonly reason: EndReason }
+  | { readonly tag: 'local-failed'; readonly detail: string };
 
 export interface AttemptListener {
   /** The other server has agreed to the stream, except for the media in `notCarried`, each with its reason. */
@@ -78,12 +78,12 @@ export type Consequence =
   | 'finish';
 
 export const consequenceOf = (end: AttemptEnd): Consequence => {
-  switch (end.kind) {
+  switch (end.tag) {
     case 'stopped':
       return 'finish';
     case 'remote':
       // The other operator wants an orderly end; FAILED may be an accident.
-      return end.end.kind === 'ended-by-remote' && end.end.status !== 'FAILED' ? 'finish' : 'retry';
+      return end.end.tag === 'ended-by-remote' && end.end.status !== 'FAILED' ? 'finish' : 'retry';
     case 'media':
     case 'no-media':
     case 'local-missing':
@@ -130,7 +130,7 @@ const localConsequence = (reason: EndReason): Consequence => {
 
 /** The reason as text for people, in lists and logs. */
 export const reasonOf = (end: AttemptEnd): string => {
-  switch (end.kind) {
+  switch (end.tag) {
     case 'stopped':
       return 'Stopped';
     case 'remote':
@@ -172,8 +172,8 @@ const MEDIA_REASONS: Readonly<Record<TransportEnd, string>> = {
   'dtls-closed': 'Failed by DTLS error',
 };
 
-const remoteReason = (end: Extract<AttemptEnd, { kind: 'remote' }>['end']): string => {
-  switch (end.kind) {
+const remoteReason = (end: Extract<AttemptEnd, { tag: 'remote' }>['end']): string => {
+  switch (end.tag) {
     case 'unreachable':
       return `The server can't be reached: ${end.detail}`;
     case 'closed':
@@ -197,10 +197,10 @@ const remoteReason = (end: Extract<AttemptEnd, { kind: 'remote' }>['end']): stri
 
 /** Whether the name isn't available. The original server and weir use the same words for a name that is taken. */
 export const isBusyName = (end: AttemptEnd): boolean =>
-  end.kind === 'local-busy' ||
-  end.kind === 'local-reserved' ||
-  (end.kind === 'remote' && end.end.kind === 'refused' && /already in use/i.test(end.end.info));
+  end.tag === 'local-busy' ||
+  end.tag === 'local-reserved' ||
+  (end.tag === 'remote' && end.end.tag === 'refused' && /already in use/i.test(end.end.info));
 
 export const isUnknownName = (end: AttemptEnd): boolean =>
-  end.kind === 'local-missing' ||
-  (end.kind === 'remote' && end.end.kind === 'refused' && /stream not found/i.test(end.end.info));
+  end.tag === 'local-missing' ||
+  (end.tag === 'remote' && end.end.tag === 'refused' && /stream not found/i.test(end.end.info));

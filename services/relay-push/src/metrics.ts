@@ -59,6 +59,6 @@ export class RelayMetrics {
   }
 
   ended(direction: Direction, end: AttemptEnd): void {
-    this.#ends.add(1, { direction, reason: end.kind === 'remote' ? `remote-${end.end.kind}` : end.kind });
+    this.#ends.add(1, { direction, reason: end.tag === 'remote' ? `remote-${end.end.tag}` : end.tag });
   }
 }

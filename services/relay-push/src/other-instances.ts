@@ -45,11 +45,11 @@ export interface OwnedRelay {
 
 /** What an instance knows about a relay that it doesn't run itself. */
 export type Elsewhere =
-  | { readonly kind: 'live'; readonly live: LiveRelay }
+  | { readonly tag: 'live'; readonly live: LiveRelay }
   /** Its instance is gone, and nobody runs the relay until another instance takes it over. */
-  | { readonly kind: 'orphan' }
+  | { readonly tag: 'orphan' }
   /** Only the database's row is known. */
-  | { readonly kind: 'unknown' };
+  | { readonly tag: 'unknown' };
 
 /** Asks the other instances of relay-push over the bus. */
 export class OtherInstances {
@@ -78,10 +78,10 @@ export class OtherInstances {
     const ownerOf = new Map(relays.map(({ id, owner }) => [id, owner]));
     return (id) => {
       const answer = answers.get(ownerOf.get(id) ?? '') ?? 'gone';
-      if (answer === 'unknown') return { kind: 'unknown' };
-      if (answer === 'gone') return { kind: 'orphan' };
+      if (answer === 'unknown') return { tag: 'unknown' };
+      if (answer === 'gone') return { tag: 'orphan' };
       const live = answer.get(id);
-      return live === undefined ? { kind: 'unknown' } : { kind: 'live', live };
+      return live === undefined ? { tag: 'unknown' } : { tag: 'live', live };
     };
   }
 

@@ -90,7 +90,7 @@ export class PullAttempt implements Attempt {
   }
 
   stop(): void {
-    if (this.#remote === undefined) this.#end({ kind: 'stopped' });
+    if (this.#remote === undefined) this.#end({ tag: 'stopped' });
     else this.#remote.stop();
   }
 
@@ -117,7 +117,7 @@ export class PullAttempt implements Attempt {
     const { tenant, localStreamName, uri, listener } = this.options;
     const present = await media.find({ tenant, streamName: localStreamName });
     if (this.#isOver) return;
-    if (present !== undefined && !this.#isOwn(present)) return this.#end({ kind: 'local-busy' });
+    if (present !== undefined && !this.#isOwn(present)) return this.#end({ tag: 'local-busy' });
     this.#remote = new RemoteStream(remote, {
       uri,
       stream: { direction: 'play', mediaSessionId: this.remoteMediaSessionId, ...this.options.remote },
@@ -318,7 +318,7 @@ export class PullAttempt implements Attempt {
   }
 
   #nothingToFeed(): void {
-    this.#remote?.fail({ kind: 'no-common-codecs', notCarried: this.#notCarried });
+    this.#remote?.fail({ tag: 'no-common-codecs', notCarried: this.#notCarried });
   }
 
   /**
@@ -334,10 +334,10 @@ export class PullAttempt implements Attempt {
     if (this.#isOver) return;
     const detail = error instanceof Error ? error.message : String(error);
     const end: AttemptEnd = isWeirError(error, ErrorCode.ALREADY_EXISTS)
-      ? { kind: 'local-busy' }
+      ? { tag: 'local-busy' }
       : isWeirError(error, ErrorCode.FORBIDDEN)
-        ? { kind: 'local-reserved' }
-        : { kind: 'local-failed', detail };
+        ? { tag: 'local-reserved' }
+        : { tag: 'local-failed', detail };
     if (this.#remote === undefined) this.#end(end);
     else this.#remote.fail(end);
   }
@@ -345,7 +345,7 @@ export class PullAttempt implements Attempt {
   #localEnded(reason: EndReason): void {
     this.#session = undefined;
     const isStarved = reason === EndReason.NO_MEDIA || reason === EndReason.SOURCE_TIMEOUT;
-    this.#remote?.fail(isStarved ? { kind: 'no-media' } : { kind: 'local-ended', reason });
+    this.#remote?.fail(isStarved ? { tag: 'no-media' } : { tag: 'local-ended', reason });
   }
 
   #later(delayMs: number, work: () => void): NodeJS.Timeout {

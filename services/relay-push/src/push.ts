@@ -73,15 +73,15 @@ export class PushAttempt implements Attempt {
 
   start(): void {
     this.#open().catch((error: unknown) => {
-      if (isWeirError(error, ErrorCode.NOT_FOUND)) this.#end({ kind: 'local-missing' });
+      if (isWeirError(error, ErrorCode.NOT_FOUND)) this.#end({ tag: 'local-missing' });
       else if (isWeirError(error, ErrorCode.NO_COMMON_CODECS))
-        this.#end({ kind: 'no-common-codecs', notCarried: [error.message] });
-      else this.#end({ kind: 'local-failed', detail: error instanceof Error ? error.message : String(error) });
+        this.#end({ tag: 'no-common-codecs', notCarried: [error.message] });
+      else this.#end({ tag: 'local-failed', detail: error instanceof Error ? error.message : String(error) });
     });
   }
 
   stop(): void {
-    if (this.#remote === undefined) this.#end({ kind: 'stopped' });
+    if (this.#remote === undefined) this.#end({ tag: 'stopped' });
     else this.#remote.stop();
   }
 
@@ -105,7 +105,7 @@ export class PushAttempt implements Attempt {
     const { media, remote, rtpAddress } = this.ports;
     const { tenant, localStreamName, uri, listener } = this.options;
     const stream = await media.find({ tenant, streamName: localStreamName });
-    if (stream === undefined) return this.#end({ kind: 'local-missing' });
+    if (stream === undefined) return this.#end({ tag: 'local-missing' });
     if (this.#isOver) return;
     const tap = media.tap(stream, {
       sessionId: this.localMediaSessionId,
@@ -125,7 +125,7 @@ export class PushAttempt implements Attempt {
       if (codec === undefined) this.#notCarried.push(`${nameOf(track)}: no WCS server takes this codec`);
       else this.#media.push({ kind: codec.kind, tapped: track, codec, ssrc: randomSsrc() });
     }
-    if (this.#media.length === 0) return this.#end({ kind: 'no-common-codecs', notCarried: this.#notCarried });
+    if (this.#media.length === 0) return this.#end({ tag: 'no-common-codecs', notCarried: this.#notCarried });
     tap.listen((kind, packet) => this.#fromSource(kind, packet));
     this.#remote = new RemoteStream(remote, {
       uri,
@@ -163,7 +163,7 @@ export class PushAttempt implements Attempt {
     }
     for (const { kind, tapped } of this.#media)
       if (!this.#sent.has(kind)) this.#notCarried.push(`${nameOf(tapped)}: the other server doesn't take it`);
-    if (this.#sent.size === 0) this.#remote?.fail({ kind: 'no-common-codecs', notCarried: this.#notCarried });
+    if (this.#sent.size === 0) this.#remote?.fail({ tag: 'no-common-codecs', notCarried: this.#notCarried });
     else this.options.listener.accepted(this.#notCarried);
   }
 
@@ -236,7 +236,7 @@ export class PushAttempt implements Attempt {
 
   #localEnded(reason: EndReason): void {
     this.#tap = undefined;
-    const end: AttemptEnd = { kind: 'local-ended', reason };
+    const end: AttemptEnd = { tag: 'local-ended', reason };
     if (this.#remote === undefined) this.#end(end);
     else this.#remote.fail(end);
   }

@@ -4,8 +4,8 @@ import { NO_STATS, type AttemptEnd, type AttemptListener } from './attempt.js';
 import { Relay, type RelayOutcome, type RelayStatus } from './relay.js';
 
 const RETRY = { maxRetries: 2, minPauseMs: 1, maxPauseMs: 4, stableMs: 1_000_000 };
-const LOST: AttemptEnd = { kind: 'remote', end: { kind: 'lost', code: 1006 } };
-const FORBIDDEN: AttemptEnd = { kind: 'address-refused', reason: 'address', subject: '10.0.0.1' };
+const LOST: AttemptEnd = { tag: 'remote', end: { tag: 'lost', code: 1006 } };
+const FORBIDDEN: AttemptEnd = { tag: 'address-refused', reason: 'address', subject: '10.0.0.1' };
 
 const newRelay = (resumed?: { retries: number; reason: string }, retry = RETRY) => {
   const attempts: AttemptListener[] = [];
@@ -25,7 +25,7 @@ const newRelay = (resumed?: { retries: number; reason: string }, retry = RETRY) 
         start: () => undefined,
         stop: () => {
           stops += 1;
-          listener.ended({ kind: 'stopped' });
+          listener.ended({ tag: 'stopped' });
         },
       };
     },
@@ -57,16 +57,16 @@ describe('a relay', () => {
     expect(await relay.agreed).toBeUndefined();
     first.running();
     expect(phases()).toEqual(['new', 'running']);
-    const end: AttemptEnd = { kind: 'remote', end: { kind: 'ended-by-remote', status: 'UNPUBLISHED', info: '' } };
+    const end: AttemptEnd = { tag: 'remote', end: { tag: 'ended-by-remote', status: 'UNPUBLISHED', info: '' } };
     first.ended(end);
-    expect(outcomes).toEqual([{ kind: 'finished', end }]);
+    expect(outcomes).toEqual([{ tag: 'finished', end }]);
   });
 
   it('that was never agreed on isn’t tried again', async () => {
     const { relay, attempt, attempts, outcomes } = newRelay();
     (await attempt(1)).ended(LOST);
     expect(await relay.agreed).toEqual(LOST);
-    expect(outcomes).toEqual([{ kind: 'failed', end: LOST }]);
+    expect(outcomes).toEqual([{ tag: 'failed', end: LOST }]);
     expect(attempts).toHaveLength(1);
   });
 
@@ -78,7 +78,7 @@ describe('a relay', () => {
     first.ended(LOST);
     (await attempt(2)).ended(LOST);
     (await attempt(3)).ended(LOST);
-    expect(outcomes).toEqual([{ kind: 'failed', end: LOST }]);
+    expect(outcomes).toEqual([{ tag: 'failed', end: LOST }]);
     expect(phases()).toEqual(['new', 'running', 'waiting', 'waiting', 'waiting', 'waiting', 'failed']);
     expect(statuses.at(-1)).toEqual({
       ...{ phase: 'failed', retries: 2, reason: 'The connection to the server was lost (1006)' },
@@ -114,7 +114,7 @@ describe('a relay', () => {
   it('isn’t tried again where that is of no use', async () => {
     const { attempt, attempts, outcomes } = newRelay({ retries: 0, reason: '' });
     (await attempt(1)).ended(FORBIDDEN);
-    expect(outcomes).toEqual([{ kind: 'failed', end: FORBIDDEN }]);
+    expect(outcomes).toEqual([{ tag: 'failed', end: FORBIDDEN }]);
     expect(attempts).toHaveLength(1);
   });
 
@@ -123,7 +123,7 @@ describe('a relay', () => {
     expect(relay.status.phase).toBe('waiting');
     (await attempt(1)).ended(LOST);
     (await attempt(2)).ended(LOST);
-    expect(outcomes).toEqual([{ kind: 'failed', end: LOST }]);
+    expect(outcomes).toEqual([{ tag: 'failed', end: LOST }]);
   });
 
   it('is stopped in each state, once', async () => {
@@ -131,8 +131,8 @@ describe('a relay', () => {
     await trying.attempt(1);
     await Promise.all([trying.relay.stop('finish'), trying.relay.stop('finish')]);
     expect(trying.stops()).toBe(1);
-    expect(trying.outcomes).toEqual([{ kind: 'finished', end: { kind: 'stopped' } }]);
-    expect(await trying.relay.agreed).toEqual({ kind: 'stopped' });
+    expect(trying.outcomes).toEqual([{ tag: 'finished', end: { tag: 'stopped' } }]);
+    expect(await trying.relay.agreed).toEqual({ tag: 'stopped' });
 
     const waiting = newRelay({ retries: 0, reason: '' }, { ...RETRY, minPauseMs: 1_000_000, maxPauseMs: 1_000_000 });
     (await waiting.attempt(1)).ended(LOST);
@@ -147,6 +147,6 @@ describe('a relay', () => {
     const { relay, attempt, outcomes } = newRelay();
     await attempt(1);
     await relay.stop('release');
-    expect(outcomes).toEqual([{ kind: 'released' }]);
+    expect(outcomes).toEqual([{ tag: 'released' }]);
   });
 });

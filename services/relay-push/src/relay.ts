@@ -32,10 +32,10 @@ export interface RelayStatus {
 
 export type RelayOutcome =
   /** Nothing remains to be done: the stream has ended, or somebody has ended the relay. */
-  | { readonly kind: 'finished'; readonly end: AttemptEnd }
-  | { readonly kind: 'failed'; readonly end: AttemptEnd }
+  | { readonly tag: 'finished'; readonly end: AttemptEnd }
+  | { readonly tag: 'failed'; readonly end: AttemptEnd }
   /** Released, so that another instance can go on. */
-  | { readonly kind: 'released' };
+  | { readonly tag: 'released' };
 
 export interface RelayOptions {
   readonly attempt: (listener: AttemptListener) => Attempt & { start(): void };
@@ -53,7 +53,7 @@ type Life =
   | { readonly tag: 'trying'; readonly attempt: Attempt }
   | { readonly tag: 'running'; readonly attempt: Attempt; readonly sinceMs: number }
   | { readonly tag: 'waiting'; readonly timer: NodeJS.Timeout }
-  | { readonly tag: 'over'; readonly outcome: RelayOutcome['kind'] };
+  | { readonly tag: 'over'; readonly outcome: RelayOutcome['tag'] };
 
 /**
  * The time of three connectivity checks without an answer. ICE gives the path up only after 30 s (RFC 7675), and the
@@ -150,11 +150,11 @@ export class Relay {
     this.#stopping ??= how;
     switch (this.#life.tag) {
       case 'idle':
-        this.#finish({ kind: 'stopped' });
+        this.#finish({ tag: 'stopped' });
         break;
       case 'waiting':
         clearTimeout(this.#life.timer);
-        this.#finish({ kind: 'stopped' });
+        this.#finish({ tag: 'stopped' });
         break;
       case 'trying':
       case 'running':
@@ -202,7 +202,7 @@ export class Relay {
     const consequence = consequenceOf(end);
     if (consequence === 'finish') return this.#finish(end);
     const isHopeless = consequence === 'fail' || !this.#agreed || this.#retries >= this.options.retry.maxRetries;
-    if (isHopeless) return this.#end({ kind: 'failed', end });
+    if (isHopeless) return this.#end({ tag: 'failed', end });
     const { minPauseMs: firstMs, maxPauseMs: maxMs } = this.options.retry;
     const pauseMs = backOffMs({ firstMs, maxMs }, this.#retries, this.options.random());
     this.#retries += 1;
@@ -213,22 +213,22 @@ export class Relay {
   #finish(end: AttemptEnd): void {
     switch (this.#stopping) {
       case 'release':
-        return this.#end({ kind: 'released' });
+        return this.#end({ tag: 'released' });
       case 'give-up':
         this.#reason = CREDENTIAL_ENDED;
-        return this.#end({ kind: 'failed', end });
+        return this.#end({ tag: 'failed', end });
       case 'finish':
       case undefined:
-        return this.#end({ kind: 'finished', end });
+        return this.#end({ tag: 'finished', end });
       default:
         return this.#stopping satisfies never;
     }
   }
 
   #end(outcome: RelayOutcome): void {
-    this.#life = { tag: 'over', outcome: outcome.kind };
-    this.#first.resolve(outcome.kind === 'released' ? { kind: 'stopped' } : outcome.end);
-    if (outcome.kind === 'failed') this.#tell();
+    this.#life = { tag: 'over', outcome: outcome.tag };
+    this.#first.resolve(outcome.tag === 'released' ? { tag: 'stopped' } : outcome.end);
+    if (outcome.tag === 'failed') this.#tell();
     this.options.over(outcome);
     this.#over.resolve(undefined);
   }

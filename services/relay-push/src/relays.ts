@@ -161,7 +161,7 @@ export class Relays {
       if (!row.wanted) return [];
       if (row.state === 'FAILED') return [asSaved(row)];
       const found = elsewhere(row.id);
-      switch (found.kind) {
+      switch (found.tag) {
         case 'live':
           return [viewOf(row, found.live.status, found.live.stats)];
         case 'orphan':
@@ -259,8 +259,8 @@ export class Relays {
    */
   #firstEnd(relay: Relay): Promise<AttemptEnd | undefined> {
     return within(this.settings.acceptTimeoutMs, relay.agreed, () => ({
-      kind: 'remote',
-      end: { kind: 'timed-out', during: 'negotiating' },
+      tag: 'remote',
+      end: { tag: 'timed-out', during: 'negotiating' },
     }));
   }
 
@@ -281,8 +281,8 @@ export class Relays {
 
   #over(id: string, outcome: RelayOutcome): void {
     const running = this.#running.get(id);
-    this.ports.log.info({ relayId: id, outcome: outcome.kind }, 'relay is over');
-    switch (outcome.kind) {
+    this.ports.log.info({ relayId: id, outcome: outcome.tag }, 'relay is over');
+    switch (outcome.tag) {
       case 'released':
         return;
       case 'finished':
@@ -350,7 +350,7 @@ export class Relays {
     );
     for (const row of rows) {
       if (this.#isClosing) return;
-      if (elsewhere(row.id).kind !== 'live') await this.#lookAt(row);
+      if (elsewhere(row.id).tag !== 'live') await this.#lookAt(row);
     }
     await store.forgetFailed(new Date(Date.now() - this.settings.keepFailedMs));
   }

@@ -84,13 +84,13 @@ export class RemoteStream {
   }
 
   stop(): void {
-    this.#input({ type: 'stop' });
+    this.#input({ tag: 'stop' });
   }
 
   /** Ends the stream for a reason that doesn't come from the server's session. */
   fail(cause: AttemptEnd): void {
     this.#cause ??= cause;
-    this.#input({ type: 'media-failed', detail: cause.kind });
+    this.#input({ tag: 'media-failed', detail: cause.tag });
   }
 
   async #open(): Promise<void> {
@@ -109,20 +109,20 @@ export class RemoteStream {
     });
     this.#socket = socket;
     let detail = '';
-    socket.on('open', () => this.#input({ type: 'opened' }));
+    socket.on('open', () => this.#input({ tag: 'opened' }));
     socket.on('message', (data, isBinary) => {
       const text = Buffer.isBuffer(data) ? data.toString() : '';
-      this.#input(isBinary ? { type: 'binary-frame' } : { type: 'frame', text });
+      this.#input(isBinary ? { tag: 'binary-frame' } : { tag: 'frame', text });
     });
     // `ws` has already queued a pong, whether or not the server reads.
     socket.on('ping', () => this.#cutOffSlowReader());
     socket.on('error', (error: Error & { code?: string }) => {
       detail = error.message;
-      if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#input({ type: 'oversized-frame' });
+      if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#input({ tag: 'oversized-frame' });
     });
     socket.on('close', (code) => {
-      if (this.#state.tag === 'opening') this.#input({ type: 'open-failed', detail: detail || `closed (${code})` });
-      else this.#input({ type: 'closed', code });
+      if (this.#state.tag === 'opening') this.#input({ tag: 'open-failed', detail: detail || `closed (${code})` });
+      else this.#input({ tag: 'closed', code });
     });
   }
 
@@ -130,12 +130,12 @@ export class RemoteStream {
     if (error instanceof OutboundRefused) {
       this.#cause ??=
         error.reason === 'malformed' || error.reason === 'scheme' || error.reason === 'ambiguous-host'
-          ? { kind: 'bad-uri', detail: error.message }
-          : { kind: 'address-refused', reason: error.reason, subject: error.subject };
+          ? { tag: 'bad-uri', detail: error.message }
+          : { tag: 'address-refused', reason: error.reason, subject: error.subject };
     } else if (!(error instanceof OutboundFailed)) {
-      this.#cause ??= { kind: 'bad-uri', detail: error instanceof Error ? error.message : String(error) };
+      this.#cause ??= { tag: 'bad-uri', detail: error instanceof Error ? error.message : String(error) };
     }
-    this.#input({ type: 'open-failed', detail: error instanceof Error ? error.message : String(error) });
+    this.#input({ tag: 'open-failed', detail: error instanceof Error ? error.message : String(error) });
   }
 
   #input(input: ClientInput): void {
@@ -146,7 +146,7 @@ export class RemoteStream {
   }
 
   #perform(effect: ClientEffect): void {
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'send':
         this.#socket?.send(effect.text);
         this.#cutOffSlowReader();
@@ -154,7 +154,7 @@ export class RemoteStream {
       case 'make-offer':
         this.#makeOffer().catch((error: unknown) =>
           this.fail({
-            kind: 'media',
+            tag: 'media',
             end: 'ice-failed',
             detail: error instanceof Error ? error.message : String(error),
           }),
@@ -162,7 +162,7 @@ export class RemoteStream {
         return;
       case 'apply-answer':
         this.#applyAnswer(effect.sdp).catch((error: unknown) =>
-          this.fail({ kind: 'bad-answer', detail: error instanceof Error ? error.message : String(error) }),
+          this.fail({ tag: 'bad-answer', detail: error instanceof Error ? error.message : String(error) }),
         );
         return;
       case 'running':
@@ -195,14 +195,14 @@ export class RemoteStream {
         connected: () => this.options.listener.connected(),
         rtp: (packet) => this.options.listener.rtp(packet),
         rtcp: (packet) => this.options.listener.rtcp(packet),
-        ended: (end, detail) => this.#mediaEnded({ kind: 'media', end, detail }),
+        ended: (end, detail) => this.#mediaEnded({ tag: 'media', end, detail }),
       },
     });
     if (this.#isOver) return peer.close();
     this.#peer = peer;
     const hasAudio = sections.some(({ kind }) => kind === 'audio');
     const hasVideo = sections.some(({ kind }) => kind === 'video');
-    this.#input({ type: 'offer', sdp: peer.offerSdp, hasAudio, hasVideo });
+    this.#input({ tag: 'offer', sdp: peer.offerSdp, hasAudio, hasVideo });
   }
 
   async #applyAnswer(sdp: string): Promise<void> {
@@ -212,16 +212,16 @@ export class RemoteStream {
       const answer = parseAnswer(sdp);
       const agreed = await peer.connect(answer, (candidate) => this.#isPermitted(candidate));
       if (this.#isOver) return;
-      if (agreed === 'no-permitted-address') this.fail({ kind: agreed });
+      if (agreed === 'no-permitted-address') this.fail({ tag: agreed });
       else this.options.listener.agreed(agreed, answer.media);
     } catch (error) {
       if (!(error instanceof SdpError)) throw error;
-      this.fail({ kind: 'bad-answer', detail: error.message });
+      this.fail({ tag: 'bad-answer', detail: error.message });
     }
   }
 
   /** A server that closes DTLS is about to say why, so this waits for its message. */
-  #mediaEnded(cause: Extract<AttemptEnd, { kind: 'media' }>): void {
+  #mediaEnded(cause: Extract<AttemptEnd, { tag: 'media' }>): void {
     if (cause.end !== 'dtls-closed') return this.fail(cause);
     setTimeout(() => {
       if (!this.#isOver) this.fail(cause);
@@ -244,7 +244,7 @@ export class RemoteStream {
     clearTimeout(this.#timer);
     const deadlineMs = nextClientDeadlineMs(this.#state);
     if (deadlineMs === Infinity) return;
-    this.#timer = setTimeout(() => this.#input({ type: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()));
+    this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()));
   }
 
   /** The relay then continues as after a broken connection. */
@@ -270,12 +270,12 @@ export class RemoteStream {
   }
 }
 
-const asAttemptEnd = (end: Extract<ClientEffect, { type: 'ended' }>['end']): AttemptEnd => {
-  switch (end.kind) {
+const asAttemptEnd = (end: Extract<ClientEffect, { tag: 'ended' }>['end']): AttemptEnd => {
+  switch (end.tag) {
     case 'stopped':
-      return { kind: 'stopped' };
+      return { tag: 'stopped' };
     case 'media-failed':
-      return { kind: 'media', end: 'ice-failed', detail: end.detail };
+      return { tag: 'media', end: 'ice-failed', detail: end.detail };
     case 'unreachable':
     case 'closed':
     case 'lost':
@@ -284,7 +284,7 @@ const asAttemptEnd = (end: Extract<ClientEffect, { type: 'ended' }>['end']): Att
     case 'timed-out':
     case 'silent':
     case 'nonsense':
-      return { kind: 'remote', end };
+      return { tag: 'remote', end };
     default:
       return end satisfies never;
   }

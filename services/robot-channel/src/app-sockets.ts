@@ -52,39 +52,39 @@ export class AppSocket implements SocketListener {
 
   frame(text: string): void {
     this.#frame = text;
-    this.#take({ type: 'frame', text });
+    this.#take({ tag: 'frame', text });
     this.#frame = undefined;
   }
 
   binaryFrame(byteLength: number): void {
-    this.#take({ type: 'binary-frame', byteLength });
+    this.#take({ tag: 'binary-frame', byteLength });
   }
 
   pong(): void {
-    this.#take({ type: 'heard' });
+    this.#take({ tag: 'heard' });
   }
 
   closed(): void {
-    this.#take({ type: 'socket-closed' });
+    this.#take({ tag: 'socket-closed' });
   }
 
   tick(): void {
-    this.#take({ type: 'tick' });
+    this.#take({ tag: 'tick' });
   }
 
   terminate(code: CloseCode, reason: string): void {
-    this.#take({ type: 'terminate', code, reason });
+    this.#take({ tag: 'terminate', code, reason });
   }
 
   credentialEnded(): void {
-    this.#take({ type: 'credential-ended' });
+    this.#take({ tag: 'credential-ended' });
   }
 
   /** Does nothing unless the app may know of the robot. */
   robotChanged({ tenant, robotId }: RobotKey, online: boolean): void {
     if (!maySee(this.principal, tenant, robotId)) return;
     const arg = { robot_id: robotId, status: online ? 'online' : 'robot_offline' } as const;
-    this.#take({ type: 'event', event: { act: 'robot.state', arg } });
+    this.#take({ tag: 'event', event: { act: 'robot.state', arg } });
   }
 
   #take(input: AppInput): void {
@@ -99,7 +99,7 @@ export class AppSocket implements SocketListener {
   }
 
   #perform(effect: AppEffect): void {
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'send':
         this.socket.send(effect.text);
         return;
@@ -141,7 +141,7 @@ export class AppSocket implements SocketListener {
             const { ec: code, dm: reason } = outcome.err;
             this.ports.refusals.say('an app was refused', { app: this.key, ...this.#who, code, reason }, request);
           }
-          this.#take({ type: 'answered', ref, outcome });
+          this.#take({ tag: 'answered', ref, outcome });
         })
         .catch((error: unknown) => this.ports.log.error({ err: error, app: this.key }, 'an app could not be answered'))
         .finally(() => span.end());

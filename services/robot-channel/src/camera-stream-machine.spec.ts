@@ -19,7 +19,7 @@ const OK = { ok: true, ret: {} } as const;
 const no = (err: Err) => ({ ok: false, err }) as const;
 
 function textOf(effect: CameraStreamEffect): string {
-  switch (effect.type) {
+  switch (effect.tag) {
     case 'open':
       return `open ${effect.rtspUrl ?? 'for a push'} within ${effect.timeoutMs}`;
     case 'command':
@@ -33,7 +33,7 @@ function textOf(effect: CameraStreamEffect): string {
     case 'stop-robot':
     case 'close':
     case 'gone':
-      return effect.type;
+      return effect.tag;
     default:
       return effect satisfies never;
   }
@@ -63,10 +63,10 @@ class Transcript {
     const said: string[] = [];
     for (let dueMs = this.dueMs; dueMs <= untilMs; dueMs = this.dueMs) {
       this.nowMs = Math.max(this.nowMs, dueMs);
-      said.push(...this.tell({ type: 'tick' }));
+      said.push(...this.tell({ tag: 'tick' }));
     }
     this.nowMs = untilMs;
-    return [...said, ...this.tell({ type: 'tick' })];
+    return [...said, ...this.tell({ tag: 'tick' })];
   }
 
   get dueMs(): number {
@@ -83,42 +83,42 @@ const until = {
   checking: (): Transcript => new Transcript(PUSHED),
   opening: (): Transcript => {
     const stream = until.checking();
-    stream.tell({ type: 'reachable', isReachable: true });
+    stream.tell({ tag: 'reachable', isReachable: true });
     return stream;
   },
   evicting: (): Transcript => {
     const stream = until.opening();
-    stream.tell({ type: 'name-taken', err: errOf('name-taken') });
+    stream.tell({ tag: 'name-taken', err: errOf('name-taken') });
     return stream;
   },
   pausing: (): Transcript => {
     const stream = until.evicting();
-    stream.tell({ type: 'evicted', wasOurs: true });
+    stream.tell({ tag: 'evicted', wasOurs: true });
     return stream;
   },
   asked: (): Transcript => {
     const stream = until.opening();
-    stream.tell({ type: 'opened', pushUrl: PUSH_URL });
+    stream.tell({ tag: 'opened', pushUrl: PUSH_URL });
     return stream;
   },
   acknowledged: (): Transcript => {
     const stream = until.asked();
-    stream.tell({ type: 'robot-answered', to: 'start', outcome: OK });
+    stream.tell({ tag: 'robot-answered', to: 'start', outcome: OK });
     return stream;
   },
   live: (): Transcript => {
     const stream = until.acknowledged();
-    stream.tell({ type: 'connected' });
+    stream.tell({ tag: 'connected' });
     return stream;
   },
   stopping: (): Transcript => {
     const stream = until.live();
-    stream.tell({ type: 'end', cause: 'draining' });
+    stream.tell({ tag: 'end', cause: 'draining' });
     return stream;
   },
   closing: (): Transcript => {
     const stream = until.stopping();
-    stream.tell({ type: 'robot-stopped' });
+    stream.tell({ tag: 'robot-stopped' });
     return stream;
   },
 } as const satisfies Record<string, () => Transcript>;
@@ -129,24 +129,24 @@ describe('a camera whose robot pushes', () => {
   it('is live when the robot has been found, told where to push to, and its picture has come', () => {
     const stream = new Transcript(PUSHED);
     expect(stream.first).toEqual(['check']);
-    expect(stream.tell({ type: 'reachable', isReachable: true })).toEqual(['open for a push within 10000']);
+    expect(stream.tell({ tag: 'reachable', isReachable: true })).toEqual(['open for a push within 10000']);
     stream.nowMs = 400;
-    expect(stream.tell({ type: 'opened', pushUrl: PUSH_URL })).toEqual([`command start ${PUSH_URL} within 9600`]);
-    expect(stream.tell({ type: 'robot-answered', to: 'start', outcome: OK })).toEqual([]);
+    expect(stream.tell({ tag: 'opened', pushUrl: PUSH_URL })).toEqual([`command start ${PUSH_URL} within 9600`]);
+    expect(stream.tell({ tag: 'robot-answered', to: 'start', outcome: OK })).toEqual([]);
     expect(stream.stage).toBe('starting');
-    expect(stream.tell({ type: 'connected' })).toEqual(['started: ok']);
+    expect(stream.tell({ tag: 'connected' })).toEqual(['started: ok']);
     expect(stream.stage).toBe('live');
   });
 
   it('is live by its picture alone, and a no that comes afterwards is none', () => {
     const stream = until.asked();
-    expect(stream.tell({ type: 'connected' })).toEqual(['started: ok']);
-    expect(stream.tell({ type: 'robot-answered', to: 'start', outcome: no(errOf('stream-failed')) })).toEqual([]);
+    expect(stream.tell({ tag: 'connected' })).toEqual(['started: ok']);
+    expect(stream.tell({ tag: 'robot-answered', to: 'start', outcome: no(errOf('stream-failed')) })).toEqual([]);
     expect(stream.stage).toBe('live');
   });
 
   it('asks the media core for nothing when its robot is offline', () => {
-    expect(until.checking().tell({ type: 'reachable', isReachable: false })).toEqual([
+    expect(until.checking().tell({ tag: 'reachable', isReachable: false })).toEqual([
       'started: robot_offline',
       'over: failed-to-start',
       'close',
@@ -155,7 +155,7 @@ describe('a camera whose robot pushes', () => {
 
   it('fails with the robot’s no', () => {
     const refusal = no({ ec: 106, em: '', dm: 'ffmpeg_failed' });
-    expect(until.asked().tell({ type: 'robot-answered', to: 'start', outcome: refusal })).toEqual([
+    expect(until.asked().tell({ tag: 'robot-answered', to: 'start', outcome: refusal })).toEqual([
       'started: ffmpeg_failed',
       'over: failed-to-start',
       'stop-robot',
@@ -168,17 +168,17 @@ describe('a camera whose robot pushes', () => {
     expect(until.asked().wait(10_000)).toEqual(['started: timeout', 'over: failed-to-start', 'stop-robot', 'close']);
     const acknowledged = until.acknowledged();
     expect(acknowledged.wait(10_000)).toEqual(['started: timeout', 'over: failed-to-start', 'stop-robot']);
-    expect(acknowledged.tell({ type: 'robot-stopped' })).toEqual(['close']);
+    expect(acknowledged.tell({ tag: 'robot-stopped' })).toEqual(['close']);
   });
 
   it.each<[string, CameraStreamInput]>([
-    ['its own deadline', { type: 'tick' }],
-    ['the media core', { type: 'media-ended', cause: 'ended-by-media', err: errOf('no-media') }],
+    ['its own deadline', { tag: 'tick' }],
+    ['the media core', { tag: 'media-ended', cause: 'ended-by-media', err: errOf('no-media') }],
   ])('tells apart whether the robot or its picture was late, when %s ends the wait', (_who, input) => {
     const errAfter = (stream: Transcript) => {
       stream.nowMs = 10_000;
       const { effects } = stepCameraStream(stream.state, input, stream.nowMs);
-      return effects.flatMap((effect) => (effect.type === 'started' ? [effect.err] : []));
+      return effects.flatMap((effect) => (effect.tag === 'started' ? [effect.err] : []));
     };
     expect(errAfter(until.asked())).toEqual([errOf('timeout')]);
     expect(errAfter(until.acknowledged())).toEqual([errOf('no-media')]);
@@ -189,16 +189,16 @@ describe('a camera that is pulled', () => {
   it('asks no robot, neither at its start nor at its end', () => {
     const stream = new Transcript(PULLED);
     expect(stream.first).toEqual(['open rtsp://camera within 10000']);
-    expect(stream.tell({ type: 'opened', pushUrl: '' })).toEqual([]);
-    expect(stream.tell({ type: 'connected' })).toEqual(['started: ok']);
-    expect(stream.tell({ type: 'robot-returned' })).toEqual([]);
-    expect(stream.tell({ type: 'end', cause: 'stopped' })).toEqual(['over: stopped', 'close']);
-    expect(stream.tell({ type: 'closed' })).toEqual(['gone']);
+    expect(stream.tell({ tag: 'opened', pushUrl: '' })).toEqual([]);
+    expect(stream.tell({ tag: 'connected' })).toEqual(['started: ok']);
+    expect(stream.tell({ tag: 'robot-returned' })).toEqual([]);
+    expect(stream.tell({ tag: 'end', cause: 'stopped' })).toEqual(['over: stopped', 'close']);
+    expect(stream.tell({ tag: 'closed' })).toEqual(['gone']);
   });
 
   it('fails when it brings no picture in time', () => {
     const stream = new Transcript(PULLED);
-    stream.tell({ type: 'opened', pushUrl: '' });
+    stream.tell({ tag: 'opened', pushUrl: '' });
     expect(stream.wait(10_000)).toEqual(['started: timeout', 'over: failed-to-start', 'close']);
   });
 });
@@ -206,14 +206,14 @@ describe('a camera that is pulled', () => {
 describe('a name that is taken', () => {
   it('is asked for again once the stream of a dead owner has been sent away', () => {
     const stream = until.opening();
-    expect(stream.tell({ type: 'name-taken', err: errOf('name-taken') })).toEqual(['evict']);
-    expect(stream.tell({ type: 'evicted', wasOurs: true })).toEqual([]);
+    expect(stream.tell({ tag: 'name-taken', err: errOf('name-taken') })).toEqual(['evict']);
+    expect(stream.tell({ tag: 'evicted', wasOurs: true })).toEqual([]);
     expect(stream.wait(99)).toEqual([]);
     expect(stream.wait(1)).toEqual(['open for a push within 9900']);
   });
 
   it('is another’s when no robot-channel has made its stream', () => {
-    expect(until.evicting().tell({ type: 'evicted', wasOurs: false })).toEqual([
+    expect(until.evicting().tell({ tag: 'evicted', wasOurs: false })).toEqual([
       `started: ${errOf('name-taken').dm}`,
       'over: failed-to-start',
       'close',
@@ -224,14 +224,14 @@ describe('a name that is taken', () => {
     const stream = until.opening();
     let opens = 1;
     while (stream.stage === 'starting') {
-      stream.tell({ type: 'name-taken', err: errOf('name-taken') });
-      stream.tell({ type: 'evicted', wasOurs: true });
+      stream.tell({ tag: 'name-taken', err: errOf('name-taken') });
+      stream.tell({ tag: 'evicted', wasOurs: true });
       if (stream.stage === 'starting') opens += stream.wait(stream.dueMs - stream.nowMs).length;
     }
     expect(opens).toBe(6);
     const late = until.opening();
     late.nowMs = 9_950;
-    expect(late.tell({ type: 'name-taken', err: errOf('name-taken') })).toContain('over: failed-to-start');
+    expect(late.tell({ tag: 'name-taken', err: errOf('name-taken') })).toContain('over: failed-to-start');
   });
 });
 
@@ -243,50 +243,50 @@ describe('a live stream', () => {
     expect(stream.stage).toBe('ended');
     expect(stream.wait(999)).toEqual([]);
     expect(stream.wait(1)).toEqual(['close']);
-    expect(stream.tell({ type: 'closed' })).toEqual(['gone']);
+    expect(stream.tell({ tag: 'closed' })).toEqual(['gone']);
   });
 
   it('goes on with viewers, and its time begins anew with the last of them and with everybody who asks', () => {
     const stream = until.live();
-    stream.tell({ type: 'watched', viewers: 2 });
+    stream.tell({ tag: 'watched', viewers: 2 });
     expect(stream.dueMs).toBe(Infinity);
     stream.nowMs = 20_000;
-    stream.tell({ type: 'watched', viewers: 0 });
+    stream.tell({ tag: 'watched', viewers: 0 });
     stream.nowMs = 22_000;
-    stream.tell({ type: 'watched', viewers: 0 });
+    stream.tell({ tag: 'watched', viewers: 0 });
     expect(stream.dueMs).toBe(25_000);
-    stream.tell({ type: 'joined', asker: 'app' });
+    stream.tell({ tag: 'joined', asker: 'app' });
     expect(stream.dueMs).toBe(27_000);
   });
 
   it('that is pinned goes on without viewers until an operator lets it go', () => {
     const stream = until.live();
-    stream.tell({ type: 'camera-changed', camera: { pinned: true } });
+    stream.tell({ tag: 'camera-changed', camera: { pinned: true } });
     expect(stream.wait(60_000)).toEqual([]);
-    expect(stream.tell({ type: 'left', asker: 'app' })).toEqual([]);
-    stream.tell({ type: 'camera-changed', camera: { pinned: false } });
+    expect(stream.tell({ tag: 'left', asker: 'app' })).toEqual([]);
+    stream.tell({ tag: 'camera-changed', camera: { pinned: false } });
     expect(stream.wait(0)).toEqual(['over: unwatched', 'stop-robot']);
   });
 
   it('ends when the last who asked lately leaves and nobody watches', () => {
     const stream = until.live();
-    stream.tell({ type: 'joined', asker: 'one' });
-    stream.tell({ type: 'joined', asker: 'other' });
-    expect(stream.tell({ type: 'left', asker: 'one' })).toEqual([]);
-    stream.tell({ type: 'watched', viewers: 1 });
-    expect(stream.tell({ type: 'left', asker: 'other' })).toEqual([]);
-    stream.tell({ type: 'watched', viewers: 0 });
-    expect(stream.tell({ type: 'left', asker: 'other' })).toEqual(['over: stopped', 'stop-robot']);
+    stream.tell({ tag: 'joined', asker: 'one' });
+    stream.tell({ tag: 'joined', asker: 'other' });
+    expect(stream.tell({ tag: 'left', asker: 'one' })).toEqual([]);
+    stream.tell({ tag: 'watched', viewers: 1 });
+    expect(stream.tell({ tag: 'left', asker: 'other' })).toEqual([]);
+    stream.tell({ tag: 'watched', viewers: 0 });
+    expect(stream.tell({ tag: 'left', asker: 'other' })).toEqual(['over: stopped', 'stop-robot']);
   });
 
   it('ends with its camera’s address, and with its camera', () => {
-    expect(until.live().tell({ type: 'camera-changed', camera: PULLED })).toContain('over: camera-changed');
-    expect(until.live().tell({ type: 'camera-changed', camera: undefined })).toContain('over: camera-changed');
-    expect(until.live().tell({ type: 'camera-changed', camera: PUSHED })).toEqual([]);
+    expect(until.live().tell({ tag: 'camera-changed', camera: PULLED })).toContain('over: camera-changed');
+    expect(until.live().tell({ tag: 'camera-changed', camera: undefined })).toContain('over: camera-changed');
+    expect(until.live().tell({ tag: 'camera-changed', camera: PUSHED })).toEqual([]);
   });
 
   it('that the media core ended isn’t waited for', () => {
-    const input = { type: 'media-ended', err: errOf('no-media') } as const;
+    const input = { tag: 'media-ended', err: errOf('no-media') } as const;
     expect(until.live().tell({ ...input, cause: 'node-lost' })).toEqual(['over: node-lost', 'stop-robot', 'close']);
     expect(until.stopping().tell({ ...input, cause: 'ended-by-media' })).toEqual(['close']);
   });
@@ -294,8 +294,8 @@ describe('a live stream', () => {
   it('asks a robot that came back to go on, and ends when it can’t', () => {
     const again = (err?: Err) => {
       const stream = until.live();
-      expect(stream.tell({ type: 'robot-returned' })).toEqual([`command again ${PUSH_URL} within 10000`]);
-      return stream.tell({ type: 'robot-answered', to: 'again', outcome: err === undefined ? OK : no(err) });
+      expect(stream.tell({ tag: 'robot-returned' })).toEqual([`command again ${PUSH_URL} within 10000`]);
+      return stream.tell({ tag: 'robot-answered', to: 'again', outcome: err === undefined ? OK : no(err) });
     };
     expect(again()).toEqual([]);
     expect(again(errOf('timeout'))).toEqual([]);
@@ -307,20 +307,20 @@ describe('a live stream', () => {
 describe('a start that is of no use any more', () => {
   it.each(STARTING)('ends at once while it is %s, and what comes of it afterwards changes nothing', (name) => {
     const stream = until[name]();
-    const said = stream.tell({ type: 'end', cause: 'draining' });
+    const said = stream.tell({ tag: 'end', cause: 'draining' });
     expect(said.slice(0, 2)).toEqual([`started: ${errOf('unavailable').dm}`, 'over: failed-to-start']);
     expect(stream.stage).toBe('ended');
     expect(LATE.flatMap((late) => stream.tell(late))).toEqual([]);
   });
 
   it.each(['opening', 'asked', 'acknowledged'] as const)('fails with the session while it is %s', (name) => {
-    const input = { type: 'media-ended', cause: 'node-lost', err: errOf('stream-failed') } as const;
+    const input = { tag: 'media-ended', cause: 'node-lost', err: errOf('stream-failed') } as const;
     const said = until[name]().tell(input);
     expect([said[0], said.at(-1)]).toEqual([`started: ${errOf('stream-failed').dm}`, 'close']);
   });
 
   it.each(['checking', 'opening', 'evicting'] as const)('fails with the call that failed while it is %s', (name) => {
-    expect(until[name]().tell({ type: 'failed', err: errOf('unavailable') })).toEqual([
+    expect(until[name]().tell({ tag: 'failed', err: errOf('unavailable') })).toEqual([
       `started: ${errOf('unavailable').dm}`,
       'over: failed-to-start',
       'close',
@@ -330,21 +330,21 @@ describe('a start that is of no use any more', () => {
 
 /** Every input that may still be under way when a stream ends. */
 const LATE: readonly CameraStreamInput[] = [
-  { type: 'reachable', isReachable: true },
-  { type: 'opened', pushUrl: PUSH_URL },
-  { type: 'name-taken', err: errOf('name-taken') },
-  { type: 'evicted', wasOurs: true },
-  { type: 'failed', err: errOf('internal') },
-  { type: 'robot-answered', to: 'start', outcome: OK },
-  { type: 'robot-answered', to: 'again', outcome: no(errOf('stream-failed')) },
-  { type: 'connected' },
-  { type: 'watched', viewers: 1 },
-  { type: 'robot-returned' },
-  { type: 'joined', asker: 'app' },
-  { type: 'left', asker: 'app' },
-  { type: 'camera-changed', camera: undefined },
-  { type: 'end', cause: 'taken-over' },
-  { type: 'tick' },
+  { tag: 'reachable', isReachable: true },
+  { tag: 'opened', pushUrl: PUSH_URL },
+  { tag: 'name-taken', err: errOf('name-taken') },
+  { tag: 'evicted', wasOurs: true },
+  { tag: 'failed', err: errOf('internal') },
+  { tag: 'robot-answered', to: 'start', outcome: OK },
+  { tag: 'robot-answered', to: 'again', outcome: no(errOf('stream-failed')) },
+  { tag: 'connected' },
+  { tag: 'watched', viewers: 1 },
+  { tag: 'robot-returned' },
+  { tag: 'joined', asker: 'app' },
+  { tag: 'left', asker: 'app' },
+  { tag: 'camera-changed', camera: undefined },
+  { tag: 'end', cause: 'taken-over' },
+  { tag: 'tick' },
 ];
 
 describe('whatever a stream is told', () => {
@@ -353,16 +353,16 @@ describe('whatever a stream is told', () => {
     (name) => {
       const inputs: readonly CameraStreamInput[] = [
         ...LATE,
-        { type: 'media-ended', cause: 'ended-by-media', err: errOf('no-media') },
-        { type: 'robot-stopped' },
-        { type: 'closed' },
+        { tag: 'media-ended', cause: 'ended-by-media', err: errOf('no-media') },
+        { tag: 'robot-stopped' },
+        { tag: 'closed' },
       ];
       for (const first of inputs)
         for (const second of inputs) {
           const stream = until[name]();
           const said = [first, second, first].flatMap((input) => stream.tell(input));
-          said.push(...stream.tell({ type: 'end', cause: 'draining' }), ...stream.wait(60_000));
-          said.push(...stream.tell({ type: 'closed' }));
+          said.push(...stream.tell({ tag: 'end', cause: 'draining' }), ...stream.wait(60_000));
+          said.push(...stream.tell({ tag: 'closed' }));
           const count = (what: string) => said.filter((effect) => effect.startsWith(what)).length;
           expect([count('started') <= 1, count('over') <= 1, count('close') <= 1, count('gone')]).toEqual([
             ...[true, true, true, 1],

@@ -66,47 +66,47 @@ type StateOf<Tag extends Phase['tag']> = Extract<CameraStreamState, { tag: Tag }
 
 export type CameraStreamInput =
   /** Somebody wants the stream. */
-  | { readonly type: 'joined'; readonly asker: string }
+  | { readonly tag: 'joined'; readonly asker: string }
   /** Somebody doesn't want the stream any more. */
-  | { readonly type: 'left'; readonly asker: string }
+  | { readonly tag: 'left'; readonly asker: string }
   /** An operator has changed the camera, or removed it (undefined). */
-  | { readonly type: 'camera-changed'; readonly camera: Camera | undefined }
-  | { readonly type: 'watched'; readonly viewers: number }
+  | { readonly tag: 'camera-changed'; readonly camera: Camera | undefined }
+  | { readonly tag: 'watched'; readonly viewers: number }
   /** The robot has reconnected, perhaps after a restart. */
-  | { readonly type: 'robot-returned' }
-  | { readonly type: 'end'; readonly cause: Exclude<EndCause, 'failed-to-start'> }
-  | { readonly type: 'tick' }
+  | { readonly tag: 'robot-returned' }
+  | { readonly tag: 'end'; readonly cause: Exclude<EndCause, 'failed-to-start'> }
+  | { readonly tag: 'tick' }
   // Results of effects:
-  | { readonly type: 'reachable'; readonly isReachable: boolean }
-  | { readonly type: 'opened'; readonly pushUrl: string }
-  | { readonly type: 'name-taken'; readonly err: Err }
-  | { readonly type: 'evicted'; readonly wasOurs: boolean }
-  | { readonly type: 'failed'; readonly err: Err }
-  | { readonly type: 'robot-answered'; readonly to: 'start' | 'again'; readonly outcome: Outcome<unknown> }
-  | { readonly type: 'robot-stopped' }
-  | { readonly type: 'closed' }
+  | { readonly tag: 'reachable'; readonly isReachable: boolean }
+  | { readonly tag: 'opened'; readonly pushUrl: string }
+  | { readonly tag: 'name-taken'; readonly err: Err }
+  | { readonly tag: 'evicted'; readonly wasOurs: boolean }
+  | { readonly tag: 'failed'; readonly err: Err }
+  | { readonly tag: 'robot-answered'; readonly to: 'start' | 'again'; readonly outcome: Outcome<unknown> }
+  | { readonly tag: 'robot-stopped' }
+  | { readonly tag: 'closed' }
   // Events of the session:
-  | { readonly type: 'connected' }
-  | { readonly type: 'media-ended'; readonly cause: 'ended-by-media' | 'node-lost'; readonly err: Err };
+  | { readonly tag: 'connected' }
+  | { readonly tag: 'media-ended'; readonly cause: 'ended-by-media' | 'node-lost'; readonly err: Err };
 
 export type CameraStreamEffect =
-  | { readonly type: 'check' }
-  | { readonly type: 'open'; readonly rtspUrl: string | undefined; readonly timeoutMs: number }
-  | { readonly type: 'evict' }
+  | { readonly tag: 'check' }
+  | { readonly tag: 'open'; readonly rtspUrl: string | undefined; readonly timeoutMs: number }
+  | { readonly tag: 'evict' }
   | {
-      readonly type: 'command';
+      readonly tag: 'command';
       readonly to: 'start' | 'again';
       readonly pushUrl: string;
       readonly timeoutMs: number;
     }
-  | { readonly type: 'stop-robot' }
+  | { readonly tag: 'stop-robot' }
   /** Once: the result for everybody who asked for the stream. */
-  | { readonly type: 'started'; readonly err: Err | undefined }
+  | { readonly tag: 'started'; readonly err: Err | undefined }
   /** Once: from now on nobody can get the stream. */
-  | { readonly type: 'over'; readonly cause: EndCause }
-  | { readonly type: 'close' }
+  | { readonly tag: 'over'; readonly cause: EndCause }
+  | { readonly tag: 'close' }
   /** Once, as the last effect: everything is released. */
-  | { readonly type: 'gone' };
+  | { readonly tag: 'gone' };
 
 export interface CameraStreamStep {
   readonly state: CameraStreamState;
@@ -125,7 +125,7 @@ const NAME_RETRY_DELAYS_MS = [100, 300, 600, 1_000, 2_000];
  */
 export function startCameraStream(camera: Camera, settings: CameraStreamSettings, nowMs: number): CameraStreamStep {
   const common = { camera, settings, askers: new Map<string, number>(), untilMs: nowMs + settings.timeoutMs };
-  if (camera.rtspUrl === undefined) return { state: { ...common, tag: 'checking' }, effects: [{ type: 'check' }] };
+  if (camera.rtspUrl === undefined) return { state: { ...common, tag: 'checking' }, effects: [{ tag: 'check' }] };
   return open({ ...common, tag: 'opening', attempt: 0 }, nowMs);
 }
 
@@ -173,7 +173,7 @@ export function nextCameraStreamDeadlineMs(state: CameraStreamState): number {
 }
 
 export function stepCameraStream(state: CameraStreamState, input: CameraStreamInput, nowMs: number): CameraStreamStep {
-  switch (input.type) {
+  switch (input.tag) {
     case 'joined':
       return joined(state, input.asker, nowMs);
     case 'left':
@@ -207,12 +207,12 @@ export function stepCameraStream(state: CameraStreamState, input: CameraStreamIn
       return state.tag === 'stopping' ? close(state) : unchanged(state);
     case 'closed':
       if (state.tag !== 'closing') return unchanged(state);
-      return { state: { ...state, tag: 'ended' }, effects: [{ type: 'gone' }] };
+      return { state: { ...state, tag: 'ended' }, effects: [{ tag: 'gone' }] };
     case 'connected':
       if (state.tag !== 'awaiting') return unchanged(state);
       return {
         state: { ...state, tag: 'live', viewers: 0, unwatchedSinceMs: nowMs },
-        effects: [{ type: 'started', err: undefined }],
+        effects: [{ tag: 'started', err: undefined }],
       };
     case 'media-ended':
       return mediaEnded(state, input, nowMs);
@@ -257,19 +257,19 @@ function watched(state: CameraStreamState, viewers: number, nowMs: number): Came
 function robotReturned(state: CameraStreamState): CameraStreamStep {
   if (state.tag !== 'live' || state.command === 'none') return unchanged(state);
   const { pushUrl, settings } = state;
-  return { state, effects: [{ type: 'command', to: 'again', pushUrl, timeoutMs: settings.timeoutMs }] };
+  return { state, effects: [{ tag: 'command', to: 'again', pushUrl, timeoutMs: settings.timeoutMs }] };
 }
 
 function open(state: StateOf<'opening'>, nowMs: number): CameraStreamStep {
   const timeoutMs = Math.max(0, state.untilMs - nowMs);
-  return { state, effects: [{ type: 'open', rtspUrl: state.camera.rtspUrl, timeoutMs }] };
+  return { state, effects: [{ tag: 'open', rtspUrl: state.camera.rtspUrl, timeoutMs }] };
 }
 
 /** A dead owner may still hold the name; the instance that leases the camera may end that stream. */
 function nameTaken(state: StateOf<'opening'>, refusal: Err, nowMs: number): CameraStreamStep {
   const delayMs = NAME_RETRY_DELAYS_MS[state.attempt];
   if (delayMs === undefined || state.untilMs - nowMs <= delayMs) return failed(state, refusal, nowMs);
-  return { state: { ...state, tag: 'evicting', refusal }, effects: [{ type: 'evict' }] };
+  return { state: { ...state, tag: 'evicting', refusal }, effects: [{ tag: 'evict' }] };
 }
 
 function evicted(state: StateOf<'evicting'>, wasOurs: boolean, nowMs: number): CameraStreamStep {
@@ -284,7 +284,7 @@ function opened(state: StateOf<'opening'>, pushUrl: string, nowMs: number): Came
   const timeoutMs = Math.max(0, state.untilMs - nowMs);
   return {
     state: { ...state, tag: 'awaiting', command: 'asked', pushUrl },
-    effects: [{ type: 'command', to: 'start', pushUrl, timeoutMs }],
+    effects: [{ tag: 'command', to: 'start', pushUrl, timeoutMs }],
   };
 }
 
@@ -294,7 +294,7 @@ function opened(state: StateOf<'opening'>, pushUrl: string, nowMs: number): Came
  */
 function robotAnswered(
   state: CameraStreamState,
-  { to, outcome }: Extract<CameraStreamInput, { type: 'robot-answered' }>,
+  { to, outcome }: Extract<CameraStreamInput, { tag: 'robot-answered' }>,
   nowMs: number,
 ): CameraStreamStep {
   if (state.tag !== 'awaiting' && state.tag !== 'live') return unchanged(state);
@@ -330,7 +330,7 @@ const tooLate = ({ command }: StateOf<'awaiting'>): Err => errOf(command === 'as
 
 function mediaEnded(
   state: CameraStreamState,
-  { cause, err }: Extract<CameraStreamInput, { type: 'media-ended' }>,
+  { cause, err }: Extract<CameraStreamInput, { tag: 'media-ended' }>,
   nowMs: number,
 ): CameraStreamStep {
   // The media core may find out a moment before this stream's own deadline that nothing came in time.
@@ -357,15 +357,15 @@ function end(state: CameraStreamState, cause: Exclude<EndCause, 'failed-to-start
 
 function failed(state: CameraStreamState, err: Err, nowMs: number, session?: 'session-over'): CameraStreamStep {
   const { state: next, effects } = over(state, 'failed-to-start', nowMs, session);
-  return { state: next, effects: [{ type: 'started', err }, ...effects] };
+  return { state: next, effects: [{ tag: 'started', err }, ...effects] };
 }
 
 /** A robot that has acknowledged gets time to end its push, unless the media core's session is over already. */
 function over(state: CameraStreamState, cause: EndCause, nowMs: number, session?: 'session-over'): CameraStreamStep {
   const command = state.tag === 'awaiting' || state.tag === 'live' ? state.command : 'none';
   const first: CameraStreamEffect[] = [
-    { type: 'over', cause },
-    ...(command === 'none' ? [] : [{ type: 'stop-robot' } as const]),
+    { tag: 'over', cause },
+    ...(command === 'none' ? [] : [{ tag: 'stop-robot' } as const]),
   ];
   if (command === 'acknowledged' && session === undefined)
     return { state: { ...state, tag: 'stopping', deadlineMs: nowMs + STOP_GRACE_MS }, effects: first };
@@ -374,5 +374,5 @@ function over(state: CameraStreamState, cause: EndCause, nowMs: number, session?
 }
 
 function close(state: CameraStreamState): CameraStreamStep {
-  return { state: { ...state, tag: 'closing' }, effects: [{ type: 'close' }] };
+  return { state: { ...state, tag: 'closing' }, effects: [{ tag: 'close' }] };
 }

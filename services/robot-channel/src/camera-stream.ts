@@ -65,7 +65,7 @@ const signal = <T>(): Signal<T> => {
   return { promise, resolve };
 };
 
-type EffectOf<Type extends CameraStreamEffect['type']> = Extract<CameraStreamEffect, { type: Type }>;
+type EffectOf<Tag extends CameraStreamEffect['tag']> = Extract<CameraStreamEffect, { tag: Tag }>;
 
 /** Carries out the effects of a camera's stream (see `camera-stream-machine.ts`) and feeds their results back. */
 export class CameraStream {
@@ -104,13 +104,13 @@ export class CameraStream {
 
   /** Somebody wants the stream. Everybody who asks gets the same result. Never rejects. */
   join(asker: string): Promise<Outcome<Started>> {
-    this.#take({ type: 'joined', asker });
+    this.#take({ tag: 'joined', asker });
     return this.#started.promise;
   }
 
   /** Somebody doesn't want the stream any more. Returns whether it has ended and released everything. */
   async leave(asker: string): Promise<boolean> {
-    this.#take({ type: 'left', asker });
+    this.#take({ tag: 'left', asker });
     if (this.phase !== 'ended') return false;
     await this.ended;
     return true;
@@ -118,15 +118,15 @@ export class CameraStream {
 
   /** An operator has changed the camera, or removed it (undefined). */
   cameraChanged(camera: CameraRecord | undefined): void {
-    this.#take({ type: 'camera-changed', camera });
+    this.#take({ tag: 'camera-changed', camera });
   }
 
   robotReturned(): void {
-    this.#take({ type: 'robot-returned' });
+    this.#take({ tag: 'robot-returned' });
   }
 
   watched(viewers: number): void {
-    this.#take({ type: 'watched', viewers });
+    this.#take({ tag: 'watched', viewers });
   }
 
   /** Asks how many viewers there are, because events may be lost. Throws WeirError if the media core can't be asked. */
@@ -138,7 +138,7 @@ export class CameraStream {
 
   /** Idempotent. Resolves when everything is released. */
   end(cause: Exclude<EndCause, 'failed-to-start'>): Promise<void> {
-    this.#take({ type: 'end', cause });
+    this.#take({ tag: 'end', cause });
     return this.ended;
   }
 
@@ -158,17 +158,17 @@ export class CameraStream {
     clearTimeout(this.#timer);
     const deadlineMs = nextCameraStreamDeadlineMs(this.#state);
     if (deadlineMs === Infinity) return;
-    this.#timer = setTimeout(() => this.#take({ type: 'tick' }), Math.max(0, deadlineMs - this.ports.nowMs()));
+    this.#timer = setTimeout(() => this.#take({ tag: 'tick' }), Math.max(0, deadlineMs - this.ports.nowMs()));
   }
 
   #do(effect: CameraStreamEffect): void {
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'check':
-        return this.#ask(this.ports.isReachable().then((isReachable) => ({ type: 'reachable', isReachable })));
+        return this.#ask(this.ports.isReachable().then((isReachable) => ({ tag: 'reachable', isReachable })));
       case 'open':
         return this.#open(effect);
       case 'evict':
-        return this.#ask(this.#evictOwn().then((wasOurs) => ({ type: 'evicted', wasOurs })));
+        return this.#ask(this.#evictOwn().then((wasOurs) => ({ tag: 'evicted', wasOurs })));
       case 'command':
         return this.#ask(this.#commandStart(effect));
       case 'stop-robot':
@@ -181,7 +181,7 @@ export class CameraStream {
         this.ports.log.info({ ...this.#about, cause: effect.cause }, 'stream ended');
         return;
       case 'close':
-        return this.#ask((this.#session?.close() ?? Promise.resolve()).then(() => ({ type: 'closed' })));
+        return this.#ask((this.#session?.close() ?? Promise.resolve()).then(() => ({ tag: 'closed' })));
       case 'gone':
         return this.#ended.resolve();
       default:
@@ -191,7 +191,7 @@ export class CameraStream {
 
   #ask(answer: Promise<CameraStreamInput>): void {
     answer
-      .catch((error: unknown): CameraStreamInput => ({ type: 'failed', err: this.#errOf(error) }))
+      .catch((error: unknown): CameraStreamInput => ({ tag: 'failed', err: this.#errOf(error) }))
       .then((input) => this.#take(input))
       .catch((error: unknown) => this.ports.log.error({ err: error, ...this.#about }, 'a stream could not go on'));
   }
@@ -227,21 +227,21 @@ export class CameraStream {
       labels: { robotId, camera, [MADE_BY]: this.ports.service },
       claim: { owner: NAME_OWNER },
       onEvent: (event) => {
-        if (event.case === 'connected') this.#take({ type: 'connected' });
+        if (event.case === 'connected') this.#take({ tag: 'connected' });
       },
     });
     this.#session = session;
     void session.ended.then((ending) => {
       if (ending.tag !== 'ended') return;
       const cause = ending.reason === EndReason.NODE_LOST ? 'node-lost' : 'ended-by-media';
-      this.#take({ type: 'media-ended', cause, err: errOfEnd(ending.reason, ending.detail) });
+      this.#take({ tag: 'media-ended', cause, err: errOfEnd(ending.reason, ending.detail) });
     });
     this.#ask(
       session.opened.then(
-        ({ pushUrl }): CameraStreamInput => ({ type: 'opened', pushUrl }),
+        ({ pushUrl }): CameraStreamInput => ({ tag: 'opened', pushUrl }),
         (error: unknown): CameraStreamInput => {
           if (!isWeirError(error, ErrorCode.ALREADY_EXISTS)) throw error;
-          return { type: 'name-taken', err: errOfFailure(error) };
+          return { tag: 'name-taken', err: errOfFailure(error) };
         },
       ),
     );
@@ -264,14 +264,14 @@ export class CameraStream {
     const arg = { robot_id: robotId, camera, token: { base_uri: this.#baseUri, uri: pushUrl } };
     const { outcome, credential } = await this.ports.command(robotId, { act: 'robot.start_stream', arg }, timeoutMs);
     if (credential !== undefined) this.#standOn(credential);
-    return { type: 'robot-answered', to, outcome };
+    return { tag: 'robot-answered', to, outcome };
   }
 
   async #commandStop(): Promise<CameraStreamInput> {
     const { robotId, camera } = this.key;
     const arg = { robot_id: robotId, camera, token: { base_uri: this.#baseUri } };
     await this.ports.command(robotId, { act: 'robot.stop_stream', arg }, STOP_TIMEOUT_MS);
-    return { type: 'robot-stopped' };
+    return { tag: 'robot-stopped' };
   }
 
   /** The robot's push ends together with the credential of the socket that carried the command. */

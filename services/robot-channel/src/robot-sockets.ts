@@ -69,34 +69,34 @@ export class RobotSocket implements SocketListener {
     const ref = `${this.key}.${this.#commanded}` as CommandRef;
     return new Promise((resolve) => {
       this.#waiting.set(ref, { act: command.act, sentMs: awakeNowMs(), resolve });
-      this.take({ type: 'command', ref, command, timeoutMs });
+      this.take({ tag: 'command', ref, command, timeoutMs });
     });
   }
 
   frame(text: string): void {
     this.#frame = text;
-    this.take({ type: 'frame', text });
+    this.take({ tag: 'frame', text });
     this.#frame = undefined;
   }
 
   binaryFrame(byteLength: number): void {
-    this.take({ type: 'binary-frame', byteLength });
+    this.take({ tag: 'binary-frame', byteLength });
   }
 
   pong(): void {
-    this.take({ type: 'heard' });
+    this.take({ tag: 'heard' });
   }
 
   closed(): void {
-    this.take({ type: 'socket-closed' });
+    this.take({ tag: 'socket-closed' });
   }
 
   tick(): void {
-    this.take({ type: 'tick' });
+    this.take({ tag: 'tick' });
   }
 
   terminate(code: CloseCode, reason: string): void {
-    this.take({ type: 'terminate', code, reason });
+    this.take({ tag: 'terminate', code, reason });
   }
 
   credentialEnded(): void {
@@ -115,7 +115,7 @@ export class RobotSocket implements SocketListener {
   }
 
   #perform(effect: RobotEffect): void {
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'send':
         this.socket.send(effect.text);
         return;

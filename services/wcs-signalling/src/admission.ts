@@ -186,7 +186,7 @@ export class Admission {
       ...fields,
       ...this.#identity(admitted, custom),
     });
-    switch (answer.kind) {
+    switch (answer.tag) {
       case 'accepted': {
         const hook: HookSession = { target, custom, rules: restClientConfigOf(answer.body) };
         return { allowed: true, admitted: { ...admitted, hook }, standsOn };
@@ -290,7 +290,7 @@ export class Admission {
     const { message: method, ...fields } = message;
     const answer = await this.#ask(admitted, method, fields);
     const rule = this.#rule(admitted, method);
-    switch (answer?.kind) {
+    switch (answer?.tag) {
       case undefined:
         return this.#unlessReserved(admitted, message);
       case 'accepted':

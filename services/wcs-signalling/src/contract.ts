@@ -95,13 +95,13 @@ export const refusalCodeOf = (error: unknown): RefusalCode => {
 export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
   switch (change.case) {
     case 'connected':
-      return { kind: 'connected' };
+      return { tag: 'connected' };
     case 'videoSize':
-      return { kind: 'video-size', width: change.value.width, height: change.value.height };
+      return { tag: 'video-size', width: change.value.width, height: change.value.height };
     case 'stats': {
       const { value } = change;
       return {
-        kind: 'stats',
+        tag: 'stats',
         videoBps: Number(value.videoBps),
         videoFps: value.videoFps,
         nackCount: Number(value.nackCount),
@@ -115,7 +115,7 @@ export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
       return signalEventOf(change.value.kind);
     case 'notEnoughBandwidth':
       return {
-        kind: 'not-enough-bandwidth',
+        tag: 'not-enough-bandwidth',
         neededBps: Number(change.value.neededBps),
         availableBps: Number(change.value.availableBps),
       };
@@ -127,11 +127,11 @@ export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
 const signalEventOf = (kind: ContractSignal['kind']): MediaEvent | undefined => {
   switch (kind.case) {
     case 'audioMuted':
-      return { kind: 'signal', signal: { kind: 'audio-muted', muted: kind.value } };
+      return { tag: 'signal', signal: { tag: 'audio-muted', muted: kind.value } };
     case 'videoMuted':
-      return { kind: 'signal', signal: { kind: 'video-muted', muted: kind.value } };
+      return { tag: 'signal', signal: { tag: 'video-muted', muted: kind.value } };
     case 'dataJson':
-      return { kind: 'signal', signal: { kind: 'data', json: kind.value } };
+      return { tag: 'signal', signal: { tag: 'data', json: kind.value } };
     case undefined:
       return undefined;
     default:
@@ -140,7 +140,7 @@ const signalEventOf = (kind: ContractSignal['kind']): MediaEvent | undefined => 
 };
 
 export const contractSignal = (signal: StreamSignal) => {
-  switch (signal.kind) {
+  switch (signal.tag) {
     case 'audio-muted':
       return { kind: { case: 'audioMuted' as const, value: signal.muted } };
     case 'video-muted':

@@ -24,11 +24,11 @@ export interface HookTarget {
 }
 
 export type HookAnswer =
-  | { readonly kind: 'accepted'; readonly body: unknown }
+  | { readonly tag: 'accepted'; readonly body: unknown }
   /** The backend refused with a 4xx status. */
-  | { readonly kind: 'refused'; readonly status: number }
+  | { readonly tag: 'refused'; readonly status: number }
   /** There was no usable answer. */
-  | { readonly kind: 'failed'; readonly reason: string };
+  | { readonly tag: 'failed'; readonly reason: string };
 
 export interface HookPorts {
   readonly fetch: Pick<OutboundGuard, 'fetch'>;
@@ -114,8 +114,8 @@ export class Hooks {
       maxRedirects: 0,
       maxResponseBytes: MAX_ANSWER_BYTES,
     });
-    if (response.ok) return { kind: 'accepted', body: parseBody(await response.text()) };
-    if (response.status >= 400 && response.status < 500) return { kind: 'refused', status: response.status };
+    if (response.ok) return { tag: 'accepted', body: parseBody(await response.text()) };
+    if (response.status >= 400 && response.status < 500) return { tag: 'refused', status: response.status };
     return this.#failed(method, `status ${response.status}`);
   }
 
@@ -127,6 +127,6 @@ export class Hooks {
 
   #failed(method: HookMethod, reason: string): HookAnswer {
     this.ports.log.warn({ method, reason }, 'a REST hook gave no usable answer');
-    return { kind: 'failed', reason };
+    return { tag: 'failed', reason };
   }
 }

@@ -5,8 +5,8 @@ import type { Effect, Input, MediaEvent, MediaOffer, PeerId } from '@weir/protoc
 import type { PublisherClaim } from './admission.js';
 import { contractReason, contractSignal, endReasonOf, mediaEventOf, refusalCodeOf } from './contract.js';
 
-type EffectOf<Type extends Effect['type']> = Extract<Effect, { type: Type }>;
-type Answer = Extract<Input, { type: 'answered' }>;
+type EffectOf<Tag extends Effect['tag']> = Extract<Effect, { tag: Tag }>;
+type Answer = Extract<Input, { tag: 'answered' }>;
 
 export interface MediaEffectsPorts {
   readonly media: Pick<MediaClient, 'find' | 'publish' | 'play' | 'signal' | 'snapshot'>;
@@ -35,7 +35,7 @@ export class MediaEffects {
   async find({ ref, streamName }: EffectOf<'find'>, { tenant }: SessionOwner): Promise<Input> {
     try {
       const stream = await this.ports.media.find({ tenant, streamName });
-      return { type: 'found', ref, stream: stream && { nodeId: stream.nodeId, ready: stream.ready } };
+      return { tag: 'found', ref, stream: stream && { nodeId: stream.nodeId, ready: stream.ready } };
     } catch (error) {
       return this.#refused(ref, error, 'looking for a stream failed');
     }
@@ -69,7 +69,7 @@ export class MediaEffects {
       return { ...answerOf(peerId, played), stream: { audioMuted, videoMuted, width, height } };
     } catch (error) {
       if (isWeirError(error, ErrorCode.NOT_FOUND) && error.fields['reason'] === STREAM_ENDED)
-        return { type: 'media', peerId, event: { kind: 'ended', reason: 'stream-ended' } };
+        return { tag: 'media', peerId, event: { tag: 'ended', reason: 'stream-ended' } };
       return this.#refused(peerId, error, 'playing a stream failed');
     }
   }
@@ -86,7 +86,7 @@ export class MediaEffects {
   async snapshot({ queryId, nodeId, streamName }: EffectOf<'snapshot'>, { tenant }: SessionOwner): Promise<Input> {
     try {
       const png = await this.ports.media.snapshot({ tenant, streamName, nodeId });
-      return { type: 'snapshot-taken', queryId, pngBase64: png.toString('base64') };
+      return { tag: 'snapshot-taken', queryId, pngBase64: png.toString('base64') };
     } catch (error) {
       return this.#refused(queryId, error, 'taking a snapshot failed');
     }
@@ -98,7 +98,7 @@ export class MediaEffects {
       offer: { ...offer, sdp: offerSdp },
       onEvent: (told: SessionEvent) => {
         const event = mediaEventOf(told);
-        if (event !== undefined) take({ type: 'media', peerId, event });
+        if (event !== undefined) take({ tag: 'media', peerId, event });
       },
     };
   }
@@ -108,21 +108,21 @@ export class MediaEffects {
     void session.ended.then((ending) => {
       this.#sessions.delete(peerId);
       if (ending.tag !== 'ended') return;
-      const event: MediaEvent = { kind: 'ended', reason: endReasonOf(ending.reason) };
-      take({ type: 'media', peerId, event });
+      const event: MediaEvent = { tag: 'ended', reason: endReasonOf(ending.reason) };
+      take({ tag: 'media', peerId, event });
     });
   }
 
-  #refused(ref: Extract<Input, { type: 'refused' }>['ref'], error: unknown, message: string): Input {
+  #refused(ref: Extract<Input, { tag: 'refused' }>['ref'], error: unknown, message: string): Input {
     const code = refusalCodeOf(error);
     // The client's errors are logged with its refusal. This line is for failures of the platform.
     if (code === 'internal' || code === 'unavailable' || code === 'deadline')
       this.ports.log.warn({ err: error, ref }, message);
-    return { type: 'refused', ref, code, ...(error instanceof Error && { detail: error.message }) };
+    return { tag: 'refused', ref, code, ...(error instanceof Error && { detail: error.message }) };
   }
 }
 
 const answerOf = (peerId: PeerId, { nodeId, answerSdp, codecs, notCarried }: Answered): Answer => ({
-  ...{ type: 'answered', peerId, nodeId, codecs, notCarried },
+  ...{ tag: 'answered', peerId, nodeId, codecs, notCarried },
   sdp: answerSdp,
 });

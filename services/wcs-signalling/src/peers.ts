@@ -69,7 +69,7 @@ export function serveSessions(bus: Pick<Bus, 'serve'>, sessions: Sessions): { cl
         const session = sessions.ownerOf(wanted);
         const stream = session?.streams.find(({ peerId }) => peerId === wanted);
         if (session?.tenant !== tenant || stream === undefined) continue;
-        session.take({ type: 'terminate-stream', peerId: stream.peerId, cause: ended('terminated') });
+        session.take({ tag: 'terminate-stream', peerId: stream.peerId, cause: ended('terminated') });
         terminatedCount += 1;
       }
       return { terminatedCount };
@@ -79,7 +79,7 @@ export function serveSessions(bus: Pick<Bus, 'serve'>, sessions: Sessions): { cl
       for (const key of keys) {
         const session = sessions.find(key);
         if (session?.tenant !== tenant) continue;
-        session.take({ type: 'terminate', code: CLOSE.terminated, info: infoOf(ended('terminated'), 'publish') });
+        session.take({ tag: 'terminate', code: CLOSE.terminated, info: infoOf(ended('terminated'), 'publish') });
         terminatedCount += 1;
       }
       return { terminatedCount };

@@ -71,7 +71,7 @@ const tracer = trace.getTracer('@weir/wcs-signalling');
 /** The client's message whose effects ask another service, the backend or the media core; undefined if none does. */
 const questionOf = (effects: readonly Effect[]): string | undefined => {
   for (const effect of effects)
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'authorise-connection':
         return 'connection';
       case 'authorise':
@@ -126,7 +126,7 @@ export class Session {
   readonly #remote: Address;
   #untold = 0;
   #telling: Promise<void> = Promise.resolve();
-  /** The time at which `take({ type: 'tick' })` must be called. */
+  /** The time at which `take({ tag: 'tick' })` must be called. */
   deadlineMs = Infinity;
 
   constructor(
@@ -141,7 +141,7 @@ export class Session {
     this.#remote = visit.remote;
     this.#socket = socket;
     this.#state = newSession(ports.settings, visit.key);
-    this.take({ type: 'opened', remote: visit.remote, local: visit.local });
+    this.take({ tag: 'opened', remote: visit.remote, local: visit.local });
   }
 
   get closed(): boolean {
@@ -176,7 +176,7 @@ export class Session {
   }
 
   #read(text: string, startMs: number): void {
-    const effects = this.#step({ type: 'frame', text });
+    const effects = this.#step({ tag: 'frame', text });
     const question = questionOf(effects);
     if (question === undefined) {
       this.#detach(this.#performAll(effects));
@@ -228,12 +228,12 @@ export class Session {
   /** Must also be called after the socket layer has sent something itself, such as a pong. */
   endSlowReader(): void {
     if ((this.#socket?.bufferedBytes ?? 0) > this.ports.maxBufferedBytes)
-      this.take({ type: 'terminate', code: CLOSE.slowReader, info: 'The client reads too slowly' });
+      this.take({ tag: 'terminate', code: CLOSE.slowReader, info: 'The client reads too slowly' });
   }
 
   #perform(effect: Effect): Promise<void> | undefined {
     const { media, metrics } = this.ports;
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'send':
         this.#send(effect.message);
         return undefined;
@@ -242,13 +242,13 @@ export class Session {
         return undefined;
       case 'authorise-connection':
         return this.#ask(this.#connect(effect.connection), () => ({
-          type: 'connection-decided',
+          tag: 'connection-decided',
           decision: { allowed: false, code: CLOSE.unavailable, info: 'Access could not be decided' },
         }));
       case 'authorise':
         this.#remember(effect.message);
         return this.#ask(this.#decide(effect.ref, effect.message), () => ({
-          type: 'decided',
+          tag: 'decided',
           ref: effect.ref,
           decision: { allowed: false, by: 'access', cause: refusal('internal') },
         }));
@@ -301,7 +301,7 @@ export class Session {
       this.ports.log.error({ err: error, session: this.key }, 'a question of a session failed unexpectedly');
       answer = otherwise();
     }
-    this.#detail = answer.type === 'refused' ? answer.detail : undefined;
+    this.#detail = answer.tag === 'refused' ? answer.detail : undefined;
     const work = this.#performAll(this.#step(answer));
     this.#detail = undefined;
     await Promise.all(work);
@@ -311,7 +311,7 @@ export class Session {
     if (isOffer(message) && this.#frame !== undefined) this.#asked.set(message.mediaSessionId, sentText(this.#frame));
   }
 
-  #sayRefusal({ what, reason, stream }: Extract<Effect, { type: 'refusal' }>): void {
+  #sayRefusal({ what, reason, stream }: Extract<Effect, { tag: 'refusal' }>): void {
     const asked = stream && this.#asked.get(stream.mediaSessionId);
     if (stream !== undefined) this.#asked.delete(stream.mediaSessionId);
     this.ports.refusals.say(
@@ -327,17 +327,17 @@ export class Session {
   }
 
   #askMedia(ref: PeerId | QueryId, question: Promise<Input>): Promise<void> {
-    return this.#ask(question, () => ({ type: 'refused', ref, code: 'internal' }));
+    return this.#ask(question, () => ({ tag: 'refused', ref, code: 'internal' }));
   }
 
   async #connect(connection: ConnectionMessage): Promise<Input> {
     const visitor = { sessionId: this.wireId, origin: this.#origin };
     const admission = await this.ports.admission.connect(connection, visitor);
-    if (!admission.allowed) return { type: 'connection-decided', decision: admission };
+    if (!admission.allowed) return { tag: 'connection-decided', decision: admission };
     this.#admitted = admission.admitted;
     for (const ref of admission.standsOn) this.#standOn(ref);
     this.#clientVersion = connection.clientVersion;
-    return { type: 'connection-decided', decision: { allowed: true } };
+    return { tag: 'connection-decided', decision: { allowed: true } };
   }
 
   async #decide(ref: PeerId | QueryId, message: AuthorisedMessage): Promise<Input> {
@@ -345,15 +345,15 @@ export class Session {
     const { decision, credential, claim } = await this.ports.admission.decide(this.#admitted, message);
     if (isOffer(message) && credential !== undefined) this.#standStreamOn(ref as PeerId, credential);
     if (message.message === 'publishStream' && decision.allowed) this.#claims.set(ref as PeerId, claim);
-    return { type: 'decided', ref, decision };
+    return { tag: 'decided', ref, decision };
   }
 
   #standOn(ref: CredentialRef): void {
     if (this.closed) return;
     const end: Input =
       ref.kind === 'application'
-        ? { type: 'terminate', code: CLOSE.unknownApplication, info: 'No such application' }
-        : { type: 'terminate', code: CLOSE.unauthenticated, info: 'Restricted access' };
+        ? { tag: 'terminate', code: CLOSE.unknownApplication, info: 'No such application' }
+        : { tag: 'terminate', code: CLOSE.unauthenticated, info: 'Restricted access' };
     this.#standsOn.set(
       credentialNameOf(ref),
       this.ports.credentials.watch([ref], () => this.take(end)),
@@ -368,7 +368,7 @@ export class Session {
       this.#streamCredentials.delete(other);
     }
     if (this.closed || this.#standsOn.has(credentialNameOf(ref))) return;
-    const end: Input = { type: 'terminate-stream', peerId, cause: refusal('unauthenticated') };
+    const end: Input = { tag: 'terminate-stream', peerId, cause: refusal('unauthenticated') };
     this.#streamCredentials.set(
       peerId,
       this.ports.credentials.watch([ref], () => this.take(end)),

@@ -46,7 +46,7 @@ export class Sessions {
 
   /** Must be called when the session's socket is closed. */
   closed(session: Session): void {
-    session.take({ type: 'socket-closed' });
+    session.take({ tag: 'socket-closed' });
     this.#sessions.delete(session.key);
   }
 
@@ -77,7 +77,7 @@ export class Sessions {
   async drain(): Promise<void> {
     this.#draining = true;
     for (const session of this.#sessions.values())
-      session.take({ type: 'terminate', code: CLOSE.goingAway, info: 'The server is going down' });
+      session.take({ tag: 'terminate', code: CLOSE.goingAway, info: 'The server is going down' });
     while (this.#background.size > 0) await Promise.all(this.#background);
   }
 
@@ -99,6 +99,6 @@ export class Sessions {
     this.#tickedMs = nowMs;
     // The process was paused. It must first read what clients have sent meanwhile, before it counts their silence.
     if (isLate) return;
-    for (const session of this.#sessions.values()) if (session.deadlineMs <= nowMs) session.take({ type: 'tick' });
+    for (const session of this.#sessions.values()) if (session.deadlineMs <= nowMs) session.take({ tag: 'tick' });
   }
 }

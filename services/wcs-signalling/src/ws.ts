@@ -42,7 +42,7 @@ export class WcsGateway implements OnGatewayConnection<WebSocket> {
     const local: Address = { address: plainAddress(tcp.localAddress), port: tcp.localPort ?? 0 };
     const session = this.sessions.open(clientSocket(socket), { remote, local, origin: headers.origin });
     socket.on('message', (data, isBinary) => {
-      if (isBinary) session.take({ type: 'binary-frame', byteLength: lengthOf(data) });
+      if (isBinary) session.take({ tag: 'binary-frame', byteLength: lengthOf(data) });
       else session.frame(textOf(data));
     });
     // The socket layer has answered the ping, even if the client doesn't read.

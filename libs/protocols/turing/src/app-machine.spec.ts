@@ -34,7 +34,7 @@ describe("an app's request", () => {
   });
 
   it('is answered with a time-out when nobody else answers, and not again', () => {
-    const app = new AppTranscript().starts().given({ type: 'heard' }).waits(19_999);
+    const app = new AppTranscript().starts().given({ tag: 'heard' }).waits(19_999);
     expect(app.takes()).toEqual([START]);
     expect(app.waits(1).takes()).toEqual(['S robot.start_stream! "abc" 106 timeout', 'ping']);
     expect(app.answers().takes()).toEqual([]);
@@ -53,19 +53,19 @@ describe("an app's request", () => {
   });
 
   it('is answered before the socket closes because of the token', () => {
-    const app = new AppTranscript().starts().given({ type: 'credential-ended' });
+    const app = new AppTranscript().starts().given({ tag: 'credential-ended' });
     expect(app.takes()).toEqual([START, 'S robot.start_stream! "abc" 104 not_logged_in', 'close 4401']);
     expect(app.answers().starts().takes()).toEqual([]);
   });
 
   it('is answered before the instance goes down', () => {
     const app = new AppTranscript().starts();
-    app.given({ type: 'terminate', code: CLOSE.goingAway, reason: 'The server is going down' });
+    app.given({ tag: 'terminate', code: CLOSE.goingAway, reason: 'The server is going down' });
     expect(app.takes()).toEqual([START, 'S robot.start_stream! "abc" 503 connection_error', 'close 1001']);
   });
 
   it('dies with its socket', () => {
-    const app = new AppTranscript().starts().given({ type: 'socket-closed' }).answers().waits(60_000);
+    const app = new AppTranscript().starts().given({ tag: 'socket-closed' }).answers().waits(60_000);
     expect(app.takes()).toEqual([START]);
     expect(nextAppDeadlineMs(app.state)).toBe(Infinity);
   });
@@ -74,13 +74,13 @@ describe("an app's request", () => {
 describe("an app's socket", () => {
   it('carries events, before and after requests', () => {
     const app = new AppTranscript();
-    app.given({ type: 'event', event: { act: 'robot.state', arg: { robot_id: 'r1', status: 'online' } } });
+    app.given({ tag: 'event', event: { act: 'robot.state', arg: { robot_id: 'r1', status: 'online' } } });
     expect(app.takes()).toEqual(['S robot.state']);
   });
 
   it('complains about frames that are no requests, and closes after too many', () => {
     const app = new AppTranscript({ maxMalformed: 3 });
-    app.says('{').given({ type: 'binary-frame', byteLength: 3 }).says('x'.repeat(70_000)).starts();
+    app.says('{').given({ tag: 'binary-frame', byteLength: 3 }).says('x'.repeat(70_000)).starts();
     expect(app.takes()).toEqual(['S ! 103 input', 'S ! 103 input', 'S ! 103 input', 'close 4400']);
   });
 
@@ -103,21 +103,21 @@ describe("an app's socket", () => {
     expect(app.takes()).toEqual(['ping', 'ping']);
     expect(app.waits(1).takes()).toEqual(['close 4408']);
     const living = new AppTranscript();
-    for (let round = 0; round < 10; round++) living.waits(20_000).given({ type: 'heard' });
+    for (let round = 0; round < 10; round++) living.waits(20_000).given({ tag: 'heard' });
     expect(living.state.tag).toBe('open');
   });
 
   it.each<AppInput>([
-    { type: 'frame', text: '{"act":"robot.list"}' },
-    { type: 'binary-frame', byteLength: 1 },
-    { type: 'heard' },
-    { type: 'event', event: { act: 'robot.state', arg: { robot_id: 'r', status: 'online' } } },
-    { type: 'credential-ended' },
-    { type: 'terminate', code: CLOSE.goingAway, reason: '' },
-    { type: 'socket-closed' },
-    { type: 'tick' },
+    { tag: 'frame', text: '{"act":"robot.list"}' },
+    { tag: 'binary-frame', byteLength: 1 },
+    { tag: 'heard' },
+    { tag: 'event', event: { act: 'robot.state', arg: { robot_id: 'r', status: 'online' } } },
+    { tag: 'credential-ended' },
+    { tag: 'terminate', code: CLOSE.goingAway, reason: '' },
+    { tag: 'socket-closed' },
+    { tag: 'tick' },
   ])('does nothing more when it is closed: $type', (input) => {
-    const app = new AppTranscript().given({ type: 'socket-closed' });
+    const app = new AppTranscript().given({ tag: 'socket-closed' });
     expect(app.given(input).takes()).toEqual([]);
     expect(app.state).toEqual({ tag: 'closed' });
   });

@@ -29,26 +29,26 @@ interface OpenApp {
 export type AppState = OpenApp | { readonly tag: 'closed' };
 
 export type AppInput =
-  | { readonly type: 'frame'; readonly text: string }
-  | { readonly type: 'binary-frame'; readonly byteLength: number }
+  | { readonly tag: 'frame'; readonly text: string }
+  | { readonly tag: 'binary-frame'; readonly byteLength: number }
   /** A pong arrived, so the peer's WebSocket layer is alive. */
-  | { readonly type: 'heard' }
-  | { readonly type: 'answered'; readonly ref: RequestRef; readonly outcome: Outcome<AppResult> }
-  | { readonly type: 'event'; readonly event: AppEvent }
+  | { readonly tag: 'heard' }
+  | { readonly tag: 'answered'; readonly ref: RequestRef; readonly outcome: Outcome<AppResult> }
+  | { readonly tag: 'event'; readonly event: AppEvent }
   /** The token has expired or was revoked. */
-  | { readonly type: 'credential-ended' }
-  | { readonly type: 'terminate'; readonly code: CloseCode; readonly reason: string }
-  | { readonly type: 'socket-closed' }
-  | { readonly type: 'tick' };
+  | { readonly tag: 'credential-ended' }
+  | { readonly tag: 'terminate'; readonly code: CloseCode; readonly reason: string }
+  | { readonly tag: 'socket-closed' }
+  | { readonly tag: 'tick' };
 
 export type AppEffect =
-  | { readonly type: 'send'; readonly text: string }
-  | { readonly type: 'ping' }
-  | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
+  | { readonly tag: 'send'; readonly text: string }
+  | { readonly tag: 'ping' }
+  | { readonly tag: 'close'; readonly code: CloseCode; readonly reason: string }
   /** The host answers with an `answered` input. */
-  | { readonly type: 'ask'; readonly ref: RequestRef; readonly request: AppRequest }
+  | { readonly tag: 'ask'; readonly ref: RequestRef; readonly request: AppRequest }
   /** For logs and metrics: a request was answered with this err. */
-  | { readonly type: 'replied'; readonly act: string; readonly err: Err | undefined; readonly elapsedMs: number };
+  | { readonly tag: 'replied'; readonly act: string; readonly err: Err | undefined; readonly elapsedMs: number };
 
 export interface AppStep {
   readonly state: AppState;
@@ -81,7 +81,7 @@ export const nextAppDeadlineMs = (state: AppState): number => {
  */
 export const stepApp = (state: AppState, input: AppInput, nowMs: number): AppStep => {
   if (state.tag === 'closed') return { state, effects: [] };
-  switch (input.type) {
+  switch (input.tag) {
     case 'frame':
       return frame({ ...state, heardMs: nowMs }, input.text, nowMs);
     case 'binary-frame': {
@@ -93,7 +93,7 @@ export const stepApp = (state: AppState, input: AppInput, nowMs: number): AppSte
     case 'answered':
       return answered(state, input.ref, input.outcome, nowMs);
     case 'event':
-      return { state, effects: [{ type: 'send', text: encodeEvent(input.event) }] };
+      return { state, effects: [{ tag: 'send', text: encodeEvent(input.event) }] };
     case 'credential-ended':
       return closed(
         CLOSE.notLoggedIn,
@@ -113,7 +113,7 @@ export const stepApp = (state: AppState, input: AppInput, nowMs: number): AppSte
 
 const closed = (code: CloseCode, reason: string, before: readonly AppEffect[] = []): AppStep => ({
   state: { tag: 'closed' },
-  effects: [...before, { type: 'close', code, reason }],
+  effects: [...before, { tag: 'close', code, reason }],
 });
 
 const replied = (
@@ -121,8 +121,8 @@ const replied = (
   outcome: Outcome<AppResult>,
   nowMs: number,
 ): AppEffect[] => [
-  { type: 'send', text: encodeReply(replyTo, outcome) },
-  { type: 'replied', act, err: outcome.ok ? undefined : outcome.err, elapsedMs: nowMs - startedMs },
+  { tag: 'send', text: encodeReply(replyTo, outcome) },
+  { tag: 'replied', act, err: outcome.ok ? undefined : outcome.err, elapsedMs: nowMs - startedMs },
 ];
 
 const refusedAll = ({ requests }: OpenApp, err: Err, nowMs: number): AppEffect[] =>
@@ -137,8 +137,8 @@ const paid = (state: OpenApp, length: number, nowMs: number, then: (state: OpenA
 const complaint = (state: OpenApp, err: Err): AppStep => {
   const malformed = state.allowance.malformed + 1;
   const effects: AppEffect[] = [
-    { type: 'send', text: encodeComplaint(err) },
-    { type: 'replied', act: '', err, elapsedMs: 0 },
+    { tag: 'send', text: encodeComplaint(err) },
+    { tag: 'replied', act: '', err, elapsedMs: 0 },
   ];
   if (malformed >= state.settings.maxMalformed)
     return closed(CLOSE.protocolError, 'Too many malformed frames', effects);
@@ -165,8 +165,8 @@ const frame = (state: OpenApp, text: string, nowMs: number): AppStep =>
 const refused = (state: OpenApp, replyTo: ReplyTo, err: Err): AppStep => ({
   state,
   effects: [
-    { type: 'send', text: encodeReply(replyTo, { ok: false, err }) },
-    { type: 'replied', act: replyTo.act, err, elapsedMs: 0 },
+    { tag: 'send', text: encodeReply(replyTo, { ok: false, err }) },
+    { tag: 'replied', act: replyTo.act, err, elapsedMs: 0 },
   ],
 });
 
@@ -175,7 +175,7 @@ const ask = (state: OpenApp, replyTo: ReplyTo, request: AppRequest, nowMs: numbe
   const ref = `${state.key}.${asked}` as RequestRef;
   const deadlineMs = nowMs + state.settings.requestDeadlineMs;
   const requests = new Map(state.requests).set(ref, { replyTo, act: request.act, startedMs: nowMs, deadlineMs });
-  return { state: { ...state, asked, requests }, effects: [{ type: 'ask', ref, request }] };
+  return { state: { ...state, asked, requests }, effects: [{ tag: 'ask', ref, request }] };
 };
 
 const answered = (state: OpenApp, ref: RequestRef, outcome: Outcome<AppResult>, nowMs: number): AppStep => {
@@ -197,6 +197,6 @@ const tick = (state: OpenApp, nowMs: number): AppStep => {
   if (state.nextPingMs > nowMs) return { state: { ...state, requests }, effects };
   return {
     state: { ...state, requests, nextPingMs: nowMs + settings.pingIntervalMs },
-    effects: [...effects, { type: 'ping' }],
+    effects: [...effects, { tag: 'ping' }],
   };
 };

@@ -108,7 +108,7 @@ describe('whatever comes', () => {
       const app = new AppTranscript({ frameBurst: 1e9, maxMalformed: 1e9, maxRequests: 5 });
       let frames = 0;
       for (let round = 0; round < 60; round++) {
-        const refs = app.effects.flatMap((effect) => (effect.type === 'ask' ? [effect.ref] : []));
+        const refs = app.effects.flatMap((effect) => (effect.tag === 'ask' ? [effect.ref] : []));
         const ref = refs[dice.below(refs.length)] ?? ('key.x' as RequestRef);
         const kind = dice.below(6);
         if (kind < 3) {
@@ -116,9 +116,9 @@ describe('whatever comes', () => {
           app.says(dice.frame(acts));
         } else if (kind === 3) app.answers({ ok: true, ret: { robots: [] } }, ref);
         else if (kind === 4) app.answers({ ok: false, err: errOf('timeout') }, ref);
-        else app.waits(dice.below(8_000)).given({ type: 'heard' });
+        else app.waits(dice.below(8_000)).given({ tag: 'heard' });
       }
-      for (let round = 0; round < 3; round++) app.waits(10_000).given({ type: 'heard' });
+      for (let round = 0; round < 3; round++) app.waits(10_000).given({ tag: 'heard' });
       expect([seed, app.state]).toMatchObject([seed, { tag: 'open', requests: { size: 0 } }]);
       const replies = app.sent.map((text) => JSON.parse(text) as { act: string });
       expect([seed, replies.length]).toEqual([seed, frames]);
@@ -143,8 +143,8 @@ describe('whatever comes', () => {
         else if (kind === 5) robot.says(dice.frame(['x!', 'robot.list']));
         else robot.waits(dice.below(3_000), { answersPings: dice.below(20) > 0 });
       }
-      robot.given({ type: 'terminate', code: CLOSE.goingAway, reason: '' });
-      const outcomes = robot.effects.flatMap((effect) => (effect.type === 'commanded' ? [effect.ref] : []));
+      robot.given({ tag: 'terminate', code: CLOSE.goingAway, reason: '' });
+      const outcomes = robot.effects.flatMap((effect) => (effect.tag === 'commanded' ? [effect.ref] : []));
       expect([seed, new Set(outcomes).size, outcomes.length]).toEqual([seed, given, given]);
       commands += given;
     }

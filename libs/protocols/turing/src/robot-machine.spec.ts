@@ -36,8 +36,8 @@ describe('a command', () => {
   });
 
   it.each<RobotInput>([
-    { type: 'socket-closed' },
-    { type: 'terminate', code: CLOSE.replaced, reason: 'The robot has connected anew' },
+    { tag: 'socket-closed' },
+    { tag: 'terminate', code: CLOSE.replaced, reason: 'The robot has connected anew' },
   ])('fails when the robot goes: $type', (input) => {
     const robot = new RobotTranscript().commands().commands();
     robot.takes();
@@ -62,7 +62,7 @@ describe("a robot's socket", () => {
   it('stays open while pings are answered', () => {
     const robot = new RobotTranscript().waits(600_000);
     expect(robot.takes()).toEqual([]);
-    expect(robot.effects.filter(({ type }) => type === 'ping')).toHaveLength(240);
+    expect(robot.effects.filter(({ tag }) => tag === 'ping')).toHaveLength(240);
   });
 
   it('answers what the robot asks', () => {
@@ -80,7 +80,7 @@ describe("a robot's socket", () => {
 
   it('closes after too many malformed frames and when it is flooded', () => {
     const babbling = new RobotTranscript({ maxMalformed: 3 });
-    babbling.says('{').given({ type: 'binary-frame', byteLength: 9 }).says('[]');
+    babbling.says('{').given({ tag: 'binary-frame', byteLength: 9 }).says('[]');
     expect(babbling.takes()).toEqual(['unused malformed', 'unused malformed', 'close 4400']);
     const flooding = new RobotTranscript({ frameBurst: 2, framesPerSecond: 1 });
     flooding.says({ act: 'a' }).says({ act: 'a' }).says({ act: 'a' });
@@ -88,14 +88,14 @@ describe("a robot's socket", () => {
   });
 
   it.each<RobotInput>([
-    { type: 'frame', text: '{"act":"a"}' },
-    { type: 'binary-frame', byteLength: 1 },
-    { type: 'heard' },
-    { type: 'terminate', code: CLOSE.goingAway, reason: '' },
-    { type: 'socket-closed' },
-    { type: 'tick' },
+    { tag: 'frame', text: '{"act":"a"}' },
+    { tag: 'binary-frame', byteLength: 1 },
+    { tag: 'heard' },
+    { tag: 'terminate', code: CLOSE.goingAway, reason: '' },
+    { tag: 'socket-closed' },
+    { tag: 'tick' },
   ])('does nothing more when it is closed: $type', (input) => {
-    const robot = new RobotTranscript().given({ type: 'socket-closed' });
+    const robot = new RobotTranscript().given({ tag: 'socket-closed' });
     expect(robot.given(input).takes()).toEqual([]);
     expect(nextRobotDeadlineMs(robot.state)).toBe(Infinity);
   });

@@ -25,23 +25,23 @@ interface OpenRobot {
 export type RobotState = OpenRobot | { readonly tag: 'closed' };
 
 export type RobotInput =
-  | { readonly type: 'command'; readonly ref: CommandRef; readonly command: RobotCommand; readonly timeoutMs: number }
-  | { readonly type: 'frame'; readonly text: string }
-  | { readonly type: 'binary-frame'; readonly byteLength: number }
+  | { readonly tag: 'command'; readonly ref: CommandRef; readonly command: RobotCommand; readonly timeoutMs: number }
+  | { readonly tag: 'frame'; readonly text: string }
+  | { readonly tag: 'binary-frame'; readonly byteLength: number }
   /** A pong arrived, so the robot's WebSocket layer is alive. */
-  | { readonly type: 'heard' }
-  | { readonly type: 'terminate'; readonly code: CloseCode; readonly reason: string }
-  | { readonly type: 'socket-closed' }
-  | { readonly type: 'tick' };
+  | { readonly tag: 'heard' }
+  | { readonly tag: 'terminate'; readonly code: CloseCode; readonly reason: string }
+  | { readonly tag: 'socket-closed' }
+  | { readonly tag: 'tick' };
 
 export type RobotEffect =
-  | { readonly type: 'send'; readonly text: string }
-  | { readonly type: 'ping' }
-  | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
+  | { readonly tag: 'send'; readonly text: string }
+  | { readonly tag: 'ping' }
+  | { readonly tag: 'close'; readonly code: CloseCode; readonly reason: string }
   /** Every command ends with this, exactly once. */
-  | { readonly type: 'commanded'; readonly ref: CommandRef; readonly outcome: Outcome<unknown> }
+  | { readonly tag: 'commanded'; readonly ref: CommandRef; readonly outcome: Outcome<unknown> }
   /** For logs and metrics: a frame that had no effect. */
-  | { readonly type: 'unused'; readonly why: 'malformed' | 'late-reply' | 'notification' | 'unknown-act' };
+  | { readonly tag: 'unused'; readonly why: 'malformed' | 'late-reply' | 'notification' | 'unknown-act' };
 
 export interface RobotStep {
   readonly state: RobotState;
@@ -71,8 +71,8 @@ export const nextRobotDeadlineMs = (state: RobotState): number => {
  */
 export const stepRobot = (state: RobotState, input: RobotInput, nowMs: number): RobotStep => {
   if (state.tag === 'closed')
-    return { state, effects: input.type === 'command' ? [failed(input.ref, 'robot-offline')] : [] };
-  switch (input.type) {
+    return { state, effects: input.tag === 'command' ? [failed(input.ref, 'robot-offline')] : [] };
+  switch (input.tag) {
     case 'command':
       return command(state, input.ref, input.command, nowMs + input.timeoutMs);
     case 'frame':
@@ -93,7 +93,7 @@ export const stepRobot = (state: RobotState, input: RobotInput, nowMs: number): 
 };
 
 const failed = (ref: string, problem: Problem): RobotEffect => ({
-  type: 'commanded',
+  tag: 'commanded',
   ref: ref as CommandRef,
   outcome: { ok: false, err: errOf(problem) },
 });
@@ -103,7 +103,7 @@ const offline = ({ commands }: OpenRobot): RobotEffect[] =>
 
 const closed = (state: OpenRobot, code: CloseCode, reason: string): RobotStep => ({
   state: { tag: 'closed' },
-  effects: [...offline(state), { type: 'close', code, reason }],
+  effects: [...offline(state), { tag: 'close', code, reason }],
 });
 
 const paid = (state: OpenRobot, length: number, nowMs: number, then: (state: OpenRobot) => RobotStep): RobotStep => {
@@ -114,7 +114,7 @@ const paid = (state: OpenRobot, length: number, nowMs: number, then: (state: Ope
 const command = (state: OpenRobot, ref: CommandRef, what: RobotCommand, deadlineMs: number): RobotStep => {
   if (state.commands.size >= state.settings.maxCommands) return { state, effects: [failed(ref, 'too-many')] };
   const commands = new Map(state.commands).set(ref, { act: what.act, deadlineMs });
-  return { state: { ...state, commands }, effects: [{ type: 'send', text: encodeCommand(ref, what) }] };
+  return { state: { ...state, commands }, effects: [{ tag: 'send', text: encodeCommand(ref, what) }] };
 };
 
 const malformed = (state: OpenRobot): RobotStep => {
@@ -122,7 +122,7 @@ const malformed = (state: OpenRobot): RobotStep => {
   if (count >= state.settings.maxMalformed) return closed(state, CLOSE.protocolError, 'Too many malformed frames');
   return {
     state: { ...state, allowance: { ...state.allowance, malformed: count } },
-    effects: [{ type: 'unused', why: 'malformed' }],
+    effects: [{ tag: 'unused', why: 'malformed' }],
   };
 };
 
@@ -137,22 +137,22 @@ const frame = (state: OpenRobot, text: string): RobotStep => {
       return {
         state,
         effects: [
-          { type: 'send', text: encodeRobotReply(decoded.replyTo) },
-          { type: 'unused', why: decoded.replyTo.act === 'robot.update_state' ? 'notification' : 'unknown-act' },
+          { tag: 'send', text: encodeRobotReply(decoded.replyTo) },
+          { tag: 'unused', why: decoded.replyTo.act === 'robot.update_state' ? 'notification' : 'unknown-act' },
         ],
       };
     case 'notification':
-      return { state, effects: [{ type: 'unused', why: 'notification' }] };
+      return { state, effects: [{ tag: 'unused', why: 'notification' }] };
     default:
       return decoded satisfies never;
   }
 };
 
 const replied = (state: OpenRobot, ref: string | undefined, outcome: Outcome<unknown>): RobotStep => {
-  if (ref === undefined || !state.commands.has(ref)) return { state, effects: [{ type: 'unused', why: 'late-reply' }] };
+  if (ref === undefined || !state.commands.has(ref)) return { state, effects: [{ tag: 'unused', why: 'late-reply' }] };
   const commands = new Map(state.commands);
   commands.delete(ref);
-  return { state: { ...state, commands }, effects: [{ type: 'commanded', ref: ref as CommandRef, outcome }] };
+  return { state: { ...state, commands }, effects: [{ tag: 'commanded', ref: ref as CommandRef, outcome }] };
 };
 
 const tick = (state: OpenRobot, nowMs: number): RobotStep => {
@@ -166,6 +166,6 @@ const tick = (state: OpenRobot, nowMs: number): RobotStep => {
   if (state.nextPingMs > nowMs) return { state: { ...state, commands }, effects };
   return {
     state: { ...state, commands, nextPingMs: nowMs + settings.pingIntervalMs },
-    effects: [...effects, { type: 'ping' }],
+    effects: [...effects, { tag: 'ping' }],
   };
 };

@@ -15,7 +15,7 @@ import { decode } from './codec.js';
 const ID = '90e14ad0-fdb2-11e8-bce2-a3f72476fb49';
 
 const textOf = (effect: ClientEffect): string => {
-  switch (effect.type) {
+  switch (effect.tag) {
     case 'send': {
       const { message } = JSON.parse(effect.text) as { message: string };
       return `C ${message}`;
@@ -29,7 +29,7 @@ const textOf = (effect: ClientEffect): string => {
     case 'make-offer':
     case 'running':
     case 'close-socket':
-      return effect.type;
+      return effect.tag;
   }
 };
 
@@ -50,12 +50,12 @@ class Conversation {
     const { state, effects } = stepClient(this.state, input, this.nowMs);
     this.state = state;
     this.#effects.push(...effects);
-    for (const effect of effects) if (effect.type === 'send') this.sent.push(effect.text);
+    for (const effect of effects) if (effect.tag === 'send') this.sent.push(effect.text);
     return this;
   }
 
   hears(message: string, ...data: unknown[]): this {
-    return this.given({ type: 'frame', text: JSON.stringify({ message, data }) });
+    return this.given({ tag: 'frame', text: JSON.stringify({ message, data }) });
   }
 
   /** Lets time pass, with a tick at every moment that the client asks for. */
@@ -65,14 +65,14 @@ class Conversation {
       const nextMs = nextClientDeadlineMs(this.state);
       if (nextMs > untilMs) break;
       this.nowMs = Math.max(this.nowMs, nextMs);
-      this.given({ type: 'tick' });
+      this.given({ tag: 'tick' });
     }
     this.nowMs = untilMs;
     return this;
   }
 
   offers(): this {
-    return this.given({ type: 'offer', sdp: 'v=0 offer', hasAudio: true, hasVideo: true });
+    return this.given({ tag: 'offer', sdp: 'v=0 offer', hasAudio: true, hasVideo: true });
   }
 
   takes(): string[] {
@@ -87,7 +87,7 @@ class Conversation {
 
 const PHASES = {
   opening: (direction?: Direction) => new Conversation(direction),
-  connecting: (direction?: Direction) => PHASES.opening(direction).given({ type: 'opened' }),
+  connecting: (direction?: Direction) => PHASES.opening(direction).given({ tag: 'opened' }),
   offering: (direction?: Direction) => PHASES.connecting(direction).hears('getUserData', { status: 'ESTABLISHED' }),
   negotiating: (direction?: Direction) => PHASES.offering(direction).offers(),
   starting: (direction?: Direction) => PHASES.negotiating(direction).hears('setRemoteSDP', ID, 'v=0 answer', true),
@@ -96,7 +96,7 @@ const PHASES = {
       mediaSessionId: ID,
       status: direction === 'publish' ? 'PUBLISHING' : 'PLAYING',
     }),
-  stopping: (direction?: Direction) => PHASES.running(direction).given({ type: 'stop' }),
+  stopping: (direction?: Direction) => PHASES.running(direction).given({ tag: 'stop' }),
 } as const;
 type Phase = keyof typeof PHASES;
 
@@ -112,7 +112,7 @@ const ended = (conversation: Conversation) =>
 
 describe('a client that publishes', () => {
   it('says connection, waits for getUserData, offers, takes the answer and hears PUBLISHING', () => {
-    const client = new Conversation().given({ type: 'opened' });
+    const client = new Conversation().given({ tag: 'opened' });
     expect(client.takes()).toEqual(['C connection']);
     expect(client.lastSent).toMatchObject({
       ok: true,
@@ -133,11 +133,11 @@ describe('a client that publishes', () => {
   });
 
   it('ends in order with unPublishStream and UNPUBLISHED', () => {
-    const client = at('running').given({ type: 'stop' });
+    const client = at('running').given({ tag: 'stop' });
     expect(client.takes()).toEqual(['C unPublishStream']);
     expect(client.lastSent).toMatchObject({ ok: true, message: { mediaSessionId: ID } });
     client.hears('notifyStreamStatusEvent', { mediaSessionId: ID, status: 'UNPUBLISHED', info: 'Stopped by user' });
-    expect(client.takes()).toEqual(['close-socket', 'ended {"kind":"stopped"}']);
+    expect(client.takes()).toEqual(['close-socket', 'ended {"tag":"stopped"}']);
   });
 });
 
@@ -153,9 +153,9 @@ describe('a client that plays', () => {
     expect(client.takes()).toEqual(['apply-answer v=0 answer']);
     client.hears('notifyStreamStatusEvent', { mediaSessionId: ID, status: 'PLAYING' });
     expect(client.takes()).toEqual(['running']);
-    expect(client.given({ type: 'stop' }).takes()).toEqual(['C stopStream']);
+    expect(client.given({ tag: 'stop' }).takes()).toEqual(['C stopStream']);
     client.hears('notifyStreamStatusEvent', { mediaSessionId: ID, status: 'STOPPED', info: 'Stopped by user' });
-    expect(ended(client)).toEqual({ kind: 'stopped' });
+    expect(ended(client)).toEqual({ tag: 'stopped' });
   });
 
   it('tells of muted media while it plays, and of nobody else’s', () => {
@@ -183,7 +183,7 @@ describe('pings', () => {
   });
 
   it('end a session with a server that has fallen silent', () => {
-    expect(ended(at('running').waits(31_000))).toEqual({ kind: 'silent' });
+    expect(ended(at('running').waits(31_000))).toEqual({ tag: 'silent' });
   });
 });
 
@@ -197,12 +197,12 @@ describe('time-outs', () => {
   ] as const)('end a session that gets no further than %s', (phase, ms) => {
     const client = at(phase).waits(ms - 1);
     expect(client.state.tag).toBe(phase);
-    expect(ended(client.waits(1))).toEqual({ kind: 'timed-out', during: phase });
+    expect(ended(client.waits(1))).toEqual({ tag: 'timed-out', during: phase });
     expect(client.takes().slice(-2)[0]).toBe('close-socket');
   });
 
   it('end a session whose stop the server doesn’t answer, as stopped', () => {
-    expect(ended(at('stopping').waits(3_000))).toEqual({ kind: 'stopped' });
+    expect(ended(at('stopping').waits(3_000))).toEqual({ tag: 'stopped' });
   });
 
   it('don’t end a stream that is up', () => {
@@ -216,24 +216,24 @@ describe('a refusal', () => {
   it.each(['negotiating', 'starting'] as const)('by FAILED in state %s hands on the server’s words', (phase) => {
     const info = 'Stream name is already in use';
     const client = at(phase).hears('notifyStreamStatusEvent', { mediaSessionId: ID, status: 'FAILED', info });
-    expect(client.takes()).toEqual(['close-socket', `ended ${JSON.stringify({ kind: 'refused', info })}`]);
+    expect(client.takes()).toEqual(['close-socket', `ended ${JSON.stringify({ tag: 'refused', info })}`]);
   });
 
   it('by fail before the session stands', () => {
     const client = at('connecting').hears('fail', { apiMethod: 'connect', id: null, status: 'FAILED', info: 'No' });
-    expect(ended(client)).toEqual({ kind: 'refused', info: 'No' });
+    expect(ended(client)).toEqual({ tag: 'refused', info: 'No' });
   });
 
   it('by fail of our stream, and not of another one', () => {
     const client = at('negotiating').hears('fail', { apiMethod: 'StreamStatusEvent', id: 'another', info: 'x' });
     expect(client.state.tag).toBe('negotiating');
     client.hears('fail', { apiMethod: 'StreamStatusEvent', id: ID, status: 'FAILED', info: 'Restricted access' });
-    expect(ended(client)).toEqual({ kind: 'refused', info: 'Restricted access' });
+    expect(ended(client)).toEqual({ tag: 'refused', info: 'Restricted access' });
   });
 
   it('by a getUserData that isn’t ESTABLISHED', () => {
     expect(ended(at('connecting').hears('getUserData', { status: 'FAILED' }))).toEqual({
-      kind: 'refused',
+      tag: 'refused',
       info: 'FAILED',
     });
   });
@@ -241,25 +241,25 @@ describe('a refusal', () => {
   it('is cut to a length that can be shown', () => {
     const info = 'x'.repeat(100_000);
     const client = at('starting').hears('notifyStreamStatusEvent', { mediaSessionId: ID, status: 'FAILED', info });
-    expect(ended(client)).toEqual({ kind: 'refused', info: 'x'.repeat(512) });
+    expect(ended(client)).toEqual({ tag: 'refused', info: 'x'.repeat(512) });
   });
 });
 
 describe('a stream that is up', () => {
   it.each(['UNPUBLISHED', 'STOPPED', 'FAILED'] as const)('ends by the server’s %s', (status) => {
     const client = at('running').hears('notifyStreamStatusEvent', { mediaSessionId: ID, status, info: 'why' });
-    expect(ended(client)).toEqual({ kind: 'ended-by-remote', status, info: 'why' });
+    expect(ended(client)).toEqual({ tag: 'ended-by-remote', status, info: 'why' });
   });
 
   it('is lost with the connection', () => {
-    expect(at('running').given({ type: 'closed', code: 1006 }).takes()).toEqual(['ended {"kind":"lost","code":1006}']);
+    expect(at('running').given({ tag: 'closed', code: 1006 }).takes()).toEqual(['ended {"tag":"lost","code":1006}']);
   });
 
   it('is unpublished when our own media fail, and the reason is kept', () => {
-    const client = at('running').given({ type: 'media-failed', detail: 'ice-lost' });
+    const client = at('running').given({ tag: 'media-failed', detail: 'ice-lost' });
     expect(client.takes()).toEqual(['C unPublishStream']);
-    client.given({ type: 'closed', code: 1000 });
-    expect(ended(client)).toEqual({ kind: 'media-failed', detail: 'ice-lost' });
+    client.given({ tag: 'closed', code: 1000 });
+    expect(ended(client)).toEqual({ tag: 'media-failed', detail: 'ice-lost' });
   });
 
   it('takes no second answer and no second PUBLISHING', () => {
@@ -272,15 +272,15 @@ describe('a stream that is up', () => {
 
 describe('a connection that breaks', () => {
   it('before it stands makes the server unreachable', () => {
-    const client = at('opening').given({ type: 'open-failed', detail: 'ECONNREFUSED' });
-    expect(client.takes()).toEqual(['ended {"kind":"unreachable","detail":"ECONNREFUSED"}']);
+    const client = at('opening').given({ tag: 'open-failed', detail: 'ECONNREFUSED' });
+    expect(client.takes()).toEqual(['ended {"tag":"unreachable","detail":"ECONNREFUSED"}']);
   });
 
   it.each(['connecting', 'offering', 'negotiating', 'starting'] as const)(
     'in state %s is told with its code',
     (phase) => {
-      expect(ended(at(phase).given({ type: 'closed', code: 4403 }))).toEqual({
-        kind: 'closed',
+      expect(ended(at(phase).given({ tag: 'closed', code: 4403 }))).toEqual({
+        tag: 'closed',
         code: 4403,
         during: phase,
       });
@@ -290,46 +290,46 @@ describe('a connection that breaks', () => {
 
 describe('a stop', () => {
   it.each(['opening', 'connecting', 'offering'] as const)('in state %s just hangs up', (phase) => {
-    expect(at(phase).given({ type: 'stop' }).takes()).toEqual(['close-socket', 'ended {"kind":"stopped"}']);
+    expect(at(phase).given({ tag: 'stop' }).takes()).toEqual(['close-socket', 'ended {"tag":"stopped"}']);
   });
 
   it.each(['negotiating', 'starting', 'running'] as const)('in state %s tells the server', (phase) => {
-    expect(at(phase).given({ type: 'stop' }).takes()).toEqual(['C unPublishStream']);
+    expect(at(phase).given({ tag: 'stop' }).takes()).toEqual(['C unPublishStream']);
   });
 
   it('that comes twice counts once', () => {
-    expect(at('stopping').given({ type: 'stop' }).takes()).toEqual([]);
+    expect(at('stopping').given({ tag: 'stop' }).takes()).toEqual([]);
   });
 });
 
 describe('nonsense', () => {
   const frames: readonly (readonly [string, ClientInput, string])[] = [
-    ['text that isn’t JSON', { type: 'frame', text: 'HTTP/1.1 400' }, 'not-json'],
-    ['JSON that isn’t a frame', { type: 'frame', text: '[1,2,3]' }, 'not-a-frame'],
-    ['a frame whose message is no string', { type: 'frame', text: '{"message":7,"data":[]}' }, 'not-a-frame'],
-    ['a frame that is too long', { type: 'frame', text: ' '.repeat(LENGTHS.frame + 1) }, 'frame-too-long'],
-    ['a frame that the socket refused', { type: 'oversized-frame' }, 'frame-too-long'],
-    ['a binary frame', { type: 'binary-frame' }, 'binary-frame'],
+    ['text that isn’t JSON', { tag: 'frame', text: 'HTTP/1.1 400' }, 'not-json'],
+    ['JSON that isn’t a frame', { tag: 'frame', text: '[1,2,3]' }, 'not-a-frame'],
+    ['a frame whose message is no string', { tag: 'frame', text: '{"message":7,"data":[]}' }, 'not-a-frame'],
+    ['a frame that is too long', { tag: 'frame', text: ' '.repeat(LENGTHS.frame + 1) }, 'frame-too-long'],
+    ['a frame that the socket refused', { tag: 'oversized-frame' }, 'frame-too-long'],
+    ['a binary frame', { tag: 'binary-frame' }, 'binary-frame'],
     [
       'an answer that is no text',
-      { type: 'frame', text: '{"message":"setRemoteSDP","data":["a",{}]}' },
+      { tag: 'frame', text: '{"message":"setRemoteSDP","data":["a",{}]}' },
       'invalid-message',
     ],
     [
       'a status without a stream',
-      { type: 'frame', text: '{"message":"notifyStreamStatusEvent","data":[{}]}' },
+      { tag: 'frame', text: '{"message":"notifyStreamStatusEvent","data":[{}]}' },
       'invalid-message',
     ],
     [
       'a status that is null',
-      { type: 'frame', text: '{"message":"notifyStreamStatusEvent","data":null}' },
+      { tag: 'frame', text: '{"message":"notifyStreamStatusEvent","data":null}' },
       'invalid-message',
     ],
   ];
   for (const phase of linked)
     it.each(frames)(`in state ${phase}: %s ends the session`, (_what, input, fault) => {
       const client = at(phase).given(input);
-      expect(client.takes()).toEqual(['close-socket', `ended ${JSON.stringify({ kind: 'nonsense', fault })}`]);
+      expect(client.takes()).toEqual(['close-socket', `ended ${JSON.stringify({ tag: 'nonsense', fault })}`]);
     });
 
   it('of too many frames a second ends it, and many frames over time don’t', () => {
@@ -340,7 +340,7 @@ describe('nonsense', () => {
     }
     expect(client.state.tag).toBe('running');
     for (let frame = 0; frame < 201; frame += 1) client.hears('inboundVideoRate', {});
-    expect(ended(client)).toEqual({ kind: 'nonsense', fault: 'too-many-frames' });
+    expect(ended(client)).toEqual({ tag: 'nonsense', fault: 'too-many-frames' });
   });
 
   it.each(linked)('that is only unknown is ignored in state %s', (phase) => {
@@ -349,16 +349,16 @@ describe('nonsense', () => {
       .hears('notifyVideoFormat', { mediaSessionId: ID, status: 'RESIZE' })
       .hears('setRemoteSDP', 'another', 'v=0', true)
       .hears('notifyStreamStatusEvent', { mediaSessionId: 'another', status: 'FAILED', info: '' })
-      .given({ type: 'opened' })
-      .given({ type: 'open-failed', detail: '' });
+      .given({ tag: 'opened' })
+      .given({ tag: 'open-failed', detail: '' });
     expect(client.takes()).toEqual([]);
     expect(client.state.tag).toBe(phase);
   });
 
   it('after the end changes nothing', () => {
-    const client = at('running').given({ type: 'closed', code: 1006 });
+    const client = at('running').given({ tag: 'closed', code: 1006 });
     client.takes();
-    client.hears('ping').given({ type: 'stop' }).given({ type: 'tick' }).given({ type: 'closed', code: 1 }).offers();
+    client.hears('ping').given({ tag: 'stop' }).given({ tag: 'tick' }).given({ tag: 'closed', code: 1 }).offers();
     expect(client.takes()).toEqual([]);
     expect(nextClientDeadlineMs(client.state)).toBe(Infinity);
   });

@@ -49,23 +49,23 @@ export interface ClientStream {
 /** Why a session with another server has ended. */
 export type ClientEnd =
   /** weir stopped the session. */
-  | { readonly kind: 'stopped' }
+  | { readonly tag: 'stopped' }
   /** The connection couldn't be opened. */
-  | { readonly kind: 'unreachable'; readonly detail: string }
+  | { readonly tag: 'unreachable'; readonly detail: string }
   /** The connection broke, or the server closed it, before the stream was up. */
-  | { readonly kind: 'closed'; readonly code: number; readonly during: ClientPhase }
+  | { readonly tag: 'closed'; readonly code: number; readonly during: ClientPhase }
   /** The same while the stream was running. */
-  | { readonly kind: 'lost'; readonly code: number }
+  | { readonly tag: 'lost'; readonly code: number }
   /** The server refused; `info` is its text. */
-  | { readonly kind: 'refused'; readonly info: string }
+  | { readonly tag: 'refused'; readonly info: string }
   /** The server ended a running stream: normally (UNPUBLISHED, STOPPED) or not (FAILED). */
-  | { readonly kind: 'ended-by-remote'; readonly status: 'UNPUBLISHED' | 'STOPPED' | 'FAILED'; readonly info: string }
-  | { readonly kind: 'timed-out'; readonly during: ClientPhase }
-  | { readonly kind: 'silent' }
+  | { readonly tag: 'ended-by-remote'; readonly status: 'UNPUBLISHED' | 'STOPPED' | 'FAILED'; readonly info: string }
+  | { readonly tag: 'timed-out'; readonly during: ClientPhase }
+  | { readonly tag: 'silent' }
   /** The other side isn't a WCS server. */
-  | { readonly kind: 'nonsense'; readonly fault: RemoteFault }
+  | { readonly tag: 'nonsense'; readonly fault: RemoteFault }
   /** The media failed on weir's side. */
-  | { readonly kind: 'media-failed'; readonly detail: string };
+  | { readonly tag: 'media-failed'; readonly detail: string };
 
 export type ClientPhase = 'opening' | 'connecting' | 'offering' | 'negotiating' | 'starting' | 'running' | 'stopping';
 
@@ -95,29 +95,29 @@ export type ClientState =
 type LinkedState = Extract<ClientState, { link: Link }>;
 
 export type ClientInput =
-  | { readonly type: 'opened' }
-  | { readonly type: 'open-failed'; readonly detail: string }
-  | { readonly type: 'frame'; readonly text: string }
-  | { readonly type: 'binary-frame' }
+  | { readonly tag: 'opened' }
+  | { readonly tag: 'open-failed'; readonly detail: string }
+  | { readonly tag: 'frame'; readonly text: string }
+  | { readonly tag: 'binary-frame' }
   /** A frame that was too large for the socket layer. */
-  | { readonly type: 'oversized-frame' }
-  | { readonly type: 'closed'; readonly code: number }
+  | { readonly tag: 'oversized-frame' }
+  | { readonly tag: 'closed'; readonly code: number }
   /** Answers `make-offer`. */
-  | { readonly type: 'offer'; readonly sdp: string; readonly hasAudio: boolean; readonly hasVideo: boolean }
-  | { readonly type: 'media-failed'; readonly detail: string }
-  | { readonly type: 'stop' }
-  | { readonly type: 'tick' };
+  | { readonly tag: 'offer'; readonly sdp: string; readonly hasAudio: boolean; readonly hasVideo: boolean }
+  | { readonly tag: 'media-failed'; readonly detail: string }
+  | { readonly tag: 'stop' }
+  | { readonly tag: 'tick' };
 
 export type ClientEffect =
-  | { readonly type: 'send'; readonly text: string }
-  | { readonly type: 'make-offer' }
-  | { readonly type: 'apply-answer'; readonly sdp: string }
+  | { readonly tag: 'send'; readonly text: string }
+  | { readonly tag: 'make-offer' }
+  | { readonly tag: 'apply-answer'; readonly sdp: string }
   /** The server has reported PUBLISHING or PLAYING. */
-  | { readonly type: 'running' }
-  | { readonly type: 'muted'; readonly media: 'audio' | 'video'; readonly muted: boolean }
-  | { readonly type: 'close-socket' }
+  | { readonly tag: 'running' }
+  | { readonly tag: 'muted'; readonly media: 'audio' | 'video'; readonly muted: boolean }
+  | { readonly tag: 'close-socket' }
   /** The last effect. */
-  | { readonly type: 'ended'; readonly end: ClientEnd };
+  | { readonly tag: 'ended'; readonly end: ClientEnd };
 
 export interface ClientStep {
   readonly state: ClientState;
@@ -156,23 +156,23 @@ export const nextClientDeadlineMs = (state: ClientState): number => {
  */
 export const stepClient = (state: ClientState, input: ClientInput, nowMs: number): ClientStep => {
   if (state.tag === 'ended') return { state, effects: [] };
-  switch (input.type) {
+  switch (input.tag) {
     case 'opened':
       return state.tag === 'opening' ? opened(state, nowMs) : { state, effects: [] };
     case 'open-failed':
-      return state.tag === 'opening' ? end({ kind: 'unreachable', detail: input.detail }) : { state, effects: [] };
+      return state.tag === 'opening' ? end({ tag: 'unreachable', detail: input.detail }) : { state, effects: [] };
     case 'closed':
       return end(endByClose(state, input.code));
     case 'stop':
-      return stop(state, { kind: 'stopped' }, nowMs);
+      return stop(state, { tag: 'stopped' }, nowMs);
     case 'media-failed':
-      return stop(state, { kind: 'media-failed', detail: input.detail }, nowMs);
+      return stop(state, { tag: 'media-failed', detail: input.detail }, nowMs);
     case 'offer':
       return offer(state, input, nowMs);
     case 'binary-frame':
-      return hangUp({ kind: 'nonsense', fault: 'binary-frame' });
+      return hangUp({ tag: 'nonsense', fault: 'binary-frame' });
     case 'oversized-frame':
-      return hangUp({ kind: 'nonsense', fault: 'frame-too-long' });
+      return hangUp({ tag: 'nonsense', fault: 'frame-too-long' });
     case 'frame':
       return state.tag === 'opening' ? { state, effects: [] } : heard(state, input.text, nowMs);
     case 'tick':
@@ -184,17 +184,17 @@ export const stepClient = (state: ClientState, input: ClientInput, nowMs: number
 
 const end = (reason: ClientEnd): ClientStep => ({
   state: { tag: 'ended', end: reason },
-  effects: [{ type: 'ended', end: reason }],
+  effects: [{ tag: 'ended', end: reason }],
 });
 
 const hangUp = (reason: ClientEnd): ClientStep => ({
   state: { tag: 'ended', end: reason },
-  effects: [{ type: 'close-socket' }, { type: 'ended', end: reason }],
+  effects: [{ tag: 'close-socket' }, { tag: 'ended', end: reason }],
 });
 
 const endByClose = (state: Exclude<ClientState, { tag: 'ended' }>, code: number): ClientEnd => {
   if (state.tag === 'stopping') return state.end;
-  return state.tag === 'running' ? { kind: 'lost', code } : { kind: 'closed', code, during: state.tag };
+  return state.tag === 'running' ? { tag: 'lost', code } : { tag: 'closed', code, during: state.tag };
 };
 
 const opened = ({ stream, settings }: Session, nowMs: number): ClientStep => ({
@@ -209,12 +209,12 @@ const opened = ({ stream, settings }: Session, nowMs: number): ClientStep => ({
       frames: { sinceMs: nowMs, count: 0 },
     },
   },
-  effects: [{ type: 'send', text: clientFrames.connection(stream.connection) }],
+  effects: [{ tag: 'send', text: clientFrames.connection(stream.connection) }],
 });
 
 const offer = (
   state: Exclude<ClientState, { tag: 'ended' }>,
-  { sdp, hasAudio, hasVideo }: Extract<ClientInput, { type: 'offer' }>,
+  { sdp, hasAudio, hasVideo }: Extract<ClientInput, { tag: 'offer' }>,
   nowMs: number,
 ): ClientStep => {
   if (state.tag !== 'offering') return { state, effects: [] };
@@ -222,7 +222,7 @@ const offer = (
   const sent = { mediaSessionId, name, sdp, hasAudio, hasVideo };
   const text = direction === 'publish' ? clientFrames.publishStream(sent) : clientFrames.playStream(sent);
   const deadlineMs = nowMs + state.settings.answerDeadlineMs;
-  return { state: { ...state, tag: 'negotiating', deadlineMs }, effects: [{ type: 'send', text }] };
+  return { state: { ...state, tag: 'negotiating', deadlineMs }, effects: [{ tag: 'send', text }] };
 };
 
 /** A stream that the server knows is ended with a message. Otherwise it is enough to close the socket. */
@@ -240,7 +240,7 @@ const stop = (state: Exclude<ClientState, { tag: 'ended' }>, reason: ClientEnd, 
       const { direction, ...stream } = state.stream;
       const text = direction === 'publish' ? clientFrames.unPublishStream(stream) : clientFrames.stopStream(stream);
       const deadlineMs = nowMs + state.settings.stopDeadlineMs;
-      return { state: { ...state, tag: 'stopping', end: reason, deadlineMs }, effects: [{ type: 'send', text }] };
+      return { state: { ...state, tag: 'stopping', end: reason, deadlineMs }, effects: [{ tag: 'send', text }] };
     }
     default:
       return state satisfies never;
@@ -249,22 +249,22 @@ const stop = (state: Exclude<ClientState, { tag: 'ended' }>, reason: ClientEnd, 
 
 const tick = (state: Exclude<ClientState, { tag: 'ended' }>, nowMs: number): ClientStep => {
   if (nowMs >= state.deadlineMs)
-    return hangUp(state.tag === 'stopping' ? state.end : { kind: 'timed-out', during: state.tag });
+    return hangUp(state.tag === 'stopping' ? state.end : { tag: 'timed-out', during: state.tag });
   if (state.tag === 'opening') return { state, effects: [] };
   const { link, settings } = state;
-  if (nowMs >= link.lastHeardMs + settings.silenceMs) return hangUp({ kind: 'silent' });
+  if (nowMs >= link.lastHeardMs + settings.silenceMs) return hangUp({ tag: 'silent' });
   if (nowMs < link.nextPingMs) return { state, effects: [] };
   const pinged = { ...link, nextPingMs: nowMs + settings.pingIntervalMs };
-  return { state: { ...state, link: pinged }, effects: [{ type: 'send', text: clientFrames.ping() }] };
+  return { state: { ...state, link: pinged }, effects: [{ tag: 'send', text: clientFrames.ping() }] };
 };
 
 const heard = (state: LinkedState, text: string, nowMs: number): ClientStep => {
   const { frames } = state.link;
   const isSameSecond = nowMs - frames.sinceMs < 1_000;
   const counted = isSameSecond ? { ...frames, count: frames.count + 1 } : { sinceMs: nowMs, count: 1 };
-  if (counted.count > state.settings.framesPerSecond) return hangUp({ kind: 'nonsense', fault: 'too-many-frames' });
+  if (counted.count > state.settings.framesPerSecond) return hangUp({ tag: 'nonsense', fault: 'too-many-frames' });
   const decoded = decodeRemote(text);
-  if (!decoded.ok) return hangUp({ kind: 'nonsense', fault: decoded.fault });
+  if (!decoded.ok) return hangUp({ tag: 'nonsense', fault: decoded.fault });
   const listening = { ...state, link: { ...state.link, lastHeardMs: nowMs, frames: counted } };
   return told(listening, decoded.message, nowMs);
 };
@@ -273,7 +273,7 @@ const told = (state: LinkedState, message: RemoteMessage, nowMs: number): Client
   const unmoved: ClientStep = { state, effects: [] };
   switch (message.message) {
     case 'ping':
-      return { state, effects: [{ type: 'send', text: clientFrames.pong() }] };
+      return { state, effects: [{ tag: 'send', text: clientFrames.pong() }] };
     case 'pong':
     case 'other':
       return unmoved;
@@ -298,16 +298,16 @@ const told = (state: LinkedState, message: RemoteMessage, nowMs: number): Client
 
 /** A status other than ESTABLISHED is a refusal, although the original's browser client ignores it. */
 const established = (state: LinkedState, userStatus: string, nowMs: number): ClientStep => {
-  if (userStatus !== '' && userStatus !== 'ESTABLISHED') return hangUp({ kind: 'refused', info: userStatus });
+  if (userStatus !== '' && userStatus !== 'ESTABLISHED') return hangUp({ tag: 'refused', info: userStatus });
   const { stream, settings, link } = state;
   const deadlineMs = nowMs + settings.offerDeadlineMs;
-  return { state: { tag: 'offering', stream, settings, link, deadlineMs }, effects: [{ type: 'make-offer' }] };
+  return { state: { tag: 'offering', stream, settings, link, deadlineMs }, effects: [{ tag: 'make-offer' }] };
 };
 
 const answered = (state: LinkedState, sdp: string, nowMs: number): ClientStep => {
   const { stream, settings, link } = state;
   const deadlineMs = nowMs + settings.startDeadlineMs;
-  return { state: { tag: 'starting', stream, settings, link, deadlineMs }, effects: [{ type: 'apply-answer', sdp }] };
+  return { state: { tag: 'starting', stream, settings, link, deadlineMs }, effects: [{ tag: 'apply-answer', sdp }] };
 };
 
 const status = (
@@ -321,7 +321,7 @@ const status = (
       if (state.tag !== 'starting' || message.status !== wanted) return { state, effects: [] };
       const { stream, settings, link } = state;
       const running: ClientState = { tag: 'running', stream, settings, link, deadlineMs: Infinity };
-      return { state: running, effects: [{ type: 'running' }] };
+      return { state: running, effects: [{ tag: 'running' }] };
     }
     case 'UNPUBLISHED':
     case 'STOPPED':
@@ -337,10 +337,10 @@ const over = (state: LinkedState, streamStatus: 'UNPUBLISHED' | 'STOPPED' | 'FAI
     case 'stopping':
       return hangUp(state.end);
     case 'running':
-      return hangUp({ kind: 'ended-by-remote', status: streamStatus, info });
+      return hangUp({ tag: 'ended-by-remote', status: streamStatus, info });
     case 'negotiating':
     case 'starting':
-      return hangUp({ kind: 'refused', info });
+      return hangUp({ tag: 'refused', info });
     case 'connecting':
     case 'offering':
       return { state, effects: [] };
@@ -351,14 +351,14 @@ const over = (state: LinkedState, streamStatus: 'UNPUBLISHED' | 'STOPPED' | 'FAI
 
 /** Before the session is established, any `fail` concerns it; later, only one for this stream counts. */
 const failed = (state: LinkedState, { id, info }: Extract<RemoteMessage, { message: 'fail' }>): ClientStep => {
-  if (state.tag === 'connecting') return hangUp({ kind: 'refused', info });
+  if (state.tag === 'connecting') return hangUp({ tag: 'refused', info });
   return id === state.stream.mediaSessionId ? over(state, 'FAILED', info) : { state, effects: [] };
 };
 
 const mutedEffect = (
   type: Extract<RemoteMessage, { message: 'notifyStreamEvent' }>['type'],
-): Extract<ClientEffect, { type: 'muted' }> => ({
-  type: 'muted',
+): Extract<ClientEffect, { tag: 'muted' }> => ({
+  tag: 'muted',
   media: type === 'audioMuted' || type === 'audioUnmuted' ? 'audio' : 'video',
   muted: type === 'audioMuted' || type === 'videoMuted',
 });

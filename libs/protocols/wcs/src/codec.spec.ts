@@ -57,7 +57,7 @@ describe('decode', () => {
     ['{"message":"toString","data":[]}', 'unknown-message'],
     [`"${'x'.repeat(LENGTHS.frame)}"`, 'too-long'],
   ])('refuses %.40s as %s', (text, kind) => {
-    expect(decode(text)).toMatchObject({ ok: false, error: { kind } });
+    expect(decode(text)).toMatchObject({ ok: false, error: { tag: kind } });
   });
 
   it.each([
@@ -74,7 +74,7 @@ describe('decode', () => {
   ])('refuses %s and says which field it was', (_what, change, field, missing) => {
     expect(frame('publishStream', { ...offer, ...change })).toMatchObject({
       ok: false,
-      error: { kind: 'invalid', message: 'publishStream', field, missing },
+      error: { tag: 'invalid', message: 'publishStream', field, missing },
     });
   });
 
@@ -85,11 +85,11 @@ describe('decode', () => {
 
   it('survives a frame nested as deeply as its length allows', () => {
     const deep = '['.repeat(100_000);
-    expect(decode(deep)).toMatchObject({ ok: false, error: { kind: 'not-json' } });
+    expect(decode(deep)).toMatchObject({ ok: false, error: { tag: 'not-json' } });
     const payload = deep + ']'.repeat(100_000);
     expect(decode(`{"message":"sendData","data":[{"operationId":"1","payload":${payload}}]}`)).toMatchObject({
       ok: false,
-      error: { kind: 'invalid', operationId: '1', field: 'payload' },
+      error: { tag: 'invalid', operationId: '1', field: 'payload' },
     });
   });
 });

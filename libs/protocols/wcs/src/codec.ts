@@ -8,13 +8,13 @@ import {
 
 /** Why a frame isn't a message. Fields that could be read are kept, so that the waiting client gets an answer. */
 export type DecodeError =
-  | { readonly kind: 'too-long'; readonly length: number }
-  | { readonly kind: 'not-json' }
+  | { readonly tag: 'too-long'; readonly length: number }
+  | { readonly tag: 'not-json' }
   /** JSON, but not `{"message": string, "data": array}`. */
-  | { readonly kind: 'not-a-frame' }
-  | { readonly kind: 'unknown-message'; readonly message: string }
+  | { readonly tag: 'not-a-frame' }
+  | { readonly tag: 'unknown-message'; readonly message: string }
   | {
-      readonly kind: 'invalid';
+      readonly tag: 'invalid';
       readonly message: ClientMessageName;
       /** The first field that isn't valid, and whether it is missing. */
       readonly field: string;
@@ -54,7 +54,7 @@ const bodyOf = (data: unknown): unknown => (Array.isArray(data) ? data[0] : data
 const invalid = (message: ClientMessageName, body: unknown, field: string): Decoded => {
   const value = isRecord(body) ? body[field] : undefined;
   return refused({
-    kind: 'invalid',
+    tag: 'invalid',
     message,
     field,
     missing: value === undefined || value === null || value === '',
@@ -65,13 +65,13 @@ const invalid = (message: ClientMessageName, body: unknown, field: string): Deco
 };
 
 export const decode = (text: string): Decoded => {
-  if (text.length > LENGTHS.frame) return refused({ kind: 'too-long', length: text.length });
+  if (text.length > LENGTHS.frame) return refused({ tag: 'too-long', length: text.length });
   const json = parseJson(text);
-  if (json === undefined) return refused({ kind: 'not-json' });
+  if (json === undefined) return refused({ tag: 'not-json' });
   const frame = json.value;
-  if (!isRecord(frame) || typeof frame['message'] !== 'string') return refused({ kind: 'not-a-frame' });
+  if (!isRecord(frame) || typeof frame['message'] !== 'string') return refused({ tag: 'not-a-frame' });
   const name = frame['message'];
-  if (!isMessageName(name)) return refused({ kind: 'unknown-message', message: name.slice(0, 64) });
+  if (!isMessageName(name)) return refused({ tag: 'unknown-message', message: name.slice(0, 64) });
   const body = bodyOf(frame['data']);
   const parsed = CLIENT_MESSAGES[name].schema.safeParse(body);
   return parsed.success

@@ -72,7 +72,7 @@ class Chaos {
 
   /** Usually a ref that the session has recently given out. */
   #ref(): PeerId | QueryId {
-    const given = this.client.effects.flatMap((effect) => (effect.type === 'authorise' ? [effect.ref] : [])).slice(-4);
+    const given = this.client.effects.flatMap((effect) => (effect.tag === 'authorise' ? [effect.ref] : [])).slice(-4);
     return this.#random() < 0.9 && given.length > 0 ? this.#one(given) : ('key.zzz' as PeerId);
   }
 
@@ -84,20 +84,20 @@ class Chaos {
       case 2:
       case 3:
       case 4:
-        return { type: 'frame', text: this.#frame() };
+        return { tag: 'frame', text: this.#frame() };
       case 5:
-        return { type: 'decided', ref: this.#ref(), decision: { allowed: true } };
+        return { tag: 'decided', ref: this.#ref(), decision: { allowed: true } };
       case 6:
         return {
-          type: 'decided',
+          tag: 'decided',
           ref: this.#ref(),
-          decision: { allowed: false, by: this.#one(['hook', 'access']), cause: { kind: 'denied', info: 'no' } },
+          decision: { allowed: false, by: this.#one(['hook', 'access']), cause: { tag: 'denied', info: 'no' } },
         };
       case 7:
-        return { type: 'found', ref: this.#ref(), stream: this.#one([undefined, { nodeId: 'node', ready: true }]) };
+        return { tag: 'found', ref: this.#ref(), stream: this.#one([undefined, { nodeId: 'node', ready: true }]) };
       case 8:
         return {
-          type: 'answered',
+          tag: 'answered',
           peerId,
           nodeId: 'node',
           sdp: 'v=0',
@@ -105,32 +105,32 @@ class Chaos {
           notCarried: [],
         };
       case 9:
-        return { type: 'refused', ref: this.#ref(), code: this.#one(['not-found', 'deadline', 'internal']) };
+        return { tag: 'refused', ref: this.#ref(), code: this.#one(['not-found', 'deadline', 'internal']) };
       case 10:
-        return { type: 'media', peerId, event: { kind: 'connected' } };
+        return { tag: 'media', peerId, event: { tag: 'connected' } };
       case 11:
         return {
-          type: 'media',
+          tag: 'media',
           peerId,
           event: this.#one([
-            { kind: 'ended', reason: 'ice-lost' },
-            { kind: 'video-size', width: 1, height: 1 },
-            { kind: 'signal', signal: { kind: 'data', json: '{' } },
-            { kind: 'not-enough-bandwidth', neededBps: 1, availableBps: 0 },
+            { tag: 'ended', reason: 'ice-lost' },
+            { tag: 'video-size', width: 1, height: 1 },
+            { tag: 'signal', signal: { tag: 'data', json: '{' } },
+            { tag: 'not-enough-bandwidth', neededBps: 1, availableBps: 0 },
           ]),
         };
       case 12:
         return this.#one([
-          { type: 'tick' },
-          { type: 'opened', remote: { address: 'a', port: 1 }, local: { address: 'b', port: 2 } },
-          { type: 'binary-frame', byteLength: 5 },
-          { type: 'snapshot-taken', queryId: this.#ref() as QueryId, pngBase64: '' },
-          { type: 'connection-decided', decision: { allowed: true } },
+          { tag: 'tick' },
+          { tag: 'opened', remote: { address: 'a', port: 1 }, local: { address: 'b', port: 2 } },
+          { tag: 'binary-frame', byteLength: 5 },
+          { tag: 'snapshot-taken', queryId: this.#ref() as QueryId, pngBase64: '' },
+          { tag: 'connection-decided', decision: { allowed: true } },
         ]);
       default:
         return this.#random() < 0.98
-          ? { type: 'media', peerId, event: { kind: 'ended', reason: 'node-lost' } }
-          : this.#one([{ type: 'socket-closed' }, { type: 'terminate', code: CLOSE.terminated, info: 'x' }]);
+          ? { tag: 'media', peerId, event: { tag: 'ended', reason: 'node-lost' } }
+          : this.#one([{ tag: 'socket-closed' }, { tag: 'terminate', code: CLOSE.terminated, info: 'x' }]);
     }
   }
 
@@ -140,7 +140,7 @@ class Chaos {
       const before = this.client.effects.length;
       this.client.given(input);
       for (const effect of this.client.effects.slice(before))
-        if (effect.type === 'authorise' && 'mediaSessionId' in effect.message && 'sdp' in effect.message)
+        if (effect.tag === 'authorise' && 'mediaSessionId' in effect.message && 'sdp' in effect.message)
           this.asked.set(effect.message.mediaSessionId, before);
       if (this.#random() < 0.3) this.client.waits(this.#below(3_000));
     }
@@ -153,7 +153,7 @@ class Chaos {
         .slice(from)
         .some(
           (effect) =>
-            effect.type === 'send' &&
+            effect.tag === 'send' &&
             ((effect.message.message === 'notifyStreamStatusEvent' && effect.message.data[0].mediaSessionId === id) ||
               (effect.message.message === 'fail' && effect.message.data[0].id === id)),
         );
@@ -186,7 +186,7 @@ describe('whatever comes in whatever order', () => {
 
   it('answers a client frame that is not JSON at all', () => {
     for (const text of ['\u0000', '\ud800', '{"message":"ping","data":', 'undefined', 'NaN', '{}'.repeat(1000)]) {
-      const client = new Transcript().connects().given({ type: 'frame', text });
+      const client = new Transcript().connects().given({ tag: 'frame', text });
       expect(client.takes()[0]).toMatch(/^S fail frame/);
     }
   });
@@ -204,10 +204,10 @@ describe('whatever comes in whatever order', () => {
           ? [...client.state.streams.values()].filter(({ phase }) => 'nodeId' in phase && phase.nodeId !== undefined)
           : [];
       const before = client.effects.length;
-      client.given({ type: 'socket-closed' });
+      client.given({ tag: 'socket-closed' });
       const letGo = client.effects
         .slice(before)
-        .flatMap((effect) => (effect.type === 'close-session' ? [effect.peerId] : []));
+        .flatMap((effect) => (effect.tag === 'close-session' ? [effect.peerId] : []));
       expect(letGo).toEqual(open.map(({ peerId }) => peerId));
       closed += letGo.length;
     }

@@ -49,20 +49,20 @@ export type Problem =
 
 /** Why something has ended or never began. */
 export type Cause =
-  | { readonly kind: 'ended'; readonly reason: EndReason }
-  | { readonly kind: 'refused'; readonly code: RefusalCode }
-  | { readonly kind: 'problem'; readonly problem: Problem }
-  | { readonly kind: 'media-provider'; readonly name: string }
+  | { readonly tag: 'ended'; readonly reason: EndReason }
+  | { readonly tag: 'refused'; readonly code: RefusalCode }
+  | { readonly tag: 'problem'; readonly problem: Problem }
+  | { readonly tag: 'media-provider'; readonly name: string }
   /** The text of the service that decides about access. */
-  | { readonly kind: 'denied'; readonly info: string };
+  | { readonly tag: 'denied'; readonly info: string };
 
-export const problem = (name: Problem): Cause => ({ kind: 'problem', problem: name });
-export const ended = (reason: EndReason): Cause => ({ kind: 'ended', reason });
-export const refusal = (code: RefusalCode): Cause => ({ kind: 'refused', code });
+export const problem = (name: Problem): Cause => ({ tag: 'problem', problem: name });
+export const ended = (reason: EndReason): Cause => ({ tag: 'ended', reason });
+export const refusal = (code: RefusalCode): Cause => ({ tag: 'refused', code });
 
 /** The `info` text of a cause. Applications compare these strings, so they equal the original server's exactly. */
 export const infoOf = (cause: Cause, direction: Direction): string => {
-  switch (cause.kind) {
+  switch (cause.tag) {
     case 'ended':
       return infoOfEnd(cause.reason, direction);
     case 'refused':
@@ -83,7 +83,7 @@ export const infoOf = (cause: Cause, direction: Direction): string => {
  * FAILED.
  */
 export const terminalStatus = (cause: Cause, direction: Direction): StreamStatusName => {
-  const byClient = cause.kind === 'ended' && (cause.reason === 'client' || cause.reason === 'disconnected');
+  const byClient = cause.tag === 'ended' && (cause.reason === 'client' || cause.reason === 'disconnected');
   if (!byClient) return 'FAILED';
   return direction === 'publish' ? 'UNPUBLISHED' : 'STOPPED';
 };

@@ -17,7 +17,7 @@ describe('a session', () => {
       custom: { token: 'secret' },
     });
     expect(client.takes()).toEqual(['authorise-connection']);
-    client.given({ type: 'connection-decided', decision: { allowed: true } });
+    client.given({ tag: 'connection-decided', decision: { allowed: true } });
     expect(client.takes()).toEqual(['S getUserData', 'S getVersion']);
     expect(client.sent('getUserData')).toEqual([
       {
@@ -48,7 +48,7 @@ describe('a session', () => {
     const client = new Transcript().opens().says('connection', { appKey: 'nobody' });
     client.takes();
     client.given({
-      type: 'connection-decided',
+      tag: 'connection-decided',
       decision: { allowed: false, code: CLOSE.unknownApplication, info: 'No such application' },
     });
     expect(client.takes()).toEqual(['S fail connect "No such application"', 'close 4404 "No such application"']);
@@ -126,7 +126,7 @@ describe('a session', () => {
     expect(client.says('ping').takes()).toEqual(['S pong']);
     client.says('connection').takes();
     expect(client.says('ping').takes()).toEqual(['S pong']);
-    client.given({ type: 'connection-decided', decision: { allowed: true } }).takes();
+    client.given({ tag: 'connection-decided', decision: { allowed: true } }).takes();
     expect(client.says('ping').takes()).toEqual(['S pong']);
     expect(client.sent('pong')[0]).toEqual({ message: 'pong', data: [] });
   });
@@ -175,17 +175,17 @@ describe('a session', () => {
 
   it('says of each malformed frame what is wrong, and closes at the tenth', () => {
     const client = session();
-    client.given({ type: 'frame', text: 'hello' });
-    client.given({ type: 'frame', text: '{"data":[]}' });
-    client.given({ type: 'frame', text: ' '.repeat(LENGTHS.frame + 1) });
-    client.given({ type: 'binary-frame', byteLength: 12 });
+    client.given({ tag: 'frame', text: 'hello' });
+    client.given({ tag: 'frame', text: '{"data":[]}' });
+    client.given({ tag: 'frame', text: ' '.repeat(LENGTHS.frame + 1) });
+    client.given({ tag: 'binary-frame', byteLength: 12 });
     expect(client.takes()).toEqual([
       'S fail frame "Frame is not JSON"',
       'S fail frame "Frame is not a message"',
       'S fail frame "Frame is too long"',
       'S fail frame "Binary frames are not supported"',
     ]);
-    for (let count = 0; count < 6; count++) client.given({ type: 'frame', text: '{' });
+    for (let count = 0; count < 6; count++) client.given({ tag: 'frame', text: '{' });
     expect(client.takes().at(-1)).toBe('close 4400 "Too many malformed frames"');
   });
 
@@ -211,10 +211,10 @@ describe('a session', () => {
   });
 
   it('does nothing more once it is closed', () => {
-    const client = session().given({ type: 'socket-closed' });
+    const client = session().given({ tag: 'socket-closed' });
     client.takes();
     client.says('publishStream', publication).says('connection').waits(60_000);
-    client.given({ type: 'terminate', code: CLOSE.terminated, info: 'x' }).given({ type: 'socket-closed' });
+    client.given({ tag: 'terminate', code: CLOSE.terminated, info: 'x' }).given({ tag: 'socket-closed' });
     expect(client.takes()).toEqual([]);
     expect(nextDeadlineMs(client.state)).toBe(Infinity);
   });
@@ -222,7 +222,7 @@ describe('a session', () => {
   it('ended by an operator, tells the client and closes its streams', () => {
     const client = session().publishes('live');
     client.takes();
-    client.given({ type: 'terminate', code: CLOSE.terminated, info: 'Stopped by rest /terminate' });
+    client.given({ tag: 'terminate', code: CLOSE.terminated, info: 'Stopped by rest /terminate' });
     expect(client.takes()).toEqual([
       'S fail connect "Stopped by rest /terminate"',
       'close 4440 "Stopped by rest /terminate"',
@@ -238,14 +238,14 @@ describe('publishing', () => {
     expect(client.decides().takes()).toEqual(['publish test']);
     expect(client.answers().takes()).toEqual(['S setRemoteSDP']);
     expect(client.sent('setRemoteSDP')).toEqual([{ message: 'setRemoteSDP', data: ['p1', 'v=0 answer', true] }]);
-    expect(client.media({ kind: 'connected' }).takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
-    expect(client.effects).toContainEqual({ type: 'joined', direction: 'publish', elapsedMs: 0 });
+    expect(client.media({ tag: 'connected' }).takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
+    expect(client.effects).toContainEqual({ tag: 'joined', direction: 'publish', elapsedMs: 0 });
   });
 
   it.each(['publishes', 'plays'] as const)('%s all the same when the word of the media overtakes the answer', (act) => {
     const client = session()[act]('offering');
     client.takes();
-    expect(client.media({ kind: 'connected' }).takes()).toEqual([]);
+    expect(client.media({ tag: 'connected' }).takes()).toEqual([]);
     expect(client.answers().takes()).toEqual(
       act === 'publishes'
         ? ['S setRemoteSDP', 'S notifyStreamStatusEvent PUBLISHING']
@@ -299,7 +299,7 @@ describe('publishing', () => {
   it('asks the media core in bit/s, for TCP when the client wants it', () => {
     const client = session().publishes('offering', { transport: 'TCP', custom: { room: 1 } });
     expect(client.effects).toContainEqual({
-      type: 'publish',
+      tag: 'publish',
       peerId: client.peerId,
       streamName: 'test',
       offerSdp: 'v=0 offer',
@@ -310,7 +310,7 @@ describe('publishing', () => {
   });
 
   it('ends with UNPUBLISHED "Stopped by publisher stop" and the last size', () => {
-    const client = session().publishes('live').media({ kind: 'video-size', width: 320, height: 240 });
+    const client = session().publishes('live').media({ tag: 'video-size', width: 320, height: 240 });
     client.takes();
     client.says('unPublishStream', { ...publication, status: 'PUBLISHING' });
     expect(client.takes()).toEqual([
@@ -324,7 +324,7 @@ describe('publishing', () => {
     const client = session().says('publishStream', publication);
     client.decides({ allowed: true, streamName: 'renamed' });
     expect(client.takes().at(-1)).toBe('publish renamed');
-    client.answers().media({ kind: 'connected' });
+    client.answers().media({ tag: 'connected' });
     expect(client.sent('notifyStreamStatusEvent')[0]?.data[0]).toMatchObject({ name: 'test' });
   });
 
@@ -338,7 +338,7 @@ describe('publishing', () => {
   ] as const)('fails with %s as "%s"', (code, info) => {
     const client = session().publishes('offering');
     client.takes();
-    client.given({ type: 'refused', ref: client.ref, code });
+    client.given({ tag: 'refused', ref: client.ref, code });
     expect(client.takes()).toEqual([`S notifyStreamStatusEvent FAILED "${info}"`]);
   });
 
@@ -349,7 +349,7 @@ describe('publishing', () => {
     expect(client.takes()).toEqual(['S notifyStreamStatusEvent FAILED "Restricted access"']);
     client.publishes('deciding');
     client.takes();
-    client.decides({ allowed: false, by: 'hook', cause: { kind: 'denied', info: 'Not today' } });
+    client.decides({ allowed: false, by: 'hook', cause: { tag: 'denied', info: 'Not today' } });
     expect(client.takes()).toEqual(['S fail StreamStatusEvent "Not today"']);
     expect(client.sent('fail')[0]?.data[0]).toMatchObject({ id: 'p1', status: 'FAILED' });
     expect(client.state).toMatchObject({ streams: { size: 0 } });
@@ -398,7 +398,7 @@ describe('publishing', () => {
 
   it('shows the server’s receive rate, only once it is live and only with video', () => {
     const stats = {
-      kind: 'stats' as const,
+      tag: 'stats' as const,
       videoBps: 704_856,
       videoFps: 30.6,
       nackCount: 1,
@@ -409,7 +409,7 @@ describe('publishing', () => {
     };
     const client = session().publishes('connecting').media(stats);
     expect(client.sent('inboundVideoRate')).toEqual([]);
-    client.media({ kind: 'connected' }).media(stats);
+    client.media({ tag: 'connected' }).media(stats);
     expect(client.sent('inboundVideoRate')).toEqual([
       {
         message: 'inboundVideoRate',
@@ -430,7 +430,7 @@ describe('publishing', () => {
     const player = session().plays('live').media(stats);
     expect(player.sent('outboundVideoRate')).toHaveLength(1);
     const audioOnly = session().publishes('offering').answers({ audio: 'opus', video: '' });
-    audioOnly.media({ kind: 'connected' }).media(stats);
+    audioOnly.media({ tag: 'connected' }).media(stats);
     expect(audioOnly.sent('inboundVideoRate')).toEqual([]);
   });
 });
@@ -442,7 +442,7 @@ describe('playing', () => {
     expect(client.decides().takes()).toEqual(['find test']);
     expect(client.finds().takes()).toEqual(['play test']);
     client.given({
-      type: 'answered',
+      tag: 'answered',
       peerId: client.peerId,
       nodeId: 'node',
       sdp: 'v=0 answer',
@@ -452,7 +452,7 @@ describe('playing', () => {
     });
     expect(client.takes()).toEqual(['S notifyAudioCodec', 'S setRemoteSDP']);
     expect(client.sent('notifyAudioCodec')).toEqual([{ message: 'notifyAudioCodec', data: ['v1', { name: 'opus' }] }]);
-    expect(client.media({ kind: 'connected' }).takes()).toEqual([
+    expect(client.media({ tag: 'connected' }).takes()).toEqual([
       'S notifyStreamStatusEvent PLAYING',
       'S notifyVideoFormat',
       'S notifyStreamEvent resize',
@@ -473,11 +473,11 @@ describe('playing', () => {
   it('tells a size that becomes known later, and each change', () => {
     const client = session().plays('live');
     client.takes();
-    client.media({ kind: 'video-size', width: 320, height: 240 });
+    client.media({ tag: 'video-size', width: 320, height: 240 });
     expect(client.takes()).toEqual(['S notifyVideoFormat', 'S notifyStreamEvent resize']);
-    client.media({ kind: 'video-size', width: 320, height: 240 });
+    client.media({ tag: 'video-size', width: 320, height: 240 });
     expect(client.takes()).toEqual([]);
-    client.media({ kind: 'video-size', width: 640, height: 480 });
+    client.media({ tag: 'video-size', width: 640, height: 480 });
     expect(client.takes()).toHaveLength(2);
   });
 
@@ -490,14 +490,14 @@ describe('playing', () => {
   it('fails with "Stream not found" when there is no such stream', () => {
     const client = session().plays('finding');
     client.takes();
-    client.given({ type: 'found', ref: client.ref, stream: undefined });
+    client.given({ tag: 'found', ref: client.ref, stream: undefined });
     expect(client.takes()).toEqual(['S notifyStreamStatusEvent FAILED "Stream not found"']);
   });
 
   it('fails when the registry cannot be asked', () => {
     const client = session().plays('finding');
     client.takes();
-    client.given({ type: 'refused', ref: client.ref, code: 'unavailable' });
+    client.given({ tag: 'refused', ref: client.ref, code: 'unavailable' });
     expect(client.takes()).toEqual(['S notifyStreamStatusEvent FAILED "Failed to connect to origin stream"']);
   });
 
@@ -513,7 +513,7 @@ describe('playing', () => {
   it('is told when its publisher has gone', () => {
     const client = session().plays('live');
     client.takes();
-    expect(client.media({ kind: 'ended', reason: 'stream-ended' }).takes()).toEqual([
+    expect(client.media({ tag: 'ended', reason: 'stream-ended' }).takes()).toEqual([
       'S notifyStreamStatusEvent FAILED "Stopped by publisher stop"',
     ]);
   });
@@ -521,11 +521,11 @@ describe('playing', () => {
   it('hears what the publisher says, under its own id', () => {
     const client = session().plays('live');
     client.takes();
-    client.media({ kind: 'signal', signal: { kind: 'audio-muted', muted: true } });
-    client.media({ kind: 'signal', signal: { kind: 'video-muted', muted: true } });
-    client.media({ kind: 'signal', signal: { kind: 'video-muted', muted: false } });
-    client.media({ kind: 'signal', signal: { kind: 'data', json: '{"count":1}' } });
-    client.media({ kind: 'signal', signal: { kind: 'data', json: 'no json' } });
+    client.media({ tag: 'signal', signal: { tag: 'audio-muted', muted: true } });
+    client.media({ tag: 'signal', signal: { tag: 'video-muted', muted: true } });
+    client.media({ tag: 'signal', signal: { tag: 'video-muted', muted: false } });
+    client.media({ tag: 'signal', signal: { tag: 'data', json: '{"count":1}' } });
+    client.media({ tag: 'signal', signal: { tag: 'data', json: 'no json' } });
     expect(client.takes()).toEqual([
       'S notifyStreamEvent audioMuted',
       'S notifyStreamEvent videoMuted',
@@ -541,9 +541,9 @@ describe('playing', () => {
 
   it('puts a mute that came while it was connecting into PLAYING', () => {
     const client = session().plays('connecting');
-    client.media({ kind: 'signal', signal: { kind: 'video-muted', muted: true } });
+    client.media({ tag: 'signal', signal: { tag: 'video-muted', muted: true } });
     client.takes();
-    client.media({ kind: 'connected' });
+    client.media({ tag: 'connected' });
     expect(client.takes()).toEqual(['S notifyStreamStatusEvent PLAYING']);
     expect(client.sent('notifyStreamStatusEvent')[0]?.data[0]).toMatchObject({ videoState: { muted: true } });
   });
@@ -551,7 +551,7 @@ describe('playing', () => {
   it('is told in PLAYING what of the stream it doesn’t get', () => {
     const client = session().says('playStream', playing).decides().finds();
     const notCarried = ["video H264: the player doesn't take it"];
-    client.answers({ audio: 'opus', video: '' }, notCarried).media({ kind: 'connected' });
+    client.answers({ audio: 'opus', video: '' }, notCarried).media({ tag: 'connected' });
     expect(client.sent('notifyStreamStatusEvent').at(-1)?.data[0]).toMatchObject({ hasVideo: false, notCarried });
     const another = session().plays('live');
     expect(another.sent('notifyStreamStatusEvent').at(-1)?.data[0]).not.toHaveProperty('notCarried');
@@ -559,7 +559,7 @@ describe('playing', () => {
 
   it('is told of missing bandwidth as a string with a slash', () => {
     const client = session().plays('live');
-    client.media({ kind: 'not-enough-bandwidth', neededBps: 900_000, availableBps: 400_000 });
+    client.media({ tag: 'not-enough-bandwidth', neededBps: 900_000, availableBps: 400_000 });
     expect(client.sent('notifyStreamEvent')).toEqual([
       {
         message: 'notifyStreamEvent',
@@ -600,10 +600,10 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
   });
 
   it('is let go without a word when the socket is lost', () => {
-    const client = inPhase(kind, phase).given({ type: 'socket-closed' });
+    const client = inPhase(kind, phase).given({ tag: 'socket-closed' });
     expect(client.takes()).toEqual(closing ? ['close-session node disconnected'] : []);
     expect(client.effects.at(-1)).toMatchObject({
-      type: 'status-changed',
+      tag: 'status-changed',
       status: { info: 'Stopped by session disconnect' },
     });
   });
@@ -621,28 +621,28 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
     client.decides();
     if (phase === 'offering') client.finds();
     else client.finds().answers();
-    if (phase === 'live') client.media({ kind: 'connected' });
+    if (phase === 'live') client.media({ tag: 'connected' });
     expect(client.takes()).toEqual([]);
   });
 
   it('is not revived by what comes after its end', () => {
     const client = inPhase(kind, phase).says(stopMessage, { mediaSessionId });
     client.takes();
-    client.decides().finds().answers().media({ kind: 'connected' }).media({ kind: 'ended', reason: 'ice-lost' });
-    client.given({ type: 'refused', ref: client.ref, code: 'internal' });
+    client.decides().finds().answers().media({ tag: 'connected' }).media({ tag: 'ended', reason: 'ice-lost' });
+    client.given({ tag: 'refused', ref: client.ref, code: 'internal' });
     // A late answer means that an unwanted session was opened.
     expect(client.takes()).toEqual(['close-session node client']);
   });
 
   it('is closed on its node when the answer comes after the socket was lost', () => {
-    const client = inPhase(kind, phase).given({ type: 'socket-closed' });
+    const client = inPhase(kind, phase).given({ tag: 'socket-closed' });
     client.takes();
     expect(client.answers().takes()).toEqual(['close-session node disconnected']);
   });
 
   it('fails with "Stopped by rest /terminate" when an operator ends it', () => {
     const client = inPhase(kind, phase);
-    client.given({ type: 'terminate-stream', peerId: client.peerId, cause: ended('terminated') });
+    client.given({ tag: 'terminate-stream', peerId: client.peerId, cause: ended('terminated') });
     expect(client.takes()).toEqual([
       ...(closing ? ['close-session node terminated'] : []),
       'S notifyStreamStatusEvent FAILED "Stopped by rest /terminate"',
@@ -654,7 +654,7 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
     ['dtls-failed', 'FAILED "Failed by DTLS error"'],
     ['node-lost', 'FAILED "Stream failed"'],
   ] as const)('ends as the media core says: %s', (reason, expected) => {
-    const client = inPhase(kind, phase).media({ kind: 'ended', reason });
+    const client = inPhase(kind, phase).media({ tag: 'ended', reason });
     expect(client.takes()).toEqual([`S notifyStreamStatusEvent ${expected}`]);
   });
 });
@@ -676,10 +676,10 @@ describe('sendStreamEvent', () => {
     const client = session().publishes('live');
     client.says('sendStreamEvent', { mediaSessionId: 'p1', type: 'audioMuted' });
     client.says('sendStreamEvent', { mediaSessionId: 'p1', type: 'data', payload: { a: [1] } });
-    const spoken = client.effects.flatMap((effect) => (effect.type === 'signal' ? [effect.signal] : []));
+    const spoken = client.effects.flatMap((effect) => (effect.tag === 'signal' ? [effect.signal] : []));
     expect(spoken).toEqual([
-      { kind: 'audio-muted', muted: true },
-      { kind: 'data', json: '{"a":[1]}' },
+      { tag: 'audio-muted', muted: true },
+      { tag: 'data', json: '{"a":[1]}' },
     ]);
   });
 
@@ -689,7 +689,7 @@ describe('sendStreamEvent', () => {
     client.says('sendStreamEvent', { mediaSessionId: 'p1', type: 'videoMuted' });
     client.says('sendStreamEvent', { mediaSessionId: 'p1', type: 'data', payload: 1 });
     expect(client.takes()).toEqual(['S fail sendStreamEvent "Publish stream is not ready"']);
-    expect(client.media({ kind: 'connected' }).takes()).toEqual([
+    expect(client.media({ tag: 'connected' }).takes()).toEqual([
       'S notifyStreamStatusEvent PUBLISHING',
       'signal video-muted',
     ]);
@@ -722,7 +722,7 @@ describe('availableStream', () => {
     ['is not there', undefined, { id: 'a', status: 'false', info: 'Stream not found' }],
   ])('of a stream that %s is answered with strings', (_what, stream, answer) => {
     const client = asks().decides();
-    client.given({ type: 'found', ref: client.ref, stream });
+    client.given({ tag: 'found', ref: client.ref, stream });
     expect(client.sent('availableStream')).toEqual([{ message: 'availableStream', data: [answer] }]);
     expect(client.state).toMatchObject({ queries: { size: 0 } });
   });
@@ -753,7 +753,7 @@ describe('snapshot', () => {
   it('is found, taken and sent in base64', () => {
     const client = asks();
     expect(client.decides().finds().takes()).toEqual(['authorise snapshot', 'find test', 'snapshot test']);
-    client.given({ type: 'snapshot-taken', queryId: client.queryId, pngBase64: 'iVBOR' });
+    client.given({ tag: 'snapshot-taken', queryId: client.queryId, pngBase64: 'iVBOR' });
     expect(client.sent('notifyStreamEvent')).toEqual([
       {
         message: 'notifyStreamEvent',
@@ -764,7 +764,7 @@ describe('snapshot', () => {
 
   it('reaches a client older than 2.0 as a status', () => {
     const client = asks({ clientVersion: '0.5.28' }).decides().finds();
-    client.given({ type: 'snapshot-taken', queryId: client.queryId, pngBase64: 'iVBOR' });
+    client.given({ tag: 'snapshot-taken', queryId: client.queryId, pngBase64: 'iVBOR' });
     expect(client.sent('notifyStreamStatusEvent')[0]?.data).toEqual([
       { mediaSessionId: 's', status: 'SNAPSHOT_COMPLETE', info: 'iVBOR' },
     ]);
@@ -773,10 +773,10 @@ describe('snapshot', () => {
   it('fails with the reason', () => {
     const client = asks().decides();
     client.takes();
-    client.given({ type: 'found', ref: client.ref, stream: undefined });
+    client.given({ tag: 'found', ref: client.ref, stream: undefined });
     expect(client.takes()).toEqual(['S notifyStreamEvent snapshotFailed "Stream not found"']);
     const late = asks().decides().finds();
-    late.given({ type: 'refused', ref: late.ref, code: 'unavailable' });
+    late.given({ tag: 'refused', ref: late.ref, code: 'unavailable' });
     expect(late.takes().at(-1)).toBe('S notifyStreamEvent snapshotFailed "Failed to connect to origin stream"');
   });
 });

@@ -68,13 +68,13 @@ export const nextDeadlineMs = (state: SessionState): number => {
 const next = (state: SessionState, input: Input, turn: Turn): SessionState => {
   switch (state.tag) {
     case 'new':
-      return input.type === 'opened' ? opened(state, input, turn) : state;
+      return input.tag === 'opened' ? opened(state, input, turn) : state;
     case 'connecting':
     case 'authorising':
     case 'established':
       return open(state, input, turn);
     case 'closed':
-      if (input.type === 'answered') streams.abandon(input, 'disconnected', turn);
+      if (input.tag === 'answered') streams.abandon(input, 'disconnected', turn);
       return state;
     default:
       return state satisfies never;
@@ -103,7 +103,7 @@ const released = (state: OpenState, turn: Turn): SessionState => {
 
 const close = (state: OpenState, code: CloseCode, reason: string, turn: Turn): SessionState => {
   turn.refuse('session', reason);
-  turn.do({ type: 'close', code, reason });
+  turn.do({ tag: 'close', code, reason });
   return released(state, turn);
 };
 
@@ -114,7 +114,7 @@ const closeWithWord = (state: OpenState, code: CloseCode, info: string, turn: Tu
 };
 
 const open = (state: OpenState, input: Input, turn: Turn): SessionState => {
-  switch (input.type) {
+  switch (input.tag) {
     case 'opened':
       return state;
     case 'frame':
@@ -142,7 +142,7 @@ const open = (state: OpenState, input: Input, turn: Turn): SessionState => {
     case 'media':
     case 'terminate-stream':
       if (state.tag === 'established') return result(state, input, turn);
-      if (input.type === 'answered') streams.abandon(input, 'disconnected', turn);
+      if (input.tag === 'answered') streams.abandon(input, 'disconnected', turn);
       return state;
     default:
       return input satisfies never;
@@ -154,12 +154,12 @@ const isQuery = (state: EstablishedState, ref: PeerId | QueryId): ref is QueryId
 type ResultInput = Extract<
   Input,
   {
-    type: 'decided' | 'found' | 'answered' | 'snapshot-taken' | 'refused' | 'media' | 'terminate-stream';
+    tag: 'decided' | 'found' | 'answered' | 'snapshot-taken' | 'refused' | 'media' | 'terminate-stream';
   }
 >;
 
 const result = (state: EstablishedState, input: ResultInput, turn: Turn): SessionState => {
-  switch (input.type) {
+  switch (input.tag) {
     case 'decided':
       return isQuery(state, input.ref)
         ? queries.decided(state, input.ref, input.decision, turn)
@@ -241,7 +241,7 @@ const malformed = (state: OpenState, info: string, turn: Turn): SessionState => 
 };
 
 const unreadable = (state: OpenState, error: DecodeError, turn: Turn): SessionState => {
-  switch (error.kind) {
+  switch (error.tag) {
     case 'too-long':
       return malformed(state, 'Frame is too long', turn);
     case 'not-json':
@@ -261,7 +261,7 @@ const unreadable = (state: OpenState, error: DecodeError, turn: Turn): SessionSt
   }
 };
 
-const problemOf = ({ field, missing }: Extract<DecodeError, { kind: 'invalid' }>): Problem => {
+const problemOf = ({ field, missing }: Extract<DecodeError, { tag: 'invalid' }>): Problem => {
   switch (field) {
     case 'mediaSessionId':
       return 'media-session-id-missing';
@@ -277,7 +277,7 @@ const problemOf = ({ field, missing }: Extract<DecodeError, { kind: 'invalid' }>
 };
 
 /** A client that waits for an answer to an invalid message gets the same kind of refusal as for a valid one. */
-const answerToInvalid = (error: Extract<DecodeError, { kind: 'invalid' }>, nowMs: number): ServerMessage =>
+const answerToInvalid = (error: Extract<DecodeError, { tag: 'invalid' }>, nowMs: number): ServerMessage =>
   answerNo(error, infoOf(problem(problemOf(error)), 'publish'), nowMs, error.mediaSessionId);
 
 const received = (state: OpenState, message: ClientMessage, turn: Turn): SessionState => {
@@ -334,7 +334,7 @@ const connection = (state: OpenState, message: ConnectionMessage, turn: Turn): S
     turn.send(failure('connect', null, 'Session is already connected'));
     return state;
   }
-  turn.do({ type: 'authorise-connection', connection: message });
+  turn.do({ tag: 'authorise-connection', connection: message });
   return authorising(state, message, turn.nowMs);
 };
 
@@ -377,7 +377,7 @@ const established = ({ settings, key, link, peer, connection: told }: Authorisin
   };
   turn.send({ message: 'getUserData', data: [userData] });
   turn.send({ message: 'getVersion', data: [settings.version] });
-  turn.do({ type: 'established' });
+  turn.do({ tag: 'established' });
   return {
     tag: 'established',
     settings,
@@ -420,12 +420,12 @@ const signalOf = (message: MessageOfClass<'signal'>): StreamSignal => {
   switch (message.type) {
     case 'audioMuted':
     case 'audioUnmuted':
-      return { kind: 'audio-muted', muted: message.type === 'audioMuted' };
+      return { tag: 'audio-muted', muted: message.type === 'audioMuted' };
     case 'videoMuted':
     case 'videoUnmuted':
-      return { kind: 'video-muted', muted: message.type === 'videoMuted' };
+      return { tag: 'video-muted', muted: message.type === 'videoMuted' };
     case 'data':
-      return { kind: 'data', json: JSON.stringify(message.payload ?? null) };
+      return { tag: 'data', json: JSON.stringify(message.payload ?? null) };
     default:
       return message.type satisfies never;
   }

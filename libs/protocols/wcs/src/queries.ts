@@ -29,7 +29,7 @@ export const ask = (state: EstablishedState, message: MessageOfClass<'query'>, t
   }
   const queryId = queryIdOf(state);
   const deadlineMs = turn.nowMs + state.settings.decisionDeadlineMs;
-  turn.do({ type: 'authorise', ref: queryId, message });
+  turn.do({ tag: 'authorise', ref: queryId, message });
   const query: Query =
     message.message === 'sendData'
       ? { message: message.message, operationId: message.operationId, deadlineMs }
@@ -60,7 +60,7 @@ export const decided = (
     return remove(state, queryId);
   }
   const streamName = decision.streamName ?? query.streamName;
-  turn.do({ type: 'find', ref: queryId, streamName });
+  turn.do({ tag: 'find', ref: queryId, streamName });
   return replace(state, queryId, {
     ...query,
     streamName,
@@ -82,7 +82,7 @@ export const found = (
     return remove(state, queryId);
   }
   if (query.message === 'snapshot') {
-    turn.do({ type: 'snapshot', queryId, nodeId: where.nodeId, streamName: query.streamName });
+    turn.do({ tag: 'snapshot', queryId, nodeId: where.nodeId, streamName: query.streamName });
     return state;
   }
   turn.send({ message: 'availableStream', data: [{ id: query.mediaSessionId, status: 'true' }] });

@@ -139,16 +139,16 @@ export type Decision =
   | { readonly allowed: false; readonly by: 'access' | 'hook'; readonly cause: Cause };
 
 export type StreamSignal =
-  | { readonly kind: 'audio-muted'; readonly muted: boolean }
-  | { readonly kind: 'video-muted'; readonly muted: boolean }
-  | { readonly kind: 'data'; readonly json: string };
+  | { readonly tag: 'audio-muted'; readonly muted: boolean }
+  | { readonly tag: 'video-muted'; readonly muted: boolean }
+  | { readonly tag: 'data'; readonly json: string };
 
 export type MediaEvent =
-  | { readonly kind: 'connected' }
-  | { readonly kind: 'ended'; readonly reason: EndReason }
-  | { readonly kind: 'video-size'; readonly width: number; readonly height: number }
+  | { readonly tag: 'connected' }
+  | { readonly tag: 'ended'; readonly reason: EndReason }
+  | { readonly tag: 'video-size'; readonly width: number; readonly height: number }
   | {
-      readonly kind: 'stats';
+      readonly tag: 'stats';
       readonly videoBps: number;
       readonly videoFps: number;
       readonly nackCount: number;
@@ -157,8 +157,8 @@ export type MediaEvent =
       readonly width: number;
       readonly height: number;
     }
-  | { readonly kind: 'signal'; readonly signal: StreamSignal }
-  | { readonly kind: 'not-enough-bandwidth'; readonly neededBps: number; readonly availableBps: number };
+  | { readonly tag: 'signal'; readonly signal: StreamSignal }
+  | { readonly tag: 'not-enough-bandwidth'; readonly neededBps: number; readonly availableBps: number };
 
 export interface FoundStream {
   readonly nodeId: string;
@@ -167,17 +167,17 @@ export interface FoundStream {
 }
 
 export type Input =
-  | { readonly type: 'opened'; readonly remote: Address; readonly local: Address }
-  | { readonly type: 'frame'; readonly text: string }
-  | { readonly type: 'binary-frame'; readonly byteLength: number }
-  | { readonly type: 'socket-closed' }
-  | { readonly type: 'tick' }
+  | { readonly tag: 'opened'; readonly remote: Address; readonly local: Address }
+  | { readonly tag: 'frame'; readonly text: string }
+  | { readonly tag: 'binary-frame'; readonly byteLength: number }
+  | { readonly tag: 'socket-closed' }
+  | { readonly tag: 'tick' }
   // Results of effects.
-  | { readonly type: 'connection-decided'; readonly decision: ConnectionDecision }
-  | { readonly type: 'decided'; readonly ref: PeerId | QueryId; readonly decision: Decision }
-  | { readonly type: 'found'; readonly ref: PeerId | QueryId; readonly stream: FoundStream | undefined }
+  | { readonly tag: 'connection-decided'; readonly decision: ConnectionDecision }
+  | { readonly tag: 'decided'; readonly ref: PeerId | QueryId; readonly decision: Decision }
+  | { readonly tag: 'found'; readonly ref: PeerId | QueryId; readonly stream: FoundStream | undefined }
   | {
-      readonly type: 'answered';
+      readonly tag: 'answered';
       readonly peerId: PeerId;
       readonly nodeId: string;
       readonly sdp: string;
@@ -191,18 +191,18 @@ export type Input =
         readonly height: number;
       };
     }
-  | { readonly type: 'snapshot-taken'; readonly queryId: QueryId; readonly pngBase64: string }
+  | { readonly tag: 'snapshot-taken'; readonly queryId: QueryId; readonly pngBase64: string }
   | {
-      readonly type: 'refused';
+      readonly tag: 'refused';
       readonly ref: PeerId | QueryId;
       readonly code: RefusalCode;
       /** For logs: the media core's text for the refusal. */
       readonly detail?: string;
     }
   // Inputs from other sources.
-  | { readonly type: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
-  | { readonly type: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
-  | { readonly type: 'terminate'; readonly code: CloseCode; readonly info: string };
+  | { readonly tag: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
+  | { readonly tag: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
+  | { readonly tag: 'terminate'; readonly code: CloseCode; readonly info: string };
 
 export type AuthorisedMessage = MessageOfClass<'offer' | 'query'>;
 
@@ -214,39 +214,39 @@ export interface RefusedStream {
 }
 
 export type Effect =
-  | { readonly type: 'send'; readonly message: ServerMessage }
-  | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
-  | { readonly type: 'authorise-connection'; readonly connection: ConnectionMessage }
-  | { readonly type: 'authorise'; readonly ref: PeerId | QueryId; readonly message: AuthorisedMessage }
-  | { readonly type: 'find'; readonly ref: PeerId | QueryId; readonly streamName: string }
-  | ({ readonly type: 'publish'; readonly peerId: PeerId; readonly streamName: string } & MediaOffer)
+  | { readonly tag: 'send'; readonly message: ServerMessage }
+  | { readonly tag: 'close'; readonly code: CloseCode; readonly reason: string }
+  | { readonly tag: 'authorise-connection'; readonly connection: ConnectionMessage }
+  | { readonly tag: 'authorise'; readonly ref: PeerId | QueryId; readonly message: AuthorisedMessage }
+  | { readonly tag: 'find'; readonly ref: PeerId | QueryId; readonly streamName: string }
+  | ({ readonly tag: 'publish'; readonly peerId: PeerId; readonly streamName: string } & MediaOffer)
   | ({
-      readonly type: 'play';
+      readonly tag: 'play';
       readonly peerId: PeerId;
       readonly nodeId: string;
       readonly streamName: string;
     } & MediaOffer)
   | {
-      readonly type: 'close-session';
+      readonly tag: 'close-session';
       readonly peerId: PeerId;
       readonly nodeId: string;
       readonly reason: 'client' | 'disconnected' | 'terminated' | 'ice-timeout';
     }
   | {
-      readonly type: 'signal';
+      readonly tag: 'signal';
       readonly peerId: PeerId;
       readonly nodeId: string;
       readonly streamName: string;
       readonly signal: StreamSignal;
     }
-  | { readonly type: 'snapshot'; readonly queryId: QueryId; readonly nodeId: string; readonly streamName: string }
+  | { readonly tag: 'snapshot'; readonly queryId: QueryId; readonly nodeId: string; readonly streamName: string }
   // Facts for hooks, metrics and logs, which the machine doesn't wait for.
-  | { readonly type: 'established' }
-  | { readonly type: 'stopping'; readonly method: NameOfClass<'stop'>; readonly stream: Stream }
-  | { readonly type: 'status-changed'; readonly status: StreamStatus }
-  | { readonly type: 'joined'; readonly direction: Direction; readonly elapsedMs: number }
+  | { readonly tag: 'established' }
+  | { readonly tag: 'stopping'; readonly method: NameOfClass<'stop'>; readonly stream: Stream }
+  | { readonly tag: 'status-changed'; readonly status: StreamStatus }
+  | { readonly tag: 'joined'; readonly direction: Direction; readonly elapsedMs: number }
   | {
-      readonly type: 'refusal';
+      readonly tag: 'refusal';
       readonly what: 'frame' | 'stream' | 'session';
       readonly reason: string;
       readonly stream?: RefusedStream;

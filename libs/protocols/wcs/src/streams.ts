@@ -56,7 +56,7 @@ const closeOnNode = (
   turn: Turn,
 ): void => {
   const nodeId = nodeOf(stream);
-  if (nodeId !== undefined) turn.do({ type: 'close-session', peerId: stream.peerId, nodeId, reason });
+  if (nodeId !== undefined) turn.do({ tag: 'close-session', peerId: stream.peerId, nodeId, reason });
 };
 
 const refusedStream = ({ mediaSessionId, name, direction }: Stream): RefusedStream => ({
@@ -68,7 +68,7 @@ const refusedStream = ({ mediaSessionId, name, direction }: Stream): RefusedStre
 const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn): EstablishedState => {
   const status = terminalStatusOf(stream, cause);
   turn.send(statusMessage(status));
-  turn.do({ type: 'status-changed', status });
+  turn.do({ tag: 'status-changed', status });
   if (status.status === 'FAILED') turn.refuse('stream', infoOf(cause, stream.direction), refusedStream(stream));
   return remove(state, stream.mediaSessionId);
 };
@@ -77,14 +77,14 @@ const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn):
 export const releaseAll = (state: EstablishedState, turn: Turn): void => {
   for (const stream of state.streams.values()) {
     closeOnNode(stream, 'disconnected', turn);
-    turn.do({ type: 'status-changed', status: terminalStatusOf(stream, ended('disconnected')) });
+    turn.do({ tag: 'status-changed', status: terminalStatusOf(stream, ended('disconnected')) });
   }
 };
 
 const problemOf = (state: EstablishedState, message: OfferMessage): Cause | undefined => {
   if (state.streams.has(message.mediaSessionId)) return problem('media-session-id-in-use');
   if (state.streams.size >= state.settings.maxStreams) return problem('too-many-streams');
-  if (message.mediaProvider !== 'WebRTC') return { kind: 'media-provider', name: message.mediaProvider };
+  if (message.mediaProvider !== 'WebRTC') return { tag: 'media-provider', name: message.mediaProvider };
   if (message.message === 'publishStream' && message.rtmpUrl) return problem('rtmp-not-supported');
   return undefined;
 };
@@ -98,7 +98,7 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     const info = infoOf(cause, direction);
     const { mediaSessionId, name } = message;
     turn.send(statusMessage(stillbornStatus({ mediaSessionId, name, direction, info, nowMs: turn.nowMs })));
-    turn.refuse('stream', cause.kind === 'media-provider' ? 'Media provider is not supported' : info, {
+    turn.refuse('stream', cause.tag === 'media-provider' ? 'Media provider is not supported' : info, {
       mediaSessionId,
       name,
       direction,
@@ -106,7 +106,7 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     return state;
   }
   const peerId = peerIdOf(state);
-  turn.do({ type: 'authorise', ref: peerId, message });
+  turn.do({ tag: 'authorise', ref: peerId, message });
   const stream: Stream = {
     mediaSessionId: message.mediaSessionId,
     peerId,
@@ -150,10 +150,10 @@ export const decided = (state: EstablishedState, peerId: PeerId, decision: Decis
   const deadlineMs = turn.nowMs + state.settings.mediaDeadlineMs;
   const streamName = decision.streamName ?? stream.streamName;
   if (stream.direction === 'play') {
-    turn.do({ type: 'find', ref: peerId, streamName });
+    turn.do({ tag: 'find', ref: peerId, streamName });
     return replace(state, { ...stream, streamName, phase: { tag: 'finding', offer, deadlineMs } });
   }
-  turn.do({ type: 'publish', peerId, streamName, ...mediaOffer(stream, offer) });
+  turn.do({ tag: 'publish', peerId, streamName, ...mediaOffer(stream, offer) });
   return replace(state, {
     ...stream,
     streamName,
@@ -173,7 +173,7 @@ const deny = (
   const info = infoOf(cause, stream.direction);
   turn.send(failure('StreamStatusEvent', stream.mediaSessionId, info));
   turn.refuse('stream', 'hook', refusedStream(stream));
-  turn.do({ type: 'status-changed', status: terminalStatusOf(stream, cause) });
+  turn.do({ tag: 'status-changed', status: terminalStatusOf(stream, cause) });
   return remove(state, stream.mediaSessionId);
 };
 
@@ -188,11 +188,11 @@ export const found = (
   if (where === undefined) return end(state, stream, refusal('not-found'), turn);
   const { offer, deadlineMs } = stream.phase;
   const { streamName } = stream;
-  turn.do({ type: 'play', peerId, nodeId: where.nodeId, streamName, ...mediaOffer(stream, offer) });
+  turn.do({ tag: 'play', peerId, nodeId: where.nodeId, streamName, ...mediaOffer(stream, offer) });
   return replace(state, { ...stream, phase: { tag: 'offering', nodeId: where.nodeId, connected: false, deadlineMs } });
 };
 
-type Answer = Extract<Input, { type: 'answered' }>;
+type Answer = Extract<Input, { tag: 'answered' }>;
 
 export const answered = (state: EstablishedState, answer: Answer, turn: Turn): EstablishedState => {
   const stream = find(state, answer.peerId);
@@ -223,14 +223,14 @@ const stateOfOrigin = (stream: Stream, origin: Answer['stream']): Partial<Stream
 };
 
 export const abandon = (answer: Answer, reason: 'client' | 'disconnected', turn: Turn): void => {
-  turn.do({ type: 'close-session', peerId: answer.peerId, nodeId: answer.nodeId, reason });
+  turn.do({ tag: 'close-session', peerId: answer.peerId, nodeId: answer.nodeId, reason });
 };
 
 export const refused = (state: EstablishedState, peerId: PeerId, cause: Cause, turn: Turn): EstablishedState => {
   const stream = find(state, peerId);
   if (stream?.phase.tag !== 'finding' && stream?.phase.tag !== 'offering') return state;
   // The call may have been carried out although its reply was lost.
-  if (cause.kind === 'refused' && cause.code === 'deadline') closeOnNode(stream, 'client', turn);
+  if (cause.tag === 'refused' && cause.code === 'deadline') closeOnNode(stream, 'client', turn);
   return end(state, stream, cause, turn);
 };
 
@@ -249,7 +249,7 @@ export const stop = (
     return state;
   }
   turn.do({
-    type: 'stopping',
+    tag: 'stopping',
     method: stream.direction === 'publish' ? 'unPublishStream' : 'stopStream',
     stream,
   });
@@ -290,15 +290,15 @@ export const signal = (
   }
   if (stream.phase.tag === 'live') {
     const { peerId, streamName } = stream;
-    turn.do({ type: 'signal', peerId, nodeId: stream.phase.nodeId, streamName, signal: spoken });
-  } else if (spoken.kind === 'data') {
+    turn.do({ tag: 'signal', peerId, nodeId: stream.phase.nodeId, streamName, signal: spoken });
+  } else if (spoken.tag === 'data') {
     turn.send(failure('sendStreamEvent', mediaSessionId, infoOf(problem('publisher-not-ready'), 'publish')));
   }
   return replace(state, heard(stream, spoken));
 };
 
 const heard = (stream: Stream, spoken: StreamSignal): Stream => {
-  switch (spoken.kind) {
+  switch (spoken.tag) {
     case 'audio-muted':
       return { ...stream, audioMuted: spoken.muted };
     case 'video-muted':
@@ -313,7 +313,7 @@ const heard = (stream: Stream, spoken: StreamSignal): Stream => {
 export const media = (state: EstablishedState, peerId: PeerId, event: MediaEvent, turn: Turn): EstablishedState => {
   const stream = find(state, peerId);
   if (stream === undefined) return state;
-  switch (event.kind) {
+  switch (event.tag) {
     case 'connected':
       return connected(state, stream, turn);
     case 'ended':
@@ -341,17 +341,17 @@ const connected = (state: EstablishedState, stream: Stream, turn: Turn): Establi
   const live: Stream = { ...stream, phase: { tag: 'live', nodeId, codecs } };
   const status = liveStatus(live);
   turn.send(statusMessage(status));
-  turn.do({ type: 'status-changed', status });
-  turn.do({ type: 'joined', direction: live.direction, elapsedMs: turn.nowMs - live.createdMs });
+  turn.do({ tag: 'status-changed', status });
+  turn.do({ tag: 'joined', direction: live.direction, elapsedMs: turn.nowMs - live.createdMs });
   if (live.direction === 'publish') sayMutes(live, nodeId, turn);
   else tellSize(live, turn);
   return replace(state, live);
 };
 
 const sayMutes = ({ peerId, streamName, audioMuted, videoMuted }: Stream, nodeId: string, turn: Turn): void => {
-  const say = (spoken: StreamSignal) => turn.do({ type: 'signal', peerId, nodeId, streamName, signal: spoken });
-  if (audioMuted) say({ kind: 'audio-muted', muted: true });
-  if (videoMuted) say({ kind: 'video-muted', muted: true });
+  const say = (spoken: StreamSignal) => turn.do({ tag: 'signal', peerId, nodeId, streamName, signal: spoken });
+  if (audioMuted) say({ tag: 'audio-muted', muted: true });
+  if (videoMuted) say({ tag: 'video-muted', muted: true });
 };
 
 /** Sends both forms: old clients know the first, and SDK 2.0 fires a callback for each. */
@@ -376,7 +376,7 @@ const resized = (
 };
 
 /** Sent only after PUBLISHING or PLAYING; before that, it would make the SDK throw. */
-const rate = (stream: Stream, stats: Extract<MediaEvent, { kind: 'stats' }>, turn: Turn): void => {
+const rate = (stream: Stream, stats: Extract<MediaEvent, { tag: 'stats' }>, turn: Turn): void => {
   if (stream.phase.tag !== 'live' || stream.phase.codecs.video === '') return;
   turn.send({
     message: stream.direction === 'publish' ? 'inboundVideoRate' : 'outboundVideoRate',
@@ -399,7 +399,7 @@ const told = (state: EstablishedState, stream: Stream, spoken: StreamSignal, tur
   if (stream.direction !== 'play') return state;
   const { mediaSessionId } = stream;
   if (stream.phase.tag === 'live') {
-    switch (spoken.kind) {
+    switch (spoken.tag) {
       case 'audio-muted':
         turn.send(eventMessage({ mediaSessionId, type: spoken.muted ? 'audioMuted' : 'audioUnmuted' }));
         break;

@@ -12,11 +12,11 @@ export class Turn {
   }
 
   send(message: ServerMessage): void {
-    this.effects.push({ type: 'send', message });
+    this.effects.push({ tag: 'send', message });
   }
 
   /** @param stream the client's stream that was refused or has failed */
   refuse(what: 'frame' | 'stream' | 'session', reason: string, stream?: RefusedStream): void {
-    this.effects.push({ type: 'refusal', what, reason, ...(stream !== undefined && { stream }) });
+    this.effects.push({ tag: 'refusal', what, reason, ...(stream !== undefined && { stream }) });
   }
 }

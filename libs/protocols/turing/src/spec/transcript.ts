@@ -62,7 +62,7 @@ export class AppTranscript {
   }
 
   says(frame: unknown): this {
-    return this.given({ type: 'frame', text: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+    return this.given({ tag: 'frame', text: typeof frame === 'string' ? frame : JSON.stringify(frame) });
   }
 
   starts(id: unknown = 'abc'): this {
@@ -70,25 +70,25 @@ export class AppTranscript {
   }
 
   answers(outcome: Outcome<AppResult> = { ok: true, ret: { stopped: true } }, ref = this.ref): this {
-    return this.given({ type: 'answered', ref, outcome });
+    return this.given({ tag: 'answered', ref, outcome });
   }
 
   /** The ref of the last request that the machine asked about. */
   get ref(): RequestRef {
-    const ask = this.effects.findLast((effect) => effect.type === 'ask');
+    const ask = this.effects.findLast((effect) => effect.tag === 'ask');
     if (ask === undefined) throw new Error('nothing was asked');
     return ask.ref;
   }
 
   get sent(): string[] {
-    return this.effects.flatMap((effect) => (effect.type === 'send' ? [effect.text] : []));
+    return this.effects.flatMap((effect) => (effect.tag === 'send' ? [effect.text] : []));
   }
 
   waits(ms: number): this {
     const untilMs = this.nowMs + ms;
     for (let dueMs = nextAppDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextAppDeadlineMs(this.state)) {
       this.nowMs = Math.max(this.nowMs, dueMs);
-      this.given({ type: 'tick' });
+      this.given({ tag: 'tick' });
     }
     this.nowMs = untilMs;
     return this;
@@ -96,7 +96,7 @@ export class AppTranscript {
 
   takes(): string[] {
     const lines = this.effects.slice(this.#read).flatMap((effect): string[] => {
-      switch (effect.type) {
+      switch (effect.tag) {
         case 'send':
           return [words(effect.text)];
         case 'ping':
@@ -142,15 +142,15 @@ export class RobotTranscript {
 
   commands(command: RobotCommand = startCommand, timeoutMs = 15_000): this {
     this.#commanded += 1;
-    return this.given({ type: 'command', ref: `c${this.#commanded}` as CommandRef, command, timeoutMs });
+    return this.given({ tag: 'command', ref: `c${this.#commanded}` as CommandRef, command, timeoutMs });
   }
 
   says(frame: unknown): this {
-    return this.given({ type: 'frame', text: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+    return this.given({ tag: 'frame', text: typeof frame === 'string' ? frame : JSON.stringify(frame) });
   }
 
   get sent(): string[] {
-    return this.effects.flatMap((effect) => (effect.type === 'send' ? [effect.text] : []));
+    return this.effects.flatMap((effect) => (effect.tag === 'send' ? [effect.text] : []));
   }
 
   /** Lets time pass. The socket of a working robot answers pings. */
@@ -159,8 +159,8 @@ export class RobotTranscript {
     for (let dueMs = nextRobotDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextRobotDeadlineMs(this.state)) {
       this.nowMs = Math.max(this.nowMs, dueMs);
       const from = this.effects.length;
-      this.given({ type: 'tick' });
-      if (answersPings && this.effects.slice(from).some(({ type }) => type === 'ping')) this.given({ type: 'heard' });
+      this.given({ tag: 'tick' });
+      if (answersPings && this.effects.slice(from).some(({ tag }) => tag === 'ping')) this.given({ tag: 'heard' });
     }
     this.nowMs = untilMs;
     return this;
@@ -168,7 +168,7 @@ export class RobotTranscript {
 
   takes(): string[] {
     const lines = this.effects.slice(this.#read).flatMap((effect): string[] => {
-      switch (effect.type) {
+      switch (effect.tag) {
         case 'send':
           return [words(effect.text)];
         case 'ping':

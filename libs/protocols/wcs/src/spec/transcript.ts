@@ -57,7 +57,7 @@ const words = (message: ServerMessage): string => {
 };
 
 const line = (effect: Effect): string | undefined => {
-  switch (effect.type) {
+  switch (effect.tag) {
     case 'send':
       return `S ${effect.message.message} ${words(effect.message)}`.trimEnd();
     case 'close':
@@ -67,14 +67,14 @@ const line = (effect: Effect): string | undefined => {
     case 'close-session':
       return `close-session ${effect.nodeId} ${effect.reason}`;
     case 'signal':
-      return `signal ${effect.signal.kind}`;
+      return `signal ${effect.signal.tag}`;
     case 'find':
     case 'publish':
     case 'play':
     case 'snapshot':
-      return `${effect.type} ${effect.streamName}`;
+      return `${effect.tag} ${effect.streamName}`;
     case 'authorise-connection':
-      return effect.type;
+      return effect.tag;
     case 'established':
     case 'stopping':
     case 'status-changed':
@@ -109,14 +109,14 @@ export class Transcript {
 
   opens(): this {
     return this.given({
-      type: 'opened',
+      tag: 'opened',
       remote: { address: '203.0.113.9', port: 50_066 },
       local: { address: '198.51.100.2', port: 8443 },
     });
   }
 
   says(message: string, data?: unknown): this {
-    return this.given({ type: 'frame', text: JSON.stringify({ message, data: [data ?? null] }) });
+    return this.given({ tag: 'frame', text: JSON.stringify({ message, data: [data ?? null] }) });
   }
 
   /** Lets time pass; the session gets every tick that it asks for. */
@@ -124,7 +124,7 @@ export class Transcript {
     const untilMs = this.nowMs + ms;
     for (let dueMs = nextDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextDeadlineMs(this.state)) {
       this.nowMs = Math.max(this.nowMs, dueMs);
-      this.given({ type: 'tick' });
+      this.given({ tag: 'tick' });
     }
     this.nowMs = untilMs;
     return this;
@@ -133,7 +133,7 @@ export class Transcript {
   /** Connects the client and establishes its session. */
   connects(connection: Record<string, unknown> = {}): this {
     this.opens().says('connection', { appKey: 'defaultApp', clientVersion: '2.0', ...connection });
-    this.given({ type: 'connection-decided', decision: { allowed: true } });
+    this.given({ tag: 'connection-decided', decision: { allowed: true } });
     this.takes();
     return this;
   }
@@ -146,7 +146,7 @@ export class Transcript {
 
   /** The ref of the latest request for a decision. */
   get ref(): PeerId | QueryId {
-    const latest = this.effects.findLast((effect) => effect.type === 'authorise');
+    const latest = this.effects.findLast((effect) => effect.tag === 'authorise');
     if (latest === undefined) throw new Error('nothing was to be decided');
     return latest.ref;
   }
@@ -161,25 +161,25 @@ export class Transcript {
 
   sent(name: ServerMessage['message']): ServerMessage[] {
     return this.effects.flatMap((effect) =>
-      effect.type === 'send' && effect.message.message === name ? [effect.message] : [],
+      effect.tag === 'send' && effect.message.message === name ? [effect.message] : [],
     );
   }
 
   decides(decision: Decision = { allowed: true }): this {
-    return this.given({ type: 'decided', ref: this.ref, decision });
+    return this.given({ tag: 'decided', ref: this.ref, decision });
   }
 
   finds(ready = true): this {
-    return this.given({ type: 'found', ref: this.ref, stream: { nodeId: 'node', ready } });
+    return this.given({ tag: 'found', ref: this.ref, stream: { nodeId: 'node', ready } });
   }
 
   answers(codecs = { audio: 'opus', video: 'H264' }, notCarried: readonly string[] = []): this {
     const { peerId } = this;
-    return this.given({ type: 'answered', peerId, nodeId: 'node', sdp: 'v=0 answer', codecs, notCarried });
+    return this.given({ tag: 'answered', peerId, nodeId: 'node', sdp: 'v=0 answer', codecs, notCarried });
   }
 
   media(event: MediaEvent, peerId = this.peerId): this {
-    return this.given({ type: 'media', peerId, event });
+    return this.given({ tag: 'media', peerId, event });
   }
 
   /** Brings a publisher into the named phase. */
@@ -189,7 +189,7 @@ export class Transcript {
     this.decides();
     if (phase === 'offering') return this;
     this.answers();
-    return phase === 'connecting' ? this : this.media({ kind: 'connected' });
+    return phase === 'connecting' ? this : this.media({ tag: 'connected' });
   }
 
   /** Brings a player into the named phase. */
@@ -201,7 +201,7 @@ export class Transcript {
     this.finds();
     if (phase === 'offering') return this;
     this.answers();
-    return phase === 'connecting' ? this : this.media({ kind: 'connected' });
+    return phase === 'connecting' ? this : this.media({ tag: 'connected' });
   }
 }
 
