@@ -1,7 +1,9 @@
 import { BitReader } from './bit-reader.js';
 import { type FrameHint, keyFrameHint, NO_KEY_FRAME, type VideoDimensions } from './frame-hint.js';
 
-const OBU_SEQUENCE_HEADER = 1;
+export const OBU_SEQUENCE_HEADER = 1;
+const OBU_FRAME_HEADER = 3;
+const OBU_FRAME = 6;
 
 /**
  * Reads an RTP payload of AV1. The N bit of the aggregation header starts a coded video sequence and so marks a key
@@ -29,14 +31,15 @@ function readFirstObus(payload: Uint8Array, count: number): VideoDimensions | un
     if (((header >> 3) & 0x0f) === OBU_SEQUENCE_HEADER) {
       const body = obu.subarray((header & 0x04) !== 0 ? 2 : 1);
       const start = (header & 0x02) !== 0 ? readLeb128(body, 0)?.end : 0;
-      return start === undefined ? undefined : readSequenceHeader(body.subarray(start));
+      const sequence = start === undefined ? undefined : parseAv1Sequence(body.subarray(start));
+      return sequence && { width: sequence.width, height: sequence.height };
     }
     offset += size;
   }
   return undefined;
 }
 
-function readLeb128(bytes: Uint8Array, start: number): { value: number; end: number } | undefined {
+export function readLeb128(bytes: Uint8Array, start: number): { value: number; end: number } | undefined {
   let value = 0;
   for (let index = 0; index < 4; index++) {
     const byte = bytes[start + index];
@@ -47,21 +50,83 @@ function readLeb128(bytes: Uint8Array, start: number): { value: number; end: num
   return undefined;
 }
 
-/** AV1 specification, section 5.5.1, up to the frame size. */
-function readSequenceHeader(body: Uint8Array): VideoDimensions | undefined {
+/** The parts of a sequence header that a file's header repeats (AV1 specification §5.5). */
+export interface Av1Sequence {
+  readonly width: number;
+  readonly height: number;
+  readonly profile: number;
+  readonly level: number;
+  readonly tier: number;
+  readonly isHighDepth: boolean;
+  readonly isTwelveBit: boolean;
+  readonly isMonochrome: boolean;
+  readonly subsamplingX: number;
+  readonly subsamplingY: number;
+  readonly samplePosition: number;
+}
+
+/** `body` is the OBU without its header. */
+export function parseAv1Sequence(body: Uint8Array): Av1Sequence | undefined {
   const reader = new BitReader(body);
-  reader.skip(4); // seq_profile, still_picture
-  if (reader.bit()) reader.skip(5);
-  else skipOperatingPoints(reader);
+  const profile = reader.bits(3);
+  reader.skip(1); // still_picture
+  const isReduced = reader.bit() === 1;
+  const { level, tier } = isReduced ? { level: reader.bits(5), tier: 0 } : readOperatingPoints(reader);
   const widthBits = reader.bits(4) + 1;
   const heightBits = reader.bits(4) + 1;
   const width = reader.bits(widthBits) + 1;
   const height = reader.bits(heightBits) + 1;
-  return reader.exhausted ? undefined : { width, height };
+  skipTools(reader, isReduced);
+  const color = readColor(reader, profile);
+  return reader.exhausted ? undefined : { width, height, profile, level, tier, ...color };
 }
 
-function skipOperatingPoints(reader: BitReader): void {
-  let delayBits = 0;
+function skipTools(reader: BitReader, isReduced: boolean): void {
+  if (!isReduced && reader.bit()) reader.skip(7); // lengths of frame ids
+  reader.skip(3); // 128×128 superblocks, filter intra, intra edge filter
+  if (!isReduced) {
+    reader.skip(4); // interintra, masked, warped, dual filter
+    const hasOrderHint = reader.bit();
+    if (hasOrderHint) reader.skip(2);
+    const forcesScreenContent = reader.bit() ? 2 : reader.bit();
+    if (forcesScreenContent > 0 && !reader.bit()) reader.skip(1);
+    if (hasOrderHint) reader.skip(3);
+  }
+  reader.skip(3); // superres, cdef, restoration
+}
+
+function readColor(reader: BitReader, profile: number) {
+  const isHighDepth = reader.bit() === 1;
+  const isTwelveBit = profile === 2 && isHighDepth && reader.bit() === 1;
+  const isMonochrome = profile !== 1 && reader.bit() === 1;
+  const description = reader.bit() ? [reader.bits(8), reader.bits(8), reader.bits(8)].join() : '';
+  const depth = { isHighDepth, isTwelveBit, isMonochrome };
+  if (isMonochrome) {
+    reader.skip(1);
+    return { ...depth, subsamplingX: 1, subsamplingY: 1, samplePosition: 0 };
+  }
+  if (description === SRGB) return { ...depth, subsamplingX: 0, subsamplingY: 0, samplePosition: 0 };
+  reader.skip(1);
+  let [subsamplingX, subsamplingY] = profile === 0 ? [1, 1] : profile === 1 ? [0, 0] : [1, 0];
+  if (isTwelveBit) {
+    subsamplingX = reader.bit();
+    subsamplingY = subsamplingX ? reader.bit() : 0;
+  }
+  const samplePosition = subsamplingX && subsamplingY ? reader.bits(2) : 0;
+  return { ...depth, subsamplingX, subsamplingY, samplePosition };
+}
+
+/** BT.709, sRGB, identity: these colours aren't subsampled. */
+const SRGB = '1,13,0';
+
+/** Whether an OBU begins a key frame. */
+export function isAv1KeyFrame(type: number, body: Uint8Array): boolean {
+  // show_existing_frame, then frame_type; a key frame is 0.
+  return (type === OBU_FRAME || type === OBU_FRAME_HEADER) && ((body[0] ?? 0xff) & 0xe0) === 0;
+}
+
+function readOperatingPoints(reader: BitReader): { level: number; tier: number } {
+  let [level, tier, delayBits] = [0, 0, 0];
   if (reader.bit()) {
     reader.skip(64); // num_units_in_display_tick, time_scale
     if (reader.bit()) reader.unsignedExpGolomb(); // uvlc() is coded like ue(v)
@@ -74,8 +139,11 @@ function skipOperatingPoints(reader: BitReader): void {
   const points = reader.bits(5) + 1;
   for (let point = 0; point < points; point++) {
     reader.skip(12); // operating_point_idc
-    if (reader.bits(5) > 7) reader.skip(1); // seq_tier
+    const pointLevel = reader.bits(5);
+    const pointTier = pointLevel > 7 ? reader.bit() : 0;
+    if (point === 0) [level, tier] = [pointLevel, pointTier];
     if (delayBits > 0 && reader.bit()) reader.skip(2 * delayBits + 1);
     if (hasInitialDelay && reader.bit()) reader.skip(4);
   }
+  return { level, tier };
 }

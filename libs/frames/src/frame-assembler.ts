@@ -1,4 +1,5 @@
 import { AacDepacketizer, PacketAudioDepacketizer } from './audio-depacketizer.js';
+import { Av1Depacketizer } from './av1-depacketizer.js';
 import type { Depacketizer, Frame, FrameCodec } from './frame.js';
 import { NalDepacketizer } from './nal-depacketizer.js';
 import { type OrderedPacket, ReorderBuffer } from './reorder-buffer.js';
@@ -126,6 +127,8 @@ function depacketizerOf({ codec, clockRate, channels, parameters = {} }: FrameAs
     case 'VP8':
     case 'VP9':
       return new VpxDepacketizer(codec);
+    case 'AV1':
+      return new Av1Depacketizer();
     case 'opus':
     case 'PCMU':
     case 'PCMA':

@@ -1,11 +1,11 @@
 import type { NalCodec, ParameterSets } from './parameter-sets.js';
 
-export type VideoCodec = NalCodec | 'VP8' | 'VP9';
+export type VideoCodec = NalCodec | RawVideoFrame['codec'];
 export type AudioCodec = 'opus' | 'MPEG4-GENERIC' | 'PCMU' | 'PCMA';
 /** The codecs whose packets can be assembled into frames. */
 export type FrameCodec = VideoCodec | AudioCodec;
 
-const VIDEO_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9'];
+const VIDEO_CODECS: readonly FrameCodec[] = ['H264', 'H265', 'VP8', 'VP9', 'AV1'];
 const AUDIO_CODECS: readonly FrameCodec[] = ['opus', 'MPEG4-GENERIC', 'PCMU', 'PCMA'];
 const FRAME_CODECS: ReadonlySet<string> = new Set([...VIDEO_CODECS, ...AUDIO_CODECS]);
 
@@ -33,7 +33,8 @@ export interface NalFrame extends FrameBase {
 
 export interface RawVideoFrame extends FrameBase {
   kind: 'video';
-  codec: 'VP8' | 'VP9';
+  codec: 'VP8' | 'VP9' | 'AV1';
+  /** For AV1 a temporal unit without its delimiter, in which each OBU has a size. */
   data: Uint8Array;
 }
 

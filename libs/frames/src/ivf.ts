@@ -1,6 +1,8 @@
 import { concatBytes, type RawVideoFrame } from './frame.js';
 import { vp8Dimensions } from './vp8.js';
 
+const FOUR_CHARACTERS = { VP8: 'VP80', VP9: 'VP90', AV1: 'AV01' } as const;
+
 /** Writes frames as an IVF file, which `ffmpeg -f ivf` reads. Times count from the first frame, in 1/90000 s. */
 export function writeIvf(frames: readonly RawVideoFrame[]): Uint8Array {
   const first = frames[0];
@@ -9,7 +11,7 @@ export function writeIvf(frames: readonly RawVideoFrame[]): Uint8Array {
   const view = new DataView(header.buffer);
   header.set(ascii('DKIF'), 0);
   view.setUint16(6, 32, true);
-  header.set(ascii(first?.codec === 'VP9' ? 'VP90' : 'VP80'), 8);
+  header.set(ascii(FOUR_CHARACTERS[first?.codec ?? 'VP8']), 8);
   view.setUint16(12, width, true);
   view.setUint16(14, height, true);
   view.setUint32(16, 90_000, true);

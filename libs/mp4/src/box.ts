@@ -23,8 +23,10 @@ function flatten(parts: readonly BoxPart[], into: Uint8Array[]): void {
 }
 
 export function box(type: string, ...content: readonly BoxPart[]): Uint8Array {
-  const body = bytesOf(content);
-  return bytesOf([u32(body.length + 8), ascii(type), body]);
+  const flat: Uint8Array[] = [];
+  flatten(content, flat);
+  const size = flat.reduce((sum, part) => sum + part.length, 8);
+  return bytesOf([u32(size), ascii(type), flat]);
 }
 
 export const fullBox = (type: string, version: number, flags: number, ...content: readonly BoxPart[]): Uint8Array =>

@@ -1,5 +1,5 @@
 import { ascii, box, type BoxPart, bytesOf, fullBox, u16, u32, u64, u8, zeros } from './box.js';
-import type { AacTrack, H264Track, H265Track, MediaTrack, OpusTrack, VideoTrack } from './media-track.js';
+import type { AacTrack, H264Track, H265Track, MediaTrack, OpusTrack } from './media-track.js';
 
 /** Writes `ftyp` and `moov` of a fragmented MP4 (CMAF header), which EXT-X-MAP refers to. */
 export function writeInitSegment(tracks: readonly MediaTrack[]): Uint8Array {
@@ -33,7 +33,11 @@ export const movieHeader = (durationMs: number, highestTrackId: number): Uint8Ar
 
 const trackDefaults = ({ trackId }: MediaTrack) => fullBox('trex', 0, 0, u32(trackId, 1, 0, 0, 0));
 
-const isVideo = (track: MediaTrack): track is VideoTrack => track.codec === 'H264' || track.codec === 'H265';
+/** The size of a track's pictures; undefined for sound. */
+function dimensionsOf(track: MediaTrack): { width: number; height: number } | undefined {
+  if (track.codec === 'AV1') return track;
+  return track.codec === 'H264' || track.codec === 'H265' ? track.sps : undefined;
+}
 
 /** What the boxes of a track say, whatever its codec. */
 export interface TrackShape {
@@ -46,8 +50,9 @@ export interface TrackShape {
 }
 
 function shapeOf(track: MediaTrack): TrackShape {
-  const { width, height } = isVideo(track) ? track.sps : { width: 0, height: 0 };
-  return { trackId: track.trackId, timescale: track.timescale, isVideo: isVideo(track), width, height };
+  const dimensions = dimensionsOf(track);
+  const { width, height } = dimensions ?? { width: 0, height: 0 };
+  return { trackId: track.trackId, timescale: track.timescale, isVideo: dimensions !== undefined, width, height };
 }
 
 const emptyTable = (track: MediaTrack) =>
@@ -101,9 +106,11 @@ export function trackBox({ trackId, timescale, isVideo, width, height, ...conten
 function sampleEntry(track: MediaTrack): Uint8Array {
   switch (track.codec) {
     case 'H264':
-      return videoEntry('avc1', track, box('avcC', avcConfiguration(track)));
+      return videoEntry('avc1', track.sps, box('avcC', avcConfiguration(track)));
     case 'H265':
-      return videoEntry('hvc1', track, box('hvcC', hevcConfiguration(track)));
+      return videoEntry('hvc1', track.sps, box('hvcC', hevcConfiguration(track)));
+    case 'AV1':
+      return videoEntry('av01', track, box('av1C', track.configuration));
     case 'MPEG4-GENERIC':
       return audioEntry('mp4a', track, fullBox('esds', 0, 0, elementaryStreamDescriptor(track)));
     case 'opus':
@@ -113,13 +120,13 @@ function sampleEntry(track: MediaTrack): Uint8Array {
   }
 }
 
-const videoEntry = (type: string, { sps }: VideoTrack, configuration: Uint8Array) =>
+const videoEntry = (type: string, { width, height }: { width: number; height: number }, configuration: Uint8Array) =>
   box(
     type,
     zeros(6),
     u16(1),
     zeros(16),
-    u16(sps.width, sps.height),
+    u16(width, height),
     u32(0x480000, 0x480000, 0),
     u16(1),
     zeros(32),

@@ -30,9 +30,17 @@ export interface OpusTrack extends TrackBase {
   channels: number;
 }
 
+/** `configuration` is the AV1CodecConfigurationRecord. */
+export interface Av1Track extends TrackBase {
+  codec: 'AV1';
+  width: number;
+  height: number;
+  configuration: Uint8Array;
+}
+
 export type VideoTrack = H264Track | H265Track;
 export type AudioTrack = AacTrack | OpusTrack;
-export type MediaTrack = VideoTrack | AudioTrack;
+export type MediaTrack = VideoTrack | Av1Track | AudioTrack;
 
 /** Name of the track in a CODECS attribute (RFC 6381; ISO 14496-15 annex E for H.265). */
 export function codecString(track: MediaTrack): string {
@@ -41,6 +49,8 @@ export function codecString(track: MediaTrack): string {
       return `avc1.${track.sps.profileLevelId}`;
     case 'H265':
       return h265CodecString(track.sps);
+    case 'AV1':
+      return av1CodecString(track.configuration);
     case 'MPEG4-GENERIC':
       return `mp4a.40.${parseAacConfig(track.config)?.objectType ?? 2}`;
     case 'opus':
@@ -48,6 +58,13 @@ export function codecString(track: MediaTrack): string {
     default:
       return track satisfies never;
   }
+}
+
+/** Profile, level, tier and bit depth (AV1 in ISO media files, section 5). */
+function av1CodecString([, first = 0, second = 0]: Uint8Array): string {
+  const level = String(first & 0x1f).padStart(2, '0');
+  const depth = (second & 0x40) === 0 ? '08' : (second & 0x20) === 0 ? '10' : '12';
+  return `av01.${first >> 5}.${level}${second & 0x80 ? 'H' : 'M'}.${depth}`;
 }
 
 function h265CodecString(sps: H265Sps): string {

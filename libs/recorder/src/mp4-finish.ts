@@ -147,13 +147,15 @@ class Index {
   add(reader: PartReader, { runs, dataOffset, dataBytes }: Extract<Found, { tag: 'fragment' }>): void {
     if (!this.#isPartOpen) this.#openPart();
     let used = 0;
+    let isCut = false;
     for (const run of runs) {
       const track = this.tracks.find(({ shape }) => shape.trackId === run.trackId);
-      if (track === undefined) return;
+      if (track === undefined || isCut) break;
       track.table.openChunk(this.dataBytes + used);
       let dts = run.decodeTime + this.#ticks(track, this.#partMs) - TIMELINE_START_S * track.shape.timescale;
       for (const { bytes, duration, isSync, compositionOffset } of run.samples) {
-        if (used + bytes > dataBytes) break;
+        isCut ||= used + bytes > dataBytes;
+        if (isCut) break;
         used += bytes;
         addSample(track, { dts, pts: dts + compositionOffset, bytes, isSync }, duration);
         dts += duration;

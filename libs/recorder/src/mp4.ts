@@ -1,11 +1,4 @@
-import {
-  type MediaTrack,
-  referenceTimeBox,
-  type TrackRun,
-  type VideoTrack,
-  writeInitSegment,
-  writeMediaFragment,
-} from '@weir/mp4';
+import { type MediaTrack, referenceTimeBox, type TrackRun, writeInitSegment, writeMediaFragment } from '@weir/mp4';
 
 import { concat } from './ebml.js';
 import type { ContainerWriter, MediaSample } from './recorded-track.js';
@@ -13,6 +6,9 @@ import type { TrackConfig, VideoConfig } from './track-config.js';
 
 /** Room on each track's timeline before its first sample, because decoding times come before presentation times. */
 export const TIMELINE_START_S = 2;
+
+/** What a header says of AV1 while no key frame has come: main profile, 8 bits, 4:2:0. */
+const UNKNOWN_AV1 = Uint8Array.of(0x81, 0x08, 0x0c, 0);
 
 /** Fragments that are written in one piece. */
 export class Mp4Writer implements ContainerWriter {
@@ -55,8 +51,11 @@ function mediaTrackOf(config: TrackConfig, index: number): MediaTrack {
   return codec === 'opus' ? { ...base, codec, channels } : { ...base, codec, channels, config: config.config! };
 }
 
-function videoTrackOf(config: VideoConfig, base: { trackId: number; timescale: number }): VideoTrack {
-  const { width, height, nal } = config;
+function videoTrackOf(config: VideoConfig, base: { trackId: number; timescale: number }): MediaTrack {
+  const { width, height, nal, av1 } = config;
+  if (config.codec === 'AV1') {
+    return { ...base, codec: 'AV1', width, height, configuration: av1?.configuration ?? UNKNOWN_AV1 };
+  }
   if (nal?.codec === 'H264') return { ...base, ...nal };
   if (nal?.codec === 'H265') return { ...base, ...nal };
   // No picture has come yet. The header is written again when the first one comes.

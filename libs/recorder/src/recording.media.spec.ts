@@ -1,12 +1,14 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ntpTimeOf, ssrcOf, timestampOf, writeSenderReport } from '@weir/frames';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { containerFor, finishFile, Recorder, type RecordingFacts } from './index.js';
-import { captureRtp, type Clip, run } from './testing/ffmpeg.js';
+import { av1Packets } from './testing/av1-rtp.js';
+import { captureRtp, type Clip, flashesAndBeeps, run, skewsOf } from './testing/ffmpeg.js';
 import { MemoryTarget, partOf } from './testing/parts.js';
+import { seededRandom } from './testing/virtual-sender.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -64,8 +66,8 @@ function sent(clip: Clip): Sent[] {
   return [...packets, ...reports].sort((a, b) => a.atMs - b.atMs);
 }
 
-function record(clip: Clip, packets: readonly Sent[]): { bytes: Uint8Array; facts: RecordingFacts } {
-  const fit = containerFor(clip.tracks);
+function record(clip: Clip, packets: readonly Sent[], wish?: string): { bytes: Uint8Array; facts: RecordingFacts } {
+  const fit = containerFor(clip.tracks, wish);
   if (fit.tag === 'unfit') throw new Error(fit.reason);
   const recorder = new Recorder({ container: fit.container, tracks: clip.tracks });
   const written: Uint8Array[] = [];
@@ -77,6 +79,23 @@ function record(clip: Clip, packets: readonly Sent[]): { bytes: Uint8Array; fact
   written.push(...recorder.end(packets.at(-1)!.atMs + 40));
   return { bytes: Buffer.concat(written), facts: recorder.facts };
 }
+
+/** Decodes a whole file; ffmpeg fails at the first error. */
+const decode = (path: string) =>
+  run('ffmpeg', [
+    '-v',
+    'error',
+    '-xerror',
+    '-i',
+    path,
+    '-vsync',
+    'passthrough',
+    '-enc_time_base',
+    '1:1000',
+    '-f',
+    'null',
+    '-',
+  ]);
 
 async function finished(...parts: readonly Uint8Array[]) {
   const target = new MemoryTarget();
@@ -100,10 +119,72 @@ describe('a recording of what ffmpeg sends', { timeout: 60_000 }, () => {
     const path = join(folder, `${name.replaceAll(/\W/g, '')}.out.${container}`);
     await writeFile(path, file.bytes);
     await writeFile(`${path}.raw`, bytes);
-    await run('ffmpeg', ['-v', 'error', '-xerror', '-i', path, '-vsync', 'passthrough', '-f', 'null', '-']);
+    await decode(path);
     expect(Math.abs(file.durationMs - 6_000)).toBeLessThan(45);
     expect(Math.abs(file.durationMs - facts.durationMs)).toBeLessThan(2);
     const probed = await run('ffprobe', ['-v', 'error', '-show_entries', 'format=duration', '-of', 'csv=p=0', path]);
     expect(Math.abs(Number(probed) * 1000 - file.durationMs)).toBeLessThan(2);
   });
+
+  it.each(['webm', 'mp4'] as const)('AV1 in %s decodes from the first to the last frame', async (container) => {
+    const source = join(folder, `av1-${container}.ivf`);
+    const coding = ['-c:v', 'libaom-av1', '-usage', 'realtime', '-cpu-used', '8', '-g', '25'];
+    await run('ffmpeg', [
+      ...['-v', 'fatal', '-f', 'lavfi', '-i', FLASHES, '-t', '3', '-pix_fmt', 'yuv420p', ...coding],
+      source,
+    ]);
+    const track = { kind: 'video', codec: 'AV1', clockRate: 90_000, channels: 0, parameters: {} } as const;
+    const clip = { tracks: [track], packets: av1Packets(await readFile(source), 0) };
+    const { bytes } = record(clip, sent(clip), container);
+    const file = await finished(bytes);
+    const path = join(folder, `av1.${container}`);
+    await writeFile(path, file.bytes);
+    await decode(path);
+    expect(Math.abs(file.durationMs - 3_000)).toBeLessThan(45);
+    const size = await run('ffprobe', [
+      '-v',
+      'error',
+      '-show_entries',
+      'stream=codec_name,width,height',
+      '-of',
+      'csv=p=0',
+      path,
+    ]);
+    expect(String(size).trim()).toBe('av1,96,64');
+  });
+
+  it.each([
+    ['webm', VP8, OPUS],
+    ['mp4', H264, AAC],
+  ] as const)('in %s that a kill cut anywhere decodes without an error', async (container, video, audio) => {
+    const clip = await clipOf(`cut-${container}`, 6, video, audio);
+    const { bytes } = record(clip, sent(clip));
+    const random = seededRandom(3);
+    for (let trial = 0; trial < 8; trial++) {
+      const file = await finished(bytes.subarray(0, Math.floor((0.3 + 0.7 * random()) * bytes.length)));
+      const path = join(folder, `cut-${trial}.${container}`);
+      await writeFile(path, file.bytes);
+      await decode(path);
+    }
+  });
+
+  it.each([
+    ['webm', VP8, OPUS],
+    ['mp4', H264, AAC],
+  ] as const)(
+    'in %s of two parts, the second with another size, decodes without an error',
+    async (container, video, audio) => {
+      const clip = await clipOf(`parts-${container}`, 4, video, audio);
+      const other = await clipOf(`other-${container}`, 3, ['-vf', 'scale=160:120', ...video], audio);
+      const first = record(clip, sent(clip)).bytes;
+      const file = await finished(first.subarray(0, first.length - 500), record(other, sent(other)).bytes);
+      const path = join(folder, `parts.${container}`);
+      await writeFile(path, file.bytes);
+      await decode(path);
+      const skews = skewsOf(await flashesAndBeeps(path));
+      expect(skews.length).toBeGreaterThanOrEqual(6);
+      // AAC from ffmpeg begins with 21 ms that aren't part of the sound.
+      expect(Math.abs(skews.at(-1)!)).toBeLessThanOrEqual(container === 'mp4' ? 62 : 40);
+    },
+  );
 });

@@ -1,5 +1,7 @@
 import {
   aacConfigBytes,
+  type Av1Sequence,
+  av1SequenceIn,
   type H264Sps,
   type H265Sps,
   type NalFrame,
@@ -24,8 +26,7 @@ export interface VideoConfig {
   readonly height: number;
   /** False until a key frame has shown what the header needs. */
   readonly isKnown: boolean;
-  /** AV1CodecConfigurationRecord. */
-  readonly av1Config?: Uint8Array | undefined;
+  readonly av1?: (Av1Sequence & { readonly configuration: Uint8Array }) | undefined;
   readonly nal?:
     | { readonly codec: 'H264'; readonly parameterSets: ParameterSets; readonly sps: H264Sps }
     | { readonly codec: 'H265'; readonly parameterSets: ParameterSets; readonly sps: H265Sps }
@@ -81,6 +82,18 @@ export function configFrom(known: VideoConfig, frame: VideoFrame): VideoConfig |
       const dimensions = frame.codec === 'VP8' ? vp8Dimensions(frame.data) : vp9Dimensions(frame.data);
       return dimensions && { ...known, ...dimensions, isKnown: true };
     }
+    case 'AV1': {
+      const read = av1SequenceIn(frame.data);
+      if (read === undefined) return undefined;
+      const { width, height } = read.sequence;
+      return {
+        ...known,
+        width,
+        height,
+        isKnown: true,
+        av1: { ...read.sequence, configuration: av1Configuration(read) },
+      };
+    }
     case 'H264':
     case 'H265': {
       const nal = nalConfigOf(frame);
@@ -100,4 +113,13 @@ function nalConfigOf({ codec, parameterSets }: NalFrame): VideoConfig['nal'] {
   }
   const sps = parseH265Sps(set);
   return sps && { codec, parameterSets, sps };
+}
+
+/** AV1CodecConfigurationRecord, which WebM and MP4 files have alike. */
+function av1Configuration({ obu, sequence }: { obu: Uint8Array; sequence: Av1Sequence }): Uint8Array {
+  const { profile, level, tier, isHighDepth, isTwelveBit, isMonochrome } = sequence;
+  const { subsamplingX, subsamplingY, samplePosition } = sequence;
+  const depth = (isHighDepth ? 0x40 : 0) | (isTwelveBit ? 0x20 : 0) | (isMonochrome ? 0x10 : 0);
+  const chroma = (subsamplingX << 3) | (subsamplingY << 2) | samplePosition;
+  return Uint8Array.of(0x81, (profile << 5) | level, (tier << 7) | depth | chroma, 0, ...obu);
 }

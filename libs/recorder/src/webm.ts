@@ -109,10 +109,10 @@ function trackEntry(config: TrackConfig, number: number): Uint8Array {
   );
 }
 
-function videoElements({ codec, width, height, av1Config }: VideoConfig): Uint8Array[] {
+function videoElements({ codec, width, height, av1 }: VideoConfig): Uint8Array[] {
   return [
     textElement(ID.codecId, `V_${codec}`),
-    ...(av1Config === undefined ? [] : [element(ID.codecPrivate, av1Config)]),
+    ...(av1 === undefined ? [] : [element(ID.codecPrivate, av1.configuration)]),
     element(ID.video, uintElement(ID.pixelWidth, width), uintElement(ID.pixelHeight, height)),
   ];
 }
