@@ -12,6 +12,7 @@ import { ensureNodePackages } from './setup/node-packages.mjs';
 import {
   canInstall,
   CHROMIUM,
+  COTURN,
   CURL,
   FFMPEG,
   FIREFOX,
@@ -67,11 +68,21 @@ export async function setUp({ purpose, log }) {
 function neededPackages(purpose) {
   // Tests with a peer that can't be installed are skipped, and say so.
   if (purpose === 'test')
-    return [FFMPEG, NATS, REDIS, CHROMIUM, OPENSSL, CURL, ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : [])];
+    return [
+      FFMPEG,
+      NATS,
+      REDIS,
+      CHROMIUM,
+      COTURN,
+      OPENSSL,
+      CURL,
+      ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : []),
+    ];
   return [
     ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),
     ...(process.env['NATS_URL'] ? [] : [NATS]),
     ...(process.env['REDIS_URL'] ? [] : [REDIS]),
+    ...(process.env['WEIR_TURN'] === '1' ? [COTURN] : []),
   ];
 }
 

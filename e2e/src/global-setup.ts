@@ -20,6 +20,8 @@ declare module 'vitest' {
       robots: { id: string; token: string; cameras: string[] }[];
       natsUrl: string;
       redisUrl: string;
+      databaseUrl: string;
+      turnPort: number;
       /** `GET /pids` returns the processes' ids, `POST /kill/<process>` kills one. */
       controlUrl: string;
       /** The WebSDK, its examples and a blank page that loads it. */
@@ -40,7 +42,8 @@ const credentials = z.object({
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), 'weir-e2e-'));
   const lines: string[] = [];
-  const [httpPort = 0, rtspPort = 0] = await freePorts(2);
+  const [httpPort = 0, rtspPort = 0, turnPort = 0] = await freePorts(3);
+  const relayPort = await freePortRange(32);
   const otlp = await startOtlpSink();
   const site = await startSite();
   const platform = await startPlatform({
@@ -50,6 +53,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
       WEIR_HTTP_PORT: String(httpPort),
       WEIR_RTSP_PORT: String(rtspPort),
       WEIR_MEDIA_PORT: String(await freePortRange(8)),
+      WEIR_TURN: '1',
+      WEIR_TURN_PORT: String(turnPort),
+      WEIR_TURN_RELAY_PORTS: `${relayPort}-${relayPort + 31}`,
       // The tests themselves serve the applications' hooks.
       WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
       LOG_LEVEL: 'debug',
@@ -71,6 +77,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     robots,
     natsUrl: platform.urls.nats,
     redisUrl: platform.urls.redis,
+    databaseUrl: platform.urls.database,
+    turnPort,
     controlUrl: control.url,
     siteUrl: site.url,
     otlpUrl: otlp.url,

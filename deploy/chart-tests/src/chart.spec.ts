@@ -575,6 +575,70 @@ describe('settings', () => {
   });
 });
 
+describe('TURN', () => {
+  const withTurn = async (...args: string[]) =>
+    parseManifests(
+      await render(
+        3,
+        'default',
+        ...['--set', 'turn.enabled=true', '--set', 'turn.urls={turn:turn.example.com:3478?transport=udp}'],
+        ...['--set', 'turn.allowedPeers={10.0.0.4-10.0.0.9}', ...args],
+      ),
+    ).filter(({ metadata }) => metadata.name === 'weir-turn' || metadata.name === 'weir-recording');
+  const ofKind = (manifests: Awaited<ReturnType<typeof withTurn>>, kind: string, name = 'weir-turn') =>
+    manifests.find((manifest) => manifest.kind === kind && manifest.metadata.name === name);
+
+  it('is not there unless it is asked for, and not without the addresses that it may reach', async () => {
+    expect(texts.get('default')).not.toMatch(/weir-turn|WEIR_TURN/);
+    await expect(withTurn('--set', 'turn.allowedPeers=null')).rejects.toThrow(/allowedPeers/);
+  });
+
+  it('relays to the given addresses, and by the network policy to the ports of media only', async () => {
+    const manifests = await withTurn();
+    for (const manifest of manifests) expect(await schemaErrors(manifest), manifest.kind).toEqual([]);
+    const { data } = ofKind(manifests, 'ConfigMap') as unknown as { data: { 'turnserver.conf': string } };
+    const lines = data['turnserver.conf'].split('\n');
+    expect(lines.filter((line) => line.includes('peer-ip'))).toEqual([
+      'denied-peer-ip=0.0.0.0-255.255.255.255',
+      'denied-peer-ip=::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff',
+      'allowed-peer-ip=10.0.0.4-10.0.0.9',
+    ]);
+    expect(lines).toEqual(expect.arrayContaining(['use-auth-secret', 'no-tcp-relay', 'no-multicast-peers']));
+    expect(ofKind(manifests, 'NetworkPolicy')).toMatchObject({
+      spec: {
+        policyTypes: ['Ingress', 'Egress'],
+        egress: [{ ports: [{ port: 30400, endPort: 30401, protocol: 'UDP' }] }],
+      },
+    });
+  });
+
+  it('shares its secret with the services that name it to clients, by a Secret of the operator', async () => {
+    const manifests = await withTurn('--set', 'turn.tls.existingSecret=turn-tls');
+    const secretKeyRef = { name: 'weir-turn', key: 'secret' };
+    const containers = (env: object) => ({
+      spec: { template: { spec: { containers: [{ env: expect.arrayContaining([env]) as unknown }] } } },
+    });
+    expect(ofKind(manifests, 'Deployment')).toMatchObject(
+      containers({ name: 'TURN_SECRET', valueFrom: { secretKeyRef } }),
+    );
+    expect(ofKind(manifests, 'StatefulSet', 'weir-recording')).toMatchObject(
+      containers({ name: 'WEIR_TURN_SECRET', valueFrom: { secretKeyRef } }),
+    );
+    expect(ofKind(manifests, 'ConfigMap', 'weir-recording')).toMatchObject({
+      data: { WEIR_TURN_URLS: 'turn:turn.example.com:3478?transport=udp' },
+    });
+    expect(ofKind(manifests, 'Service')).toMatchObject({
+      spec: {
+        ports: [
+          { port: 3478, protocol: 'UDP' },
+          { port: 3478, protocol: 'TCP' },
+          { port: 443, protocol: 'TCP' },
+        ],
+      },
+    });
+  });
+});
+
 describe('values', () => {
   const REFUSED: [string, string[], RegExp][] = [
     ['an unknown value', ['--set', 'replicaCount=3'], /replicaCount/],

@@ -15,6 +15,8 @@ export const NATS = { debian: 'nats-server', programs: ['nats-server'], elsewher
 /** @type {SystemPackage} */
 export const REDIS = { debian: 'redis-server', programs: ['redis-server'], elsewhere: 'redis-server 7 or newer' };
 /** @type {SystemPackage} */
+export const COTURN = { debian: 'coturn', programs: ['turnserver'], elsewhere: 'coturn 4.6 or newer' };
+/** @type {SystemPackage} */
 export const CHROMIUM = {
   debian: 'chromium',
   programs: ['chromium', 'chromium-browser', 'google-chrome'],
@@ -130,7 +132,11 @@ export async function installSystemPackages(packages, { log, elsewhere }) {
 const hasSystemd = () => existsSync('/run/systemd/system');
 const services = (/** @type {readonly string[]} */ packages) =>
   packages.flatMap((name) =>
-    name === NATS.debian || name === REDIS.debian ? [name] : name === 'nginx-light' ? ['nginx'] : [],
+    name === NATS.debian || name === REDIS.debian || name === COTURN.debian
+      ? [name]
+      : name === 'nginx-light'
+        ? ['nginx']
+        : [],
   );
 
 /** @param {readonly string[]} packages */
@@ -161,7 +167,7 @@ install "$@" || { update; install "$@"; }
 if [ -d /run/systemd/system ]; then
   for package in "$@"; do
     case $package in
-      nats-server | redis-server) systemctl disable --now $package ;;
+      coturn | nats-server | redis-server) systemctl disable --now $package ;;
       nginx-light) systemctl disable --now nginx ;;
     esac
   done

@@ -12,7 +12,7 @@ import { freePorts, isFreeTcpPort, isFreeUdpPort } from './ports.js';
 import { postgresServer } from './postgres.js';
 import { ProcessRecord } from './process-record.js';
 import { redisServer } from './redis.js';
-import { ensureServerPasswords, ensureSigningKey } from './secrets.js';
+import { ensureServerPasswords, ensureSigningKey, ensureTurnSecret } from './secrets.js';
 import {
   credentialFiles,
   localHost,
@@ -23,6 +23,7 @@ import {
 } from './services.js';
 import { parseSingleMachineSettings, StartError, type SingleMachineSettings } from './settings.js';
 import { SupervisedProcess, type ProcessEnd } from './supervised-process.js';
+import { turnServer } from './turn.js';
 
 const SERVER_START_TIMEOUT_MS = 60_000;
 const HEALTHY_TIMEOUT_MS = 120_000;
@@ -45,7 +46,7 @@ const credentialsFile = z.looseObject({
 export type Credentials = z.output<typeof credentialsFile>;
 
 /** A service, a server, or the id of a simulated robot. */
-export type ProcessName = 'nats' | 'redis' | 'postgres' | ServiceName | (string & Record<never, never>);
+export type ProcessName = 'nats' | 'redis' | 'postgres' | 'turn' | ServiceName | (string & Record<never, never>);
 
 export interface PlatformOptions {
   /** The settings by their names in the environment, and anything else to pass to the services. */
@@ -119,6 +120,7 @@ class Supervisor {
   readonly #record: ProcessRecord;
   readonly #logFiles = new Map<string, LogFile>();
   readonly #processes = new Map<ProcessName, SupervisedProcess>();
+  #turnSecret: string | undefined;
   readonly #urls = { nats: '', redis: '', database: '' };
   readonly #failed = new AbortController();
   readonly #httpUrl: string;
@@ -176,7 +178,7 @@ class Supervisor {
 
   async #stopInOrder(): Promise<void> {
     for (const timer of this.#tending) clearInterval(timer);
-    for (const name of [...this.#robots, ...SERVICES_IN_STOP_ORDER, 'nats', 'redis', 'postgres'])
+    for (const name of [...this.#robots, ...SERVICES_IN_STOP_ORDER, 'turn', 'nats', 'redis', 'postgres'])
       await this.#processes.get(name)?.stop();
     for (const file of this.#logFiles.values()) file.close();
     this.#logFiles.clear();
@@ -203,11 +205,16 @@ class Supervisor {
       this.#tend(name, made);
       return made.url;
     };
+    if (settings.WEIR_TURN) this.#turnSecret = ensureTurnSecret(join(dataDir, 'turn-secret'));
+    const secret = this.#turnSecret;
     const started = await Promise.allSettled([
       settings.NATS_URL ?? start('nats', () => natsServer(server('nats', natsPort, passwords.nats))),
       settings.REDIS_URL ?? start('redis', () => redisServer(server('redis', redisPort, passwords.redis))),
       settings.DATABASE_URL ??
         start('postgres', () => postgresServer(server('postgres', postgresPort, passwords.postgres))),
+      secret === undefined
+        ? ''
+        : start('turn', () => turnServer({ folder: join(dataDir, 'turn'), settings, secret, env: options.env })),
     ]);
     for (const result of started) if (result.status === 'rejected') throw result.reason;
     const [nats = '', redis = '', database = ''] = started.map((result) =>
@@ -227,7 +234,10 @@ class Supervisor {
     for (const name of SERVICES_IN_STOP_ORDER.toReversed())
       this.#supervise(
         name,
-        serviceProcess(name, { checkout, dataDir, settings, env: options.env, urls: this.#urls, ports }),
+        serviceProcess(name, {
+          ...{ checkout, dataDir, settings, env: options.env, urls: this.#urls, ports },
+          turnSecret: this.#turnSecret,
+        }),
       );
   }
 
@@ -315,13 +325,21 @@ async function checkPorts(settings: SingleMachineSettings, env: NodeJS.ProcessEn
     ...(settings.WEIR_TLS_CERT === undefined
       ? []
       : [['WEIR_HTTPS_PORT', settings.WEIR_HTTPS_PORT] as [string, number]]),
+    ...(settings.WEIR_TURN ? [['WEIR_TURN_PORT', settings.WEIR_TURN_PORT] as [string, number]] : []),
+    ...(settings.WEIR_TURN && settings.WEIR_TLS_CERT !== undefined
+      ? [['WEIR_TURN_TLS_PORT', settings.WEIR_TURN_TLS_PORT] as [string, number]]
+      : []),
     ...mediaPorts.map((port): [string, number] => ['WEIR_MEDIA_PORT', port]),
   ];
   const problems: string[] = [];
   for (const [name, port] of tcp)
     if (!(await isFreeTcpPort(port))) problems.push(`  ${name}: another program listens on TCP port ${port}`);
-  for (const port of mediaPorts)
-    if (!(await isFreeUdpPort(port))) problems.push(`  WEIR_MEDIA_PORT: another program uses UDP port ${port}`);
+  const udp: [string, number][] = [
+    ...mediaPorts.map((port): [string, number] => ['WEIR_MEDIA_PORT', port]),
+    ...(settings.WEIR_TURN ? [['WEIR_TURN_PORT', settings.WEIR_TURN_PORT] as [string, number]] : []),
+  ];
+  for (const [name, port] of udp)
+    if (!(await isFreeUdpPort(port))) problems.push(`  ${name}: another program uses UDP port ${port}`);
   if (problems.length > 0)
     throw new StartError(
       `Some ports are taken. Stop the other program, or choose other ports by these settings:\n${problems.join('\n')}`,

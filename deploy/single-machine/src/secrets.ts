@@ -16,6 +16,12 @@ export function ensureServerPasswords(path: string): ServerPasswords {
   return passwords;
 }
 
+/** Reads the secret that the TURN server shares with the services; it is made at the first start. */
+export function ensureTurnSecret(path: string): string {
+  if (!existsSync(path)) writePrivateFile(path, randomBytes(32).toString('base64url'));
+  return readFileSync(path, 'utf8').trim();
+}
+
 /** At the first start, makes the key with which auth signs its tokens (Ed25519, PKCS #8 in PEM). */
 export function ensureSigningKey(path: string): void {
   if (existsSync(path)) return;

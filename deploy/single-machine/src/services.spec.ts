@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { localHost, serviceProcess, SERVICES_IN_STOP_ORDER, type ServiceName } from './services.js';
 import { parseSingleMachineSettings } from './settings.js';
 
-const environmentOf = (name: ServiceName, env: Record<string, string> = {}) =>
+const environmentOf = (name: ServiceName, env: Record<string, string> = {}, turnSecret?: string) =>
   serviceProcess(name, {
+    turnSecret,
     checkout: '/weir',
     dataDir: '/data',
     settings: parseSingleMachineSettings(env),
@@ -40,6 +41,19 @@ describe('the single machine', () => {
     expect(environmentOf('media', { ...env, WEIR_RTSP_HOST: '192.0.2.7' })).toMatchObject({
       WEIR_RTSP_HOST: '192.0.2.7',
     });
+  });
+
+  it('names its TURN server to the services, and gives media an address that TURN may reach', () => {
+    const env = { WEIR_TURN: '1' };
+    expect(environmentOf('auth', env, 'secret')).toMatchObject({
+      WEIR_STUN_URLS: 'stun:127.0.0.1:3478',
+      WEIR_TURN_URLS: 'turn:127.0.0.1:3478?transport=udp,turn:127.0.0.1:3478?transport=tcp',
+      WEIR_TURN_SECRET: 'secret',
+    });
+    const media = environmentOf('media', env, 'secret');
+    expect(media).toMatchObject({ WEIR_ANNOUNCED_ADDRESS: '127.0.0.1,127.0.0.2' });
+    expect(media).not.toHaveProperty('WEIR_MEDIA_HOST');
+    expect(environmentOf('auth')).not.toHaveProperty('WEIR_TURN_URLS');
   });
 
   it.each([

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { ProcessDefinition } from './supervised-process.js';
 import { LOOPBACK, type SingleMachineSettings } from './settings.js';
+import { announcedAddresses, turnUrls } from './turn.js';
 
 /** In the order in which they stop: first those that clients connect to, last those that the others need. */
 export const SERVICES_IN_STOP_ORDER = [
@@ -29,6 +30,8 @@ export interface ServicesOptions {
   /** The environment that all services get; it contains the settings of the deployment. */
   env: NodeJS.ProcessEnv;
   urls: { nats: string; redis: string; database: string };
+  /** The TURN server's secret, if the supervisor starts one. */
+  turnSecret?: string | undefined;
   /** Each service's own port on loopback. */
   ports: Readonly<Record<ServiceName, number>>;
 }
@@ -60,12 +63,16 @@ export function serviceProcess(name: ServiceName, options: ServicesOptions): Pro
   };
 }
 
-function commonEnvironment(name: ServiceName, { env, urls, ports, dataDir }: ServicesOptions): NodeJS.ProcessEnv {
+function commonEnvironment(
+  name: ServiceName,
+  { env, urls, ports, dataDir, settings, turnSecret }: ServicesOptions,
+): NodeJS.ProcessEnv {
   // Each service needs its own port for metrics, so each gets the next one.
   const firstMetricsPort = Number(env['OTEL_EXPORTER_PROMETHEUS_PORT'] || PROMETHEUS_PORT);
   return {
     WEIR_DRAIN_TIMEOUT_MS: String(DRAIN_TIMEOUT_MS),
     ...env,
+    ...turnEnvironment(settings, turnSecret, env),
     NATS_URL: urls.nats,
     REDIS_URL: urls.redis,
     DATABASE_URL: urls.database,
@@ -75,6 +82,21 @@ function commonEnvironment(name: ServiceName, { env, urls, ports, dataDir }: Ser
     WEIR_DATA_DIR: dataDir,
     WEIR_LISTEN_HOST: '127.0.0.1',
     WEIR_LISTEN_PORT: String(ports[name]),
+  };
+}
+
+/** The settings by which services name the TURN server to clients. */
+function turnEnvironment(
+  settings: SingleMachineSettings,
+  turnSecret: string | undefined,
+  env: NodeJS.ProcessEnv,
+): NodeJS.ProcessEnv {
+  if (turnSecret === undefined) return {};
+  const { stun, turn } = turnUrls(settings);
+  return {
+    WEIR_STUN_URLS: env['WEIR_STUN_URLS'] || stun.join(','),
+    WEIR_TURN_URLS: turn.join(','),
+    WEIR_TURN_SECRET: turnSecret,
   };
 }
 
@@ -105,9 +127,12 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
         WEIR_MEDIA_PORT: String(settings.WEIR_MEDIA_PORT),
         WEIR_RTSP_HOST: env['WEIR_RTSP_HOST'] || settings.WEIR_HTTP_HOST,
         WEIR_RTSP_PORT: String(settings.WEIR_RTSP_PORT),
-        // If media is announced on loopback only, it is received on loopback only.
-        ...(settings.WEIR_ANNOUNCED_ADDRESS === LOOPBACK && { WEIR_MEDIA_HOST: env['WEIR_MEDIA_HOST'] || LOOPBACK }),
-        WEIR_ANNOUNCED_ADDRESS: settings.WEIR_ANNOUNCED_ADDRESS,
+        // If media is announced on loopback only, it is received on loopback only. With a second loopback address for
+        // TURN, media receives on exactly the announced addresses anyway.
+        ...(announcedAddresses(settings) === LOOPBACK && {
+          WEIR_MEDIA_HOST: env['WEIR_MEDIA_HOST'] || LOOPBACK,
+        }),
+        WEIR_ANNOUNCED_ADDRESS: announcedAddresses(settings),
       };
     case 'robot-channel':
       return { WEIR_HTTP_PORT: String(settings.WEIR_HTTP_PORT) };

@@ -9,6 +9,10 @@ it('has a default for every required setting', () => {
     WEIR_RTSP_PORT: 8_554,
     WEIR_MEDIA_PORT: 40_000,
     WEIR_ANNOUNCED_ADDRESS: '127.0.0.1',
+    WEIR_TURN: false,
+    WEIR_TURN_PORT: 3_478,
+    WEIR_TURN_TLS_PORT: 5_349,
+    WEIR_TURN_RELAY_PORTS: [49_152, 49_663],
     WEIR_DEMO_ROBOTS: true,
     WEIR_DATA_DIR: '.weir',
   });

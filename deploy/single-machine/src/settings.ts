@@ -2,6 +2,17 @@ import { z } from 'zod';
 
 const port = (defaultPort: number) => z.coerce.number().int().min(1).max(65_535).default(defaultPort);
 
+const portRange = (defaultRange: string) =>
+  z
+    .string()
+    .default(defaultRange)
+    .transform((text, context): readonly [number, number] => {
+      const [first = NaN, last = NaN] = (/^(\d{1,5})-(\d{1,5})$/.exec(text) ?? []).slice(1).map(Number);
+      if (first >= 1 && first <= last && last <= 65_535) return [first, last];
+      context.addIssue('two ports with a hyphen between, the smaller one first');
+      return z.NEVER;
+    });
+
 export const LOOPBACK = '127.0.0.1';
 
 /** The settings of the single machine. The services read their own from the same environment. */
@@ -22,6 +33,20 @@ export const singleMachineSettings = {
     .string()
     .default(LOOPBACK)
     .describe('The addresses at which clients reach the media ports, best first, separated by commas.'),
+  WEIR_TURN: z
+    .enum(['0', '1'])
+    .default('0')
+    .transform((text) => text === '1')
+    .describe(
+      '1 starts a TURN server (coturn), for clients that reach the media ports by no other way. See docs/turn.md.',
+    ),
+  WEIR_TURN_PORT: port(3_478).describe('TURN and STUN over UDP and TCP, on WEIR_HTTP_HOST.'),
+  WEIR_TURN_TLS_PORT: port(5_349).describe(
+    'TURN over TLS, if WEIR_TLS_CERT and WEIR_TLS_KEY are set; 443 passes most firewalls.',
+  ),
+  WEIR_TURN_RELAY_PORTS: portRange('49152-49663').describe(
+    'UDP ports from which TURN relays, one for each allocation: the first and the last.',
+  ),
   WEIR_DEMO_ROBOTS: z
     .enum(['0', '1'])
     .default('1')
@@ -66,6 +91,10 @@ function contradictions(settings: SingleMachineSettings): string[] {
     ['WEIR_RTSP_PORT', settings.WEIR_RTSP_PORT],
     ['WEIR_MEDIA_PORT', settings.WEIR_MEDIA_PORT],
     ...(settings.WEIR_TLS_CERT === undefined ? [] : [['WEIR_HTTPS_PORT', settings.WEIR_HTTPS_PORT] as const]),
+    ...(settings.WEIR_TURN ? [['WEIR_TURN_PORT', settings.WEIR_TURN_PORT] as const] : []),
+    ...(settings.WEIR_TURN && settings.WEIR_TLS_CERT !== undefined
+      ? [['WEIR_TURN_TLS_PORT', settings.WEIR_TURN_TLS_PORT] as const]
+      : []),
   ] as const;
   for (const [index, [name, value]] of ports.entries())
     for (const [other, otherValue] of ports.slice(index + 1))

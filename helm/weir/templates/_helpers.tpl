@@ -51,6 +51,7 @@ their own address for RTP.
 {{- define "weir.needs" -}}
 database: [auth, robot-channel, relay-push, recording]
 rtp: [hls-packager, relay-push, recording]
+iceServers: [recording]
 rtpAddress:
   media: WEIR_MEDIA_INTERNAL_ADDRESS
   hls-packager: WEIR_HLS_RTP_ADDRESS
@@ -97,6 +98,9 @@ https://{{ first .Values.httpRoute.hostnames }}
 {{- if and .enabled (gt (int .replicas) 1) (not .storage.existingClaim) -}}
 {{- fail "services.recording: more than one replica needs a volume that they share; name its claim in storage.existingClaim" -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.turn.enabled (not (and .Values.turn.allowedPeers .Values.turn.urls)) -}}
+{{- fail "turn: name the addresses at which media are announced in allowedPeers, and the URLs for clients in urls" -}}
 {{- end -}}
 {{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not .Values.services.gateway.enabled) -}}
 {{- fail "ingress and httpRoute lead to the gateway: set services.gateway.enabled to true" -}}

@@ -89,6 +89,13 @@ spec:
               name: {{ $values.database.existingSecret }}
               key: {{ $values.database.key }}
         {{- end }}
+        {{- if and $values.turn.enabled (has $name $needs.iceServers) }}
+        - name: WEIR_TURN_SECRET
+          valueFrom:
+            secretKeyRef:
+              name: {{ $values.turn.existingSecret }}
+              key: {{ $values.turn.key }}
+        {{- end }}
         {{- if eq $name "media" }}
         {{- include "weir.mediaAddresses" . | nindent 8 }}
         {{- end }}

@@ -13,11 +13,16 @@ the chart's. Takes root, name and service.
 
 {{- define "weir.settings.common" -}}
 {{- $values := .root.Values -}}
+{{- $needs := fromYaml (include "weir.needs" .root) -}}
 LOG_LEVEL: {{ $values.logLevel }}
 WEIR_LISTEN_HOST: 0.0.0.0
 WEIR_LISTEN_PORT: "{{ include "weir.port.http" .root }}"
 WEIR_DRAIN_TIMEOUT_MS: "{{ mul $values.drainSeconds 1000 }}"
 OTEL_SERVICE_NAME: weir-{{ .name }}
+{{- if and $values.turn.enabled (has .name $needs.iceServers) }}
+WEIR_STUN_URLS: {{ join "," $values.turn.stunUrls | quote }}
+WEIR_TURN_URLS: {{ join "," $values.turn.urls | quote }}
+{{- end }}
 {{- with $values.telemetry.otlpEndpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . }}
 {{- end }}
