@@ -1,4 +1,5 @@
 export { answerOf, Answers, AnswersFile, noBody, type Answer } from './answers.js';
+export { byteRange, type ByteRange } from './byte-range.js';
 export { envelopeSchema, failure, failureSchema, success, type Envelope } from './envelope.js';
 export {
   restErrorBody,

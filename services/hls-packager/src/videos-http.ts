@@ -1,7 +1,7 @@
 import { Controller, Get, Inject, NotFoundException, Req, Res } from '@nestjs/common';
 import { AnswersFile, failureSchema } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { byteRange } from './byte-range.js';
+import { byteRange } from '@weir/rest';
 import { GzippedTexts, takesGzip } from './gzipped-texts.js';
 import { HlsMetrics, type ServedKind } from './metrics.js';
 import { parseVideoPath, type VideoFile } from './video-path.js';

@@ -6,17 +6,29 @@ import { restAdapter } from '@weir/rest';
 import type { RecordingContext } from './config.js';
 import { ErrorFilter } from './error-filter.js';
 import type { Recording } from './recording.js';
+import { Recordings } from './recordings.js';
+import { PlaybackUrls, RecordingsController } from './rest.js';
+import { RecordingStore } from './store.js';
 
 const MAX_BODY_BYTES = 64 * 1024;
 
 @Module({})
 export class AppModule {
-  static with({ access }: Recording, { log }: Pick<RecordingContext, 'log'>): DynamicModule {
+  static with(
+    { access, recordings, store }: Recording,
+    { log, config }: Pick<RecordingContext, 'log' | 'config'>,
+  ): DynamicModule {
     return {
       module: AppModule,
-      controllers: [],
+      controllers: [RecordingsController],
       providers: [
         { provide: Access, useValue: access },
+        { provide: Recordings, useValue: recordings },
+        { provide: RecordingStore, useValue: store },
+        {
+          provide: PlaybackUrls,
+          useValue: new PlaybackUrls({ publicUrl: config.WEIR_PUBLIC_URL, ttlMs: config.WEIR_RECORDING_URL_TTL_MS }),
+        },
         { provide: APP_FILTER, useValue: new ErrorFilter(log) },
       ],
     };

@@ -1,21 +1,58 @@
 import { mkdir } from 'node:fs/promises';
 import { Access } from '@weir/access';
+import { Leases } from '@weir/leases';
+import { MediaClient } from '@weir/media-client';
 import { openInOrder } from '@weir/platform';
-import type { RecordingContext } from './config.js';
+import type { RecordingConfig, RecordingContext } from './config.js';
+import { RecordingMetrics } from './metrics.js';
+import { Recordings, type RecordingsSettings } from './recordings.js';
 import { RecordingStore } from './store.js';
 
 /** The whole service except its HTTP edge. */
 export interface Recording {
   readonly access: Access;
   readonly store: RecordingStore;
+  readonly recordings: Recordings;
   close(): Promise<void>;
 }
 
 export const openRecording = (context: RecordingContext): Promise<Recording> =>
   openInOrder(context.log, async (opened) => {
-    const { config, log, bus, redis, health } = context;
+    const { config, log, bus, redis, health, instanceId } = context;
     await mkdir(config.WEIR_RECORDING_DIR, { recursive: true, mode: 0o700 });
     const store = opened.add('database', await RecordingStore.open(config.DATABASE_URL, log));
     health.check('database', () => store.ping());
-    return { access: new Access({ bus, redis, log }), store };
+    const media = opened.add('media', new MediaClient({ bus, log }));
+    const leases = new Leases(redis, {
+      ...{ prefix: 'recording:recording', owner: instanceId, ttlMs: config.WEIR_RECORDING_LEASE_MS },
+    });
+    const recordings = opened.add(
+      'recordings',
+      new Recordings(
+        { ...{ store, leases, media, instanceId, log }, metrics: new RecordingMetrics() },
+        recordingsSettings(config),
+      ),
+    );
+    opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
+    recordings.start();
+    return { access: new Access({ bus, redis, log }), store, recordings };
   });
+
+const LOOK_AGAIN_MS = 500;
+const FINISH_AGAIN_MS = 500;
+const FINISH_AGAIN_MAX_MS = 30_000;
+
+const recordingsSettings = (config: RecordingConfig): RecordingsSettings => ({
+  dir: config.WEIR_RECORDING_DIR,
+  rtpAddress: config.WEIR_RECORDING_RTP_ADDRESS,
+  recording: {
+    streamWaitMs: config.WEIR_RECORDING_STREAM_WAIT_MS,
+    ...{ lookAgainMs: LOOK_AGAIN_MS, finishAgainMs: FINISH_AGAIN_MS, finishAgainMaxMs: FINISH_AGAIN_MAX_MS },
+  },
+  keyFrameIntervalMs: config.WEIR_RECORDING_KEY_FRAME_INTERVAL_MS,
+  leaseMs: config.WEIR_RECORDING_LEASE_MS,
+  maxRecordings: config.WEIR_RECORDING_MAX,
+  minFreeBytes: config.WEIR_RECORDING_MIN_FREE_BYTES,
+  keepMs: config.WEIR_RECORDING_KEEP_MS,
+  keepBytes: config.WEIR_RECORDING_KEEP_BYTES,
+});

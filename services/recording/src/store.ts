@@ -1,12 +1,59 @@
 import path from 'node:path';
 import type { Logger } from '@weir/platform';
 import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
-import { PrismaClient, type Recording as RecordingRow } from './generated/client.js';
+import { PrismaClient, type Prisma, type Recording as RecordingRow } from './generated/client.js';
 
 export type { RecordingRow };
+export type RecordingPhase = RecordingRow['state'];
+export type Transaction = Prisma.TransactionClient;
 
 const SCHEMA = 'recording';
 const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
+
+/** The phases in which an instance must work on a recording. */
+export const UNFINISHED = ['STARTING', 'RECORDING', 'WAITING', 'FINISHING'] as const satisfies RecordingPhase[];
+
+export type NewRecording = Pick<RecordingRow, 'id' | 'tenant' | 'streamName' | 'urlKey'> &
+  Partial<
+    Pick<RecordingRow, 'name' | 'container' | 'webhookUrl' | 'splitMs' | 'splitBytes' | 'splitOf' | 'splitIndex'>
+  > & {
+    readonly destination?: Prisma.InputJsonValue | undefined;
+    readonly labels?: Prisma.InputJsonObject | undefined;
+  };
+
+export type RecordingChange = Partial<
+  Pick<
+    RecordingRow,
+    | 'state'
+    | 'reason'
+    | 'container'
+    | 'startedAt'
+    | 'firstFrameAt'
+    | 'firstPeerFrameAt'
+    | 'stoppedAt'
+    | 'finishedAt'
+    | 'durationMs'
+    | 'sizeBytes'
+  >
+> & { readonly facts?: Prisma.InputJsonObject };
+
+/** The lease under which an instance works on the recording. */
+export interface RecordingLease {
+  readonly owner: string;
+  readonly epoch: bigint;
+}
+
+export interface RecordingFilter {
+  readonly tenant: string;
+  readonly streamName?: string | undefined;
+  readonly states?: readonly RecordingPhase[] | undefined;
+  /** Only recordings that were created before this one. */
+  readonly after?: string | undefined;
+  readonly limit: number;
+}
+
+/** Takes part in the transaction in which a recording ends: with its file, or as failed. */
+export type EndHook = (transaction: Transaction, ended: RecordingRow) => Promise<void>;
 
 /** The recordings in the database. */
 export class RecordingStore {
@@ -25,7 +72,110 @@ export class RecordingStore {
     await this.database.$queryRaw`SELECT 1`;
   }
 
+  add(recording: NewRecording, lease: RecordingLease): Promise<RecordingRow> {
+    return this.database.recording.create({ data: dataOf(recording, lease) });
+  }
+
+  /** Adds what was split off a recording, to be finished by whoever sees its folder; does nothing if it is there. */
+  async addSplit(recording: NewRecording, reason: string): Promise<void> {
+    const data = { ...dataOf(recording, { owner: null, epoch: 0n }), state: 'FINISHING' as const, reason };
+    await this.database.recording.upsert({ where: { id: recording.id }, create: data, update: {} });
+  }
+
+  async find(id: string): Promise<RecordingRow | undefined> {
+    return (await this.database.recording.findUnique({ where: { id } })) ?? undefined;
+  }
+
+  /** The newest first. */
+  async list({ tenant, streamName, states, after, limit }: RecordingFilter): Promise<RecordingRow[]> {
+    const start = after === undefined ? undefined : await this.find(after);
+    const where: Prisma.RecordingWhereInput = {
+      tenant,
+      ...(streamName !== undefined && { streamName }),
+      ...(states !== undefined && { state: { in: [...states] } }),
+      ...(start !== undefined && {
+        OR: [{ createdAt: { lt: start.createdAt } }, { createdAt: start.createdAt, id: { lt: start.id } }],
+      }),
+    };
+    return this.database.recording.findMany({ where, orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit });
+  }
+
+  /** The recordings that an instance must work on. */
+  unfinished(): Promise<RecordingRow[]> {
+    return this.database.recording.findMany({ where: { state: { in: [...UNFINISHED] } } });
+  }
+
+  /** @returns undefined if another instance has taken the recording, or somebody has removed it since it was read */
+  async take({ id, epoch }: RecordingRow, lease: RecordingLease): Promise<RecordingRow | undefined> {
+    const { count } = await this.database.recording.updateMany({ where: { id, epoch }, data: { ...lease } });
+    return count === 0 ? undefined : this.find(id);
+  }
+
+  /** Does nothing if another instance has taken the recording. */
+  async save(id: string, epoch: bigint, change: RecordingChange): Promise<void> {
+    await this.database.recording.updateMany({ where: { id, epoch }, data: change });
+  }
+
+  /**
+   * The recording has its file, or has failed; `hooks` write in the same transaction what follows.
+   * @returns undefined if another instance has taken the recording
+   */
+  end(
+    id: string,
+    epoch: bigint,
+    change: RecordingChange,
+    hooks: readonly EndHook[],
+  ): Promise<RecordingRow | undefined> {
+    return this.database.$transaction(async (transaction) => {
+      const { count } = await transaction.recording.updateMany({
+        where: { id, epoch, state: { in: [...UNFINISHED] } },
+        data: change,
+      });
+      if (count === 0) return undefined;
+      const row = await transaction.recording.findUniqueOrThrow({ where: { id } });
+      for (const hook of hooks) await hook(transaction, row);
+      return row;
+    });
+  }
+
+  /** The recording, and whatever it is split into, shall stop. */
+  async unwant(id: string): Promise<void> {
+    await this.database.recording.updateMany({ where: { OR: [{ id }, { splitOf: id }] }, data: { wanted: false } });
+  }
+
+  /** The file is gone; the row stays for the list. */
+  async deleted(id: string, by: 'user' | 'age' | 'space'): Promise<void> {
+    await this.database.recording.updateMany({ where: { id }, data: { deleted: by } });
+  }
+
+  /** Recordings whose file may be deleted, the oldest first: those that needn't be delivered any more. */
+  removable(): Promise<Pick<RecordingRow, 'id' | 'finishedAt' | 'sizeBytes'>[]> {
+    return this.database.recording.findMany({
+      where: {
+        deleted: null,
+        finishedAt: { not: null },
+        OR: [{ state: 'DELIVERED' }, { state: 'FINISHED' }, { state: 'FAILED' }],
+      },
+      orderBy: { finishedAt: 'asc' },
+      select: { id: true, finishedAt: true, sizeBytes: true },
+    });
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.database.recording.deleteMany({ where: { id } });
+  }
+
   async close(): Promise<void> {
     await this.database.$disconnect();
   }
 }
+
+const dataOf = (
+  { destination, labels, ...recording }: NewRecording,
+  lease: { readonly owner: string | null; readonly epoch: bigint },
+): Prisma.RecordingCreateInput => ({
+  ...recording,
+  ...lease,
+  ...(destination !== undefined && { destination }),
+  ...(labels !== undefined && { labels }),
+});

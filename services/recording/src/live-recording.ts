@@ -1,0 +1,390 @@
+import type { Logger } from '@weir/platform';
+import { asWeirError } from '@weir/platform/database';
+import type { MediaClient } from '@weir/media-client';
+import { isDiskFull, messageOf, PartRefused, RecordedPart } from './recorded-part.js';
+import type { RecordingFolder, StoredFile } from './recording-folder.js';
+import {
+  begin,
+  beginFinishing,
+  nextTickMs,
+  step,
+  type RecordingEffect,
+  type RecordingInput,
+  type RecordingSettings,
+  type RecordingState,
+  type RecordingStep,
+} from './recording-machine.js';
+import type { EndHook, RecordingChange, RecordingPhase, RecordingRow, RecordingStore } from './store.js';
+
+export interface LiveRecordingPorts {
+  readonly media: Pick<MediaClient, 'find' | 'tap'>;
+  readonly store: Pick<RecordingStore, 'save' | 'end'>;
+  readonly log: Logger;
+  readonly settings: RecordingSettings;
+  readonly rtpAddress: string;
+  readonly keyFrameIntervalMs: number;
+  readonly endHooks: () => readonly EndHook[];
+  /** Runs the work when few enough files are being finished. */
+  readonly inTurn: <Result>(work: () => Promise<Result>) => Promise<Result>;
+  /** Gives the parts from this one on to a recording of their own. */
+  readonly splitOff: (row: RecordingRow, part: number, reason: string) => Promise<void>;
+  readonly changed: (recording: LiveRecording) => void;
+  /** New bytes are on the disk. */
+  readonly written: (recording: LiveRecording) => void;
+}
+
+/** Of a recording, for people and programs. */
+export interface LiveFacts {
+  readonly tracks: readonly { readonly kind: string; readonly codec: string }[];
+  readonly notCarried: readonly string[];
+  readonly gaps: readonly {
+    readonly part: number;
+    readonly track: number;
+    readonly atMs: number;
+    readonly lengthMs: number;
+  }[];
+  readonly losses: number;
+}
+
+const MAX_GAPS = 200;
+
+/** One recording that this instance works on: carries out what its machine says. */
+export class LiveRecording {
+  readonly folder: RecordingFolder;
+  row: RecordingRow;
+  /** Resolves when this instance has no more to do for it. */
+  readonly isOver: Promise<void>;
+  #state: RecordingState;
+  #part: RecordedPart | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #made: StoredFile | undefined;
+  #unsaved: RecordingChange = {};
+  #saving: Promise<void> = Promise.resolve();
+  #closedBytes = 0;
+  #closedMs = 0;
+  #parts = 0;
+  #facts: LiveFacts = { tracks: [], notCarried: [], gaps: [], losses: 0 };
+  #firstAnswer: ((refusal: PartRefused | undefined) => void) | undefined;
+  #resolveOver: () => void = () => undefined;
+  #stoppedAt: Date | undefined;
+  #isReleased = false;
+
+  constructor(
+    private readonly ports: LiveRecordingPorts,
+    row: RecordingRow,
+    folder: RecordingFolder,
+  ) {
+    this.row = row;
+    this.folder = folder;
+    this.isOver = new Promise((resolve) => {
+      this.#resolveOver = resolve;
+    });
+    this.#state = { tag: 'released' };
+  }
+
+  get id(): string {
+    return this.row.id;
+  }
+
+  get epoch(): bigint {
+    return this.row.epoch;
+  }
+
+  get state(): RecordingState {
+    return this.#state;
+  }
+
+  /** Of all parts that this instance has written. */
+  get sizeBytes(): number {
+    return this.#closedBytes + (this.#part?.sizeBytes ?? 0);
+  }
+
+  get durationMs(): number {
+    return this.#closedMs + (this.#part?.facts.durationMs ?? 0);
+  }
+
+  /** Resolves when the first try to reach the stream has ended. */
+  record(hasParts: boolean, bytesBefore: number): Promise<PartRefused | undefined> {
+    this.#closedBytes = bytesBefore;
+    const answer = new Promise<PartRefused | undefined>((resolve) => {
+      this.#firstAnswer = resolve;
+    });
+    this.#take(begin(this.ports.settings, hasParts, Date.now()));
+    return answer;
+  }
+
+  finish(reason: string, bytesBefore: number): void {
+    this.#closedBytes = bytesBefore;
+    this.#take(beginFinishing(reason));
+  }
+
+  stop(reason: string): void {
+    this.#input({ tag: 'stop', reason });
+  }
+
+  streamBegan(): void {
+    this.#input({ tag: 'stream-began' });
+  }
+
+  /** Lets go of it in order: what was recorded is on the disk, and another instance may go on. */
+  async release(): Promise<void> {
+    this.#isReleased = true;
+    this.#input({ tag: 'release' });
+    await this.isOver;
+    await this.#saving;
+  }
+
+  /** Writes to the database what it doesn't have yet. Never rejects. */
+  save(): Promise<void> {
+    this.#saving = this.#saving.then(async () => {
+      const change = this.#unsaved;
+      if (Object.keys(change).length === 0) return;
+      this.#unsaved = {};
+      try {
+        await this.ports.store.save(this.id, this.epoch, change);
+      } catch (error) {
+        this.#unsaved = { ...change, ...this.#unsaved };
+        this.ports.log.debug({ err: error, recordingId: this.id }, 'the state of a recording could not be saved yet');
+      }
+    });
+    return this.#saving;
+  }
+
+  #input(input: RecordingInput): void {
+    this.#take(step(this.ports.settings, this.#state, input, Date.now()));
+  }
+
+  #take({ state, effects }: RecordingStep): void {
+    const before = this.#state;
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+    clearTimeout(this.#timer);
+    const tickMs = nextTickMs(state);
+    if (tickMs !== Infinity)
+      this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(1, tickMs - Date.now()));
+    if (before.tag !== state.tag) {
+      this.ports.log.info({ recordingId: this.id, state: state.tag, ...reasonOf(state) }, 'recording');
+      this.ports.changed(this);
+    }
+    if (state.tag === 'finished' || state.tag === 'released') this.#resolveOver();
+  }
+
+  #perform(effect: RecordingEffect): void {
+    switch (effect.tag) {
+      case 'open-part':
+        void this.#open();
+        return;
+      case 'close-part':
+        void this.#close();
+        return;
+      case 'make-file':
+        void this.#makeFile();
+        return;
+      case 'save':
+        this.#change({ ...phaseOf(this.#state), ...reasonOf(this.#state) });
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #change(change: RecordingChange): void {
+    this.#unsaved = { ...this.#unsaved, ...change };
+    // A recording that has failed ends in a transaction with what follows from it.
+    if (this.#state.tag === 'failed') void this.#fail(this.#unsaved);
+    else void this.save();
+  }
+
+  async #open(): Promise<void> {
+    const { ports, row } = this;
+    try {
+      const part = await RecordedPart.open(
+        { ...ports, addPart: () => this.folder.addPart(this.epoch) },
+        { ...row, container: row.container ?? undefined },
+        {
+          onLost: (reason, absence) => this.#input({ tag: 'lost', reason, absence }),
+          onBroken: (reason) => this.#input({ tag: 'broken', reason }),
+          onWritten: () => this.#written(part),
+        },
+      );
+      this.#part = part;
+      const { container, tracks, notCarried } = part.plan;
+      this.row = { ...row, container };
+      this.#facts = { ...this.#facts, tracks: tracks.map(({ kind, codec }) => ({ kind, codec })), notCarried };
+      this.#unsaved = { ...this.#unsaved, container, startedAt: (this.row.startedAt ??= new Date()) };
+      this.#answer(undefined);
+      this.#input({ tag: 'opened' });
+    } catch (error) {
+      const refused =
+        error instanceof PartRefused
+          ? error
+          : new PartRefused(isDiskFull(error) ? 'the disk is full' : messageOf(error), 'is-over', { cause: error });
+      this.#answer(refused);
+      this.#input({ tag: 'refused', reason: refused.message, absence: refused.absence });
+    }
+  }
+
+  #answer(refusal: PartRefused | undefined): void {
+    this.#firstAnswer?.(refusal);
+    this.#firstAnswer = undefined;
+  }
+
+  #written(part: RecordedPart): void {
+    const { firstWrittenAt, facts } = part;
+    if (firstWrittenAt !== undefined && this.row.firstFrameAt === null) {
+      this.row.firstFrameAt = firstWrittenAt;
+      this.#change({ firstFrameAt: firstWrittenAt });
+    }
+    if (facts.firstFrameCapturedAtMs !== undefined && this.row.firstPeerFrameAt === null && this.#parts === 0) {
+      this.row.firstPeerFrameAt = new Date(facts.firstFrameCapturedAtMs);
+      this.#change({ firstPeerFrameAt: this.row.firstPeerFrameAt });
+    }
+    this.ports.written(this);
+  }
+
+  async #close(): Promise<void> {
+    const part = this.#part;
+    this.#part = undefined;
+    if (part !== undefined) {
+      try {
+        await part.close();
+      } catch (error) {
+        this.ports.log.warn({ err: error, recordingId: this.id }, 'the end of a part could not be written');
+      }
+      const { gaps, losses, durationMs } = part.facts;
+      const index = this.#parts++;
+      this.#closedBytes += part.sizeBytes;
+      this.#closedMs += durationMs;
+      this.#facts = {
+        ...this.#facts,
+        gaps: [...this.#facts.gaps, ...gaps.map((gap) => ({ part: index, ...gap }))].slice(0, MAX_GAPS),
+        losses: this.#facts.losses + losses,
+      };
+    }
+    this.#stoppedAt = new Date();
+    this.#change({ stoppedAt: this.#stoppedAt, facts: { ...this.#facts } as object });
+    this.#input({ tag: 'closed' });
+  }
+
+  async #makeFile(): Promise<void> {
+    const reason = this.#state.tag === 'finishing' ? this.#state.reason : '';
+    try {
+      this.#made ??= await this.ports.inTurn(() => this.#madeFile(reason));
+    } catch (error) {
+      const trouble = isDiskFull(error) ? 'the disk has no room for the finished file' : messageOf(error);
+      this.ports.log.warn({ err: error, recordingId: this.id }, 'a recording’s file could not be finished yet');
+      this.#input({ tag: 'file-failed', trouble });
+      return;
+    }
+    if (this.#made === undefined) {
+      this.#input({ tag: 'nothing-recorded' });
+      return;
+    }
+    await this.#saving;
+    try {
+      const ended = await this.ports.store.end(
+        this.id,
+        this.epoch,
+        { ...this.#unsaved, ...(await this.#endOf(this.#made, reason)) },
+        this.ports.endHooks(),
+      );
+      this.#unsaved = {};
+      if (ended !== undefined) {
+        this.row = ended;
+        await this.folder.dropParts();
+      }
+      this.#input({ tag: 'file-made' });
+    } catch (error) {
+      this.ports.log.warn(
+        { err: asWeirError(error), recordingId: this.id },
+        'a finished recording could not be saved yet',
+      );
+      this.#input({ tag: 'file-failed', trouble: 'the database can’t be reached' });
+    }
+  }
+
+  /** Undefined if there is nothing in the parts. */
+  async #madeFile(reason: string): Promise<StoredFile | undefined> {
+    const made = await this.folder.finish();
+    switch (made.tag) {
+      case 'finished':
+        return made;
+      case 'empty':
+        return undefined;
+      case 'different-tracks':
+        await this.ports.splitOff(this.row, made.part, reason);
+        return this.#madeFile(reason);
+      default:
+        return made satisfies never;
+    }
+  }
+
+  async #endOf(file: StoredFile, reason: string): Promise<RecordingChange> {
+    const { row } = this;
+    const { durationMs, sizeBytes, container, joints, parts, startedAtMs } = file;
+    return {
+      ...{ state: 'FINISHED', reason, container, durationMs: Math.round(durationMs), sizeBytes: BigInt(sizeBytes) },
+      finishedAt: new Date(),
+      startedAt: row.startedAt ?? new Date(startedAtMs),
+      firstFrameAt: row.firstFrameAt ?? new Date(startedAtMs),
+      stoppedAt: this.#stoppedAt ?? (await this.folder.lastWrittenAt()) ?? new Date(),
+      facts: { ...this.#facts, parts, joints: joints.map((joint) => ({ ...joint })) } as object,
+    };
+  }
+
+  async #fail(change: RecordingChange): Promise<void> {
+    await this.#saving;
+    for (let pauseMs = 200; !this.#isReleased; pauseMs = Math.min(2 * pauseMs, 5_000)) {
+      try {
+        const ended = await this.ports.store.end(
+          this.id,
+          this.epoch,
+          { ...change, state: 'FAILED', finishedAt: new Date() },
+          this.ports.endHooks(),
+        );
+        if (ended !== undefined) this.row = ended;
+        this.#unsaved = {};
+        await this.folder.remove();
+        break;
+      } catch (error) {
+        this.ports.log.debug({ err: error, recordingId: this.id }, 'a failed recording could not be saved yet');
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      }
+    }
+    this.#resolveOver();
+  }
+}
+
+const PHASES: Readonly<Record<RecordingState['tag'], RecordingPhase | undefined>> = {
+  opening: undefined,
+  waiting: 'WAITING',
+  recording: 'RECORDING',
+  closing: 'FINISHING',
+  finishing: 'FINISHING',
+  unfinished: 'FINISHING',
+  finished: 'FINISHED',
+  failed: 'FAILED',
+  released: undefined,
+};
+
+const phaseOf = (state: RecordingState): RecordingChange => {
+  // Another instance, or this one after its restart, goes on with what was released.
+  if (state.tag === 'closing' && state.ending.tag === 'release') return {};
+  const phase = PHASES[state.tag];
+  return phase === undefined ? {} : { state: state.tag === 'waiting' && !state.hasParts ? 'STARTING' : phase };
+};
+
+const reasonOf = (state: RecordingState): { readonly reason?: string } => {
+  switch (state.tag) {
+    case 'recording':
+      return { reason: '' };
+    case 'unfinished':
+      return { reason: state.reason === '' ? state.trouble : `${state.reason}; ${state.trouble}` };
+    case 'closing':
+      return state.ending.tag === 'stop' ? { reason: state.ending.reason } : {};
+    case 'released':
+      return {};
+    default:
+      return { reason: state.reason };
+  }
+};

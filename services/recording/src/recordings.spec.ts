@@ -1,0 +1,230 @@
+import { appendFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { EndReason } from '@weir/contracts';
+import { canMountDisks, SmallDisk, waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { MediaNode } from './testing/media-node.js';
+import type { RecordingAnswer } from './rest.js';
+import { KEYS, probed, Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
+
+let around: Surroundings;
+let media: MediaNode;
+let recorder: Recorder;
+
+beforeAll(async () => {
+  around = await startSurroundings();
+}, 60_000);
+
+afterAll(() => around.stop());
+
+beforeEach(async () => {
+  media = await MediaNode.start(around.nats.url);
+  recorder = await Recorder.start(around.env);
+}, 30_000);
+
+afterEach(async () => {
+  await recorder.stop();
+  await media.stop();
+});
+
+const until = (state: string, id: string, by = recorder) =>
+  waitFor(
+    async () => {
+      const { body } = await by.request('GET', `/recordings/${id}`);
+      return body.state === state && body;
+    },
+    { what: `recording ${id} to be ${state}`, timeoutMs: 20_000 },
+  );
+
+const begun = async (streamName: string, wishes: object = {}): Promise<string> => {
+  media.publish(streamName);
+  const { status, body } = await recorder.request('POST', '/recordings', { body: { stream: streamName, ...wishes } });
+  expect(status, JSON.stringify(body)).toBe(201);
+  return body.id;
+};
+
+const recordedBytes = (id: string, bytes: number, by = recorder) =>
+  waitFor(() => (by.recording.recordings.progressOf(id)?.sizeBytes ?? 0) > bytes, {
+    what: `${bytes} bytes of ${id}`,
+    timeoutMs: 20_000,
+  });
+
+describe('a recording', () => {
+  it('becomes a seekable file when it is stopped, and plays with byte ranges', async () => {
+    const id = await begun('door');
+    await recordedBytes(id, 60_000);
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    const finished = await until('finished', id);
+    expect(finished).toMatchObject({ reason: 'stopped', container: 'webm', stream: 'door' });
+    const file = recorder.recording.recordings.folderOf(id).filePath('webm');
+    const probe = await probed(file);
+    expect(probe.complaints).toBe('');
+    expect(probe.codecs).toEqual(['opus', 'vp8']);
+    expect(Math.abs(probe.durationMs - finished.durationMs)).toBeLessThan(40);
+    expect(await readdir(recorder.recording.recordings.folderOf(id).path)).toEqual(['file.webm']);
+
+    const { body: playback } = await recorder.request('POST', `/recordings/${id}/playback`);
+    const { pathname, search } = new URL(playback.url);
+    const whole = await recorder.request('GET', pathname + search, { as: null });
+    expect([whole.status, whole.bytes.length]).toEqual([200, finished.sizeBytes]);
+    const part = await recorder.request('GET', pathname + search, { as: null, headers: { range: 'bytes=100-199' } });
+    expect(part.status).toBe(206);
+    expect(part.bytes.equals(whole.bytes.subarray(100, 200))).toBe(true);
+    expect((await recorder.request('GET', `${pathname}${search}x`, { as: null })).status).toBe(401);
+    expect((await recorder.request('GET', pathname, { as: null })).status).toBe(400);
+  }, 60_000);
+
+  it('ends with its stream', async () => {
+    const id = await begun('gate');
+    await recordedBytes(id, 20_000);
+    media.endStream('gate');
+    expect(await until('finished', id)).toMatchObject({ reason: 'the stream ended' });
+  }, 60_000);
+
+  it('goes on as another part when its stream comes back on another node, and tells the gap', async () => {
+    const id = await begun('yard');
+    await recordedBytes(id, 20_000);
+    media.endStream('yard', EndReason.NODE_LOST);
+    await until('waiting', id);
+    media.publish('yard');
+    await until('recording', id);
+    await recordedBytes(id, 40_000);
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    const { details } = await until('finished', id);
+    expect(details).toMatchObject({ parts: 2, joints: [{ atMs: expect.any(Number), missingMs: expect.any(Number) }] });
+    expect(await probed(recorder.recording.recordings.folderOf(id).filePath('webm'))).toMatchObject({ complaints: '' });
+  }, 60_000);
+
+  it('is split by time: the files follow each other, and one stop ends them all', async () => {
+    const id = await begun('hall', { splitMs: 2_000 });
+    const chain = () =>
+      recorder.request('GET', '/recordings?stream=hall').then(({ body }) => body.recordings as RecordingAnswer[]);
+    await waitFor(async () => (await chain()).length >= 3, { what: 'three files', timeoutMs: 30_000 });
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    const files = await waitFor(
+      async () => {
+        const all = await chain();
+        return all.every(({ state }) => state === 'finished') && all;
+      },
+      { what: 'all files', timeoutMs: 20_000 },
+    );
+    const inOrder = files.toSorted((a, b) => a.splitIndex - b.splitIndex);
+    expect(inOrder.map(({ splitOf }) => splitOf)).toEqual([null, ...inOrder.slice(1).map(() => id)]);
+    expect(inOrder.map(({ splitIndex }) => splitIndex)).toEqual(inOrder.map((_, index) => index));
+    expect(inOrder.at(0)?.reason).toBe('split');
+  }, 60_000);
+
+  it('of a stream that fits into no WebM becomes an MP4', async () => {
+    const other = await MediaNode.start(around.nats.url, 'H264');
+    try {
+      await media.stop();
+      other.publish('film');
+      const { body } = await recorder.request('POST', '/recordings', { body: { stream: 'film' } });
+      await recordedBytes(body.id, 50_000);
+      await recorder.request('POST', `/recordings/${body.id}/stop`);
+      await until('finished', body.id);
+      const probe = await probed(recorder.recording.recordings.folderOf(body.id).filePath('mp4'));
+      expect(probe).toMatchObject({ codecs: ['h264', 'opus'], complaints: '' });
+    } finally {
+      await other.stop();
+    }
+  }, 60_000);
+});
+
+describe('of the recordings of others', () => {
+  it('nobody sees, plays, stops or deletes any', async () => {
+    const id = await begun('bedroom');
+    expect((await recorder.request('POST', '/recordings', { body: { stream: 'nowhere' } })).status).toBe(404);
+    for (const as of [KEYS.viewer, KEYS.lobby])
+      expect((await recorder.request('POST', '/recordings', { as, body: { stream: 'bedroom' } })).status).toBe(403);
+    for (const as of [KEYS.viewer, KEYS.lobby, KEYS.neighbour]) {
+      const answers = await Promise.all([
+        recorder.request('GET', `/recordings/${id}`, { as }),
+        recorder.request('POST', `/recordings/${id}/stop`, { as }),
+        recorder.request('POST', `/recordings/${id}/playback`, { as }),
+        recorder.request('DELETE', `/recordings/${id}`, { as }),
+      ]);
+      expect(answers.map(({ status }) => status)).toEqual([404, 404, 404, 404]);
+    }
+    const listed = async (as: string) => (await recorder.request('GET', '/recordings', { as })).body.recordings;
+    expect(await listed(KEYS.lobby)).toEqual([]);
+    expect(await listed(KEYS.neighbour)).toEqual([]);
+    expect((await recorder.request('GET', '/recordings', { as: KEYS.viewer })).status).toBe(403);
+    expect((await recorder.request('GET', '/recordings', { as: null })).status).toBe(401);
+    expect((await recorder.request('DELETE', `/recordings/${id}`)).status).toBe(400);
+    await recordedBytes(id, 10_000);
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    await until('finished', id);
+    expect((await recorder.request('DELETE', `/recordings/${id}`)).status).toBe(204);
+    expect((await recorder.request('POST', `/recordings/${id}/playback`)).status).toBe(404);
+    expect((await recorder.request('GET', `/recordings/${id}`)).body.deleted).toBe('user');
+  }, 60_000);
+});
+
+describe('when a recorder is gone', () => {
+  it('another one takes its recordings over, and goes on', async () => {
+    const id = await begun('garden');
+    await recordedBytes(id, 30_000);
+    const successor = await Recorder.start(around.env);
+    try {
+      await recorder.stop();
+      await recordedBytes(id, 60_000, successor);
+      await successor.request('POST', `/recordings/${id}/stop`);
+      const { details } = await until('finished', id, successor);
+      expect(details).toMatchObject({ parts: 2 });
+    } finally {
+      await successor.stop();
+    }
+  }, 60_000);
+
+  it('and its stream too, what there is becomes a file', async () => {
+    const id = await begun('attic');
+    await recordedBytes(id, 30_000);
+    const { path } = recorder.recording.recordings.folderOf(id);
+    await recorder.stop();
+    media.endStream('attic', EndReason.NODE_LOST);
+    // The last write of a process that was killed, and a file that it was finishing.
+    const [part = ''] = await readdir(path);
+    await appendFile(join(path, part), Buffer.from([0xa3, 0x42]));
+    await writeFile(join(path, 'file.tmp'), 'half');
+    const successor = await Recorder.start(around.env);
+    try {
+      await until('finished', id, successor);
+      expect(await readdir(path)).toEqual(['file.webm']);
+      expect(await probed(join(path, 'file.webm'))).toMatchObject({ complaints: '' });
+    } finally {
+      await successor.stop();
+    }
+  }, 60_000);
+});
+
+describe.runIf(canMountDisks)('on a disk that fills up', () => {
+  it('the largest recording ends and is kept, the others go on, and new ones are refused', async () => {
+    const disk = SmallDisk.mount('24m');
+    const small = await Recorder.start({
+      ...around.env,
+      WEIR_RECORDING_DIR: disk.folder,
+      WEIR_RECORDING_MIN_FREE_BYTES: String(20 * 1024 * 1024),
+    });
+    const start = async (stream: string) => (await small.request('POST', '/recordings', { body: { stream } })).body.id;
+    try {
+      for (const name of ['first', 'second']) media.publish(name);
+      const first = await start('first');
+      await recordedBytes(first, 100_000, small);
+      const second = await start('second');
+      await writeFile(join(disk.folder, 'other'), Buffer.alloc(20 * 1024 * 1024 - 100_000));
+      expect(await until('finished', first, small)).toMatchObject({ reason: 'the disk is full' });
+      await rm(join(disk.folder, 'other'));
+      expect(await probed(small.recording.recordings.folderOf(first).filePath('webm'))).toMatchObject({
+        complaints: '',
+      });
+      await writeFile(join(disk.folder, 'other'), Buffer.alloc(8 * 1024 * 1024));
+      const { status, body } = await small.request('POST', '/recordings', { body: { stream: 'first' } });
+      expect([status, body.error.code]).toEqual([429, 'EXHAUSTED']);
+      expect((await small.request('GET', `/recordings/${second}`)).body.state).toMatch(/recording|finish/);
+    } finally {
+      await small.stop();
+      disk.unmount();
+    }
+  }, 60_000);
+});

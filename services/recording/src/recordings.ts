@@ -1,0 +1,455 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { readdir, statfs } from 'node:fs/promises';
+import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
+import type { Leases } from '@weir/leases';
+import type { MediaClient } from '@weir/media-client';
+import type { Logger } from '@weir/platform';
+import { within } from '@weir/timing';
+import { LiveRecording, type LiveRecordingPorts } from './live-recording.js';
+import type { RecordingMetrics } from './metrics.js';
+import type { PartRefused } from './recorded-part.js';
+import { RecordingFolder } from './recording-folder.js';
+import type { RecordingSettings } from './recording-machine.js';
+import type { EndHook, NewRecording, RecordingRow, RecordingStore } from './store.js';
+
+/** What is to be recorded, and what becomes of it. */
+export interface StartRequest {
+  readonly tenant: string;
+  readonly streamName: string;
+  /** For people. */
+  readonly name?: string | undefined;
+  /** webm or mp4; by default what the stream's codecs fit into. */
+  readonly container?: 'webm' | 'mp4' | undefined;
+  readonly destination?: NewRecording['destination'];
+  readonly webhookUrl?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly splitMs?: number | undefined;
+  readonly splitBytes?: number | undefined;
+}
+
+/**
+ * What happens to a recording, in order: `started` when its stream is tapped, `stopped` when nothing more is recorded, then
+ * `finished` when its file is complete, or `failed`.
+ */
+export type RecordingEvent = 'started' | 'stopped' | 'finished' | 'failed';
+export type RecordingListener = (event: RecordingEvent, recording: RecordingRow) => void;
+
+export interface RecordingsPorts {
+  readonly store: RecordingStore;
+  /** The leases of the recordings, named by the recordings' ids. */
+  readonly leases: Pick<Leases, 'take' | 'claim' | 'renew' | 'release' | 'findAll'>;
+  readonly media: Pick<MediaClient, 'find' | 'tap'>;
+  readonly metrics: RecordingMetrics;
+  readonly instanceId: string;
+  readonly log: Logger;
+}
+
+export interface RecordingsSettings {
+  readonly dir: string;
+  readonly rtpAddress: string;
+  readonly recording: RecordingSettings;
+  readonly keyFrameIntervalMs: number;
+  readonly leaseMs: number;
+  readonly maxRecordings: number;
+  readonly minFreeBytes: number;
+  /** 0: for ever. */
+  readonly keepMs: number;
+  /** 0: no limit. */
+  readonly keepBytes: number;
+}
+
+const CHECKS_PER_LEASE = 4;
+const MAX_FINISHING = 2;
+const START_TIMEOUT_MS = 8_000;
+const RETENTION_INTERVAL_MS = 30_000;
+/** Room that stays when a recording ends because of a disk that is nearly full. */
+const RESERVE_BYTES = 4 * 1024 * 1024;
+
+/**
+ * All recordings of this instance: those that were asked for here, and those that other instances have left behind and
+ * whose folders it sees.
+ */
+export class Recordings {
+  readonly #live = new Map<string, LiveRecording>();
+  /** Recordings that are being written to the database. A check would otherwise take them for left behind. */
+  readonly #beginning = new Set<string>();
+  /** Recordings whose next file has begun. */
+  readonly #splitting = new Set<string>();
+  /** Recordings without a lease, and since when they have none. Their owner has time to renew it. */
+  readonly #unowned = new Map<string, number>();
+  readonly #listeners = new Set<RecordingListener>();
+  readonly #endHooks: EndHook[] = [];
+  readonly #turns: Turns = new Turns(MAX_FINISHING);
+  readonly #livePorts: LiveRecordingPorts;
+  #check: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #retainedMs = 0;
+  #isClosing = false;
+  #isTroubled = false;
+
+  constructor(
+    private readonly ports: RecordingsPorts,
+    private readonly settings: RecordingsSettings,
+  ) {
+    this.#livePorts = {
+      ...{ media: ports.media, store: ports.store, log: ports.log, settings: settings.recording },
+      ...{ rtpAddress: settings.rtpAddress, keyFrameIntervalMs: settings.keyFrameIntervalMs },
+      endHooks: () => this.#endHooks,
+      inTurn: (work) => this.#turns.run(work),
+      splitOff: (row, part, reason) => this.#splitOff(row, part, reason),
+      changed: (recording) => this.#changed(recording),
+      written: (recording) => this.#written(recording),
+    };
+    ports.metrics.observe(() => [...this.#live.values()]);
+  }
+
+  start(): void {
+    this.#scheduleCheck(0);
+  }
+
+  /** Is told in this process only, and only about this instance's recordings. @returns how to stop listening */
+  onEvent(listener: RecordingListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** What follows from the end of a recording, written in the same transaction. */
+  addEndHook(hook: EndHook): void {
+    this.#endHooks.push(hook);
+  }
+
+  /**
+   * Resolves when the stream is being recorded, or will be when it is there. Throws NOT_FOUND if there is no such stream,
+   * NO_COMMON_CODECS if no file can hold it, EXHAUSTED without room for it, and UNAVAILABLE.
+   */
+  async record(request: StartRequest): Promise<RecordingRow> {
+    const { tenant, streamName } = request;
+    await this.#demandRoom();
+    if ((await this.ports.media.find({ tenant, streamName })) === undefined)
+      throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such stream', { streamName });
+    const { recording, refusal } = await this.#begin(request, undefined);
+    if (refusal?.absence === 'is-over') throw new WeirError(ErrorCode.NO_COMMON_CODECS, refusal.message);
+    return recording.row;
+  }
+
+  /** Ends the recording, and what it is split into, whichever instance works on it. Its file follows later. */
+  async stop(id: string, reason = 'stopped'): Promise<void> {
+    const own = [...this.#live.values()].filter(({ row }) => row.id === id || row.splitOf === id);
+    for (const recording of own) recording.stop(reason);
+    try {
+      await this.ports.store.unwant(id);
+    } catch (error) {
+      // This instance has stopped it already; the database need not know that it was asked to.
+      if (own.length === 0) throw error;
+    }
+  }
+
+  streamStarted({ tenant, streamName }: Pick<StreamInfo, 'tenant' | 'streamName'>): void {
+    for (const recording of this.#live.values())
+      if (recording.row.tenant === tenant && recording.row.streamName === streamName) recording.streamBegan();
+  }
+
+  /** How far a recording of this instance has come; undefined for any other. */
+  progressOf(id: string): { readonly durationMs: number; readonly sizeBytes: number } | undefined {
+    const live = this.#live.get(id);
+    return live && { durationMs: Math.round(live.durationMs), sizeBytes: live.sizeBytes };
+  }
+
+  folderOf(id: string): RecordingFolder {
+    return new RecordingFolder(this.settings.dir, id);
+  }
+
+  /** Deletes the file of a recording that has ended; the row stays, marked. */
+  async deleteFile(id: string, by: 'user' | 'age' | 'space'): Promise<void> {
+    await this.ports.store.deleted(id, by);
+    await this.folderOf(id).remove();
+  }
+
+  /** Lets go of every recording in order, so that another instance can go on. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    clearTimeout(this.#timer);
+    await this.#check;
+    await Promise.all([...this.#live.values()].map((recording) => recording.release()));
+    this.#live.clear();
+  }
+
+  async #begin(
+    request: StartRequest,
+    previous: RecordingRow | undefined,
+  ): Promise<{ recording: LiveRecording; refusal: PartRefused | undefined }> {
+    const { store, leases, instanceId } = this.ports;
+    const id = randomUUID();
+    const folder = this.folderOf(id);
+    this.#beginning.add(id);
+    try {
+      await folder.create();
+      const epoch = await leases.take(id).catch((cause: unknown) => {
+        throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can’t be asked now; try again later', {}, { cause });
+      });
+      const row = await store.add(
+        {
+          ...{
+            id,
+            tenant: request.tenant,
+            streamName: request.streamName,
+            urlKey: randomBytes(32).toString('base64url'),
+          },
+          ...{ name: request.name ?? '', container: request.container ?? null, webhookUrl: request.webhookUrl ?? null },
+          splitMs: request.splitMs ?? null,
+          splitBytes: request.splitBytes === undefined ? null : BigInt(request.splitBytes),
+          ...(previous && { splitOf: previous.splitOf ?? previous.id, splitIndex: previous.splitIndex + 1 }),
+          ...{ destination: request.destination, labels: request.labels },
+        },
+        { owner: instanceId, epoch },
+      );
+      const recording = this.#keep(row, folder);
+      const refusal = await within(START_TIMEOUT_MS, recording.record(false, 0), () => undefined);
+      return { recording, refusal };
+    } catch (error) {
+      await folder.remove();
+      throw error;
+    } finally {
+      this.#beginning.delete(id);
+    }
+  }
+
+  #keep(row: RecordingRow, folder: RecordingFolder): LiveRecording {
+    const recording = new LiveRecording(this.#livePorts, row, folder);
+    this.#live.set(row.id, recording);
+    void recording.isOver.then(async () => {
+      await recording.save();
+      this.#live.delete(row.id);
+      this.#splitting.delete(row.id);
+      await this.#quietly('a recording could not be let go of', () => this.ports.leases.release(row.id, row.epoch));
+    });
+    return recording;
+  }
+
+  #changed(recording: LiveRecording): void {
+    const { state, row } = recording;
+    this.ports.metrics.changed(state.tag);
+    switch (state.tag) {
+      case 'recording':
+        return this.#tell('started', row);
+      case 'finishing':
+        return this.#tell('stopped', row);
+      case 'finished':
+        return this.#tell('finished', row);
+      case 'failed':
+        return this.#tell('failed', row);
+      default:
+        return;
+    }
+  }
+
+  #tell(event: RecordingEvent, row: RecordingRow): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event, row);
+      } catch (error) {
+        this.ports.log.error({ err: error, recordingId: row.id, event }, 'an event of a recording was not handled');
+      }
+    }
+  }
+
+  #written(recording: LiveRecording): void {
+    const { row, durationMs, sizeBytes } = recording;
+    const isLong = row.splitMs !== null && durationMs >= row.splitMs;
+    const isLarge = row.splitBytes !== null && sizeBytes >= Number(row.splitBytes);
+    if ((!isLong && !isLarge) || this.#splitting.has(row.id) || this.#isClosing) return;
+    this.#splitting.add(row.id);
+    void this.#quietly('a recording could not be split', async () => {
+      // The next file begins before this one ends: a moment is in both rather than in none.
+      const { recording: next, refusal } = await this.#begin(requestOf(row), row);
+      if (refusal === undefined) recording.stop('split');
+      const first = await this.ports.store.find(row.splitOf ?? row.id);
+      if (first?.wanted === false) next.stop('stopped');
+    });
+  }
+
+  async #splitOff(row: RecordingRow, part: number, reason: string): Promise<void> {
+    const root = row.splitOf ?? row.id;
+    const id = `${row.id}-${part}`;
+    this.#beginning.add(id);
+    try {
+      const { tenant, streamName, name, webhookUrl, urlKey } = row;
+      await this.ports.store.addSplit(
+        {
+          ...{ id, tenant, streamName, name, webhookUrl, urlKey, splitOf: root, splitIndex: row.splitIndex + 1 },
+          ...wishesOf(row),
+        },
+        reason,
+      );
+      await this.folderOf(row.id).moveParts(part, this.folderOf(id));
+    } finally {
+      this.#beginning.delete(id);
+    }
+  }
+
+  async #demandRoom(): Promise<void> {
+    if (this.#isClosing || this.#live.size >= this.settings.maxRecordings)
+      throw new WeirError(ErrorCode.EXHAUSTED, 'This server takes no more recordings');
+    const freeBytes = await this.#freeBytes();
+    if (freeBytes < this.settings.minFreeBytes)
+      throw new WeirError(ErrorCode.EXHAUSTED, 'The disk has too little free space for another recording', {
+        freeBytes: String(freeBytes),
+        neededBytes: String(this.settings.minFreeBytes),
+      });
+  }
+
+  async #freeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.settings.dir);
+    return bavail * bsize;
+  }
+
+  #scheduleCheck(delayMs: number): void {
+    if (this.#isClosing) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#check = this.#check.then(async () => {
+        await this.#quietly('the disk could not be looked at', () => this.#keepRoom());
+        const isWell = await this.#quietly('recordings could not be looked after', () => this.#lookAfter());
+        if (isWell && this.#isTroubled) this.ports.log.info('recordings are looked after again');
+        this.#isTroubled = !isWell;
+        this.#scheduleCheck(this.settings.leaseMs / CHECKS_PER_LEASE);
+      });
+    }, delayMs);
+  }
+
+  /**
+   * A file is finished beside its parts, so it needs its size once more. When only this much is left, the largest
+   * recording ends: its parts then make room for the others.
+   */
+  async #keepRoom(): Promise<void> {
+    const recorded = [...this.#live.values()].filter(({ state }) => state.tag === 'recording');
+    const largest = recorded.sort((a, b) => b.sizeBytes - a.sizeBytes)[0];
+    if (largest === undefined || (await this.#freeBytes()) > largest.sizeBytes + RESERVE_BYTES) return;
+    this.ports.log.warn({ recordingId: largest.id }, 'the largest recording ends: the disk is nearly full');
+    largest.stop('the disk is full');
+  }
+
+  async #lookAfter(): Promise<void> {
+    const { store, leases, log } = this.ports;
+    const leased = [...this.#live.values()];
+    const kept = await leases.renew(leased.map(({ id, epoch }) => ({ name: id, epoch })));
+    for (const [index, recording] of leased.entries()) {
+      if (kept[index] === true) continue;
+      log.warn({ recordingId: recording.id }, 'another instance has taken a recording over');
+      await recording.release();
+    }
+    await Promise.all([...this.#live.values()].map((recording) => recording.save()));
+    const rows = await store.unfinished();
+    const unowned = await this.#unownedOf(rows);
+    for (const row of rows) {
+      if (this.#isClosing) return;
+      if (!row.wanted) this.#live.get(row.id)?.stop('stopped');
+      if (unowned.has(row.id)) await this.#takeOver(row);
+    }
+    await this.#retain();
+  }
+
+  /** The recordings that nobody has owned for long enough, without those of this instance. */
+  async #unownedOf(rows: readonly RecordingRow[]): Promise<ReadonlySet<string>> {
+    const others = rows.filter(({ id }) => !this.#live.has(id) && !this.#beginning.has(id)).map(({ id }) => id);
+    const leases = await this.ports.leases.findAll(others);
+    const nowMs = performance.now();
+    const free = others.filter((_, index) => leases[index] === undefined);
+    for (const id of [...this.#unowned.keys()]) if (!free.includes(id)) this.#unowned.delete(id);
+    for (const id of free) if (!this.#unowned.has(id)) this.#unowned.set(id, nowMs);
+    return new Set(free.filter((id) => nowMs - (this.#unowned.get(id) ?? nowMs) >= this.settings.leaseMs / 2));
+  }
+
+  async #takeOver(seen: RecordingRow): Promise<void> {
+    const { store, leases, instanceId, log } = this.ports;
+    const folder = this.folderOf(seen.id);
+    // Its folder is on a disk of another instance.
+    if (!(await folder.exists())) return;
+    const claim = await leases.claim(seen.id);
+    if (claim.tag === 'held') return;
+    const row = await store.take(seen, { owner: instanceId, epoch: claim.epoch });
+    if (row === undefined) {
+      await leases.release(seen.id, claim.epoch);
+      return;
+    }
+    log.info({ recordingId: row.id, state: row.state, from: seen.owner }, 'a recording is taken over');
+    this.#unowned.delete(row.id);
+    const bytes = await folder.partBytes();
+    const recording = this.#keep(row, folder);
+    if (row.state === 'FINISHING' || !row.wanted) recording.finish(row.reason || 'stopped', bytes);
+    else void recording.record((await folder.parts()).length > 0, bytes);
+  }
+
+  /** Deletes what is too old, or too much, and folders that no recording has. */
+  async #retain(): Promise<void> {
+    if (performance.now() - this.#retainedMs < RETENTION_INTERVAL_MS) return;
+    this.#retainedMs = performance.now();
+    const { keepMs, keepBytes } = this.settings;
+    if (keepMs === 0 && keepBytes === 0) return;
+    const folders = new Set(await readdir(this.settings.dir));
+    const files = (await this.ports.store.removable()).filter(({ id }) => folders.has(id));
+    let bytes = files.reduce((sum, { sizeBytes }) => sum + Number(sizeBytes ?? 0), 0);
+    for (const { id, finishedAt, sizeBytes } of files) {
+      const isOld = keepMs > 0 && Date.now() - (finishedAt?.getTime() ?? Date.now()) > keepMs;
+      if (!isOld && (keepBytes === 0 || bytes <= keepBytes)) continue;
+      await this.deleteFile(id, isOld ? 'age' : 'space');
+      bytes -= Number(sizeBytes ?? 0);
+    }
+  }
+
+  /** @returns whether `work` succeeded */
+  async #quietly(message: string, work: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (err) {
+      if (!this.#isTroubled) this.ports.log.warn({ err }, message);
+      this.#isTroubled = true;
+      return false;
+    }
+  }
+}
+
+const wishesOf = ({ destination, labels }: RecordingRow): Pick<NewRecording, 'destination' | 'labels'> => ({
+  ...(destination !== null && { destination }),
+  ...(typeof labels === 'object' && labels !== null && !Array.isArray(labels) && { labels }),
+});
+
+/** What the next file of a recording that is split needs. */
+const requestOf = (row: RecordingRow): StartRequest => ({
+  ...{ tenant: row.tenant, streamName: row.streamName, name: row.name, webhookUrl: row.webhookUrl ?? undefined },
+  container: row.container === 'webm' || row.container === 'mp4' ? row.container : undefined,
+  splitMs: row.splitMs ?? undefined,
+  splitBytes: row.splitBytes === null ? undefined : Number(row.splitBytes),
+  destination: row.destination ?? undefined,
+  labels: labelsOf(row),
+});
+
+export const labelsOf = ({ labels }: Pick<RecordingRow, 'labels'>): Readonly<Record<string, string>> =>
+  typeof labels === 'object' && labels !== null && !Array.isArray(labels)
+    ? Object.fromEntries(
+        Object.entries(labels).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
+      )
+    : {};
+
+/** Runs at most so many pieces of work at the same time. */
+class Turns {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async run<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+}
