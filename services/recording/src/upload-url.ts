@@ -3,6 +3,7 @@ export interface UploadUrlProblem {
   readonly trap:
     | 'malformed'
     | 'scheme'
+    | 'forbidden-address'
     | 'credentials'
     | 'fragment'
     | 'expired'
