@@ -4,6 +4,7 @@ import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
 import { restAdapter } from '@weir/rest';
 import type { RecordingContext } from './config.js';
+import { Deliveries } from './deliveries.js';
 import { ErrorFilter } from './error-filter.js';
 import type { Recording } from './recording.js';
 import { Recordings } from './recordings.js';
@@ -15,7 +16,7 @@ const MAX_BODY_BYTES = 64 * 1024;
 @Module({})
 export class AppModule {
   static with(
-    { access, recordings, store }: Recording,
+    { access, recordings, store, deliveries }: Recording,
     { log, config }: Pick<RecordingContext, 'log' | 'config'>,
   ): DynamicModule {
     return {
@@ -24,6 +25,7 @@ export class AppModule {
       providers: [
         { provide: Access, useValue: access },
         { provide: Recordings, useValue: recordings },
+        { provide: Deliveries, useValue: deliveries },
         { provide: RecordingStore, useValue: store },
         {
           provide: PlaybackUrls,

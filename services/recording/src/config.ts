@@ -1,6 +1,7 @@
 import { parseAllowList } from '@weir/outbound';
 import { countSetting, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
 import { z } from 'zod';
+import { uploadSettings } from './upload-settings.js';
 
 export const recordingSettings = {
   DATABASE_URL: z.string().min(1).describe('The PostgreSQL database.'),
@@ -48,6 +49,7 @@ export const recordingSettings = {
       }
     })
     .describe('Addresses, networks and hosts that may be called although they are not on the public internet.'),
+  ...uploadSettings,
 } as const satisfies SettingsShape;
 
 export type RecordingContext = ServiceContext<typeof recordingSettings>;

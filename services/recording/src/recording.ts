@@ -2,8 +2,11 @@ import { mkdir } from 'node:fs/promises';
 import { Access } from '@weir/access';
 import { Leases } from '@weir/leases';
 import { MediaClient } from '@weir/media-client';
+import { OutboundGuard } from '@weir/outbound';
+import { Outbox } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
 import type { RecordingConfig, RecordingContext } from './config.js';
+import { Deliveries } from './deliveries.js';
 import { RecordingMetrics } from './metrics.js';
 import { Recordings, type RecordingsSettings } from './recordings.js';
 import { RecordingStore } from './store.js';
@@ -13,6 +16,7 @@ export interface Recording {
   readonly access: Access;
   readonly store: RecordingStore;
   readonly recordings: Recordings;
+  readonly deliveries: Deliveries;
   close(): Promise<void>;
 }
 
@@ -33,11 +37,16 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
         recordingsSettings(config),
       ),
     );
+    const guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
+    const url = config.DATABASE_URL;
+    const outbox = opened.add('outbox', await Outbox.open({ url, owner: OUTBOX_OWNER, instance: instanceId, log }));
+    const deliveries = new Deliveries({ outbox, guard, store, recordings, log }, config);
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
     recordings.start();
-    return { access: new Access({ bus, redis, log }), store, recordings };
+    return { access: new Access({ bus, redis, log }), store, recordings, deliveries };
   });
 
+const OUTBOX_OWNER = 'recording';
 const LOOK_AGAIN_MS = 500;
 const FINISH_AGAIN_MS = 500;
 const FINISH_AGAIN_MAX_MS = 30_000;

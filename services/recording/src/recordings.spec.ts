@@ -5,6 +5,7 @@ import { canMountDisks, SmallDisk, waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MediaNode } from './testing/media-node.js';
 import type { RecordingAnswer } from './rest.js';
+import { PutReceiver } from './testing/put-receiver.js';
 import { KEYS, probed, Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
 
 let around: Surroundings;
@@ -72,6 +73,33 @@ describe('a recording', () => {
     expect(part.bytes.equals(whole.bytes.subarray(100, 200))).toBe(true);
     expect((await recorder.request('GET', `${pathname}${search}x`, { as: null })).status).toBe(401);
     expect((await recorder.request('GET', pathname, { as: null })).status).toBe(400);
+  }, 60_000);
+
+  it('is put to its destination, also again, and tells how that goes', async () => {
+    const receiver = await PutReceiver.open();
+    try {
+      const refused = await recorder.request('POST', '/recordings', {
+        body: {
+          stream: 'door',
+          destination: { kind: 'put', url: `${receiver.url('/x')}?X-Amz-Date=20200101T000000Z&X-Amz-Expires=60` },
+        },
+      });
+      expect(refused.status).toBe(400);
+      const id = await begun('porch', { destination: { kind: 'put', url: receiver.url('/porch.webm') } });
+      await recordedBytes(id, 20_000);
+      await recorder.request('POST', `/recordings/${id}/stop`);
+      const { sizeBytes } = await until('delivered', id);
+      const [stored] = receiver.stored.values();
+      expect(stored?.body.length).toBe(sizeBytes);
+      expect((await recorder.request('GET', `/recordings/${id}/delivery`)).body.state).toBe('delivered');
+      const { status } = await recorder.request('POST', `/recordings/${id}/delivery`, {
+        body: { destination: { kind: 'put', url: receiver.url('/again.webm') } },
+      });
+      expect(status).toBe(202);
+      await waitFor(() => receiver.stored.size === 2, { what: 'the second delivery' });
+    } finally {
+      await receiver.close();
+    }
   }, 60_000);
 
   it('ends with its stream', async () => {

@@ -8,6 +8,7 @@ import { Answers, AnswersFile, Authenticated, byteRange, CurrentPrincipal, noBod
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
+import { Deliveries, wantedDestination } from './deliveries.js';
 import { Recordings } from './recordings.js';
 import { RecordingStore, type RecordingPhase, type RecordingRow } from './store.js';
 
@@ -33,19 +34,12 @@ const MIN_SPLIT_BYTES = 1024 * 1024;
 const streamName = z.string().min(1).max(1024);
 const container = z.enum(['webm', 'mp4']);
 const state = z.enum(Object.values(STATES));
-const httpUrl = z.url({ protocol: /^https?$/ }).max(4_096);
-
-export const destination = z.object({
-  kind: z.literal('put'),
-  url: httpUrl.describe('Presigned for one PUT of the file.'),
-});
 
 export const startBody = z.object({
   stream: streamName.describe('The name of a live stream of the tenant.'),
   name: z.string().max(256).optional().describe('For people.'),
   container: container.optional().describe('By default what the stream’s codecs fit into without transcoding.'),
-  destination: destination.optional().describe('Where the finished file goes; by default it stays here.'),
-  webhookUrl: httpUrl.optional().describe('Is told how the delivery ends.'),
+  destination: wantedDestination.optional().describe('Where the finished file goes; by default it stays here.'),
   splitMs: z.number().int().min(1_000).max(MAX_SPLIT_MS).optional().describe('A new file begins after so long.'),
   splitBytes: z.number().int().min(MIN_SPLIT_BYTES).max(Number.MAX_SAFE_INTEGER).optional(),
 });
@@ -87,6 +81,18 @@ export const listAnswer = z.object({
 });
 export const playbackAnswer = z.object({ url: z.url(), expiresAt: z.iso.datetime() });
 
+export const deliverBody = z.object({ destination: wantedDestination.optional() }).nullish();
+export const deliveryAnswer = z.object({
+  state: z.enum(['pending', 'delivering', 'delivered', 'failed']),
+  at: time.describe('When it was delivered, or given up.'),
+  nextAttemptAt: time,
+  sentBytes: z.number().int().nullable(),
+  failure: z
+    .object({ words: z.string(), status: z.number().int().nullable() })
+    .nullable()
+    .describe('The last failure, with the HTTP status of the destination.'),
+});
+
 /** How URLs of files are made. */
 export class PlaybackUrls {
   constructor(private readonly options: { readonly publicUrl: string | undefined; readonly ttlMs: number }) {}
@@ -125,6 +131,7 @@ export class RecordingsController {
   constructor(
     @Inject(Recordings) private readonly recordings: Recordings,
     @Inject(RecordingStore) private readonly store: RecordingStore,
+    @Inject(Deliveries) private readonly deliveries: Deliveries,
     @Inject(PlaybackUrls) private readonly urls: PlaybackUrls,
   ) {}
 
@@ -135,6 +142,7 @@ export class RecordingsController {
     const { stream, ...wishes } = parsed(startBody, body);
     const { tenant } = principal;
     demandPermit(principal, 'record', tenant, stream);
+    if (wishes.destination !== undefined) this.deliveries.demandUsable(wishes.destination);
     const labels = { protocol: 'rest', subject: principal.subject };
     return this.answer(await this.recordings.record({ tenant, streamName: stream, ...wishes, labels }));
   }
@@ -227,6 +235,44 @@ export class RecordingsController {
     if (range.tag === 'part') void reply.code(206).header('content-range', `bytes ${first}-${last}/${found.size}`);
     void reply.header('content-length', String(last - first + 1));
     await reply.send(createReadStream(path, { start: first, end: last }));
+  }
+
+  /** How the delivery to the recording's destination goes. */
+  @Get(':id/delivery')
+  @Authenticated('header')
+  @Answers(deliveryAnswer)
+  async delivery(
+    @CurrentPrincipal() principal: Principal,
+    @Param('id') id: string,
+  ): Promise<z.infer<typeof deliveryAnswer>> {
+    const row = await this.permitted(principal, id);
+    const state = await this.deliveries.state(row.id);
+    if (state === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'The recording is delivered nowhere, or not yet');
+    const failure = state.tag === 'pending' ? state.lastFailure : state.tag === 'failed' ? state.failure : undefined;
+    return {
+      state: state.tag,
+      at: 'at' in state ? state.at.toISOString() : null,
+      nextAttemptAt: state.tag === 'pending' ? state.nextAttemptAt.toISOString() : null,
+      sentBytes: state.tag === 'delivering' ? state.sentBytes : null,
+      failure: failure === undefined ? null : { words: failure.words, status: failure.status ?? null },
+    };
+  }
+
+  /** Delivers the file now, also one that is delivered or was given up; to another destination if one is named. */
+  @Post(':id/delivery')
+  @HttpCode(202)
+  @Authenticated('header')
+  @Answers(noBody)
+  async deliver(
+    @CurrentPrincipal() principal: Principal,
+    @Param('id') id: string,
+    @Body() body: unknown,
+  ): Promise<void> {
+    const { destination } = parsed(deliverBody, body) ?? {};
+    const row = await this.permitted(principal, id);
+    demandFile(row);
+    if (destination !== undefined) this.deliveries.demandUsable(destination);
+    await this.deliveries.again(row, destination);
   }
 
   /** Deletes the file; while it is recorded, stop it first. */

@@ -138,6 +138,12 @@ export class RecordingStore {
     });
   }
 
+  /** How far the delivery of a finished recording is. */
+  async delivery(id: string, state: 'DELIVERING' | 'DELIVERED' | 'FAILED', reason: string): Promise<void> {
+    const data = { state, ...(state === 'FAILED' && { reason }) };
+    await this.database.recording.updateMany({ where: { id, finishedAt: { not: null } }, data });
+  }
+
   /** The recording, and whatever it is split into, shall stop. */
   async unwant(id: string): Promise<void> {
     await this.database.recording.updateMany({ where: { OR: [{ id }, { splitOf: id }] }, data: { wanted: false } });

@@ -72,6 +72,8 @@ export const startSurroundings = async (): Promise<Surroundings> => {
       WEIR_RECORDING_DIR: dir,
       WEIR_RECORDING_LEASE_MS: '1000',
       WEIR_RECORDING_MIN_FREE_BYTES: '0',
+      WEIR_RECORDING_UPLOAD_HTTP: '1',
+      WEIR_OUTBOUND_ALLOW: '127.0.0.1',
       WEIR_RECORDING_STREAM_WAIT_MS: '3000',
     },
     stop: async () => {
