@@ -33,6 +33,19 @@ describe('the clock of a source', () => {
     expect(track.wallClockMs(2 ** 32 - 45_000)).toBeCloseTo(19_000);
   });
 
+  it('follows a step of the timestamps that a report confirms, and ignores one of the sender’s clock', () => {
+    const track = new SourceClock().track(90_000);
+    const at = (ms: number, stepMs: number) => ms * 90 + stepMs * 90;
+    track.arrived(at(1_000, 0), 11_000);
+    track.senderReport({ ...ntpTimeOf(501_000), rtpTimestamp: at(1_000, 0) });
+    track.arrived(at(2_000, 800), 12_000);
+    track.senderReport({ ...ntpTimeOf(502_000), rtpTimestamp: at(2_000, 800) });
+    track.arrived(at(3_000, 800), 13_000);
+    expect(track.senderMs(at(3_000, 800))).toBeCloseTo(503_000);
+    track.senderReport({ ...ntpTimeOf(503_000 + 900), rtpTimestamp: at(3_000, 800) });
+    expect(track.senderMs(at(3_000, 800))).toBeCloseTo(503_000);
+  });
+
   it('forgets what it knew when the timestamps begin anew', () => {
     const track = new SourceClock().track(90_000);
     track.arrived(90_000_000, 1_000);

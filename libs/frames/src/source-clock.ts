@@ -80,6 +80,8 @@ export class SourceClock {
     /** By how much the sender's clock was set since its first report. */
     let setByMs = 0;
     let last: number | undefined;
+    let lastDelayMs = 0;
+    let delayAtReportMs = 0;
     let stray: { rtpTimestamp: number; nowMs: number } | undefined;
     const ntpMs = (rtpTimestamp: number) =>
       reference && reference.ntpMs + (rtpTimestamp - reference.rtpTimestamp) / ticksPerMs;
@@ -90,6 +92,7 @@ export class SourceClock {
         if (step === 'stray') return;
         last = rtpTimestamp;
         const delayMs = nowMs - rtpTimestamp / ticksPerMs;
+        lastDelayMs = delayMs;
         if (step === 'stepped') arrivals.restart(delayMs, nowMs);
         if (step === 'stepped' || arrivals.add(delayMs, nowMs)) reference = undefined;
         const senderMs = ntpMs(rtpTimestamp);
@@ -103,7 +106,10 @@ export class SourceClock {
         const distance = reportTimestamps.unwrap(base) * -1 + reportTimestamps.unwrap(report.rtpTimestamp);
         const rtpTimestamp = last + distance;
         const stepMs = reportMs - setByMs - (ntpMs(rtpTimestamp) ?? reportMs - setByMs);
-        if (Math.abs(stepMs) > MAX_REPORT_STEP_MS) setByMs += stepMs;
+        // If the arrivals have the same step, it isn't the sender's clock but the timestamps that were set.
+        const isOfTimestamps = Math.abs(stepMs - (lastDelayMs - delayAtReportMs)) < Math.abs(stepMs) / 2;
+        if (Math.abs(stepMs) > MAX_REPORT_STEP_MS && !isOfTimestamps) setByMs += stepMs;
+        delayAtReportMs = lastDelayMs;
         reference = { ntpMs: reportMs - setByMs, rtpTimestamp };
       },
       wallClockMs: (rtpTimestamp) => {

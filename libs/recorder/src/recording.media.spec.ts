@@ -31,7 +31,9 @@ async function clipOf(
   const file = join(folder, `${name}.mkv`);
   const inputs = ['-f', 'lavfi', '-i', FLASHES, '-f', 'lavfi', '-i', BEEPS, '-t', String(seconds)];
   await run('ffmpeg', ['-v', 'error', ...inputs, '-pix_fmt', 'yuv420p', ...video, ...audio, file]);
-  return captureRtp(folder, file, ['video', 'audio']);
+  // So that the parameter sets are in the stream, as the media core sends them.
+  const filter = video.includes('libx264') ? 'h264_mp4toannexb' : 'null';
+  return captureRtp(folder, file, ['video', 'audio'], filter);
 }
 
 const VP8 = ['-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-g', '50', '-auto-alt-ref', '0'];
@@ -185,6 +187,72 @@ describe('a recording of what ffmpeg sends', { timeout: 60_000 }, () => {
       expect(skews.length).toBeGreaterThanOrEqual(6);
       // AAC from ffmpeg begins with 21 ms that aren't part of the sound.
       expect(Math.abs(skews.at(-1)!)).toBeLessThanOrEqual(container === 'mp4' ? 62 : 40);
+    },
+  );
+
+  it.each([
+    ['webm', VP8, OPUS],
+    ['mp4', H264_BASELINE, OPUS],
+  ] as const)(
+    'in %s of a source that comes back with another size decodes without an error',
+    async (container, video, audio) => {
+      const clip = await clipOf(`small-${container}`, 4, video, audio);
+      const other = await clipOf(`large-${container}`, 4, ['-vf', 'scale=160:120', ...video], audio);
+      const inTime = (each: Sent) => each.atMs < START_MS + 4_000;
+      const later = sent(other)
+        .filter(inTime)
+        .map((each) => ({ ...each, atMs: each.atMs + 5_000 }));
+      const { bytes, facts } = record(clip, [...sent(clip).filter(inTime), ...later]);
+      const path = join(folder, `size.${container}`);
+      const file = await finished(bytes);
+      await writeFile(path, file.bytes);
+      await decode(path);
+      expect(facts.losses).toBeLessThanOrEqual(2);
+      expect(Math.abs(file.durationMs - 9_000)).toBeLessThan(90);
+      const args = ['-v', 'error', '-select_streams', 'v', '-show_entries', 'frame=width', '-of', 'csv=p=0', path];
+      const widths = String(await run('ffprobe', args))
+        .trim()
+        .split(/\s+/)
+        .map(parseFloat);
+      expect(widths.filter((width) => width === 96).length).toBeGreaterThanOrEqual(99);
+      expect(widths.filter((width) => width === 160).length).toBeGreaterThanOrEqual(99);
+      const skews = skewsOf(await flashesAndBeeps(path));
+      expect(skews.length).toBeGreaterThanOrEqual(7);
+      expect(Math.abs(skews.at(-1)!)).toBeLessThanOrEqual(40);
+    },
+  );
+
+  it.each([
+    ['webm', VP8, OPUS],
+    ['mp4', H264_BASELINE, OPUS],
+  ] as const)(
+    'in %s whose pictures begin late has their size and keeps the sound before them',
+    async (container, video, audio) => {
+      const clip = await clipOf(`late-${container}`, 6, video, audio);
+      const { bytes, facts } = record(
+        clip,
+        sent(clip).filter(({ track, atMs }) => track === 1 || atMs >= START_MS + 3_990),
+      );
+      const path = join(folder, `late.${container}`);
+      await writeFile(path, (await finished(bytes)).bytes);
+      await decode(path);
+      expect(facts.gaps).toMatchObject([{ track: 0, atMs: 0 }]);
+      const size = await run('ffprobe', [
+        ...[
+          '-v',
+          'error',
+          '-select_streams',
+          'v',
+          '-show_entries',
+          'stream=width,height,start_time',
+          '-of',
+          'csv=p=0',
+          path,
+        ],
+      ]);
+      const [width, height, startS] = String(size).trim().split(',').map(Number);
+      expect([width, height]).toEqual([96, 64]);
+      expect(Math.abs(startS! - 4)).toBeLessThan(0.03);
     },
   );
 });

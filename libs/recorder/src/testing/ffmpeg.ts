@@ -36,7 +36,12 @@ export interface Clip {
 }
 
 /** The RTP that ffmpeg makes of a file, faster than real time; the first track of each kind, video first. */
-export async function captureRtp(folder: string, file: string, kinds: readonly ('video' | 'audio')[]): Promise<Clip> {
+export async function captureRtp(
+  folder: string,
+  file: string,
+  kinds: readonly ('video' | 'audio')[],
+  videoFilter = 'null',
+): Promise<Clip> {
   const sockets: Socket[] = [];
   const received: Buffer[][] = kinds.map(() => []);
   const outputs: string[] = [];
@@ -49,7 +54,18 @@ export async function captureRtp(folder: string, file: string, kinds: readonly (
     socket.bind(0, '127.0.0.1');
     await once(socket, 'listening');
     const url = `rtp://127.0.0.1:${socket.address().port}?rtcpport=${socket.address().port}&pkt_size=1200`;
-    outputs.push('-map', `0:${kind[0]}:0`, '-c', 'copy', '-strict', '-2', '-f', 'rtp', url);
+    outputs.push(
+      '-map',
+      `0:${kind[0]}:0`,
+      '-c',
+      'copy',
+      ...(kind === 'video' ? ['-bsf:v', videoFilter] : []),
+      '-strict',
+      '-2',
+      '-f',
+      'rtp',
+      url,
+    );
   }
   const sdpFile = join(folder, `${Math.random()}.sdp`);
   await run('ffmpeg', ['-v', 'fatal', '-readrate', '6', '-i', file, '-sdp_file', sdpFile, ...outputs]);
