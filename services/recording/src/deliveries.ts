@@ -4,11 +4,11 @@ import type { OutboundGuard } from '@weir/outbound';
 import type { Logger } from '@weir/platform';
 import { z } from 'zod';
 import type { RecordingConfig } from './config.js';
+import { givenUrlProblem } from './given-upload-url.js';
 import type { Recordings } from './recordings.js';
 import type { RecordingRow, RecordingStore } from './store.js';
 import { S3Storage } from './upload-s3.js';
 import { s3SettingsOf } from './upload-settings.js';
-import { uploadUrlProblem } from './upload-url.js';
 import { Uploads, type Upload, type UploadState } from './uploads.js';
 
 /** What the owner of a recording says about where its file goes; the service makes the names. */
@@ -66,15 +66,12 @@ export class Deliveries {
   }
 
   /** Throws INVALID for a destination to which nothing can be delivered, with what is wrong with it. */
-  demandUsable(wanted: WantedDestination): void {
+  async demandUsable(wanted: WantedDestination): Promise<void> {
     const { config } = this;
     const refused = (message: string) => new WeirError(ErrorCode.INVALID, message);
     switch (wanted.kind) {
       case 'put': {
-        const problem = uploadUrlProblem(wanted.url, {
-          ...{ nowMs: Date.now(), minValidMs: config.WEIR_RECORDING_UPLOAD_MIN_VALID_MS },
-          requireHttps: !config.WEIR_RECORDING_UPLOAD_HTTP,
-        });
+        const problem = await givenUrlProblem(wanted.url, this.ports.guard, config);
         if (problem !== undefined) throw refused(problem.text);
         return;
       }

@@ -1,13 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import {
-  EndReason,
-  ErrorCode,
-  isWeirError,
-  MediaKind,
-  WeirError,
-  type StreamInfo,
-  type TappedTrack,
-} from '@weir/contracts';
+import { EndReason, ErrorCode, isWeirError, MediaKind, type StreamInfo, type TappedTrack } from '@weir/contracts';
 import { codecNamed, isRtcp } from '@weir/frames';
 import type { Ending, MediaClient, MediumKind, Tap } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
@@ -307,7 +299,3 @@ function absenceAfter(reason: EndReason): [string, Absence] {
       return ['the media node was lost', 'may-return'];
   }
 }
-
-/** For callers that need an error of the bus' kind. */
-export const refusalOf = (error: unknown): WeirError =>
-  isWeirError(error) ? error : new WeirError(ErrorCode.UNAVAILABLE, messageOf(error), {}, { cause: error });

@@ -142,7 +142,7 @@ export class RecordingsController {
     const { stream, ...wishes } = parsed(startBody, body);
     const { tenant } = principal;
     demandPermit(principal, 'record', tenant, stream);
-    if (wishes.destination !== undefined) this.deliveries.demandUsable(wishes.destination);
+    if (wishes.destination !== undefined) await this.deliveries.demandUsable(wishes.destination);
     const labels = { protocol: 'rest', subject: principal.subject };
     return this.answer(await this.recordings.record({ tenant, streamName: stream, ...wishes, labels }));
   }
@@ -271,7 +271,7 @@ export class RecordingsController {
     const { destination } = parsed(deliverBody, body) ?? {};
     const row = await this.permitted(principal, id);
     demandFile(row);
-    if (destination !== undefined) this.deliveries.demandUsable(destination);
+    if (destination !== undefined) await this.deliveries.demandUsable(destination);
     await this.deliveries.again(row, destination);
   }
 
