@@ -20,6 +20,9 @@ describe('the route table', () => {
     ['/videos/a/index.m3u8', 'hls-packager'],
     ['/v2/device/channel', 'call-broker'],
     ['/api/v2/io', 'recording'],
+    ['/api/v2/supervisor_io/id', 'recording'],
+    ['/api/session', 'recording'],
+    ['/api/session/io', 'recording'],
     ['/recordings/a/file', 'recording'],
     ['/%63hannel/app', 'robot-channel'],
   ])('gives %s to %s', (path, service) => {

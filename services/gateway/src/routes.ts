@@ -41,7 +41,7 @@ export const routes: readonly Route[] = [
   { path: '/videos/*', service: 'hls-packager', rate: 'page' },
   { path: '/v2/*', service: 'call-broker', rate: 'rest', sockets: true },
   { path: '/api/v2/*', service: 'recording', rate: 'rest', sockets: true },
-  { path: '/api/session/*', service: 'recording', rate: 'rest' },
+  { path: '/api/session/*', service: 'recording', rate: 'rest', sockets: true },
   { path: '/recordings/*', service: 'recording', rate: 'page' },
 ];
 

@@ -10,18 +10,19 @@ import type { Recording } from './recording.js';
 import { Recordings } from './recordings.js';
 import { PlaybackUrls, RecordingsController } from './rest.js';
 import { RecordingStore } from './store.js';
+import { SESSION_EDGE, SessionController } from './session-http.js';
 
 const MAX_BODY_BYTES = 64 * 1024;
 
 @Module({})
 export class AppModule {
   static with(
-    { access, recordings, store, deliveries }: Recording,
+    { access, recordings, store, deliveries, sessions }: Recording,
     { log, config }: Pick<RecordingContext, 'log' | 'config'>,
   ): DynamicModule {
     return {
       module: AppModule,
-      controllers: [RecordingsController],
+      controllers: [RecordingsController, SessionController],
       providers: [
         { provide: Access, useValue: access },
         { provide: Recordings, useValue: recordings },
@@ -31,6 +32,7 @@ export class AppModule {
           provide: PlaybackUrls,
           useValue: new PlaybackUrls({ publicUrl: config.WEIR_PUBLIC_URL, ttlMs: config.WEIR_RECORDING_URL_TTL_MS }),
         },
+        { provide: SESSION_EDGE, useValue: sessions },
         { provide: APP_FILTER, useValue: new ErrorFilter(log) },
       ],
     };

@@ -1,5 +1,12 @@
 import { parseAllowList } from '@weir/outbound';
-import { countSetting, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
+import {
+  countSetting,
+  listSetting,
+  millisecondsSetting,
+  type ServiceContext,
+  type SettingsShape,
+} from '@weir/platform';
+import { LENGTHS } from '@weir/protocol-eyeson';
 import { z } from 'zod';
 import { uploadSettings } from './upload-settings.js';
 
@@ -50,7 +57,38 @@ export const recordingSettings = {
     })
     .describe('Addresses, networks and hosts that may be called although they are not on the public internet.'),
   ...uploadSettings,
+  WEIR_RECORDING_MAX_SOCKETS: countSetting(5_000, 1).describe('Sockets of sessions that one instance takes.'),
+  WEIR_RECORDING_FRAME_TIMEOUT_MS: millisecondsSetting(15_000, 100).describe(
+    'How long a client may take from the first byte of a frame to its last.',
+  ),
+  WEIR_RECORDING_MAX_BUFFERED_BYTES: countSetting(1024 * 1024, 64 * 1024).describe(
+    'A client that leaves more than this unread is dropped.',
+  ),
+  WEIR_STUN_URLS: listSetting([]).describe('STUN servers that clients of sessions are told, such as `stun:host:3478`.'),
+  WEIR_TURN_URLS: listSetting([]).describe(
+    'TURN servers that clients of sessions are told, such as `turn:host:3478?transport=tcp`. They need WEIR_TURN_SECRET.',
+  ),
+  WEIR_TURN_SECRET: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The secret shared with the TURN servers, by which clients get credentials that expire.'),
+  WEIR_TURN_TTL_S: z.coerce
+    .number()
+    .int()
+    .min(60)
+    .default(24 * 60 * 60)
+    .describe('How long the credentials for the TURN servers are valid, in seconds.'),
+  WEIR_WEBHOOK_SECRETS: listSetting([]).describe(
+    'Secrets that sign webhooks (`whsec_…`); two during a rotation. Not set: one that is made at each start, which no receiver can check.',
+  ),
 } as const satisfies SettingsShape;
+
+/** The socket layer refuses a longer frame (close code 1009) before it keeps any of it. */
+export const MAX_PAYLOAD_BYTES = LENGTHS.frame;
+
+/** Limits for the bytes of unfinished frames, of one client and of all clients together. */
+export const UNFINISHED_FRAMES = { perAddressBytes: 1024 * 1024, totalBytes: 64 * 1024 * 1024 } as const;
 
 export type RecordingContext = ServiceContext<typeof recordingSettings>;
 export type RecordingConfig = RecordingContext['config'];

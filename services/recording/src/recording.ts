@@ -1,14 +1,18 @@
 import { mkdir } from 'node:fs/promises';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
 import { Leases } from '@weir/leases';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
-import { Outbox } from '@weir/outbox';
+import { newWebhookSecret, Outbox, webhookHandler } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
 import type { RecordingConfig, RecordingContext } from './config.js';
 import { Deliveries } from './deliveries.js';
 import { RecordingMetrics } from './metrics.js';
 import { Recordings, type RecordingsSettings } from './recordings.js';
+import { openSessionEdge, type OpenSessionEdge } from './session-edge.js';
+import type { SessionRecorder } from './session-socket.js';
+import { WEBHOOK_QUEUE } from './session-store.js';
 import { RecordingStore } from './store.js';
 
 /** The whole service except its HTTP edge. */
@@ -17,8 +21,18 @@ export interface Recording {
   readonly store: RecordingStore;
   readonly recordings: Recordings;
   readonly deliveries: Deliveries;
+  readonly sessions: OpenSessionEdge;
+  listen(app: NestFastifyApplication): void;
+  drain(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** What sessions ask to be recorded is refused. */
+const NO_RECORDER: SessionRecorder = {
+  record: async () => ({ refusal: { code: 'UNAVAILABLE', message: 'This platform records no sessions yet' } }),
+  stop: async () => undefined,
+  onEnded: () => () => undefined,
+};
 
 export const openRecording = (context: RecordingContext): Promise<Recording> =>
   openInOrder(context.log, async (opened) => {
@@ -43,7 +57,15 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     const deliveries = new Deliveries({ outbox, guard, store, recordings, log }, config);
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
     recordings.start();
-    return { access: new Access({ bus, redis, log }), store, recordings, deliveries };
+    const secrets = config.WEIR_WEBHOOK_SECRETS.length === 0 ? [newWebhookSecret()] : config.WEIR_WEBHOOK_SECRETS;
+    outbox.deliver(WEBHOOK_QUEUE, webhookHandler({ guard, secrets: async () => secrets }));
+    const { database } = store;
+    const sessions = openSessionEdge(context, opened, { database, outbox, media, guard, recorder: NO_RECORDER });
+    return {
+      ...{ access: new Access({ bus, redis, log }), store, recordings, deliveries, sessions },
+      listen: (app) => sessions.listen(app),
+      drain: () => sessions.drain(),
+    } satisfies Omit<Recording, 'close'>;
   });
 
 const OUTBOX_OWNER = 'recording';

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { IceServer } from './ice-servers.js';
 import { LENGTHS } from './settings.js';
 
 const DAY_S = 24 * 60 * 60;
@@ -26,26 +25,26 @@ export const newSupervisorSessionBody = z.object({
   session_id_to_monitor: z.string().min(1).max(LENGTHS.sessionId).nullish(),
 });
 
-export interface IceCredentials {
-  readonly iceServers: readonly IceServer[];
-}
+const iceCredentials = z.object({
+  iceServers: z
+    .array(z.object({ urls: z.array(z.string()).readonly(), username: z.string(), credential: z.string() }))
+    .readonly(),
+});
 
-export interface NewSession {
-  readonly session_id: string;
-  readonly ice_credentials: IceCredentials;
-  readonly ws_endpoint: string;
-}
-
-export interface NewSupervisorSession extends NewSession {
-  readonly session_id_to_monitor: string;
-}
-
+export const newSessionAnswer = z.strictObject({
+  session_id: z.string(),
+  ice_credentials: iceCredentials,
+  ws_endpoint: z.string(),
+});
+export const newSupervisorSessionAnswer = newSessionAnswer.extend({ session_id_to_monitor: z.string() });
 /** The first generation's. Its SDK appends `?auth_token=` to `ws_endpoint`, which must have no query of its own. */
-export interface NewRecordingSession {
-  readonly recording_id: string;
-  readonly ice_credentials: IceCredentials;
-  readonly ws_endpoint: string;
-}
+export const newRecordingSessionAnswer = newSessionAnswer
+  .omit({ session_id: true })
+  .extend({ recording_id: z.string() });
+
+export type NewSession = z.infer<typeof newSessionAnswer>;
+export type NewSupervisorSession = z.infer<typeof newSupervisorSessionAnswer>;
+export type NewRecordingSession = z.infer<typeof newRecordingSessionAnswer>;
 
 const MAX_PAGE_LENGTH = 1_000;
 const DEFAULT_PAGE_LENGTH = 100;
@@ -72,36 +71,42 @@ export const periodOf = ({ year, month }: { year?: number | undefined; month?: n
         untilMs: month === undefined ? Date.UTC(year + 1, 0) : Date.UTC(year, month),
       };
 
-export interface SessionStatsEntry {
-  readonly api_id: string;
-  readonly session_id: string;
-  readonly client_id: string;
-  readonly state: 'CREATED' | 'LIVE' | 'TERMINATED';
-  readonly created_at: string;
-  readonly stopped_at: string | null;
-}
+/** `next_token` is null on the last page. */
+const page = { api_id: z.string(), next_token: z.string().nullable() };
 
-export interface RecordingStatsEntry {
-  readonly api_id: string;
-  readonly recording_id: string;
-  readonly client_id: string;
-  readonly session_id: string;
-  readonly state: string;
-  readonly started_at: string;
-  readonly stopped_at: string | null;
-  readonly duration_ms: number | null;
-  readonly size_bytes: number | null;
-}
+export const sessionStatsAnswer = z.strictObject({
+  ...page,
+  sessions: z
+    .array(
+      z.strictObject({
+        api_id: z.string(),
+        session_id: z.string(),
+        client_id: z.string(),
+        state: z.enum(['CREATED', 'LIVE', 'TERMINATED']),
+        created_at: z.string(),
+        stopped_at: z.string().nullable(),
+      }),
+    )
+    .readonly(),
+});
+export const recordingStatsAnswer = z.strictObject({
+  ...page,
+  recordings: z
+    .array(
+      z.strictObject({
+        api_id: z.string(),
+        recording_id: z.string(),
+        client_id: z.string(),
+        session_id: z.string(),
+        state: z.string(),
+        started_at: z.string(),
+        stopped_at: z.string().nullable(),
+        duration_ms: z.number().nullable(),
+        size_bytes: z.number().nullable(),
+      }),
+    )
+    .readonly(),
+});
 
-export interface SessionStatsPage {
-  readonly api_id: string;
-  readonly sessions: readonly SessionStatsEntry[];
-  /** Null on the last page. */
-  readonly next_token: string | null;
-}
-
-export interface RecordingStatsPage {
-  readonly api_id: string;
-  readonly recordings: readonly RecordingStatsEntry[];
-  readonly next_token: string | null;
-}
+export type SessionStatsPage = z.infer<typeof sessionStatsAnswer>;
+export type RecordingStatsPage = z.infer<typeof recordingStatsAnswer>;

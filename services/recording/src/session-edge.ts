@@ -1,0 +1,120 @@
+import type { Server } from 'node:http';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { CredentialWatch, RecordingAccess, RefusalLog } from '@weir/access';
+import type { MediaClient } from '@weir/media-client';
+import { OutboundGuard, refusalOf } from '@weir/outbound';
+import type { Outbox } from '@weir/outbox';
+import { Instances, UnfinishedFrames, type Opened } from '@weir/platform';
+import { DEFAULT_SETTINGS, type Refusal } from '@weir/protocol-eyeson';
+import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './config.js';
+import { RecordingStats } from './recording-stats.js';
+import { RtmServer } from './rtm-server.js';
+import type { SessionEdge } from './session-http.js';
+import { SessionNames } from './session-names.js';
+import type { SessionRecorder } from './session-socket.js';
+import { SessionSockets } from './session-sockets.js';
+import { SessionStore } from './session-store.js';
+import type { RecordingStore } from './store.js';
+
+export interface OpenSessionEdge extends SessionEdge {
+  readonly sockets: SessionSockets;
+  /** Must be called before the HTTP port opens. */
+  listen(app: NestFastifyApplication): void;
+  /** Ends the sessions. */
+  drain(): Promise<void>;
+}
+
+export interface SessionEdgePorts {
+  readonly database: RecordingStore['database'];
+  readonly outbox: Pick<Outbox, 'add' | 'wake'>;
+  readonly media: MediaClient;
+  readonly guard: OutboundGuard;
+  readonly recorder: SessionRecorder;
+}
+
+const INSTANCE_SILENT_AFTER_MS = 4_000;
+const ORPHAN_INTERVAL_MS = 5_000;
+
+/** The edge at which clients of the recording protocol have their sessions. */
+export const openSessionEdge = (
+  context: RecordingContext,
+  opened: Opened,
+  { database, outbox, media, guard, recorder }: SessionEdgePorts,
+): OpenSessionEdge => {
+  const { bus, redis, log, config, instanceId } = context;
+  const refusals = new RefusalLog(log);
+  const access = new RecordingAccess({ bus, redis, log });
+  const store = new SessionStore({ database, outbox, instanceId });
+  const names = opened.add('session names', new SessionNames({ store, redis, log }));
+  const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));
+  const refusalOfWebhook = async (url: string): Promise<Refusal | undefined> => {
+    const refused = await refusalOf(guard.check(url, { schemes: ['http', 'https'] }));
+    return refused && { code: 'WEBHOOK_URL_REFUSED', message: `webhook_url can't be used: ${refused.message}` };
+  };
+  const sockets = opened.add(
+    'sockets',
+    new SessionSockets({
+      credentials,
+      maxSockets: config.WEIR_RECORDING_MAX_SOCKETS,
+      socket: {
+        ...{ store, media, recorder, refusalOfWebhook, log, refusals },
+        settings: DEFAULT_SETTINGS,
+        maxBufferedBytes: config.WEIR_RECORDING_MAX_BUFFERED_BYTES,
+      },
+    }),
+  );
+  opened.add('orphans', endOrphans(context, store));
+  const unfinishedFrames = opened.add(
+    'unfinished frames',
+    new UnfinishedFrames({ ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_RECORDING_FRAME_TIMEOUT_MS }),
+  );
+  const server = new RtmServer({
+    ...{ access, sockets, unfinishedFrames, refusals, log },
+    maxPayloadBytes: MAX_PAYLOAD_BYTES,
+  });
+  return {
+    ...{ access, store, names, sockets },
+    stats: new RecordingStats(database),
+    ice: iceSettings(config),
+    turnTtlMs: config.WEIR_TURN_TTL_S * 1_000,
+    publicUrl: config.WEIR_PUBLIC_URL,
+    listen: (app) => {
+      const httpServer: Server = app.getHttpServer();
+      server.listen(httpServer);
+    },
+    drain: async () => {
+      await sockets.drain();
+      await server.close();
+    },
+  };
+};
+
+const iceSettings = (config: RecordingContext['config']) => ({
+  stunUrls: config.WEIR_STUN_URLS,
+  turn:
+    config.WEIR_TURN_SECRET === undefined
+      ? undefined
+      : { urls: config.WEIR_TURN_URLS, secret: config.WEIR_TURN_SECRET },
+});
+
+/** Ends the sessions whose instance is gone: their sockets went with it. */
+const endOrphans = ({ bus, log }: RecordingContext, store: SessionStore): { close(): Promise<void> } => {
+  const instances = new Instances({ bus, service: 'recording', silentAfterMs: INSTANCE_SILENT_AFTER_MS });
+  let working: Promise<void> = Promise.resolve();
+  const look = async (): Promise<void> => {
+    for (const { id, owner } of await store.liveElsewhere())
+      if (instances.isGone(owner)) await store.end(id, 'CONN_ERROR');
+  };
+  const timer = setInterval(() => {
+    working = working
+      .then(look)
+      .catch((error: unknown) => log.warn({ err: error }, 'sessions that were left behind could not be ended'));
+  }, ORPHAN_INTERVAL_MS);
+  return {
+    close: async () => {
+      clearInterval(timer);
+      await working;
+      await instances.close();
+    },
+  };
+};

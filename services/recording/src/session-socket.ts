@@ -1,0 +1,376 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RecordingHolder, RefusalLog } from '@weir/access';
+import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
+import type { MediaClient, MediaSession, Published, WebRtcOffer } from '@weir/media-client';
+import { awakeNowMs, type Logger } from '@weir/platform';
+import {
+  newSession,
+  nextDeadlineMs,
+  step,
+  type Destination,
+  type Effect,
+  type Generation,
+  type Input,
+  type Refusal,
+  type SessionState,
+  type SocketSettings,
+  type StartMessage,
+  type TerminationCause,
+} from '@weir/protocol-eyeson';
+import { backOffMs, type Pace } from '@weir/timing';
+import { streamNameOf } from './session-names.js';
+import type { Session, SessionStore } from './session-store.js';
+
+/** A client's WebSocket, as a session needs it. */
+export interface ClientSocket {
+  send(text: string): void;
+  ping(): void;
+  close(code: number, reason: string): void;
+  /** The bytes that were sent and that the operating system hasn't taken yet. */
+  readonly bufferedBytes: number;
+}
+
+/** What a session asks to be recorded. */
+export interface SessionRecording extends Destination {
+  readonly tenant: string;
+  readonly streamName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The recording's id, if the client already knows one. */
+  readonly id: string | undefined;
+}
+
+/** Records the streams of sessions. */
+export interface SessionRecorder {
+  /** Checks the destination too. Resolves when the recording runs. */
+  record(recording: SessionRecording): Promise<{ readonly id: string } | { readonly refusal: Refusal }>;
+  /** Ends the recording; its file and its delivery follow. */
+  stop(id: string, reason: string): Promise<void>;
+  /** `ended` is called once for each recording of this process: nothing more is recorded. */
+  onEnded(ended: (id: string, reason: string) => void): () => void;
+}
+
+/** Who holds a socket. */
+export type SocketHolder = Extract<RecordingHolder, { kind: 'client' | 'supervisor' }>;
+
+export interface SessionSocketPorts {
+  readonly store: Pick<SessionStore, 'startable' | 'started' | 'end' | 'monitored'>;
+  readonly media: Pick<MediaClient, 'publish' | 'play' | 'find' | 'renegotiate'>;
+  readonly recorder: SessionRecorder;
+  /** Undefined if the platform may call the URL. */
+  readonly refusalOfWebhook: (url: string) => Promise<Refusal | undefined>;
+  /** Makes way for a session: undefined, or why there can be no other one. */
+  readonly makeWay: (holder: SocketHolder, socket: SessionSocket) => Promise<Refusal | undefined>;
+  readonly settings: SocketSettings;
+  readonly maxBufferedBytes: number;
+  readonly log: Logger;
+  readonly refusals: Pick<RefusalLog, 'say'>;
+  /** Takes work that goes on without the socket. A stopping service waits for it. */
+  readonly background: (work: Promise<void>) => void;
+  readonly ended: (socket: SessionSocket) => void;
+}
+
+/** WebM takes these without transcoding. */
+const VIDEO_CODECS = ['VP8', 'VP9', 'AV1', 'H264'] as const;
+const STORE_PACE: Pace = { firstMs: 200, maxMs: 5_000, factor: 2 };
+const STORE_ATTEMPTS = 30;
+const CLIENT_ASKED = 'stopped';
+
+const offerOf = (sdp: string): WebRtcOffer => ({ sdp, tcpOnly: false, minBps: 0, maxBps: 0 });
+
+/** A supervisor's stream ends when its client stops. */
+const causeOf = (reason: EndReason): TerminationCause => {
+  switch (reason) {
+    case EndReason.CLIENT:
+    case EndReason.STREAM_ENDED:
+      return 'CLIENT_STOP';
+    case EndReason.DISCONNECTED:
+    case EndReason.ICE_TIMEOUT:
+    case EndReason.ICE_LOST:
+    case EndReason.NO_MEDIA:
+    case EndReason.SOURCE_TIMEOUT:
+      return 'CONN_TIMEOUT';
+    case EndReason.REPLACED:
+      return 'SESSION_REPLACED';
+    case EndReason.NODE_SHUTDOWN:
+      return 'SERVER_SHUTDOWN';
+    case EndReason.UNSPECIFIED:
+    case EndReason.OWNER_LOST:
+    case EndReason.TERMINATED:
+    case EndReason.DTLS_FAILED:
+    case EndReason.NODE_LOST:
+    case EndReason.SOURCE_FAILED:
+      return 'CONN_ERROR';
+    default:
+      return reason satisfies never;
+  }
+};
+
+export const refusalOf = (error: unknown): Refusal => {
+  if (!isWeirError(error)) return { code: 'INTERNAL', message: 'The server failed unexpectedly' };
+  switch (error.code) {
+    case ErrorCode.INTERNAL:
+    case ErrorCode.UNSPECIFIED:
+      return { code: 'INTERNAL', message: 'The server failed unexpectedly' };
+    default:
+      return { code: ErrorCode[error.code], message: error.message };
+  }
+};
+
+const NO_SESSION: Refusal = { code: 'NOT_FOUND', message: 'You have no such session that waits for its start' };
+const NOT_LIVE: Refusal = { code: 'NOT_FOUND', message: 'The client to monitor has no such live session' };
+
+/** One socket and its session: feeds the protocol's machine and carries out its effects. */
+export class SessionSocket {
+  /** The time at which `tick` must be called. */
+  deadlineMs: number;
+  #state: SessionState;
+  #frame: string | undefined;
+  #publishing: MediaSession<Published> | undefined;
+  #receiving: MediaSession<unknown> | undefined;
+  #recordingId: string | undefined;
+  #heard: (() => void) | undefined;
+  /** Resolves when the end is in the database. */
+  #stored: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly socket: ClientSocket,
+    readonly holder: SocketHolder,
+    private readonly generation: Generation,
+    private readonly ports: SessionSocketPorts,
+  ) {
+    const { kind: role, clientId } = holder;
+    this.#state = newSession(ports.settings, { generation, role, clientId }, awakeNowMs());
+    this.deadlineMs = nextDeadlineMs(this.#state);
+  }
+
+  /** Resolves when the end of the session is stored, or at once while there is none. Never rejects. */
+  get stored(): Promise<void> {
+    return this.#stored;
+  }
+
+  get isLive(): boolean {
+    return this.#state.tag === 'live' || this.#state.tag === 'starting';
+  }
+
+  frame(text: string): void {
+    this.#heard?.();
+    this.#frame = text;
+    this.take({ type: 'frame', text });
+    this.#frame = undefined;
+  }
+
+  heard(): void {
+    this.#heard?.();
+    this.take({ type: 'heard' });
+  }
+
+  /** Whether the client answers a ping within the time. */
+  async answers(withinMs: number): Promise<boolean> {
+    const pong = new Promise<boolean>((resolve) => {
+      this.#heard = () => resolve(true);
+    });
+    this.socket.ping();
+    const answered = await Promise.race([pong, sleep(withinMs, false, { ref: false })]);
+    this.#heard = undefined;
+    return answered;
+  }
+
+  take(input: Input): void {
+    if (this.#state.tag === 'closed') return;
+    const { state, effects } = step(this.#state, input, awakeNowMs());
+    this.#state = state;
+    this.deadlineMs = nextDeadlineMs(state);
+    for (const effect of effects) this.#perform(effect);
+    if (state.tag === 'closed') this.ports.ended(this);
+    else if (this.socket.bufferedBytes > this.ports.maxBufferedBytes)
+      this.take({ type: 'terminate', cause: 'CONN_ERROR', code: 4430 });
+  }
+
+  recordingEnded(recordingId: string, reason: string): void {
+    if (recordingId !== this.#recordingId) return;
+    this.#recordingId = undefined;
+    const isAsked = reason === '' || reason === CLIENT_ASKED;
+    this.take({ type: 'recording-ended', recordingId, ...(!isAsked && { reason }) });
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case 'send':
+        return this.socket.send(effect.text);
+      case 'ping':
+        return this.socket.ping();
+      case 'close':
+        return this.socket.close(effect.code, effect.reason);
+      case 'start':
+        return this.#ask(this.#start(effect.message), (refusal) => ({ type: 'refused', refusal }));
+      case 'renegotiate':
+        return this.#ask(this.#renegotiate(effect.offerSdp), (refusal) => ({ type: 'refused', refusal }));
+      case 'answer':
+        // The server offers nothing by itself yet, so no answer can come.
+        return;
+      case 'start-recording':
+        return this.#ask(this.#record(effect.destination), (refusal) => ({ type: 'recording-refused', refusal }));
+      case 'stop-recording':
+        return this.#stopRecording(effect.recordingId, CLIENT_ASKED);
+      case 'end':
+        return this.#end(effect.sessionId, effect.cause);
+      case 'refusal': {
+        const { tenant, clientId } = this.holder;
+        const { code, message: reason } = effect.refusal;
+        return this.ports.refusals.say('a message was refused', { tenant, clientId, code, reason }, this.#frame);
+      }
+      default:
+        return effect satisfies never;
+    }
+  }
+
+  /** Waits for an answer and takes it as input. */
+  #ask(question: Promise<Input>, refused: (refusal: Refusal) => Input): void {
+    const { tenant, clientId } = this.holder;
+    this.ports.background(
+      question
+        .catch((error: unknown) => {
+          const refusal = refusalOf(error);
+          if (refusal.code === 'INTERNAL' || refusal.code === 'UNAVAILABLE' || refusal.code === 'DEADLINE')
+            this.ports.log.warn({ err: error, tenant, clientId }, 'a session could not get what it asked for');
+          return refused(refusal);
+        })
+        .then((answer) => this.take(answer)),
+    );
+  }
+
+  async #start(message: StartMessage): Promise<Input> {
+    const { store, makeWay, refusalOfWebhook } = this.ports;
+    const kind =
+      this.holder.kind === 'supervisor' ? 'SUPERVISOR' : this.generation === 'first' ? 'FIRST_GENERATION' : 'CLIENT';
+    const session = await store.startable(message.sessionId, this.holder, kind);
+    if (session === undefined) return { type: 'refused', refusal: NO_SESSION };
+    const webhookUrl = message.type === 'start-recording-session' ? undefined : message.webhookUrl;
+    const refusal =
+      (webhookUrl === undefined ? undefined : await refusalOfWebhook(webhookUrl)) ?? (await makeWay(this.holder, this));
+    if (refusal !== undefined) return { type: 'refused', refusal };
+    const started =
+      message.type === 'join' ? await this.#play(session, message) : await this.#publish(session, message);
+    if (started.type !== 'started') return started;
+    if (this.#state.tag === 'closed' || !(await store.started(session.id, webhookUrl))) {
+      this.#closeMedia(EndReason.CLIENT);
+      return { type: 'refused', refusal: NO_SESSION };
+    }
+    // It ended while the start was being stored, so the end found nothing to end.
+    if (this.#hasEnded) {
+      this.#closeMedia(EndReason.CLIENT);
+      await this.#storeEnd(session.id, 'CONN_TIMEOUT');
+    }
+    return started;
+  }
+
+  get #hasEnded(): boolean {
+    return this.#state.tag === 'closed';
+  }
+
+  async #publish(session: Session, { offerSdp }: StartMessage): Promise<Input> {
+    const publishing = this.ports.media.publish(
+      { tenant: session.tenant, streamName: streamNameOf(session.id) },
+      {
+        sessionId: randomUUID(),
+        offer: offerOf(offerSdp),
+        labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
+        protocol: 'eyeson',
+        videoCodecs: VIDEO_CODECS,
+        claim: { owner: 'recordings', publishPatterns: [], claimer: '' },
+      },
+    );
+    this.#publishing = publishing;
+    const { answerSdp } = await this.#opened(publishing);
+    return { type: 'started', answerSdp, candidates: [] };
+  }
+
+  async #play(session: Session, message: Extract<StartMessage, { type: 'join' }>): Promise<Input> {
+    const { store, media } = this.ports;
+    if (this.holder.kind !== 'supervisor' || session.monitoredId !== message.monitoredSessionId)
+      return { type: 'refused', refusal: NOT_LIVE };
+    const monitored = await store.monitored(this.holder, session);
+    const stream =
+      monitored && (await media.find({ tenant: monitored.tenant, streamName: streamNameOf(monitored.id) }));
+    if (stream === undefined) return { type: 'refused', refusal: NOT_LIVE };
+    const playing = media.play(stream, {
+      sessionId: randomUUID(),
+      offer: offerOf(message.offerSdp),
+      labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
+    });
+    this.#receiving = playing;
+    const { answerSdp } = await this.#opened(playing);
+    return { type: 'started', answerSdp, candidates: [] };
+  }
+
+  /** From now on the session ends with its media. */
+  async #opened<Opened>(session: MediaSession<Opened>): Promise<Opened> {
+    void session.ended.then((ending) => {
+      if (ending.tag === 'ended') this.take({ type: 'terminate', cause: causeOf(ending.reason) });
+    });
+    return session.opened;
+  }
+
+  async #renegotiate(offerSdp: string): Promise<Input> {
+    if (this.#publishing === undefined)
+      return { type: 'refused', refusal: { code: 'INVALID', message: 'A supervisor offers only once' } };
+    const { answerSdp } = await this.ports.media.renegotiate(this.#publishing, offerSdp);
+    return { type: 'renegotiated', answerSdp };
+  }
+
+  async #record(destination: Destination): Promise<Input> {
+    const { sessionId = '' } = this.#state.tag === 'closed' || this.#state.tag === 'waiting' ? {} : this.#state;
+    const { tenant, apiId, clientId } = this.holder;
+    const refusal =
+      destination.webhookUrl === undefined ? undefined : await this.ports.refusalOfWebhook(destination.webhookUrl);
+    if (refusal !== undefined) return { type: 'recording-refused', refusal };
+    const recorded = await this.ports.recorder.record({
+      ...destination,
+      ...{ tenant, streamName: streamNameOf(sessionId) },
+      labels: { protocol: 'eyeson', sessionId, clientId, apiId },
+      id: this.generation === 'first' ? sessionId : undefined,
+    });
+    if ('refusal' in recorded) return { type: 'recording-refused', refusal: recorded.refusal };
+    this.#recordingId = recorded.id;
+    // The session ended meanwhile, and didn't know the recording.
+    if (this.#hasEnded) this.#stopRecording(recorded.id, 'the session has ended');
+    return { type: 'recording-started', recordingId: recorded.id };
+  }
+
+  #stopRecording(recordingId: string, reason: string): void {
+    this.ports.background(
+      this.ports.recorder
+        .stop(recordingId, reason)
+        .catch((error: unknown) =>
+          this.ports.log.error({ err: error, recordingId }, 'a recording could not be stopped'),
+        ),
+    );
+  }
+
+  #end(sessionId: string, cause: TerminationCause): void {
+    if (this.#recordingId !== undefined)
+      this.#stopRecording(this.#recordingId, cause === 'CLIENT_STOP' ? CLIENT_ASKED : `the session ended: ${cause}`);
+    this.#closeMedia(cause === 'CLIENT_STOP' ? EndReason.CLIENT : EndReason.DISCONNECTED);
+    this.#stored = this.#storeEnd(sessionId, cause);
+    this.ports.background(this.#stored);
+  }
+
+  #closeMedia(reason: EndReason): void {
+    for (const session of [this.#publishing, this.#receiving])
+      if (session !== undefined) this.ports.background(session.close(reason));
+  }
+
+  /** What can't be stored now is stored by whoever finds a live session without its instance. */
+  async #storeEnd(sessionId: string, cause: TerminationCause): Promise<void> {
+    for (let attempt = 0; attempt < STORE_ATTEMPTS; attempt++) {
+      try {
+        return await this.ports.store.end(sessionId, cause);
+      } catch (error) {
+        if (attempt === 0) this.ports.log.warn({ err: error, sessionId }, 'the end of a session can’t be stored yet');
+        await sleep(backOffMs(STORE_PACE, attempt, Math.random()), undefined, { ref: false });
+      }
+    }
+    this.ports.log.error({ sessionId, cause }, 'the end of a session was not stored');
+  }
+}

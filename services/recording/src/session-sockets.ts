@@ -1,0 +1,98 @@
+import type { CredentialWatch } from '@weir/access';
+import { awakeNowMs } from '@weir/platform';
+import type { Generation, Refusal } from '@weir/protocol-eyeson';
+import { SessionSocket, type ClientSocket, type SessionSocketPorts, type SocketHolder } from './session-socket.js';
+
+export interface SessionSocketsPorts {
+  readonly credentials: Pick<CredentialWatch, 'watch'>;
+  readonly socket: Omit<SessionSocketPorts, 'makeWay' | 'ended' | 'background'>;
+  readonly maxSockets: number;
+}
+
+const TICK_INTERVAL_MS = 200;
+/** A client that doesn't answer a ping in this time gives way to its successor. */
+const ANSWER_WITHIN_MS = 1_000;
+
+const SECOND: Refusal = { code: 'ALREADY_EXISTS', message: 'This client has a live session: end it first' };
+
+/** The sockets of this instance. */
+export class SessionSockets {
+  readonly #open = new Set<SessionSocket>();
+  /** Sockets that are closed and whose sessions' ends are being stored. */
+  readonly #ending = new Set<SessionSocket>();
+  readonly #work = new Set<Promise<void>>();
+  readonly #ticker: NodeJS.Timeout;
+  readonly #stopListening: () => void;
+  #isDraining = false;
+
+  constructor(private readonly ports: SessionSocketsPorts) {
+    this.#ticker = setInterval(() => this.#tick(), TICK_INTERVAL_MS);
+    this.#stopListening = ports.socket.recorder.onEnded((id, reason) => {
+      for (const socket of [...this.#open]) socket.recordingEnded(id, reason);
+    });
+  }
+
+  get hasRoom(): boolean {
+    return !this.#isDraining && this.#open.size < this.ports.maxSockets;
+  }
+
+  open(socket: ClientSocket, holder: SocketHolder, generation: Generation): SessionSocket {
+    const stopWatching = this.ports.credentials.watch([holder.credential], () =>
+      opened.take({ type: 'terminate', cause: 'TOKEN_EXPIRED' }),
+    );
+    const opened: SessionSocket = new SessionSocket(socket, holder, generation, {
+      ...this.ports.socket,
+      makeWay: (of, successor) => this.makeWay(of, successor),
+      background: (work) => this.#background(work),
+      ended: () => {
+        this.#open.delete(opened);
+        this.#ending.add(opened);
+        this.#background(opened.stored.then(() => void this.#ending.delete(opened)));
+        stopWatching();
+      },
+    });
+    this.#open.add(opened);
+    return opened;
+  }
+
+  /**
+   * A client has one session at a time. Another one replaces it only if its client is no longer heard: one that has
+   * reloaded its page, or lost its network.
+   */
+  async makeWay(holder: SocketHolder, successor?: SessionSocket): Promise<Refusal | undefined> {
+    if (holder.kind !== 'client') return undefined;
+    for (const other of [...this.#open]) {
+      if (other === successor || !other.isLive || !isSameClient(other.holder, holder)) continue;
+      if (await other.answers(ANSWER_WITHIN_MS)) return SECOND;
+      other.take({ type: 'terminate', cause: 'SESSION_REPLACED' });
+    }
+    const ending = [...this.#ending].filter((other) => isSameClient(other.holder, holder));
+    await Promise.all(ending.map((other) => other.stored));
+    return undefined;
+  }
+
+  /** Ends every session; resolves when the ends are stored. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    for (const socket of [...this.#open]) socket.take({ type: 'terminate', cause: 'SERVER_SHUTDOWN' });
+    while (this.#work.size > 0) await Promise.all(this.#work);
+  }
+
+  close(): void {
+    clearInterval(this.#ticker);
+    this.#stopListening();
+  }
+
+  #background(work: Promise<void>): void {
+    const done = work.finally(() => this.#work.delete(done));
+    this.#work.add(done);
+  }
+
+  #tick(): void {
+    const nowMs = awakeNowMs();
+    for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.take({ type: 'tick' });
+  }
+}
+
+const isSameClient = (one: SocketHolder, other: SocketHolder): boolean =>
+  one.kind === 'client' && one.tenant === other.tenant && one.apiId === other.apiId && one.clientId === other.clientId;
