@@ -38,26 +38,26 @@ export class VideoMeter {
   height = 0;
 
   /** The latest frames, oldest first: whether each is known to be a key frame. */
-  private readonly recent = new Map<number, boolean>();
-  private framesSinceSample = 0;
-  private bytesSinceSample = 0;
-  private sampledAtMs: number | undefined;
+  readonly #recent = new Map<number, boolean>();
+  #framesSinceSample = 0;
+  #bytesSinceSample = 0;
+  #sampledAtMs: number | undefined;
 
-  private readonly read: Reader;
+  readonly #read: Reader;
 
   /** @param codec its name in SDP. For an unknown codec, only frames are counted. */
   constructor(codec: string) {
-    this.read = READERS[codec] ?? readNothing;
+    this.#read = READERS[codec] ?? readNothing;
   }
 
   /** Returns true when the packet changed `width` or `height`. */
   feed(packet: RtpPacket, nowMs: number): boolean {
-    this.sampledAtMs ??= nowMs;
-    this.bytesSinceSample += packet.bytes.length;
+    this.#sampledAtMs ??= nowMs;
+    this.#bytesSinceSample += packet.bytes.length;
     // Senders use padding to probe the bandwidth.
     if (packet.payload.length === 0) return false;
-    const hint = this.read(packet);
-    this.countFrame(packet.timestamp, hint.isKeyFrame);
+    const hint = this.#read(packet);
+    this.#countFrame(packet.timestamp, hint.isKeyFrame);
     if (!hint.dimensions) return false;
     const { width, height } = hint.dimensions;
     const isChanged = width !== this.width || height !== this.height;
@@ -66,33 +66,33 @@ export class VideoMeter {
     return isChanged;
   }
 
-  private countFrame(timestamp: number, isKeyFrame: boolean): void {
-    const known = this.recent.get(timestamp);
+  #countFrame(timestamp: number, isKeyFrame: boolean): void {
+    const known = this.#recent.get(timestamp);
     if (known === undefined) {
       this.frames++;
-      this.framesSinceSample++;
-      if (this.recent.size === REMEMBERED_FRAMES) {
-        for (const oldest of this.recent.keys()) {
-          this.recent.delete(oldest);
+      this.#framesSinceSample++;
+      if (this.#recent.size === REMEMBERED_FRAMES) {
+        for (const oldest of this.#recent.keys()) {
+          this.#recent.delete(oldest);
           break;
         }
       }
     }
     if (isKeyFrame && known !== true) this.keyFrames++;
-    this.recent.set(timestamp, isKeyFrame || known === true);
+    this.#recent.set(timestamp, isKeyFrame || known === true);
   }
 
   /** Rates since the last sample, or since the first packet. */
   sample(nowMs: number): VideoSample {
-    const elapsedMs = nowMs - (this.sampledAtMs ?? nowMs);
+    const elapsedMs = nowMs - (this.#sampledAtMs ?? nowMs);
     if (elapsedMs <= 0) return { fps: 0, bps: 0 };
     const sample = {
-      fps: (this.framesSinceSample * 1000) / elapsedMs,
-      bps: (this.bytesSinceSample * 8 * 1000) / elapsedMs,
+      fps: (this.#framesSinceSample * 1000) / elapsedMs,
+      bps: (this.#bytesSinceSample * 8 * 1000) / elapsedMs,
     };
-    this.framesSinceSample = 0;
-    this.bytesSinceSample = 0;
-    this.sampledAtMs = nowMs;
+    this.#framesSinceSample = 0;
+    this.#bytesSinceSample = 0;
+    this.#sampledAtMs = nowMs;
     return sample;
   }
 }

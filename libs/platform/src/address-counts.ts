@@ -2,24 +2,24 @@ import ipaddr from 'ipaddr.js';
 
 /** Counts what each address holds at the moment. An address that holds nothing uses no memory. */
 export class AddressCounts {
-  private readonly counts = new Map<string, number>();
+  readonly #counts = new Map<string, number>();
 
   /** Takes one more for the address unless it already holds `limit`; 0 means no limit. */
   take(address: string, limit: number): boolean {
-    const held = this.counts.get(address) ?? 0;
+    const held = this.#counts.get(address) ?? 0;
     if (limit > 0 && held >= limit) return false;
-    this.counts.set(address, held + 1);
+    this.#counts.set(address, held + 1);
     return true;
   }
 
   release(address: string): void {
-    const held = this.counts.get(address) ?? 0;
-    if (held > 1) this.counts.set(address, held - 1);
-    else this.counts.delete(address);
+    const held = this.#counts.get(address) ?? 0;
+    if (held > 1) this.#counts.set(address, held - 1);
+    else this.#counts.delete(address);
   }
 
   get addresses(): number {
-    return this.counts.size;
+    return this.#counts.size;
   }
 }
 

@@ -12,25 +12,25 @@ const CHECK_TIMEOUT_MS = 1_000;
 
 /** Reports whether a service can do its work and, if it can't, what is missing. */
 export class Health {
-  private readonly checks = new Map<string, HealthCheck>();
-  private drainingReason: string | undefined;
+  readonly #checks = new Map<string, HealthCheck>();
+  #drainingReason: string | undefined;
 
   check(name: string, check: HealthCheck): void {
-    this.checks.set(name, check);
+    this.#checks.set(name, check);
   }
 
   /** From now on the service reports that it takes no new work. */
   drain(reason: string): void {
-    this.drainingReason = reason;
+    this.#drainingReason = reason;
   }
 
   async report(): Promise<HealthReport> {
     const results = await Promise.all(
-      [...this.checks].map(async ([name, check]) => [name, await outcome(check)] as const),
+      [...this.#checks].map(async ([name, check]) => [name, await outcome(check)] as const),
     );
     const checks = Object.fromEntries(results);
-    if (this.drainingReason !== undefined)
-      checks['drain'] = { status: 'unavailable' as const, reason: this.drainingReason };
+    if (this.#drainingReason !== undefined)
+      checks['drain'] = { status: 'unavailable' as const, reason: this.#drainingReason };
     const ok = Object.values(checks).every(({ status }) => status === 'ok');
     return { status: ok ? 'ok' : 'unavailable', checks };
   }

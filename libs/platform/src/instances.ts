@@ -36,64 +36,64 @@ const ALL_KNOWN_AFTER_MS = 5_000;
  * asked before it counts as dead.
  */
 export class Instances {
-  private readonly watched = new Map<string, Watched>();
-  private readonly subscription: Registration;
-  private readonly timer: NodeJS.Timeout;
-  private readonly stopWatchingConnection: () => void;
-  private heardMs = performance.now();
-  private countFromMs = this.heardMs;
+  readonly #watched = new Map<string, Watched>();
+  readonly #subscription: Registration;
+  readonly #timer: NodeJS.Timeout;
+  readonly #stopWatchingConnection: () => void;
+  #heardMs = performance.now();
+  #countFromMs = this.#heardMs;
 
   constructor(private readonly options: InstancesOptions) {
     const { bus } = options;
-    this.subscription = bus.subscribe(InstanceEvents.method.alive, (event) => this.onAlive(event));
-    this.stopWatchingConnection = bus.onConnectionChange(() => {
-      this.countFromMs = performance.now();
+    this.#subscription = bus.subscribe(InstanceEvents.method.alive, (event) => this.#onAlive(event));
+    this.#stopWatchingConnection = bus.onConnectionChange(() => {
+      this.#countFromMs = performance.now();
     });
-    this.timer = setInterval(() => void this.listen(), CHECK_INTERVAL_MS);
-    this.timer.unref();
+    this.#timer = setInterval(() => void this.#listen(), CHECK_INTERVAL_MS);
+    this.#timer.unref();
   }
 
   list(): Instance[] {
-    return [...this.watched.values()].map(({ instanceId, draining }) => ({ instanceId, draining }));
+    return [...this.#watched.values()].map(({ instanceId, draining }) => ({ instanceId, draining }));
   }
 
   has(instanceId: string): boolean {
-    return this.watched.has(instanceId);
+    return this.#watched.has(instanceId);
   }
 
   /** Whether it is known to be gone. False while it may only be unheard: listening has just begun, or is impossible. */
   isGone(instanceId: string): boolean {
     const nowMs = performance.now();
-    const hears = this.options.bus.connected && nowMs - this.heardMs <= DEAF_AFTER_MS;
-    return hears && !this.watched.has(instanceId) && nowMs - this.countFromMs > ALL_KNOWN_AFTER_MS;
+    const hears = this.options.bus.connected && nowMs - this.#heardMs <= DEAF_AFTER_MS;
+    return hears && !this.#watched.has(instanceId) && nowMs - this.#countFromMs > ALL_KNOWN_AFTER_MS;
   }
 
   /** Counts an instance as seen now, before its own first message, so that its silence is noticed too. */
   expect(instanceId: string): void {
-    if (this.watched.has(instanceId)) return;
-    this.watched.set(instanceId, { instanceId, draining: false, seenMs: performance.now(), asking: false });
+    if (this.#watched.has(instanceId)) return;
+    this.#watched.set(instanceId, { instanceId, draining: false, seenMs: performance.now(), asking: false });
   }
 
   async close(): Promise<void> {
-    clearInterval(this.timer);
-    this.stopWatchingConnection();
-    await this.subscription.close();
+    clearInterval(this.#timer);
+    this.#stopWatchingConnection();
+    await this.#subscription.close();
   }
 
-  private onAlive({ service, instanceId, draining, gone }: InstanceAlive): void {
+  #onAlive({ service, instanceId, draining, gone }: InstanceAlive): void {
     if (this.options.service !== undefined && service !== this.options.service) return;
     if (gone) {
-      this.drop(instanceId);
+      this.#drop(instanceId);
       return;
     }
-    const before = this.watched.get(instanceId);
+    const before = this.#watched.get(instanceId);
     const asking = before?.asking ?? false;
-    this.watched.set(instanceId, { instanceId, draining, seenMs: performance.now(), asking });
+    this.#watched.set(instanceId, { instanceId, draining, seenMs: performance.now(), asking });
     if (before === undefined) this.options.onSeen?.(instanceId);
   }
 
   /** NATS delivers everything that it holds for this process before it answers the flush. */
-  private async listen(): Promise<void> {
+  async #listen(): Promise<void> {
     const { bus } = this.options;
     try {
       await bus.flush();
@@ -101,30 +101,30 @@ export class Instances {
       return; // nothing can be heard, so no silence counts
     }
     const nowMs = performance.now();
-    if (nowMs - this.heardMs > DEAF_AFTER_MS) this.countFromMs = nowMs;
-    this.heardMs = nowMs;
+    if (nowMs - this.#heardMs > DEAF_AFTER_MS) this.#countFromMs = nowMs;
+    this.#heardMs = nowMs;
     const silentAfterMs = this.options.silentAfterMs ?? 4_000;
-    for (const instance of this.watched.values())
-      if (!instance.asking && this.silentMs(instance) > silentAfterMs) void this.ask(instance, silentAfterMs);
+    for (const instance of this.#watched.values())
+      if (!instance.asking && this.#silentMs(instance) > silentAfterMs) void this.#ask(instance, silentAfterMs);
   }
 
-  private silentMs({ seenMs }: Watched): number {
-    return this.heardMs - Math.max(seenMs, this.countFromMs);
+  #silentMs({ seenMs }: Watched): number {
+    return this.#heardMs - Math.max(seenMs, this.#countFromMs);
   }
 
-  private async ask(asked: Watched, silentAfterMs: number): Promise<void> {
+  async #ask(asked: Watched, silentAfterMs: number): Promise<void> {
     const { instanceId } = asked;
     asked.asking = true;
-    const answer = await this.answerOf(instanceId);
-    const instance = this.watched.get(instanceId);
+    const answer = await this.#answerOf(instanceId);
+    const instance = this.#watched.get(instanceId);
     if (instance === undefined) return;
     instance.asking = false;
     if (answer === 'lives') instance.seenMs = performance.now();
-    const silentMs = this.silentMs(instance);
-    if (silentMs > silentAfterMs * (answer === 'unknown to NATS' ? 1 : PATIENCE)) this.drop(instanceId);
+    const silentMs = this.#silentMs(instance);
+    if (silentMs > silentAfterMs * (answer === 'unknown to NATS' ? 1 : PATIENCE)) this.#drop(instanceId);
   }
 
-  private async answerOf(instanceId: string): Promise<'lives' | 'unknown to NATS' | 'silent'> {
+  async #answerOf(instanceId: string): Promise<'lives' | 'unknown to NATS' | 'silent'> {
     try {
       await this.options.bus.call(InstanceProbe.method.answer, { instanceId });
       return 'lives';
@@ -133,7 +133,7 @@ export class Instances {
     }
   }
 
-  private drop(instanceId: string): void {
-    if (this.watched.delete(instanceId)) this.options.onLost?.(instanceId);
+  #drop(instanceId: string): void {
+    if (this.#watched.delete(instanceId)) this.options.onLost?.(instanceId);
   }
 }

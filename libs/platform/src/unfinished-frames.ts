@@ -34,18 +34,18 @@ const MAX_SWEEP_INTERVAL_MS = 1_000;
  * address and in total, and the time that each message may take.
  */
 export class UnfinishedFrames {
-  private readonly budget: ByteBudget;
-  private readonly watched = new Set<WatchedSocket>();
-  private readonly timer: NodeJS.Timeout;
+  readonly #budget: ByteBudget;
+  readonly #watched = new Set<WatchedSocket>();
+  readonly #timer: NodeJS.Timeout;
 
   constructor(private readonly options: UnfinishedFramesOptions) {
-    this.budget = new ByteBudget(options);
-    this.timer = setInterval(() => this.sweep(), Math.min(MAX_SWEEP_INTERVAL_MS, options.timeoutMs / 4));
-    this.timer.unref();
+    this.#budget = new ByteBudget(options);
+    this.#timer = setInterval(() => this.#sweep(), Math.min(MAX_SWEEP_INTERVAL_MS, options.timeoutMs / 4));
+    this.#timer.unref();
   }
 
   get heldBytes(): number {
-    return this.budget.heldBytes;
+    return this.#budget.heldBytes;
   }
 
   /** Call this before the socket is read. `cutOff` is called at most once; it must close the socket. */
@@ -53,9 +53,9 @@ export class UnfinishedFrames {
     const progress = new FrameProgress();
     let heldBytes = 0;
     const end = () => {
-      this.budget.release(address, heldBytes);
+      this.#budget.release(address, heldBytes);
       heldBytes = 0;
-      this.watched.delete(entry);
+      this.#watched.delete(entry);
       socket.off('data', onData).off('close', end);
     };
     const entry: WatchedSocket = {
@@ -67,27 +67,27 @@ export class UnfinishedFrames {
     };
     const onData = (chunk: Buffer) => {
       if (progress.push(chunk)) {
-        this.budget.release(address, heldBytes);
+        this.#budget.release(address, heldBytes);
         heldBytes = 0;
         entry.sinceMs = undefined;
       }
       if (progress.unfinishedBytes === 0) return;
       entry.sinceMs ??= performance.now();
       const bytes = Math.min(chunk.length, progress.unfinishedBytes) + PIECE_BYTES;
-      if (this.budget.take(address, bytes) === undefined) heldBytes += bytes;
+      if (this.#budget.take(address, bytes) === undefined) heldBytes += bytes;
       else entry.cutOff(TOO_MUCH);
     };
-    this.watched.add(entry);
+    this.#watched.add(entry);
     socket.on('data', onData).on('close', end);
   }
 
   close(): void {
-    clearInterval(this.timer);
+    clearInterval(this.#timer);
   }
 
-  private sweep(): void {
+  #sweep(): void {
     const latestMs = performance.now() - this.options.timeoutMs;
-    for (const entry of this.watched)
+    for (const entry of this.#watched)
       if (entry.sinceMs !== undefined && entry.sinceMs < latestMs) entry.cutOff(TOO_SLOW);
   }
 }

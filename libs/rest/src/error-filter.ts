@@ -49,13 +49,13 @@ type Say = (fields: object, message: string) => void;
 /** Answers every error in the protocol's shape, and logs it; a refused request is logged with what the client sent. */
 @Catch()
 export class RestErrorFilter implements ExceptionFilter {
-  private readonly refusals: RefusalLog;
+  readonly #refusals: RefusalLog;
 
   constructor(
     private readonly log: { error: Say; warn: Say; info?: Say },
     private readonly bodyOf: ErrorBody = restErrorBody,
   ) {
-    this.refusals = new RefusalLog(log);
+    this.#refusals = new RefusalLog(log);
   }
 
   catch(error: unknown, host: ArgumentsHost): void {
@@ -72,7 +72,7 @@ export class RestErrorFilter implements ExceptionFilter {
       this.log[answer.status === 500 ? 'error' : 'warn']({ err: error, ...about }, 'request failed');
     else {
       const { status, code, message: reason, fields } = answer;
-      this.refusals.say('request refused', { ...about, status, code, reason, fields }, request.body);
+      this.#refusals.say('request refused', { ...about, status, code, reason, fields }, request.body);
     }
     if (answer.status === 401) reply.header('www-authenticate', 'Bearer');
     void reply.code(answer.status).headers(this.headersOf(answer)).send(this.bodyOf(answer, request));

@@ -20,24 +20,24 @@ export interface Addressing {
  * then pass for the gateway's own (DNS rebinding).
  */
 export class AllowedSites {
-  private readonly origins: ReadonlySet<string>;
-  private readonly hosts: ReadonlySet<string>;
+  readonly #origins: ReadonlySet<string>;
+  readonly #hosts: ReadonlySet<string>;
 
   /** @param lists names; `*` stands for all, and `local` for those of this machine */
   constructor(lists: { origins: readonly string[]; hosts: readonly string[] }) {
-    this.origins = new Set(lists.origins.map(normalOrigin));
-    this.hosts = new Set(lists.hosts.map((host) => host.toLowerCase()));
+    this.#origins = new Set(lists.origins.map(normalOrigin));
+    this.#hosts = new Set(lists.hosts.map((host) => host.toLowerCase()));
   }
 
   get areAll(): boolean {
-    return this.origins.has(ALL);
+    return this.#origins.has(ALL);
   }
 
   /** @throws GatewayError if the name isn't one of this gateway's */
   checkHost(host: string | undefined): void {
     const name = hostnameOf(host);
-    if (name === undefined || this.hosts.has(ALL) || this.hosts.has(name)) return;
-    if (this.hosts.has(LOCAL) && (isLoopback(name) || ipaddr.isValid(bare(name)) || isMachineName(name))) return;
+    if (name === undefined || this.#hosts.has(ALL) || this.#hosts.has(name)) return;
+    if (this.#hosts.has(LOCAL) && (isLoopback(name) || ipaddr.isValid(bare(name)) || isMachineName(name))) return;
     throw new GatewayError(
       'HOST_NOT_ALLOWED',
       `${name} isn't a name of this gateway; if it should be, add it to WEIR_ALLOWED_HOSTS`,
@@ -46,10 +46,10 @@ export class AllowedSites {
 
   /** Whether pages of the origin may make requests to the gateway under the name `host`. */
   allows({ origin, host }: Addressing): boolean {
-    if (origin === undefined || this.areAll || this.origins.has(normalOrigin(origin))) return true;
+    if (origin === undefined || this.areAll || this.#origins.has(normalOrigin(origin))) return true;
     const name = URL.canParse(origin) ? hostnameOf(new URL(origin).host) : undefined;
     if (name === undefined) return false;
-    return name === hostnameOf(host) || (this.origins.has(LOCAL) && isLoopback(name));
+    return name === hostnameOf(host) || (this.#origins.has(LOCAL) && isLoopback(name));
   }
 
   /** @throws GatewayError for a page of a site that isn't allowed */

@@ -17,11 +17,11 @@ export interface Origin {
 
 /** The proxies in front of the gateway whose X-Forwarded-* headers are trusted. */
 export class TrustedProxies {
-  private readonly ranges: readonly [Address, number][];
+  readonly #ranges: readonly [Address, number][];
 
   /** @param ranges addresses or CIDR ranges; anything else throws */
   constructor(ranges: readonly string[]) {
-    this.ranges = ranges.map((range) => {
+    this.#ranges = ranges.map((range) => {
       if (range.includes('/')) return ipaddr.parseCIDR(range);
       const address = ipaddr.process(range);
       return [address, address.kind() === 'ipv4' ? 32 : 128];
@@ -31,7 +31,7 @@ export class TrustedProxies {
   includes(address: string): boolean {
     if (!ipaddr.isValid(address)) return false;
     const parsed = ipaddr.process(address);
-    return this.ranges.some(([range, bits]) => range.kind() === parsed.kind() && parsed.match(range, bits));
+    return this.#ranges.some(([range, bits]) => range.kind() === parsed.kind() && parsed.match(range, bits));
   }
 }
 

@@ -7,31 +7,31 @@ export interface Traffic {
 
 /** The clients' open connections, and the bytes of all connections so far. */
 export class ConnectionBook {
-  private readonly open = new Set<Socket>();
-  private readonly closed: Traffic = { receivedBytes: 0, sentBytes: 0 };
+  readonly #open = new Set<Socket>();
+  readonly #closed: Traffic = { receivedBytes: 0, sentBytes: 0 };
 
   enter(socket: Socket): void {
-    if (this.open.has(socket)) return;
-    this.open.add(socket);
+    if (this.#open.has(socket)) return;
+    this.#open.add(socket);
     socket.once('close', () => {
-      this.open.delete(socket);
-      this.closed.receivedBytes += socket.bytesRead;
-      this.closed.sentBytes += socket.bytesWritten;
+      this.#open.delete(socket);
+      this.#closed.receivedBytes += socket.bytesRead;
+      this.#closed.sentBytes += socket.bytesWritten;
     });
   }
 
   /** Closes the connections on which the client has sent nothing; browsers open some in advance. */
   closeUnused(): void {
-    for (const socket of this.open) if (socket.bytesRead === 0) socket.destroy();
+    for (const socket of this.#open) if (socket.bytesRead === 0) socket.destroy();
   }
 
   get size(): number {
-    return this.open.size;
+    return this.#open.size;
   }
 
   get traffic(): Traffic {
-    let { receivedBytes, sentBytes } = this.closed;
-    for (const socket of this.open) {
+    let { receivedBytes, sentBytes } = this.#closed;
+    for (const socket of this.#open) {
       receivedBytes += socket.bytesRead;
       sentBytes += socket.bytesWritten;
     }

@@ -24,12 +24,12 @@ export interface RequestTrace {
 
 /** Spans and metrics of the gateway. Without a registered OpenTelemetry SDK they do nothing. */
 export class EdgeTelemetry {
-  private readonly tracer = trace.getTracer('weir.gateway');
-  private readonly meter = metrics.getMeter('weir.gateway');
-  private readonly requests = this.meter.createCounter('weir.gateway.requests', {
+  readonly #tracer = trace.getTracer('weir.gateway');
+  readonly #meter = metrics.getMeter('weir.gateway');
+  readonly #requests = this.#meter.createCounter('weir.gateway.requests', {
     description: 'Requests and WebSocket handshakes by route, service and status.',
   });
-  private readonly durations = this.meter.createHistogram('http.server.request.duration', {
+  readonly #durations = this.#meter.createHistogram('http.server.request.duration', {
     unit: 's',
     description: 'Time from the end of the request headers to the end of the answer.',
     advice: { explicitBucketBoundaries: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] },
@@ -40,7 +40,7 @@ export class EdgeTelemetry {
     const parent = propagation.extract(ROOT_CONTEXT, request.headers);
     const method = request.method ?? 'GET';
     const startedAtMs = performance.now();
-    const span = this.tracer.startSpan(
+    const span = this.#tracer.startSpan(
       method,
       {
         kind: SpanKind.SERVER,
@@ -55,8 +55,8 @@ export class EdgeTelemetry {
     );
     return new OpenRequest(span, trace.setSpan(parent, span), (labels, statusCode) => {
       const all = { ...labels, 'http.request.method': method, 'http.response.status_code': statusCode };
-      this.requests.add(1, all);
-      this.durations.record((performance.now() - startedAtMs) / 1_000, all);
+      this.#requests.add(1, all);
+      this.#durations.record((performance.now() - startedAtMs) / 1_000, all);
     });
   }
 
@@ -68,25 +68,25 @@ export class EdgeTelemetry {
     openConnections: () => number;
     bytes: () => Traffic;
   }): void {
-    this.meter
+    this.#meter
       .createObservableUpDownCounter('weir.gateway.sockets.open', { description: 'WebSockets passing through.' })
       .addCallback((result) => result.observe(sources.openSockets()));
-    this.meter
+    this.#meter
       .createObservableGauge('weir.gateway.sockets.held', {
         unit: 'By',
         description: 'Bytes that one side of a WebSocket has sent and the other has not yet received.',
       })
       .addCallback((result) => result.observe(sources.heldBytes()));
-    this.meter
+    this.#meter
       .createObservableGauge('weir.gateway.bodies.held', {
         unit: 'By',
         description: 'Bytes of request bodies that are being received or wait for the answer.',
       })
       .addCallback((result) => result.observe(sources.heldBodyBytes()));
-    this.meter
+    this.#meter
       .createObservableUpDownCounter('weir.gateway.connections.open', { description: "Clients' open connections." })
       .addCallback((result) => result.observe(sources.openConnections()));
-    this.meter
+    this.#meter
       .createObservableCounter('weir.gateway.bytes', { unit: 'By', description: 'Bytes from and to clients.' })
       .addCallback((result) => {
         const { receivedBytes, sentBytes } = sources.bytes();
@@ -97,8 +97,8 @@ export class EdgeTelemetry {
 }
 
 class OpenRequest implements RequestTrace {
-  private labels: Record<string, string> = {};
-  private ended = false;
+  #labels: Record<string, string> = {};
+  #ended = false;
 
   constructor(
     private readonly span: Span,
@@ -107,8 +107,8 @@ class OpenRequest implements RequestTrace {
   ) {}
 
   route(route: string, service: string): void {
-    this.labels = { 'http.route': route, 'weir.service': service };
-    this.span.setAttributes(this.labels);
+    this.#labels = { 'http.route': route, 'weir.service': service };
+    this.span.setAttributes(this.#labels);
   }
 
   inject(headers: IncomingHttpHeaders): IncomingHttpHeaders {
@@ -117,12 +117,12 @@ class OpenRequest implements RequestTrace {
   }
 
   end(statusCode: number): void {
-    if (this.ended) return;
-    this.ended = true;
+    if (this.#ended) return;
+    this.#ended = true;
     this.span.setAttribute('http.response.status_code', statusCode);
     if (statusCode >= 500) this.span.setStatus({ code: SpanStatusCode.ERROR });
     this.span.end();
-    context.with(this.spanContext, () => this.count(this.labels, statusCode));
+    context.with(this.spanContext, () => this.count(this.#labels, statusCode));
   }
 }
 

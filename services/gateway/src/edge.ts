@@ -28,44 +28,44 @@ export interface EdgePorts {
  * for the requests in progress; `close` cuts off what is left and closes the connections to the services.
  */
 export class Edge {
-  private readonly upstreams: Upstreams;
-  private readonly upgrades: Upgrades;
-  private readonly bodies: RequestBodies;
-  private readonly slowReaders: SlowReaders;
-  private readonly health: HealthReports;
-  private readonly counters: RateCounters;
-  private readonly telemetry = new EdgeTelemetry();
-  private readonly book = new ConnectionBook();
-  private readonly refusals: Refusals;
-  private app: FastifyInstance | undefined;
-  private listeners: Listeners | undefined;
-  private certificateWatch: CertificateWatch | undefined;
-  private draining = false;
+  readonly #upstreams: Upstreams;
+  readonly #upgrades: Upgrades;
+  readonly #bodies: RequestBodies;
+  readonly #slowReaders: SlowReaders;
+  readonly #health: HealthReports;
+  readonly #counters: RateCounters;
+  readonly #telemetry = new EdgeTelemetry();
+  readonly #book = new ConnectionBook();
+  readonly #refusals: Refusals;
+  #app: FastifyInstance | undefined;
+  #listeners: Listeners | undefined;
+  #certificateWatch: CertificateWatch | undefined;
+  #draining = false;
 
   constructor(private readonly ports: EdgePorts) {
     const { config, redis, log, nowMs } = ports;
-    const { telemetry } = this;
-    this.refusals = new Refusals(log);
-    this.upstreams = new Upstreams({
+    const telemetry = this.#telemetry;
+    this.#refusals = new Refusals(log);
+    this.#upstreams = new Upstreams({
       urls: config.upstreams,
       timeoutMs: config.upstreamTimeoutMs,
       connectTimeoutMs: config.upstreamConnectTimeoutMs,
       maxInFlight: config.upstreamMaxInFlight,
       log,
     });
-    this.bodies = new RequestBodies({ perAddressBytes: config.bodyBytesPerAddress, totalBytes: config.bodyBytes });
-    this.slowReaders = new SlowReaders({ timeoutMs: config.answerTimeoutMs, nowMs });
-    this.health = new HealthReports({ upstreams: this.upstreams, log, nowMs });
-    this.counters = new RateCounters({
+    this.#bodies = new RequestBodies({ perAddressBytes: config.bodyBytesPerAddress, totalBytes: config.bodyBytes });
+    this.#slowReaders = new SlowReaders({ timeoutMs: config.answerTimeoutMs, nowMs });
+    this.#health = new HealthReports({ upstreams: this.#upstreams, log, nowMs });
+    this.#counters = new RateCounters({
       redis,
       nowMs,
       onFallback: (error) => log.warn({ error: reasonOf(error) }, 'rate limits are counted without Redis'),
     });
-    this.upgrades = new Upgrades({
-      upstreams: this.upstreams,
-      counters: this.counters,
+    this.#upgrades = new Upgrades({
+      upstreams: this.#upstreams,
+      counters: this.#counters,
       telemetry,
-      refusals: this.refusals,
+      refusals: this.#refusals,
       sites: config.sites,
       trustedProxies: config.trustedProxies,
       handshakeTimeoutMs: config.handshakeTimeoutMs,
@@ -73,21 +73,21 @@ export class Edge {
       upgradesPerMinute: config.perMinute.upgrade,
     });
     telemetry.observe({
-      openSockets: () => this.upgrades.openSockets,
-      heldBytes: () => this.upgrades.heldBytes,
-      heldBodyBytes: () => this.bodies.heldBytes,
-      openConnections: () => this.book.size,
-      bytes: () => this.book.traffic,
+      openSockets: () => this.#upgrades.openSockets,
+      heldBytes: () => this.#upgrades.heldBytes,
+      heldBodyBytes: () => this.#bodies.heldBytes,
+      openConnections: () => this.#book.size,
+      bytes: () => this.#book.traffic,
     });
   }
 
   get openSockets(): number {
-    return this.upgrades.openSockets;
+    return this.#upgrades.openSockets;
   }
 
   /** Bytes in the gateway's memory in transit between spliced sockets. */
   get heldBytes(): number {
-    return this.upgrades.heldBytes;
+    return this.#upgrades.heldBytes;
   }
 
   /** Opens the public ports. @throws Error naming the setting that prevents it */
@@ -99,22 +99,22 @@ export class Edge {
       log.warn({}, 'the compatible TLS ports stay closed: WEIR_TLS_CERT and WEIR_TLS_KEY are not set');
 
     const app = await createHttpEdge({
-      upstreams: this.upstreams,
-      counters: this.counters,
-      health: this.health,
-      telemetry: this.telemetry,
-      bodies: this.bodies,
-      slowReaders: this.slowReaders,
+      upstreams: this.#upstreams,
+      counters: this.#counters,
+      health: this.#health,
+      telemetry: this.#telemetry,
+      bodies: this.#bodies,
+      slowReaders: this.#slowReaders,
       requestTimeoutMs: config.requestTimeoutMs,
       log,
-      refusals: this.refusals,
+      refusals: this.#refusals,
       trustedProxies: config.trustedProxies,
       sites: config.sites,
       requestsPerAddress: config.requestsPerAddress,
       perMinute: config.perMinute,
-      isDraining: () => this.draining,
+      isDraining: () => this.#draining,
     });
-    this.app = app;
+    this.#app = app;
     const listeners = new Listeners({
       host: config.host,
       ports,
@@ -123,16 +123,16 @@ export class Edge {
       requestTimeoutMs: config.requestTimeoutMs,
       connectionsPerAddress: connectionsPerAddress(config),
       trustedProxies: config.trustedProxies,
-      book: this.book,
-      refusals: this.refusals,
+      book: this.#book,
+      refusals: this.#refusals,
       // The framework accepts requests of both HTTP versions.
       onRequest: (request, response) => app.routing(request as IncomingMessage, response as ServerResponse),
-      onUpgrade: (server, request, socket, head) => this.upgrades.handle(server, request, socket, head),
+      onUpgrade: (server, request, socket, head) => this.#upgrades.handle(server, request, socket, head),
     });
     const opened = await listeners.listen();
-    this.listeners = listeners;
+    this.#listeners = listeners;
     if (config.tls !== undefined)
-      this.certificateWatch = new CertificateWatch({
+      this.#certificateWatch = new CertificateWatch({
         files: config.tls,
         use: (renewed) => listeners.useCertificate(renewed),
         log,
@@ -142,24 +142,24 @@ export class Edge {
 
   /** Reads the certificate again, if there is one. */
   async reloadCertificate(): Promise<void> {
-    await this.certificateWatch?.reload();
+    await this.#certificateWatch?.reload();
   }
 
   /** Resolves when no connection is left; the caller sets the time limit. */
   async drain(): Promise<void> {
-    this.draining = true;
-    this.health.drain();
-    this.upgrades.drain();
-    await this.listeners?.drain();
+    this.#draining = true;
+    this.#health.drain();
+    this.#upgrades.drain();
+    await this.#listeners?.drain();
   }
 
   async close(): Promise<void> {
-    this.certificateWatch?.close();
-    this.slowReaders.close();
-    this.upgrades.destroy();
-    await this.listeners?.close();
-    await this.app?.close();
-    await this.upstreams.close();
+    this.#certificateWatch?.close();
+    this.#slowReaders.close();
+    this.#upgrades.destroy();
+    await this.#listeners?.close();
+    await this.#app?.close();
+    await this.#upstreams.close();
   }
 }
 

@@ -24,33 +24,33 @@ const ownReport = z.object({
  * once a second. Anybody may read it, so texts that could name an internal server go to the log only.
  */
 export class HealthReports {
-  private cached: { report: Promise<HealthReport>; askedAtMs: number } | undefined;
-  private draining = false;
+  #cached: { report: Promise<HealthReport>; askedAtMs: number } | undefined;
+  #draining = false;
 
   /** The last report of each unhealthy service, so that each report is logged once. */
-  private readonly said = new Map<ServiceName, string>();
+  readonly #said = new Map<ServiceName, string>();
 
   constructor(private readonly ports: { upstreams: Upstreams; log: EdgeLog; nowMs: () => number }) {}
 
   drain(): void {
-    this.draining = true;
-    this.cached = undefined;
+    this.#draining = true;
+    this.#cached = undefined;
   }
 
   report(): Promise<HealthReport> {
     const nowMs = this.ports.nowMs();
-    if (this.cached === undefined || nowMs - this.cached.askedAtMs >= CACHE_MS)
-      this.cached = { report: this.ask(), askedAtMs: nowMs };
-    return this.cached.report;
+    if (this.#cached === undefined || nowMs - this.#cached.askedAtMs >= CACHE_MS)
+      this.#cached = { report: this.#ask(), askedAtMs: nowMs };
+    return this.#cached.report;
   }
 
-  private async ask(): Promise<HealthReport> {
-    const gateway: ServiceHealth = this.draining
+  async #ask(): Promise<HealthReport> {
+    const gateway: ServiceHealth = this.#draining
       ? { status: 'unavailable', reason: 'the gateway is stopping' }
       : { status: 'ok' };
     const answers = await Promise.all(
       [...this.ports.upstreams.configured.keys()].map(
-        async (service) => [service, await this.askService(service)] as const,
+        async (service) => [service, await this.#askService(service)] as const,
       ),
     );
     const services: Record<string, ServiceHealth> = { gateway, ...Object.fromEntries(answers) };
@@ -58,7 +58,7 @@ export class HealthReports {
     return { status: ok ? 'ok' : 'unavailable', services };
   }
 
-  private async askService(service: ServiceName): Promise<ServiceHealth> {
+  async #askService(service: ServiceName): Promise<ServiceHealth> {
     const { upstreams } = this.ports;
     try {
       const response = await upstreams.request(service, {
@@ -69,10 +69,10 @@ export class HealthReports {
       const text = await response.body.text();
       upstreams.answered(service);
       if (response.statusCode === 200) {
-        this.said.delete(service);
+        this.#said.delete(service);
         return { status: 'ok' };
       }
-      this.logOnce(service, text);
+      this.#logOnce(service, text);
       return { status: 'unavailable', reason: failedChecksIn(text) ?? `answers ${response.statusCode}` };
     } catch (error) {
       upstreams.failed(service, error);
@@ -82,9 +82,9 @@ export class HealthReports {
     }
   }
 
-  private logOnce(service: ServiceName, report: string): void {
-    if (this.said.get(service) === report) return;
-    this.said.set(service, report);
+  #logOnce(service: ServiceName, report: string): void {
+    if (this.#said.get(service) === report) return;
+    this.#said.set(service, report);
     this.ports.log.warn({ upstream: service, report: report.slice(0, MAX_LOGGED_LENGTH) }, 'service is not healthy');
   }
 }

@@ -46,40 +46,40 @@ export interface OpenListener extends ListeningPort {
 
 /** The public ports, all of which serve the same. */
 export class Listeners {
-  private readonly servers: { entry: ListeningPort; server: Server }[];
-  private readonly http2: Http2Server;
-  private readonly sessions = new Set<ServerHttp2Session>();
-  private readonly connectionsOf = new AddressCounts();
-  private readonly counted = new WeakSet<Socket>();
+  readonly #servers: { entry: ListeningPort; server: Server }[];
+  readonly #http2: Http2Server;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connectionsOf = new AddressCounts();
+  readonly #counted = new WeakSet<Socket>();
 
   constructor(private readonly options: ListenerPorts) {
-    this.http2 = this.http2Server();
-    this.servers = options.ports.map((entry) => ({ entry, server: this.serverFor(entry) }));
+    this.#http2 = this.#http2Server();
+    this.#servers = options.ports.map((entry) => ({ entry, server: this.#serverFor(entry) }));
   }
 
   /** Opens every port or none. @throws Error naming the setting of the port that can't be opened */
   async listen(): Promise<OpenListener[]> {
     try {
-      for (const { entry, server } of this.servers) await open(server, entry, this.options.host);
+      for (const { entry, server } of this.#servers) await open(server, entry, this.options.host);
     } catch (error) {
       await this.close();
       throw error;
     }
-    return this.servers.map(({ entry, server }) => ({ ...entry, port: (server.address() as AddressInfo).port }));
+    return this.#servers.map(({ entry, server }) => ({ ...entry, port: (server.address() as AddressInfo).port }));
   }
 
   useCertificate(certificate: Certificate): void {
-    for (const { server } of this.servers) if (server instanceof TlsServer) server.setSecureContext(certificate);
+    for (const { server } of this.#servers) if (server instanceof TlsServer) server.setSecureContext(certificate);
   }
 
   /** Accepts nothing more; resolves when the last connection has ended. */
   async drain(): Promise<void> {
-    const closed = Promise.all(this.servers.map(({ server }) => closing(server)));
-    for (const session of this.sessions) session.close();
+    const closed = Promise.all(this.#servers.map(({ server }) => closing(server)));
+    for (const session of this.#sessions) session.close();
     // A connection that was busy when the server closed becomes idle later; Node counts an unused one as busy.
     const sweep = setInterval(() => {
       this.options.book.closeUnused();
-      for (const { server } of this.servers) server.closeIdleConnections();
+      for (const { server } of this.#servers) server.closeIdleConnections();
     }, IDLE_SWEEP_MS);
     await closed;
     clearInterval(sweep);
@@ -87,13 +87,13 @@ export class Listeners {
 
   /** Closes the ports and every connection at once. */
   async close(): Promise<void> {
-    const closed = this.servers.map(({ server }) => closing(server));
-    for (const { server } of this.servers) server.closeAllConnections();
-    for (const session of this.sessions) session.destroy();
+    const closed = this.#servers.map(({ server }) => closing(server));
+    for (const { server } of this.#servers) server.closeAllConnections();
+    for (const session of this.#sessions) session.destroy();
     await Promise.all(closed);
   }
 
-  private serverFor({ scheme }: ListeningPort): Server {
+  #serverFor({ scheme }: ListeningPort): Server {
     const { certificate, headersTimeoutMs, requestTimeoutMs, book, onRequest, onUpgrade } = this.options;
     const options = {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -108,12 +108,12 @@ export class Listeners {
       scheme === 'https'
         ? createTlsServer({ ...options, ...certificate, minVersion: 'TLSv1.2', ALPNProtocols: ['h2', 'http/1.1'] })
         : createServer(options);
-    if (scheme === 'https') this.handOverHttp2(server);
-    server.on('connection', (socket: Socket) => this.count(socket));
+    if (scheme === 'https') this.#handOverHttp2(server);
+    server.on('connection', (socket: Socket) => this.#count(socket));
     server.on(scheme === 'https' ? 'secureConnection' : 'connection', (socket: Socket) => book.enter(socket));
     server.on('request', onRequest);
     server.on('upgrade', (request, socket: Socket, head) => onUpgrade(server, request, socket, head));
-    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.refuseBroken(error, socket));
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#refuseBroken(error, socket));
     return server;
   }
 
@@ -121,25 +121,25 @@ export class Listeners {
    * Clients agree on the protocol in the TLS handshake. The listening server is one of HTTP/1.1, because WebSockets
    * need it and its time limits apply to every connection that isn't HTTP/2.
    */
-  private handOverHttp2(server: Server): void {
+  #handOverHttp2(server: Server): void {
     const takers = server.listeners('secureConnection');
     server.removeAllListeners('secureConnection');
     server.on('secureConnection', (socket: TLSSocket) => {
-      if (socket.alpnProtocol === 'h2') this.http2.emit('connection', socket);
+      if (socket.alpnProtocol === 'h2') this.#http2.emit('connection', socket);
       else for (const take of takers) Reflect.apply(take, server, [socket]);
     });
   }
 
-  private http2Server(): Http2Server {
+  #http2Server(): Http2Server {
     const server = createHttp2Server({
       settings: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION },
       maxHeaderListPairs: 100,
     });
     server.on('session', (session) => {
-      this.sessions.add(session);
+      this.#sessions.add(session);
       session.setTimeout(KEEP_ALIVE_TIMEOUT_MS, () => session.close());
       session.on('error', () => session.destroy());
-      session.once('close', () => this.sessions.delete(session));
+      session.once('close', () => this.#sessions.delete(session));
     });
     // A client's protocol error ends only its own stream or session.
     server.on('sessionError', () => undefined);
@@ -152,14 +152,14 @@ export class Listeners {
   }
 
   /** A connection comes here twice if its first request is read again without its offer to upgrade. */
-  private count(socket: Socket): void {
+  #count(socket: Socket): void {
     const { connectionsPerAddress, trustedProxies } = this.options;
     const address = peerAddress(socket);
-    if (this.counted.has(socket) || trustedProxies.includes(address)) return;
-    this.counted.add(socket);
+    if (this.#counted.has(socket) || trustedProxies.includes(address)) return;
+    this.#counted.add(socket);
     const key = rateKey(address);
-    if (this.connectionsOf.take(key, connectionsPerAddress))
-      socket.once('close', () => this.connectionsOf.release(key));
+    if (this.#connectionsOf.take(key, connectionsPerAddress))
+      socket.once('close', () => this.#connectionsOf.release(key));
     else {
       const reason = 'too many connections from this address at the same time';
       this.options.refusals.connection(new GatewayError('RATE_LIMITED', reason), address);
@@ -168,7 +168,7 @@ export class Listeners {
   }
 
   /** Answers bytes that aren't an acceptable request, and ends the connection. */
-  private refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
+  #refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
     if (error.code === 'ECONNRESET') {
       socket.destroy();
       return;

@@ -34,8 +34,8 @@ const incrementReply = z.tuple([z.number().int(), z.number().int()]);
  * counts for itself: the limits get looser, but requests still get through.
  */
 export class RateCounters {
-  private readonly local = new Map<string, { current: number; endsAtMs: number }>();
-  private localUntilMs = 0;
+  readonly #local = new Map<string, { current: number; endsAtMs: number }>();
+  #localUntilMs = 0;
 
   constructor(
     private readonly ports: {
@@ -47,29 +47,29 @@ export class RateCounters {
 
   async increment(key: string, windowMs: number): Promise<Count> {
     const { redis, nowMs, onFallback } = this.ports;
-    if (redis.status !== 'ready' || nowMs() < this.localUntilMs) return this.incrementLocally(key, windowMs);
+    if (redis.status !== 'ready' || nowMs() < this.#localUntilMs) return this.#incrementLocally(key, windowMs);
     try {
       const reply = await within(REDIS_DEADLINE_MS, redis.eval(INCREMENT, 1, `gateway:rate:${key}`, windowMs));
       const [current, ttlMs] = incrementReply.parse(reply);
       return { current, ttlMs };
     } catch (error) {
-      if (nowMs() >= this.localUntilMs) onFallback(error);
-      this.localUntilMs = nowMs() + LOCAL_PAUSE_MS;
-      return this.incrementLocally(key, windowMs);
+      if (nowMs() >= this.#localUntilMs) onFallback(error);
+      this.#localUntilMs = nowMs() + LOCAL_PAUSE_MS;
+      return this.#incrementLocally(key, windowMs);
     }
   }
 
-  private incrementLocally(key: string, windowMs: number): Count {
+  #incrementLocally(key: string, windowMs: number): Count {
     const now = this.ports.nowMs();
-    const known = this.local.get(key);
+    const known = this.#local.get(key);
     const entry = known !== undefined && known.endsAtMs > now ? known : { current: 0, endsAtMs: now + windowMs };
     entry.current += 1;
     // Deleting and setting again keeps the map in the order of last use.
-    this.local.delete(key);
-    this.local.set(key, entry);
-    if (this.local.size > MAX_LOCAL_KEYS) {
-      const oldest = this.local.keys().next();
-      if (oldest.done !== true) this.local.delete(oldest.value);
+    this.#local.delete(key);
+    this.#local.set(key, entry);
+    if (this.#local.size > MAX_LOCAL_KEYS) {
+      const oldest = this.#local.keys().next();
+      if (oldest.done !== true) this.#local.delete(oldest.value);
     }
     return { current: entry.current, ttlMs: entry.endsAtMs - now };
   }

@@ -8,21 +8,21 @@ const MAX_PATH_LENGTH = 500;
 
 /** Logs one line for each client that the gateway itself refuses or fails; `RefusalLog` limits the lines of a flood. */
 export class Refusals {
-  private readonly lines: RefusalLog;
+  readonly #lines: RefusalLog;
 
   constructor(private readonly log: EdgeLog) {
-    this.lines = new RefusalLog(log);
+    this.#lines = new RefusalLog(log);
   }
 
   request(error: GatewayError, request: IncomingMessage, origin: Origin, requestId: string): void {
     const about = aboutRequest(request, origin, requestId);
     if (error.code === 'INTERNAL') this.log.error({ err: error.cause, ...about }, 'request failed in the gateway');
-    else this.lines.say('request refused', { ...about, ...answerOf(error) });
+    else this.#lines.say('request refused', { ...about, ...answerOf(error) });
   }
 
   /** For an answer whose client read nothing of it for too long. */
   answerCutOff(request: IncomingMessage, origin: Origin, requestId: string): void {
-    this.lines.say('answer cut off', {
+    this.#lines.say('answer cut off', {
       ...aboutRequest(request, origin, requestId),
       reason: 'the client does not read; see WEIR_ANSWER_TIMEOUT_MS',
     });
@@ -31,7 +31,7 @@ export class Refusals {
   /** For a connection that never became a request. */
   connection(error: GatewayError, address: string): void {
     const cause = error.cause instanceof Error ? error.cause.message : undefined;
-    this.lines.say('connection refused', { address, ...answerOf(error), ...(cause !== undefined && { cause }) });
+    this.#lines.say('connection refused', { address, ...answerOf(error), ...(cause !== undefined && { cause }) });
   }
 }
 

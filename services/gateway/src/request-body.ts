@@ -12,14 +12,14 @@ export interface BodyOptions {
 
 /** The request bodies in the gateway's memory, with limits for one address and for all together. */
 export class RequestBodies {
-  private readonly budget: ByteBudget;
+  readonly #budget: ByteBudget;
 
   constructor(limits: { perAddressBytes: number; totalBytes: number }) {
-    this.budget = new ByteBudget(limits);
+    this.#budget = new ByteBudget(limits);
   }
 
   get heldBytes(): number {
-    return this.budget.heldBytes;
+    return this.#budget.heldBytes;
   }
 
   /** @throws GatewayError if the body breaks a limit, ClientGoneError if the client aborts it */
@@ -27,7 +27,7 @@ export class RequestBodies {
     const chunks: Buffer[] = [];
     let bytes = 0;
     const release = () => {
-      this.budget.release(address, bytes);
+      this.#budget.release(address, bytes);
       bytes = 0;
       chunks.length = 0;
     };
@@ -45,7 +45,7 @@ export class RequestBodies {
       };
       const take = (chunk: Buffer) => {
         if (bytes + chunk.length > maxBytes) return refuse(bodyTooLarge(maxBytes));
-        const refusal = this.budget.take(address, chunk.length);
+        const refusal = this.#budget.take(address, chunk.length);
         if (refusal !== undefined) return refuse(refused(refusal));
         bytes += chunk.length;
         chunks.push(chunk);

@@ -9,16 +9,16 @@ const LINGER_MS = 5_000;
  * ended after the bytes in transit, and destroyed if that takes longer than five seconds.
  */
 export class Splice {
-  private lingering: NodeJS.Timeout | undefined;
-  private open = 2;
+  #lingering: NodeJS.Timeout | undefined;
+  #open = 2;
 
   constructor(
     private readonly client: Socket,
     private readonly service: Socket,
     private readonly onClosed: () => void,
   ) {
-    this.join(client, service);
-    this.join(service, client);
+    this.#join(client, service);
+    this.#join(service, client);
   }
 
   /** Bytes that one side has sent and the other has not yet taken. */
@@ -30,7 +30,7 @@ export class Splice {
   end(): void {
     this.client.end();
     this.service.end();
-    this.linger();
+    this.#linger();
   }
 
   destroy(): void {
@@ -38,14 +38,14 @@ export class Splice {
     this.service.destroy();
   }
 
-  private join(from: Socket, to: Socket): void {
+  #join(from: Socket, to: Socket): void {
     from.on('data', (chunk: Buffer) => {
       if (to.writable && !to.write(chunk)) from.pause();
     });
     to.on('drain', () => from.resume());
     from.on('end', () => {
       to.end();
-      this.linger();
+      this.#linger();
     });
     // Every error is followed by 'close', which is handled.
     from.on('error', () => undefined);
@@ -53,15 +53,15 @@ export class Splice {
       to.end();
       // While it is paused for a side that is gone, the other socket would never notice its own end.
       to.resume();
-      this.linger();
-      this.open -= 1;
-      if (this.open > 0) return;
-      clearTimeout(this.lingering);
+      this.#linger();
+      this.#open -= 1;
+      if (this.#open > 0) return;
+      clearTimeout(this.#lingering);
       this.onClosed();
     });
   }
 
-  private linger(): void {
-    this.lingering ??= setTimeout(() => this.destroy(), LINGER_MS).unref();
+  #linger(): void {
+    this.#lingering ??= setTimeout(() => this.destroy(), LINGER_MS).unref();
   }
 }

@@ -31,7 +31,7 @@ export async function readCertificate({ certFile, keyFile }: TlsFiles): Promise<
  * renewed by swapping a symbolic link, which causes no file event.
  */
 export class CertificateWatch {
-  private readonly onChange = () => void this.reload();
+  readonly #onChange = () => void this.reload();
 
   constructor(
     private readonly ports: {
@@ -42,7 +42,7 @@ export class CertificateWatch {
     },
   ) {
     for (const file of [ports.files.certFile, ports.files.keyFile])
-      watchFile(file, { interval: ports.pollMs ?? POLL_MS, persistent: false }, this.onChange);
+      watchFile(file, { interval: ports.pollMs ?? POLL_MS, persistent: false }, this.#onChange);
   }
 
   async reload(): Promise<void> {
@@ -56,6 +56,6 @@ export class CertificateWatch {
   }
 
   close(): void {
-    for (const file of [this.ports.files.certFile, this.ports.files.keyFile]) unwatchFile(file, this.onChange);
+    for (const file of [this.ports.files.certFile, this.ports.files.keyFile]) unwatchFile(file, this.#onChange);
   }
 }

@@ -56,19 +56,19 @@ interface Handshake {
  * as the socket is open.
  */
 export class Upgrades {
-  private readonly splices = new Set<Splice>();
-  private readonly socketsOf = new AddressCounts();
-  private draining = false;
+  readonly #splices = new Set<Splice>();
+  readonly #socketsOf = new AddressCounts();
+  #draining = false;
 
   constructor(private readonly ports: UpgradePorts) {}
 
   get openSockets(): number {
-    return this.splices.size;
+    return this.#splices.size;
   }
 
   get heldBytes(): number {
     let sum = 0;
-    for (const splice of this.splices) sum += splice.heldBytes;
+    for (const splice of this.#splices) sum += splice.heldBytes;
     return sum;
   }
 
@@ -83,22 +83,22 @@ export class Upgrades {
     const requestId = requestIdOf(request);
     const trace = this.ports.telemetry.begin(request, { requestId, clientAddress: origin.address });
     const handshake = { request, client, head, origin, requestId, trace };
-    this.accept(handshake).catch((error: unknown) => this.refuse(handshake, error));
+    this.#accept(handshake).catch((error: unknown) => this.#refuse(handshake, error));
   }
 
   /** Accepts no more sockets and ends the open ones. */
   drain(): void {
-    this.draining = true;
-    for (const splice of this.splices) splice.end();
+    this.#draining = true;
+    for (const splice of this.#splices) splice.end();
   }
 
   destroy(): void {
-    for (const splice of this.splices) splice.destroy();
+    for (const splice of this.#splices) splice.destroy();
   }
 
-  private async accept(handshake: Handshake): Promise<void> {
+  async #accept(handshake: Handshake): Promise<void> {
     const { request, client, origin, trace } = handshake;
-    if (this.draining) throw new GatewayError('DRAINING', 'the gateway is stopping', { retryAfterS: 1 });
+    if (this.#draining) throw new GatewayError('DRAINING', 'the gateway is stopping', { retryAfterS: 1 });
     checkHandshake(request);
     this.ports.sites.checkHost(origin.host);
     this.ports.sites.checkOrigin({ origin: request.headers.origin, host: origin.host });
@@ -107,16 +107,16 @@ export class Upgrades {
     const url = this.ports.upstreams.url(service);
 
     const key = rateKey(origin.address);
-    await this.checkRate(key);
+    await this.#checkRate(key);
     if (client.destroyed) return trace.end(499);
-    if (!this.socketsOf.take(key, this.ports.socketsPerAddress))
+    if (!this.#socketsOf.take(key, this.ports.socketsPerAddress))
       throw new GatewayError('TOO_MANY_SOCKETS', 'too many WebSockets are open from this address');
-    releaseWithSocket(this.socketsOf, key, client);
+    releaseWithSocket(this.#socketsOf, key, client);
 
-    this.shakeHands(handshake, service, url);
+    this.#shakeHands(handshake, service, url);
   }
 
-  private async checkRate(key: string): Promise<void> {
+  async #checkRate(key: string): Promise<void> {
     const limit = this.ports.upgradesPerMinute;
     if (limit === 0) return;
     const { current, ttlMs } = await this.ports.counters.increment(`upgrade:${key}`, MINUTE_MS);
@@ -126,7 +126,7 @@ export class Upgrades {
       });
   }
 
-  private shakeHands(handshake: Handshake, service: ServiceName, url: URL): void {
+  #shakeHands(handshake: Handshake, service: ServiceName, url: URL): void {
     const { client } = handshake;
     const toService = requestUpgrade(handshake, url);
     const timer = setTimeout(
@@ -145,7 +145,7 @@ export class Upgrades {
     toService.once('upgrade', (response, socket, head) => {
       settled();
       this.ports.upstreams.answered(service);
-      this.join(handshake, response, socket, head);
+      this.#join(handshake, response, socket, head);
     });
     toService.once('response', (response) => {
       settled();
@@ -156,17 +156,17 @@ export class Upgrades {
       settled();
       if (client.destroyed) return handshake.trace.end(499);
       this.ports.upstreams.failed(service, error);
-      this.refuse(handshake, upstreamError(service, error));
+      this.#refuse(handshake, upstreamError(service, error));
     });
     toService.end();
   }
 
-  private join(handshake: Handshake, response: IncomingMessage, service: Socket, serviceHead: Buffer): void {
+  #join(handshake: Handshake, response: IncomingMessage, service: Socket, serviceHead: Buffer): void {
     const { client, head, requestId, trace } = handshake;
     if (client.destroyed || response.headers.upgrade?.toLowerCase() !== 'websocket') {
       service.destroy();
       if (client.destroyed) trace.end(499);
-      else this.refuse(handshake, new GatewayError('UPSTREAM_FAILED', 'the service switched to another protocol'));
+      else this.#refuse(handshake, new GatewayError('UPSTREAM_FAILED', 'the service switched to another protocol'));
       return;
     }
     keepAlive(client);
@@ -174,11 +174,11 @@ export class Upgrades {
     client.write(switchingProtocols(response, requestId), 'latin1');
     if (serviceHead.length > 0) client.write(serviceHead);
     if (head.length > 0) service.write(head);
-    this.add(client, service);
+    this.#add(client, service);
     trace.end(101);
   }
 
-  private refuse(handshake: Handshake, reason: unknown): void {
+  #refuse(handshake: Handshake, reason: unknown): void {
     const { request, client, origin, requestId, trace } = handshake;
     const error =
       reason instanceof GatewayError
@@ -190,10 +190,10 @@ export class Upgrades {
   }
 
   /** A method of its own, so that its closures keep nothing of the handshake in memory. */
-  private add(client: Socket, service: Socket): void {
-    const splice = new Splice(client, service, () => this.splices.delete(splice));
-    this.splices.add(splice);
-    if (this.draining) splice.end();
+  #add(client: Socket, service: Socket): void {
+    const splice = new Splice(client, service, () => this.#splices.delete(splice));
+    this.#splices.add(splice);
+    if (this.#draining) splice.end();
   }
 }
 

@@ -15,9 +15,9 @@ export class Upstreams {
    * Pools of open connections, one for each service. A request never waits for another's connection, because that
    * request's client may determine how long it takes. The number of requests is limited instead.
    */
-  private readonly agent: Agent;
-  private readonly inFlight = new Map<ServiceName, number>();
-  private readonly failing = new Set<ServiceName>();
+  readonly #agent: Agent;
+  readonly #inFlight = new Map<ServiceName, number>();
+  readonly #failing = new Set<ServiceName>();
 
   constructor(
     private readonly options: {
@@ -28,7 +28,7 @@ export class Upstreams {
       log: EdgeLog;
     },
   ) {
-    this.agent = new Agent({
+    this.#agent = new Agent({
       pipelining: 1,
       // Shorter than the 5 s after which a Node server closes an idle connection, so that no closing one is used.
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -53,7 +53,7 @@ export class Upstreams {
 
   /** @throws whatever undici throws, or the signal's reason */
   request(service: ServiceName, request: Omit<Dispatcher.RequestOptions, 'origin'>): Promise<Dispatcher.ResponseData> {
-    return this.agent.request({ origin: this.url(service).origin, ...request });
+    return this.#agent.request({ origin: this.url(service).origin, ...request });
   }
 
   /**
@@ -61,30 +61,30 @@ export class Upstreams {
    * @throws GatewayError if the service has too many requests
    */
   begin(service: ServiceName): () => void {
-    const count = this.inFlight.get(service) ?? 0;
+    const count = this.#inFlight.get(service) ?? 0;
     if (count >= this.options.maxInFlight)
       throw new GatewayError('OVERLOADED', `${service} has too many requests at the moment`, { retryAfterS: 1 });
-    this.inFlight.set(service, count + 1);
+    this.#inFlight.set(service, count + 1);
     let ended = false;
     return () => {
       if (ended) return;
       ended = true;
-      this.inFlight.set(service, (this.inFlight.get(service) ?? 1) - 1);
+      this.#inFlight.set(service, (this.#inFlight.get(service) ?? 1) - 1);
     };
   }
 
   answered(service: ServiceName): void {
-    if (this.failing.delete(service)) this.options.log.info({ upstream: service }, 'service answers again');
+    if (this.#failing.delete(service)) this.options.log.info({ upstream: service }, 'service answers again');
   }
 
   failed(service: ServiceName, error: unknown): void {
-    if (this.failing.has(service)) return;
-    this.failing.add(service);
+    if (this.#failing.has(service)) return;
+    this.#failing.add(service);
     this.options.log.warn({ upstream: service, error: reasonOf(error) }, 'service does not answer');
   }
 
   close(): Promise<void> {
-    return this.agent.destroy();
+    return this.#agent.destroy();
   }
 }
 

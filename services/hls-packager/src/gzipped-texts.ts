@@ -5,18 +5,18 @@ const compress = promisify(gzip);
 
 /** Compresses each of the most recent texts once, because all viewers of a stream ask for the same text. */
 export class GzippedTexts {
-  private readonly known = new Map<string, Promise<Buffer>>();
+  readonly #known = new Map<string, Promise<Buffer>>();
 
   constructor(private readonly maxTexts = 100) {}
 
   of(text: string): Promise<Buffer> {
-    const compressed = this.known.get(text) ?? compress(text);
+    const compressed = this.#known.get(text) ?? compress(text);
     // A text is deleted and set again so that the map's order is the order of last use.
-    this.known.delete(text);
-    this.known.set(text, compressed);
-    if (this.known.size > this.maxTexts) {
-      const oldest = this.known.keys().next();
-      if (oldest.done !== true) this.known.delete(oldest.value);
+    this.#known.delete(text);
+    this.#known.set(text, compressed);
+    if (this.#known.size > this.maxTexts) {
+      const oldest = this.#known.keys().next();
+      if (oldest.done !== true) this.#known.delete(oldest.value);
     }
     return compressed;
   }

@@ -8,13 +8,13 @@ const CLOSE_TIMEOUT_MS = 2_000;
  * doesn't close its side costs a bounded time.
  */
 export class BoundedSocket {
-  private closing: NodeJS.Timeout | undefined;
+  #closing: NodeJS.Timeout | undefined;
 
   constructor(
     readonly socket: Socket,
     private readonly onCutOff: () => void,
   ) {
-    socket.once('close', () => clearTimeout(this.closing));
+    socket.once('close', () => clearTimeout(this.#closing));
   }
 
   /** Sends the bytes. Cuts the peer off instead when that would leave more than `maxUnreadBytes` unread. */
@@ -31,6 +31,6 @@ export class BoundedSocket {
   /** Closes the connection after the bytes that were sent. */
   end(): void {
     this.socket.end();
-    this.closing ??= setTimeout(() => this.socket.destroy(), CLOSE_TIMEOUT_MS);
+    this.#closing ??= setTimeout(() => this.socket.destroy(), CLOSE_TIMEOUT_MS);
   }
 }

@@ -57,30 +57,30 @@ const MAX_NAME_LENGTH = 256;
 
 /** The streams and sessions of one media node. */
 export class MediaCore {
-  private readonly streams = new Map<string, Stream>();
+  readonly #streams = new Map<string, Stream>();
   /** Names that are claimed for sources that aren't there yet. */
-  private readonly reserved = new Map<string, StreamInfo>();
+  readonly #reserved = new Map<string, StreamInfo>();
   /** The rights by which each name of this node was claimed. */
-  private readonly claims = new Map<string, NameClaim>();
-  private readonly sessions = new Map<string, Session>();
-  private readonly nextStatsMs = new Map<Session, number>();
-  private readonly ticker: NodeJS.Timeout;
-  private lastRefreshMs = 0;
-  private lastMeasureMs = 0;
-  private draining = false;
+  readonly #claims = new Map<string, NameClaim>();
+  readonly #sessions = new Map<string, Session>();
+  readonly #nextStatsMs = new Map<Session, number>();
+  readonly #ticker: NodeJS.Timeout;
+  #lastRefreshMs = 0;
+  #lastMeasureMs = 0;
+  #draining = false;
 
   readonly transcoders: Transcoders;
 
   constructor(private readonly options: MediaCoreOptions) {
     this.transcoders = new Transcoders(options);
-    options.workers.onDied((worker) => this.onWorkerDied(worker));
-    this.ticker = setInterval(() => this.tick(), TICK_MS);
+    options.workers.onDied((worker) => this.#onWorkerDied(worker));
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
   }
 
   get load(): { streams: number; publishers: number; players: number } {
-    const sessions = [...this.sessions.values()];
+    const sessions = [...this.#sessions.values()];
     return {
-      streams: this.streams.size,
+      streams: this.#streams.size,
       publishers: sessions.filter(({ kind }) => kind === 'publisher').length,
       players: sessions.filter(({ kind }) => kind === 'player').length,
     };
@@ -88,12 +88,12 @@ export class MediaCore {
 
   /** The number of pipes between routers now: one per track and dialect or worker. */
   get pipeCount(): number {
-    return [...this.streams.values()].reduce((count, stream) => count + stream.pipeCount, 0);
+    return [...this.#streams.values()].reduce((count, stream) => count + stream.pipeCount, 0);
   }
 
   /** The number of streams that are being transcoded for WebRTC players. */
   get transcodeCount(): number {
-    return [...this.streams.values()].filter(({ source }) => source.transcoding).length;
+    return [...this.#streams.values()].filter(({ source }) => source.transcoding).length;
   }
 
   /** Claims a name for a stream that is about to begin. The claim lasts until `openStream` or `unclaim`. */
@@ -102,10 +102,10 @@ export class MediaCore {
     checkName(info.tenant, info.streamName);
     const reservation = await this.assertMayClaim(info, claim);
     if (claim.owner === reservation?.owner) info.nameOwner = claim.owner;
-    info.epoch = await this.claimName(info, claim);
+    info.epoch = await this.#claimName(info, claim);
     const key = streamKey(info.tenant, info.streamName);
-    this.reserved.set(key, info);
-    this.claims.set(key, claim);
+    this.#reserved.set(key, info);
+    this.#claims.set(key, claim);
   }
 
   /** @throws WeirError FORBIDDEN when the name is reserved for somebody else, UNAVAILABLE when that is unknown */
@@ -124,13 +124,13 @@ export class MediaCore {
   /** Ends a stream when its publisher has fallen silent and the claimer has proved that it is the same client. */
   async yieldName(tenant: string, streamName: string, { claimer }: NameClaim): Promise<boolean> {
     const key = streamKey(tenant, streamName);
-    const stream = this.streams.get(key);
-    const session = this.sessions.get(stream?.info.publisherSessionId ?? '');
-    const isSuccessor = claimer !== '' && this.claims.get(key)?.claimer === claimer;
+    const stream = this.#streams.get(key);
+    const session = this.#sessions.get(stream?.info.publisherSessionId ?? '');
+    const isSuccessor = claimer !== '' && this.#claims.get(key)?.claimer === claimer;
     if (stream === undefined || session?.packetsReceived === undefined || !isSuccessor) return false;
     const packetsBefore = await session.packetsReceived();
     await sleep(SUCCESSION_SILENCE_MS);
-    if (this.streams.get(key) === stream) {
+    if (this.#streams.get(key) === stream) {
       if ((await session.packetsReceived()) !== packetsBefore) return false;
       stream.end(EndReason.REPLACED);
     }
@@ -139,14 +139,14 @@ export class MediaCore {
 
   /** Gives up the name of a stream that hasn't begun. */
   unclaim(info: StreamInfo): void {
-    if (this.reserved.delete(streamKey(info.tenant, info.streamName))) this.releaseName(info);
+    if (this.#reserved.delete(streamKey(info.tenant, info.streamName))) this.#releaseName(info);
   }
 
   /** From now on the session belongs to its owner and ends when the owner is gone. */
   addSession(session: Session): void {
     const { sessionId, ownerId } = session.identity;
     this.assertFreshId(sessionId);
-    this.sessions.set(sessionId, session);
+    this.#sessions.set(sessionId, session);
     this.options.surroundings.watchOwner(ownerId);
   }
 
@@ -157,13 +157,13 @@ export class MediaCore {
       source,
       sourceListener,
       nowMs: () => performance.now(),
-      onChanged: (changed) => this.writeToRegistry(changed),
+      onChanged: (changed) => this.#writeToRegistry(changed),
       onViewersChanged: (changed) => this.options.surroundings.viewersChanged(changed.info),
-      onEnded: (ended, reason) => this.onStreamEnded(ended, reason),
+      onEnded: (ended, reason) => this.#onStreamEnded(ended, reason),
     });
     const key = streamKey(info.tenant, info.streamName);
-    this.reserved.delete(key);
-    this.streams.set(key, stream);
+    this.#reserved.delete(key);
+    this.#streams.set(key, stream);
     joinMetrics.published(info.codecs?.video ?? '');
     stream.watchVideo().catch((error: unknown) => {
       this.options.log.warn({ err: error, streamName: info.streamName }, 'video can not be watched');
@@ -174,30 +174,30 @@ export class MediaCore {
 
   /** Called when a session has ended. */
   forget(session: Session): void {
-    this.sessions.delete(session.identity.sessionId);
-    this.nextStatsMs.delete(session);
+    this.#sessions.delete(session.identity.sessionId);
+    this.#nextStatsMs.delete(session);
   }
 
   closeSession(sessionId: string, reason: EndReason): void {
-    this.sessions.get(sessionId)?.end(reason);
+    this.#sessions.get(sessionId)?.end(reason);
   }
 
   closeSessionsOf(ownerId: string): void {
-    const orphans = [...this.sessions.values()].filter(({ identity }) => identity.ownerId === ownerId);
+    const orphans = [...this.#sessions.values()].filter(({ identity }) => identity.ownerId === ownerId);
     if (orphans.length > 0) this.options.log.warn({ ownerId, sessions: orphans.length }, 'owner of sessions is gone');
     for (const session of orphans) session.end(EndReason.OWNER_LOST);
   }
 
   async findStreams(tenant: string, streamName: string): Promise<StreamInfo[]> {
     if (streamName !== '') {
-      const own = this.streams.get(streamKey(tenant, streamName));
+      const own = this.#streams.get(streamKey(tenant, streamName));
       if (own !== undefined) return [own.info];
       const found = await this.options.registry.find(tenant, streamName);
-      return found !== undefined && this.mayLive(found) ? [found] : [];
+      return found !== undefined && this.#mayLive(found) ? [found] : [];
     }
-    const own = [...this.streams.values()].map(({ info }) => info).filter((info) => info.tenant === tenant);
+    const own = [...this.#streams.values()].map(({ info }) => info).filter((info) => info.tenant === tenant);
     const others = (await this.options.registry.list(tenant)).filter(
-      (info) => info.nodeId !== this.options.nodeId && this.mayLive(info),
+      (info) => info.nodeId !== this.options.nodeId && this.#mayLive(info),
     );
     return [...own, ...others];
   }
@@ -216,50 +216,51 @@ export class MediaCore {
   }
 
   async sessionStats(sessionIds: readonly string[]): Promise<SessionStatsInit[]> {
-    const sessions = sessionIds.map((id) => this.sessions.get(id)).filter((session) => session !== undefined);
+    const sessions = sessionIds.map((id) => this.#sessions.get(id)).filter((session) => session !== undefined);
     return Promise.all(sessions.map((session) => session.stats(performance.now())));
   }
 
   /** Refuses new streams and sessions, and ends the present ones. */
   async drain(): Promise<void> {
-    this.draining = true;
-    for (const stream of [...this.streams.values()]) stream.end(EndReason.NODE_SHUTDOWN);
-    for (const session of [...this.sessions.values()]) session.end(EndReason.NODE_SHUTDOWN);
+    this.#draining = true;
+    for (const stream of [...this.#streams.values()]) stream.end(EndReason.NODE_SHUTDOWN);
+    for (const session of [...this.#sessions.values()]) session.end(EndReason.NODE_SHUTDOWN);
     // The names are released in the registry before the process ends.
     await sleep(100);
   }
 
   close(): void {
-    clearInterval(this.ticker);
+    clearInterval(this.#ticker);
     this.options.workers.close();
   }
 
   /** @throws WeirError INVALID */
   assertFreshId(sessionId: string): void {
-    if (this.sessions.has(sessionId)) throw new WeirError(ErrorCode.INVALID, 'the session id is in use', { sessionId });
+    if (this.#sessions.has(sessionId))
+      throw new WeirError(ErrorCode.INVALID, 'the session id is in use', { sessionId });
   }
 
   /** @throws WeirError UNAVAILABLE, EXHAUSTED */
   assertRoom(): void {
-    if (this.draining) throw new WeirError(ErrorCode.UNAVAILABLE, 'the media node is shutting down');
+    if (this.#draining) throw new WeirError(ErrorCode.UNAVAILABLE, 'the media node is shutting down');
     const { maxSessions } = this.options;
-    if (this.sessions.size >= maxSessions)
+    if (this.#sessions.size >= maxSessions)
       throw new WeirError(ErrorCode.EXHAUSTED, 'the media node is full', { maxSessions: String(maxSessions) });
   }
 
   findLocal(tenant: string, streamName: string): Stream | undefined {
-    return this.streams.get(streamKey(tenant, streamName));
+    return this.#streams.get(streamKey(tenant, streamName));
   }
 
   /** @throws WeirError NOT_FOUND */
   streamOf(tenant: string, streamName: string): Stream {
-    const stream = this.streams.get(streamKey(tenant, streamName));
+    const stream = this.#streams.get(streamKey(tenant, streamName));
     if (stream === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream', { tenant, streamName });
     return stream;
   }
 
   /** False for the record of a node that is known to be gone. */
-  private mayLive(info: StreamInfo): boolean {
+  #mayLive(info: StreamInfo): boolean {
     return info.nodeId !== this.options.nodeId && !this.options.surroundings.isNodeGone(info.nodeId);
   }
 
@@ -268,7 +269,7 @@ export class MediaCore {
    * holder has a moment to give the name up, because a client may reconnect before its old session has ended. A claimer
    * takes over when it proves that it is the same client as a silent holder, or when the name is reserved for it.
    */
-  private async claimName(info: StreamInfo, claim: NameClaim): Promise<bigint> {
+  async #claimName(info: StreamInfo, claim: NameClaim): Promise<bigint> {
     const deadlineMs = performance.now() + NAME_WAIT_MS;
     let insteadOf: bigint | undefined;
     let hasAsked = claim.claimer === '';
@@ -278,12 +279,12 @@ export class MediaCore {
       const { by: holder } = outcome;
       const isHere = holder.nodeId === this.options.nodeId;
       insteadOf = undefined;
-      const own = this.streams.get(streamKey(info.tenant, info.streamName));
+      const own = this.#streams.get(streamKey(info.tenant, info.streamName));
       if (own?.source.broken === true) own.end(EndReason.REPLACED);
       else if (!isHere && this.options.surroundings.isNodeGone(holder.nodeId)) insteadOf = holder.epoch;
       else if (info.nameOwner !== '' && holder.nameOwner !== info.nameOwner) {
         // The name is reserved for the claimer. The holder got it before this node knew of the reservation.
-        if (isHere) this.sessions.get(holder.publisherSessionId)?.end(EndReason.REPLACED);
+        if (isHere) this.#sessions.get(holder.publisherSessionId)?.end(EndReason.REPLACED);
         else insteadOf = holder.epoch;
       } else if (!hasAsked) {
         hasAsked = true;
@@ -303,26 +304,26 @@ export class MediaCore {
     return worker;
   }
 
-  private onStreamEnded(stream: Stream, reason: EndReason): void {
+  #onStreamEnded(stream: Stream, reason: EndReason): void {
     const { tenant, streamName } = stream.info;
-    this.streams.delete(streamKey(tenant, streamName));
-    this.releaseName(stream.info);
+    this.#streams.delete(streamKey(tenant, streamName));
+    this.#releaseName(stream.info);
     this.options.surroundings.streamEnded(stream.info, reason);
   }
 
-  private releaseName(info: StreamInfo): void {
+  #releaseName(info: StreamInfo): void {
     const { tenant, streamName } = info;
-    this.claims.delete(streamKey(tenant, streamName));
+    this.#claims.delete(streamKey(tenant, streamName));
     this.options.registry.release(info).catch((error: unknown) => {
       this.options.log.warn({ err: error, streamName }, 'stream name not released, its lease will expire');
     });
   }
 
-  private onWorkerDied(worker: MediaWorker): void {
-    for (const session of [...this.sessions.values()]) if (session.standsOn(worker)) session.end(EndReason.NODE_LOST);
+  #onWorkerDied(worker: MediaWorker): void {
+    for (const session of [...this.#sessions.values()]) if (session.standsOn(worker)) session.end(EndReason.NODE_LOST);
   }
 
-  private writeToRegistry(stream: Stream): void {
+  #writeToRegistry(stream: Stream): void {
     this.options.registry.write(stream.info).then(
       (held) => {
         if (!held) stream.end(EndReason.REPLACED);
@@ -333,32 +334,32 @@ export class MediaCore {
     );
   }
 
-  private tick(): void {
+  #tick(): void {
     const nowMs = performance.now();
-    if (nowMs - this.lastRefreshMs >= REGISTRY_REFRESH_MS) {
-      this.lastRefreshMs = nowMs;
-      for (const stream of this.streams.values()) this.writeToRegistry(stream);
-      void this.endStrays();
-      for (const info of this.reserved.values())
+    if (nowMs - this.#lastRefreshMs >= REGISTRY_REFRESH_MS) {
+      this.#lastRefreshMs = nowMs;
+      for (const stream of this.#streams.values()) this.#writeToRegistry(stream);
+      void this.#endStrays();
+      for (const info of this.#reserved.values())
         this.options.registry.write(info).catch((error: unknown) => {
           this.options.log.warn({ err: error, streamName: info.streamName }, 'stream record not written');
         });
     }
-    if (nowMs - this.lastMeasureMs >= 1_000) {
-      this.lastMeasureMs = nowMs;
-      for (const stream of this.streams.values()) stream.measure(nowMs);
+    if (nowMs - this.#lastMeasureMs >= 1_000) {
+      this.#lastMeasureMs = nowMs;
+      for (const stream of this.#streams.values()) stream.measure(nowMs);
     }
-    for (const session of [...this.sessions.values()]) {
+    for (const session of [...this.#sessions.values()]) {
       if (session.isSilent) {
         session.end(EndReason.NO_MEDIA);
         continue;
       }
-      this.reportWhenDue(session, nowMs);
+      this.#reportWhenDue(session, nowMs);
     }
   }
 
   /** Ends streams whose names were reserved for somebody else after they were claimed. Never rejects. */
-  private async endStrays(): Promise<void> {
+  async #endStrays(): Promise<void> {
     const { reservedNames, log } = this.options;
     try {
       await reservedNames.refresh();
@@ -366,10 +367,10 @@ export class MediaCore {
       log.warn({ err: error }, 'names could not be compared with those that are reserved');
       return;
     }
-    for (const [key, stream] of this.streams) {
+    for (const [key, stream] of this.#streams) {
       const { tenant, streamName } = stream.info;
       const reservation = reservedNames.known(tenant, streamName);
-      if (reservation === undefined || mayClaimReserved(reservation, this.claims.get(key) ?? NO_CLAIM)) continue;
+      if (reservation === undefined || mayClaimReserved(reservation, this.#claims.get(key) ?? NO_CLAIM)) continue;
       log.info(
         { tenant, streamName, owner: reservation.owner },
         'a stream ends: its name belongs to somebody else now',
@@ -378,15 +379,15 @@ export class MediaCore {
     }
   }
 
-  private reportWhenDue(session: Session, nowMs: number): void {
+  #reportWhenDue(session: Session, nowMs: number): void {
     const { statsIntervalMs } = session.identity;
     if (statsIntervalMs === 0 && session.kind === 'player') return;
-    const dueMs = this.nextStatsMs.get(session) ?? 0;
+    const dueMs = this.#nextStatsMs.get(session) ?? 0;
     if (nowMs < dueMs - TICK_MS / 2) return;
-    this.nextStatsMs.set(session, nowMs + measureIntervalMs(session.identity));
+    this.#nextStatsMs.set(session, nowMs + measureIntervalMs(session.identity));
     session.stats(nowMs).then(
       (stats) => {
-        if (statsIntervalMs > 0 && this.sessions.has(session.identity.sessionId) && session.connected)
+        if (statsIntervalMs > 0 && this.#sessions.has(session.identity.sessionId) && session.connected)
           this.options.notifier.stats(session.identity, stats);
       },
       (error: unknown) => {

@@ -39,20 +39,20 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
   stream: Stream | undefined;
-  private state: IngestState = { tag: 'waiting', timer: undefined };
-  private live: NativeTrack[] = [];
-  private readonly transcoder: StreamTranscoder;
-  private clock = new SourceClock();
-  private reportedConnected = false;
-  private bytes = { video: 0, audio: 0 };
-  private lastStats = { ms: 0, video: 0, audio: 0 };
-  private carrier: MediaCarrier | undefined;
+  #state: IngestState = { tag: 'waiting', timer: undefined };
+  #live: NativeTrack[] = [];
+  readonly #transcoder: StreamTranscoder;
+  #clock = new SourceClock();
+  #reportedConnected = false;
+  #bytes = { video: 0, audio: 0 };
+  #lastStats = { ms: 0, video: 0, audio: 0 };
+  #carrier: MediaCarrier | undefined;
 
   constructor(private readonly options: IngestOptions) {
     this.identity = options.identity;
-    this.transcoder = new StreamTranscoder({
+    this.#transcoder = new StreamTranscoder({
       transcoders: options.transcoders,
-      tracks: () => this.live,
+      tracks: () => this.#live,
       cname: options.identity.sessionId,
       info: options.info,
     });
@@ -63,24 +63,24 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   }
 
   get tracks(): readonly NativeTrack[] {
-    return this.live;
+    return this.#live;
   }
 
   get connected(): boolean {
-    return this.state.tag === 'live';
+    return this.#state.tag === 'live';
   }
 
   /** The stream's source is lost at this moment. */
   get broken(): boolean {
-    return this.state.tag !== 'live' && this.stream !== undefined;
+    return this.#state.tag !== 'live' && this.stream !== undefined;
   }
 
   get transcoding(): boolean {
-    return this.transcoder.active;
+    return this.#transcoder.active;
   }
 
   get waiting(): boolean {
-    return this.state.tag === 'waiting';
+    return this.#state.tag === 'waiting';
   }
 
   /** False, because `lost` handles a lost source: it gives the source time to come back. */
@@ -92,7 +92,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
 
   /** Ends the session when the source doesn't come in time. */
   expectWithin(timeoutMs: number): void {
-    this.wait(timeoutMs, EndReason.SOURCE_TIMEOUT, 'no source came in time');
+    this.#wait(timeoutMs, EndReason.SOURCE_TIMEOUT, 'no source came in time');
   }
 
   /**
@@ -100,7 +100,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
    * stream. With other tracks the stream would have to change for its viewers, so it ends, and the owner is told.
    */
   begin(announced: readonly SdpTrack[]): 'begun' | 'unsupported' | 'changed' | 'closed' {
-    if (this.state.tag === 'closed') return 'closed';
+    if (this.#state.tag === 'closed') return 'closed';
     const usable = usableTracks(announced);
     if (usable.length === 0) return 'unsupported';
     const descriptions = usable.map(({ description }) => description);
@@ -112,27 +112,27 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     }
     if (this.stream !== undefined) {
       const same =
-        descriptions.length === this.live.length &&
-        descriptions.every((description, index) => sameMedium(description, this.live[index]?.description));
+        descriptions.length === this.#live.length &&
+        descriptions.every((description, index) => sameMedium(description, this.#live[index]?.description));
       if (!same) {
         this.end(EndReason.SOURCE_FAILED, 'the source came back with other media');
         return 'changed';
       }
       for (const [index, { description, payloadType }] of usable.entries())
-        this.live[index]?.restart(description, payloadType);
+        this.#live[index]?.restart(description, payloadType);
       this.stream.describeAnew();
     } else {
-      this.live = usable.map(
+      this.#live = usable.map(
         ({ description, payloadType }) =>
           new NativeTrack({
             description,
             payloadType,
             cname: this.identity.sessionId,
-            clock: this.clock,
-            transcoding: this.transcoder,
+            clock: this.#clock,
+            transcoding: this.#transcoder,
             maxOwnFeeds: this.options.maxOwnFeeds,
             onKeyFrame: (atMs) => {
-              for (const track of this.live) if (track.description.kind === 'audio') track.keepSince(atMs);
+              for (const track of this.#live) if (track.description.kind === 'audio') track.keepSince(atMs);
             },
             onDescribed: () => this.stream?.describeAnew(),
             nowMs: this.options.nowMs,
@@ -144,40 +144,40 @@ export class IngestSession implements Session, StreamSource, StreamListener {
       });
       this.stream = this.options.open(this);
     }
-    this.enter({ tag: 'live', packets: 0 });
+    this.#enter({ tag: 'live', packets: 0 });
     return 'begun';
   }
 
   /** @param index the track's index among the announced tracks that are usable */
   rtp(index: number, packet: Buffer): void {
-    if (this.state.tag !== 'live') return;
-    const track = this.live[index];
+    if (this.#state.tag !== 'live') return;
+    const track = this.#live[index];
     if (track === undefined) return;
-    this.bytes[track.description.kind] += packet.length;
+    this.#bytes[track.description.kind] += packet.length;
     track.push(packet);
-    this.state.packets += 1;
-    if (this.state.packets === 1) this.flowing();
+    this.#state.packets += 1;
+    if (this.#state.packets === 1) this.#flowing();
   }
 
   rtcp(index: number, packet: Buffer): void {
-    if (this.state.tag === 'live') this.live[index]?.pushRtcp(packet);
+    if (this.#state.tag === 'live') this.#live[index]?.pushRtcp(packet);
   }
 
   /** Takes the media from this carrier from now on, and stops the previous one. */
   takeFrom(carrier: MediaCarrier): void {
-    const { carrier: former } = this;
-    this.carrier = carrier;
+    const former = this.#carrier;
+    this.#carrier = carrier;
     former?.stop('replaced');
   }
 
   /** Called when the carrier is lost: the source has `graceMs` to come back. Ignores a carrier that was replaced. */
   lost(carrier: MediaCarrier, detail: string): void {
-    if (this.carrier !== carrier) return;
-    if (this.state.tag === 'live') this.wait(this.options.graceMs, EndReason.SOURCE_FAILED, detail);
+    if (this.#carrier !== carrier) return;
+    if (this.#state.tag === 'live') this.#wait(this.options.graceMs, EndReason.SOURCE_FAILED, detail);
   }
 
   end(reason: EndReason, detail = ''): void {
-    if (this.state.tag === 'closed') return;
+    if (this.#state.tag === 'closed') return;
     this.close();
     this.stream?.end(reason);
     this.options.notifier.ended(this.identity, reason, detail);
@@ -197,16 +197,16 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   }
 
   close(): void {
-    if (this.state.tag === 'closed') return;
-    this.enter({ tag: 'closed' });
-    this.transcoder.stop();
-    for (const track of this.live) track.close();
-    this.carrier?.stop('stream-ended');
+    if (this.#state.tag === 'closed') return;
+    this.#enter({ tag: 'closed' });
+    this.#transcoder.stop();
+    for (const track of this.#live) track.close();
+    this.#carrier?.stop('stream-ended');
   }
 
   async stats(nowMs: number): Promise<SessionStatsInit> {
-    const { video, audio } = this.bytes;
-    const last = this.lastStats;
+    const { video, audio } = this.#bytes;
+    const last = this.#lastStats;
     const perSecond = (bytes: number) => (nowMs > last.ms ? (bytes * 8_000) / (nowMs - last.ms) : 0);
     const meter = this.stream?.videoMeter;
     const stats = {
@@ -218,24 +218,24 @@ export class IngestSession implements Session, StreamSource, StreamListener {
       height: meter?.height ?? 0,
       videoKeyFrames: BigInt(meter?.keyFrames ?? 0),
     };
-    this.lastStats = { ms: nowMs, video, audio };
+    this.#lastStats = { ms: nowMs, video, audio };
     return stats;
   }
 
-  private flowing(): void {
+  #flowing(): void {
     this.stream?.markReady();
-    if (this.reportedConnected) return;
-    this.reportedConnected = true;
+    if (this.#reportedConnected) return;
+    this.#reportedConnected = true;
     this.options.notifier.connected(this.identity);
   }
 
-  private wait(timeoutMs: number, reason: EndReason, detail: string): void {
-    this.enter({ tag: 'waiting', timer: setTimeout(() => this.end(reason, detail), timeoutMs) });
+  #wait(timeoutMs: number, reason: EndReason, detail: string): void {
+    this.#enter({ tag: 'waiting', timer: setTimeout(() => this.end(reason, detail), timeoutMs) });
   }
 
-  private enter(state: IngestState): void {
-    if (this.state.tag === 'waiting') clearTimeout(this.state.timer);
-    this.state = state;
+  #enter(state: IngestState): void {
+    if (this.#state.tag === 'waiting') clearTimeout(this.#state.timer);
+    this.#state = state;
   }
 }
 

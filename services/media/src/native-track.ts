@@ -70,51 +70,51 @@ interface PipedFeed {
  * carry is transcoded, and only for them.
  */
 export class NativeTrack implements Track {
-  private described: TrackDescription;
-  private readonly listeners = new Set<PacketListener>();
-  private readonly numbering: ContinuedNumbering;
-  private assembler: FrameAssembler | undefined;
-  private readonly clock: TrackClock;
-  private readonly gop = new GopCache(GOP_LIMITS);
-  private readonly recent = new RecentPackets(RECENT_LIMITS);
-  private readonly feeds = new Set<WebRtcFeed>();
-  private shared: Shared<PipedFeed> | undefined;
-  private ownFeeds = 0;
-  private order = new PictureOrder();
-  private parameterSets: ParameterSets | undefined;
-  private sourcePayloadType: number;
-  private inserter: ParameterSetInserter | undefined;
-  private closed = false;
+  #described: TrackDescription;
+  readonly #listeners = new Set<PacketListener>();
+  readonly #numbering: ContinuedNumbering;
+  #assembler: FrameAssembler | undefined;
+  readonly #clock: TrackClock;
+  readonly #gop = new GopCache(GOP_LIMITS);
+  readonly #recent = new RecentPackets(RECENT_LIMITS);
+  readonly #feeds = new Set<WebRtcFeed>();
+  #shared: Shared<PipedFeed> | undefined;
+  #ownFeeds = 0;
+  #order = new PictureOrder();
+  #parameterSets: ParameterSets | undefined;
+  #sourcePayloadType: number;
+  #inserter: ParameterSetInserter | undefined;
+  #closed = false;
 
   constructor(private readonly options: NativeTrackOptions) {
     const { description } = options;
-    this.numbering = new ContinuedNumbering(description.clockRate);
-    this.sourcePayloadType = options.payloadType;
-    this.clock = options.clock.track(description.clockRate);
-    this.described = asItCanBeTold(description);
-    this.assembler = newAssembler(description);
-    this.inserter = inserterFor(description);
+    this.#numbering = new ContinuedNumbering(description.clockRate);
+    this.#sourcePayloadType = options.payloadType;
+    this.#clock = options.clock.track(description.clockRate);
+    this.#described = asItCanBeTold(description);
+    this.#assembler = newAssembler(description);
+    this.#inserter = inserterFor(description);
   }
 
   /** Called when the source starts again: receivers get a continued numbering, and parameter sets may be new. */
   restart(description: TrackDescription, payloadType: number): void {
-    this.sourcePayloadType = payloadType;
-    this.numbering.restart();
-    this.inserter = inserterFor(description);
-    this.parameterSets = undefined;
-    this.order = new PictureOrder();
-    this.gop.clear();
-    this.recent.clear();
-    this.describe(asItCanBeTold(description));
+    this.#sourcePayloadType = payloadType;
+    this.#numbering.restart();
+    this.#inserter = inserterFor(description);
+    this.#parameterSets = undefined;
+    this.#order = new PictureOrder();
+    this.#gop.clear();
+    this.#recent.clear();
+    this.#describe(asItCanBeTold(description));
   }
 
   get description(): TrackDescription {
-    return this.described;
+    return this.#described;
   }
 
   /** Keeps the packets since `atMs`, when the stream's last key frame came. */
   keepSince(atMs: number): void {
-    this.recent.beginAt(atMs);
+    this.#recent.beginAt(atMs);
   }
 
   get payloadType(): number {
@@ -141,7 +141,7 @@ export class NativeTrack implements Track {
     const { codec, clockRate, channels } = this.description;
     switch (codec) {
       case 'H264':
-        return this.order.isReordered;
+        return this.#order.isReordered;
       case 'opus':
         return clockRate !== 48_000;
       case 'PCMU':
@@ -153,7 +153,7 @@ export class NativeTrack implements Track {
   }
 
   get isKnown(): boolean {
-    return this.description.codec !== 'H264' || this.order.isKnown;
+    return this.description.codec !== 'H264' || this.#order.isKnown;
   }
 
   get homeWorker(): MediaWorker | undefined {
@@ -161,33 +161,33 @@ export class NativeTrack implements Track {
   }
 
   get pipeCount(): number {
-    return this.feeds.size;
+    return this.#feeds.size;
   }
 
   /** Takes a packet of the source. Drops what isn't RTP of this track, so that no receiver has to check. */
   push(bytes: Buffer): void {
-    const packet = this.closed ? undefined : RtpPacket.parse(bytes);
-    if (packet?.payloadType !== this.sourcePayloadType) return;
+    const packet = this.#closed ? undefined : RtpPacket.parse(bytes);
+    if (packet?.payloadType !== this.#sourcePayloadType) return;
     const nowMs = this.options.nowMs();
-    if (this.inserter === undefined) this.handOn(packet, nowMs);
-    else for (const each of this.inserter.push(packet)) this.handOn(each, nowMs);
+    if (this.#inserter === undefined) this.#handOn(packet, nowMs);
+    else for (const each of this.#inserter.push(packet)) this.#handOn(each, nowMs);
   }
 
   /** Receivers get the clock of the source's sender reports. The other fields of these reports don't apply to them. */
   pushRtcp(packet: Buffer): void {
-    if (this.closed) return;
+    if (this.#closed) return;
     for (const message of parseRtcp(packet)) {
-      const report = message.tag === 'sender-report' ? this.numbering.report(message) : undefined;
+      const report = message.tag === 'sender-report' ? this.#numbering.report(message) : undefined;
       if (report === undefined) continue;
-      this.clock.senderReport(report);
+      this.#clock.senderReport(report);
       const bytes = writeSenderReport(report);
-      for (const listener of this.listeners) listener.onRtcp?.(bytes);
+      for (const listener of this.#listeners) listener.onRtcp?.(bytes);
     }
   }
 
   async listen(listener: PacketListener): Promise<() => void> {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   requestKeyFrame(): void {
@@ -199,15 +199,15 @@ export class NativeTrack implements Track {
     // A camera makes no key frame for a new viewer, and the last key frame has passed before the viewer is connected.
     // So the viewer gets its own feed, which begins with the last GOP. On a shared feed, all other viewers would get
     // this burst of old frames too. When too many viewers have their own feeds, later ones wait for the next key frame.
-    const isShared = this.description.kind === 'audio' || this.ownFeeds >= this.options.maxOwnFeeds;
-    return isShared ? this.lendShared(to) : this.lendOwn(to);
+    const isShared = this.description.kind === 'audio' || this.#ownFeeds >= this.options.maxOwnFeeds;
+    return isShared ? this.#lendShared(to) : this.#lendOwn(to);
   }
 
   async sendTo({ ip, port }: UdpAddress, { fromKeyFrame, after }: SendOptions): Promise<SentTrack> {
     const socket = createSocket(ip.includes(':') ? 'udp6' : 'udp4');
     await connectSocket(socket, port, ip);
     socket.on('error', () => undefined); // the receiver is gone; the tap's owner closes the tap
-    const past = fromKeyFrame ? this.recent.packets : [];
+    const past = fromKeyFrame ? this.#recent.packets : [];
     const sender = new PacedSender(past, (packet) => socket.send(packet), after);
     const stop = await this.listen({
       onRtp: ({ bytes }) => sender.push(bytes),
@@ -216,7 +216,7 @@ export class NativeTrack implements Track {
     return {
       caughtUp: sender.caughtUp,
       payloadType: this.payloadType,
-      ssrc: this.assembler?.ssrc ?? 0,
+      ssrc: this.#assembler?.ssrc ?? 0,
       close: () => {
         stop();
         sender.close();
@@ -226,75 +226,75 @@ export class NativeTrack implements Track {
   }
 
   close(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.listeners.clear();
-    this.gop.clear();
-    this.recent.clear();
-    this.assembler = undefined;
-    for (const feed of this.feeds) feed.close();
-    this.feeds.clear();
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#listeners.clear();
+    this.#gop.clear();
+    this.#recent.clear();
+    this.#assembler = undefined;
+    for (const feed of this.#feeds) feed.close();
+    this.#feeds.clear();
   }
 
-  private handOn(packet: RtpPacket, nowMs: number): void {
-    const sent = this.numbering.packet(packet, nowMs);
-    for (const listener of this.listeners) listener.onRtp(sent);
-    this.recent.add(sent.bytes, nowMs);
-    if (this.description.codec === 'H264') this.order.push(sent);
-    for (const frame of this.assembler?.pushPacket(sent) ?? []) this.onFrame(frame);
+  #handOn(packet: RtpPacket, nowMs: number): void {
+    const sent = this.#numbering.packet(packet, nowMs);
+    for (const listener of this.#listeners) listener.onRtp(sent);
+    this.#recent.add(sent.bytes, nowMs);
+    if (this.description.codec === 'H264') this.#order.push(sent);
+    for (const frame of this.#assembler?.pushPacket(sent) ?? []) this.#onFrame(frame);
   }
 
-  private onFrame(frame: Frame): void {
-    this.clock.arrived(frame.rtpTimestamp, this.options.nowMs());
+  #onFrame(frame: Frame): void {
+    this.#clock.arrived(frame.rtpTimestamp, this.options.nowMs());
     if (frame.kind === 'video') {
-      this.gop.add(frame);
+      this.#gop.add(frame);
       if (frame.isKeyFrame && frame.complete) {
-        const atMs = this.recent.beginWithFrame(((frame.rtpTimestamp % 2 ** 32) + 2 ** 32) % 2 ** 32);
+        const atMs = this.#recent.beginWithFrame(((frame.rtpTimestamp % 2 ** 32) + 2 ** 32) % 2 ** 32);
         if (atMs !== undefined) this.options.onKeyFrame(atMs);
       }
       if ('nalUnits' in frame) {
-        if (frame.parameterSets !== undefined && frame.parameterSets !== this.parameterSets)
-          this.decodedWith(frame.codec, frame.parameterSets);
+        if (frame.parameterSets !== undefined && frame.parameterSets !== this.#parameterSets)
+          this.#decodedWith(frame.codec, frame.parameterSets);
       }
     }
-    for (const feed of this.feeds)
-      if (feed.closed) this.feeds.delete(feed);
+    for (const feed of this.#feeds)
+      if (feed.closed) this.#feeds.delete(feed);
       else feed.send(frame);
   }
 
-  private decodedWith(codec: NalCodec, sets: ParameterSets): void {
-    this.parameterSets = sets;
+  #decodedWith(codec: NalCodec, sets: ParameterSets): void {
+    this.#parameterSets = sets;
     const { description } = this;
-    this.describe({ ...description, parameters: withParameterSets(codec, description.parameters, sets) });
+    this.#describe({ ...description, parameters: withParameterSets(codec, description.parameters, sets) });
     this.options.onDescribed();
   }
 
-  private describe(description: TrackDescription): void {
+  #describe(description: TrackDescription): void {
     const webRtcBefore = JSON.stringify(this.webRtcCodec);
-    this.described = description;
+    this.#described = description;
     // The shared feed has another codec profile than the answers to new players, so these need another feed.
-    if (JSON.stringify(this.webRtcCodec) !== webRtcBefore) this.shared = undefined;
+    if (JSON.stringify(this.webRtcCodec) !== webRtcBefore) this.#shared = undefined;
   }
 
-  private async lendOwn(to: RouterLease): Promise<LentTrack> {
-    this.ownFeeds += 1;
+  async #lendOwn(to: RouterLease): Promise<LentTrack> {
+    this.#ownFeeds += 1;
     let released = false;
     const release = () => {
-      if (!released) this.ownFeeds -= 1;
+      if (!released) this.#ownFeeds -= 1;
       released = true;
     };
     try {
-      const feed = await this.openFeed(to.share());
+      const feed = await this.#openFeed(to.share());
       return {
         producerId: feed.producer.id,
         start: () => {
-          if (feed.closed || this.closed) return;
-          feed.catchUp(this.gop.frames);
-          this.feeds.add(feed);
+          if (feed.closed || this.#closed) return;
+          feed.catchUp(this.#gop.frames);
+          this.#feeds.add(feed);
         },
         release: () => {
           release();
-          this.closeFeed(feed);
+          this.#closeFeed(feed);
         },
       };
     } catch (error) {
@@ -303,9 +303,9 @@ export class NativeTrack implements Track {
     }
   }
 
-  private async lendShared(to: RouterLease): Promise<LentTrack> {
-    const shared = this.shared ?? this.share(to.share());
-    this.shared = shared;
+  async #lendShared(to: RouterLease): Promise<LentTrack> {
+    const shared = this.#shared ?? this.#share(to.share());
+    this.#shared = shared;
     const { value, release } = await shared.use();
     try {
       if (value.feed.closed) throw new Error('the worker of the feed has died');
@@ -319,36 +319,36 @@ export class NativeTrack implements Track {
         },
       };
     } catch (error) {
-      if (this.shared === shared) this.shared = undefined;
+      if (this.#shared === shared) this.#shared = undefined;
       release();
       throw error;
     }
   }
 
-  private share(lease: RouterLease): Shared<PipedFeed> {
-    const shared: Shared<PipedFeed> = new Shared(this.openPiped(lease), {
-      close: ({ feed }) => this.closeFeed(feed),
+  #share(lease: RouterLease): Shared<PipedFeed> {
+    const shared: Shared<PipedFeed> = new Shared(this.#openPiped(lease), {
+      close: ({ feed }) => this.#closeFeed(feed),
       onOver: () => {
-        if (this.shared === shared) this.shared = undefined;
+        if (this.#shared === shared) this.#shared = undefined;
       },
     });
     return shared;
   }
 
-  private async openPiped(lease: RouterLease): Promise<PipedFeed> {
-    const feed = await this.openFeed(lease);
-    this.feeds.add(feed);
+  async #openPiped(lease: RouterLease): Promise<PipedFeed> {
+    const feed = await this.#openFeed(lease);
+    this.#feeds.add(feed);
     return { feed, piped: new PipedProducer(() => feed.producer, lease) };
   }
 
-  private async openFeed(lease: RouterLease): Promise<WebRtcFeed> {
+  async #openFeed(lease: RouterLease): Promise<WebRtcFeed> {
     const { cname, nowMs } = this.options;
     try {
       return await WebRtcFeed.open({
         lease,
         codec: this.webRtcCodec,
         cname,
-        wallClockMs: (rtpTimestamp) => this.clock.wallClockMs(rtpTimestamp),
+        wallClockMs: (rtpTimestamp) => this.#clock.wallClockMs(rtpTimestamp),
         nowMs,
       });
     } catch (error) {
@@ -357,8 +357,8 @@ export class NativeTrack implements Track {
     }
   }
 
-  private closeFeed(feed: WebRtcFeed): void {
-    this.feeds.delete(feed);
+  #closeFeed(feed: WebRtcFeed): void {
+    this.#feeds.delete(feed);
     feed.close();
   }
 }

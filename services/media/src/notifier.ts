@@ -19,33 +19,33 @@ export class BusNotifier implements SessionNotifier {
   constructor(private readonly bus: Bus) {}
 
   connected(session: SessionIdentity): void {
-    this.send(session, { case: 'connected', value: {} });
+    this.#send(session, { case: 'connected', value: {} });
   }
 
   ended(session: SessionIdentity, reason: EndReason, detail = ''): void {
-    this.send(session, { case: 'ended', value: { reason, detail } });
+    this.#send(session, { case: 'ended', value: { reason, detail } });
   }
 
   videoSize(session: SessionIdentity, width: number, height: number): void {
-    this.send(session, { case: 'videoSize', value: { width, height } });
+    this.#send(session, { case: 'videoSize', value: { width, height } });
   }
 
   stats(session: SessionIdentity, stats: SessionStatsInit): void {
-    this.send(session, { case: 'stats', value: stats });
+    this.#send(session, { case: 'stats', value: stats });
   }
 
   signal(session: SessionIdentity, signal: StreamSignal): void {
-    this.send(session, { case: 'signal', value: signal });
+    this.#send(session, { case: 'signal', value: signal });
   }
 
   notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void {
-    this.send(session, {
+    this.#send(session, {
       case: 'notEnoughBandwidth',
       value: { neededBps: BigInt(neededBps), availableBps: BigInt(availableBps) },
     });
   }
 
-  private send({ ownerId, sessionId }: SessionIdentity, change: SessionChange): void {
+  #send({ ownerId, sessionId }: SessionIdentity, change: SessionChange): void {
     this.bus.publish(MediaEvents.method.sessionChanged, { ownerId, sessionId, change });
   }
 }

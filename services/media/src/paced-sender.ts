@@ -4,12 +4,12 @@ const PAUSE_MS = 1;
 
 /** Sends new packets at once, and packets that have piled up before in small groups, so that receivers lose none. */
 export class PacedSender {
-  private waiting: Uint8Array[];
-  private timer: NodeJS.Timeout | undefined;
-  private isClosed = false;
+  #waiting: Uint8Array[];
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
   /** Resolves when the packets of the beginning have been sent, or the sender was closed. */
   readonly caughtUp: Promise<void>;
-  private readonly settle: () => void;
+  readonly #settle: () => void;
 
   /** @param after the first of the `piledUp` packets is sent after this */
   constructor(
@@ -17,32 +17,32 @@ export class PacedSender {
     private readonly send: (packet: Uint8Array) => void,
     after: Promise<void> = Promise.resolve(),
   ) {
-    this.waiting = [...piledUp];
+    this.#waiting = [...piledUp];
     let settle: () => void = () => undefined;
     this.caughtUp = new Promise((resolve) => {
       settle = resolve;
     });
-    this.settle = settle;
+    this.#settle = settle;
     if (piledUp.length === 0) settle();
-    else void after.then(() => this.sendSome());
+    else void after.then(() => this.#sendSome());
   }
 
   push(packet: Uint8Array): void {
-    if (this.isClosed) return;
-    if (this.waiting.length > 0) this.waiting.push(packet);
+    if (this.#isClosed) return;
+    if (this.#waiting.length > 0) this.#waiting.push(packet);
     else this.send(packet);
   }
 
   close(): void {
-    this.isClosed = true;
-    this.waiting = [];
-    clearTimeout(this.timer);
-    this.settle();
+    this.#isClosed = true;
+    this.#waiting = [];
+    clearTimeout(this.#timer);
+    this.#settle();
   }
 
-  private sendSome(): void {
-    for (const packet of this.waiting.splice(0, PACKETS_AT_ONCE)) this.send(packet);
-    if (this.waiting.length === 0) this.settle();
-    else this.timer = setTimeout(() => this.sendSome(), PAUSE_MS);
+  #sendSome(): void {
+    for (const packet of this.#waiting.splice(0, PACKETS_AT_ONCE)) this.send(packet);
+    if (this.#waiting.length === 0) this.#settle();
+    else this.#timer = setTimeout(() => this.#sendSome(), PAUSE_MS);
   }
 }

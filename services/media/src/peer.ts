@@ -20,21 +20,21 @@ const LOOKS_PER_CONSENT = 6;
  * in looks, not in time, so that a pause of this process doesn't count as silence of the client.
  */
 export class ClientVoice {
-  private receivedBytes: number | undefined;
-  private silentLooks = 0;
-  private hasSpoken = false;
+  #receivedBytes: number | undefined;
+  #silentLooks = 0;
+  #hasSpoken = false;
 
   /** @param receivedBytes the bytes that have come so far, without STUN */
   look(receivedBytes: number): void {
-    const isNews = this.receivedBytes !== undefined && receivedBytes !== this.receivedBytes;
-    this.receivedBytes = receivedBytes;
-    if (isNews) this.hasSpoken = true;
-    this.silentLooks = isNews ? 0 : this.silentLooks + 1;
+    const isNews = this.#receivedBytes !== undefined && receivedBytes !== this.#receivedBytes;
+    this.#receivedBytes = receivedBytes;
+    if (isNews) this.#hasSpoken = true;
+    this.#silentLooks = isNews ? 0 : this.#silentLooks + 1;
   }
 
   /** False for a client that has sent nothing since its handshake: it may have nothing to report. */
   get isLost(): boolean {
-    return this.hasSpoken && this.silentLooks >= LOOKS_PER_CONSENT;
+    return this.#hasSpoken && this.#silentLooks >= LOOKS_PER_CONSENT;
   }
 }
 
@@ -54,10 +54,10 @@ export interface SourceLink {
 
 /** The connection to one WebRTC client: its transports, from the handshake until the path is lost. */
 export class WebRtcPeer implements SourceLink {
-  private state: PeerState;
-  private readonly voices: ReadonlyMap<mediasoup.WebRtcTransport, ClientVoice>;
-  private looker: NodeJS.Timeout | undefined;
-  private isLooking = false;
+  #state: PeerState;
+  readonly #voices: ReadonlyMap<mediasoup.WebRtcTransport, ClientVoice>;
+  #looker: NodeJS.Timeout | undefined;
+  #isLooking = false;
 
   /**
    * @param onConnected called once, when all transports are up
@@ -69,71 +69,71 @@ export class WebRtcPeer implements SourceLink {
     private readonly onConnected: () => void,
     private readonly onLost: (reason: EndReason) => void,
   ) {
-    this.state = {
+    this.#state = {
       tag: 'connecting',
-      timer: setTimeout(() => void this.loseUnconnected(), timeouts.connectMs),
+      timer: setTimeout(() => void this.#loseUnconnected(), timeouts.connectMs),
     };
-    this.voices = new Map(transports.map((transport) => [transport, new ClientVoice()]));
+    this.#voices = new Map(transports.map((transport) => [transport, new ClientVoice()]));
     for (const transport of transports) {
-      transport.on('icestatechange', () => this.onTransportChange());
-      transport.on('dtlsstatechange', () => this.onTransportChange());
+      transport.on('icestatechange', () => this.#onTransportChange());
+      transport.on('dtlsstatechange', () => this.#onTransportChange());
     }
   }
 
   get connected(): boolean {
-    return this.state.tag === 'connected';
+    return this.#state.tag === 'connected';
   }
 
   /** The client can't be reached at this moment. */
   get broken(): boolean {
-    return this.state.tag === 'breaking' || this.state.tag === 'closed';
+    return this.#state.tag === 'breaking' || this.#state.tag === 'closed';
   }
 
   close(): void {
-    this.enter({ tag: 'closed' });
-    clearInterval(this.looker);
+    this.#enter({ tag: 'closed' });
+    clearInterval(this.#looker);
     for (const transport of this.transports) transport.close();
   }
 
-  private onTransportChange(): void {
-    if (this.state.tag === 'closed') return;
+  #onTransportChange(): void {
+    if (this.#state.tag === 'closed') return;
     if (this.transports.some(({ dtlsState }) => dtlsState === 'failed')) {
-      void this.loseUnconnected();
+      void this.#loseUnconnected();
       return;
     }
     const broken = this.transports.some(
       ({ iceState, dtlsState }) => iceState === 'disconnected' || iceState === 'closed' || dtlsState === 'closed',
     );
     const up = this.transports.every(({ dtlsState }) => dtlsState === 'connected') && !broken;
-    switch (this.state.tag) {
+    switch (this.#state.tag) {
       case 'connecting':
         if (!up) return;
-        this.enter({ tag: 'connected' });
-        this.looker = setInterval(() => void this.look(), this.timeouts.consentMs / LOOKS_PER_CONSENT);
+        this.#enter({ tag: 'connected' });
+        this.#looker = setInterval(() => void this.#look(), this.timeouts.consentMs / LOOKS_PER_CONSENT);
         this.onConnected();
         return;
       case 'connected':
         if (broken)
-          this.enter({ tag: 'breaking', timer: setTimeout(() => this.lose(EndReason.ICE_LOST), LOST_GRACE_MS) });
+          this.#enter({ tag: 'breaking', timer: setTimeout(() => this.#lose(EndReason.ICE_LOST), LOST_GRACE_MS) });
         return;
       case 'breaking':
-        if (up) this.enter({ tag: 'connected' });
+        if (up) this.#enter({ tag: 'connected' });
         return;
       default:
-        this.state satisfies never;
+        this.#state satisfies never;
     }
   }
 
-  private async look(): Promise<void> {
-    if (this.isLooking) return;
-    this.isLooking = true;
+  async #look(): Promise<void> {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
     try {
-      for (const [transport, voice] of this.voices) voice.look(await receivedBytes(transport));
-      if ([...this.voices.values()].some((voice) => voice.isLost)) this.lose(EndReason.ICE_LOST);
+      for (const [transport, voice] of this.#voices) voice.look(await receivedBytes(transport));
+      if ([...this.#voices.values()].some((voice) => voice.isLost)) this.#lose(EndReason.ICE_LOST);
     } catch {
       // The transport was just closed, or its worker doesn't answer. Neither says anything about the client.
     } finally {
-      this.isLooking = false;
+      this.#isLooking = false;
     }
   }
 
@@ -141,21 +141,21 @@ export class WebRtcPeer implements SourceLink {
    * Called when a handshake has failed or takes too long. A client whose packets arrive, but that gets none of ours,
    * sends STUN checks and never begins DTLS. So when nothing but STUN has come, ICE has failed, not DTLS.
    */
-  private async loseUnconnected(): Promise<void> {
+  async #loseUnconnected(): Promise<void> {
     const waiting = this.transports.filter(({ dtlsState }) => dtlsState !== 'connected');
     const received = await Promise.all(waiting.map((transport) => receivedBytes(transport).catch(() => 0)));
-    this.lose(received.some((bytes) => bytes > 0) ? EndReason.DTLS_FAILED : EndReason.ICE_TIMEOUT);
+    this.#lose(received.some((bytes) => bytes > 0) ? EndReason.DTLS_FAILED : EndReason.ICE_TIMEOUT);
   }
 
-  private lose(reason: EndReason): void {
-    if (this.state.tag === 'closed') return;
+  #lose(reason: EndReason): void {
+    if (this.#state.tag === 'closed') return;
     this.close();
     this.onLost(reason);
   }
 
-  private enter(state: PeerState): void {
-    if ('timer' in this.state) clearTimeout(this.state.timer);
-    this.state = state;
+  #enter(state: PeerState): void {
+    if ('timer' in this.#state) clearTimeout(this.#state.timer);
+    this.#state = state;
   }
 }
 
@@ -167,7 +167,7 @@ async function receivedBytes(transport: mediasoup.WebRtcTransport): Promise<numb
 
 /** The RTP that another service sends to this node's plain transports. It is connected from its first packet on. */
 export class FeedLink implements SourceLink {
-  private up = false;
+  #up = false;
 
   constructor(
     private readonly transports: readonly mediasoup.PlainTransport[],
@@ -175,14 +175,14 @@ export class FeedLink implements SourceLink {
   ) {
     for (const transport of transports)
       transport.once('tuple', () => {
-        if (this.up) return;
-        this.up = true;
+        if (this.#up) return;
+        this.#up = true;
         onConnected();
       });
   }
 
   get connected(): boolean {
-    return this.up;
+    return this.#up;
   }
 
   get broken(): boolean {

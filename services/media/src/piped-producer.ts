@@ -13,7 +13,7 @@ interface Pipe {
  * there and closed with the last.
  */
 export class PipedProducer {
-  private readonly pipes = new Map<string, Shared<Pipe>>();
+  readonly #pipes = new Map<string, Shared<Pipe>>();
 
   constructor(
     private readonly producer: () => mediasoup.Producer | Promise<mediasoup.Producer>,
@@ -21,11 +21,12 @@ export class PipedProducer {
   ) {}
 
   get pipeCount(): number {
-    return this.pipes.size;
+    return this.#pipes.size;
   }
 
   async lend(to: RouterLease): Promise<LentTrack> {
-    const { home, pipes } = this;
+    const { home } = this;
+    const pipes = this.#pipes;
     const producer = await this.producer();
     if (to.router.id === home.router.id) return { producerId: producer.id, start: nothing, release: nothing };
     const pipe = sharedIn(

@@ -12,7 +12,7 @@ type StreamName = Pick<StreamInfo, 'tenant' | 'streamName'>;
 
 /** The streams of all nodes. Each stream has a lease, whose value is the stream's present state. */
 export class StreamRegistry {
-  private readonly leases: Leases;
+  readonly #leases: Leases;
 
   /**
    * @param slot names a place that only one node at a time can have (host and media port), so that a node that takes
@@ -22,13 +22,13 @@ export class StreamRegistry {
     redis: LeaseStore,
     private readonly slot: string,
   ) {
-    this.leases = new Leases(redis, { prefix: 'weir:stream', owner: slot, ttlMs: LEASE_TTL_MS, groupOf: tenantOf });
+    this.#leases = new Leases(redis, { prefix: 'weir:stream', owner: slot, ttlMs: LEASE_TTL_MS, groupOf: tenantOf });
   }
 
   /** @param insteadOf the epoch of a lease whose owner is known to be gone */
   async claim(init: MessageInitShape<typeof StreamInfoSchema>, insteadOf?: bigint): Promise<Claim> {
     const info = create(StreamInfoSchema, init);
-    const claim = await this.leases.claim(leaseNameOf(info), toJsonString(StreamInfoSchema, info), insteadOf);
+    const claim = await this.#leases.claim(leaseNameOf(info), toJsonString(StreamInfoSchema, info), insteadOf);
     return claim.tag === 'mine' ? claim : { tag: 'held', by: infoIn(claim.by) };
   }
 
@@ -38,31 +38,31 @@ export class StreamRegistry {
    */
   async write(info: StreamInfo): Promise<boolean> {
     const value = toJsonString(StreamInfoSchema, info);
-    const [isMine] = await this.leases.renew([{ name: leaseNameOf(info), epoch: info.epoch, value }]);
+    const [isMine] = await this.#leases.renew([{ name: leaseNameOf(info), epoch: info.epoch, value }]);
     return isMine === true;
   }
 
   async release({ epoch, ...name }: StreamName & Pick<StreamInfo, 'epoch'>): Promise<void> {
-    await this.leases.release(leaseNameOf(name), epoch);
+    await this.#leases.release(leaseNameOf(name), epoch);
   }
 
   async find(tenant: string, streamName: string): Promise<StreamInfo | undefined> {
-    const record = await this.leases.find(leaseNameOf({ tenant, streamName }));
+    const record = await this.#leases.find(leaseNameOf({ tenant, streamName }));
     return record && infoIn(record);
   }
 
   async list(tenant: string): Promise<StreamInfo[]> {
-    return (await this.leases.list(tenant)).map(infoIn);
+    return (await this.#leases.list(tenant)).map(infoIn);
   }
 
   /** Removes the streams that an earlier process in this node's slot has left. */
   async removeLeftovers(nodeId: string): Promise<StreamInfo[]> {
     const leftovers: StreamInfo[] = [];
-    for (const tenant of await this.leases.groups())
-      for (const record of await this.leases.list(tenant)) {
+    for (const tenant of await this.#leases.groups())
+      for (const record of await this.#leases.list(tenant)) {
         const info = infoIn(record);
         if (record.owner !== this.slot || info.nodeId === nodeId) continue;
-        await this.leases.release(record.name, record.epoch);
+        await this.#leases.release(record.name, record.epoch);
         leftovers.push(info);
       }
     return leftovers;

@@ -75,7 +75,7 @@ const FOR_TOKENS: readonly ServerChallenge[] = ['basic'];
  */
 export class RtspAccess {
   /** Signed URLs name this node, and its streams end with its process, so the key needn't live longer. */
-  private readonly key = randomBytes(32);
+  readonly #key = randomBytes(32);
 
   constructor(
     private readonly access: Pick<Access, 'authenticate'>,
@@ -92,7 +92,7 @@ export class RtspAccess {
       verb,
       expiresAtS: Math.ceil((Date.now() + expiresInMs) / 1_000),
       salt: saltWith(credential),
-      key: this.key,
+      key: this.#key,
     });
   }
 
@@ -109,9 +109,9 @@ export class RtspAccess {
     const nowMs = isAwaited ? 0 : Date.now();
     const isByPassword = awaitsSignature(url);
     if (isByPassword && request.credentials === undefined) return refused('unauthenticated', FOR_SIGNATURES);
-    const signed = isByPassword ? this.verifyPassword(request, nowMs) : verifyStreamUrl(url, verb, [this.key], nowMs);
+    const signed = isByPassword ? this.#verifyPassword(request, nowMs) : verifyStreamUrl(url, verb, [this.#key], nowMs);
     if (signed.tag === 'valid' && isAwaited) return permitted({ tag: 'signed-url', credential: undefined });
-    if (signed.tag === 'valid' && verb === 'play') return this.decideBySignature(url);
+    if (signed.tag === 'valid' && verb === 'play') return this.#decideBySignature(url);
     if (isByPassword)
       return signed.tag === 'refused' && signed.refusal === 'bad-signature'
         ? refused('unauthenticated', FOR_SIGNATURES)
@@ -121,11 +121,11 @@ export class RtspAccess {
       return signed.tag === 'refused' && signed.refusal === 'missing'
         ? refused('unauthenticated', FOR_TOKENS)
         : refused('forbidden');
-    return this.decideByCredential(token, verb, stream);
+    return this.#decideByCredential(token, verb, stream);
   }
 
   /** Checks the credential for which a URL was signed: it may have ended since. The signature has been verified. */
-  private async decideBySignature(url: RtspUrl): Promise<RtspDecision> {
+  async #decideBySignature(url: RtspUrl): Promise<RtspDecision> {
     const credential = credentialInSalt(saltOf(url) ?? '');
     if (credential === undefined) return permitted({ tag: 'signed-url', credential });
     try {
@@ -137,11 +137,11 @@ export class RtspAccess {
     }
   }
 
-  private verifyPassword({ verb, url, method, requestUrl, credentials }: RtspRequest, nowMs: number): SignatureVerdict {
+  #verifyPassword({ verb, url, method, requestUrl, credentials }: RtspRequest, nowMs: number): SignatureVerdict {
     if (credentials === undefined) return { tag: 'refused', refusal: 'missing' };
     const { username } = credentials;
     const { realm } = DEFAULT_SERVER_CONFIG;
-    return verifyStreamPassword(url, verb, [this.key], nowMs, (password) =>
+    return verifyStreamPassword(url, verb, [this.#key], nowMs, (password) =>
       verifyCredentials(credentials, {
         ...{ method, url: requestUrl, realm, username },
         secret: { tag: 'password', password },
@@ -149,7 +149,7 @@ export class RtspAccess {
     );
   }
 
-  private async decideByCredential(token: string, verb: RtspVerb, stream: StreamName): Promise<RtspDecision> {
+  async #decideByCredential(token: string, verb: RtspVerb, stream: StreamName): Promise<RtspDecision> {
     try {
       const principal = await this.access.authenticate(token);
       if (!permits(principal, verb, stream.tenant, stream.streamName)) return refused('forbidden', FOR_TOKENS);

@@ -59,22 +59,22 @@ const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
 
 /** The connection of one RTSP client, pusher or player: it runs the protocol's state machine on a socket. */
 export class RtspConnection {
-  private state: ServerState;
-  private readonly decoder = new RtspDecoder();
-  private timer: NodeJS.Timeout | undefined;
-  private readonly ports = new Map<number, PortPair>();
+  #state: ServerState;
+  readonly #decoder = new RtspDecoder();
+  #timer: NodeJS.Timeout | undefined;
+  readonly #ports = new Map<number, PortPair>();
   /** The path of the last request that was permitted, and its permit. */
-  private permitted: { path: string; permit: Permit } | undefined;
-  private announced: readonly SdpTrack[] = [];
-  private recording: Recording | undefined;
-  private playback: Playback | undefined;
-  private playing: readonly OpenTrack[] = [];
-  private released = false;
-  private lastRequest: RtspRequestMessage | undefined;
+  #permitted: { path: string; permit: Permit } | undefined;
+  #announced: readonly SdpTrack[] = [];
+  #recording: Recording | undefined;
+  #playback: Playback | undefined;
+  #playing: readonly OpenTrack[] = [];
+  #released = false;
+  #lastRequest: RtspRequestMessage | undefined;
   /** Counts ended sessions, so that asynchronous work for an ended session is recognised. */
-  private sessionsEnded = 0;
+  #sessionsEnded = 0;
 
-  private readonly out: BoundedSocket;
+  readonly #out: BoundedSocket;
 
   constructor(
     private readonly socket: Socket,
@@ -83,10 +83,10 @@ export class RtspConnection {
     private readonly onClosed: () => void,
   ) {
     socket.setNoDelay(true);
-    this.out = new BoundedSocket(socket, () =>
+    this.#out = new BoundedSocket(socket, () =>
       log.info({ address: peerAddress(socket) }, 'an rtsp client does not read and is cut off'),
     );
-    this.state = startServer(
+    this.#state = startServer(
       {
         ...DEFAULT_SERVER_CONFIG,
         sessionId: randomBytes(12).toString('hex'),
@@ -95,148 +95,148 @@ export class RtspConnection {
       awakeNowMs(),
     );
     socket.on('data', (bytes) => {
-      for (const event of this.decoder.push(bytes)) {
-        if (event.tag === 'request') this.lastRequest = event;
-        this.input({ tag: 'received', event });
+      for (const event of this.#decoder.push(bytes)) {
+        if (event.tag === 'request') this.#lastRequest = event;
+        this.#input({ tag: 'received', event });
       }
     });
     socket.on('error', (error) => {
       this.log.debug({ error: error.message }, 'rtsp connection broke');
-      this.input({ tag: 'disconnected' });
+      this.#input({ tag: 'disconnected' });
     });
     socket.on('close', () => {
-      this.input({ tag: 'disconnected' });
+      this.#input({ tag: 'disconnected' });
       this.onClosed();
     });
-    this.arm();
+    this.#arm();
   }
 
   stop(cause: 'stream-ended' | 'replaced' | 'revoked' | 'shutdown'): void {
-    this.input({ tag: 'stop', cause });
+    this.#input({ tag: 'stop', cause });
   }
 
-  private input(input: ServerInput): void {
-    const { state, effects } = stepServer(this.state, input, awakeNowMs());
-    this.state = state;
-    for (const effect of effects) this.perform(effect);
-    this.arm();
+  #input(input: ServerInput): void {
+    const { state, effects } = stepServer(this.#state, input, awakeNowMs());
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+    this.#arm();
   }
 
-  private arm(): void {
-    clearTimeout(this.timer);
-    const deadlineMs = serverDeadlineMs(this.state);
+  #arm(): void {
+    clearTimeout(this.#timer);
+    const deadlineMs = serverDeadlineMs(this.#state);
     if (deadlineMs === undefined) return;
-    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
+    this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
   }
 
-  private perform(effect: ServerEffect): void {
+  #perform(effect: ServerEffect): void {
     switch (effect.tag) {
       case 'send':
-        this.sayRefusal(effect.response);
-        this.out.send(
+        this.#sayRefusal(effect.response);
+        this.#out.send(
           encodeResponse(effect.response),
-          this.playback === undefined ? MAX_UNREAD_ANSWER_BYTES : MAX_UNREAD_MEDIA_BYTES,
+          this.#playback === undefined ? MAX_UNREAD_ANSWER_BYTES : MAX_UNREAD_MEDIA_BYTES,
         );
         break;
       case 'authorise':
-        this.answer(effect.id, this.authorise(effect));
+        this.#answer(effect.id, this.#authorise(effect));
         break;
       case 'describe':
-        this.answer(effect.id, this.host.describe(effect.path));
+        this.#answer(effect.id, this.host.describe(effect.path));
         break;
       case 'announce':
-        this.announced = effect.tracks;
-        this.answer(effect.id, Promise.resolve({ tag: 'accepted' }));
+        this.#announced = effect.tracks;
+        this.#answer(effect.id, Promise.resolve({ tag: 'accepted' }));
         break;
       case 'open-track':
-        this.answer(effect.id, this.open(effect));
+        this.#answer(effect.id, this.#open(effect));
         break;
       case 'close-track':
-        this.closePorts(effect.track);
+        this.#closePorts(effect.track);
         break;
       case 'start-record':
-        this.answer(effect.id, this.record(effect.path));
+        this.#answer(effect.id, this.#record(effect.path));
         break;
       case 'start-play':
-        this.playing = effect.tracks;
-        this.answer(effect.id, this.play(effect.path));
+        this.#playing = effect.tracks;
+        this.#answer(effect.id, this.#play(effect.path));
         break;
       case 'release-media':
-        this.released = true;
+        this.#released = true;
         break;
       case 'pause-play':
-        this.stopPlayback();
+        this.#stopPlayback();
         break;
       case 'rtp':
-        this.recording?.rtp(effect.track, effect.data);
+        this.#recording?.rtp(effect.track, effect.data);
         break;
       case 'rtcp':
-        this.recording?.rtcp(effect.track, effect.data);
+        this.#recording?.rtcp(effect.track, effect.data);
         break;
       case 'end-session':
-        this.endSession(isFinal(effect.reason) ? 'finished' : 'lost');
+        this.#endSession(isFinal(effect.reason) ? 'finished' : 'lost');
         break;
       case 'close':
-        clearTimeout(this.timer);
-        this.sayGivenUp();
-        this.out.end();
+        clearTimeout(this.#timer);
+        this.#sayGivenUp();
+        this.#out.end();
         break;
       default:
         effect satisfies never;
     }
   }
 
-  private sayRefusal({ status, reason }: RtspResponse): void {
-    const request = this.lastRequest;
+  #sayRefusal({ status, reason }: RtspResponse): void {
+    const request = this.#lastRequest;
     // A 401 to a request without credentials tells the client the scheme; it isn't a refusal.
     if (status < 400 || (status === 401 && request?.headers.get('authorization') === undefined)) return;
-    this.host.sayRefusal('RTSP request refused', { ...this.about, status, reason }, request && shown(request));
+    this.host.sayRefusal('RTSP request refused', { ...this.#about, status, reason }, request && shown(request));
   }
 
-  private sayGivenUp(): void {
-    const { phase } = this.state;
+  #sayGivenUp(): void {
+    const { phase } = this.#state;
     if (phase.tag !== 'closed' || phase.reason.tag === 'disconnected' || phase.reason.tag === 'stopped') return;
-    const fields = { ...this.about, reason: phase.reason.tag };
-    this.host.sayRefusal('RTSP client given up', fields, this.lastRequest && shown(this.lastRequest));
+    const fields = { ...this.#about, reason: phase.reason.tag };
+    this.host.sayRefusal('RTSP client given up', fields, this.#lastRequest && shown(this.#lastRequest));
   }
 
-  private get about(): object {
-    return { address: peerAddress(this.socket), method: this.lastRequest?.method, url: this.lastRequest?.url };
+  get #about(): object {
+    return { address: peerAddress(this.socket), method: this.#lastRequest?.method, url: this.#lastRequest?.url };
   }
 
-  private answer(id: number, answer: Promise<HostAnswer>): void {
+  #answer(id: number, answer: Promise<HostAnswer>): void {
     answer.then(
-      (given) => this.input({ tag: 'answered', id, answer: given }),
+      (given) => this.#input({ tag: 'answered', id, answer: given }),
       (error: unknown) => {
         this.log.warn({ err: error }, 'rtsp request failed');
-        this.input({ tag: 'answered', id, answer: { tag: 'refused', refusal: 'unavailable' } });
+        this.#input({ tag: 'answered', id, answer: { tag: 'refused', refusal: 'unavailable' } });
       },
     );
   }
 
-  private async authorise(effect: Extract<ServerEffect, { tag: 'authorise' }>): Promise<HostAnswer> {
+  async #authorise(effect: Extract<ServerEffect, { tag: 'authorise' }>): Promise<HostAnswer> {
     const decision = await this.host.authorise(effect, this);
     if (decision.tag === 'refused') return decision;
-    this.permitted = { path: effect.path, permit: decision.permit };
+    this.#permitted = { path: effect.path, permit: decision.permit };
     return { tag: 'accepted' };
   }
 
-  private async open(effect: Extract<ServerEffect, { tag: 'open-track' }>): Promise<HostAnswer> {
+  async #open(effect: Extract<ServerEffect, { tag: 'open-track' }>): Promise<HostAnswer> {
     if (effect.transport.tag === 'tcp') return { tag: 'opened' };
-    const { sessionsEnded } = this;
+    const sessionsEnded = this.#sessionsEnded;
     const pair = await bindPortPair(this.socket.localAddress?.replace(/^::ffff:/, '') ?? '0.0.0.0');
-    if (this.sessionsEnded !== sessionsEnded) {
+    if (this.#sessionsEnded !== sessionsEnded) {
       pair.rtp.close();
       pair.rtcp.close();
       return { tag: 'refused', refusal: 'unavailable' };
     }
-    this.closePorts(effect.track);
-    this.ports.set(effect.track, pair);
+    this.#closePorts(effect.track);
+    this.#ports.set(effect.track, pair);
     const peer = peerAddress(this.socket);
     const receive = (kind: 'rtp' | 'rtcp') => (data: Buffer, from: { address: string }) => {
       if (from.address !== peer) return; // only the client itself may send the media
-      this.input({ tag: 'heard' });
-      this.recording?.[kind](effect.track, data);
+      this.#input({ tag: 'heard' });
+      this.#recording?.[kind](effect.track, data);
     };
     for (const kind of ['rtp', 'rtcp'] as const) {
       pair[kind].on('message', receive(kind));
@@ -245,58 +245,58 @@ export class RtspConnection {
     return { tag: 'opened', serverPorts: { rtp: pair.rtp.address().port, rtcp: pair.rtcp.address().port } };
   }
 
-  private async record(path: string): Promise<HostAnswer> {
-    if (this.permitted?.path !== path) return { tag: 'refused', refusal: 'forbidden' };
-    const { sessionsEnded } = this;
-    const recording = await this.host.record(path, this.announced, this.permitted.permit, this);
+  async #record(path: string): Promise<HostAnswer> {
+    if (this.#permitted?.path !== path) return { tag: 'refused', refusal: 'forbidden' };
+    const sessionsEnded = this.#sessionsEnded;
+    const recording = await this.host.record(path, this.#announced, this.#permitted.permit, this);
     if ('tag' in recording) return recording;
-    if (this.sessionsEnded !== sessionsEnded) {
+    if (this.#sessionsEnded !== sessionsEnded) {
       recording.ended('lost');
       return { tag: 'refused', refusal: 'unavailable' };
     }
-    this.recording = recording;
+    this.#recording = recording;
     return { tag: 'accepted' };
   }
 
-  private async play(path: string): Promise<HostAnswer> {
+  async #play(path: string): Promise<HostAnswer> {
     const playback = await this.host.play(path, this);
     if ('tag' in playback) return playback;
-    this.stopPlayback();
-    if (this.state.phase.tag === 'closed') return { tag: 'refused', refusal: 'unavailable' };
-    this.playback = playback;
-    playback.start((track, kind, packet) => this.deliver(track, kind, packet));
+    this.#stopPlayback();
+    if (this.#state.phase.tag === 'closed') return { tag: 'refused', refusal: 'unavailable' };
+    this.#playback = playback;
+    playback.start((track, kind, packet) => this.#deliver(track, kind, packet));
     return { tag: 'play-ready', origins: [] };
   }
 
-  private deliver(track: number, kind: 'rtp' | 'rtcp', packet: Buffer): void {
-    const open = this.playing.find((candidate) => candidate.track === track);
-    if (open === undefined || !this.released) return;
+  #deliver(track: number, kind: 'rtp' | 'rtcp', packet: Buffer): void {
+    const open = this.#playing.find((candidate) => candidate.track === track);
+    if (open === undefined || !this.#released) return;
     if (open.transport.tag === 'udp') {
-      this.ports.get(track)?.[kind].send(packet, open.transport.clientPorts[kind], peerAddress(this.socket));
+      this.#ports.get(track)?.[kind].send(packet, open.transport.clientPorts[kind], peerAddress(this.socket));
       return;
     }
-    this.out.send(encodeInterleaved(open.transport.channels[kind], packet), MAX_UNREAD_MEDIA_BYTES);
+    this.#out.send(encodeInterleaved(open.transport.channels[kind], packet), MAX_UNREAD_MEDIA_BYTES);
   }
 
-  private endSession(how: 'finished' | 'lost'): void {
-    this.sessionsEnded += 1;
-    this.stopPlayback();
-    const { recording } = this;
-    this.recording = undefined;
+  #endSession(how: 'finished' | 'lost'): void {
+    this.#sessionsEnded += 1;
+    this.#stopPlayback();
+    const recording = this.#recording;
+    this.#recording = undefined;
     recording?.ended(how);
-    for (const track of [...this.ports.keys()]) this.closePorts(track);
+    for (const track of [...this.#ports.keys()]) this.#closePorts(track);
   }
 
-  private stopPlayback(): void {
-    const { playback } = this;
-    this.playback = undefined;
-    this.released = false;
+  #stopPlayback(): void {
+    const playback = this.#playback;
+    this.#playback = undefined;
+    this.#released = false;
     playback?.stop();
   }
 
-  private closePorts(track: number): void {
-    const pair = this.ports.get(track);
-    this.ports.delete(track);
+  #closePorts(track: number): void {
+    const pair = this.#ports.get(track);
+    this.#ports.delete(track);
     pair?.rtp.close();
     pair?.rtcp.close();
   }

@@ -51,51 +51,51 @@ const MAX_UNREAD_BYTES = 64 * 1024;
  * attempt).
  */
 export class RtspPull implements MediaCarrier {
-  private attempt = 0;
-  private connection: PullConnection | undefined;
-  private timer: NodeJS.Timeout | undefined;
-  private stopped = false;
-  private hasPlayed = false;
+  #attempt = 0;
+  #connection: PullConnection | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  #hasPlayed = false;
 
   constructor(private readonly options: RtspPullOptions) {
     options.session.takeFrom(this);
-    this.connect();
+    this.#connect();
   }
 
   stop(): void {
-    if (this.stopped) return;
-    this.stopped = true;
-    clearTimeout(this.timer);
-    this.connection?.stop();
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#connection?.stop();
   }
 
-  private connect(): void {
-    this.connection = new PullConnection(this.options, {
+  #connect(): void {
+    this.#connection = new PullConnection(this.options, {
       started: () => {
-        this.hasPlayed = true;
-        this.attempt = 0;
+        this.#hasPlayed = true;
+        this.#attempt = 0;
       },
-      ended: (reason) => this.onEnded(reason),
+      ended: (reason) => this.#onEnded(reason),
     });
   }
 
-  private onEnded(reason: ClientEndReason): void {
-    this.connection = undefined;
-    if (this.stopped) return;
+  #onEnded(reason: ClientEndReason): void {
+    this.#connection = undefined;
+    if (this.#stopped) return;
     const { session, log } = this.options;
     const detail = describeEnd(reason);
-    this.attempt += 1;
-    const delayMs = retryDelayMs(this.hasPlayed ? afterPlaying(reason) : reason, this.attempt, Math.random());
-    if (delayMs === undefined || (!this.hasPlayed && !isFault(reason))) {
+    this.#attempt += 1;
+    const delayMs = retryDelayMs(this.#hasPlayed ? afterPlaying(reason) : reason, this.#attempt, Math.random());
+    if (delayMs === undefined || (!this.#hasPlayed && !isFault(reason))) {
       session.end(EndReason.SOURCE_FAILED, detail);
       return;
     }
     log.info(
-      { streamName: session.info.streamName, detail, delayMs, attempt: this.attempt },
+      { streamName: session.info.streamName, detail, delayMs, attempt: this.#attempt },
       'pull will be tried again',
     );
     session.lost(this, detail);
-    this.timer = setTimeout(() => this.connect(), delayMs);
+    this.#timer = setTimeout(() => this.#connect(), delayMs);
   }
 }
 
@@ -151,15 +151,15 @@ interface PullEvents {
 
 /** One attempt: it runs the protocol's state machine on its sockets. */
 class PullConnection {
-  private state: ClientState;
-  private socket: BoundedSocket | undefined;
-  private generation = 0;
-  private timer: NodeJS.Timeout | undefined;
-  private readonly ports = new Map<number, PortPair>();
-  private places = new Map<number, number>();
-  private announced: readonly SdpTrack[] = [];
+  #state: ClientState;
+  #socket: BoundedSocket | undefined;
+  #generation = 0;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #ports = new Map<number, PortPair>();
+  #places = new Map<number, number>();
+  #announced: readonly SdpTrack[] = [];
   /** The only address that media may come from: the one that the guard allowed and the connection uses. */
-  private peerAddress = '';
+  #peerAddress = '';
 
   constructor(
     private readonly options: RtspPullOptions,
@@ -169,68 +169,68 @@ class PullConnection {
       { ...DEFAULT_CLIENT_CONFIG, url: options.url, cnonce: randomBytes(12).toString('hex') },
       awakeNowMs(),
     );
-    this.state = first.state;
+    this.#state = first.state;
     // The first effects may end the attempt. They run after the creator has stored this object.
-    queueMicrotask(() => this.apply(first));
+    queueMicrotask(() => this.#apply(first));
   }
 
   stop(): void {
-    this.input({ tag: 'stop' });
+    this.#input({ tag: 'stop' });
   }
 
-  private input(input: ClientInput): void {
-    this.apply(stepClient(this.state, input, awakeNowMs()));
+  #input(input: ClientInput): void {
+    this.#apply(stepClient(this.#state, input, awakeNowMs()));
   }
 
-  private apply({ state, effects }: ClientStep): void {
-    this.state = state;
-    for (const effect of effects) this.perform(effect);
-    clearTimeout(this.timer);
-    const deadlineMs = clientDeadlineMs(this.state);
+  #apply({ state, effects }: ClientStep): void {
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+    clearTimeout(this.#timer);
+    const deadlineMs = clientDeadlineMs(this.#state);
     if (deadlineMs === undefined) return;
-    this.timer = setTimeout(() => this.input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
+    this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
   }
 
-  private perform(effect: ClientEffect): void {
+  #perform(effect: ClientEffect): void {
     const { session } = this.options;
     switch (effect.tag) {
       case 'connect':
-        void this.connect(effect.url);
+        void this.#connect(effect.url);
         break;
       case 'disconnect':
-        this.disconnect();
+        this.#disconnect();
         break;
       case 'send':
-        this.socket?.send(
+        this.#socket?.send(
           effect.message.tag === 'request' ? encodeRequest(effect.message) : encodeResponse(effect.message),
           MAX_UNREAD_BYTES,
         );
         break;
       case 'select-tracks': {
-        this.announced = effect.tracks;
+        this.#announced = effect.tracks;
         const usable = usableTracks(effect.tracks);
-        this.places = new Map(usable.map(({ announcedIndex }, place) => [announcedIndex, place]));
-        queueMicrotask(() => this.input({ tag: 'selected', tracks: usable.map((track) => track.announcedIndex) }));
+        this.#places = new Map(usable.map(({ announcedIndex }, place) => [announcedIndex, place]));
+        queueMicrotask(() => this.#input({ tag: 'selected', tracks: usable.map((track) => track.announcedIndex) }));
         break;
       }
       case 'open-ports':
-        void this.openPorts(effect.track);
+        void this.#openPorts(effect.track);
         break;
       case 'track-ready':
         break;
       case 'started':
-        if (session.begin(this.announced) === 'begun') this.events.started();
+        if (session.begin(this.#announced) === 'begun') this.events.started();
         else queueMicrotask(() => this.stop());
         break;
       case 'rtp':
-        session.rtp(this.places.get(effect.track) ?? -1, effect.data);
+        session.rtp(this.#places.get(effect.track) ?? -1, effect.data);
         break;
       case 'rtcp':
-        session.rtcp(this.places.get(effect.track) ?? -1, effect.data);
+        session.rtcp(this.#places.get(effect.track) ?? -1, effect.data);
         break;
       case 'end':
-        clearTimeout(this.timer);
-        this.disconnect();
+        clearTimeout(this.#timer);
+        this.#disconnect();
         this.events.ended(effect.reason);
         break;
       default:
@@ -238,46 +238,46 @@ class PullConnection {
     }
   }
 
-  private async connect(url: RtspUrl): Promise<void> {
-    this.generation += 1;
-    const generation = this.generation;
-    const isCurrent = () => this.generation === generation;
+  async #connect(url: RtspUrl): Promise<void> {
+    this.#generation += 1;
+    const generation = this.#generation;
+    const isCurrent = () => this.#generation === generation;
     let target;
     try {
       target = await this.options.guard.checkHost(url.host, url.port, { scheme: url.scheme });
     } catch (error) {
       if (isCurrent())
-        this.input({ tag: 'connect-failed', cause: error instanceof OutboundRefused ? 'guarded' : 'unreachable' });
+        this.#input({ tag: 'connect-failed', cause: error instanceof OutboundRefused ? 'guarded' : 'unreachable' });
       return;
     }
     if (!isCurrent()) return;
-    const socket = this.open(url, target);
+    const socket = this.#open(url, target);
     const decoder = new RtspDecoder();
     const about = { streamName: this.options.session.info.streamName, url: formatRtspUrl(url) };
-    this.socket = new BoundedSocket(socket, () =>
+    this.#socket = new BoundedSocket(socket, () =>
       this.options.log.info(about, 'the source of a pull does not read and is cut off'),
     );
     socket.once(url.scheme === 'rtsps' ? 'secureConnect' : 'connect', () => {
-      this.peerAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-      if (isCurrent()) this.input({ tag: 'connected' });
+      this.#peerAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+      if (isCurrent()) this.#input({ tag: 'connected' });
     });
     socket.on('data', (bytes) => {
       for (const event of decoder.push(bytes)) {
         if (!isCurrent()) return;
-        this.input({ tag: 'received', event });
+        this.#input({ tag: 'received', event });
       }
     });
     socket.on('error', (error) => {
       this.options.log.info({ ...about, error: error.message }, 'pull connection broke');
       const isUntrusted = socket instanceof TLSSocket && Boolean(socket.authorizationError);
-      if (isCurrent()) this.input({ tag: 'connect-failed', cause: isUntrusted ? 'untrusted' : 'unreachable' });
+      if (isCurrent()) this.#input({ tag: 'connect-failed', cause: isUntrusted ? 'untrusted' : 'unreachable' });
     });
     socket.on('close', () => {
-      if (isCurrent()) this.input({ tag: 'disconnected' });
+      if (isCurrent()) this.#input({ tag: 'disconnected' });
     });
   }
 
-  private open({ scheme, host, port }: RtspUrl, { lookup }: OutboundTarget): Socket {
+  #open({ scheme, host, port }: RtspUrl, { lookup }: OutboundTarget): Socket {
     if (scheme === 'rtsp') return connect({ host, port, lookup });
     const { verify, ca } = this.options.tls;
     return connectTls({
@@ -287,39 +287,39 @@ class PullConnection {
     });
   }
 
-  private async openPorts(track: number): Promise<void> {
-    const { generation } = this;
+  async #openPorts(track: number): Promise<void> {
+    const generation = this.#generation;
     const pair = await bindPortPair('0.0.0.0').catch(() => undefined);
-    if (this.generation !== generation) {
+    if (this.#generation !== generation) {
       pair?.rtp.close();
       pair?.rtcp.close();
       return;
     }
     if (pair !== undefined) {
-      this.ports.set(track, pair);
+      this.#ports.set(track, pair);
       for (const kind of ['rtp', 'rtcp'] as const) {
         pair[kind].on('error', (error) => this.options.log.debug({ error: error.message }, 'pull media port failed'));
         pair[kind].on('message', (data, from) => {
-          if (from.address !== this.peerAddress) return;
-          this.input({ tag: 'heard' });
-          this.options.session[kind](this.places.get(track) ?? -1, data);
+          if (from.address !== this.#peerAddress) return;
+          this.#input({ tag: 'heard' });
+          this.options.session[kind](this.#places.get(track) ?? -1, data);
         });
       }
     }
-    this.input({
+    this.#input({
       tag: 'ports-opened',
       ports: pair && { rtp: pair.rtp.address().port, rtcp: pair.rtcp.address().port },
     });
   }
 
-  private disconnect(): void {
-    this.generation += 1;
-    this.socket?.end();
-    this.socket = undefined;
-    for (const pair of this.ports.values()) {
+  #disconnect(): void {
+    this.#generation += 1;
+    this.#socket?.end();
+    this.#socket = undefined;
+    for (const pair of this.#ports.values()) {
       pair.rtp.close();
       pair.rtcp.close();
     }
-    this.ports.clear();
+    this.#ports.clear();
   }
 }

@@ -30,28 +30,28 @@ export interface RtspServerOptions {
 
 /** RTSP in and out of the media core: robots push to signed URLs, and players play the streams that they may see. */
 export class RtspServer {
-  private readonly connections = new Set<RtspConnection>();
+  readonly #connections = new Set<RtspConnection>();
   /** The functions that stop watching credentials, by connection and by the name of the credential. */
-  private readonly standing = new Map<RtspConnection, Map<string, () => void>>();
-  private readonly connectionsOf = new AddressCounts();
-  private readonly server: Server;
-  private refusalLoggedMs = -REFUSAL_LOG_INTERVAL_MS;
-  private unloggedRefusals = 0;
+  readonly #standing = new Map<RtspConnection, Map<string, () => void>>();
+  readonly #connectionsOf = new AddressCounts();
+  readonly #server: Server;
+  #refusalLoggedMs = -REFUSAL_LOG_INTERVAL_MS;
+  #unloggedRefusals = 0;
 
-  private readonly refusals: RefusalLog;
+  readonly #refusals: RefusalLog;
 
   private constructor(private readonly options: RtspServerOptions) {
-    this.refusals = new RefusalLog(options.log);
-    this.server = createServer((socket) => this.connected(socket));
-    this.server.maxConnections = MAX_CONNECTIONS;
-    this.server.on('drop', (dropped) => this.refused(dropped?.remoteAddress, 'the server is full'));
+    this.#refusals = new RefusalLog(options.log);
+    this.#server = createServer((socket) => this.#connected(socket));
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on('drop', (dropped) => this.#refused(dropped?.remoteAddress, 'the server is full'));
   }
 
   static async listen(options: RtspServerOptions): Promise<RtspServer> {
     const rtsp = new RtspServer(options);
-    rtsp.server.listen(options.port, options.host);
+    rtsp.#server.listen(options.port, options.host);
     try {
-      await once(rtsp.server, 'listening');
+      await once(rtsp.#server, 'listening');
     } catch (error) {
       throw new Error(`RTSP can't listen on port ${options.port} of ${options.host}; see WEIR_RTSP_PORT`, {
         cause: error,
@@ -61,58 +61,58 @@ export class RtspServer {
   }
 
   get port(): number {
-    const address = this.server.address();
+    const address = this.#server.address();
     return address !== null && typeof address === 'object' ? address.port : 0;
   }
 
   get connectionCount(): number {
-    return this.connections.size;
+    return this.#connections.size;
   }
 
   async close(): Promise<void> {
-    for (const connection of this.connections) connection.stop('shutdown');
-    const closed = once(this.server, 'close');
-    this.server.close();
+    for (const connection of this.#connections) connection.stop('shutdown');
+    const closed = once(this.#server, 'close');
+    this.#server.close();
     await closed;
   }
 
-  private connected(socket: Socket): void {
+  #connected(socket: Socket): void {
     const address = rateKey(socket.remoteAddress ?? '');
-    if (!this.connectionsOf.take(address, this.options.connectionsPerAddress)) {
+    if (!this.#connectionsOf.take(address, this.options.connectionsPerAddress)) {
       socket.destroy();
-      this.refused(address, 'the address has too many; see WEIR_RTSP_CONNECTIONS_PER_ADDRESS');
+      this.#refused(address, 'the address has too many; see WEIR_RTSP_CONNECTIONS_PER_ADDRESS');
       return;
     }
-    const connection: RtspConnection = new RtspConnection(socket, this.host, this.options.log, () => {
-      this.connections.delete(connection);
-      this.connectionsOf.release(address);
-      this.letGo(connection);
+    const connection: RtspConnection = new RtspConnection(socket, this.#host, this.options.log, () => {
+      this.#connections.delete(connection);
+      this.#connectionsOf.release(address);
+      this.#letGo(connection);
     });
-    this.connections.add(connection);
+    this.#connections.add(connection);
   }
 
   /** Logs at most one line a second for any number of refused connections. */
-  private refused(address: string | undefined, reason: string): void {
-    this.unloggedRefusals += 1;
+  #refused(address: string | undefined, reason: string): void {
+    this.#unloggedRefusals += 1;
     const nowMs = performance.now();
-    if (nowMs - this.refusalLoggedMs < REFUSAL_LOG_INTERVAL_MS) return;
-    this.options.log.warn({ address, reason, refused: this.unloggedRefusals }, 'rtsp connections are refused');
-    this.refusalLoggedMs = nowMs;
-    this.unloggedRefusals = 0;
+    if (nowMs - this.#refusalLoggedMs < REFUSAL_LOG_INTERVAL_MS) return;
+    this.options.log.warn({ address, reason, refused: this.#unloggedRefusals }, 'rtsp connections are refused');
+    this.#refusalLoggedMs = nowMs;
+    this.#unloggedRefusals = 0;
   }
 
-  private get host(): RtspHost {
+  get #host(): RtspHost {
     const { sources, access } = this.options;
     return {
-      sayRefusal: (message, fields, sent) => this.refusals.say(message, fields, sent),
+      sayRefusal: (message, fields, sent) => this.#refusals.say(message, fields, sent),
       authorise: async (request, connection) => {
         const decision = await access.decide(request, sources.pushUrlOf(request.path));
         if (decision.tag === 'permitted' && decision.permit.credential !== undefined)
-          this.standOn(connection, decision.permit.credential);
+          this.#standOn(connection, decision.permit.credential);
         return decision;
       },
       describe: async (path) => {
-        const stream = this.find(path);
+        const stream = this.#find(path);
         if (stream === undefined) return refused('not-found');
         try {
           return {
@@ -125,9 +125,9 @@ export class RtspServer {
           throw error;
         }
       },
-      record: (path, announced, permit, connection) => this.record(path, announced, permit, connection),
+      record: (path, announced, permit, connection) => this.#record(path, announced, permit, connection),
       play: async (path, connection) => {
-        const stream = this.find(path);
+        const stream = this.#find(path);
         if (stream === undefined) return refused('not-found');
         const playback = playRtsp(stream);
         const viewer: StreamListener = {
@@ -150,23 +150,23 @@ export class RtspServer {
   }
 
   /** The connection ends when the credential ends. */
-  private standOn(connection: RtspConnection, credential: CredentialRef): void {
-    const stops = this.standing.get(connection) ?? new Map<string, () => void>();
+  #standOn(connection: RtspConnection, credential: CredentialRef): void {
+    const stops = this.#standing.get(connection) ?? new Map<string, () => void>();
     const name = credentialNameOf(credential);
-    if (stops.has(name) || !this.connections.has(connection)) return;
+    if (stops.has(name) || !this.#connections.has(connection)) return;
     stops.set(
       name,
       this.options.credentials.watch([credential], () => connection.stop('revoked')),
     );
-    this.standing.set(connection, stops);
+    this.#standing.set(connection, stops);
   }
 
-  private letGo(connection: RtspConnection): void {
-    for (const stop of this.standing.get(connection)?.values() ?? []) stop();
-    this.standing.delete(connection);
+  #letGo(connection: RtspConnection): void {
+    for (const stop of this.#standing.get(connection)?.values() ?? []) stop();
+    this.#standing.delete(connection);
   }
 
-  private async record(
+  async #record(
     path: string,
     announced: readonly SdpTrack[],
     permit: Permit,
@@ -194,7 +194,7 @@ export class RtspServer {
     };
   }
 
-  private find(path: string): Stream | undefined {
+  #find(path: string): Stream | undefined {
     const name = streamNameOf(path);
     return name === undefined ? undefined : this.options.core.findLocal(name.tenant, name.streamName);
   }

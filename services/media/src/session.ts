@@ -41,14 +41,14 @@ export interface Session {
 
 /** Bits per second between two readings of a byte counter. */
 class Rate {
-  private lastBytes = 0;
-  private lastMs: number | undefined;
+  #lastBytes = 0;
+  #lastMs: number | undefined;
 
   next(bytes: number, nowMs: number): number {
-    const elapsedMs = this.lastMs === undefined ? 0 : nowMs - this.lastMs;
-    const bps = elapsedMs > 0 ? ((bytes - this.lastBytes) * 8_000) / elapsedMs : 0;
-    this.lastBytes = bytes;
-    this.lastMs = nowMs;
+    const elapsedMs = this.#lastMs === undefined ? 0 : nowMs - this.#lastMs;
+    const bps = elapsedMs > 0 ? ((bytes - this.#lastBytes) * 8_000) / elapsedMs : 0;
+    this.#lastBytes = bytes;
+    this.#lastMs = nowMs;
     return Math.max(0, Math.round(bps));
   }
 }
@@ -119,18 +119,18 @@ export class PublisherSession implements Session {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
   peer: SourceLink | undefined;
-  private readonly sources = new Set<PublishedSource>();
+  readonly #sources = new Set<PublishedSource>();
   /** Those that the publisher itself has taken back. */
-  private readonly withdrawn = new WeakSet<PublishedSource>();
-  private readonly videoRate = new Rate();
-  private readonly audioRate = new Rate();
-  private activity: RtpActivity;
-  private over = false;
-  private closed = false;
+  readonly #withdrawn = new WeakSet<PublishedSource>();
+  readonly #videoRate = new Rate();
+  readonly #audioRate = new Rate();
+  #activity: RtpActivity;
+  #over = false;
+  #closed = false;
 
   constructor(private readonly options: PublisherOptions) {
     this.identity = options.identity;
-    this.activity = this.newActivity();
+    this.#activity = this.#newActivity();
   }
 
   get broken(): boolean {
@@ -143,49 +143,49 @@ export class PublisherSession implements Session {
 
   /** Whether it has ended, so that nothing more can be published. */
   get isOver(): boolean {
-    return this.over;
+    return this.#over;
   }
 
   /** Begins one of its streams. The session closes the media from now on. */
   publish(media: PublishedMedia, open: (source: PublishedSource) => Stream): PublishedSource {
     const source = new PublishedSource(this, media);
-    this.sources.add(source);
+    this.#sources.add(source);
     source.stream = open(source);
-    this.activity = this.newActivity();
-    for (const track of media.tracks) track.onSenderReport(() => this.activity.reported());
+    this.#activity = this.#newActivity();
+    for (const track of media.tracks) track.onSenderReport(() => this.#activity.reported());
     if (this.connected) source.stream.markReady();
     return source;
   }
 
   /** Ends one of its streams because its client no longer sends it. */
   withdraw(source: PublishedSource): void {
-    this.withdrawn.add(source);
+    this.#withdrawn.add(source);
     source.stream?.end(EndReason.CLIENT);
-    this.activity = this.newActivity();
+    this.#activity = this.#newActivity();
   }
 
   onPeerConnected(): void {
-    this.activity.begin(awakeNowMs());
-    for (const { stream } of this.sources) stream?.markReady();
+    this.#activity.begin(awakeNowMs());
+    for (const { stream } of this.#sources) stream?.markReady();
     this.options.notifier.connected(this.identity);
   }
 
   end(reason: EndReason): void {
-    if (!this.over) this.first?.stream?.end(reason); // which ends the session
-    this.finish(reason);
+    if (!this.#over) this.#first?.stream?.end(reason); // which ends the session
+    this.#finish(reason);
   }
 
   onStreamEnded(source: PublishedSource, reason: EndReason): void {
-    if (!this.withdrawn.has(source)) this.finish(reason);
+    if (!this.#withdrawn.has(source)) this.#finish(reason);
   }
 
   onVideoSize(source: PublishedSource, width: number, height: number): void {
-    if (source === this.first) this.options.notifier.videoSize(this.identity, width, height);
+    if (source === this.#first) this.options.notifier.videoSize(this.identity, width, height);
   }
 
   onSourceClosed(source: PublishedSource): void {
-    this.sources.delete(source);
-    this.closeWhenOver();
+    this.#sources.delete(source);
+    this.#closeWhenOver();
   }
 
   standsOn(worker: MediaWorker): boolean {
@@ -194,24 +194,24 @@ export class PublisherSession implements Session {
 
   /** Whether a connected publisher has sent nothing for too long. */
   get isSilent(): boolean {
-    return this.connected && this.activity.isSilent;
+    return this.connected && this.#activity.isSilent;
   }
 
   /** Counts all its streams; the picture is that of the first. */
   async stats(nowMs: number): Promise<SessionStatsInit> {
-    const [video, audio] = await Promise.all([this.received('video'), this.received('audio')]);
-    this.activity.measured(
+    const [video, audio] = await Promise.all([this.#received('video'), this.#received('audio')]);
+    this.#activity.measured(
       new Map([
         ['video', video.packetCount],
         ['audio', audio.packetCount],
       ]),
       awakeNowMs(),
     );
-    const stream = this.first?.stream;
+    const stream = this.#first?.stream;
     return {
       sessionId: this.identity.sessionId,
-      videoBps: BigInt(this.videoRate.next(video.byteCount, nowMs)),
-      audioBps: BigInt(this.audioRate.next(audio.byteCount, nowMs)),
+      videoBps: BigInt(this.#videoRate.next(video.byteCount, nowMs)),
+      audioBps: BigInt(this.#audioRate.next(audio.byteCount, nowMs)),
       videoFps: stream?.videoFps ?? 0,
       nackCount: BigInt(video.nackCount),
       pliCount: BigInt(video.pliCount),
@@ -224,26 +224,26 @@ export class PublisherSession implements Session {
   }
 
   async packetsReceived(): Promise<number> {
-    const received = await Promise.all([this.received('video'), this.received('audio')]);
+    const received = await Promise.all([this.#received('video'), this.#received('audio')]);
     return received.reduce((sum, { packetCount }) => sum + packetCount, 0);
   }
 
-  private get first(): PublishedSource | undefined {
-    const [first] = this.sources;
+  get #first(): PublishedSource | undefined {
+    const [first] = this.#sources;
     return first;
   }
 
-  private get tracks(): ProducedTrack[] {
-    return [...this.sources].flatMap(({ tracks }) => tracks);
+  get #tracks(): ProducedTrack[] {
+    return [...this.#sources].flatMap(({ tracks }) => tracks);
   }
 
-  private newActivity(): RtpActivity {
+  #newActivity(): RtpActivity {
     const { identity, streamName, noMediaTimeoutMs, rtpActivity = EVERYTHING_CHECKED } = this.options;
     return new RtpActivity(
       {
         rules: rtpActivity,
         streamName,
-        kinds: this.tracks.map(({ description }) => description.kind),
+        kinds: this.#tracks.map(({ description }) => description.kind),
         noMediaTimeoutMs,
         maxStepMs: 2 * measureIntervalMs(identity),
       },
@@ -251,8 +251,8 @@ export class PublisherSession implements Session {
     );
   }
 
-  private async received(kind: mediasoup.MediaKind): Promise<ReceivedCounts> {
-    const producers = this.tracks
+  async #received(kind: mediasoup.MediaKind): Promise<ReceivedCounts> {
+    const producers = this.#tracks
       .filter(({ description }) => description.kind === kind)
       .flatMap(({ producer }) => (producer === undefined || producer.closed ? [] : [producer]));
     const stats = await Promise.all(producers.map(async (producer) => (await producer.getStats())[0]));
@@ -266,19 +266,19 @@ export class PublisherSession implements Session {
     };
   }
 
-  private finish(reason: EndReason): void {
-    if (this.over) return;
-    this.over = true;
+  #finish(reason: EndReason): void {
+    if (this.#over) return;
+    this.#over = true;
     this.options.onClosed();
     this.options.notifier.ended(this.identity, reason);
-    for (const { stream } of [...this.sources]) stream?.end(reason);
-    this.closeWhenOver();
+    for (const { stream } of [...this.#sources]) stream?.end(reason);
+    this.#closeWhenOver();
   }
 
   /** The transports are closed after the last stream, whose players have then been told. */
-  private closeWhenOver(): void {
-    if (!this.over || this.closed || this.sources.size > 0) return;
-    this.closed = true;
+  #closeWhenOver(): void {
+    if (!this.#over || this.#closed || this.#sources.size > 0) return;
+    this.#closed = true;
     this.peer?.close();
     this.options.home.release();
   }
@@ -308,11 +308,11 @@ export class PlayerSession implements Session, StreamListener {
   readonly identity: SessionIdentity;
   readonly stream: Stream;
   peer: WebRtcPeer | undefined;
-  private readonly videoRate = new Rate();
-  private readonly audioRate = new Rate();
-  private lossyReports = 0;
-  private reportsUntilWarning = 0;
-  private closed = false;
+  readonly #videoRate = new Rate();
+  readonly #audioRate = new Rate();
+  #lossyReports = 0;
+  #reportsUntilWarning = 0;
+  #closed = false;
 
   constructor(private readonly options: PlayerOptions) {
     this.identity = options.identity;
@@ -339,8 +339,8 @@ export class PlayerSession implements Session, StreamListener {
   }
 
   end(reason: EndReason): void {
-    if (this.closed) return;
-    this.closed = true;
+    if (this.#closed) return;
+    this.#closed = true;
     this.stream.leave(this);
     this.peer?.close();
     for (const track of this.options.lent) track.release();
@@ -362,14 +362,14 @@ export class PlayerSession implements Session, StreamListener {
   }
 
   async stats(nowMs: number): Promise<SessionStatsInit> {
-    const [video, audio] = await Promise.all([this.sent('video'), this.sent('audio')]);
+    const [video, audio] = await Promise.all([this.#sent('video'), this.#sent('audio')]);
     const { videoMeter, videoFps } = this.stream;
-    const videoBps = this.videoRate.next(video?.byteCount ?? 0, nowMs);
-    this.judgeLoss((video?.fractionLost ?? 0) / 256, videoBps);
+    const videoBps = this.#videoRate.next(video?.byteCount ?? 0, nowMs);
+    this.#judgeLoss((video?.fractionLost ?? 0) / 256, videoBps);
     return {
       sessionId: this.identity.sessionId,
       videoBps: BigInt(videoBps),
-      audioBps: BigInt(this.audioRate.next(audio?.byteCount ?? 0, nowMs)),
+      audioBps: BigInt(this.#audioRate.next(audio?.byteCount ?? 0, nowMs)),
       videoFps: video === undefined ? 0 : videoFps,
       nackCount: BigInt(video?.nackCount ?? 0),
       pliCount: BigInt(video?.pliCount ?? 0),
@@ -381,15 +381,15 @@ export class PlayerSession implements Session, StreamListener {
     };
   }
 
-  private judgeLoss(lossShare: number, videoBps: number): void {
-    this.lossyReports = lossShare > LOSS_SHARE_TOO_HIGH ? this.lossyReports + 1 : 0;
-    this.reportsUntilWarning = Math.max(0, this.reportsUntilWarning - 1);
-    if (this.lossyReports < LOSSY_REPORTS || this.reportsUntilWarning > 0) return;
-    this.reportsUntilWarning = REPORTS_BETWEEN_WARNINGS;
+  #judgeLoss(lossShare: number, videoBps: number): void {
+    this.#lossyReports = lossShare > LOSS_SHARE_TOO_HIGH ? this.#lossyReports + 1 : 0;
+    this.#reportsUntilWarning = Math.max(0, this.#reportsUntilWarning - 1);
+    if (this.#lossyReports < LOSSY_REPORTS || this.#reportsUntilWarning > 0) return;
+    this.#reportsUntilWarning = REPORTS_BETWEEN_WARNINGS;
     this.options.notifier.notEnoughBandwidth(this.identity, videoBps, Math.round(videoBps * (1 - lossShare)));
   }
 
-  private async sent(kind: mediasoup.MediaKind): Promise<mediasoup.ConsumerStat | undefined> {
+  async #sent(kind: mediasoup.MediaKind): Promise<mediasoup.ConsumerStat | undefined> {
     const consumer = this.options.consumers.find((candidate) => candidate.kind === kind);
     if (consumer === undefined || consumer.closed) return undefined;
     const stats = await consumer.getStats();

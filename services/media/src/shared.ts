@@ -13,8 +13,8 @@ export interface SharedOptions<Value> {
 
 /** A value that is made for its first user and closed with the last: a router, a pipe, a feed, a tap, an ffmpeg. */
 export class Shared<Value> {
-  private users = 0;
-  private over = false;
+  #users = 0;
+  #over = false;
 
   constructor(
     readonly value: Promise<Value>,
@@ -34,20 +34,20 @@ export class Shared<Value> {
 
   /** Adds a user that has the value already. Returns the function that releases it. */
   hold(): () => void {
-    this.users += 1;
+    this.#users += 1;
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      this.users -= 1;
-      if (this.users === 0) this.end();
+      this.#users -= 1;
+      if (this.#users === 0) this.end();
     };
   }
 
   /** Closes the value, even if it still has users. Idempotent. */
   end(): void {
-    if (this.over) return;
-    this.over = true;
+    if (this.#over) return;
+    this.#over = true;
     this.options.onOver();
     this.value.then(
       (value) => this.options.close(value),

@@ -96,7 +96,7 @@ interface Push {
 /** Streams that don't come by WebRTC, and taps: the contract's MediaRtp. */
 export class Sources {
   /** By RTSP path. */
-  private readonly pushes = new Map<string, Push>();
+  readonly #pushes = new Map<string, Push>();
 
   constructor(private readonly options: SourcesOptions) {}
 
@@ -105,24 +105,24 @@ export class Sources {
     const { source } = request;
     switch (source.case) {
       case 'rtspPush': {
-        const session = await this.reserve(request, 'rtsp', this.options.sourceGraceMs);
+        const session = await this.#reserve(request, 'rtsp', this.options.sourceGraceMs);
         const expiresInMs = Math.min(Math.max(source.value.expiresInMs, 1_000), MAX_PUSH_WAIT_MS);
         session.expectWithin(expiresInMs);
         const pushUrl = this.options.access.signedUrl(request, 'publish', expiresInMs);
-        this.pushes.set(rtspPath(request), { session, pushUrl });
+        this.#pushes.set(rtspPath(request), { session, pushUrl });
         return { nodeId, pushUrl };
       }
       case 'rtspPull': {
         const url = parseRtspUrl(source.value.url);
         if (url === undefined) throw new WeirError(ErrorCode.INVALID, 'the source has no rtsp:// or rtsps:// URL');
-        const session = await this.reserve(request, 'rtsp', PULL_GRACE_MS);
+        const session = await this.#reserve(request, 'rtsp', PULL_GRACE_MS);
         session.expectWithin(PULL_GRACE_MS);
         const { guard, cameraTls: tls, log } = this.options;
         new RtspPull({ url, session, guard, tls, log });
         return { nodeId };
       }
       case 'rtpFeed':
-        return { nodeId, rtpAddresses: await this.feed(request, source.value.tracks) };
+        return { nodeId, rtpAddresses: await this.#feed(request, source.value.tracks) };
       case undefined:
         throw new WeirError(ErrorCode.INVALID, 'the request names no source');
       default:
@@ -131,7 +131,7 @@ export class Sources {
   }
 
   pushUrlOf(path: string): string | undefined {
-    return this.pushes.get(path)?.pushUrl;
+    return this.#pushes.get(path)?.pushUrl;
   }
 
   /**
@@ -140,19 +140,19 @@ export class Sources {
    * sends.
    */
   async beginPush(path: string, announced: readonly SdpTrack[], permit: Permit): Promise<IngestSession | PushRefusal> {
-    const push = await this.pushFor(path, permit);
+    const push = await this.#pushFor(path, permit);
     if (typeof push === 'string') return push;
     const begun = push.session.begin(announced);
     // Other media need a new stream. It begins here for a publisher that came on its own, else in the asking service.
     if (begun === 'changed' && push.pushUrl === undefined) return this.beginPush(path, announced, permit);
     if (begun !== 'begun') return 'unavailable';
-    if (permit.tag === 'credential') this.standsOn(push, permit);
+    if (permit.tag === 'credential') this.#standsOn(push, permit);
     return push.session;
   }
 
   /** A publisher that came on its own ends its stream when it finishes. Any other pusher may come back. */
   pushEnded(path: string, session: IngestSession, carrier: MediaCarrier, how: 'finished' | 'lost'): void {
-    const push = this.pushes.get(path);
+    const push = this.#pushes.get(path);
     if (how === 'finished' && push?.session === session && push.pushUrl === undefined) session.end(EndReason.CLIENT);
     else session.lost(carrier, 'the pusher has closed its connection');
   }
@@ -161,10 +161,10 @@ export class Sources {
     const { core } = this.options;
     core.assertRoom();
     const stream = core.streamOf(request.tenant, request.streamName);
-    return stream.use(() => this.tapStream(request, stream));
+    return stream.use(() => this.#tapStream(request, stream));
   }
 
-  private async tapStream(request: TapRequest, stream: Stream) {
+  async #tapStream(request: TapRequest, stream: Stream) {
     const { core, notifier } = this.options;
     // Sound is useful only together with a picture, so the video's packets of the past are sent first.
     const wanted = [
@@ -179,7 +179,7 @@ export class Sources {
         const options = { fromKeyFrame: request.fromKeyFrame, after };
         const isTranscoded = request.forWebrtc && track.needsTranscoding;
         const begun = isTranscoded
-          ? await this.sendTranscoded(track, checkedAddress(address))
+          ? await this.#sendTranscoded(track, checkedAddress(address))
           : await track.sendTo(checkedAddress(address), options);
         const description = isTranscoded ? descriptionOf(track.webRtcCodec) : track.description;
         sent.push({ track, description, sent: begun });
@@ -212,7 +212,7 @@ export class Sources {
   }
 
   /** Sends the track in the transcoded form that WebRTC players get. */
-  private async sendTranscoded(track: Track, address: { ip: string; port: number }): Promise<SentTrack> {
+  async #sendTranscoded(track: Track, address: { ip: string; port: number }): Promise<SentTrack> {
     const worker = this.options.core.pickWorker(track.homeWorker);
     const lease = await worker.leaseRouter(dialectKey(TRANSCODED_ROUTER_CODECS), TRANSCODED_ROUTER_CODECS);
     let lent: LentTrack | undefined;
@@ -246,13 +246,13 @@ export class Sources {
     return this.options.access.signedUrl({ tenant, streamName }, 'play', expiresInMs, credentialRefIn(credential));
   }
 
-  private async pushFor(path: string, permit: Permit): Promise<Push | PushRefusal> {
-    const push = this.pushes.get(path);
+  async #pushFor(path: string, permit: Permit): Promise<Push | PushRefusal> {
+    const push = this.#pushes.get(path);
     switch (permit.tag) {
       case 'signed-url':
         return push ?? 'not-found';
       case 'credential': {
-        if (push === undefined) return this.publish(path, permit);
+        if (push === undefined) return this.#publish(path, permit);
         const isSuccessor = push.subject === permit.subject;
         if (!isSuccessor && !push.session.waiting) return 'busy';
         try {
@@ -268,15 +268,15 @@ export class Sources {
   }
 
   /** Makes a session for a publisher that came on its own. This node owns it. */
-  private async publish(path: string, permit: CredentialPermit): Promise<Push | PushRefusal> {
+  async #publish(path: string, permit: CredentialPermit): Promise<Push | PushRefusal> {
     const { nodeId, sourceGraceMs } = this.options;
     const name = streamNameOf(path);
     if (name === undefined) return 'not-found';
     const sessionId = `rtsp-${randomUUID()}`;
     const request = create(IngestRequestSchema, { ...name, sessionId, ownerId: nodeId, claim: claimOf(permit) });
     try {
-      const push: Push = { session: await this.reserve(request, 'rtsp', sourceGraceMs), pushUrl: undefined };
-      this.pushes.set(path, push);
+      const push: Push = { session: await this.#reserve(request, 'rtsp', sourceGraceMs), pushUrl: undefined };
+      this.#pushes.set(path, push);
       return push;
     } catch (error) {
       return refusalOf(error);
@@ -284,16 +284,16 @@ export class Sources {
   }
 
   /** The stream ends with its pusher's credential, also while the connection is lost and may come back. */
-  private standsOn(push: Push, { subject, credential }: CredentialPermit): void {
+  #standsOn(push: Push, { subject, credential }: CredentialPermit): void {
     push.subject = subject;
     if (push.pushUrl !== undefined) return;
     push.stopWatching?.();
     push.stopWatching = this.options.credentials.watch([credential], () => push.session.end(EndReason.CLIENT));
   }
 
-  private async reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {
+  async #reserve(request: IngestRequest, protocol: string, graceMs: number): Promise<IngestSession> {
     const { core, notifier, log } = this.options;
-    const info = this.infoOf(request, protocol);
+    const info = this.#infoOf(request, protocol);
     const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
     const session = new IngestSession({
       identity,
@@ -307,9 +307,9 @@ export class Sources {
       open: (opened) => core.openStream(info, opened, opened),
       onClosed: (closed) => {
         const path = rtspPath(info);
-        const push = this.pushes.get(path);
+        const push = this.#pushes.get(path);
         if (push?.session === closed) {
-          this.pushes.delete(path);
+          this.#pushes.delete(path);
           push.stopWatching?.();
         }
         core.forget(closed);
@@ -323,12 +323,12 @@ export class Sources {
   }
 
   /** Receives RTP from another service of the platform in producers. */
-  private async feed(request: IngestRequest, tracks: readonly FeedTrack[]): Promise<{ ip: string; port: number }[]> {
+  async #feed(request: IngestRequest, tracks: readonly FeedTrack[]): Promise<{ ip: string; port: number }[]> {
     const { core, notifier, internalAddress, noMediaTimeoutMs } = this.options;
     const codecs = tracks.map(feedCodec);
     if (codecs.length === 0 || codecs.length > 2)
       throw new WeirError(ErrorCode.INVALID, 'a feed has one or two tracks');
-    const info = this.infoOf(request, 'rtp');
+    const info = this.#infoOf(request, 'rtp');
     info.codecs = create(CodecsSchema, {
       audio: codecs.find(({ kind }) => kind === 'audio')?.name ?? '',
       video: codecs.find(({ kind }) => kind === 'video')?.name ?? '',
@@ -393,7 +393,7 @@ export class Sources {
     }
   }
 
-  private infoOf(request: IngestRequest, protocol: string): StreamInfo {
+  #infoOf(request: IngestRequest, protocol: string): StreamInfo {
     return create(StreamInfoSchema, {
       tenant: request.tenant,
       streamName: request.streamName,

@@ -43,12 +43,12 @@ export class Stream {
   /** Measures the video track, if there is one. */
   readonly videoMeter: VideoMeter | undefined;
   readonly startedMs: number;
-  private readonly viewers = new Set<StreamListener>();
-  private stopWatching: (() => void) | undefined;
+  readonly #viewers = new Set<StreamListener>();
+  #stopWatching: (() => void) | undefined;
   /** Aborted when the stream ends. */
-  private readonly ending = new AbortController();
-  private endReason: EndReason | undefined;
-  private fps = 0;
+  readonly #ending = new AbortController();
+  #endReason: EndReason | undefined;
+  #fps = 0;
 
   constructor(private readonly options: StreamOptions) {
     this.info = options.info;
@@ -70,62 +70,62 @@ export class Stream {
    */
   async use<Result>(work: (ending: AbortSignal) => Promise<Result>): Promise<Result> {
     try {
-      return await work(this.ending.signal);
+      return await work(this.#ending.signal);
     } catch (error) {
-      throw this.ended ? this.endError : error;
+      throw this.#ended ? this.#endError : error;
     }
   }
 
   /** Adds a viewer. When the stream has ended, the viewer learns that at once. */
   join(viewer: StreamListener): void {
-    if (this.endReason !== undefined) {
-      viewer.onStreamEnded(this.endReason);
+    if (this.#endReason !== undefined) {
+      viewer.onStreamEnded(this.#endReason);
       return;
     }
-    this.viewers.add(viewer);
-    this.countViewers();
+    this.#viewers.add(viewer);
+    this.#countViewers();
   }
 
   leave(viewer: StreamListener): void {
-    if (this.viewers.delete(viewer) && !this.ended) this.countViewers();
+    if (this.#viewers.delete(viewer) && !this.#ended) this.#countViewers();
   }
 
   /** Watches the video's packets: counts their frames, and tells all listeners when the size changes. */
   async watchVideo(): Promise<void> {
     const video = this.track('video');
     if (video === undefined || this.videoMeter === undefined) return;
-    const stop = await video.listen({ onRtp: (packet) => this.onVideoPacket(packet) });
-    if (this.ended) stop();
-    else this.stopWatching = stop;
+    const stop = await video.listen({ onRtp: (packet) => this.#onVideoPacket(packet) });
+    if (this.#ended) stop();
+    else this.#stopWatching = stop;
   }
 
   /** Waits until the first pictures have shown whether the stream needs transcoding, at most for `timeoutMs`. */
   async known(timeoutMs: number): Promise<void> {
     const deadlineMs = this.options.nowMs() + timeoutMs;
-    while (!this.ended && !this.source.tracks.every(({ isKnown }) => isKnown) && this.options.nowMs() < deadlineMs)
+    while (!this.#ended && !this.source.tracks.every(({ isKnown }) => isKnown) && this.options.nowMs() < deadlineMs)
       await sleep(KNOWN_CHECK_MS);
   }
 
   /** Frames a second in the last interval that was measured, of about a second. */
   get videoFps(): number {
-    return this.fps;
+    return this.#fps;
   }
 
   /** Measures the interval since the last call; called about once a second. */
   measure(nowMs: number): void {
-    this.fps = this.videoMeter?.sample(nowMs).fps ?? 0;
+    this.#fps = this.videoMeter?.sample(nowMs).fps ?? 0;
   }
 
   /** Called when the source's description of its media has changed. */
   describeAnew(): void {
-    if (this.ended) return;
+    if (this.#ended) return;
     this.info.tracks = this.source.tracks.map(({ description }) => trackInfo(description));
     this.options.onChanged(this);
   }
 
   /** Called when the source's media begin to flow. */
   markReady(): void {
-    if (this.info.ready || this.ended) return;
+    if (this.info.ready || this.#ended) return;
     this.info.ready = true;
     this.options.onChanged(this);
   }
@@ -147,7 +147,7 @@ export class Stream {
       default:
         kind satisfies never;
     }
-    for (const listener of this.listeners) listener.onSignal(signal);
+    for (const listener of this.#listeners) listener.onSignal(signal);
   }
 
   /** The number of copies of its tracks for other routers. */
@@ -157,44 +157,44 @@ export class Stream {
 
   /** Ends the stream and tells all listeners. Idempotent. */
   end(reason: EndReason): void {
-    if (this.ended) return;
-    this.endReason = reason;
-    const { listeners } = this;
-    this.viewers.clear();
-    this.stopWatching?.();
+    if (this.#ended) return;
+    this.#endReason = reason;
+    const listeners = this.#listeners;
+    this.#viewers.clear();
+    this.#stopWatching?.();
     this.options.onEnded(this, reason);
     for (const listener of listeners) listener.onStreamEnded(reason);
-    this.ending.abort(this.endError);
+    this.#ending.abort(this.#endError);
     this.source.close();
   }
 
-  private get ended(): boolean {
-    return this.endReason !== undefined;
+  get #ended(): boolean {
+    return this.#endReason !== undefined;
   }
 
-  private get endError(): WeirError {
+  get #endError(): WeirError {
     const { streamName } = this.info;
     return new WeirError(ErrorCode.NOT_FOUND, 'the stream has ended', { reason: STREAM_ENDED, streamName });
   }
 
   /** The listeners in the order in which they are told: first the source's session, then the viewers. */
-  private get listeners(): StreamListener[] {
+  get #listeners(): StreamListener[] {
     const { sourceListener } = this.options;
-    return sourceListener === undefined ? [...this.viewers] : [sourceListener, ...this.viewers];
+    return sourceListener === undefined ? [...this.#viewers] : [sourceListener, ...this.#viewers];
   }
 
-  private countViewers(): void {
-    this.info.viewers = this.viewers.size;
+  #countViewers(): void {
+    this.info.viewers = this.#viewers.size;
     this.options.onViewersChanged(this);
   }
 
-  private onVideoPacket(packet: RtpPacket): void {
+  #onVideoPacket(packet: RtpPacket): void {
     const meter = this.videoMeter;
     if (meter?.feed(packet, this.options.nowMs()) !== true) return;
     this.info.width = meter.width;
     this.info.height = meter.height;
     this.options.onChanged(this);
-    for (const listener of this.listeners) listener.onVideoSize(meter.width, meter.height);
+    for (const listener of this.#listeners) listener.onVideoSize(meter.width, meter.height);
   }
 }
 

@@ -19,7 +19,7 @@ export class TapSession implements Session, StreamListener {
   readonly stream: Stream;
   readonly connected = true;
   readonly isSilent = false;
-  private closed = false;
+  #closed = false;
 
   constructor(private readonly options: TapOptions) {
     this.identity = options.identity;
@@ -31,8 +31,8 @@ export class TapSession implements Session, StreamListener {
   }
 
   end(reason: EndReason): void {
-    if (this.closed) return;
-    this.closed = true;
+    if (this.#closed) return;
+    this.#closed = true;
     this.stream.leave(this);
     for (const track of this.options.sent) track.close();
     this.options.notifier.ended(this.identity, reason, '');

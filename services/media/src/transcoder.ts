@@ -66,14 +66,14 @@ export interface TranscodersOptions {
 
 /** Limits all transcoding of a node. */
 export class Transcoders {
-  private count = 0;
+  #count = 0;
 
   constructor(readonly options: TranscodersOptions) {}
 
   /** @throws WeirError EXHAUSTED */
   reserve(): () => void {
     const { maxTranscodes } = this.options;
-    if (this.count >= maxTranscodes)
+    if (this.#count >= maxTranscodes)
       throw new WeirError(
         ErrorCode.EXHAUSTED,
         'no more streams can be transcoded just now; see WEIR_MEDIA_MAX_TRANSCODES',
@@ -81,13 +81,13 @@ export class Transcoders {
           maxTranscodes: String(maxTranscodes),
         },
       );
-    this.count += 1;
+    this.#count += 1;
     running.add(1);
     let isGivenBack = false;
     return () => {
       if (isGivenBack) return;
       isGivenBack = true;
-      this.count -= 1;
+      this.#count -= 1;
       running.add(-1);
     };
   }
@@ -107,17 +107,17 @@ export interface StreamTranscoderOptions {
  */
 export class StreamTranscoder implements Transcoding {
   /** The ffmpeg of each track. It runs from the first user of its output to the last. */
-  private readonly runs = new Map<Track, Shared<Run>>();
+  readonly #runs = new Map<Track, Shared<Run>>();
 
   constructor(private readonly options: StreamTranscoderOptions) {}
 
   get active(): boolean {
-    return this.runs.size > 0;
+    return this.#runs.size > 0;
   }
 
   /** @throws WeirError NO_COMMON_CODECS when the picture is too large, EXHAUSTED */
   async lend(track: Track, to: RouterLease): Promise<LentTrack> {
-    const run = this.runs.get(track) ?? this.share(track, to);
+    const run = this.#runs.get(track) ?? this.#share(track, to);
     const { value, release } = await run.use();
     try {
       const output = value.outputs.find((candidate) => candidate.track === track);
@@ -137,25 +137,25 @@ export class StreamTranscoder implements Transcoding {
   }
 
   stop(): void {
-    for (const run of new Set(this.runs.values())) run.end();
+    for (const run of new Set(this.#runs.values())) run.end();
   }
 
-  private share(track: Track, to: RouterLease): Shared<Run> {
+  #share(track: Track, to: RouterLease): Shared<Run> {
     const { info, transcoders } = this.options;
     if (track.description.kind === 'video' && isTooLargeToDecode(info))
       throw new WeirError(ErrorCode.NO_COMMON_CODECS, describeTooLarge(info, 'transcoding'));
-    const tracks = this.options.tracks().filter((each) => each.needsTranscoding && !this.runs.has(each));
-    const run = new Shared(this.start(tracks, to, transcoders.reserve()), {
+    const tracks = this.options.tracks().filter((each) => each.needsTranscoding && !this.#runs.has(each));
+    const run = new Shared(this.#start(tracks, to, transcoders.reserve()), {
       close,
       onOver: () => {
-        for (const each of tracks) this.runs.delete(each);
+        for (const each of tracks) this.#runs.delete(each);
       },
     });
-    for (const each of tracks) this.runs.set(each, run);
+    for (const each of tracks) this.#runs.set(each, run);
     return run;
   }
 
-  private async start(tracks: readonly Track[], to: RouterLease, giveBack: () => void): Promise<Run> {
+  async #start(tracks: readonly Track[], to: RouterLease, giveBack: () => void): Promise<Run> {
     const socket = createSocket('udp4');
     const { log } = this.options.transcoders.options;
     socket.on('error', (error) => log.warn({ err: error }, 'packets don’t reach the transcoder'));
@@ -169,9 +169,9 @@ export class StreamTranscoder implements Transcoding {
       const ports = await freeUdpPorts(tracks.length * 2);
       for (const [index, track] of tracks.entries())
         run.outputs.push(
-          await this.openOutput(track, home.share(), socket, ports[index * 2] ?? 0, ports[index * 2 + 1] ?? 0),
+          await this.#openOutput(track, home.share(), socket, ports[index * 2] ?? 0, ports[index * 2 + 1] ?? 0),
         );
-      this.startFfmpeg(run);
+      this.#startFfmpeg(run);
       return run;
     } catch (error) {
       close(run);
@@ -181,7 +181,7 @@ export class StreamTranscoder implements Transcoding {
     }
   }
 
-  private async openOutput(
+  async #openOutput(
     track: Track,
     lease: RouterLease,
     socket: Socket,
@@ -228,7 +228,7 @@ export class StreamTranscoder implements Transcoding {
     }
   }
 
-  private startFfmpeg(run: Run): void {
+  #startFfmpeg(run: Run): void {
     const { ffmpegBin, log } = this.options.transcoders.options;
     const { streamName } = this.options.info;
     const startedMs = performance.now();
@@ -245,7 +245,7 @@ export class StreamTranscoder implements Transcoding {
       if (performance.now() - startedMs > STABLE_MS) run.restarts = 0;
       const delayMs = backOffMs(RESTART_PACE, run.restarts++);
       log.warn({ streamName, exitCode, complaint: complaint.trim(), delayMs }, 'transcoder ended, it is started again');
-      run.restart = setTimeout(() => this.startFfmpeg(run), delayMs);
+      run.restart = setTimeout(() => this.#startFfmpeg(run), delayMs);
     });
     child.stdin?.on('error', () => undefined); // `close` handles the failure
     child.stdin?.end(

@@ -23,13 +23,13 @@ export interface WebRtcFeedOptions {
 
 /** Sends a native track's frames to a mediasoup producer, in packets that fit WebRTC, with parameter sets in band. */
 export class WebRtcFeed {
-  private readonly packetizer: H264Packetizer | AudioPacketizer;
-  private offset: number;
-  private lastTimestamp: number | undefined;
-  private lastSentMs = 0;
-  private nextReportMs = 0;
-  private packets = 0;
-  private bytes = 0;
+  readonly #packetizer: H264Packetizer | AudioPacketizer;
+  #offset: number;
+  #lastTimestamp: number | undefined;
+  #lastSentMs = 0;
+  #nextReportMs = 0;
+  #packets = 0;
+  #bytes = 0;
 
   private constructor(
     private readonly options: WebRtcFeedOptions,
@@ -38,8 +38,8 @@ export class WebRtcFeed {
     private readonly ssrc: number,
   ) {
     const numbering = { payloadType: FEED_PAYLOAD_TYPE, ssrc, sequenceNumber: randomInt(0x1_00_00) };
-    this.packetizer = options.codec.kind === 'video' ? new H264Packetizer(numbering) : new AudioPacketizer(numbering);
-    this.offset = randomInt(0x1_00_00_00);
+    this.#packetizer = options.codec.kind === 'video' ? new H264Packetizer(numbering) : new AudioPacketizer(numbering);
+    this.#offset = randomInt(0x1_00_00_00);
   }
 
   static async open(options: WebRtcFeedOptions): Promise<WebRtcFeed> {
@@ -80,19 +80,19 @@ export class WebRtcFeed {
     if (last === undefined) return;
     const step = (CATCH_UP_FRAME_MS * this.options.codec.clockRate) / 1_000;
     for (const [index, frame] of frames.entries())
-      this.packetize({ ...frame, rtpTimestamp: last.rtpTimestamp - (frames.length - 1 - index) * step });
-    this.lastTimestamp = last.rtpTimestamp + this.offset;
-    this.lastSentMs = this.options.nowMs();
+      this.#packetize({ ...frame, rtpTimestamp: last.rtpTimestamp - (frames.length - 1 - index) * step });
+    this.#lastTimestamp = last.rtpTimestamp + this.#offset;
+    this.#lastSentMs = this.options.nowMs();
   }
 
   send(frame: Frame): void {
     if (this.closed) return;
     const nowMs = this.options.nowMs();
-    this.follow(frame.rtpTimestamp, nowMs);
-    this.packetize(frame);
-    this.lastTimestamp = frame.rtpTimestamp + this.offset;
-    this.lastSentMs = nowMs;
-    if (nowMs >= this.nextReportMs) this.report(frame.rtpTimestamp, nowMs);
+    this.#follow(frame.rtpTimestamp, nowMs);
+    this.#packetize(frame);
+    this.#lastTimestamp = frame.rtpTimestamp + this.#offset;
+    this.#lastSentMs = nowMs;
+    if (nowMs >= this.#nextReportMs) this.#report(frame.rtpTimestamp, nowMs);
   }
 
   close(): void {
@@ -100,41 +100,41 @@ export class WebRtcFeed {
     this.options.lease.release();
   }
 
-  private follow(rtpTimestamp: number, nowMs: number): void {
-    if (this.lastTimestamp === undefined) return;
+  #follow(rtpTimestamp: number, nowMs: number): void {
+    if (this.#lastTimestamp === undefined) return;
     const ticksPerMs = this.options.codec.clockRate / 1_000;
-    const advancedMs = (rtpTimestamp + this.offset - this.lastTimestamp) / ticksPerMs;
-    const elapsedMs = nowMs - this.lastSentMs;
+    const advancedMs = (rtpTimestamp + this.#offset - this.#lastTimestamp) / ticksPerMs;
+    const elapsedMs = nowMs - this.#lastSentMs;
     if (Math.abs(advancedMs - elapsedMs) < TIMESTAMP_JUMP_MS) return;
-    this.offset = Math.round(this.lastTimestamp + Math.max(1, elapsedMs) * ticksPerMs) - rtpTimestamp;
+    this.#offset = Math.round(this.#lastTimestamp + Math.max(1, elapsedMs) * ticksPerMs) - rtpTimestamp;
   }
 
-  private packetize(frame: Frame): void {
-    const shifted = { ...frame, rtpTimestamp: frame.rtpTimestamp + this.offset };
+  #packetize(frame: Frame): void {
+    const shifted = { ...frame, rtpTimestamp: frame.rtpTimestamp + this.#offset };
     const packets =
-      this.packetizer instanceof H264Packetizer
+      this.#packetizer instanceof H264Packetizer
         ? 'nalUnits' in shifted
-          ? this.packetizer.packetize(shifted)
+          ? this.#packetizer.packetize(shifted)
           : []
         : shifted.kind === 'audio'
-          ? this.packetizer.packetize(shifted)
+          ? this.#packetizer.packetize(shifted)
           : [];
     for (const packet of packets) {
-      this.packets += 1;
-      this.bytes += packet.length;
+      this.#packets += 1;
+      this.#bytes += packet.length;
       this.producer.send(packet);
     }
   }
 
   /** Tells the wall-clock time of a timestamp, by which a player synchronises picture and sound (RFC 3550 §6.4.1). */
-  private report(rtpTimestamp: number, nowMs: number): void {
-    this.nextReportMs = nowMs + SENDER_REPORT_INTERVAL_MS;
+  #report(rtpTimestamp: number, nowMs: number): void {
+    this.#nextReportMs = nowMs + SENDER_REPORT_INTERVAL_MS;
     const report = writeSenderReport({
       ssrc: this.ssrc,
       ...ntpTimeOf(this.options.wallClockMs(rtpTimestamp) ?? Date.now()),
-      rtpTimestamp: rtpTimestamp + this.offset,
-      packetCount: this.packets,
-      octetCount: this.bytes,
+      rtpTimestamp: rtpTimestamp + this.#offset,
+      packetCount: this.#packets,
+      octetCount: this.#bytes,
     });
     this.transport.sendRtcp(report);
   }

@@ -90,19 +90,19 @@ interface OpenStream {
  * stream of its own. A later offer may add and remove media and restart ICE.
  */
 export class WebRtcPublisher {
-  private readonly names: readonly string[];
-  private readonly preferences: PublishPreferences;
-  private links: Link[] = [];
-  private home: RouterLease | undefined;
-  private session: PublisherSession | undefined;
+  readonly #names: readonly string[];
+  readonly #preferences: PublishPreferences;
+  #links: Link[] = [];
+  #home: RouterLease | undefined;
+  #session: PublisherSession | undefined;
   /** By the index of the stream's name. */
-  private readonly streams = new Map<number, OpenStream>();
+  readonly #streams = new Map<number, OpenStream>();
   /** The index of the name that each section has had, by the section's index. */
-  private readonly nameIndexes = new Map<number, number>();
-  private readonly originId = Date.now();
-  private answers = 0;
+  readonly #nameIndexes = new Map<number, number>();
+  readonly #originId = Date.now();
+  #answers = 0;
   /** Offers are answered one after the other. */
-  private lastAnswer: Promise<unknown> = Promise.resolve();
+  #lastAnswer: Promise<unknown> = Promise.resolve();
 
   /** @param onOver called when the session has ended */
   constructor(
@@ -110,17 +110,17 @@ export class WebRtcPublisher {
     private readonly options: WebRtcOptions,
     private readonly onOver: () => void,
   ) {
-    this.names = [request.streamName, ...request.furtherStreamNames];
-    if (this.names.length > MAX_STREAMS || new Set(this.names).size !== this.names.length)
+    this.#names = [request.streamName, ...request.furtherStreamNames];
+    if (this.#names.length > MAX_STREAMS || new Set(this.#names).size !== this.#names.length)
       throw new WeirError(
         ErrorCode.INVALID,
         `the names of a session's streams are different, and at most ${MAX_STREAMS}`,
       );
-    this.preferences = { videos: this.names.length, ...videoCodecsOf(request) };
+    this.#preferences = { videos: this.#names.length, ...videoCodecsOf(request) };
   }
 
   get isOver(): boolean {
-    return this.session?.isOver ?? false;
+    return this.#session?.isOver ?? false;
   }
 
   /** Begins the session. When it fails, nothing of it stays. */
@@ -128,13 +128,13 @@ export class WebRtcPublisher {
     const { core } = this.options;
     core.assertFreshId(this.request.sessionId);
     const offer = refusing(() => parseOffer(this.request.offerSdp));
-    const { sections, notCarried } = refusing(() => negotiatePublish(offer, this.preferences));
-    const planned = this.plan(sections);
+    const { sections, notCarried } = refusing(() => negotiatePublish(offer, this.#preferences));
+    const planned = this.#plan(sections);
     const infos = new Map<number, StreamInfo>();
     try {
-      await this.claim([...planned.keys()], planned, notCarried, infos);
-      const answerSdp = await this.receive(offer, sections, planned, infos);
-      return { answerSdp, notCarried, streams: this.listed, codecs: codecNames(planned.get(0) ?? []) };
+      await this.#claim([...planned.keys()], planned, notCarried, infos);
+      const answerSdp = await this.#receive(offer, sections, planned, infos);
+      return { answerSdp, notCarried, streams: this.#listed, codecs: codecNames(planned.get(0) ?? []) };
     } catch (error) {
       for (const info of infos.values()) core.unclaim(info);
       throw error;
@@ -143,12 +143,12 @@ export class WebRtcPublisher {
 
   /** Answers a further offer. An offer that can't be used changes nothing. */
   renegotiate(offerSdp: string): Promise<Renegotiated> {
-    const answer = this.lastAnswer.then(() => this.answerAnew(offerSdp));
-    this.lastAnswer = answer.catch(() => undefined); // the caller gets the error
+    const answer = this.#lastAnswer.then(() => this.#answerAnew(offerSdp));
+    this.#lastAnswer = answer.catch(() => undefined); // the caller gets the error
     return answer;
   }
 
-  private async receive(
+  async #receive(
     offer: Offer,
     sections: readonly PublishSection[],
     planned: ReadonlyMap<number, ReceiveSection[]>,
@@ -160,12 +160,12 @@ export class WebRtcPublisher {
     const media = new Map<number, PublishedMedia>();
     try {
       const opened = await openTransports(home, offer, sections, request.iceTransport, transports);
-      this.home = home;
-      this.links = linksOf(offer, opened);
-      for (const [index, ofStream] of planned) media.set(index, await this.produce(ofStream, offer, infos.get(index)));
-      await this.limitBitrate(planned);
-      const answerSdp = this.writeAnswer(offer, sections, opened);
-      this.openSession(home, transports, planned, infos, media);
+      this.#home = home;
+      this.#links = linksOf(offer, opened);
+      for (const [index, ofStream] of planned) media.set(index, await this.#produce(ofStream, offer, infos.get(index)));
+      await this.#limitBitrate(planned);
+      const answerSdp = this.#writeAnswer(offer, sections, opened);
+      this.#openSession(home, transports, planned, infos, media);
       return answerSdp;
     } catch (error) {
       for (const { tracks } of media.values()) for (const track of tracks) track.close();
@@ -175,7 +175,7 @@ export class WebRtcPublisher {
     }
   }
 
-  private openSession(
+  #openSession(
     home: RouterLease,
     transports: readonly mediasoup.WebRtcTransport[],
     planned: ReadonlyMap<number, ReceiveSection[]>,
@@ -203,78 +203,79 @@ export class WebRtcPublisher {
       (reason) => session.end(reason),
     );
     core.addSession(session);
-    this.session = session;
-    for (const [index, ofStream] of planned) this.begin(session, index, ofStream, infos.get(index), media.get(index));
+    this.#session = session;
+    for (const [index, ofStream] of planned) this.#begin(session, index, ofStream, infos.get(index), media.get(index));
   }
 
-  private async answerAnew(offerSdp: string): Promise<Renegotiated> {
-    const { session, home } = this;
-    if (session === undefined || home === undefined || session.isOver) throw this.gone();
+  async #answerAnew(offerSdp: string): Promise<Renegotiated> {
+    const session = this.#session;
+    const home = this.#home;
+    if (session === undefined || home === undefined || session.isOver) throw this.#gone();
     const parsed = refusing(() => parseOffer(offerSdp));
-    const { offer, links } = this.onLinks(parsed);
+    const { offer, links } = this.#onLinks(parsed);
     const earlier = { routerCodecs: home.codecs as RtpCodecCapability[] };
-    const { sections, notCarried } = refusing(() => negotiatePublish(offer, { ...this.preferences, earlier }));
+    const { sections, notCarried } = refusing(() => negotiatePublish(offer, { ...this.#preferences, earlier }));
     for (const section of sections)
       if (section.tag !== 'rejected' && links[section.transportIndex] === undefined)
         throw new WeirError(ErrorCode.INVALID, 'The offer adds a transport; new media must use BUNDLE');
-    const planned = this.plan(sections);
-    const added = [...planned.keys()].filter((index) => !this.streams.has(index));
-    const changed = [...planned.keys()].filter((index) => this.needsNewStream(index, planned.get(index) ?? []));
+    const planned = this.#plan(sections);
+    const added = [...planned.keys()].filter((index) => !this.#streams.has(index));
+    const changed = [...planned.keys()].filter((index) => this.#needsNewStream(index, planned.get(index) ?? []));
     const infos = new Map<number, StreamInfo>();
     try {
-      await this.claim(added, planned, notCarried, infos);
-      await this.restartIce(offer, links);
+      await this.#claim(added, planned, notCarried, infos);
+      await this.#restartIce(offer, links);
       home.extend(routerCodecs(sections, earlier.routerCodecs) as mediasoup.RouterRtpCodecCapability[]);
-      for (const [index, { source }] of [...this.streams])
+      for (const [index, { source }] of [...this.#streams])
         if (!planned.has(index) || changed.includes(index)) {
           session.withdraw(source);
-          this.streams.delete(index);
+          this.#streams.delete(index);
         }
-      await this.claim(changed, planned, notCarried, infos);
+      await this.#claim(changed, planned, notCarried, infos);
       for (const [index, info] of infos) {
         const ofStream = planned.get(index) ?? [];
-        const media = await this.produce(ofStream, offer, info);
+        const media = await this.#produce(ofStream, offer, info);
         if (session.isOver) {
           for (const track of media.tracks) track.close();
-          throw this.gone();
+          throw this.#gone();
         }
-        this.begin(session, index, ofStream, info, media);
+        this.#begin(session, index, ofStream, info, media);
       }
-      await this.limitBitrate(planned);
+      await this.#limitBitrate(planned);
     } catch (error) {
-      for (const [index, info] of infos) if (!this.streams.has(index)) this.options.core.unclaim(info);
+      for (const [index, info] of infos) if (!this.#streams.has(index)) this.options.core.unclaim(info);
       throw error;
     }
     for (const [index, { mediaIndexes }] of offer.transports.entries())
       for (const mediaIndex of mediaIndexes) links[index]?.mediaIndexes.add(mediaIndex);
-    const answerSdp = this.writeAnswer(
+    const answerSdp = this.#writeAnswer(
       offer,
       sections,
       links.map((link) => link?.transport),
     );
-    return { answerSdp, notCarried, streams: this.listed };
+    return { answerSdp, notCarried, streams: this.#listed };
   }
 
   /**
    * Divides the received sections among the names: audio and the first video belong to the first name, each further
    * video to a name of its own. A section keeps its name, and a new video gets the first name without a video.
    */
-  private plan(sections: readonly PublishSection[]): Map<number, ReceiveSection[]> {
+  #plan(sections: readonly PublishSection[]): Map<number, ReceiveSection[]> {
     const received = sections.filter((section) => section.tag === 'receive');
     const videos = new Map<number, ReceiveSection>();
     const isHere = ({ mediaIndex }: ReceiveSection) =>
-      [...this.streams.values()].some(({ sections: those }) => those.some((each) => each.mediaIndex === mediaIndex));
+      [...this.#streams.values()].some(({ sections: those }) => those.some((each) => each.mediaIndex === mediaIndex));
     const inOrder = received
       .filter(({ kind }) => kind === 'video')
       .sort((a, b) => Number(isHere(b)) - Number(isHere(a)));
     for (const video of inOrder) {
-      const own = this.nameIndexes.get(video.mediaIndex);
-      const free = [...this.names.keys()].find((index) => !videos.has(index));
+      const own = this.#nameIndexes.get(video.mediaIndex);
+      const free = [...this.#names.keys()].find((index) => !videos.has(index));
       const index = own === undefined || videos.has(own) ? free : own;
       if (index !== undefined) videos.set(index, video);
     }
     const planned = new Map<number, ReceiveSection[]>();
-    for (const index of this.names.keys()) {
+    for (const index of this.#names.keys()) {
       const video = videos.get(index);
       const audio = index === 0 ? received.filter(({ kind }) => kind === 'audio') : [];
       const ofStream = [...audio, ...(video === undefined ? [] : [video])];
@@ -284,8 +285,8 @@ export class WebRtcPublisher {
   }
 
   /** A stream has its media for life. It may only lose one of two, which is then silent. */
-  private needsNewStream(index: number, sections: readonly ReceiveSection[]): boolean {
-    const present = this.streams.get(index)?.sections;
+  #needsNewStream(index: number, sections: readonly ReceiveSection[]): boolean {
+    const present = this.#streams.get(index)?.sections;
     if (present === undefined) return false;
     return !sections.every((section) =>
       present.some(
@@ -296,7 +297,7 @@ export class WebRtcPublisher {
   }
 
   /** Claims the names of these streams and adds their records to `infos`. */
-  private async claim(
+  async #claim(
     indexes: readonly number[],
     planned: ReadonlyMap<number, ReceiveSection[]>,
     notCarried: string[],
@@ -306,7 +307,7 @@ export class WebRtcPublisher {
     for (const index of indexes) {
       const info = create(StreamInfoSchema, {
         tenant: request.tenant,
-        streamName: this.names[index] ?? '',
+        streamName: this.#names[index] ?? '',
         nodeId: this.options.nodeId,
         startedAtMs: BigInt(Date.now()),
         codecs: codecNames(planned.get(index) ?? []),
@@ -320,12 +321,12 @@ export class WebRtcPublisher {
     }
   }
 
-  private async produce(
+  async #produce(
     sections: readonly ReceiveSection[],
     offer: Offer,
     info: StreamInfo | undefined,
   ): Promise<PublishedMedia> {
-    const { home } = this;
+    const home = this.#home;
     if (home === undefined || info === undefined) throw new Error('a stream has no router or no name');
     const tracks: ProducedTrack[] = [];
     const transcoder = new StreamTranscoder({
@@ -336,7 +337,7 @@ export class WebRtcPublisher {
     });
     try {
       for (const section of sections) {
-        const link = this.linkOf(offer.transports[section.transportIndex]?.mediaIndexes ?? []);
+        const link = this.#linkOf(offer.transports[section.transportIndex]?.mediaIndexes ?? []);
         if (link === undefined) throw new Error('a negotiated section has no transport');
         tracks.push(await produceTrack(section, link.transport, home, transcoder));
       }
@@ -347,7 +348,7 @@ export class WebRtcPublisher {
     return { tracks, transcoder };
   }
 
-  private begin(
+  #begin(
     session: PublisherSession,
     index: number,
     sections: readonly ReceiveSection[],
@@ -356,21 +357,21 @@ export class WebRtcPublisher {
   ): void {
     if (info === undefined || media === undefined) throw new Error('a stream has no name or no media');
     const source = session.publish(media, (made) => this.options.core.openStream(info, made, made));
-    this.streams.set(index, { source, sections });
-    for (const { mediaIndex } of sections) this.nameIndexes.set(mediaIndex, index);
+    this.#streams.set(index, { source, sections });
+    for (const { mediaIndex } of sections) this.#nameIndexes.set(mediaIndex, index);
   }
 
   /** The limit of one video counts for each. */
-  private async limitBitrate(planned: ReadonlyMap<number, ReceiveSection[]>): Promise<void> {
+  async #limitBitrate(planned: ReadonlyMap<number, ReceiveSection[]>): Promise<void> {
     const maxBps = Number(this.request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
     const count = Math.max(1, planned.size);
-    await Promise.all(this.links.map(({ transport }) => transport.setMaxIncomingBitrate(maxBps * count)));
+    await Promise.all(this.#links.map(({ transport }) => transport.setMaxIncomingBitrate(maxBps * count)));
   }
 
   /** The session's transport for each of the offer; undefined for one that carried no media so far. */
-  private onLinks(parsed: Offer): { offer: Offer; links: (Link | undefined)[] } {
+  #onLinks(parsed: Offer): { offer: Offer; links: (Link | undefined)[] } {
     const links = parsed.transports.map(({ mediaIndexes, dtlsParameters }) => {
-      const link = this.linkOf(mediaIndexes);
+      const link = this.#linkOf(mediaIndexes);
       if (link !== undefined && !isDeepStrictEqual(link.dtls.fingerprints, dtlsParameters.fingerprints))
         throw new WeirError(ErrorCode.INVALID, 'The offer has another certificate; open a new session instead');
       return link;
@@ -383,11 +384,11 @@ export class WebRtcPublisher {
     return { offer: { ...parsed, transports }, links };
   }
 
-  private linkOf(mediaIndexes: readonly number[]): Link | undefined {
-    return this.links.find((link) => mediaIndexes.some((index) => link.mediaIndexes.has(index)));
+  #linkOf(mediaIndexes: readonly number[]): Link | undefined {
+    return this.#links.find((link) => mediaIndexes.some((index) => link.mediaIndexes.has(index)));
   }
 
-  private async restartIce(offer: Offer, links: readonly (Link | undefined)[]): Promise<void> {
+  async #restartIce(offer: Offer, links: readonly (Link | undefined)[]): Promise<void> {
     for (const [index, link] of links.entries()) {
       const offered = offer.transports[index]?.iceParameters.usernameFragment;
       if (link === undefined || offered === undefined || offered === link.usernameFragment) continue;
@@ -396,31 +397,32 @@ export class WebRtcPublisher {
     }
   }
 
-  private writeAnswer(
+  #writeAnswer(
     offer: Offer,
     sections: readonly PublishSection[],
     transports: readonly (mediasoup.WebRtcTransport | undefined)[],
   ): string {
-    const { home, request } = this;
+    const home = this.#home;
+    const { request } = this;
     if (home === undefined) throw new Error('a session has no router');
-    this.answers += 1;
+    this.#answers += 1;
     return writeAnswer({
       offer,
       transports: announced(home.worker, transports),
       sections,
       bitrate: { minBps: Number(request.bitrate?.minBps ?? 0n), maxBps: Number(request.bitrate?.maxBps ?? 0n) },
-      originId: this.originId,
-      version: this.answers + 1,
+      originId: this.#originId,
+      version: this.#answers + 1,
     });
   }
 
-  private get listed(): Renegotiated['streams'] {
-    return [...this.streams]
+  get #listed(): Renegotiated['streams'] {
+    return [...this.#streams]
       .sort(([a], [b]) => a - b)
-      .map(([index, { sections }]) => ({ streamName: this.names[index] ?? '', codecs: codecNames(sections) }));
+      .map(([index, { sections }]) => ({ streamName: this.#names[index] ?? '', codecs: codecNames(sections) }));
   }
 
-  private gone(): WeirError {
+  #gone(): WeirError {
     return new WeirError(ErrorCode.NOT_FOUND, 'the session has ended', { sessionId: this.request.sessionId });
   }
 }

@@ -39,23 +39,23 @@ export const KNOWN_TIMEOUT_MS = 1_000;
 /** Serves WebRTC clients: makes transports, producers or consumers, and an answer from an offer. */
 export class WebRtc {
   /** Those whose sessions are open. */
-  private readonly publishers = new Map<string, WebRtcPublisher>();
+  readonly #publishers = new Map<string, WebRtcPublisher>();
 
   constructor(private readonly options: WebRtcOptions) {}
 
   /** Receives one stream or several from a WebRTC client. It claims their names before it handles any media. */
   async publish(request: PublishRequest): Promise<Published> {
     const publisher: WebRtcPublisher = new WebRtcPublisher(request, this.options, () =>
-      this.publishers.delete(request.sessionId),
+      this.#publishers.delete(request.sessionId),
     );
     const published = await publisher.open();
-    if (!publisher.isOver) this.publishers.set(request.sessionId, publisher);
+    if (!publisher.isOver) this.#publishers.set(request.sessionId, publisher);
     return published;
   }
 
   /** Answers a further offer of a publisher. @throws WeirError NOT_FOUND and those of `publish` */
   async renegotiate(sessionId: string, offerSdp: string): Promise<Renegotiated> {
-    const publisher = this.publishers.get(sessionId);
+    const publisher = this.#publishers.get(sessionId);
     if (publisher === undefined)
       throw new WeirError(ErrorCode.NOT_FOUND, 'no such publisher on this media node', { sessionId });
     return publisher.renegotiate(offerSdp);
@@ -72,7 +72,7 @@ export class WebRtc {
     const { sections, notCarried } = refusing(() =>
       negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
     );
-    const answerSdp = await stream.use(() => this.send(request, offer, sections, stream));
+    const answerSdp = await stream.use(() => this.#send(request, offer, sections, stream));
     const { info } = stream;
     return {
       answerSdp,
@@ -82,12 +82,7 @@ export class WebRtc {
     };
   }
 
-  private async send(
-    request: PlayRequest,
-    offer: Offer,
-    sections: readonly PlaySection[],
-    stream: Stream,
-  ): Promise<string> {
+  async #send(request: PlayRequest, offer: Offer, sections: readonly PlaySection[], stream: Stream): Promise<string> {
     const lease = await leaseRouter(this.options.core.pickWorker(homeWorkerOf(stream)), sections);
     const transports: mediasoup.WebRtcTransport[] = [];
     const lent: LentTrack[] = [];
@@ -117,7 +112,7 @@ export class WebRtc {
       });
       // The stream may have ended while the transports were made.
       this.options.core.streamOf(request.tenant, request.streamName);
-      this.openPlayer(request, stream, lease, transports, lent, consumers);
+      this.#openPlayer(request, stream, lease, transports, lent, consumers);
       return answerSdp;
     } catch (error) {
       for (const transport of transports) transport.close();
@@ -127,7 +122,7 @@ export class WebRtc {
     }
   }
 
-  private openPlayer(
+  #openPlayer(
     request: PlayRequest,
     stream: Stream,
     lease: RouterLease,

@@ -34,8 +34,8 @@ export const MEDIA_SOCKET_BUFFERS = { recvBufferSize: 4 * 1024 * 1024, sendBuffe
 
 /** One mediasoup worker: a process that forwards media on one core, behind one UDP and one TCP port. */
 export class MediaWorker {
-  private readonly routers = new Map<string, Shared<mediasoup.Router>>();
-  private readonly codecs = new WeakMap<mediasoup.Router, readonly mediasoup.RouterRtpCodecCapability[]>();
+  readonly #routers = new Map<string, Shared<mediasoup.Router>>();
+  readonly #codecs = new WeakMap<mediasoup.Router, readonly mediasoup.RouterRtpCodecCapability[]>();
   /** The number of WebRTC transports on this worker. */
   transportCount = 0;
 
@@ -58,21 +58,21 @@ export class MediaWorker {
    */
   async leaseRouter(dialect: string, codecs: readonly mediasoup.RouterRtpCodecCapability[]): Promise<RouterLease> {
     const shared = sharedIn(
-      this.routers,
+      this.#routers,
       dialect,
       async () => {
         const router = await this.worker.createRouter({ mediaCodecs: [...codecs] });
-        this.codecs.set(router, codecs);
+        this.#codecs.set(router, codecs);
         return router;
       },
       (router) => router.close(),
     );
     const { value, release } = await shared.use();
-    return this.lease(shared, value, release);
+    return this.#lease(shared, value, release);
   }
 
-  private lease(shared: Shared<mediasoup.Router>, router: mediasoup.Router, release: () => void): RouterLease {
-    const { codecs } = this;
+  #lease(shared: Shared<mediasoup.Router>, router: mediasoup.Router, release: () => void): RouterLease {
+    const codecs = this.#codecs;
     return {
       worker: this,
       router,
@@ -83,21 +83,21 @@ export class MediaWorker {
         router.updateMediaCodecs([...extended]);
         codecs.set(router, extended);
       },
-      share: () => this.lease(shared, router, shared.hold()),
+      share: () => this.#lease(shared, router, shared.hold()),
       release,
     };
   }
 
   get routerCount(): number {
-    return this.routers.size;
+    return this.#routers.size;
   }
 }
 
 /** The node's workers. A worker that dies is replaced. Everything on it is lost, and `onDied` listeners are called. */
 export class WorkerPool {
-  private readonly workers: (MediaWorker | undefined)[] = [];
-  private readonly deathListeners: ((worker: MediaWorker) => void)[] = [];
-  private closed = false;
+  readonly #workers: (MediaWorker | undefined)[] = [];
+  readonly #deathListeners: ((worker: MediaWorker) => void)[] = [];
+  #closed = false;
 
   private constructor(private readonly options: WorkerPoolOptions) {}
 
@@ -105,7 +105,7 @@ export class WorkerPool {
     const pool = new WorkerPool(options);
     const indexes = Array.from({ length: options.workerCount }, (_unused, index) => index);
     try {
-      await Promise.all(indexes.map((index) => pool.startWorker(index)));
+      await Promise.all(indexes.map((index) => pool.#startWorker(index)));
     } catch (error) {
       pool.close();
       throw error;
@@ -114,12 +114,12 @@ export class WorkerPool {
   }
 
   onDied(listener: (worker: MediaWorker) => void): void {
-    this.deathListeners.push(listener);
+    this.#deathListeners.push(listener);
   }
 
   /** All live workers. */
   list(): MediaWorker[] {
-    return this.workers.filter((worker) => worker !== undefined);
+    return this.#workers.filter((worker) => worker !== undefined);
   }
 
   get complete(): boolean {
@@ -141,12 +141,12 @@ export class WorkerPool {
   }
 
   close(): void {
-    this.closed = true;
+    this.#closed = true;
     for (const worker of this.list()) worker.worker.close();
-    this.workers.length = 0;
+    this.#workers.length = 0;
   }
 
-  private async startWorker(index: number): Promise<void> {
+  async #startWorker(index: number): Promise<void> {
     const { firstPort, addresses, log } = this.options;
     const worker = await createWorker({ logLevel: 'warn' });
     const port = firstPort === 0 ? 0 : firstPort + index;
@@ -160,17 +160,17 @@ export class WorkerPool {
           ...(protocol === 'udp' ? MEDIA_SOCKET_BUFFERS : {}),
         })),
       });
-      if (this.closed) {
+      if (this.#closed) {
         worker.close();
         return;
       }
       const mediaWorker = new MediaWorker(index, worker, webRtcServer, addresses);
-      this.workers[index] = mediaWorker;
+      this.#workers[index] = mediaWorker;
       worker.on('died', (error) => {
         log.error({ error: error.message, worker: index, pid: worker.pid }, 'media worker died');
-        this.workers[index] = undefined;
-        for (const listener of this.deathListeners) listener(mediaWorker);
-        void this.replaceWorker(index);
+        this.#workers[index] = undefined;
+        for (const listener of this.#deathListeners) listener(mediaWorker);
+        void this.#replaceWorker(index);
       });
     } catch (error) {
       worker.close();
@@ -182,10 +182,10 @@ export class WorkerPool {
     }
   }
 
-  private async replaceWorker(index: number): Promise<void> {
-    while (!this.closed) {
+  async #replaceWorker(index: number): Promise<void> {
+    while (!this.#closed) {
       try {
-        await this.startWorker(index);
+        await this.#startWorker(index);
         this.options.log.info({ worker: index }, 'media worker replaced');
         return;
       } catch (error) {

@@ -72,7 +72,7 @@ export class CamerasPage {
       }),
     );
     const cameras = new CamerasPage(page, stage, sessionId);
-    await cameras.accept(answer.answerSdp);
+    await cameras.#accept(answer.answerSdp);
     return { cameras, answer };
   }
 
@@ -82,7 +82,7 @@ export class CamerasPage {
       const { pc, film, transceivers } = window as unknown as Cameras;
       transceivers.set(added, pc.addTransceiver(film(added), { direction: 'sendonly' }));
     }, colour);
-    return this.renegotiate();
+    return this.#renegotiate();
   }
 
   /** Stops sending a camera; its media section stays. */
@@ -92,7 +92,7 @@ export class CamerasPage {
       const transceiver = transceivers.get(removed);
       if (transceiver !== undefined) pc.removeTrack(transceiver.sender);
     }, colour);
-    return this.renegotiate();
+    return this.#renegotiate();
   }
 
   /** Sends a removed camera again, in its old section. */
@@ -103,12 +103,12 @@ export class CamerasPage {
       await transceiver?.sender.replaceTrack(film(back));
       if (transceiver !== undefined) transceiver.direction = 'sendonly';
     }, colour);
-    return this.renegotiate();
+    return this.#renegotiate();
   }
 
   async restartIce() {
     await this.page.evaluate(() => (window as unknown as Cameras).pc.restartIce());
-    return this.renegotiate();
+    return this.#renegotiate();
   }
 
   offer(): Promise<string> {
@@ -119,13 +119,13 @@ export class CamerasPage {
     });
   }
 
-  private async renegotiate() {
+  async #renegotiate() {
     const answer = await this.stage.webRtc.renegotiate(this.sessionId, await this.offer());
-    await this.accept(answer.answerSdp);
+    await this.#accept(answer.answerSdp);
     return answer;
   }
 
-  private accept(sdp: string): Promise<void> {
+  #accept(sdp: string): Promise<void> {
     return this.page.evaluate(
       (answer) => (window as unknown as Cameras).pc.setRemoteDescription({ type: 'answer', sdp: answer }),
       sdp,

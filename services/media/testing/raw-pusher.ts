@@ -81,18 +81,18 @@ const MAX_PAYLOAD_BYTES = 1_400;
 
 /** An RTSP pusher over TCP that says of itself and sends just what it is told to, over and over. */
 export class RawPusher {
-  private sequenceNumber = 1;
-  private timestamp = 0;
-  private next = 0;
-  private readonly timer: NodeJS.Timeout;
+  #sequenceNumber = 1;
+  #timestamp = 0;
+  #next = 0;
+  readonly #timer: NodeJS.Timeout;
 
   private constructor(
     private readonly socket: Socket,
     private video: EncodedVideo,
     private readonly inBand: boolean,
   ) {
-    this.timer = setInterval(() => this.sendPicture(), 1_000 / FPS);
-    socket.on('close', () => clearInterval(this.timer));
+    this.#timer = setInterval(() => this.#sendPicture(), 1_000 / FPS);
+    socket.on('close', () => clearInterval(this.#timer));
     socket.resume();
   }
 
@@ -131,27 +131,27 @@ export class RawPusher {
   /** From its next picture on it sends another video, beginning with a key frame. */
   change(video: EncodedVideo): void {
     this.video = video;
-    this.next = 0;
+    this.#next = 0;
   }
 
   stop(): void {
-    clearInterval(this.timer);
+    clearInterval(this.#timer);
     this.socket.destroy();
   }
 
-  private sendPicture(): void {
+  #sendPicture(): void {
     const { codec, pictures } = this.video;
-    const picture = (pictures[this.next++ % pictures.length] ?? []).filter(
+    const picture = (pictures[this.#next++ % pictures.length] ?? []).filter(
       (nalUnit) => this.inBand || !['vps', 'sps', 'pps'].includes(nalRole(codec, nalUnit)),
     );
     const payloads = picture.flatMap((nalUnit) => payloadsOf(codec, nalUnit));
     for (const [index, payload] of payloads.entries()) {
-      const { timestamp } = this;
+      const timestamp = this.#timestamp;
       const header = { payloadType: 96, ssrc: 7, timestamp, marker: index === payloads.length - 1 };
-      const packet = writeRtpPacket({ ...header, sequenceNumber: this.sequenceNumber++ }, payload);
+      const packet = writeRtpPacket({ ...header, sequenceNumber: this.#sequenceNumber++ }, payload);
       this.socket.write(Buffer.concat([Buffer.of(0x24, 0, packet.length >> 8, packet.length & 0xff), packet]));
     }
-    this.timestamp += 90_000 / FPS;
+    this.#timestamp += 90_000 / FPS;
   }
 }
 

@@ -54,7 +54,7 @@ export class WebRtcBinPeer {
   }
 
   static async publish(webRtc: WebRtc, sessionId: string, options: WebRtcBinOptions = {}): Promise<WebRtcBinPeer> {
-    return WebRtcBinPeer.start('publish', options, [H264_PICTURE + OPUS_TONE], async (offerSdp) =>
+    return WebRtcBinPeer.#start('publish', options, [H264_PICTURE + OPUS_TONE], async (offerSdp) =>
       webRtc.publish(
         create(PublishRequestSchema, { tenant: 'demo', streamName: 'cam', sessionId, ownerId: 'owner', offerSdp }),
       ),
@@ -66,14 +66,14 @@ export class WebRtcBinPeer {
     sessionId: string,
     { caps = [H264_CAPS, OPUS_CAPS], ...options }: WebRtcBinOptions & { caps?: string[] } = {},
   ): Promise<WebRtcBinPeer> {
-    return WebRtcBinPeer.start('play', options, caps, async (offerSdp) =>
+    return WebRtcBinPeer.#start('play', options, caps, async (offerSdp) =>
       webRtc.play(
         create(PlayRequestSchema, { tenant: 'demo', streamName: 'cam', sessionId, ownerId: 'owner', offerSdp }),
       ),
     );
   }
 
-  private static async start(
+  static async #start(
     kind: 'publish' | 'play',
     { bundlePolicy = 'max-bundle', editOffer = (sdp) => sdp }: WebRtcBinOptions,
     media: readonly string[],
@@ -82,7 +82,7 @@ export class WebRtcBinPeer {
     const child = spawn(PYTHON, [program, kind, bundlePolicy, ...media], { stdio: 'pipe' });
     const peer = new WebRtcBinPeer(child);
     try {
-      peer.offerSdp = editOffer(await peer.offer());
+      peer.offerSdp = editOffer(await peer.#offer());
       const { answerSdp } = await answer(peer.offerSdp);
       child.stdin.write(`${JSON.stringify({ answer: answerSdp })}\n`);
       return peer;
@@ -100,7 +100,7 @@ export class WebRtcBinPeer {
     await gone;
   }
 
-  private offer(): Promise<string> {
+  #offer(): Promise<string> {
     return new Promise((resolve, reject) => {
       this.child.once('exit', (code) => reject(new Error(`webrtcbin.py ended with ${code}`)));
       createInterface(this.child.stdout).on('line', (line) => {

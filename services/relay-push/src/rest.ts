@@ -70,7 +70,7 @@ export class PullController {
     @Req() request: FastifyRequest,
     @Body() body: unknown,
   ): Promise<CreateAnswer> {
-    return this.create('push', principal, request, body);
+    return this.#create('push', principal, request, body);
   }
 
   /** Plays another server's stream and publishes it here. */
@@ -82,7 +82,7 @@ export class PullController {
     @Req() request: FastifyRequest,
     @Body() body: unknown,
   ): Promise<CreateAnswer> {
-    return this.create('pull', principal, request, body);
+    return this.#create('pull', principal, request, body);
   }
 
   @Post('find_all')
@@ -91,7 +91,7 @@ export class PullController {
   findAll(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest): Promise<readonly RelayItem[]> {
     return answered('find_all', request, async () => {
       demandSomeRelayRight(principal);
-      const views = await this.visible(principal);
+      const views = await this.#visible(principal);
       if (views.length === 0) throw nothing();
       return views.map(itemOf);
     });
@@ -123,7 +123,7 @@ export class PullController {
           ErrorCode.INVALID,
           'Say which relays to terminate: by uri, localStreamName or remoteStreamName',
         );
-      const views = await this.visible(principal);
+      const views = await this.#visible(principal);
       const fitting = views.filter(({ row }) =>
         wanted.every(([field, value]) => value === undefined || row[field as keyof typeof row] === value),
       );
@@ -132,12 +132,7 @@ export class PullController {
     });
   }
 
-  private create(
-    direction: Direction,
-    principal: Principal,
-    request: FastifyRequest,
-    body: unknown,
-  ): Promise<CreateAnswer> {
+  #create(direction: Direction, principal: Principal, request: FastifyRequest, body: unknown): Promise<CreateAnswer> {
     return answered(direction, request, async () => {
       const wanted = parsed(relayBody, body);
       const { tenant } = principal;
@@ -148,7 +143,7 @@ export class PullController {
     });
   }
 
-  private async visible(principal: Principal): Promise<RelayView[]> {
+  async #visible(principal: Principal): Promise<RelayView[]> {
     const views = await this.relays.list(principal.tenant);
     return views.filter(({ row }) => permits(principal, 'relay', principal.tenant, row.localStreamName));
   }

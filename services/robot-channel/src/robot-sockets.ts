@@ -69,41 +69,41 @@ export class RobotSocket implements SocketListener {
     const ref = `${this.key}.${this.#commanded}` as CommandRef;
     return new Promise((resolve) => {
       this.#waiting.set(ref, { act: command.act, sentMs: awakeNowMs(), resolve });
-      this.take({ tag: 'command', ref, command, timeoutMs });
+      this.#take({ tag: 'command', ref, command, timeoutMs });
     });
   }
 
   frame(text: string): void {
     this.#frame = text;
-    this.take({ tag: 'frame', text });
+    this.#take({ tag: 'frame', text });
     this.#frame = undefined;
   }
 
   binaryFrame(byteLength: number): void {
-    this.take({ tag: 'binary-frame', byteLength });
+    this.#take({ tag: 'binary-frame', byteLength });
   }
 
   pong(): void {
-    this.take({ tag: 'heard' });
+    this.#take({ tag: 'heard' });
   }
 
   closed(): void {
-    this.take({ tag: 'socket-closed' });
+    this.#take({ tag: 'socket-closed' });
   }
 
   tick(): void {
-    this.take({ tag: 'tick' });
+    this.#take({ tag: 'tick' });
   }
 
   terminate(code: CloseCode, reason: string): void {
-    this.take({ tag: 'terminate', code, reason });
+    this.#take({ tag: 'terminate', code, reason });
   }
 
   credentialEnded(): void {
     this.terminate(CLOSE.notLoggedIn, 'The token is no longer valid');
   }
 
-  private take(input: RobotInput): void {
+  #take(input: RobotInput): void {
     const wasOpen = this.isOpen;
     const { state, effects } = stepRobot(this.#state, input, awakeNowMs());
     this.#state = state;

@@ -71,10 +71,14 @@ export class Peer {
         ...{ certificate, localAddress, usernameFragment, password },
         dtlsTimeoutMs: options.connectTimeoutMs,
         listener: {
-          connected: () => made.peer?.pathUp(transport),
+          connected: () => {
+            if (made.peer !== undefined) made.peer.#pathUp(transport);
+          },
           rtp: (packet) => options.listener.rtp(packet),
           rtcp: (packet) => options.listener.rtcp(packet),
-          ended: (end, detail) => made.peer?.over(end, detail),
+          ended: (end, detail) => {
+            if (made.peer !== undefined) made.peer.#over(end, detail);
+          },
         },
       });
       return transport;
@@ -143,12 +147,12 @@ export class Peer {
     await Promise.all(this.transports.map((transport) => transport.close()));
   }
 
-  private pathUp(path: Transport): void {
+  #pathUp(path: Transport): void {
     this.#connected.add(path);
     if (!this.#isOver && this.#connected.size === this.#used.size) this.options.listener.connected();
   }
 
-  private over(end: TransportEnd, detail: string): void {
+  #over(end: TransportEnd, detail: string): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.options.listener.ended(end, detail);
