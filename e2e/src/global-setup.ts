@@ -56,8 +56,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
       WEIR_TURN: '1',
       WEIR_TURN_PORT: String(turnPort),
       WEIR_TURN_RELAY_PORTS: `${relayPort}-${relayPort + 31}`,
-      // The tests themselves serve the applications' hooks.
+      // The tests themselves serve the applications' hooks and the uploads.
       WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
+      WEIR_RECORDING_UPLOAD_HTTP: '1',
       LOG_LEVEL: 'debug',
       OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',

@@ -6,9 +6,10 @@ import { z } from 'zod';
 import type { RecordingConfig } from './config.js';
 import { givenUrlProblem } from './given-upload-url.js';
 import type { Recordings } from './recordings.js';
-import type { RecordingRow, RecordingStore } from './store.js';
+import type { RecordingRow, RecordingStore, Transaction } from './store.js';
 import { S3Storage } from './upload-s3.js';
 import { s3SettingsOf } from './upload-settings.js';
+import type { UploadUrlProblem } from './upload-url.js';
 import { Uploads, type Upload, type UploadState } from './uploads.js';
 
 /** What the owner of a recording says about where its file goes; the service makes the names. */
@@ -19,11 +20,17 @@ export const wantedDestination = z.discriminatedUnion('kind', [
 ]);
 export type WantedDestination = z.output<typeof wantedDestination>;
 
+/** What became of a recording's file. `statusCode`: what an HTTP destination answered. */
+export type DeliveryNews =
+  { readonly tag: 'delivered' } | { readonly tag: 'failed'; readonly statusCode: number | undefined };
+
 export interface DeliveriesPorts {
   readonly outbox: Outbox;
   readonly guard: OutboundGuard;
   readonly store: RecordingStore;
   readonly recordings: Recordings;
+  /** Takes part in the transaction that stores the news in the recording's row. */
+  readonly tell: (transaction: Transaction, row: RecordingRow, news: DeliveryNews) => Promise<void>;
   readonly log: Logger;
 }
 
@@ -35,15 +42,25 @@ export class Deliveries {
     private readonly ports: DeliveriesPorts,
     private readonly config: RecordingConfig,
   ) {
-    const { outbox, guard, store, recordings, log } = ports;
+    const { outbox, guard, store, recordings, tell, log } = ports;
     const s3 = s3SettingsOf(config);
     this.#uploads = new Uploads(
       {
         ...{ outbox, guard, log },
         s3: s3 && new S3Storage(s3, guard),
         folder: config.WEIR_RECORDING_FOLDER,
-        uploaded: ({ recordingId }) => store.delivery(recordingId, 'DELIVERED', ''),
-        failed: ({ recordingId }, { words }) => store.delivery(recordingId, 'FAILED', `not delivered: ${words}`),
+        uploaded: async ({ recordingId }) => {
+          await store.delivery(recordingId, 'DELIVERED', '', (transaction, row) =>
+            tell(transaction, row, { tag: 'delivered' }),
+          );
+          outbox.wake();
+        },
+        failed: async ({ recordingId }, { words, status }) => {
+          await store.delivery(recordingId, 'FAILED', `not delivered: ${words}`, (transaction, row) =>
+            tell(transaction, row, { tag: 'failed', statusCode: status }),
+          );
+          outbox.wake();
+        },
       },
       {
         requireHttps: !config.WEIR_RECORDING_UPLOAD_HTTP,
@@ -55,6 +72,7 @@ export class Deliveries {
       },
     );
     recordings.addEndHook(async (transaction, ended) => {
+      if (ended.state === 'FAILED') return tell(transaction, ended, { tag: 'failed', statusCode: undefined });
       const upload = this.#uploadOf(ended);
       if (upload === undefined) return;
       await this.#uploads.deliver(transaction, upload, ended.tenant);
@@ -65,13 +83,18 @@ export class Deliveries {
     });
   }
 
+  /** Why nothing can be put to the URL. */
+  urlProblem(url: string): Promise<UploadUrlProblem | undefined> {
+    return givenUrlProblem(url, this.ports.guard, this.config);
+  }
+
   /** Throws INVALID for a destination to which nothing can be delivered, with what is wrong with it. */
   async demandUsable(wanted: WantedDestination): Promise<void> {
     const { config } = this;
     const refused = (message: string) => new WeirError(ErrorCode.INVALID, message);
     switch (wanted.kind) {
       case 'put': {
-        const problem = await givenUrlProblem(wanted.url, this.ports.guard, config);
+        const problem = await this.urlProblem(wanted.url);
         if (problem !== undefined) throw refused(problem.text);
         return;
       }

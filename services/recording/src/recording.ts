@@ -11,7 +11,7 @@ import { Deliveries } from './deliveries.js';
 import { RecordingMetrics } from './metrics.js';
 import { Recordings, type RecordingsSettings } from './recordings.js';
 import { openSessionEdge, type OpenSessionEdge } from './session-edge.js';
-import type { SessionRecorder } from './session-socket.js';
+import { recordSessions, tellWebhook } from './session-recorder.js';
 import { WEBHOOK_QUEUE } from './session-store.js';
 import { RecordingStore } from './store.js';
 
@@ -26,13 +26,6 @@ export interface Recording {
   drain(): Promise<void>;
   close(): Promise<void>;
 }
-
-/** What sessions ask to be recorded is refused. */
-const NO_RECORDER: SessionRecorder = {
-  record: async () => ({ refusal: { code: 'UNAVAILABLE', message: 'This platform records no sessions yet' } }),
-  stop: async () => undefined,
-  onEnded: () => () => undefined,
-};
 
 export const openRecording = (context: RecordingContext): Promise<Recording> =>
   openInOrder(context.log, async (opened) => {
@@ -54,13 +47,17 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     const guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
     const url = config.DATABASE_URL;
     const outbox = opened.add('outbox', await Outbox.open({ url, owner: OUTBOX_OWNER, instance: instanceId, log }));
-    const deliveries = new Deliveries({ outbox, guard, store, recordings, log }, config);
+    const deliveries = new Deliveries(
+      { ...{ outbox, guard, store, recordings, log }, tell: tellWebhook(outbox) },
+      config,
+    );
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
     recordings.start();
     const secrets = config.WEIR_WEBHOOK_SECRETS.length === 0 ? [newWebhookSecret()] : config.WEIR_WEBHOOK_SECRETS;
     outbox.deliver(WEBHOOK_QUEUE, webhookHandler({ guard, secrets: async () => secrets }));
     const { database } = store;
-    const sessions = openSessionEdge(context, opened, { database, outbox, media, guard, recorder: NO_RECORDER });
+    const recorder = recordSessions({ recordings, deliveries });
+    const sessions = openSessionEdge(context, opened, { database, outbox, media, guard, recorder });
     return {
       ...{ access: new Access({ bus, redis, log }), store, recordings, deliveries, sessions },
       listen: (app) => sessions.listen(app),

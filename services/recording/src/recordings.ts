@@ -14,6 +14,8 @@ import type { EndHook, NewRecording, RecordingRow, RecordingStore } from './stor
 
 /** What is to be recorded, and what becomes of it. */
 export interface StartRequest {
+  /** A UUID, by default a new one. */
+  readonly id?: string | undefined;
   readonly tenant: string;
   readonly streamName: string;
   /** For people. */
@@ -179,7 +181,7 @@ export class Recordings {
     previous: RecordingRow | undefined,
   ): Promise<{ recording: LiveRecording; refusal: PartRefused | undefined }> {
     const { store, leases, instanceId } = this.ports;
-    const id = randomUUID();
+    const { id = randomUUID() } = request;
     const folder = this.folderOf(id);
     this.#beginning.add(id);
     try {
@@ -233,11 +235,11 @@ export class Recordings {
       case 'recording':
         return this.#tell('started', row);
       case 'finishing':
-        return this.#tell('stopped', row);
+        return this.#tell('stopped', { ...row, reason: state.reason });
       case 'finished':
         return this.#tell('finished', row);
       case 'failed':
-        return this.#tell('failed', row);
+        return this.#tell('failed', { ...row, reason: state.reason });
       default:
         return;
     }

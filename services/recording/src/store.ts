@@ -52,7 +52,7 @@ export interface RecordingFilter {
   readonly limit: number;
 }
 
-/** Takes part in the transaction in which a recording ends: with its file, or as failed. */
+/** Takes part in the transaction in which a recording ends, with its file or as failed, or its delivery does. */
 export type EndHook = (transaction: Transaction, ended: RecordingRow) => Promise<void>;
 
 /** The recordings in the database. */
@@ -138,10 +138,19 @@ export class RecordingStore {
     });
   }
 
-  /** How far the delivery of a finished recording is. */
-  async delivery(id: string, state: 'DELIVERING' | 'DELIVERED' | 'FAILED', reason: string): Promise<void> {
+  /** How far the delivery of a finished recording is; `hook` writes in the same transaction what follows. */
+  async delivery(
+    id: string,
+    state: 'DELIVERING' | 'DELIVERED' | 'FAILED',
+    reason: string,
+    hook?: EndHook,
+  ): Promise<void> {
     const data = { state, ...(state === 'FAILED' && { reason }) };
-    await this.database.recording.updateMany({ where: { id, finishedAt: { not: null } }, data });
+    await this.database.$transaction(async (transaction) => {
+      const where = { id, finishedAt: { not: null } };
+      const [row] = await transaction.recording.updateManyAndReturn({ where, data });
+      if (row !== undefined) await hook?.(transaction, row);
+    });
   }
 
   /** The recording, and whatever it is split into, shall stop. */

@@ -6,6 +6,7 @@ import {
   EndReason,
   ErrorCode,
   InstanceEvents,
+  InstanceProbe,
   Media,
   MediaEvents,
   MediaKind,
@@ -43,6 +44,8 @@ type Kind = 'audio' | 'video';
 export class MediaNode {
   readonly taps = new Map<string, TapRequest>();
   readonly #streams = new Set<string>();
+  /** The streams of sessions of this contract's `publish`. */
+  readonly #publishers = new Map<string, string>();
   #packets = 0;
   #isOver = false;
   #alive: NodeJS.Timeout | undefined;
@@ -115,12 +118,26 @@ export class MediaNode {
         .filter((name) => streamName === '' || name === streamName)
         .map((name) => this.#info(name)),
     }));
+    bus.serve(InstanceProbe.method.answer, () => ({}));
+    bus.serve(Media.method.publish, ({ sessionId, streamName, offerSdp }) => {
+      this.#publishers.set(sessionId, streamName);
+      this.publish(streamName);
+      return {
+        ...{ nodeId: bus.instanceId, answerSdp: `answer to ${offerSdp}` },
+        codecs: { audio: 'opus', video: this.codec },
+      };
+    });
     bus.serve(Media.method.closeSession, ({ sessionId }) => {
       this.taps.delete(sessionId);
+      const published = this.#publishers.get(sessionId);
+      this.#publishers.delete(sessionId);
+      if (published !== undefined) this.endStream(published);
       return {};
     });
     bus.serve(Media.method.getSessionStats, ({ sessionIds }) => ({
-      stats: sessionIds.filter((id) => this.taps.has(id)).map((sessionId) => ({ sessionId })),
+      stats: sessionIds
+        .filter((id) => this.taps.has(id) || this.#publishers.has(id))
+        .map((sessionId) => ({ sessionId })),
     }));
     bus.serve(MediaRtp.method.requestKeyFrame, () => ({}));
     bus.serve(MediaRtp.method.tap, (request) => {

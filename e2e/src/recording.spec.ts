@@ -1,0 +1,244 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { waitFor } from '@weir/testing';
+import type { Browser, BrowserContext } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { z } from 'zod';
+import { middlePixel, received, startBrowser } from './browser.js';
+import {
+  joinSession,
+  recordFirstGeneration,
+  say,
+  sendPictures,
+  stopFirstGeneration,
+  switchStream,
+  told,
+  type Joining,
+} from './recording-page.js';
+import { startUploadReceiver, type UploadReceiver } from './upload-receiver.js';
+
+const { httpUrl, siteUrl, dataDir } = inject('platform');
+const run = promisify(execFile);
+
+const { apiId, masterKey } = z
+  .object({ recording: z.object({ apiId: z.string(), masterKey: z.string() }) })
+  .parse(JSON.parse(readFileSync(join(dataDir, 'credentials.json'), 'utf8'))).recording;
+
+let browser: Browser;
+let context: BrowserContext;
+let receiver: UploadReceiver;
+
+beforeAll(async () => {
+  browser = await startBrowser();
+  receiver = await startUploadReceiver();
+});
+beforeEach(async () => {
+  context = await browser.newContext();
+});
+afterEach(() => context.close());
+afterAll(async () => {
+  await browser.close();
+  await receiver.close();
+});
+
+const iceServers = z.array(
+  z.object({ urls: z.array(z.string()), username: z.string().optional(), credential: z.string().optional() }),
+);
+const newSession = z.object({
+  session_id: z.string(),
+  ws_endpoint: z.string(),
+  ice_credentials: z.object({ iceServers }),
+});
+
+async function asked(
+  path: string,
+  body: object | undefined,
+  token?: string,
+): Promise<{ status: number; json: unknown }> {
+  const response = await fetch(httpUrl + path, {
+    ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
+    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
+  });
+  return { status: response.status, json: await response.json() };
+}
+
+async function tokenFor(kind: 'client' | 'supervisor' | 'stats', body: object): Promise<string> {
+  const { json } = await asked(`/auth_v2/${kind}`, { master_key: masterKey, ...body });
+  return z.object({ auth_token: z.string() }).parse(json).auth_token;
+}
+
+async function session(clientId: string): Promise<Joining> {
+  const token = await tokenFor('client', { client_id: clientId });
+  const { json } = await asked('/api/v2/session', { client_id: clientId }, token);
+  return { token, clientId, ...joiningOf(json) };
+}
+
+function joiningOf(json: unknown) {
+  const { session_id, ws_endpoint, ice_credentials } = newSession.parse(json);
+  return {
+    ...{ id: session_id, endpoint: ws_endpoint },
+    iceServers: ice_credentials.iceServers.map(({ urls, username = '', credential = '' }) => ({
+      ...{ urls, username, credential },
+    })),
+  };
+}
+
+/** Expects a file that decodes from its first to its last frame and is what its webhook says. */
+async function expectDelivered(name: string, recordingId: string, clientId: string): Promise<void> {
+  const file = await receiver.file(name);
+  const decoder = ['-v', 'error', '-xerror', '-nostdin', '-i', file, '-map', '0'];
+  const { stderr } = await run('ffmpeg', [
+    ...decoder,
+    '-fps_mode',
+    'passthrough',
+    '-enc_time_base:v',
+    '-1',
+    '-f',
+    'null',
+    '-',
+  ]);
+  expect(stderr).toBe('');
+  const probe = ['-v', 'error', '-show_entries', 'format=duration', '-of', 'json', file];
+  const { format } = z
+    .object({ format: z.object({ duration: z.coerce.number() }) })
+    .parse(JSON.parse((await run('ffprobe', probe)).stdout));
+  const ready = await receiver.webhook('upload_ready', recordingId);
+  expect(ready).toMatchObject({
+    ...{ rec_id: recordingId, client_id: clientId },
+    recording_file_size_bytes: (await stat(file)).size,
+  });
+  expect(Math.abs(Number(ready['recording_file_duration_ms']) - format.duration * 1_000)).toBeLessThanOrEqual(1);
+  const times = ['recording_started_at', 'recording_first_frame_written_at', 'recording_stopped_at'].map((field) =>
+    Date.parse(String(ready[field])),
+  );
+  expect(times).toEqual(times.toSorted((a, b) => a - b));
+  // The browser's clock is this machine's.
+  const capturedMs = Date.parse(String(ready['recording_first_peerframe_captured_at']));
+  expect(Math.abs(capturedMs - (times[0] ?? 0))).toBeLessThan(10_000);
+  expect(receiver.webhooks.filter(({ body }) => body['rec_id'] === recordingId)).toHaveLength(1);
+}
+
+const recordingId = ({ data }: { data: Readonly<Record<string, unknown>> }) => String(data['rec_id']);
+const isState = (state: string) => (message: { data: Readonly<Record<string, unknown>> }) =>
+  message.data['state'] === state;
+
+describe('a session of the second generation', () => {
+  it('is recorded twice, watched meanwhile, and listed', async () => {
+    const client = await session(`door-${randomUUID()}`);
+    const { webhookUrl } = receiver;
+    const page = await joinSession(context, siteUrl, { ...client, webhookUrl });
+    const first = randomUUID();
+    await say(page, 'recording_start', { upload_url: receiver.uploadUrl(first), webhook_url: webhookUrl });
+    const firstId = recordingId(await told(page, 'recording_state', isState('started')));
+
+    const monitor = { client_id: 'guard', client_to_monitor: client.clientId };
+    const supervisorToken = await tokenFor('supervisor', monitor);
+    const made = await asked(
+      '/api/v2/supervisor_session',
+      { client_id: 'guard', client_id_to_monitor: client.clientId },
+      supervisorToken,
+    );
+    const supervisor = { token: supervisorToken, clientId: 'guard', ...joiningOf(made.json) };
+    const watching = await joinSession(context, siteUrl, {
+      ...{ ...supervisor, webhookUrl, monitored: client.id },
+    });
+    await waitFor(async () => (await received(watching)).framesDecoded > 20, { what: 'a picture', timeoutMs: 30_000 });
+    const [red = 0, green = 0, blue = 0] = await middlePixel(watching, '#remote video');
+    expect(green).toBeGreaterThan(Math.max(red, blue));
+
+    await sendPictures(page, 30);
+    await say(page, 'recording_stop');
+    await told(page, 'recording_state', isState('stopped'));
+    const second = randomUUID();
+    await say(page, 'recording_start', { upload_url: receiver.uploadUrl(second), webhook_url: webhookUrl });
+    const secondId = recordingId(
+      await told(page, 'recording_state', ({ data }) => data['state'] === 'started' && data['rec_id'] !== firstId),
+    );
+    await sendPictures(page, 30);
+    await say(page, 'session_stop');
+    await expectDelivered(first, firstId, client.clientId);
+    await expectDelivered(second, secondId, client.clientId);
+    expect(await receiver.webhook('session_finished', client.id)).toMatchObject({ termination_cause: 'CLIENT_STOP' });
+    await receiver.webhook('supervisor_session_finished', supervisor.id);
+
+    const stats = await tokenFor('stats', {});
+    const { json } = await asked(`/api/v2/stats/${apiId}/recordings?limit=100`, undefined, stats);
+    const listed = { api_id: apiId, client_id: client.clientId, session_id: client.id };
+    expect(json).toMatchObject({
+      recordings: expect.arrayContaining([
+        expect.objectContaining({ ...listed, recording_id: firstId, state: 'DELIVERED' }),
+        expect.objectContaining({ ...listed, recording_id: secondId, state: 'DELIVERED' }),
+      ]),
+    });
+  }, 180_000);
+
+  it('refuses a bad upload_url with its reason, and is delivered when its page is lost', async () => {
+    const client = await session(`hall-${randomUUID()}`);
+    const { webhookUrl } = receiver;
+    const page = await joinSession(context, siteUrl, { ...client, webhookUrl });
+    await say(page, 'recording_start', { upload_url: 'https://10.0.0.1/x', webhook_url: webhookUrl });
+    expect(await told(page, 'error')).toMatchObject({
+      data: { code: 'UPLOAD_URL_FORBIDDEN_ADDRESS', message: expect.stringContaining('upload_url') },
+    });
+    const name = randomUUID();
+    await say(page, 'recording_start', { upload_url: receiver.uploadUrl(name), webhook_url: webhookUrl });
+    const id = recordingId(await told(page, 'recording_state', isState('started')));
+    await sendPictures(page, 60);
+    await page.close();
+    await expectDelivered(name, id, client.clientId);
+    expect(await receiver.webhook('session_finished', client.id)).toMatchObject({ termination_cause: 'CONN_TIMEOUT' });
+  }, 120_000);
+
+  it('is out of reach for the token of another client', async () => {
+    const [mine, theirs] = [await session(`a-${randomUUID()}`), await session(`b-${randomUUID()}`)];
+    const refused = await asked('/api/v2/session', { client_id: mine.clientId }, theirs.token);
+    expect(refused).toMatchObject({ status: 403, json: { error: { code: 'FORBIDDEN' } } });
+    const watched = { client_id: theirs.clientId, client_id_to_monitor: mine.clientId };
+    expect((await asked('/api/v2/supervisor_session', watched, theirs.token)).status).toBe(403);
+    expect((await asked(`/api/v2/stats/${apiId}/recordings`, undefined, theirs.token)).status).toBe(403);
+  });
+});
+
+describe('the first generation', () => {
+  it('records a camera, which is switched to another size, into one file', async () => {
+    const clientId = `booth-${randomUUID()}`;
+    const token = await tokenFor('client', { client_id: clientId });
+    const name = randomUUID();
+    const { page, recordingId: id } = await recordFirstGeneration(context, siteUrl, {
+      ...{ endpoint: httpUrl, token, clientId },
+      ...{ uploadUrl: receiver.uploadUrl(name), webhookUrl: receiver.webhookUrl },
+    });
+    await sendPictures(page, 60);
+    await switchStream(page, 320, 240);
+    await sendPictures(page, 30);
+    await stopFirstGeneration(page);
+    await expectDelivered(name, id, clientId);
+  }, 120_000);
+});
+
+describe('the calls of the documentation', () => {
+  it('get a token and a session by curl', async () => {
+    const script = `
+token=$(curl -X POST https://streamrec.eyeson.com/auth_v2/client \\
+-d '{"master_key":"<api-key>", "client_id":"client-0"}' -s | jq -r .auth_token)
+curl -H "Authorization: Bearer $token" \\
+'https://streamrec.eyeson.com/api/v2/session' \\
+-d '{"client_id": "client-0"}'`
+      .replaceAll('https://streamrec.eyeson.com', httpUrl)
+      .replace('<api-key>', masterKey);
+    const { stdout } = await run('bash', ['-c', script]);
+    const made = newSession.parse(JSON.parse(stdout));
+    expect(made.ws_endpoint).toBe(`${httpUrl.replace('http:', 'ws:')}/api/v2/io`);
+    expect(made.ice_credentials.iceServers).toEqual([
+      { urls: [expect.stringMatching(/^stun:/)], username: '', credential: '' },
+      {
+        urls: expect.arrayContaining([expect.stringMatching(/^turn:/)]),
+        ...{ username: expect.stringMatching(/^\d+:/), credential: expect.any(String) },
+      },
+    ]);
+  });
+});

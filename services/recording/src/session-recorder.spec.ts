@@ -1,0 +1,242 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { MediaNode } from './testing/media-node.js';
+import { answer, PutReceiver } from './testing/put-receiver.js';
+import {
+  RecordingInstance,
+  RtmClient,
+  startSurroundings,
+  TokenMaker,
+  type Surroundings,
+} from './testing/recording-instance.js';
+
+interface Hooked {
+  readonly id: string;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+let around: Surroundings;
+let env: Readonly<Record<string, string>>;
+let media: MediaNode;
+let tokens: TokenMaker;
+let instance: RecordingInstance;
+let hooks: Server;
+let hooked: Hooked[] = [];
+let receiver: PutReceiver;
+
+beforeAll(async () => {
+  around = await startSurroundings();
+  env = {
+    ...around.env,
+    ...{ WEIR_RECORDING_LEASE_MS: '1000', WEIR_RECORDING_MIN_FREE_BYTES: '0', WEIR_RECORDING_UPLOAD_HTTP: '1' },
+  };
+  media = await MediaNode.start(around.nats.url);
+  tokens = await TokenMaker.start(around.nats.url, around.redis);
+  hooks = createServer((request, response) => {
+    void text(request).then((body) => {
+      hooked.push({ id: String(request.headers['webhook-id']), body: JSON.parse(body) as Hooked['body'] });
+      response.end();
+    });
+  });
+  await once(hooks.listen(0, '127.0.0.1'), 'listening');
+}, 60_000);
+
+afterAll(async () => {
+  await tokens.stop();
+  await media.stop();
+  await around.stop();
+  hooks.close();
+});
+
+beforeEach(async () => {
+  hooked = [];
+  receiver = await PutReceiver.open();
+  instance = await RecordingInstance.start(env);
+}, 30_000);
+
+afterEach(async () => {
+  await instance.stop();
+  await receiver.close();
+});
+
+const hookUrl = () => `http://127.0.0.1:${(hooks.address() as AddressInfo).port}/hook`;
+const OFFER = { type: 'offer', sdp: 'v=0 offer' };
+const TENANT = { tenant: 'house', api_id: 'doors' };
+
+/** A client with its socket. */
+class Client {
+  constructor(
+    readonly id: string,
+    readonly sessionId: string,
+    readonly socket: RtmClient,
+    private readonly ids: object,
+  ) {}
+
+  static async open(id: string, generation: 'first' | 'second', tokenId?: string): Promise<Client> {
+    const token = await tokens.make({ ...TENANT, sub: id, kind: 'client' }, tokenId);
+    const path = generation === 'first' ? '/api/session' : '/api/v2/session';
+    const { json } = await instance.request('POST', path, token, { client_id: id });
+    const endpoint = json.ws_endpoint.replace(/^ws:\/\/[^/]+/, instance.url.replace('http', 'ws'));
+    const socket = await new RtmClient(`${endpoint}?auth_token=${token}`).opened();
+    const sessionId: string = json.session_id ?? json.recording_id;
+    const ids = generation === 'first' ? { rec_id: sessionId } : { session_id: sessionId };
+    return new Client(id, sessionId, socket, ids);
+  }
+
+  say(type: string, data?: object): void {
+    this.socket.say({ type, client_id: this.id, ...this.ids, data });
+  }
+
+  heard(type: string, count = 1) {
+    return waitFor(() => this.socket.frames.filter((frame) => frame.type === type)[count - 1], {
+      what: `${type} number ${count}`,
+      timeoutMs: 20_000,
+    });
+  }
+
+  /** Begins a recording, and resolves with its id when some of it is on the disk. */
+  async record(path: string, count = 1): Promise<string> {
+    this.say('recording_start', { upload_url: receiver.url(path), webhook_url: hookUrl() });
+    const { data } = await this.heard('recording_state', 2 * count - 1);
+    expect(data['state']).toBe('started');
+    const id = String(data['rec_id']);
+    await recorded(id);
+    return id;
+  }
+}
+
+const recorded = (id: string) =>
+  waitFor(() => (instance.recording.recordings.progressOf(id)?.sizeBytes ?? 0) > 10_000, {
+    what: `bytes of ${id}`,
+    timeoutMs: 20_000,
+  });
+
+const started = async (id: string, tokenId?: string): Promise<Client> => {
+  const client = await Client.open(id, 'second', tokenId);
+  client.say('session_start', { sdp: OFFER, webhook_url: hookUrl() });
+  await client.heard('sdp_update');
+  return client;
+};
+
+const webhooks = (count: number) =>
+  waitFor(() => hooked.length >= count && hooked, { what: `${count} webhooks`, timeoutMs: 30_000 });
+
+const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
+describe('a recorded session', () => {
+  test('has several recordings one after another, and tells each when it is delivered', async () => {
+    const client = await started('door');
+    const first = await client.record('/1.webm');
+    client.say('recording_stop');
+    expect((await client.heard('recording_state', 2)).data).toEqual({ state: 'stopped', rec_id: first });
+    const second = await client.record('/2.webm', 2);
+    client.say('session_stop');
+    const told = await webhooks(3);
+    for (const [id, path] of [
+      [first, '/1.webm'],
+      [second, '/2.webm'],
+    ] as const) {
+      const size = receiver.stored.get(path)?.body.length;
+      const row = await instance.recording.store.find(id);
+      const [ready, ...more] = told.filter(({ body }) => body['rec_id'] === id);
+      expect(more).toEqual([]);
+      expect(ready?.body).toEqual({
+        ...{ status: 'upload_ready', msg: expect.any(String), rec_id: id, client_id: 'door' },
+        recording_started_at: expect.stringMatching(ISO),
+        recording_first_frame_written_at: expect.stringMatching(ISO),
+        recording_first_peerframe_captured_at: row?.firstPeerFrameAt?.toISOString() ?? null,
+        recording_stopped_at: expect.stringMatching(ISO),
+        ...{ recording_file_duration_ms: row?.durationMs, recording_file_size_bytes: size },
+      });
+      expect(row).toMatchObject({ state: 'DELIVERED', sizeBytes: BigInt(size ?? 0) });
+    }
+    expect(told.filter(({ body }) => body['status'] === 'session_finished')).toHaveLength(1);
+    expect(new Set(told.map(({ id }) => id)).size).toBe(3);
+
+    const stats = await tokens.make({ ...TENANT, sub: 's', kind: 'stats' });
+    const listed = await instance.request('GET', '/api/v2/stats/doors/recordings', stats);
+    expect(listed.json).toMatchObject({
+      api_id: 'doors',
+      next_token: null,
+      recordings: [first, second].map((id) => ({
+        ...{ api_id: 'doors', recording_id: id, client_id: 'door', session_id: client.sessionId, state: 'DELIVERED' },
+      })),
+    });
+  }, 60_000);
+
+  test('tells the status of a destination that refuses the file, once', async () => {
+    receiver.faults.push((_request, response) => answer(response, 403, 'AccessDenied'));
+    const client = await started('gate');
+    const id = await client.record('/refused.webm');
+    client.say('recording_stop');
+    const [failed] = await webhooks(1);
+    expect(failed?.body).toEqual({
+      ...{ status: 'upload_failed', msg: expect.stringContaining('403'), rec_id: id, client_id: 'gate' },
+      upload_status_code: 403,
+    });
+    client.say('session_stop');
+    const told = await webhooks(2);
+    expect(told.map(({ body }) => body['status'])).toEqual(['upload_failed', 'session_finished']);
+    expect(await instance.recording.store.find(id)).toMatchObject({ state: 'FAILED' });
+  }, 60_000);
+
+  test('refuses an upload_url that would fail later, names the trap, and records nothing', async () => {
+    const client = await started('yard');
+    const expired = `${receiver.url('/x')}?X-Amz-Date=20200101T000000Z&X-Amz-Expires=60`;
+    const urls = ['ftp://example.org/x', expired, 'https://10.0.0.1/x'];
+    for (const [index, upload_url] of urls.entries()) {
+      client.say('recording_start', { upload_url });
+      await client.heard('error', index + 1);
+    }
+    const errors = client.socket.frames.filter(({ type }) => type === 'error');
+    expect(errors.map(({ data }) => data['code'])).toEqual([
+      'UPLOAD_URL_SCHEME',
+      'UPLOAD_URL_EXPIRED',
+      'UPLOAD_URL_FORBIDDEN_ADDRESS',
+    ]);
+    const labels = { path: ['clientId'], equals: 'yard' };
+    expect(await instance.recording.store.database.recording.count({ where: { labels } })).toBe(0);
+  });
+
+  test.each([
+    ['its socket is lost', async ({ socket }: Client) => socket.drop()],
+    ['its token is revoked', async () => tokens.revoke('revoked')],
+    ['its stream ends', async ({ sessionId }: Client) => media.endStream(`recordings/${sessionId}`)],
+    [
+      'its instance stops, and another one follows',
+      async () => {
+        await instance.stop();
+        instance = await RecordingInstance.start(env);
+      },
+    ],
+  ])(
+    'is delivered also when %s',
+    async (when, happens) => {
+      const client = await started(when, when.includes('revoked') ? 'revoked' : undefined);
+      const id = await client.record('/lost.webm');
+      await happens(client);
+      await waitFor(() => hooked.some(({ body }) => body['rec_id'] === id), { what: 'its webhook', timeoutMs: 30_000 });
+      const ready = hooked.filter(({ body }) => body['rec_id'] === id);
+      expect(ready).toMatchObject([{ body: { status: 'upload_ready' } }]);
+      expect(receiver.stored.get('/lost.webm')?.body.length).toBe(ready[0]?.body['recording_file_size_bytes']);
+    },
+    60_000,
+  );
+});
+
+describe('the first generation', () => {
+  test('records under the id of its session, which a lost socket ends', async () => {
+    const client = await Client.open('booth', 'first');
+    client.say('recording_start', { sdp: OFFER, upload_url: receiver.url('/booth.webm'), webhook_url: hookUrl() });
+    await client.heard('sdp_update');
+    await recorded(client.sessionId);
+    client.socket.drop();
+    const [ready] = await webhooks(1);
+    expect(ready?.body).toMatchObject({ status: 'upload_ready', rec_id: client.sessionId, client_id: 'booth' });
+    expect(receiver.stored.has('/booth.webm')).toBe(true);
+  }, 60_000);
+});
