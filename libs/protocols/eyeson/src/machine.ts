@@ -82,7 +82,7 @@ export type Input =
   | { readonly type: 'offer'; readonly offerSdp: string }
   | { readonly type: 'recording-started'; readonly recordingId: string }
   | { readonly type: 'recording-refused'; readonly refusal: Refusal }
-  /** The recording's file is complete. `reason`: why it ended by itself. */
+  /** Nothing more is recorded; the file follows. `reason`: why it ended by itself. */
   | { readonly type: 'recording-ended'; readonly recordingId: string; readonly reason?: string | undefined }
   /** Something other than the client's messages ends the session. */
   | { readonly type: 'terminate'; readonly cause: TerminationCause; readonly code?: CloseCode }

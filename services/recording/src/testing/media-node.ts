@@ -74,7 +74,7 @@ export class MediaNode {
     );
     const node = new MediaNode(bus, codec, sockets, sender);
     node.#serve();
-    await waitFor(() => node.#packets > 50, { what: 'packets from ffmpeg' });
+    await waitFor(() => node.#packets > 50, { what: 'packets from ffmpeg', timeoutMs: 25_000 });
     return node;
   }
 
