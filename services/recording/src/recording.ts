@@ -14,6 +14,7 @@ import { openSessionEdge, type OpenSessionEdge } from './session-edge.js';
 import { recordSessions, tellWebhook } from './session-recorder.js';
 import { WEBHOOK_QUEUE } from './session-store.js';
 import { RecordingStore } from './store.js';
+import { serveStreamRecordings } from './stream-recordings.js';
 
 /** The whole service except its HTTP edge. */
 export interface Recording {
@@ -53,6 +54,7 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     );
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
     recordings.start();
+    opened.add('bus', serveStreamRecordings({ bus, recordings, store }));
     const secrets = config.WEIR_WEBHOOK_SECRETS.length === 0 ? [newWebhookSecret()] : config.WEIR_WEBHOOK_SECRETS;
     outbox.deliver(WEBHOOK_QUEUE, webhookHandler({ guard, secrets: async () => secrets }));
     const { database } = store;

@@ -100,6 +100,17 @@ export class RecordingStore {
     return this.database.recording.findMany({ where, orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit });
   }
 
+  /** The recordings with this label that go on. */
+  going(tenant: string, label: string, value: string): Promise<RecordingRow[]> {
+    return this.database.recording.findMany({
+      where: {
+        ...{ tenant, wanted: true, state: { in: ['STARTING', 'RECORDING', 'WAITING'] } },
+        labels: { path: [label], equals: value },
+      },
+      orderBy: { splitIndex: 'asc' },
+    });
+  }
+
   /** The recordings that an instance must work on. */
   unfinished(): Promise<RecordingRow[]> {
     return this.database.recording.findMany({ where: { state: { in: [...UNFINISHED] } } });

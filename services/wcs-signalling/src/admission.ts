@@ -283,6 +283,8 @@ export class Admission {
     const verb = sideOf(message.message);
     if (verb !== undefined && 'name' in message && !permits(principal, verb, tenant, message.name))
       return denied('access');
+    const isRecorded = message.message === 'publishStream' && message.record;
+    if (isRecorded && !permits(principal, 'record', tenant, message.name)) return denied('access');
     return allowedWith(principal);
   }
 

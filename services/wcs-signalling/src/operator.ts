@@ -1,4 +1,4 @@
-import { permits, type Principal } from '@weir/access';
+import { demandPermit, permits, type Principal } from '@weir/access';
 import {
   EndReason,
   ErrorCode,
@@ -12,6 +12,7 @@ import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import type { Peers } from './peers.js';
 import type { ConnectionView, StreamView } from './rest-body.js';
+import type { RecordingWishes, StreamRecordings } from './stream-recordings.js';
 
 export interface StreamFilter {
   readonly mediaSessionIds?: readonly string[] | undefined;
@@ -33,6 +34,7 @@ interface Located {
 export interface OperatorPorts {
   readonly peers: Peers;
   readonly media: Pick<MediaClient, 'find' | 'list' | 'endStream' | 'snapshot' | 'statsOf'>;
+  readonly recordings: Pick<StreamRecordings, 'start' | 'stop'>;
   readonly log: Logger;
 }
 
@@ -47,7 +49,7 @@ const viewOf = (session: WcsSession, stream: WcsStream): StreamView => ({
   status: stream.status,
   audioCodec: stream.codecs?.audio || null,
   videoCodec: stream.codecs?.video || null,
-  record: false,
+  record: stream.recorded,
   width: stream.width,
   height: stream.height,
   bitrate: 0,
@@ -159,6 +161,32 @@ export class Operator {
     if (stream === undefined || !this.#mayAdminister(principal, streamName))
       throw new WeirError(ErrorCode.NOT_FOUND, 'Stream not found', { streamName });
     return this.ports.media.snapshot(stream);
+  }
+
+  /** Begins a recording of each publisher with this id, in place of one that goes on. @returns how many it has begun */
+  async startRecordings(principal: Principal, mediaSessionId: string, wishes: RecordingWishes): Promise<number> {
+    const found = await this.#findRecordable(principal, mediaSessionId);
+    for (const recorded of found) {
+      await this.ports.recordings.stop(recorded);
+      await this.ports.recordings.start(recorded, wishes);
+    }
+    return found.length;
+  }
+
+  /** @returns how many recordings it has ended */
+  async stopRecordings(principal: Principal, mediaSessionId: string): Promise<number> {
+    const found = await this.#findRecordable(principal, mediaSessionId);
+    let stoppedCount = 0;
+    for (const recorded of found) stoppedCount += await this.ports.recordings.stop(recorded);
+    return stoppedCount;
+  }
+
+  async #findRecordable(principal: Principal, mediaSessionId: string) {
+    const { tenant, subject } = principal;
+    const found = await this.#find(principal, { mediaSessionIds: [mediaSessionId], published: true });
+    for (const { streamName } of found) demandPermit(principal, 'record', tenant, streamName);
+    const labels = { protocol: 'wcs', mediaSessionId, subject };
+    return found.map(({ streamName, peerId }) => ({ tenant, streamName, key: peerId, labels }));
   }
 
   async connections(principal: Principal): Promise<ConnectionView[]> {

@@ -17,7 +17,7 @@ const statusNow = (stream: Stream): string => {
 
 const described = (stream: Stream): MessageInitShape<typeof WcsStreamSchema> => {
   const { phase } = stream;
-  const answered = phase.tag === 'connecting' || phase.tag === 'live';
+  const answered = 'codecs' in phase;
   return {
     peerId: stream.peerId,
     mediaSessionId: stream.mediaSessionId,
@@ -33,6 +33,7 @@ const described = (stream: Stream): MessageInitShape<typeof WcsStreamSchema> => 
     audioMuted: stream.audioMuted,
     videoMuted: stream.videoMuted,
     notCarried: [...stream.notCarried],
+    recorded: stream.recording?.active ?? false,
   };
 };
 

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 
+const MAX_ROTATION_S = 7 * 24 * 3_600;
+
 const text = z.string().min(1).max(1_024);
 
 export const filterBody = z
@@ -14,6 +16,20 @@ export const filterBody = z
   .nullish();
 
 export const snapshotBody = z.object({ streamName: text });
+
+/** As in the original's settings: a length in seconds, or a size in megabytes such as `20M`. */
+const rotation = z
+  .union([z.number().int(), z.string().regex(/^\d{1,7}M?$/)])
+  .transform((text) => ({ count: Number.parseInt(String(text), 10), isSize: String(text).endsWith('M') }))
+  .refine(({ count }) => count > 0)
+  .refine(({ count, isSize }) => isSize || count <= MAX_ROTATION_S);
+
+export const startRecordingBody = z.object({
+  mediaSessionId: text,
+  config: z.object({ fileTemplate: z.string().max(256).optional(), rotation: rotation.optional() }).nullish(),
+});
+
+export const stopRecordingBody = z.object({ mediaSessionId: text });
 
 export const connectionsBody = z
   .object({ sessionId: text.optional(), sessionIds: z.array(text).max(1_000).optional() })
@@ -32,7 +48,7 @@ const streamView = z
     status: z.string(),
     audioCodec: z.string().nullable(),
     videoCodec: z.string().nullable(),
-    record: z.literal(false),
+    record: z.boolean(),
     width: z.int(),
     height: z.int(),
     bitrate: z.literal(0),

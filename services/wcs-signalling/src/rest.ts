@@ -10,10 +10,14 @@ import {
   filterBody,
   snapshotAnswer,
   snapshotBody,
+  startRecordingBody,
+  stopRecordingBody,
   streamsAnswer,
   type ConnectionView,
   type StreamView,
 } from './rest-body.js';
+
+const BYTES_PER_MEGABYTE = 1024 * 1024;
 
 const filterOf = (body: z.output<typeof filterBody>): StreamFilter => {
   const { mediaSessionId, mediaSessionIds, name, published, status } = body ?? {};
@@ -95,6 +99,29 @@ export class StreamController {
     const { streamName } = parsed(snapshotBody, body);
     const png = await this.operator.snapshot(principal, streamName);
     return { data: png.toString('base64') };
+  }
+
+  /** What is recorded already ends, and the next recording begins. */
+  @Post('startRecording')
+  @HttpCode(200)
+  @Answers(noBody)
+  async startRecording(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    demandOperator(principal);
+    const { mediaSessionId, config } = parsed(startRecordingBody, body);
+    const { fileTemplate: name = '', rotation } = config ?? {};
+    const splitMs = rotation?.isSize === false ? rotation.count * 1_000 : 0;
+    const splitBytes = rotation?.isSize === true ? rotation.count * BYTES_PER_MEGABYTE : 0;
+    if ((await this.operator.startRecordings(principal, mediaSessionId, { name, splitMs, splitBytes })) === 0)
+      throw nothing();
+  }
+
+  @Post('stopRecording')
+  @HttpCode(200)
+  @Answers(noBody)
+  async stopRecording(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    demandOperator(principal);
+    const { mediaSessionId } = parsed(stopRecordingBody, body);
+    if ((await this.operator.stopRecordings(principal, mediaSessionId)) === 0) throw nothing();
   }
 }
 

@@ -28,6 +28,7 @@ import type { Admission, Admitted, PublisherClaim } from './admission.js';
 import type { MediaEffects, SessionOwner } from './media-effects.js';
 import type { WcsMetrics } from './metrics.js';
 import { without } from './rest-client-config.js';
+import type { StreamRecordings } from './stream-recordings.js';
 
 /** What a session needs of the client's socket. */
 export interface ClientSocket {
@@ -40,6 +41,7 @@ export interface ClientSocket {
 export interface SessionPorts {
   readonly admission: Pick<Admission, 'connect' | 'decide' | 'tell'>;
   readonly media: Pick<MediaEffects, 'find' | 'publish' | 'play' | 'closeSession' | 'signal' | 'snapshot'>;
+  readonly recordings: Pick<StreamRecordings, 'record'>;
   readonly credentials: Pick<CredentialWatch, 'watch'>;
   readonly metrics: Pick<WcsMetrics, 'joined' | 'frame' | 'refused'>;
   readonly log: Logger;
@@ -86,6 +88,7 @@ const questionOf = (effects: readonly Effect[]): string | undefined => {
       case 'publish':
       case 'play':
       case 'close-session':
+      case 'record':
       case 'snapshot':
       case 'established':
       case 'status-changed':
@@ -258,6 +261,10 @@ export class Session {
         return this.#askMedia(effect.peerId, media.publish(effect, this.#owner, this.#claimOf(effect.peerId)));
       case 'play':
         return this.#askMedia(effect.peerId, media.play(effect, this.#owner));
+      case 'record':
+        return this.#ask(this.ports.recordings.record(effect, this.#owner), () => ({
+          ...{ tag: 'recording-refused', peerId: effect.peerId },
+        }));
       case 'snapshot':
         return this.#askMedia(effect.queryId, media.snapshot(effect, this.#owner));
       case 'close-session': {

@@ -13,6 +13,7 @@ import { WcsMetrics } from './metrics.js';
 import { Operator } from './operator.js';
 import { Peers, serveSessions } from './peers.js';
 import { Sessions } from './sessions.js';
+import { StreamRecordings } from './stream-recordings.js';
 import { clientAddress } from './ws.js';
 import { WholeFrameAdapter } from './ws-adapter.js';
 
@@ -43,6 +44,7 @@ export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =
     const media = opened.add('media', new MediaClient({ bus, log }));
     const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));
     const applications = opened.add('applications', new Applications(bus));
+    const recordings = new StreamRecordings({ bus, log });
     const metrics = new WcsMetrics();
     const sessions = new Sessions({
       media: new MediaEffects({ media, log, statsIntervalMs: config.WEIR_WCS_VIDEO_RATE_INTERVAL_MS }),
@@ -50,13 +52,14 @@ export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =
       maxSessions: config.WEIR_WCS_MAX_SESSIONS,
       session: {
         admission: openAdmission(context, { applications, access }),
-        ...{ credentials, metrics, refusals },
+        ...{ credentials, metrics, recordings, refusals },
         settings: sessionSettings(config),
         maxBufferedBytes: config.WEIR_WCS_MAX_BUFFERED_BYTES,
       },
     });
     metrics.observe(() => sessions.load);
     opened.add('bus', serveSessions(bus, sessions));
+    opened.add('recording changes', recordings.tell(sessions));
     const unfinishedFrames = opened.add(
       'unfinished frames',
       new UnfinishedFrames({ ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS }),
@@ -64,7 +67,7 @@ export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =
     opened.add('sessions', sessions);
     return {
       ...{ access, sessions, refusals },
-      operator: new Operator({ peers: new Peers({ bus, instances, log }), media, log }),
+      operator: new Operator({ peers: new Peers({ bus, instances, log }), media, recordings, log }),
       webSocketAdapter: (app) => {
         const httpServer: Server = app.getHttpServer();
         return new WholeFrameAdapter({

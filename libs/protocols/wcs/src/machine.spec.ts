@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CLOSE, ended, LENGTHS, nextDeadlineMs, problem, refusal } from './index.js';
+import { CLOSE, ended, LENGTHS, nextDeadlineMs, problem, refusal, type MediaSessionId } from './index.js';
 import { playing, publication, Transcript, type Phase } from './spec/transcript.js';
 
 const session = (settings = {}) => new Transcript(settings).connects();
@@ -294,6 +294,93 @@ describe('publishing', () => {
         ],
       },
     ]);
+  });
+
+  describe('with record: true', () => {
+    const recording = { id: 'r1', active: true, startedMs: 1_700_000_000_500, fileName: 'r1.mp4' };
+    const statusOf = (client: Transcript) => client.sent('notifyStreamStatusEvent').at(-1)?.data[0];
+    const asking = () => {
+      const client = session().publishes('connecting', { record: true });
+      client.takes();
+      return client.media({ tag: 'connected' });
+    };
+
+    it('is recorded as soon as media flow, and PUBLISHING names the file', () => {
+      const client = asking();
+      expect(client.takes()).toEqual(['record test']);
+      client.given({ tag: 'recording-changed', peerId: client.peerId, recording });
+      expect(client.takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
+      expect(statusOf(client)).toMatchObject({
+        ...{ record: true, recordName: 'r1.mp4' },
+        streamInfo: { recordStarted: true, recordTimestamp: 1_700_000_000_500 },
+      });
+      client.says('unPublishStream', publication);
+      expect(statusOf(client)).toMatchObject({ status: 'UNPUBLISHED', record: true, recordName: 'r1.mp4' });
+    });
+
+    it('is recorded under the name that a hook chose', () => {
+      const client = session().says('publishStream', { ...publication, record: true });
+      client.decides({ allowed: true, streamName: 'renamed' }).answers().media({ tag: 'connected' });
+      expect(client.takes().at(-1)).toBe('record renamed');
+    });
+
+    it('goes on without a recording that is refused, and says so', () => {
+      const client = asking();
+      client.given({ tag: 'recording-refused', peerId: client.peerId });
+      expect(client.takes()).toEqual(['record test', 'S notifyStreamStatusEvent PUBLISHING']);
+      const status = statusOf(client);
+      expect(status).toMatchObject({ record: false, streamInfo: { recordStarted: false, recordTimestamp: null } });
+      expect(status).not.toHaveProperty('recordName');
+    });
+
+    it('waits three seconds for the recording, and tells later of one that begins after that', () => {
+      const client = asking().waits(2_999);
+      expect(client.takes()).toEqual(['record test']);
+      expect(client.waits(1).takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
+      expect(statusOf(client)).toMatchObject({ record: false });
+      client.given({ tag: 'recording-changed', peerId: client.peerId, recording });
+      expect(client.takes()).toEqual([]);
+      client.says('unPublishStream', publication);
+      expect(statusOf(client)).toMatchObject({ status: 'UNPUBLISHED', record: true, recordName: 'r1.mp4' });
+    });
+
+    it('keeps mutes of that time, and ends while it waits', () => {
+      const client = asking().says('sendStreamEvent', { mediaSessionId: 'p1', type: 'audioMuted' });
+      client.says('unPublishStream', publication);
+      expect(client.takes()).toEqual([
+        'record test',
+        'close-session node client',
+        'S notifyStreamStatusEvent UNPUBLISHED "Stopped by publisher stop"',
+      ]);
+      expect(statusOf(client)).toMatchObject({ audioState: { muted: true } });
+      client.given({ tag: 'recording-changed', peerId: client.peerId, recording });
+      client.given({ tag: 'recording-refused', peerId: client.peerId });
+      expect(client.takes()).toEqual([]);
+    });
+
+    it('is not recorded any more when its recording ends, but goes on when an earlier one ends', () => {
+      const client = asking();
+      const { peerId } = client;
+      client.given({ tag: 'recording-changed', peerId, recording });
+      const second = { ...recording, id: 'r2', fileName: 'r2.mp4' };
+      client.given({ tag: 'recording-changed', peerId, recording: second });
+      client.given({ tag: 'recording-changed', peerId, recording: { ...recording, active: false } });
+      const stream = () => client.state.tag === 'established' && client.state.streams.get('p1' as MediaSessionId);
+      expect(stream()).toMatchObject({ recording: second });
+      client.given({ tag: 'recording-changed', peerId, recording: { ...second, active: false } });
+      client.says('unPublishStream', publication);
+      expect(statusOf(client)).toMatchObject({
+        record: false,
+        recordName: 'r2.mp4',
+        streamInfo: { recordStarted: false },
+      });
+    });
+  });
+
+  it('ignores record: true of a player', () => {
+    const client = session().plays('live', { record: true });
+    expect(client.takes()).not.toContain('record test');
+    expect(client.sent('notifyStreamStatusEvent').at(-1)?.data[0]).toMatchObject({ status: 'PLAYING', record: false });
   });
 
   it('asks the media core in bit/s, for TCP when the client wants it', () => {

@@ -140,6 +140,8 @@ const open = (state: OpenState, input: Input, turn: Turn): SessionState => {
     case 'snapshot-taken':
     case 'refused':
     case 'media':
+    case 'recording-changed':
+    case 'recording-refused':
     case 'terminate-stream':
       if (state.tag === 'established') return result(state, input, turn);
       if (input.tag === 'answered') streams.abandon(input, 'disconnected', turn);
@@ -154,7 +156,16 @@ const isQuery = (state: EstablishedState, ref: PeerId | QueryId): ref is QueryId
 type ResultInput = Extract<
   Input,
   {
-    tag: 'decided' | 'found' | 'answered' | 'snapshot-taken' | 'refused' | 'media' | 'terminate-stream';
+    tag:
+      | 'decided'
+      | 'found'
+      | 'answered'
+      | 'snapshot-taken'
+      | 'refused'
+      | 'media'
+      | 'recording-changed'
+      | 'recording-refused'
+      | 'terminate-stream';
   }
 >;
 
@@ -178,6 +189,10 @@ const result = (state: EstablishedState, input: ResultInput, turn: Turn): Sessio
       return queries.snapshotTaken(state, input.queryId, input.pngBase64, turn);
     case 'media':
       return streams.media(state, input.peerId, input.event, turn);
+    case 'recording-changed':
+      return streams.recordingChanged(state, input.peerId, input.recording, turn);
+    case 'recording-refused':
+      return streams.recordingRefused(state, input.peerId, turn);
     case 'terminate-stream':
       return streams.terminate(state, input.peerId, input.cause, turn);
     default:

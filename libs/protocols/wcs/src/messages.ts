@@ -244,7 +244,10 @@ export interface StreamStatus {
   readonly audioCodec: string | null;
   readonly videoCodec: string | null;
   readonly info?: string;
+  /** Whether the stream is being recorded. */
   readonly record: boolean;
+  /** The name of its file. Absent if it wasn't recorded, or the file hasn't begun. */
+  readonly recordName?: string;
   readonly width: number;
   readonly height: number;
   /** In kbit/s. */
@@ -270,7 +273,8 @@ export interface StreamOrigin {
   readonly mediaSessionId: string | null;
   readonly name: string | null;
   readonly samplingTime: null;
-  readonly recordTimestamp: null;
+  /** When its recording began, in milliseconds since 1970. */
+  readonly recordTimestamp: number | null;
   readonly recordStarted: boolean;
 }
 

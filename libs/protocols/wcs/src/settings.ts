@@ -11,6 +11,8 @@ export interface SessionSettings {
   readonly decisionDeadlineMs: number;
   /** From the permission to PUBLISHING or PLAYING. */
   readonly mediaDeadlineMs: number;
+  /** How long PUBLISHING waits for the start of the recording. */
+  readonly recordDeadlineMs: number;
   /** From the permission to the answer of `availableStream` and `snapshot`. */
   readonly queryDeadlineMs: number;
   readonly maxStreams: number;
@@ -30,6 +32,7 @@ export const DEFAULT_SETTINGS: SessionSettings = {
   connectionDeadlineMs: 10_000,
   decisionDeadlineMs: 16_000,
   mediaDeadlineMs: 14_500,
+  recordDeadlineMs: 3_000,
   queryDeadlineMs: 16_000,
   maxStreams: 64,
   maxQueries: 16,

@@ -56,7 +56,24 @@ export type StreamPhase =
     }
   /** The client has the answer; ICE and DTLS are being established. */
   | { readonly tag: 'connecting'; readonly nodeId: string; readonly codecs: Codecs; readonly deadlineMs: number }
+  /** Publishers only: media flow, and PUBLISHING waits for the start of the recording that the client has asked for. */
+  | {
+      readonly tag: 'starting-recording';
+      readonly nodeId: string;
+      readonly codecs: Codecs;
+      readonly deadlineMs: number;
+    }
   | { readonly tag: 'live'; readonly nodeId: string; readonly codecs: Codecs };
+
+export interface StreamRecording {
+  readonly id: string;
+  /** The stream is being recorded, or will be as soon as possible. */
+  readonly active: boolean;
+  /** When its file began; undefined until then. */
+  readonly startedMs: number | undefined;
+  /** Empty until its file has begun. */
+  readonly fileName: string;
+}
 
 export interface Stream {
   readonly mediaSessionId: MediaSessionId;
@@ -80,6 +97,10 @@ export interface Stream {
   readonly videoMuted: boolean;
   /** For people: media that receivers of the stream don't get, each with the reason. */
   readonly notCarried: readonly string[];
+  /** The client has asked for a recording. */
+  readonly recordWanted: boolean;
+  /** Undefined as long as the stream wasn't recorded. */
+  readonly recording: StreamRecording | undefined;
   readonly phase: StreamPhase;
 }
 
@@ -201,6 +222,9 @@ export type Input =
     }
   // Inputs from other sources.
   | { readonly tag: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
+  /** Also for a recording that somebody else has started or stopped. */
+  | { readonly tag: 'recording-changed'; readonly peerId: PeerId; readonly recording: StreamRecording }
+  | { readonly tag: 'recording-refused'; readonly peerId: PeerId }
   | { readonly tag: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
   | { readonly tag: 'terminate'; readonly code: CloseCode; readonly info: string };
 
@@ -238,6 +262,12 @@ export type Effect =
       readonly nodeId: string;
       readonly streamName: string;
       readonly signal: StreamSignal;
+    }
+  | {
+      readonly tag: 'record';
+      readonly peerId: PeerId;
+      readonly streamName: string;
+      readonly mediaSessionId: MediaSessionId;
     }
   | { readonly tag: 'snapshot'; readonly queryId: QueryId; readonly nodeId: string; readonly streamName: string }
   // Facts for hooks, metrics and logs, which the machine doesn't wait for.

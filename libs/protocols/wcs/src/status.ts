@@ -1,6 +1,6 @@
 import { infoOf, terminalStatus, type Cause, type Direction } from './info.js';
 import type { Failure, ServerMessage, StreamEvent, StreamStatus, StreamStatusName } from './messages.js';
-import type { Codecs, Stream } from './state.js';
+import type { Codecs, Stream, StreamRecording } from './state.js';
 
 export const failure = (apiMethod: string, id: string | null, info: string): ServerMessage => {
   const data: Failure = { apiMethod, id, status: 'FAILED', info };
@@ -14,11 +14,11 @@ export const statusMessage = (status: StreamStatus): ServerMessage => ({
 
 export const eventMessage = (event: StreamEvent): ServerMessage => ({ message: 'notifyStreamEvent', data: [event] });
 
-const codecsOf = (stream: Stream): Codecs | undefined =>
-  stream.phase.tag === 'connecting' || stream.phase.tag === 'live' ? stream.phase.codecs : undefined;
+const codecsOf = (stream: Stream): Codecs | undefined => ('codecs' in stream.phase ? stream.phase.codecs : undefined);
 
 const statusOf = (stream: Stream, status: StreamStatusName, info?: string): StreamStatus => {
   const codecs = codecsOf(stream);
+  const { recording } = stream;
   return {
     mediaSessionId: stream.mediaSessionId,
     name: stream.name,
@@ -29,7 +29,8 @@ const statusOf = (stream: Stream, status: StreamStatusName, info?: string): Stre
     audioCodec: codecs?.audio || null,
     videoCodec: codecs?.video || null,
     ...(info === undefined ? {} : { info }),
-    record: false,
+    record: recording?.active ?? false,
+    ...(recording !== undefined && recording.fileName !== '' && { recordName: recording.fileName }),
     width: stream.width,
     height: stream.height,
     bitrate: stream.bitrate,
@@ -37,7 +38,7 @@ const statusOf = (stream: Stream, status: StreamStatusName, info?: string): Stre
     maxBitrate: stream.maxBitrate,
     quality: stream.quality,
     createDate: stream.createdMs,
-    streamInfo: originOf(stream.mediaSessionId, stream.name),
+    streamInfo: originOf(stream.mediaSessionId, stream.name, recording),
     mediaProvider: 'WebRTC',
     mediaType: stream.direction,
     audioState: { muted: stream.audioMuted },
@@ -46,15 +47,19 @@ const statusOf = (stream: Stream, status: StreamStatusName, info?: string): Stre
   };
 };
 
-const originOf = (mediaSessionId: string | null, name: string | null): StreamStatus['streamInfo'] => ({
+const originOf = (
+  mediaSessionId: string | null,
+  name: string | null,
+  recording?: StreamRecording,
+): StreamStatus['streamInfo'] => ({
   nodeId: null,
   appKey: null,
   sessionId: null,
   mediaSessionId,
   name,
   samplingTime: null,
-  recordTimestamp: null,
-  recordStarted: false,
+  recordTimestamp: recording?.startedMs ?? null,
+  recordStarted: recording !== undefined && recording.active && recording.startedMs !== undefined,
 });
 
 export const liveStatus = (stream: Stream): StreamStatus =>

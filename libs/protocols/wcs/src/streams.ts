@@ -13,6 +13,7 @@ import type {
   RefusedStream,
   Stream,
   StreamPhase,
+  StreamRecording,
   StreamSignal,
 } from './state.js';
 import { eventMessage, failure, liveStatus, statusMessage, stillbornStatus, terminalStatusOf } from './status.js';
@@ -41,6 +42,7 @@ export const nodeOf = ({ phase }: Stream): string | undefined => {
       return undefined;
     case 'offering':
     case 'connecting':
+    case 'starting-recording':
     case 'live':
       return phase.nodeId;
     default:
@@ -126,6 +128,8 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     audioMuted: false,
     videoMuted: false,
     notCarried: [],
+    recordWanted: message.message === 'publishStream' && message.record,
+    recording: undefined,
     phase: {
       tag: 'deciding',
       offer: { sdp: message.sdp, tcpOnly: message.transport === 'TCP' },
@@ -268,6 +272,7 @@ export const expire = (state: EstablishedState, turn: Turn): EstablishedState =>
   [...state.streams.values()]
     .filter((stream) => deadlineOf(stream) <= turn.nowMs)
     .reduce((left, stream) => {
+      if (stream.phase.tag === 'starting-recording') return live(left, stream, stream.phase, turn);
       closeOnNode(stream, 'ice-timeout', turn);
       return end(left, stream, stream.phase.tag === 'connecting' ? ended('ice-timeout') : refusal('deadline'), turn);
     }, state);
@@ -337,15 +342,49 @@ const connected = (state: EstablishedState, stream: Stream, turn: Turn): Establi
   if (stream.phase.tag === 'offering')
     return replace(state, { ...stream, phase: { ...stream.phase, connected: true } });
   if (stream.phase.tag !== 'connecting') return state;
-  const { nodeId, codecs } = stream.phase;
-  const live: Stream = { ...stream, phase: { tag: 'live', nodeId, codecs } };
-  const status = liveStatus(live);
+  turn.do({ tag: 'joined', direction: stream.direction, elapsedMs: turn.nowMs - stream.createdMs });
+  if (!stream.recordWanted) return live(state, stream, stream.phase, turn);
+  const { peerId, streamName, mediaSessionId } = stream;
+  turn.do({ tag: 'record', peerId, streamName, mediaSessionId });
+  const deadlineMs = turn.nowMs + state.settings.recordDeadlineMs;
+  return replace(state, { ...stream, phase: { ...stream.phase, tag: 'starting-recording', deadlineMs } });
+};
+
+const live = (
+  state: EstablishedState,
+  stream: Stream,
+  { nodeId, codecs }: Extract<StreamPhase, { tag: 'connecting' | 'starting-recording' }>,
+  turn: Turn,
+): EstablishedState => {
+  const flowing: Stream = { ...stream, phase: { tag: 'live', nodeId, codecs } };
+  const status = liveStatus(flowing);
   turn.send(statusMessage(status));
   turn.do({ tag: 'status-changed', status });
-  turn.do({ tag: 'joined', direction: live.direction, elapsedMs: turn.nowMs - live.createdMs });
-  if (live.direction === 'publish') sayMutes(live, nodeId, turn);
-  else tellSize(live, turn);
-  return replace(state, live);
+  if (flowing.direction === 'publish') sayMutes(flowing, nodeId, turn);
+  else tellSize(flowing, turn);
+  return replace(state, flowing);
+};
+
+export const recordingChanged = (
+  state: EstablishedState,
+  peerId: PeerId,
+  recording: StreamRecording,
+  turn: Turn,
+): EstablishedState => {
+  const stream = find(state, peerId);
+  if (stream === undefined) return state;
+  const isEndOfEarlier = !recording.active && stream.recording !== undefined && stream.recording.id !== recording.id;
+  if (isEndOfEarlier) return state;
+  const recorded = { ...stream, recording };
+  return stream.phase.tag === 'starting-recording'
+    ? live(state, recorded, stream.phase, turn)
+    : replace(state, recorded);
+};
+
+/** The stream goes on without a recording. */
+export const recordingRefused = (state: EstablishedState, peerId: PeerId, turn: Turn): EstablishedState => {
+  const stream = find(state, peerId);
+  return stream?.phase.tag === 'starting-recording' ? live(state, stream, stream.phase, turn) : state;
 };
 
 const sayMutes = ({ peerId, streamName, audioMuted, videoMuted }: Stream, nodeId: string, turn: Turn): void => {

@@ -71,6 +71,7 @@ const line = (effect: Effect): string | undefined => {
     case 'find':
     case 'publish':
     case 'play':
+    case 'record':
     case 'snapshot':
       return `${effect.tag} ${effect.streamName}`;
     case 'authorise-connection':

@@ -1,0 +1,207 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { waitFor } from '@weir/testing';
+import type { Browser, BrowserContext } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { z } from 'zod';
+import { startBrowser } from './browser.js';
+import { SdkPage } from './sdk-page.js';
+
+const { httpUrl, siteUrl, operatorKey } = inject('platform');
+const wsUrl = httpUrl.replace('http:', 'ws:');
+const run = promisify(execFile);
+
+let browser: Browser;
+let context: BrowserContext;
+let folder: string;
+
+beforeAll(async () => {
+  browser = await startBrowser();
+  context = await browser.newContext();
+  folder = await mkdtemp(join(tmpdir(), 'weir-recording-'));
+});
+afterAll(async () => {
+  await browser.close();
+  await rm(folder, { recursive: true });
+});
+
+const newName = () => `filmed-${randomUUID().slice(0, 8)}`;
+
+const rest = async (method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> => {
+  const response = await fetch(`${httpUrl}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${operatorKey}`, ...(body && { 'content-type': 'application/json' }) },
+    ...(body && { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  expect(response.ok, `${method} ${path}: ${response.status} ${text}`).toBe(true);
+  return text === '' ? undefined : JSON.parse(text);
+};
+
+const recording = z.object({
+  id: z.string(),
+  name: z.string(),
+  state: z.string(),
+  reason: z.string(),
+  container: z.enum(['webm', 'mp4']).nullable(),
+  durationMs: z.number().nullable(),
+  sizeBytes: z.number().nullable(),
+  details: z.unknown(),
+});
+
+const published = z.object({
+  status: z.literal('PUBLISHING'),
+  record: z.literal(true),
+  recordName: z.string(),
+  streamInfo: z.object({ recordStarted: z.literal(true), recordTimestamp: z.number() }),
+});
+
+const streamsNamed = async (name: string) =>
+  z.array(z.unknown()).parse(await rest('POST', '/rest-api/stream/find', { name }));
+
+const recordingsOf = async (name: string) =>
+  z.object({ recordings: z.array(recording) }).parse(await rest('GET', `/recordings?stream=${name}`)).recordings;
+
+const finished = (name: string) =>
+  waitFor(async () => (await recordingsOf(name)).find(({ state }) => state === 'finished'), {
+    what: `a finished recording of ${name}`,
+    timeoutMs: 20_000,
+  });
+
+async function publisherOf(name: string, options: Record<string, unknown> = {}): Promise<SdkPage> {
+  const page = await SdkPage.open(context, siteUrl);
+  await page.connect(wsUrl);
+  await page.publish('out', { name, options });
+  await page.waitForEvent('out', 'PUBLISHING');
+  return page;
+}
+
+/** The recording has reached this length. */
+const lasts = (name: string, durationMs: number) =>
+  waitFor(async () => ((await recordingsOf(name))[0]?.durationMs ?? 0) >= durationMs, {
+    what: `${durationMs} ms of ${name}`,
+    timeoutMs: 30_000,
+  });
+
+/** Decodes every frame. @returns the complaints of ffmpeg and the number of frames and samples */
+async function decoded(file: string) {
+  const { stderr } = await run('ffmpeg', ['-v', 'error', '-xerror', '-i', file, '-f', 'null', '-']);
+  const { stdout } = await run('ffprobe', [
+    ...['-v', 'error', '-count_frames', '-show_entries', 'stream=codec_type,nb_read_frames:format=duration'],
+    ...['-of', 'json', file],
+  ]);
+  const probe = z
+    .object({
+      streams: z.array(z.object({ codec_type: z.string(), nb_read_frames: z.coerce.number() })),
+      format: z.object({ duration: z.coerce.number() }),
+    })
+    .parse(JSON.parse(stdout));
+  const frames = Object.fromEntries(
+    probe.streams.map(({ codec_type, nb_read_frames }) => [codec_type, nb_read_frames]),
+  );
+  return { complaints: stderr, frames, durationMs: probe.format.duration * 1_000 };
+}
+
+/** Plays the file from its beginning, then from its middle. */
+const played = async (url: string) => {
+  const page = await context.newPage();
+  await page.goto(siteUrl);
+  try {
+    return await page.evaluate(async (source) => {
+      const video = document.createElement('video');
+      video.muted = true;
+      video.src = source;
+      document.body.append(video);
+      const until = (event: string) =>
+        new Promise<void>((resolve, reject) => {
+          video.addEventListener(event, () => resolve(), { once: true });
+          video.addEventListener('error', () => reject(new Error(video.error?.message)), { once: true });
+        });
+      const frames = (): number => video.getVideoPlaybackQuality().totalVideoFrames;
+      const tenFrames = async () => {
+        const before = frames();
+        while (frames() < before + 10) await until('timeupdate');
+      };
+      await until('loadedmetadata');
+      await video.play();
+      await tenFrames();
+      const middle = video.duration / 2;
+      video.currentTime = middle;
+      await until('seeked');
+      const soughtBy = Math.abs(video.currentTime - middle);
+      await tenFrames();
+      return { durationMs: video.duration * 1_000, width: video.videoWidth, soughtBy, now: video.currentTime, middle };
+    }, url);
+  } finally {
+    await page.close();
+  }
+};
+
+const playbackUrl = async (id: string): Promise<string> =>
+  z.object({ url: z.url() }).parse(await rest('POST', `/recordings/${id}/playback`)).url;
+
+async function expectWholeFile({ id, container, durationMs, sizeBytes }: z.infer<typeof recording>): Promise<void> {
+  const url = await playbackUrl(id);
+  const bytes = Buffer.from(await (await fetch(url)).arrayBuffer());
+  expect(bytes.length).toBe(sizeBytes);
+  const file = join(folder, `${id}.${container}`);
+  await writeFile(file, bytes);
+  const whole = await decoded(file);
+  expect(whole.complaints).toBe('');
+  expect(whole.frames['video']).toBeGreaterThan(30);
+  expect(whole.frames['audio']).toBeGreaterThan(100);
+  expect(Math.abs(whole.durationMs - (durationMs ?? 0))).toBeLessThan(60);
+  const shown = await played(url);
+  expect(Math.abs(shown.durationMs - (durationMs ?? 0))).toBeLessThan(60);
+  expect(shown.width).toBeGreaterThan(0);
+  expect(shown.soughtBy).toBeLessThan(0.1);
+  expect(shown.now).toBeGreaterThan(shown.middle);
+}
+
+describe('a camera that the unmodified WebSDK publishes from Chromium', { timeout: 120_000 }, () => {
+  it('becomes, asked for by REST, a file that decodes completely, plays and seeks in a browser', async () => {
+    const name = newName();
+    const publisher = await publisherOf(name);
+    const { id } = z.object({ id: z.string() }).parse(await rest('POST', '/recordings', { stream: name }));
+    await lasts(name, 5_000);
+    await rest('POST', `/recordings/${id}/stop`);
+    const file = await finished(name);
+    await expectWholeFile(file);
+    await publisher.close();
+  });
+
+  it('with record: true is recorded from its start to its end, and the SDK knows the file', async () => {
+    const name = newName();
+    const publisher = await publisherOf(name, { record: true });
+    const [[status] = []] = publisher.framesReceived('notifyStreamStatusEvent');
+    const started = published.parse(status);
+    await lasts(name, 5_000);
+    expect(await streamsNamed(name)).toEqual([expect.objectContaining({ record: true })]);
+    await publisher.call('out', 'stop');
+    await publisher.waitForEvent('out', 'UNPUBLISHED');
+    expect(await publisher.call('out', 'getRecordInfo')).toBe(started.recordName);
+    const file = await finished(name);
+    expect(`${file.id}.${file.container}`).toBe(started.recordName);
+    expect(file.reason).toBe('the stream ended');
+    await expectWholeFile(file);
+    await publisher.close();
+  });
+
+  it('is recorded while an operator of WCS wants it', async () => {
+    const name = newName();
+    const publisher = await publisherOf(name);
+    const [stream] = await streamsNamed(name);
+    expect(stream).toMatchObject({ record: false });
+    const { mediaSessionId } = z.object({ mediaSessionId: z.string() }).parse(stream);
+    await rest('POST', '/rest-api/stream/startRecording', { mediaSessionId });
+    await lasts(name, 2_000);
+    await rest('POST', '/rest-api/stream/stopRecording', { mediaSessionId });
+    expect((await finished(name)).reason).toBe('stopped');
+    expect(await streamsNamed(name)).toEqual([expect.objectContaining({ record: false, status: 'PUBLISHING' })]);
+    await publisher.close();
+  });
+});

@@ -1,0 +1,105 @@
+import { Bus } from '@weir/bus';
+import { ErrorCode, StreamRecordingEvents, StreamRecordings, type StreamRecordingChanged } from '@weir/contracts';
+import { waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { MediaNode } from './testing/media-node.js';
+import { Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
+
+let around: Surroundings;
+let media: MediaNode;
+let recorder: Recorder;
+let caller: Bus;
+let told: StreamRecordingChanged[];
+
+beforeAll(async () => {
+  around = await startSurroundings();
+  caller = await Bus.connect({ url: around.nats.url, service: 'wcs-signalling', instanceId: 'caller' });
+  caller.subscribe(StreamRecordingEvents.method.recordingChanged, (changed) => void told.push(changed));
+}, 60_000);
+
+afterAll(async () => {
+  await caller.drain();
+  await around.stop();
+});
+
+beforeEach(async () => {
+  told = [];
+  media = await MediaNode.start(around.nats.url);
+}, 30_000);
+
+afterEach(async () => {
+  await recorder.stop();
+  await media.stop();
+});
+
+const begin = async (env: Record<string, string> = {}) => {
+  recorder = await Recorder.start({ ...around.env, ...env });
+};
+
+const start = (key: string, streamName: string, more: object = {}) =>
+  caller.call(StreamRecordings.method.start, { tenant: 'house', streamName, key, name: 'a name', ...more });
+const stop = (key: string, tenant = 'house') => caller.call(StreamRecordings.method.stop, { tenant, key });
+const listed = async (streamName: string) =>
+  (await recorder.request('GET', `/recordings?stream=${streamName}`)).body.recordings;
+
+describe('another service', () => {
+  it('starts and stops a recording, hears of it, and finds its file in the list', async () => {
+    await begin();
+    media.publish('door');
+    const { recording } = await start('session-1', 'door', { labels: { protocol: 'wcs' } });
+    const id = recording?.recordingId ?? '';
+    expect(recording).toMatchObject({ fileName: `${id}.webm` });
+    expect(Number(recording?.startedAtMs)).toBeGreaterThan(0);
+    expect(await listed('door')).toMatchObject([{ id, name: 'a name', stream: 'door' }]);
+    await waitFor(() => (recorder.recording.recordings.progressOf(id)?.sizeBytes ?? 0) > 20_000, { what: 'bytes' });
+    expect(await stop('session-1', 'neighbours')).toMatchObject({ stoppedCount: 0 });
+    expect(await stop('session-1')).toMatchObject({ stoppedCount: 1 });
+    expect(await stop('session-1')).toMatchObject({ stoppedCount: 0 });
+    await waitFor(async () => (await listed('door'))[0].state === 'finished', { what: 'the file' });
+    expect(told).toMatchObject([
+      { tenant: 'house', key: 'session-1', recordingNow: true, recording: { recordingId: id } },
+      { tenant: 'house', key: 'session-1', recordingNow: false, reason: 'stopped', recording: { recordingId: id } },
+    ]);
+  }, 60_000);
+
+  it('makes one recording with one key, however often it asks, and several with several', async () => {
+    await begin();
+    media.publish('gate');
+    const [one, same, other] = await Promise.all([start('k', 'gate'), start('k', 'gate'), start('k2', 'gate')]);
+    const again = await start('k', 'gate');
+    expect(same.recording?.recordingId).toBe(one.recording?.recordingId);
+    expect(again.recording?.recordingId).toBe(one.recording?.recordingId);
+    expect(other.recording?.recordingId).not.toBe(one.recording?.recordingId);
+    expect(await listed('gate')).toHaveLength(2);
+    await stop('k');
+    const next = await start('k', 'gate');
+    expect(next.recording?.recordingId).not.toBe(one.recording?.recordingId);
+  }, 60_000);
+
+  it('hears nothing when a recording is split, knows it by its first file, and stops the whole', async () => {
+    await begin();
+    media.publish('yard');
+    const { recording } = await start('k', 'yard', { splitMs: 1_000 });
+    await waitFor(async () => (await listed('yard')).length >= 2, { what: 'a second file', timeoutMs: 20_000 });
+    expect(told).toHaveLength(1);
+    expect((await start('k', 'yard')).recording?.recordingId).toBe(recording?.recordingId);
+    expect(await stop('k')).toMatchObject({ stoppedCount: 1 });
+    await waitFor(async () => (await listed('yard')).every(({ state }: { state: string }) => state === 'finished'), {
+      what: 'all files',
+      timeoutMs: 20_000,
+    });
+    expect(told.at(-1)).toMatchObject({ recordingNow: false, recording: { recordingId: recording?.recordingId } });
+  }, 60_000);
+
+  it('is refused like a REST client: no such stream, no room on the disk, a request that is wrong', async () => {
+    await begin({ WEIR_RECORDING_MIN_FREE_BYTES: String(Number.MAX_SAFE_INTEGER) });
+    media.publish('porch');
+    await expect(start('k', 'porch')).rejects.toMatchObject({ code: ErrorCode.EXHAUSTED });
+    await expect(start('', 'porch')).rejects.toMatchObject({ code: ErrorCode.INVALID });
+    await recorder.stop();
+    await begin();
+    await expect(start('k', 'nowhere')).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
+    await recorder.stop();
+    await expect(start('k', 'porch')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
+  }, 60_000);
+});

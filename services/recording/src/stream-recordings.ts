@@ -1,0 +1,91 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Bus } from '@weir/bus';
+import { StreamRecordingEvents, StreamRecordings, type StreamRecordingSchema } from '@weir/contracts';
+import { parsed } from '@weir/rest';
+import { z } from 'zod';
+import { labelsOf, type Recordings } from './recordings.js';
+import type { RecordingRow, RecordingStore } from './store.js';
+
+export interface StreamRecordingsPorts {
+  readonly bus: Pick<Bus, 'serve' | 'publish'>;
+  readonly recordings: Pick<Recordings, 'record' | 'stop' | 'onEvent'>;
+  readonly store: Pick<RecordingStore, 'going'>;
+}
+
+/** The label that holds the key of a recording that another service has started. */
+const KEY = 'key';
+
+const startRequest = z.object({
+  tenant: z.string().min(1),
+  streamName: z.string().min(1).max(1_024),
+  key: z.string().min(1).max(256),
+  name: z.string().max(256),
+  labels: z.record(z.string(), z.string().max(1_024)),
+  splitMs: z.number(),
+  splitBytes: z.bigint(),
+});
+
+/** Lets other services record streams: answers their requests, and tells when such recordings begin and end. */
+export const serveStreamRecordings = ({
+  bus,
+  recordings,
+  store,
+}: StreamRecordingsPorts): { close(): Promise<void> } => {
+  /** The starts that this instance works on. The same request twice must not make two recordings. */
+  const starting = new Map<string, Promise<RecordingRow>>();
+
+  const start = async (request: z.infer<typeof startRequest>): Promise<RecordingRow> => {
+    const { tenant, streamName, key, name, labels, splitMs, splitBytes } = request;
+    const [going] = await store.going(tenant, KEY, key);
+    if (going !== undefined) return going;
+    return recordings.record({
+      ...{ tenant, streamName, name, labels: { ...labels, [KEY]: key } },
+      splitMs: splitMs || undefined,
+      splitBytes: Number(splitBytes) || undefined,
+    });
+  };
+
+  const startOnce = (request: z.infer<typeof startRequest>): Promise<RecordingRow> => {
+    const id = JSON.stringify([request.tenant, request.key]);
+    const running = starting.get(id);
+    if (running !== undefined) return running;
+    const started = start(request).finally(() => starting.delete(id));
+    starting.set(id, started);
+    return started;
+  };
+
+  const served = [
+    bus.serve(StreamRecordings.method.start, async (request) => ({
+      recording: described(await startOnce(parsed(startRequest, request))),
+    })),
+    bus.serve(StreamRecordings.method.stop, async ({ tenant, key }) => {
+      const ids = new Set((await store.going(tenant, KEY, key)).map(firstIdOf));
+      for (const id of ids) await recordings.stop(id);
+      return { stoppedCount: ids.size };
+    }),
+  ];
+  const stopListening = recordings.onEvent((event, row) => {
+    const key = labelsOf(row)[KEY];
+    // A recording that is split goes on, and is known by its first file.
+    const goesOn = event === 'started' ? row.splitIndex > 0 : row.reason === 'split';
+    if (key === undefined || event === 'finished' || goesOn) return;
+    bus.publish(StreamRecordingEvents.method.recordingChanged, {
+      ...{ tenant: row.tenant, key, reason: row.reason, recording: described(row) },
+      recordingNow: event === 'started',
+    });
+  });
+  return {
+    close: async () => {
+      stopListening();
+      await Promise.all(served.map((registration) => registration.close()));
+    },
+  };
+};
+
+const firstIdOf = ({ id, splitOf }: RecordingRow): string => splitOf ?? id;
+
+const described = (row: RecordingRow): MessageInitShape<typeof StreamRecordingSchema> => ({
+  recordingId: firstIdOf(row),
+  startedAtMs: BigInt(row.startedAt?.getTime() ?? 0),
+  fileName: row.startedAt === null ? '' : `${firstIdOf(row)}.${row.container ?? ''}`,
+});
