@@ -15,22 +15,20 @@ beforeAll(async () => {
   around = await startSurroundings();
   caller = await Bus.connect({ url: around.nats.url, service: 'wcs-signalling', instanceId: 'caller' });
   caller.subscribe(StreamRecordingEvents.method.recordingChanged, (changed) => void told.push(changed));
+  media = await MediaNode.start(around.nats.url);
 }, 60_000);
 
 afterAll(async () => {
+  await media.stop();
   await caller.drain();
   await around.stop();
 });
 
-beforeEach(async () => {
+beforeEach(() => {
   told = [];
-  media = await MediaNode.start(around.nats.url);
-}, 30_000);
-
-afterEach(async () => {
-  await recorder.stop();
-  await media.stop();
 });
+
+afterEach(() => recorder.stop());
 
 const begin = async (env: Record<string, string> = {}) => {
   recorder = await Recorder.start({ ...around.env, ...env });
@@ -38,6 +36,7 @@ const begin = async (env: Record<string, string> = {}) => {
 
 const start = (key: string, streamName: string, more: object = {}) =>
   caller.call(StreamRecordings.method.start, { tenant: 'house', streamName, key, name: 'a name', ...more });
+const toldOf = (asked: string) => told.filter(({ key }) => key === asked);
 const stop = (key: string, tenant = 'house') => caller.call(StreamRecordings.method.stop, { tenant, key });
 const listed = async (streamName: string) =>
   (await recorder.request('GET', `/recordings?stream=${streamName}`)).body.recordings;
@@ -56,7 +55,7 @@ describe('another service', () => {
     expect(await stop('session-1')).toMatchObject({ stoppedCount: 1 });
     expect(await stop('session-1')).toMatchObject({ stoppedCount: 0 });
     await waitFor(async () => (await listed('door'))[0].state === 'finished', { what: 'the file' });
-    expect(told).toMatchObject([
+    expect(toldOf('session-1')).toMatchObject([
       { tenant: 'house', key: 'session-1', recordingNow: true, recording: { recordingId: id } },
       { tenant: 'house', key: 'session-1', recordingNow: false, reason: 'stopped', recording: { recordingId: id } },
     ]);
@@ -79,27 +78,30 @@ describe('another service', () => {
   it('hears nothing when a recording is split, knows it by its first file, and stops the whole', async () => {
     await begin();
     media.publish('yard');
-    const { recording } = await start('k', 'yard', { splitMs: 1_000 });
+    const { recording } = await start('split', 'yard', { splitMs: 1_000 });
     await waitFor(async () => (await listed('yard')).length >= 2, { what: 'a second file', timeoutMs: 20_000 });
-    expect(told).toHaveLength(1);
-    expect((await start('k', 'yard')).recording?.recordingId).toBe(recording?.recordingId);
-    expect(await stop('k')).toMatchObject({ stoppedCount: 1 });
+    expect(toldOf('split')).toHaveLength(1);
+    expect((await start('split', 'yard')).recording?.recordingId).toBe(recording?.recordingId);
+    expect(await stop('split')).toMatchObject({ stoppedCount: 1 });
     await waitFor(async () => (await listed('yard')).every(({ state }: { state: string }) => state === 'finished'), {
       what: 'all files',
       timeoutMs: 20_000,
     });
-    expect(told.at(-1)).toMatchObject({ recordingNow: false, recording: { recordingId: recording?.recordingId } });
+    expect(toldOf('split').at(-1)).toMatchObject({
+      recordingNow: false,
+      recording: { recordingId: recording?.recordingId },
+    });
   }, 60_000);
 
   it('is refused like a REST client: no such stream, no room on the disk, a request that is wrong', async () => {
     await begin({ WEIR_RECORDING_MIN_FREE_BYTES: String(Number.MAX_SAFE_INTEGER) });
     media.publish('porch');
-    await expect(start('k', 'porch')).rejects.toMatchObject({ code: ErrorCode.EXHAUSTED });
+    await expect(start('refused', 'porch')).rejects.toMatchObject({ code: ErrorCode.EXHAUSTED });
     await expect(start('', 'porch')).rejects.toMatchObject({ code: ErrorCode.INVALID });
     await recorder.stop();
     await begin();
-    await expect(start('k', 'nowhere')).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
+    await expect(start('refused', 'nowhere')).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
     await recorder.stop();
-    await expect(start('k', 'porch')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
+    await expect(start('refused', 'porch')).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
   }, 60_000);
 });
