@@ -1,4 +1,4 @@
-import { parseAllowList } from '@weir/outbound';
+import { outboundSettings } from '@weir/outbound';
 import {
   countSetting,
   listSetting,
@@ -44,18 +44,9 @@ export const recordingSettings = {
     .transform((url) => url.replace(/\/+$/, ''))
     .optional()
     .describe('How clients reach the platform. Not set: as the request was made, told by the gateway.'),
-  WEIR_OUTBOUND_ALLOW: z
-    .string()
-    .default('')
-    .transform((text, context) => {
-      try {
-        return parseAllowList(text);
-      } catch (error) {
-        context.addIssue(error instanceof Error ? error.message : String(error));
-        return z.NEVER;
-      }
-    })
-    .describe('Addresses, networks and hosts that may be called although they are not on the public internet.'),
+  WEIR_OUTBOUND_ALLOW: outboundSettings.WEIR_OUTBOUND_ALLOW.describe(
+    'Addresses, networks and hosts that may be called although they are not on the public internet.',
+  ),
   ...uploadSettings,
   WEIR_RECORDING_MAX_SOCKETS: countSetting(5_000, 1).describe('Sockets of sessions that one instance takes.'),
   WEIR_RECORDING_FRAME_TIMEOUT_MS: millisecondsSetting(15_000, 100).describe(

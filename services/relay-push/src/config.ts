@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { parseAllowList } from '@weir/outbound';
+import { outboundSettings } from '@weir/outbound';
 import { countSetting, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
 import { DEFAULT_CLIENT_SETTINGS, type ClientSettings } from '@weir/protocol-wcs';
 import { z } from 'zod';
@@ -58,18 +58,9 @@ export const relaySettings = {
   WEIR_RELAY_LOCK_MS: millisecondsSetting(5_000, 500).describe(
     'How long a relay stays with an instance that has fallen silent.',
   ),
-  WEIR_OUTBOUND_ALLOW: z
-    .string()
-    .default('')
-    .transform((text, context) => {
-      try {
-        return parseAllowList(text);
-      } catch (error) {
-        context.addIssue(error instanceof Error ? error.message : String(error));
-        return z.NEVER;
-      }
-    })
-    .describe('Addresses, networks and hosts that may be called although they are not on the public internet.'),
+  WEIR_OUTBOUND_ALLOW: outboundSettings.WEIR_OUTBOUND_ALLOW.describe(
+    'Addresses, networks and hosts that may be called although they are not on the public internet.',
+  ),
 } as const satisfies SettingsShape;
 
 export type RelayContext = ServiceContext<typeof relaySettings>;
