@@ -55,7 +55,9 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
     recordings.start();
     opened.add('bus', serveStreamRecordings({ bus, recordings, store }));
-    const secrets = config.WEIR_WEBHOOK_SECRETS.length === 0 ? [newWebhookSecret()] : config.WEIR_WEBHOOK_SECRETS;
+    const isSigned = config.WEIR_WEBHOOK_SECRETS.length > 0;
+    if (!isSigned) log.warn('no receiver can check the signatures of webhooks; set WEIR_WEBHOOK_SECRETS');
+    const secrets = isSigned ? config.WEIR_WEBHOOK_SECRETS : [newWebhookSecret()];
     outbox.deliver(WEBHOOK_QUEUE, webhookHandler({ guard, secrets: async () => secrets }));
     const { database } = store;
     const recorder = recordSessions({ recordings, deliveries });
