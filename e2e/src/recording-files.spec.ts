@@ -9,9 +9,10 @@ import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { startBrowser } from './browser.js';
+import { RobotApp } from './robot-app.js';
 import { SdkPage } from './sdk-page.js';
 
-const { httpUrl, siteUrl, operatorKey } = inject('platform');
+const { httpUrl, siteUrl, operatorKey, username, password, robots } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 const run = promisify(execFile);
 
@@ -203,5 +204,44 @@ describe('a camera that the unmodified WebSDK publishes from Chromium', { timeou
     expect((await finished(name)).reason).toBe('stopped');
     expect(await streamsNamed(name)).toEqual([expect.objectContaining({ record: false, status: 'PUBLISHING' })]);
     await publisher.close();
+  });
+});
+
+describe('a robot’s camera', { timeout: 120_000 }, () => {
+  it('is recorded while an app wants it, and the file decodes completely', async () => {
+    const [robot] = robots;
+    const camera = robot?.cameras[1];
+    if (robot === undefined || camera === undefined) throw new Error('the demo has no robot with two cameras');
+    const signIn = await fetch(`${httpUrl}/auth/`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ username, password }),
+    });
+    const { ret } = z.object({ ret: z.object({ token: z.string() }) }).parse(await signIn.json());
+    const app = await RobotApp.open(`${wsUrl}/channel/app?token=${ret.token}`);
+    const arg = { robot_id: robot.id, camera };
+    const name = `${robot.id}/${camera}`;
+    try {
+      const tooEarly = await app.ask({ id: 'early', act: 'robot.start_recording', arg });
+      expect(tooEarly.err).toMatchObject({ ec: 404, dm: 'no_stream' });
+      expect((await app.startStream(robot.id, camera)).err.ec).toBe(0);
+      const started = await app.ask({ id: 'record', act: 'robot.start_recording', arg });
+      expect([started.err.ec, started.ret?.started_at]).toEqual([0, expect.any(Number)]);
+      await lasts(name, 3_000);
+      const stopped = await app.ask({ id: 'enough', act: 'robot.stop_recording', arg });
+      expect(stopped).toMatchObject({ err: { ec: 0 }, ret: { stopped: true } });
+      const made = await finished(name);
+      expect(made).toMatchObject({ id: started.ret?.recording_id, reason: 'stopped', container: 'mp4' });
+      const bytes = Buffer.from(await (await fetch(await playbackUrl(made.id))).arrayBuffer());
+      const file = join(folder, 'robot.mp4');
+      await writeFile(file, bytes);
+      const whole = await decoded(file);
+      expect([whole.complaints, bytes.length]).toEqual(['', made.sizeBytes]);
+      expect(whole.frames['video']).toBeGreaterThan(30);
+      expect(Math.abs(whole.durationMs - (made.durationMs ?? 0))).toBeLessThan(60);
+      await app.ask({ id: 'stop', act: 'robot.stop_stream', arg });
+    } finally {
+      app.socket.terminate();
+    }
   });
 });

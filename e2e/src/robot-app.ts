@@ -6,7 +6,14 @@ export interface Reply {
   id: unknown;
   act: string;
   err: { ec: number; em: string; dm: string };
-  ret?: { uri?: string; hls_uri?: string; stream?: string };
+  ret?: {
+    uri?: string;
+    hls_uri?: string;
+    stream?: string;
+    recording_id?: string;
+    started_at?: number | null;
+    stopped?: boolean;
+  };
   /** In the event `robot.state`. */
   arg?: { robot_id: string; status: string };
 }

@@ -1,3 +1,5 @@
+import { Bus } from '@weir/bus';
+import { ErrorCode, StreamRecordings, WeirError, type StartStreamRecordingRequest } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { everything, ofRobot } from './spec/fake-auth.js';
@@ -116,5 +118,61 @@ it('a list of cameras tells what an app needs, and no more', async () => {
         hls_uri: 'http://weir.example:8080/videos/r1/secret/index.m3u8',
       },
     ],
+  });
+});
+
+describe('recording a camera', () => {
+  const asked: StartStreamRecordingRequest[] = [];
+  let recorder: Bus;
+
+  beforeAll(async () => {
+    recorder = await Bus.connect({ url: around.nats.url, service: 'recording', instanceId: 'recording-1' });
+    recorder.serve(StreamRecordings.method.start, (request) => {
+      if (request.streamName === 'r1/back') throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream');
+      asked.push(request);
+      return {
+        recording: { recordingId: 'a-recording', startedAtMs: 1_700_000_000_000n, fileName: 'a-recording.mp4' },
+      };
+    });
+    recorder.serve(StreamRecordings.method.stop, ({ tenant, key }) => ({
+      stoppedCount: asked.splice(0).some((request) => request.tenant === tenant && request.key === key) ? 1 : 0,
+    }));
+  });
+  afterAll(() => recorder.drain({ graceMs: 200 }));
+
+  const as = async (role: Role): Promise<App> => {
+    const client = await App.open(service.wsUrl, await roles[role]());
+    peers.push(client);
+    return client;
+  };
+
+  it('starts, and stops once', async () => {
+    const client = await as('member');
+    expect(await client.asks('robot.start_recording', OF_FRONT)).toMatchObject({
+      act: 'robot.start_recording!',
+      err: { ec: 0 },
+      ret: { recording_id: 'a-recording', started_at: 1_700_000_000_000 },
+    });
+    expect(asked).toMatchObject([
+      { tenant: 'demo', streamName: 'r1/front', labels: { protocol: 'robot', robotId: 'r1', camera: 'front' } },
+    ]);
+    expect((await client.asks('robot.stop_recording', OF_FRONT)).ret).toEqual({ stopped: true });
+    expect((await client.asks('robot.stop_recording', OF_FRONT)).ret).toEqual({ stopped: false });
+  });
+
+  it('is refused without a stream, without such a camera and without the grant record', async () => {
+    const client = await as('member');
+    const { err, ret } = await client.asks('robot.start_recording', OF_BACK);
+    expect([err, ret]).toEqual([
+      { ec: 404, dm: 'no_stream', em: 'The camera has no stream now. Start it first.' },
+      null,
+    ]);
+    expect((await client.asks('robot.start_recording', { robot_id: 'r1', camera: 'none' })).err?.ec).toBe(103);
+    for (const role of ['viewer', 'foreign member', 'the robot itself'] as const) {
+      const other = await as(role);
+      expect((await other.asks('robot.start_recording', OF_FRONT)).err?.ec).toBe(107);
+      expect((await other.asks('robot.stop_recording', OF_FRONT)).err?.ec).toBe(107);
+    }
+    expect(asked).toEqual([]);
   });
 });

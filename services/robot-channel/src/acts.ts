@@ -1,5 +1,6 @@
 import { credentialRefMessage, credentialRefOf, type Principal } from '@weir/access';
-import { isWeirError } from '@weir/contracts';
+import type { Bus } from '@weir/bus';
+import { ErrorCode, isWeirError, StreamRecordings } from '@weir/contracts';
 import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { errOf, type AppRequest, type AppResult, type Outcome, type Problem } from '@weir/protocol-turing';
@@ -8,13 +9,14 @@ import { cameraOf, streamNameOf, type CameraRecord, type Fleet, type RobotRecord
 import { errOfFailure } from './media-errs.js';
 import type { Presence } from './presence.js';
 import type { PublicUrls } from './public-urls.js';
-import { maySee, mayWatch } from './rights.js';
+import { mayRecord, maySee, mayWatch } from './rights.js';
 
 export interface ActsPorts {
   readonly fleet: Pick<Fleet, 'find' | 'list'>;
   readonly presence: Pick<Presence, 'online'>;
   readonly streams: Pick<CameraStreams, 'start' | 'stop'>;
   readonly media: Pick<MediaClient, 'signPlayUrl'>;
+  readonly bus: Pick<Bus, 'call'>;
   readonly urls: PublicUrls;
   readonly log: Logger;
   readonly playUrlTtlMs: number;
@@ -51,6 +53,10 @@ export class Acts {
         return this.#start(principal, asker, request.arg);
       case 'robot.stop_stream':
         return this.#stop(principal, asker, request.arg);
+      case 'robot.start_recording':
+        return this.#startRecording(principal, request.arg);
+      case 'robot.stop_recording':
+        return this.#stopRecording(principal, request.arg);
       case 'robot.list':
         return this.#list(principal);
       case 'robot.list_cameras':
@@ -80,6 +86,44 @@ export class Acts {
     const { robot, camera } = found.ret;
     const key = { tenant: robot.tenant, robotId: robot.robotId, camera: camera.name };
     return { ok: true, ret: { stopped: await this.ports.streams.stop(key, asker) } };
+  }
+
+  /** Records the camera's stream to its end, or until it is stopped; one recording for all who ask. */
+  async #startRecording(principal: Principal, arg: OfCamera): Promise<Outcome<AppResult>> {
+    const found = await this.#recordable(principal, arg);
+    if (!found.ok) return found;
+    const { tenant, streamName, key } = found.ret;
+    try {
+      const { recording } = await this.ports.bus.call(StreamRecordings.method.start, {
+        ...{ tenant, streamName, key },
+        labels: { protocol: 'robot', robotId: arg.robot_id, camera: arg.camera, subject: principal.subject },
+      });
+      const startedAt = Number(recording?.startedAtMs ?? 0n);
+      return { ok: true, ret: { recording_id: recording?.recordingId ?? '', started_at: startedAt || null } };
+    } catch (error) {
+      if (isWeirError(error, ErrorCode.NOT_FOUND)) return refused('not-streaming');
+      throw error;
+    }
+  }
+
+  async #stopRecording(principal: Principal, arg: OfCamera): Promise<Outcome<AppResult>> {
+    const found = await this.#recordable(principal, arg);
+    if (!found.ok) return found;
+    const { tenant, key } = found.ret;
+    const { stoppedCount } = await this.ports.bus.call(StreamRecordings.method.stop, { tenant, key });
+    return { ok: true, ret: { stopped: stoppedCount > 0 } };
+  }
+
+  async #recordable(
+    principal: Principal,
+    arg: OfCamera,
+  ): Promise<Outcome<{ readonly tenant: string; readonly streamName: string; readonly key: string }>> {
+    const { tenant } = principal;
+    if (!mayRecord(principal, tenant, arg.robot_id, arg.camera)) return refused('not-permitted');
+    const found = await this.#camera(principal, arg);
+    if (!found.ok) return found;
+    const streamName = streamNameOf(arg.robot_id, arg.camera);
+    return { ok: true, ret: { tenant, streamName, key: `robot/${streamName}` } };
   }
 
   async #list(principal: Principal): Promise<Outcome<AppResult>> {

@@ -6,6 +6,10 @@ import { streamNameOf } from './fleet.js';
 export const mayWatch = (principal: Principal, tenant: string, robotId: string, camera: string): boolean =>
   permits(principal, 'play', tenant, streamNameOf(robotId, camera));
 
+/** Whoever may record a camera's stream may also end what others record of it. */
+export const mayRecord = (principal: Principal, tenant: string, robotId: string, camera: string): boolean =>
+  permits(principal, 'record', tenant, streamNameOf(robotId, camera));
+
 /**
  * Whether some name with this beginning matches the pattern. What follows a `*` can always be appended to the
  * beginning.

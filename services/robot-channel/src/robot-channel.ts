@@ -96,7 +96,7 @@ export const openRobotChannel = (context: RobotChannelContext): Promise<RobotCha
       credentials,
       socket: {
         ...socket,
-        acts: new Acts({ fleet, presence, streams, media, urls, log, playUrlTtlMs }),
+        acts: new Acts({ fleet, presence, streams, media, bus, urls, log, playUrlTtlMs }),
         settings: appSettings(config),
       },
     });

@@ -75,6 +75,10 @@ export const decodeRequest = (text: string): DecodedRequest => {
       return decoded(replyTo, act, appActs[act].safeParse(arg));
     case 'robot.stop_stream':
       return decoded(replyTo, act, appActs[act].safeParse(arg));
+    case 'robot.start_recording':
+      return decoded(replyTo, act, appActs[act].safeParse(arg));
+    case 'robot.stop_recording':
+      return decoded(replyTo, act, appActs[act].safeParse(arg));
     case 'robot.list':
       return decoded(replyTo, act, appActs[act].safeParse(arg));
     case 'robot.list_cameras':

@@ -13,6 +13,8 @@ const ofCamera = z.object({ robot_id: name, camera: name });
 export const appActs = {
   'robot.start_stream': ofCamera,
   'robot.stop_stream': ofCamera,
+  'robot.start_recording': ofCamera,
+  'robot.stop_recording': ofCamera,
   'robot.list': z.object({}),
   'robot.list_cameras': z.object({ robot_id: name }),
 } as const;
@@ -43,6 +45,12 @@ export interface StreamUris {
   readonly stream: string;
 }
 
+export interface CameraRecording {
+  readonly recording_id: string;
+  /** Milliseconds since 1970; null until its file has begun. */
+  readonly started_at: number | null;
+}
+
 export interface RobotEntry {
   readonly robot_id: string;
   readonly status: RobotStatus;
@@ -60,6 +68,7 @@ export type RobotStatus = 'online' | 'robot_offline';
 export type AppResult =
   | StreamUris
   | { readonly stopped: boolean }
+  | CameraRecording
   | { readonly robots: readonly RobotEntry[] }
   | { readonly cameras: readonly CameraEntry[] };
 

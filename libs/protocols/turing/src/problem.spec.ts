@@ -21,6 +21,7 @@ it('every problem has its number and word', () => {
     'source-failed': '106 connection_error',
     'name-taken': '106 logic_error',
     'stream-failed': '106 failed',
+    'not-streaming': '404 no_stream',
     'robot-offline': '400 robot_offline',
     'too-many': '429 limited',
     internal: '500 logic_error',

@@ -29,6 +29,7 @@ const PROBLEMS = {
   'source-failed': { ec: 106, dm: 'connection_error', em: 'The picture could not be had from its source.' },
   'name-taken': { ec: 106, dm: 'logic_error', em: 'Somebody else publishes a stream of this name.' },
   'stream-failed': { ec: 106, dm: 'failed', em: 'The stream ended while it was being started.' },
+  'not-streaming': { ec: 404, dm: 'no_stream', em: 'The camera has no stream now. Start it first.' },
   'robot-offline': { ec: 400, dm: 'robot_offline', em: 'The robot is offline.' },
   'too-many': { ec: 429, dm: 'limited', em: 'Too many requests at a time.' },
   internal: { ec: 500, dm: 'logic_error', em: 'Something went wrong here.' },
