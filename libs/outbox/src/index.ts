@@ -5,6 +5,7 @@ export type {
   LeasedMessage,
   ListedMessage,
   ListFilter,
+  LoggedMessage,
   MessageState,
   NewMessage,
   Outcome,
@@ -14,5 +15,13 @@ export type {
 export type { Transaction } from './message-store.js';
 export { Outbox, type OutboxOptions } from './outbox.js';
 export type { QueueHandler } from './queue-worker.js';
-export { webhookHandler, webhookSchema, type Webhook, type WebhookOptions, type WebhookPorts } from './webhook.js';
+export {
+  hostOf,
+  webhookHandler,
+  webhookMessage,
+  webhookSchema,
+  type Webhook,
+  type WebhookOptions,
+  type WebhookPorts,
+} from './webhook.js';
 export { newWebhookSecret, webhookHeaders } from './webhook-signature.js';

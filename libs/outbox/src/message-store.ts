@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { Logger } from '@weir/platform';
 import { migrateDatabase } from '@weir/platform/database';
+import type { Pace } from '@weir/timing';
 import pg from 'pg';
 import { z } from 'zod';
 import type {
@@ -41,7 +42,15 @@ export interface NextAttempt {
 
 export interface Leased {
   readonly message: LeasedMessage;
+  readonly destination: string;
   readonly lease: string;
+}
+
+export interface LeaseWish {
+  readonly count: number;
+  readonly leaseMs: number;
+  /** Nothing is leased that goes there. */
+  readonly fullDestinations: readonly string[];
 }
 
 const MIGRATIONS = path.resolve(import.meta.dirname, '../migrations');
@@ -54,7 +63,11 @@ const MAX_PAYLOAD_CHARACTERS = 256 * 1024;
 const MAX_WORDS = 500;
 const MAX_LISTED = 500;
 const DEFAULT_LISTED = 100;
+/** Of each message in the delivery log. */
+const MAX_ATTEMPTS = 200;
 const PURGED_AT_ONCE = 1_000;
+/** Of a pause; more would only overflow. */
+const MAX_GROWTHS = 30;
 
 const leasedRow = z.object({
   id: z.string(),
@@ -66,6 +79,8 @@ const leasedRow = z.object({
   note: z.string().nullable(),
   lease: z.string(),
   last: z.boolean(),
+  deaths: z.number(),
+  destination: z.string(),
 });
 
 const listedRow = z.object({
@@ -74,6 +89,7 @@ const listedRow = z.object({
   queue: z.string(),
   key: z.string(),
   scope: z.string(),
+  destination: z.string(),
   state: z.enum(['waiting', 'delivered', 'dead']),
   attempts: z.number(),
   in_progress: z.boolean(),
@@ -85,6 +101,7 @@ const listedRow = z.object({
 });
 
 const attemptRow = z.object({
+  message_id: z.string(),
   instance: z.string(),
   started_at: z.date(),
   duration_ms: z.number().nullable(),
@@ -148,14 +165,15 @@ export class MessageStore {
 
   /** Adds the message in the owner's transaction. */
   async add(transaction: Transaction, message: NewMessage): Promise<string> {
-    const { id = `msg_${randomUUID()}`, queue, key, scope = '', payload } = message;
+    const { id = `msg_${randomUUID()}`, queue, key, scope = '', destination = '', payload } = message;
     const text = payloadText(payload);
     if (key !== undefined) await transaction.$executeRawUnsafe(this.#turnSql('$1'), this.#turn(queue, key));
     await transaction.$executeRawUnsafe(
-      `INSERT INTO ${this.#message} (id, queue, key, scope, payload, give_up_at)
-       VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, now() + $6::float8 * interval '1 millisecond')
+      `INSERT INTO ${this.#message} (id, queue, key, scope, destination, payload, give_up_at)
+       VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::text,
+               now() + $7::float8 * interval '1 millisecond')
        ON CONFLICT (id) DO NOTHING`,
-      ...[id, queue, key ?? id, scope, text, message.keepTryingMs ?? this.options.keepTryingMs],
+      ...[id, queue, key ?? id, scope, destination, text, message.keepTryingMs ?? this.options.keepTryingMs],
     );
     return id;
   }
@@ -173,14 +191,31 @@ export class MessageStore {
   }
 
   /**
+   * Takes the messages back whose instances no longer renew their leases. After the first death a message is due at
+   * once; after each further one its pause grows, because it may be the message that kills instances.
+   */
+  async takeBack(queue: string, { firstMs, maxMs, factor = 2 }: Pace): Promise<void> {
+    await this.#pool.query(
+      `UPDATE ${this.#message}
+          SET lease = NULL, deaths = deaths + 1,
+              due_at = now() + CASE WHEN deaths = 0 THEN 0
+                ELSE LEAST($3::float8, $2::float8 * power($4::float8, LEAST(deaths - 1, $5))) * (0.5 + random() / 2)
+                END * interval '1 millisecond'
+        WHERE queue = $1 AND state = 'waiting' AND lease IS NOT NULL AND due_at <= now()`,
+      [queue, firstMs, maxMs, factor, MAX_GROWTHS],
+    );
+  }
+
+  /**
    * Leases messages that are due. A row that another instance is leasing is skipped. A message waits for the earlier
    * ones with its key.
    */
-  async lease(queue: string, count: number, leaseMs: number): Promise<Leased[]> {
+  async lease(queue: string, { count, leaseMs, fullDestinations }: LeaseWish): Promise<Leased[]> {
     const { rows } = await this.#pool.query(
       `WITH due AS (
          SELECT m.id FROM ${this.#message} m
-          WHERE m.queue = $1 AND m.state = 'waiting' AND m.due_at <= now()
+          WHERE m.queue = $1 AND m.state = 'waiting' AND m.due_at <= now() AND m.lease IS NULL
+            AND m.destination <> ALL ($5::text[])
             AND NOT EXISTS (SELECT 1 FROM ${this.#message} e
                              WHERE e.queue = m.queue AND e.key = m.key AND e.state = 'waiting' AND e.place < m.place)
           ORDER BY m.due_at, m.place LIMIT $2 FOR UPDATE OF m SKIP LOCKED),
@@ -191,9 +226,9 @@ export class MessageStore {
            FROM due WHERE m.id = due.id RETURNING m.*),
        logged AS (
          INSERT INTO ${this.#attempt} (id, message_id, instance) SELECT lease, id, $4 FROM leased)
-       SELECT id, queue, key, scope, payload, attempts, note, lease, now() >= give_up_at AS last
+       SELECT id, queue, key, scope, destination, payload, attempts, deaths, note, lease, now() >= give_up_at AS last
          FROM leased ORDER BY place`,
-      [queue, count, leaseMs, this.options.instance],
+      [queue, count, leaseMs, this.options.instance, fullDestinations],
     );
     return z.array(leasedRow).parse(rows).map(leasedOf);
   }
@@ -229,7 +264,7 @@ export class MessageStore {
       `WITH logged AS (
          UPDATE ${this.#attempt} SET duration_ms = $3, result = $4, status = $5, words = $6 WHERE id = $2)
        UPDATE ${this.#message}
-          SET state = $7, lease = NULL, attempts = attempts - $8,
+          SET state = $7, lease = NULL, attempts = attempts - $8, deaths = 0,
               due_at = CASE WHEN give_up_at > now()
                             THEN LEAST(now() + $9::float8 * interval '1 millisecond', give_up_at)
                             ELSE now() + $9::float8 * interval '1 millisecond' END,
@@ -243,41 +278,36 @@ export class MessageStore {
     );
   }
 
-  async list({ scope, queue, key, state, after, limit = DEFAULT_LISTED }: ListFilter): Promise<ListedMessage[]> {
+  async list({ ids, scope, queue, key, state, after, limit = DEFAULT_LISTED }: ListFilter): Promise<ListedMessage[]> {
     const { rows } = await this.#pool.query(
-      `SELECT id, place, queue, key, scope, state, attempts, lease IS NOT NULL AS in_progress, note, created_at, due_at,
-              give_up_at, ended_at
+      `SELECT id, place, queue, key, scope, destination, state, attempts, lease IS NOT NULL AS in_progress, note,
+              created_at, due_at, give_up_at, ended_at
          FROM ${this.#message}
         WHERE ($1::text IS NULL OR scope = $1) AND ($2::text IS NULL OR queue = $2) AND ($3::text IS NULL OR key = $3)
           AND ($4::text IS NULL OR state = $4) AND ($5::bigint IS NULL OR place > $5)
+          AND ($7::text[] IS NULL OR id = ANY ($7))
         ORDER BY place LIMIT $6`,
-      [scope, queue, key, state, after?.toString(), Math.min(limit, MAX_LISTED)].map((value) => value ?? null),
+      [scope, queue, key, state, after?.toString(), Math.min(limit, MAX_LISTED), ids].map((value) => value ?? null),
     );
     return z.array(listedRow).parse(rows).map(listedOf);
   }
 
-  async get(id: string): Promise<ListedMessage | undefined> {
+  /** The delivery logs of messages, by their ids; of each its last attempts, oldest first. */
+  async attempts(ids: readonly string[]): Promise<ReadonlyMap<string, readonly Attempt[]>> {
     const { rows } = await this.#pool.query(
-      `SELECT id, place, queue, key, scope, state, attempts, lease IS NOT NULL AS in_progress, note, created_at, due_at,
-              give_up_at, ended_at
-         FROM ${this.#message} WHERE id = $1`,
-      [id],
+      `SELECT message_id, instance, started_at, duration_ms, result, status, words
+         FROM (SELECT *, row_number() OVER (PARTITION BY message_id ORDER BY started_at DESC, id DESC) AS back
+                 FROM ${this.#attempt} WHERE message_id = ANY ($1::text[])) AS a
+        WHERE back <= $2 ORDER BY started_at, id`,
+      [ids, MAX_ATTEMPTS],
     );
-    return z.array(listedRow).parse(rows).map(listedOf)[0];
-  }
-
-  /** The delivery log of a message, oldest first. */
-  async attempts(id: string): Promise<Attempt[]> {
-    const { rows } = await this.#pool.query(
-      `SELECT instance, started_at, duration_ms, result, status, words
-         FROM ${this.#attempt} WHERE message_id = $1 ORDER BY started_at, id`,
-      [id],
-    );
-    return z.array(attemptRow).parse(rows).map(attemptOf);
+    const logs = new Map<string, Attempt[]>(ids.map((id) => [id, []]));
+    for (const row of z.array(attemptRow).parse(rows)) logs.get(row.message_id)?.push(attemptOf(row));
+    return logs;
   }
 
   /** A delivered or dead message is tried again as if it were new, behind the others with its key. */
-  replay(id: string, { scope, payload }: ReplayOptions): Promise<Replayed> {
+  replay(id: string, { scope, payload, destination }: ReplayOptions): Promise<Replayed> {
     const text = payload === undefined ? null : payloadText(payload);
     return this.#inTransaction(async (client) => {
       const found = await client.query(
@@ -290,19 +320,23 @@ export class MessageStore {
       if (row.leased) return 'in progress';
       if (row.state === 'waiting') {
         await client.query(
-          `UPDATE ${this.#message} SET due_at = now(), payload = COALESCE($2, payload) WHERE id = $1`,
-          [id, text],
+          `UPDATE ${this.#message}
+              SET due_at = now(), lease = NULL, payload = COALESCE($2, payload),
+                  destination = COALESCE($3, destination)
+            WHERE id = $1`,
+          [id, text, destination ?? null],
         );
         return 'hastened';
       }
       if (row.key !== id) await client.query(this.#turnSql('$1'), [this.#turn(row.queue, row.key)]);
       await client.query(
         `UPDATE ${this.#message}
-            SET state = 'waiting', attempts = 0, lease = NULL, note = NULL, ended_at = NULL, due_at = now(),
-                place = nextval('"${this.#schema}"."place"'), payload = COALESCE($2, payload),
+            SET state = 'waiting', attempts = 0, deaths = 0, lease = NULL, note = NULL, ended_at = NULL,
+                due_at = now(), place = nextval('"${this.#schema}"."place"'),
+                payload = COALESCE($2, payload), destination = COALESCE($4, destination),
                 give_up_at = now() + $3::float8 * interval '1 millisecond'
           WHERE id = $1`,
-        [id, text, this.options.keepTryingMs],
+        [id, text, this.options.keepTryingMs, destination ?? null],
       );
       return 'replayed';
     });
@@ -368,8 +402,8 @@ const replayedRow = z.object({
 
 const countRow = z.object({ queue: z.string(), state: z.enum(['waiting', 'dead']), count: z.number() });
 
-const leasedOf = ({ lease, payload, attempts, note, ...row }: z.output<typeof leasedRow>): Leased => ({
-  lease,
+const leasedOf = ({ lease, destination, payload, attempts, note, ...row }: z.output<typeof leasedRow>): Leased => ({
+  ...{ lease, destination },
   message: {
     ...row,
     key: keyOf(row),
@@ -385,6 +419,7 @@ const listedOf = (row: z.output<typeof listedRow>): ListedMessage => ({
   queue: row.queue,
   key: keyOf(row),
   scope: row.scope,
+  destination: row.destination,
   state: row.state,
   attempts: row.attempts,
   inProgress: row.in_progress,

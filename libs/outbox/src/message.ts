@@ -13,6 +13,8 @@ export interface NewMessage {
   readonly key?: string;
   /** To whom the message belongs, for the list and for replays: a tenant, a client. */
   readonly scope?: string;
+  /** Where it goes, such as a host. A queue may limit how much goes to one place at the same time. */
+  readonly destination?: string;
   /** For how long it is tried. Default: the outbox's. */
   readonly keepTryingMs?: number;
 }
@@ -33,6 +35,8 @@ export interface LeasedMessage {
   readonly note: string | undefined;
   /** The time for which the message is tried is over: if this attempt fails, the message is dead. */
   readonly last: boolean;
+  /** How many attempts before this one, without another in between, ended with their instance. */
+  readonly deaths: number;
 }
 
 /** What became of an attempt. `words` are for people and never hold a secret. */
@@ -58,9 +62,10 @@ export interface ListedMessage {
   readonly queue: string;
   readonly key: string | undefined;
   readonly scope: string;
+  readonly destination: string;
   readonly state: MessageState;
   readonly attempts: number;
-  /** An instance is trying now, or was killed while it did. */
+  /** An instance is trying now, or was killed a moment ago. */
   readonly inProgress: boolean;
   readonly note: string | undefined;
   readonly createdAt: Date;
@@ -81,7 +86,13 @@ export interface Attempt {
   readonly words: string | undefined;
 }
 
+export interface LoggedMessage extends ListedMessage {
+  /** Its last 200 attempts, oldest first. */
+  readonly log: readonly Attempt[];
+}
+
 export interface ListFilter {
+  readonly ids?: readonly string[];
   readonly scope?: string;
   readonly queue?: string;
   readonly key?: string;
@@ -97,6 +108,8 @@ export interface ReplayOptions {
   readonly scope?: string;
   /** Replaces the payload, for example by one with a new URL. */
   readonly payload?: unknown;
+  /** Replaces the destination. */
+  readonly destination?: string;
 }
 
 /** Hastened: it was waiting, and its next attempt comes now. In progress: it is being tried at this moment. */

@@ -1,3 +1,4 @@
+import type { Pace } from '@weir/timing';
 import { startPostgres, waitFor, type TestServer } from '@weir/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -80,6 +81,18 @@ const collecting = (...outboxes: Outbox[]): string[] => {
   return got;
 };
 
+/** An instance takes what is due, and is killed. @returns how much it took */
+const dieWith = async (leaseMs: number, pace: Pace = quick): Promise<number> => {
+  const killed = await MessageStore.open({
+    ...{ url: postgres.url, owner: 'test', instance: 'killed', log: silent },
+    ...{ keepTryingMs: 60_000, maxConnections: 1 },
+  });
+  await killed.takeBack('q', pace);
+  const leased = await killed.lease('q', { count: 10, leaseMs, fullDestinations: [] });
+  await killed.close();
+  return leased.length;
+};
+
 const stateOf = async (id: string) => (await outbox.get(id))?.state;
 const settled = (id: string) => waitFor(async () => (await stateOf(id)) !== 'waiting');
 
@@ -122,6 +135,8 @@ describe('a message', () => {
       { result: 'delivered', status: 204, words: undefined },
     ]);
     expect(await outbox.get(id)).toMatchObject({ state: 'delivered', attempts: 3, inProgress: false });
+    const [logged] = await outbox.log({ ids: [id] });
+    expect(logged?.log).toEqual(await outbox.attempts(id));
   });
 
   it('is added once, even if its owner adds it again under its id', async () => {
@@ -253,13 +268,8 @@ describe('several instances', () => {
   });
 
   it('take over from one that was killed, when its lease is over', async () => {
-    const killed = await MessageStore.open({
-      ...{ url: postgres.url, owner: 'test', instance: 'killed', log: silent },
-      ...{ keepTryingMs: 60_000, maxConnections: 1 },
-    });
     const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
-    expect(await killed.lease('q', 10, 300)).toHaveLength(1);
-    await killed.close();
+    expect(await dieWith(300)).toBe(1);
     expect(await outbox.get(id)).toMatchObject({ inProgress: true });
     collecting(outbox);
     await settled(id);
@@ -399,6 +409,116 @@ describe('a message that can’t be delivered', () => {
   });
 });
 
+describe('a message with which instances die', () => {
+  const HOUR_MS = 3_600_000;
+  const slow: Pace = { firstMs: HOUR_MS, maxMs: 1_000 * HOUR_MS, factor: 4 };
+  const pauseOf = async (id: string) => ((await outbox.get(id))?.dueAt.getTime() ?? 0) - Date.now();
+
+  it('is tried at once after the first, and then after pauses that grow', async () => {
+    const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
+    expect(await dieWith(1, slow)).toBe(1);
+    await waitFor(async () => (await dieWith(1, slow)) === 1);
+    const pausesMs: number[] = [];
+    for (let deaths = 2; deaths <= 4; deaths++) {
+      await waitFor(async () => {
+        expect(await dieWith(1, slow)).toBe(0);
+        return (await outbox.get(id))?.inProgress === false;
+      });
+      pausesMs.push(await pauseOf(id));
+      expect(await outbox.replay(id)).toBe('hastened');
+      expect(await dieWith(1, slow)).toBe(1);
+    }
+    for (const [index, pauseMs] of pausesMs.entries()) {
+      const longestMs = HOUR_MS * 4 ** index;
+      expect(pauseMs).toBeGreaterThan(longestMs / 2 - 60_000);
+      expect(pauseMs).toBeLessThanOrEqual(longestMs);
+    }
+    expect(await outbox.get(id)).toMatchObject({ attempts: 5 });
+  });
+
+  it('is dead when its time is over, and its owner is told, without another attempt', async () => {
+    const id = await outbox.addAlone({ queue: 'q', payload: 'x', keepTryingMs: 1 });
+    for (let deaths = 0; deaths < 2; deaths++) await waitFor(async () => (await dieWith(1)) === 1);
+    const told: string[] = [];
+    outbox.deliver(
+      'q',
+      handler(async () => expect.unreachable(), { dead: async (_message, { words }) => void told.push(words) }),
+    );
+    await waitFor(async () => (await stateOf(id)) === 'dead');
+    expect(told).toEqual(['the instances that tried it ended']);
+  });
+
+  it('waits no longer than others once an attempt has had an end', async () => {
+    const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
+    for (let deaths = 0; deaths < 2; deaths++) await waitFor(async () => (await dieWith(1)) === 1);
+    const deathsSeen: number[] = [];
+    outbox.deliver(
+      'q',
+      handler(async ({ deaths }) => {
+        deathsSeen.push(deaths);
+        return deathsSeen.length === 1 ? LATER : DELIVERED;
+      }),
+    );
+    await settled(id);
+    expect(deathsSeen).toEqual([2, 0]);
+  });
+});
+
+it('a message whose handler always throws waits longer after each attempt', async () => {
+  const pace = { firstMs: 3_600_000, maxMs: 360_000_000, factor: 4 };
+  outbox.deliver(
+    'q',
+    handler(() => Promise.reject(new Error('always')), { pace }),
+  );
+  const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
+  const pausesMs: number[] = [];
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    await waitFor(async () => (await outbox.attempts(id))[attempt - 1]?.result === 'retry');
+    pausesMs.push(((await outbox.get(id))?.dueAt.getTime() ?? 0) - Date.now());
+    await outbox.replay(id);
+  }
+  for (const [index, pauseMs] of pausesMs.entries())
+    expect(pauseMs).toBeGreaterThan((pace.firstMs * pace.factor ** index) / 2 - 60_000);
+});
+
+describe('a destination that hangs', () => {
+  it('holds up no other: it takes its part of the queue only', async () => {
+    const got: string[] = [];
+    let hanging = 0;
+    let most = 0;
+    let finish: () => void = () => undefined;
+    const end = new Promise<void>((resolve) => (finish = resolve));
+    outbox.deliver(
+      'q',
+      handler(
+        async ({ payload }) => {
+          if (payload === 'hangs') {
+            most = Math.max(most, ++hanging);
+            await end;
+            hanging -= 1;
+          }
+          got.push(payload);
+          return DELIVERED;
+        },
+        { concurrency: 4, perDestination: 2 },
+      ),
+    );
+    await inTransaction(async (transaction) => {
+      for (let i = 0; i < 12; i++)
+        await outbox.add(transaction, { queue: 'q', destination: 'slow.example', payload: 'hangs' });
+      for (let i = 0; i < 3; i++)
+        await outbox.add(transaction, { queue: 'q', destination: 'quick.example', payload: 'quick' });
+      for (let i = 0; i < 5; i++) await outbox.add(transaction, { queue: 'q', payload: 'nowhere' });
+    });
+    await waitFor(() => got.length === 8);
+    expect(new Set(got)).toEqual(new Set(['quick', 'nowhere']));
+    expect(most).toBe(2);
+    finish();
+    await waitFor(() => got.length === 20);
+    expect(most).toBe(2);
+  });
+});
+
 describe('a replay', () => {
   const oneAttempt = async (outcome: Outcome): Promise<string> => {
     outbox.deliver(
@@ -507,6 +627,12 @@ it('the list has pages, and shows each scope its own messages without their payl
   expect([first.length, rest.length]).toEqual([2, 1]);
   expect(new Set([...first, ...rest].map(({ id }) => id)).size).toBe(3);
   expect(Object.values(first[0] ?? {})).not.toContain('secret');
+  const ids = [first[0]?.id ?? '', rest[0]?.id ?? '', 'unknown'];
+  expect((await outbox.log({ ids, scope: 'acme' })).map(({ id, log }) => [id, log])).toEqual([
+    [ids[0], []],
+    [ids[1], []],
+  ]);
+  expect(await outbox.log({ ids, scope: 'other' })).toEqual([]);
   expect(await outbox.list({ state: 'dead' })).toEqual([]);
 });
 

@@ -1,6 +1,14 @@
 import type { Logger } from '@weir/platform';
 import { OutboxMetrics, type QueueCount } from './metrics.js';
-import type { Attempt, ListedMessage, ListFilter, NewMessage, Replayed, ReplayOptions } from './message.js';
+import type {
+  Attempt,
+  ListedMessage,
+  ListFilter,
+  LoggedMessage,
+  NewMessage,
+  Replayed,
+  ReplayOptions,
+} from './message.js';
 import { MessageStore, type Transaction } from './message-store.js';
 import { QueueWorker, type QueueHandler } from './queue-worker.js';
 
@@ -96,13 +104,20 @@ export class Outbox {
     return this.store.list(filter);
   }
 
-  get(id: string): Promise<ListedMessage | undefined> {
-    return this.store.get(id);
+  async get(id: string): Promise<ListedMessage | undefined> {
+    return (await this.store.list({ ids: [id] }))[0];
   }
 
-  /** The delivery log of a message, oldest attempt first. */
-  attempts(id: string): Promise<Attempt[]> {
-    return this.store.attempts(id);
+  /** The delivery log of a message: its last 200 attempts, oldest first. */
+  async attempts(id: string): Promise<readonly Attempt[]> {
+    return (await this.store.attempts([id])).get(id) ?? [];
+  }
+
+  /** The messages of the filter with their delivery logs. */
+  async log(filter: ListFilter): Promise<LoggedMessage[]> {
+    const messages = await this.store.list(filter);
+    const logs = await this.store.attempts(messages.map(({ id }) => id));
+    return messages.map((message) => ({ ...message, log: logs.get(message.id) ?? [] }));
   }
 
   /** Delivers a message again under its id, whether it was delivered, is dead or waits for its next attempt. */

@@ -4,7 +4,7 @@ import type { Logger } from '@weir/platform';
 import { backOffMs, within, type Pace } from '@weir/timing';
 import { Attempt, type AttemptPorts, type Delivery, type Message } from './attempt.js';
 import type { Failure, Outcome } from './message.js';
-import type { Leased, NextAttempt } from './message-store.js';
+import type { Leased, LeaseWish, NextAttempt } from './message-store.js';
 import type { OutboxMetrics } from './metrics.js';
 
 /**
@@ -20,6 +20,8 @@ export interface QueueHandler<Payload> extends Delivery<Payload> {
   dead?(message: Message<Payload>, failure: Failure): Promise<void>;
   /** How many messages this instance delivers at the same time. Default 8. */
   readonly concurrency?: number;
+  /** How many of them may go to one destination, so that a slow one doesn't hold up the others. Default: all. */
+  readonly perDestination?: number;
   /** How long one attempt may take. Default 30 s. */
   readonly timeoutMs?: number;
   /** The pauses between attempts. Default: 2 s, and three times longer after each, up to half an hour. */
@@ -29,7 +31,8 @@ export interface QueueHandler<Payload> extends Delivery<Payload> {
 }
 
 export interface QueueStore {
-  lease(queue: string, count: number, leaseMs: number): Promise<Leased[]>;
+  takeBack(queue: string, pace: Pace): Promise<void>;
+  lease(queue: string, wish: LeaseWish): Promise<Leased[]>;
   renew: AttemptPorts['renew'];
   note: AttemptPorts['note'];
   settle(leased: Leased, outcome: Outcome, durationMs: number, next: NextAttempt | undefined): Promise<void>;
@@ -47,6 +50,8 @@ const CONCURRENCY = 8;
 const TIMEOUT_MS = 30_000;
 const LEASE_MS = 15_000;
 const PACE: Pace = { firstMs: 2_000, maxMs: 30 * 60_000, factor: 3 };
+/** After so many deaths in a row, a message whose time is over isn't tried a last time: it would not end by that. */
+const MANY_DEATHS = 2;
 const DATABASE_PACE: Pace = { firstMs: 200, maxMs: 5_000 };
 
 /** Delivers the messages of one queue as long as it is open. */
@@ -54,7 +59,7 @@ export class QueueWorker<Payload> {
   readonly #concurrency: number;
   readonly #pace: Pace;
   readonly #times: { readonly timeoutMs: number; readonly leaseMs: number };
-  readonly #running = new Map<Attempt<Payload>, Promise<void>>();
+  readonly #running = new Map<Attempt<Payload>, { readonly destination: string; readonly done: Promise<void> }>();
   readonly #closing = new AbortController();
   readonly #loop: Promise<void>;
   #wake = new AbortController();
@@ -83,7 +88,7 @@ export class QueueWorker<Payload> {
     this.#closing.abort();
     this.wake();
     await this.#loop;
-    const attempts = () => Promise.all(this.#running.values());
+    const attempts = () => Promise.all([...this.#running.values()].map(({ done }) => done));
     await within(graceMs, attempts(), () => {
       for (const attempt of this.#running.keys()) attempt.stop();
     });
@@ -94,6 +99,7 @@ export class QueueWorker<Payload> {
     for (let failures = 0; !this.#closing.signal.aborted;) {
       this.#wake = new AbortController();
       try {
+        await this.ports.store.takeBack(this.queue, this.#pace);
         await this.#leaseWhatIsDue();
         failures = 0;
         await this.#pause(this.ports.pollMs * (0.75 + Math.random() / 2), this.#wake.signal);
@@ -106,13 +112,29 @@ export class QueueWorker<Payload> {
 
   async #leaseWhatIsDue(): Promise<void> {
     while (!this.#closing.signal.aborted) {
-      const free = this.#concurrency - this.#running.size;
-      if (free <= 0) return;
+      const { count, fullDestinations } = this.#room();
+      if (count <= 0) return;
       const leasedAtMs = performance.now();
-      const leased = await this.ports.store.lease(this.queue, free, this.#times.leaseMs);
+      const leased = await this.ports.store.lease(this.queue, { count, fullDestinations, ...this.#times });
       for (const one of leased) this.#begin(one, leasedAtMs);
-      if (leased.length < free) return;
+      if (leased.length < count) return;
     }
+  }
+
+  /** How many messages may be leased at once, even if all of them go to the same destination. */
+  #room(): Pick<LeaseWish, 'count' | 'fullDestinations'> {
+    const free = this.#concurrency - this.#running.size;
+    const { perDestination } = this.handler;
+    if (perDestination === undefined) return { count: free, fullDestinations: [] };
+    const counts = new Map<string, number>();
+    for (const { destination } of this.#running.values())
+      if (destination !== '') counts.set(destination, (counts.get(destination) ?? 0) + 1);
+    const isFull = (count: number) => count >= perDestination;
+    const busiest = Math.max(0, ...[...counts.values()].filter((count) => !isFull(count)));
+    return {
+      count: Math.min(free, perDestination - busiest),
+      fullDestinations: [...counts].filter(([, count]) => isFull(count)).map(([destination]) => destination),
+    };
   }
 
   #begin(leased: Leased, leasedAtMs: number): void {
@@ -131,12 +153,13 @@ export class QueueWorker<Payload> {
       this.#running.delete(attempt);
       this.wake();
     });
-    this.#running.set(attempt, done);
+    this.#running.set(attempt, { destination: leased.destination, done });
   }
 
   async #carryOut(attempt: Attempt<Payload>, leased: Leased): Promise<void> {
     const startedAtMs = performance.now();
-    const outcome = await attempt.run();
+    const { last, deaths } = leased.message;
+    const outcome = last && deaths >= MANY_DEATHS ? DEADLY : await attempt.run();
     const durationMs = performance.now() - startedAtMs;
     this.ports.metrics.attempted(this.queue, outcome.tag, durationMs);
     const next = attempt.stopped && outcome.tag === 'retry' ? RELEASED : await this.#nextAfter(leased, outcome);
@@ -184,3 +207,4 @@ export class QueueWorker<Payload> {
 }
 
 const RELEASED: NextAttempt = { inMs: 0, uncounted: true };
+const DEADLY: Outcome = { tag: 'dead', words: 'the instances that tried it ended' };

@@ -7,7 +7,7 @@ import { Webhook as Verifier } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Message } from './attempt.js';
 import type { Outcome } from './message.js';
-import { webhookHandler, type Webhook, type WebhookOptions, type WebhookPorts } from './webhook.js';
+import { webhookHandler, webhookMessage, type Webhook, type WebhookOptions, type WebhookPorts } from './webhook.js';
 import { newWebhookSecret, webhookHeaders } from './webhook-signature.js';
 
 interface Received {
@@ -43,7 +43,8 @@ afterEach(async () => {
 });
 
 const messageTo = (to: string): Message<Webhook> => ({
-  ...{ id: 'msg_1', queue: 'webhook', key: 's1', scope: 'acme', attempt: 1, note: undefined, last: false },
+  ...{ id: 'msg_1', queue: 'webhook', key: 's1', scope: 'acme', attempt: 1, note: undefined },
+  ...{ last: false, deaths: 0 },
   payload: { url: to, body: BODY },
 });
 
@@ -155,6 +156,15 @@ describe('a webhook', () => {
     });
     expect(await send({}, {}, 'no url')).toMatchObject({ tag: 'dead' });
     expect(received).toEqual([]);
+  });
+
+  it('goes to the host of its URL, which takes a part of the handler only', () => {
+    expect(webhookMessage({ url: 'https://user:key@Hooks.example:8443/a?b', body: BODY })).toMatchObject({
+      destination: 'hooks.example',
+    });
+    const { concurrency = 0, perDestination = 0 } = webhookHandler({ guard, secrets: async () => [secret] });
+    expect(perDestination).toBeGreaterThan(0);
+    expect(perDestination).toBeLessThan(concurrency / 2);
   });
 
   it('leaves no word of its URL in the log', async () => {

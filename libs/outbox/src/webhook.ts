@@ -1,13 +1,22 @@
 import { OutboundFailed, OutboundRefused, retryAfterMs, type OutboundGuard } from '@weir/outbound';
 import { z } from 'zod';
 import type { Message } from './attempt.js';
-import type { Failure, Outcome } from './message.js';
+import type { Failure, NewMessage, Outcome } from './message.js';
 import type { QueueHandler } from './queue-worker.js';
 import { webhookHeaders } from './webhook-signature.js';
 
 /** The payload of a webhook's message. The body is sent as it is, the same in every attempt. */
 export const webhookSchema = z.object({ url: z.string(), body: z.string() });
 export type Webhook = z.output<typeof webhookSchema>;
+
+/** The host of a URL: where a message goes. */
+export const hostOf = (url: string): string => (URL.canParse(url) ? new URL(url).hostname : '');
+
+/** What a message of a webhook consists of, beside what its owner says of it. */
+export const webhookMessage = (webhook: Webhook): Pick<NewMessage, 'payload' | 'destination'> => ({
+  payload: webhook,
+  destination: hostOf(webhook.url),
+});
 
 export interface WebhookPorts {
   readonly guard: Pick<OutboundGuard, 'fetch'>;
@@ -22,7 +31,7 @@ export interface WebhookPorts {
   dead?(message: Message<Webhook>, failure: Failure): Promise<void>;
 }
 
-export type WebhookOptions = Pick<QueueHandler<Webhook>, 'concurrency' | 'pace' | 'leaseMs'> & {
+export type WebhookOptions = Pick<QueueHandler<Webhook>, 'concurrency' | 'perDestination' | 'pace' | 'leaseMs'> & {
   /** From the look-up to the answer. Default 20 s. */
   readonly timeoutMs?: number;
   /** Default: https and http. */
@@ -32,7 +41,8 @@ export type WebhookOptions = Pick<QueueHandler<Webhook>, 'concurrency' | 'pace' 
 const TIMEOUT_MS = 20_000;
 /** For what isn't the request: the database, the secrets. */
 const SPARE_MS = 10_000;
-const CONCURRENCY = 16;
+const CONCURRENCY = 32;
+const PER_DESTINATION = 4;
 const GONE = 410;
 /** Statuses with which a receiver may say when it wants to be asked again. */
 const THROTTLING = new Set([429, 502, 503, 504]);
@@ -43,6 +53,7 @@ export const webhookHandler = (ports: WebhookPorts, options: WebhookOptions = {}
   const { timeoutMs = TIMEOUT_MS, schemes = ['https', 'http'], ...queue } = options;
   return {
     concurrency: CONCURRENCY,
+    perDestination: PER_DESTINATION,
     ...queue,
     schema: webhookSchema,
     timeoutMs: timeoutMs + SPARE_MS,
