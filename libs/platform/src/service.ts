@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Controller, Get, Inject, Module, Res, type DynamicModule, type WebSocketAdapter } from '@nestjs/common';
+import { Controller, Get, Inject, Module, Res, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER, NestFactory } from '@nestjs/core';
 import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
 import { restAdapter, RestErrorFilter } from '@weir/rest';
@@ -38,8 +38,6 @@ export interface ServiceContext<Shape extends SettingsShape = SettingsShape> {
 
 /** A whole service except its HTTP edge, opened. */
 export interface OpenService {
-  /** For a service whose WebSockets Nest serves. */
-  webSocketAdapter?(app: NestFastifyApplication): WebSocketAdapter;
   /** Called last, before the HTTP port opens. */
   listen?(app: NestFastifyApplication): void | Promise<void>;
   /** Finishes work in progress. */
@@ -53,7 +51,7 @@ export interface ServiceDefinition<Shape extends SettingsShape, Service extends 
   service: string;
   settings: Shape;
   open(context: ServiceContext<Shape>): Promise<Service>;
-  /** The service's one Nest module, for its HTTP and WebSocket edges, with the filter that shapes its errors. */
+  /** The service's one Nest module, for its HTTP edge, with the filter that shapes its errors. */
   module?(service: Service, context: ServiceContext<Shape>): DynamicModule;
   adapter?(context: ServiceContext<Shape>): FastifyAdapter;
 }
@@ -91,8 +89,6 @@ export async function runService<Shape extends SettingsShape, Service extends Op
     definition.adapter?.(context) ?? restAdapter(),
     { logger: nestLogger(log), abortOnError: false },
   );
-  const webSocketAdapter = running.webSocketAdapter?.(app);
-  if (webSocketAdapter !== undefined) app.useWebSocketAdapter(webSocketAdapter);
   await running.listen?.(app);
   await app.listen(config.WEIR_LISTEN_PORT, config.WEIR_LISTEN_HOST);
 

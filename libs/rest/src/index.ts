@@ -13,3 +13,4 @@ export { Authenticated, CurrentPrincipal } from './guard.js';
 export { httpStatusOf } from './http-status.js';
 export { parsed } from './parsed.js';
 export { restAdapter, type RestAdapterOptions } from './rest-adapter.js';
+export { Traced } from './traced.js';

@@ -12,27 +12,13 @@ import {
   Req,
   Res,
 } from '@nestjs/common';
-import { context, propagation, SpanKind, trace } from '@opentelemetry/api';
-import { Answers, envelopeSchema, failureSchema, success, type Envelope } from '@weir/rest';
+import { Answers, envelopeSchema, failureSchema, success, Traced, type Envelope } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { PACKAGING_STATES, type Packaging } from './packaging.js';
 import { readStreamRequest } from './stream-request.js';
 import { indexPath, parseStreamPath, targetOfStream, type VideoTarget } from './video-path.js';
 import { Videos } from './videos.js';
-
-const tracer = trace.getTracer('@weir/hls-packager');
-
-/** Does the work in a span of the trace that the gateway has begun. */
-async function inSpan<Result>(name: string, request: FastifyRequest, work: () => Promise<Result>): Promise<Result> {
-  const parent = propagation.extract(context.active(), request.headers);
-  const span = tracer.startSpan(name, { kind: SpanKind.SERVER }, parent);
-  try {
-    return await context.with(trace.setSpan(parent, span), work);
-  } finally {
-    span.end();
-  }
-}
 
 /** The URL at which clients reach the platform: the setting's, or else that of the request. */
 export class PublicUrl {
@@ -68,6 +54,7 @@ const AnswersInEnvelope = <Ret extends z.ZodType>(ret: Ret) => Answers(envelopeS
 
 /** The HLS part of the robots' REST interface, with that interface's envelope. */
 @Controller('stream')
+@Traced('hls')
 export class StreamController {
   constructor(
     @Inject(Videos) private readonly videos: Videos,
@@ -77,37 +64,33 @@ export class StreamController {
   @Post()
   @HttpCode(200)
   @AnswersInEnvelope(startAnswer)
-  post(
+  async start(
     @Body() body: unknown,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Envelope<z.infer<typeof startAnswer>>> {
     reply.header('cache-control', 'no-store');
-    return inSpan('hls start', request, async () => {
-      await this.videos.authenticate(request);
-      const reading = readStreamRequest(body);
-      switch (reading.tag) {
-        case 'invalid':
-          throw new BadRequestException(`${reading.field} is missing or can not be used`);
-        case 'foreign':
-          throw new ForbiddenException('The rtsp_url is not one of this platform');
-        case 'request': {
-          const target = await this.videos.start(request, reading.request);
-          return success({ hls_url: this.publicUrl.of(request, indexPath(target)) });
-        }
-        default:
-          return reading satisfies never;
+    await this.videos.authenticate(request);
+    const reading = readStreamRequest(body);
+    switch (reading.tag) {
+      case 'invalid':
+        throw new BadRequestException(`${reading.field} is missing or can not be used`);
+      case 'foreign':
+        throw new ForbiddenException('The rtsp_url is not one of this platform');
+      case 'request': {
+        const target = await this.videos.start(request, reading.request);
+        return success({ hls_url: this.publicUrl.of(request, indexPath(target)) });
       }
-    });
+      default:
+        return reading satisfies never;
+    }
   }
 
   @Delete('*')
   @AnswersInEnvelope(stopAnswer)
-  delete(@Req() request: FastifyRequest): Promise<Envelope<z.infer<typeof stopAnswer>>> {
-    return inSpan('hls stop', request, async () => {
-      await this.videos.authenticate(request);
-      return success({ stopped: await this.videos.stop(request, targetIn(request)) });
-    });
+  async stop(@Req() request: FastifyRequest): Promise<Envelope<z.infer<typeof stopAnswer>>> {
+    await this.videos.authenticate(request);
+    return success({ stopped: await this.videos.stop(request, targetIn(request)) });
   }
 
   @Get()

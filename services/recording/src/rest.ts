@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { demandPermit, permits, type Principal } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { Answers, AnswersFile, Authenticated, byteRange, CurrentPrincipal, noBody, parsed } from '@weir/rest';
+import { Answers, AnswersFile, Authenticated, byteRange, CurrentPrincipal, noBody, parsed, Traced } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
@@ -127,6 +127,7 @@ const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is no
 const ENDED = new Set<RecordingPhase>(['FINISHED', 'DELIVERING', 'DELIVERED', 'FAILED']);
 
 @Controller('recordings')
+@Traced('recording')
 export class RecordingsController {
   constructor(
     @Inject(Recordings) private readonly recordings: Recordings,

@@ -1,14 +1,13 @@
-import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { CredentialWatch, RecordingAccess, RefusalLog } from '@weir/access';
 import type { MediaClient } from '@weir/media-client';
 import { OutboundGuard, refusalOf } from '@weir/outbound';
 import type { Outbox } from '@weir/outbox';
-import { Instances, UnfinishedFrames, type Opened } from '@weir/platform';
+import { Instances, type Opened } from '@weir/platform';
 import { DEFAULT_SETTINGS, type Refusal } from '@weir/protocol-eyeson';
 import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './config.js';
 import { RecordingStats } from './recording-stats.js';
-import { RtmServer } from './rtm-server.js';
+import { rtmServer } from './rtm-server.js';
 import type { SessionEdge } from './session-http.js';
 import { SessionNames } from './session-names.js';
 import type { SessionRecorder } from './session-socket.js';
@@ -64,13 +63,10 @@ export const openSessionEdge = (
     }),
   );
   opened.add('orphans', endOrphans(context, store));
-  const unfinishedFrames = opened.add(
-    'unfinished frames',
-    new UnfinishedFrames({ ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_RECORDING_FRAME_TIMEOUT_MS }),
-  );
-  const server = new RtmServer({
-    ...{ access, sockets, unfinishedFrames, refusals, log },
+  const server = rtmServer({
+    ...{ access, sockets, refusals, log },
     maxPayloadBytes: MAX_PAYLOAD_BYTES,
+    unfinishedFrames: { ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_RECORDING_FRAME_TIMEOUT_MS },
   });
   return {
     ...{ access, store, names, sockets },
@@ -78,10 +74,7 @@ export const openSessionEdge = (
     ice: iceSettings(config),
     turnTtlMs: config.WEIR_TURN_TTL_S * 1_000,
     publicUrl: config.WEIR_PUBLIC_URL,
-    listen: (app) => {
-      const httpServer: Server = app.getHttpServer();
-      server.listen(httpServer);
-    },
+    listen: (app) => server.listen(app.getHttpServer()),
     drain: async () => {
       await sockets.drain();
       await server.close();

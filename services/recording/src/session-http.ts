@@ -18,7 +18,7 @@ import {
   type RecordingStatsPage,
   type SessionStatsPage,
 } from '@weir/protocol-eyeson';
-import { Answers, parsed } from '@weir/rest';
+import { Answers, parsed, Traced } from '@weir/rest';
 import type { FastifyRequest } from 'fastify';
 import { CLIENT_PATH, FIRST_GENERATION_PATH, SUPERVISOR_PATH } from './rtm-server.js';
 import type { RecordingStats } from './recording-stats.js';
@@ -45,6 +45,7 @@ type HolderOf<Kind extends RecordingHolder['kind']> = Extract<RecordingHolder, {
 
 /** The REST of the recording protocol. */
 @Controller('api')
+@Traced('eyeson')
 export class SessionController {
   constructor(@Inject(SESSION_EDGE) private readonly edge: SessionEdge) {}
 

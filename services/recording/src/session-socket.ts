@@ -4,6 +4,7 @@ import type { RecordingHolder, RefusalLog } from '@weir/access';
 import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
 import type { MediaClient, MediaSession, Published, WebRtcOffer } from '@weir/media-client';
 import { awakeNowMs, type Logger } from '@weir/platform';
+import type { ClientSocket } from '@weir/platform/sockets';
 import {
   newSession,
   nextDeadlineMs,
@@ -21,15 +22,6 @@ import {
 import { backOffMs, type Pace } from '@weir/timing';
 import { streamNameOf } from './session-names.js';
 import type { Session, SessionStore } from './session-store.js';
-
-/** A client's WebSocket, as a session needs it. */
-export interface ClientSocket {
-  send(text: string): void;
-  ping(): void;
-  close(code: number, reason: string): void;
-  /** The bytes that were sent and that the operating system hasn't taken yet. */
-  readonly bufferedBytes: number;
-}
 
 /** What a session asks to be recorded. */
 export interface SessionRecording extends Destination {

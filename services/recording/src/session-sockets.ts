@@ -1,7 +1,8 @@
 import type { CredentialWatch } from '@weir/access';
 import { awakeNowMs } from '@weir/platform';
+import type { ClientSocket } from '@weir/platform/sockets';
 import type { Generation, Refusal } from '@weir/protocol-eyeson';
-import { SessionSocket, type ClientSocket, type SessionSocketPorts, type SocketHolder } from './session-socket.js';
+import { SessionSocket, type SessionSocketPorts, type SocketHolder } from './session-socket.js';
 
 export interface SessionSocketsPorts {
   readonly credentials: Pick<CredentialWatch, 'watch'>;

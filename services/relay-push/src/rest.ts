@@ -1,14 +1,10 @@
-import { Body, Controller, Get, HttpCode, Inject, Post, Req } from '@nestjs/common';
-import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import { Body, Controller, Get, HttpCode, Inject, Post } from '@nestjs/common';
 import { demandPermit, permits, type Principal, credentialRefOf } from '@weir/access';
-import { Answers, Authenticated, CurrentPrincipal, noBody, parsed } from '@weir/rest';
+import { Answers, Authenticated, CurrentPrincipal, noBody, parsed, Traced } from '@weir/rest';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import type { FastifyRequest } from 'fastify';
-import { RelayRefused, Relays, type RelayView } from './relays.js';
+import { Relays, type RelayView } from './relays.js';
 import { createAnswer, filterBody, relayBody, relaysAnswer, type CreateAnswer, type RelayItem } from './rest-body.js';
 import type { Direction } from './store.js';
-
-const tracer = trace.getTracer('@weir/relay-push');
 
 const STATUS: Readonly<Record<RelayView['row']['state'], (direction: Direction) => RelayItem['status']>> = {
   NEW: () => 'NEW',
@@ -32,24 +28,6 @@ const itemOf = ({ row, notCarried, stats }: RelayView): RelayItem => {
   };
 };
 
-/** Continues the trace that the gateway began. */
-const answered = async <Answer>(
-  name: string,
-  request: FastifyRequest,
-  work: () => Promise<Answer>,
-): Promise<Answer> => {
-  const parent = propagation.extract(context.active(), request.headers);
-  const span = tracer.startSpan(`relay ${name}`, { kind: SpanKind.SERVER }, parent);
-  try {
-    return await context.with(trace.setSpan(parent, span), work);
-  } catch (error) {
-    if (error instanceof RelayRefused) span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
-    throw error;
-  } finally {
-    span.end();
-  }
-};
-
 const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is no such relay');
 
 const demandSomeRelayRight = (principal: Principal): void => {
@@ -57,6 +35,7 @@ const demandSomeRelayRight = (principal: Principal): void => {
 };
 
 @Controller('rest-api/pull')
+@Traced('relay')
 @Authenticated('header')
 export class PullController {
   constructor(@Inject(Relays) private readonly relays: Relays) {}
@@ -65,82 +44,61 @@ export class PullController {
   @Post('push')
   @HttpCode(200)
   @Answers(createAnswer)
-  push(
-    @CurrentPrincipal() principal: Principal,
-    @Req() request: FastifyRequest,
-    @Body() body: unknown,
-  ): Promise<CreateAnswer> {
-    return this.#create('push', principal, request, body);
+  push(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<CreateAnswer> {
+    return this.#create('push', principal, body);
   }
 
   /** Plays another server's stream and publishes it here. */
   @Post('pull')
   @HttpCode(200)
   @Answers(createAnswer)
-  pull(
-    @CurrentPrincipal() principal: Principal,
-    @Req() request: FastifyRequest,
-    @Body() body: unknown,
-  ): Promise<CreateAnswer> {
-    return this.#create('pull', principal, request, body);
+  pull(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<CreateAnswer> {
+    return this.#create('pull', principal, body);
   }
 
   @Post('find_all')
   @HttpCode(200)
   @Answers(relaysAnswer)
-  findAll(@CurrentPrincipal() principal: Principal, @Req() request: FastifyRequest): Promise<readonly RelayItem[]> {
-    return answered('find_all', request, async () => {
-      demandSomeRelayRight(principal);
-      const views = await this.#visible(principal);
-      if (views.length === 0) throw nothing();
-      return views.map(itemOf);
-    });
+  async findAll(@CurrentPrincipal() principal: Principal): Promise<readonly RelayItem[]> {
+    demandSomeRelayRight(principal);
+    const views = await this.#visible(principal);
+    if (views.length === 0) throw nothing();
+    return views.map(itemOf);
   }
 
   @Get('find_all')
   @Answers(relaysAnswer)
-  findAllByGet(
-    @CurrentPrincipal() principal: Principal,
-    @Req() request: FastifyRequest,
-  ): Promise<readonly RelayItem[]> {
-    return this.findAll(principal, request);
+  findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly RelayItem[]> {
+    return this.findAll(principal);
   }
 
   /** Ends all relays that match every given field. */
   @Post('terminate')
   @HttpCode(200)
   @Answers(noBody)
-  terminate(
-    @CurrentPrincipal() principal: Principal,
-    @Req() request: FastifyRequest,
-    @Body() body: unknown,
-  ): Promise<void> {
-    return answered('terminate', request, async () => {
-      demandSomeRelayRight(principal);
-      const wanted = Object.entries(parsed(filterBody, body) ?? {});
-      if (wanted.length === 0)
-        throw new WeirError(
-          ErrorCode.INVALID,
-          'Say which relays to terminate: by uri, localStreamName or remoteStreamName',
-        );
-      const views = await this.#visible(principal);
-      const fitting = views.filter(({ row }) =>
-        wanted.every(([field, value]) => value === undefined || row[field as keyof typeof row] === value),
+  async terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    demandSomeRelayRight(principal);
+    const wanted = Object.entries(parsed(filterBody, body) ?? {});
+    if (wanted.length === 0)
+      throw new WeirError(
+        ErrorCode.INVALID,
+        'Say which relays to terminate: by uri, localStreamName or remoteStreamName',
       );
-      if (fitting.length === 0) throw nothing();
-      await this.relays.terminate(fitting.map(({ row }) => row.id));
-    });
+    const views = await this.#visible(principal);
+    const fitting = views.filter(({ row }) =>
+      wanted.every(([field, value]) => value === undefined || row[field as keyof typeof row] === value),
+    );
+    if (fitting.length === 0) throw nothing();
+    await this.relays.terminate(fitting.map(({ row }) => row.id));
   }
 
-  #create(direction: Direction, principal: Principal, request: FastifyRequest, body: unknown): Promise<CreateAnswer> {
-    return answered(direction, request, async () => {
-      const wanted = parsed(relayBody, body);
-      const { tenant } = principal;
-      demandPermit(principal, 'relay', tenant, wanted.localStreamName);
-      const credential = credentialRefOf(principal);
-      const notCarried = await this.relays.create({ tenant, direction, ...wanted, credential });
-      return notCarried.length > 0 ? { notCarried } : undefined;
-    });
+  async #create(direction: Direction, principal: Principal, body: unknown): Promise<CreateAnswer> {
+    const wanted = parsed(relayBody, body);
+    const { tenant } = principal;
+    demandPermit(principal, 'relay', tenant, wanted.localStreamName);
+    const credential = credentialRefOf(principal);
+    const notCarried = await this.relays.create({ tenant, direction, ...wanted, credential });
+    return notCarried.length > 0 ? { notCarried } : undefined;
   }
 
   async #visible(principal: Principal): Promise<RelayView[]> {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { SpanStatusCode, trace } from '@opentelemetry/api';
 import { credentialRefOf, type CredentialWatch, type Principal, type RefusalLog } from '@weir/access';
 import { awakeNowMs, type Logger } from '@weir/platform';
+import type { ClientSocket, SocketListener } from '@weir/platform/sockets';
 import {
   CLOSE,
   newApp,
@@ -17,7 +18,6 @@ import {
 } from '@weir/protocol-turing';
 import type { Acts } from './acts.js';
 import type { RobotMetrics } from './metrics.js';
-import type { PeerSocket, SocketListener } from './peer-socket.js';
 import type { RobotKey } from './presence.js';
 import { maySee } from './rights.js';
 
@@ -42,7 +42,7 @@ export class AppSocket implements SocketListener {
   #frame: string | undefined;
 
   constructor(
-    private readonly socket: PeerSocket,
+    private readonly socket: ClientSocket,
     private readonly principal: Principal,
     private readonly ports: AppSocketPorts,
   ) {
@@ -60,8 +60,13 @@ export class AppSocket implements SocketListener {
     this.#take({ tag: 'binary-frame', byteLength });
   }
 
-  pong(): void {
+  heard(): void {
     this.#take({ tag: 'heard' });
+  }
+
+  broken(reason: string): void {
+    this.ports.refusals.say('a client broke the WebSocket protocol', { app: this.key, ...this.#who, reason });
+    this.closed();
   }
 
   closed(): void {
@@ -169,7 +174,7 @@ export class AppSockets {
     return this.#open.size;
   }
 
-  open(socket: PeerSocket, principal: Principal): AppSocket {
+  open(socket: ClientSocket, principal: Principal): AppSocket {
     const stopWatching = this.ports.credentials.watch([credentialRefOf(principal)], () => opened.credentialEnded());
     const opened: AppSocket = new AppSocket(socket, principal, {
       ...this.ports.socket,

@@ -5,12 +5,12 @@ import { ErrorCode, RobotEvents, WeirError } from '@weir/contracts';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Leases } from '@weir/leases';
-import { Instances, openInOrder, UnfinishedFrames, type Opened } from '@weir/platform';
+import { Instances, openInOrder, type Opened } from '@weir/platform';
 import { Acts } from './acts.js';
 import { AppSockets } from './app-sockets.js';
 import { serveBus } from './bus.js';
 import { CameraStreams, LEASE_TTL_MS } from './camera-streams.js';
-import { ChannelServer, type Channel } from './channel-server.js';
+import { channelServer, type Channel } from './channel-server.js';
 import { Commands } from './commands.js';
 import {
   appSettings,
@@ -142,17 +142,14 @@ const serving = (
   { access, fleet, robots, apps, streams, metrics, refusals }: ServedParts,
 ): Pick<RobotChannel, 'listen' | 'drain'> => {
   let isDraining = false;
-  const unfinishedFrames = new UnfinishedFrames({
-    ...UNFINISHED_FRAMES,
-    timeoutMs: config.WEIR_ROBOT_FRAME_TIMEOUT_MS,
-  });
-  const server = new ChannelServer({
+  const server = channelServer({
     channels: new Map<string, Channel>([
       ['/channel/app', { admit: async (principal) => (socket) => apps.open(socket, principal) }],
       ['/channel/robot', { admit: (principal) => admitRobot(principal, fleet, robots) }],
     ]),
-    ...{ access, metrics, log, refusals, unfinishedFrames },
+    ...{ access, metrics, log, refusals },
     maxPayloadBytes: MAX_PAYLOAD_BYTES,
+    unfinishedFrames: { ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_ROBOT_FRAME_TIMEOUT_MS },
     hasRoom: () => !isDraining && robots.openCount + apps.count < config.WEIR_ROBOT_MAX_SOCKETS,
   });
   return {
@@ -164,7 +161,6 @@ const serving = (
       apps.drain();
       await robots.drain();
       await server.close();
-      unfinishedFrames.close();
     },
   };
 };

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { CredentialRef, CredentialWatch, RefusalLog } from '@weir/access';
 import { awakeNowMs, type Logger } from '@weir/platform';
+import type { ClientSocket, SocketListener } from '@weir/platform/sockets';
 import {
   CLOSE,
   newRobot,
@@ -16,7 +17,6 @@ import {
   type RobotState,
 } from '@weir/protocol-turing';
 import type { RobotMetrics } from './metrics.js';
-import type { PeerSocket, SocketListener } from './peer-socket.js';
 import { nameOf, type HeldRobot, type Presence, type RobotKey } from './presence.js';
 
 export interface RobotSocketPorts {
@@ -50,7 +50,7 @@ export class RobotSocket implements SocketListener {
 
   constructor(
     readonly robot: RobotKey,
-    private readonly socket: PeerSocket,
+    private readonly socket: ClientSocket,
     /** The credential that opened the socket. */
     readonly credential: CredentialRef,
     private readonly ports: RobotSocketPorts,
@@ -83,8 +83,13 @@ export class RobotSocket implements SocketListener {
     this.#take({ tag: 'binary-frame', byteLength });
   }
 
-  pong(): void {
+  heard(): void {
     this.#take({ tag: 'heard' });
+  }
+
+  broken(reason: string): void {
+    this.ports.refusals.say('a client broke the WebSocket protocol', { ...this.robot, reason });
+    this.closed();
   }
 
   closed(): void {
@@ -199,7 +204,7 @@ export class RobotSockets {
     return this.#current.get(nameOf(robot))?.socket;
   }
 
-  open(robot: RobotKey, socket: PeerSocket, credential: CredentialRef): RobotSocket {
+  open(robot: RobotKey, socket: ClientSocket, credential: CredentialRef): RobotSocket {
     const stopWatching = this.ports.credentials.watch([credential], () => opened.credentialEnded());
     const opened: RobotSocket = new RobotSocket(robot, socket, credential, {
       ...this.ports.socket,

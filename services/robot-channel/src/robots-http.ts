@@ -1,6 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Put, Query } from '@nestjs/common';
 import type { Principal } from '@weir/access';
-import { Answers, Authenticated, CurrentPrincipal, noBody, parsed } from '@weir/rest';
+import { Answers, Authenticated, CurrentPrincipal, noBody, parsed, Traced } from '@weir/rest';
 import { OutboundGuard } from '@weir/outbound';
 import { withHiddenPassword } from '@weir/protocol-rtsp';
 import { Fleet, type CameraRecord, type RobotRecord } from './fleet.js';
@@ -38,6 +38,7 @@ const robotJsonOf = (robot: RobotRecord, online: boolean): RobotJson => ({
 
 /** The operator's REST interface. */
 @Controller('channel/robots')
+@Traced('robot')
 @Authenticated('header')
 export class RobotsController {
   constructor(

@@ -1,14 +1,11 @@
-import { EventEmitter } from 'node:events';
-import type { IncomingMessage } from 'node:http';
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, Socket } from 'node:net';
 import { ApplicationPolicy, EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
 import { Client, publication } from './spec/client.js';
 import { PNG } from './spec/fake-media.js';
 import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
-import { WcsGateway } from './ws.js';
+import { sessionListener } from './ws.js';
 
 let around: Surroundings;
 let service: Running;
@@ -173,19 +170,20 @@ describe('a socket', () => {
 
   it('is dropped when its client pings and does not read the pongs', () => {
     const closes: number[] = [];
-    const socket = Object.assign(new EventEmitter(), {
-      ...{ readyState: WebSocket.OPEN, bufferedAmount: 0, send: () => undefined },
+    const socket = {
+      ...{ bufferedBytes: 0, send: () => undefined, ping: () => undefined },
       close: (code: number) => void closes.push(code),
-    });
-    const request = { socket: { remoteAddress: '192.0.2.1', remotePort: 1 }, headers: {} };
-    const gateway = new WcsGateway(service.wcs.sessions, { refusals: { say: () => undefined }, trustForwarded: false });
-    gateway.handleConnection(socket as unknown as WebSocket, request as unknown as IncomingMessage);
-    socket.emit('ping');
+    };
+    const { sessions } = service.wcs;
+    const refusals = { say: () => undefined };
+    const request = { socket: new Socket(), headers: {} };
+    const listener = sessionListener(socket, request, { sessions, refusals, trustForwarded: false });
+    listener.heard();
     expect(closes).toEqual([]);
-    socket.bufferedAmount = 5 * 1024 * 1024;
-    socket.emit('ping');
+    socket.bufferedBytes = 5 * 1024 * 1024;
+    listener.heard();
     expect(closes).toEqual([4430]);
-    socket.emit('close');
+    listener.closed();
     expect(service.wcs.sessions.load.sessions).toBe(0);
   });
 

@@ -1,9 +1,8 @@
-import type { Server } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Access, CredentialWatch, RefusalLog, ReservedNames } from '@weir/access';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
-import { Instances, openInOrder, UnfinishedFrames, type ServiceContext } from '@weir/platform';
+import { Instances, openInOrder, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
 import { Applications } from './applications.js';
 import { MAX_PAYLOAD_BYTES, sessionSettings, UNFINISHED_FRAMES, type wcsSettings } from './config.js';
@@ -14,8 +13,7 @@ import { Operator } from './operator.js';
 import { Peers, serveSessions } from './peers.js';
 import { Sessions } from './sessions.js';
 import { StreamRecordings } from './stream-recordings.js';
-import { clientAddress } from './ws.js';
-import { WholeFrameAdapter } from './ws-adapter.js';
+import { wcsServer } from './ws.js';
 
 const INSTANCE_SILENT_AFTER_MS = 4_000;
 
@@ -25,9 +23,9 @@ export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis
 export interface WcsSignalling {
   readonly access: Access;
   readonly sessions: Sessions;
-  readonly refusals: RefusalLog;
   readonly operator: Operator;
-  webSocketAdapter(app: NestFastifyApplication): WholeFrameAdapter;
+  /** Must be called before the HTTP port opens. */
+  listen(app: NestFastifyApplication): void;
   drain(): Promise<void>;
   close(): Promise<void>;
 }
@@ -60,24 +58,21 @@ export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =
     metrics.observe(() => sessions.load);
     opened.add('bus', serveSessions(bus, sessions));
     opened.add('recording changes', recordings.tell(sessions));
-    const unfinishedFrames = opened.add(
-      'unfinished frames',
-      new UnfinishedFrames({ ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS }),
-    );
     opened.add('sessions', sessions);
+    const server = wcsServer({
+      ...{ sessions, refusals, log },
+      trustForwarded: config.WEIR_WCS_TRUST_FORWARDED,
+      maxPayloadBytes: MAX_PAYLOAD_BYTES,
+      unfinishedFrames: { ...UNFINISHED_FRAMES, timeoutMs: config.WEIR_WCS_FRAME_TIMEOUT_MS },
+    });
     return {
-      ...{ access, sessions, refusals },
+      ...{ access, sessions },
       operator: new Operator({ peers: new Peers({ bus, instances, log }), media, recordings, log }),
-      webSocketAdapter: (app) => {
-        const httpServer: Server = app.getHttpServer();
-        return new WholeFrameAdapter({
-          ...{ httpServer, unfinishedFrames },
-          maxPayloadBytes: MAX_PAYLOAD_BYTES,
-          addressOf: (request) => clientAddress(request, config.WEIR_WCS_TRUST_FORWARDED),
-          hasRoom: () => sessions.hasRoom,
-        });
+      listen: (app) => server.listen(app.getHttpServer()),
+      drain: async () => {
+        await sessions.drain();
+        await server.close();
       },
-      drain: () => sessions.drain(),
     } satisfies Omit<WcsSignalling, 'close'>;
   });
 

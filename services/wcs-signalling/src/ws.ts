@@ -1,83 +1,68 @@
 import type { IncomingMessage } from 'node:http';
-import { Inject } from '@nestjs/common';
-import { WebSocketGateway, type OnGatewayConnection } from '@nestjs/websockets';
 import type { RefusalLog } from '@weir/access';
+import { isWeirError } from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import { SocketServer, type ClientSocket, type SocketListener, type SocketServerOptions } from '@weir/platform/sockets';
 import type { Address } from '@weir/protocol-wcs';
-import { WebSocket } from 'ws';
-import type { ClientSocket } from './session.js';
-import { Sessions } from './sessions.js';
+import { httpStatusOf } from '@weir/rest';
+import type { Sessions } from './sessions.js';
 
-export const GATEWAY_OPTIONS = Symbol('options of the WCS gateway');
-
-export interface GatewayOptions {
+export interface SessionListenerPorts {
+  readonly sessions: Pick<Sessions, 'open' | 'closed'>;
   readonly refusals: Pick<RefusalLog, 'say'>;
   readonly trustForwarded: boolean;
 }
 
+export interface WcsServerOptions
+  extends SessionListenerPorts, Pick<SocketServerOptions, 'maxPayloadBytes' | 'unfinishedFrames'> {
+  readonly sessions: Pick<Sessions, 'open' | 'closed' | 'hasRoom'>;
+  readonly log: Logger;
+}
+
+/** Accepts WebSockets on any path. */
+export const wcsServer = (options: WcsServerOptions): SocketServer =>
+  new SocketServer({
+    ...options,
+    admit: (request) => ({
+      limitedWith: clientAddress(request, options.trustForwarded),
+      open: (socket) => sessionListener(socket, request, options),
+    }),
+    hasRoom: () => options.sessions.hasRoom,
+    refuse: (error) => ({ status: isWeirError(error) ? httpStatusOf(error) : 500, body: '' }),
+  });
+
 const plainAddress = (address: string | undefined): string => (address ?? '').replace(/^::ffff:/, '');
 
 /** The first address is the client's, because the gateway replaces the header and passes no other header on. */
-const forwardedAddress = (request: IncomingMessage): string | undefined => {
+const forwardedAddress = (request: Pick<IncomingMessage, 'headers'>): string | undefined => {
   const header = request.headers['x-forwarded-for'];
   const first = (Array.isArray(header) ? header[0] : header)?.split(',')[0]?.trim();
   return first && /^[0-9a-f:.]{2,45}$/i.test(first) ? first : undefined;
 };
 
 /** The client's address, as far as the service can know it. */
-export const clientAddress = (request: IncomingMessage, trustForwarded: boolean): string =>
+const clientAddress = (request: Pick<IncomingMessage, 'socket' | 'headers'>, trustForwarded: boolean): string =>
   (trustForwarded ? forwardedAddress(request) : undefined) ?? plainAddress(request.socket.remoteAddress);
 
-/** Reads the sockets and writes to them. The sessions handle the messages. */
-@WebSocketGateway()
-export class WcsGateway implements OnGatewayConnection<WebSocket> {
-  constructor(
-    @Inject(Sessions) private readonly sessions: Sessions,
-    @Inject(GATEWAY_OPTIONS) private readonly options: GatewayOptions,
-  ) {}
-
-  handleConnection(socket: WebSocket, request: IncomingMessage): void {
-    const { socket: tcp, headers } = request;
-    const address = clientAddress(request, this.options.trustForwarded);
-    const remote: Address = { address, port: tcp.remotePort ?? 0 };
-    const local: Address = { address: plainAddress(tcp.localAddress), port: tcp.localPort ?? 0 };
-    const session = this.sessions.open(clientSocket(socket), { remote, local, origin: headers.origin });
-    socket.on('message', (data, isBinary) => {
-      if (isBinary) session.take({ tag: 'binary-frame', byteLength: lengthOf(data) });
-      else session.frame(textOf(data));
-    });
-    // The socket layer has answered the ping, even if the client doesn't read.
-    socket.on('ping', () => session.endSlowReader());
-    // The socket layer itself has sent a close frame for a frame that is too big or broken.
-    socket.on('error', (error) => {
-      const { message: reason } = error;
-      this.options.refusals.say('a client broke the WebSocket protocol', {
-        ...{ session: session.key, address: remote.address, reason },
-      });
-      this.sessions.closed(session);
-    });
-    socket.on('close', () => this.sessions.closed(session));
-  }
-}
-
-type Data = Buffer | ArrayBuffer | Buffer[];
-
-const textOf = (data: Data): string =>
-  Array.isArray(data)
-    ? Buffer.concat(data).toString()
-    : data instanceof ArrayBuffer
-      ? Buffer.from(data).toString()
-      : data.toString();
-
-const lengthOf = (data: Data): number =>
-  Array.isArray(data) ? data.reduce((sum, part) => sum + part.byteLength, 0) : data.byteLength;
-
-const clientSocket = (socket: WebSocket): ClientSocket => ({
-  send: (text) => {
-    if (socket.readyState === WebSocket.OPEN) socket.send(text);
-  },
-  // The adapter's time-out cuts off a client that doesn't answer the close frame.
-  close: (code, reason) => socket.close(code, reason),
-  get bufferedBytes() {
-    return socket.bufferedAmount;
-  },
-});
+/** Opens a session, and passes to it what the client sends. */
+export const sessionListener = (
+  client: ClientSocket,
+  { socket: tcp, headers }: Pick<IncomingMessage, 'socket' | 'headers'>,
+  { sessions, refusals, trustForwarded }: SessionListenerPorts,
+): SocketListener => {
+  const address = clientAddress({ socket: tcp, headers }, trustForwarded);
+  const remote: Address = { address, port: tcp.remotePort ?? 0 };
+  const local: Address = { address: plainAddress(tcp.localAddress), port: tcp.localPort ?? 0 };
+  const session = sessions.open(client, { remote, local, origin: headers.origin });
+  return {
+    frame: (text) => session.frame(text),
+    binaryFrame: (byteLength) => session.take({ tag: 'binary-frame', byteLength }),
+    // A pong was sent, even if the client doesn't read.
+    heard: () => session.endSlowReader(),
+    broken: (reason) => {
+      refusals.say('a client broke the WebSocket protocol', { session: session.key, address, reason });
+      sessions.closed(session);
+    },
+    closed: () => sessions.closed(session),
+  };
+};

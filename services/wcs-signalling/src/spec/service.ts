@@ -39,8 +39,9 @@ export async function startService(
     logger: false,
     abortOnError: false,
   });
-  app.useWebSocketAdapter(wcs.webSocketAdapter(app));
   checkAnswers(app);
+  await app.init();
+  wcs.listen(app);
   await app.listen(0, '127.0.0.1');
   const sayAlive = () =>
     bus.publish(InstanceEvents.method.alive, { service: 'wcs-signalling', instanceId, startedAtMs: 1n });

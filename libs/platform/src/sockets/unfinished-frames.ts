@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { ByteBudget } from './byte-budget.js';
+import { ByteBudget } from '../byte-budget.js';
 import { FrameProgress } from './frame-progress.js';
 
 export interface UnfinishedFramesOptions {
