@@ -128,12 +128,12 @@ export default tseslint.config(
   { files: ['**/*.ts', '**/*.mts'], rules: onlyThrough(undefined) },
   ...doors.map((door) => ({ files: door.files, rules: onlyThrough(door) })),
   {
-    files: ['**/*.spec.ts', '**/spec/**/*.ts', '**/testing/**/*.ts', 'e2e/**/*.ts'],
+    files: ['**/*.spec.ts', '**/testing/**/*.ts', 'e2e/**/*.ts'],
     rules: { '@typescript-eslint/no-restricted-imports': 'off' },
   },
   {
     files: ['services/*/src/**/*.ts'],
-    ignores: ['services/media/**', '**/*.spec.ts', '**/src/spec/**', '**/src/testing/**'],
+    ignores: ['services/media/**', '**/*.spec.ts', '**/src/testing/**'],
     rules: { 'no-restricted-imports': ['error', { paths: [mediaCore] }] },
   },
   {

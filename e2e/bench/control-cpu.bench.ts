@@ -8,7 +8,7 @@ import { cpuMs, CpuWindow, type CpuClocks } from './process-usage.js';
 import type { RawMediasoupReady } from './raw-mediasoup.js';
 import { median, sum } from './samples.js';
 import type { Table } from './table.js';
-import { PeersPage, type Reception } from './wcs-peers.js';
+import { ClientsPage, type Reception } from './wcs-clients.js';
 
 const BITRATE_KBPS = 2_200;
 
@@ -43,7 +43,7 @@ export const controlCpu: Benchmark = {
       const openPage = async () => {
         const page = await context.newPage();
         await page.goto(site.url);
-        return PeersPage.install(page);
+        return ClientsPage.install(page);
       };
       const pages = { publisher: await openPage(), players: await openPage() };
       const { control, workers } = await mediaProcesses(platform);
@@ -92,7 +92,7 @@ async function cpuOf({ control, workers }: Server, windowMs: number): Promise<Re
   return window.end().msPerS;
 }
 
-async function watch({ control, workers }: Server, players: PeersPage, windowMs: number): Promise<Watched> {
+async function watch({ control, workers }: Server, players: ClientsPage, windowMs: number): Promise<Watched> {
   const before = await players.received();
   const window = new CpuWindow({ ...control, workers });
   await sleep(windowMs);

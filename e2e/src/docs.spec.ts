@@ -48,12 +48,10 @@ async function isPublished(name: string): Promise<boolean> {
 
 const escaped = (text: string) => text.replaceAll('|', '\\|');
 
-/** The settings of a built service: the object `<name>Settings` in its config or settings module. */
+/** The settings of a built service: the object `<name>Settings` in its module of settings. */
 async function settingsOf(service: string): Promise<SettingDescription[]> {
-  const folder = join(checkout, 'services', service, 'dist');
-  const file = (await readdir(folder)).find((name) => name === 'config.js' || name === 'settings.js');
-  if (file === undefined) throw new Error(`${service} has neither config.js nor settings.js`);
-  const module = (await import(join(folder, file))) as Record<string, unknown>;
+  const file = join(checkout, 'services', service, 'dist/settings.js');
+  const module = (await import(file)) as Record<string, unknown>;
   const shape = Object.entries(module).find(
     ([name, value]) => name.endsWith('Settings') && typeof value === 'object',
   )?.[1];

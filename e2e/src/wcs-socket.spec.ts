@@ -18,7 +18,7 @@ afterEach(() => {
 const open = async (path = '/') => keep(await WcsSocket.open(wsUrl + path));
 const connect = async (path = '/') => keep(await WcsSocket.connect(wsUrl + path));
 
-/** A valid offer of a peer that never connects. */
+/** A valid offer of a client that never connects. */
 const offer = [
   ...['v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=group:BUNDLE 0', 'm=audio 9 UDP/TLS/RTP/SAVPF 111'],
   ...['c=IN IP4 0.0.0.0', 'a=ice-ufrag:abcd', 'a=ice-pwd:abcdefghijklmnopqrstuvwx'],

@@ -70,19 +70,19 @@ const sink = (url: string): ChildProcess =>
 
 let cloud: WebSocketServer;
 let robots: ChildProcess[];
-let peers: ChildProcess[];
+let programs: ChildProcess[];
 let tokens: (string | undefined)[];
 
 beforeEach(async () => {
   robots = [];
-  peers = [];
+  programs = [];
   tokens = [];
   cloud = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   cloud.on('connection', (_socket, request) => tokens.push(request.headers.authorization));
   await once(cloud, 'listening');
 });
 afterEach(async () => {
-  for (const child of [...robots, ...peers]) child.kill('SIGKILL');
+  for (const child of [...robots, ...programs]) child.kill('SIGKILL');
   for (const socket of cloud.clients) socket.terminate();
   cloud.close();
   await once(cloud, 'close');
@@ -139,7 +139,7 @@ const startSink = async (name: string): Promise<{ readonly uri: string; readonly
   const port = await freePort();
   const uri = `rtsp://127.0.0.1:${port}/demo/r1/${name}`;
   const process = sink(uri);
-  peers.push(process);
+  programs.push(process);
   await listening(port);
   return { uri, process };
 };
@@ -151,7 +151,7 @@ describe('a simulated robot', () => {
     const port = await freePort();
     const uri = `rtsp://127.0.0.1:${port}/demo/r1/front`;
     const { received, process } = receiver(uri);
-    peers.push(process);
+    programs.push(process);
     await listening(port);
     const { id, act, err, ret, ebd } = await ask(socket, 'robot.start_stream', 'front', { base_uri: '/b', uri });
     expect({ act, err, ret, ebd }).toEqual({
@@ -172,7 +172,7 @@ describe('a simulated robot', () => {
     const port = await freePort();
     const uri = `rtsp://127.0.0.1:${port}/demo/r1/back`;
     const { received, process } = receiver(uri);
-    peers.push(process);
+    programs.push(process);
     await listening(port);
     expect((await ask(socket, 'robot.start_stream', 'back', { base_uri: '/b', uri })).err.dm).toBe('ok');
     expect((await received).streams).toMatchObject([{ codec_name: 'h264', width: 320 }, { codec_name: 'opus' }]);
@@ -230,7 +230,7 @@ describe('a simulated robot', () => {
     first.kill('SIGKILL');
     await once(first, 'close');
     const again = sink(uri);
-    peers.push(again);
+    programs.push(again);
     process.kill(pid, 'SIGKILL');
     await soon(() => {
       const [other] = childrenOf(child.pid ?? 0);

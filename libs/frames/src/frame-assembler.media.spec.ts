@@ -120,7 +120,7 @@ describe('frames of what ffmpeg sends', { timeout: 30_000 }, () => {
     expect(assembled).toEqual(await pictures(source, 'h264'));
   });
 
-  it('takes SPS and PPS from the SDP when the stream carries none, and packs the frames anew for another peer', async () => {
+  it('takes SPS and PPS from the SDP when the stream carries none, and packs the frames anew for another receiver', async () => {
     const coding = [
       '-c:v',
       'libx264',

@@ -4,7 +4,7 @@ export interface FrameLimits {
   readonly framesPerSecond: number;
 }
 
-/** How many frames a peer may still send at once, and how many malformed ones it has sent. */
+/** How many frames a client may still send at once, and how many malformed ones it has sent. */
 export interface Allowance {
   readonly tokens: number;
   readonly refilledAtMs: number;

@@ -7,7 +7,7 @@ import { OutboundGuard } from '@weir/outbound';
 import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
 import type { Auth } from './auth.js';
-import type { AuthContext } from './config.js';
+import type { AuthContext } from './settings.js';
 import { ErrorFilter, errorBody } from './error-filter.js';
 import { ExpireZone, LoginController } from './login-http.js';
 import { Login } from './login.js';

@@ -3,7 +3,7 @@ import { ApiKeys } from './api-keys.js';
 import { Applications } from './applications.js';
 import { bootstrap, type BootstrapMode } from './bootstrap.js';
 import { serveBus } from './bus.js';
-import { bootstrapKey, type AuthConfig, type AuthContext } from './config.js';
+import { bootstrapKey, type AuthConfig, type AuthContext } from './settings.js';
 import { openDatabase, type Database } from './database.js';
 import { EndedCredentials } from './ended-credentials.js';
 import { LoginLimits } from './login-limits.js';

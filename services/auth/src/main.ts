@@ -1,7 +1,7 @@
 import { runService } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
 import { openAuth } from './auth.js';
-import { authSettings } from './config.js';
+import { authSettings } from './settings.js';
 
 await runService({
   service: 'auth',

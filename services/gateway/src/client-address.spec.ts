@@ -9,8 +9,8 @@ describe('where a request comes from', () => {
   const trusted = new TrustedProxies(['10.0.0.0/8', '192.0.2.1', 'fd00::/8']);
 
   it.each([
-    ['the peer if it is no proxy, whatever it claims', '198.51.100.1', '1.1.1.1', '198.51.100.1', '198.51.100.1'],
-    ['the peer with an IPv4-mapped address', '::ffff:198.51.100.1', '', '198.51.100.1', '198.51.100.1'],
+    ['the address that connects if it is no proxy, whatever it claims', '198.51.100.1', '1.1.1.1', '198.51.100.1', '198.51.100.1'],
+    ['the address that connects, without its IPv4-mapped form', '::ffff:198.51.100.1', '', '198.51.100.1', '198.51.100.1'],
     ['behind one proxy', '10.0.0.1', '198.51.100.1', '198.51.100.1', '198.51.100.1, 10.0.0.1'],
     [
       'behind a proxy with an IPv4-mapped address',
@@ -37,8 +37,8 @@ describe('where a request comes from', () => {
       '10.0.0.3',
       '10.0.0.3, 10.0.0.2, 10.0.0.1',
     ],
-  ])('is %s', (_what, peer, forwardedFor, address, chain) => {
-    const origin = originOf(request(peer, { 'x-forwarded-for': forwardedFor }), trusted);
+  ])('is %s', (_what, remote, forwardedFor, address, chain) => {
+    const origin = originOf(request(remote, { 'x-forwarded-for': forwardedFor }), trusted);
     expect(origin).toMatchObject({ address, forwardedFor: chain });
   });
 

@@ -9,7 +9,7 @@ type Address = ipaddr.IPv4 | ipaddr.IPv6;
 export interface Origin {
   /** The client's IP address. */
   address: string;
-  /** The X-Forwarded-For that the service gets: the entries of trusted proxies, and the peer. */
+  /** The X-Forwarded-For that the service gets: the entries of trusted proxies, and the address that connects. */
   forwardedFor: string;
   proto: 'http' | 'https';
   host: string | undefined;
@@ -36,7 +36,7 @@ export class TrustedProxies {
 }
 
 /** The address at the other end of a connection. */
-export const peerAddress = ({ remoteAddress = '' }: Socket): string => normalAddress(remoteAddress) ?? 'unknown';
+export const remoteAddressOf = ({ remoteAddress = '' }: Socket): string => normalAddress(remoteAddress) ?? 'unknown';
 
 const HOST = /^[A-Za-z0-9._:[\]-]{1,255}$/;
 
@@ -56,13 +56,13 @@ export const FORWARDING_HEADERS: ReadonlySet<string> = new Set([
  * address that isn't a trusted proxy is the client; the client may have made up anything to the left of it.
  */
 export function originOf(request: IncomingMessage, trusted: TrustedProxies): Origin {
-  const peer = peerAddress(request.socket);
+  const remote = remoteAddressOf(request.socket);
   const direct = request.socket instanceof TLSSocket ? 'https' : 'http';
   const { headers } = request;
-  if (!trusted.includes(peer))
-    return { address: peer, forwardedFor: peer, proto: direct, host: sane(authorityOf(headers)) };
+  if (!trusted.includes(remote))
+    return { address: remote, forwardedFor: remote, proto: direct, host: sane(authorityOf(headers)) };
 
-  const chain = [peer];
+  const chain = [remote];
   for (const entry of list(headers, 'x-forwarded-for').reverse()) {
     const address = normalAddress(entry);
     if (address === undefined) break;
@@ -71,7 +71,7 @@ export function originOf(request: IncomingMessage, trusted: TrustedProxies): Ori
   }
   const proto = list(headers, 'x-forwarded-proto').at(-1)?.toLowerCase();
   return {
-    address: chain[0] ?? peer,
+    address: chain[0] ?? remote,
     forwardedFor: chain.join(', '),
     proto: proto === 'http' || proto === 'https' ? proto : direct,
     host: sane(list(headers, 'x-forwarded-host').at(-1)) ?? sane(authorityOf(headers)),

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { ConnectionBook } from './connection-book.js';
-import type { EdgeConfig } from './config.js';
+import type { EdgeConfig } from './settings.js';
 import type { EdgeLog } from './edge-log.js';
 import { EdgeTelemetry } from './edge-telemetry.js';
 import { HealthReports } from './health-report.js';

@@ -1,5 +1,5 @@
 import { openInOrder, type OpenService, type ServiceContext } from '@weir/platform';
-import { edgeConfig, type gatewaySettings } from './config.js';
+import { edgeConfig, type gatewaySettings } from './settings.js';
 import { Edge } from './edge.js';
 
 type GatewayContext = ServiceContext<typeof gatewaySettings>;

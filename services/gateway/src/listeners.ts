@@ -11,7 +11,7 @@ import { createServer as createTlsServer, Server as TlsServer } from 'node:https
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { AddressCounts, rateKey } from '@weir/platform';
-import { peerAddress, type TrustedProxies } from './client-address.js';
+import { remoteAddressOf, type TrustedProxies } from './client-address.js';
 import type { ConnectionBook } from './connection-book.js';
 import { errorBody, GatewayError, type ErrorCode } from './gateway-error.js';
 import type { ListeningPort } from './listening-ports.js';
@@ -154,7 +154,7 @@ export class Listeners {
   /** A connection comes here twice if its first request is read again without its offer to upgrade. */
   #count(socket: Socket): void {
     const { connectionsPerAddress, trustedProxies } = this.options;
-    const address = peerAddress(socket);
+    const address = remoteAddressOf(socket);
     if (this.#counted.has(socket) || trustedProxies.includes(address)) return;
     this.#counted.add(socket);
     const key = rateKey(address);
@@ -176,7 +176,7 @@ export class Listeners {
     const [code, message] = brokenRequest(error.code);
     const reason = new GatewayError(code, message, { cause: error });
     // A client that closes its half during a request has aborted it; the gateway hasn't refused it.
-    if (error.code !== 'HPE_INVALID_EOF_STATE') this.options.refusals.connection(reason, peerAddress(socket));
+    if (error.code !== 'HPE_INVALID_EOF_STATE') this.options.refusals.connection(reason, remoteAddressOf(socket));
     if (socket.writable) answerBroken(reason, socket);
     else socket.destroy();
   }

@@ -1,5 +1,5 @@
 import { runService } from '@weir/platform';
-import { gatewaySettings } from './config.js';
+import { gatewaySettings } from './settings.js';
 import { openGateway } from './gateway.js';
 
 await runService({

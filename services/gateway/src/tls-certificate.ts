@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { unwatchFile, watchFile } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import type { TlsFiles } from './config.js';
+import type { TlsFiles } from './settings.js';
 import type { EdgeLog } from './edge-log.js';
 
 export interface Certificate {

@@ -3,7 +3,7 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 import { MediaClient, receiveBuffer } from '@weir/media-client';
 import { openInOrder, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
-import type { hlsSettings } from './config.js';
+import type { hlsSettings } from './settings.js';
 import { Discontinuities } from './discontinuities.js';
 import { HlsMetrics, type Load } from './metrics.js';
 import { Packaging, type PackagingSettings } from './packaging.js';

@@ -1,8 +1,8 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { AAC, H264, OPUS, VP8 } from './spec/fake-media.js';
-import { parsePlaylist, Player, probe, type MediaPlaylist } from './spec/player.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { AAC, H264, OPUS, VP8 } from './testing/fake-media.js';
+import { parsePlaylist, Player, probe, type MediaPlaylist } from './testing/player.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

@@ -1,8 +1,8 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { H264 } from './spec/fake-media.js';
-import { parsePlaylist, Player } from './spec/player.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { H264 } from './testing/fake-media.js';
+import { parsePlaylist, Player } from './testing/player.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

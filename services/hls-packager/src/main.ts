@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { setFlagsFromString } from 'node:v8';
 import { runService } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
-import { hlsSettings } from './config.js';
+import { hlsSettings } from './settings.js';
 import { openHlsPackager } from './hls-packager.js';
 
 /**

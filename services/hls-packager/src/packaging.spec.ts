@@ -1,8 +1,8 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AAC, G722, H264, H265, JPEG, OPUS, PCMU, VP8, type Coding } from './spec/fake-media.js';
-import { Player, parsePlaylist, probe } from './spec/player.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { AAC, G722, H264, H265, JPEG, OPUS, PCMU, VP8, type Coding } from './testing/fake-media.js';
+import { Player, parsePlaylist, probe } from './testing/player.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

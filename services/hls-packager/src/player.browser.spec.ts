@@ -1,10 +1,10 @@
 import { waitFor } from '@weir/testing';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { AAC, H264, OPUS, type Coding } from './spec/fake-media.js';
-import { Player } from './spec/player.js';
-import { servePlayerPage } from './spec/page-server.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { AAC, H264, OPUS, type Coding } from './testing/fake-media.js';
+import { Player } from './testing/player.js';
+import { servePlayerPage } from './testing/page-server.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 interface HlsPlayer {
   latency: number;

@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { OPUS, VP8 } from './spec/fake-media.js';
-import { parsePlaylist, Player } from './spec/player.js';
-import { startSurroundings, type Surroundings } from './spec/service.js';
+import { OPUS, VP8 } from './testing/fake-media.js';
+import { parsePlaylist, Player } from './testing/player.js';
+import { startSurroundings, type Surroundings } from './testing/service.js';
 
 const MAIN = join(import.meta.dirname, '../dist/main.js');
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { H264, OPUS } from './spec/fake-media.js';
-import { parsePlaylist, Player, type MediaPlaylist } from './spec/player.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { H264, OPUS } from './testing/fake-media.js';
+import { parsePlaylist, Player, type MediaPlaylist } from './testing/player.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

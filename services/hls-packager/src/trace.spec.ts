@@ -1,9 +1,9 @@
 import { NodeSDK, tracing } from '@opentelemetry/sdk-node';
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { H264 } from './spec/fake-media.js';
-import { Player } from './spec/player.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { H264 } from './testing/fake-media.js';
+import { Player } from './testing/player.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 const exporter = new tracing.InMemorySpanExporter();
 const sdk = new NodeSDK({

@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
 
-/** The time that a peer has to read the rest and to close its side. */
+/** The time that the other end has to read the rest and to close its side. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
- * The writing half of a peer's connection. A peer that doesn't read costs a bounded number of bytes, and a peer that
+ * The writing half of a connection. Another end that doesn't read costs a bounded number of bytes, and one that
  * doesn't close its side costs a bounded time.
  */
 export class BoundedSocket {
@@ -17,7 +17,7 @@ export class BoundedSocket {
     socket.once('close', () => clearTimeout(this.#closing));
   }
 
-  /** Sends the bytes. Cuts the peer off instead when that would leave more than `maxUnreadBytes` unread. */
+  /** Sends the bytes. Cuts the other end off instead when that would leave more than `maxUnreadBytes` unread. */
   send(bytes: Buffer, maxUnreadBytes: number): void {
     if (!this.socket.writable) return;
     if (this.socket.writableLength + bytes.length <= maxUnreadBytes) {

@@ -24,7 +24,7 @@ import { GopCache } from './gop-cache.js';
 import { PacedSender } from './paced-sender.js';
 import { PipedProducer } from './piped-producer.js';
 import { RecentPackets } from './recent-packets.js';
-import { Shared } from './shared.js';
+import { Shared } from './shared-value.js';
 import {
   TRANSCODED,
   type LentTrack,

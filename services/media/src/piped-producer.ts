@@ -1,5 +1,5 @@
 import type { types as mediasoup } from 'mediasoup';
-import { sharedIn, type Shared } from './shared.js';
+import { sharedIn, type Shared } from './shared-value.js';
 import type { LentTrack } from './track.js';
 import { MEDIA_SOCKET_BUFFERS, type RouterLease } from './worker-pool.js';
 

@@ -5,7 +5,7 @@ import { within } from '@weir/timing';
 import type { types as mediasoup } from 'mediasoup';
 import { PipedProducer } from './piped-producer.js';
 import { sendProducer, withoutRetransmission } from './sent-producer.js';
-import { Shared } from './shared.js';
+import { Shared } from './shared-value.js';
 import {
   descriptionOf,
   TRANSCODED,

@@ -84,7 +84,7 @@ export class RtspConnection {
   ) {
     socket.setNoDelay(true);
     this.#out = new BoundedSocket(socket, () =>
-      log.info({ address: peerAddress(socket) }, 'an rtsp client does not read and is cut off'),
+      log.info({ address: remoteAddressOf(socket) }, 'an rtsp client does not read and is cut off'),
     );
     this.#state = startServer(
       {
@@ -201,7 +201,7 @@ export class RtspConnection {
   }
 
   get #about(): object {
-    return { address: peerAddress(this.socket), method: this.#lastRequest?.method, url: this.#lastRequest?.url };
+    return { address: remoteAddressOf(this.socket), method: this.#lastRequest?.method, url: this.#lastRequest?.url };
   }
 
   #answer(id: number, answer: Promise<HostAnswer>): void {
@@ -232,9 +232,9 @@ export class RtspConnection {
     }
     this.#closePorts(effect.track);
     this.#ports.set(effect.track, pair);
-    const peer = peerAddress(this.socket);
+    const address = remoteAddressOf(this.socket);
     const receive = (kind: 'rtp' | 'rtcp') => (data: Buffer, from: { address: string }) => {
-      if (from.address !== peer) return; // only the client itself may send the media
+      if (from.address !== address) return; // only the client itself may send the media
       this.#input({ tag: 'heard' });
       this.#recording?.[kind](effect.track, data);
     };
@@ -272,7 +272,7 @@ export class RtspConnection {
     const open = this.#playing.find((candidate) => candidate.track === track);
     if (open === undefined || !this.#released) return;
     if (open.transport.tag === 'udp') {
-      this.#ports.get(track)?.[kind].send(packet, open.transport.clientPorts[kind], peerAddress(this.socket));
+      this.#ports.get(track)?.[kind].send(packet, open.transport.clientPorts[kind], remoteAddressOf(this.socket));
       return;
     }
     this.#out.send(encodeInterleaved(open.transport.channels[kind], packet), MAX_UNREAD_MEDIA_BYTES);
@@ -307,8 +307,8 @@ const shown = ({ headers, body }: RtspRequestMessage): object => ({
   ...(body.length > 0 && { body: body.toString() }),
 });
 
-/** Whether the peer won't come back, or isn't allowed to. */
+/** Whether the client won't come back, or isn't allowed to. */
 const isFinal = (reason: EndSessionReason): boolean =>
   reason.tag === 'teardown' || (reason.tag === 'stopped' && reason.cause === 'revoked');
 
-const peerAddress = (socket: Socket): string => (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+const remoteAddressOf = (socket: Socket): string => (socket.remoteAddress ?? '').replace(/^::ffff:/, '');

@@ -159,7 +159,7 @@ class PullConnection {
   #places = new Map<number, number>();
   #announced: readonly SdpTrack[] = [];
   /** The only address that media may come from: the one that the guard allowed and the connection uses. */
-  #peerAddress = '';
+  #serverAddress = '';
 
   constructor(
     private readonly options: RtspPullOptions,
@@ -258,7 +258,7 @@ class PullConnection {
       this.options.log.info(about, 'the source of a pull does not read and is cut off'),
     );
     socket.once(url.scheme === 'rtsps' ? 'secureConnect' : 'connect', () => {
-      this.#peerAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+      this.#serverAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
       if (isCurrent()) this.#input({ tag: 'connected' });
     });
     socket.on('data', (bytes) => {
@@ -300,7 +300,7 @@ class PullConnection {
       for (const kind of ['rtp', 'rtcp'] as const) {
         pair[kind].on('error', (error) => this.options.log.debug({ error: error.message }, 'pull media port failed'));
         pair[kind].on('message', (data, from) => {
-          if (from.address !== this.#peerAddress) return;
+          if (from.address !== this.#serverAddress) return;
           this.#input({ tag: 'heard' });
           this.options.session[kind](this.#places.get(track) ?? -1, data);
         });

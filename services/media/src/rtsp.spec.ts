@@ -21,7 +21,7 @@ import {
 import { StreamRegistry } from './registry.js';
 
 const hasGStreamer = spawnSync('gst-launch-1.0', ['--version']).status === 0;
-if (!hasGStreamer) console.warn('GStreamer is not installed: the tests with it as a peer are SKIPPED');
+if (!hasGStreamer) console.warn('GStreamer is not installed: the tests with it are SKIPPED');
 
 let redisServer: TestServer;
 let redis: Redis;

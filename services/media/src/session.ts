@@ -118,7 +118,7 @@ export class PublishedSource implements StreamSource, StreamListener {
 export class PublisherSession implements Session {
   readonly kind = 'publisher';
   readonly identity: SessionIdentity;
-  peer: SourceLink | undefined;
+  link: SourceLink | undefined;
   readonly #sources = new Set<PublishedSource>();
   /** Those that the publisher itself has taken back. */
   readonly #withdrawn = new WeakSet<PublishedSource>();
@@ -134,11 +134,11 @@ export class PublisherSession implements Session {
   }
 
   get broken(): boolean {
-    return this.peer?.broken ?? false;
+    return this.link?.broken ?? false;
   }
 
   get connected(): boolean {
-    return this.peer?.connected ?? false;
+    return this.link?.connected ?? false;
   }
 
   /** Whether it has ended, so that nothing more can be published. */
@@ -164,7 +164,7 @@ export class PublisherSession implements Session {
     this.#activity = this.#newActivity();
   }
 
-  onPeerConnected(): void {
+  onConnected(): void {
     this.#activity.begin(awakeNowMs());
     for (const { stream } of this.#sources) stream?.markReady();
     this.options.notifier.connected(this.identity);
@@ -279,7 +279,7 @@ export class PublisherSession implements Session {
   #closeWhenOver(): void {
     if (!this.#over || this.#closed || this.#sources.size > 0) return;
     this.#closed = true;
-    this.peer?.close();
+    this.link?.close();
     this.options.home.release();
   }
 }
@@ -330,7 +330,7 @@ export class PlayerSession implements Session, StreamListener {
     return this.options.lease.worker === worker;
   }
 
-  onPeerConnected(): void {
+  onConnected(): void {
     const { notifier, lent } = this.options;
     for (const track of lent) track.start();
     notifier.connected(this.identity);

@@ -380,7 +380,7 @@ export class Sources {
         rtpActivity: this.options.rtpActivity,
         onClosed: () => core.forget(session),
       });
-      session.peer = new FeedLink(transports, () => session.onPeerConnected());
+      session.link = new FeedLink(transports, () => session.onConnected());
       core.assertFreshId(identity.sessionId);
       await core.claim(info, request.claim);
       core.addSession(session);

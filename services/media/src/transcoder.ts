@@ -10,7 +10,7 @@ import { backOffMs } from '@weir/timing';
 import type { types as mediasoup } from 'mediasoup';
 import { dialectKey } from './dialect.js';
 import { PipedProducer } from './piped-producer.js';
-import { Shared } from './shared.js';
+import { Shared } from './shared-value.js';
 import {
   TRANSCODED,
   TRANSCODED_PAYLOAD_TYPES,

@@ -196,10 +196,10 @@ export class WebRtcPublisher {
         this.onOver();
       },
     });
-    session.peer = new WebRtcPeer(
+    session.link = new WebRtcPeer(
       transports,
       peerTimeouts(options),
-      () => session.onPeerConnected(),
+      () => session.onConnected(),
       (reason) => session.end(reason),
     );
     core.addSession(session);

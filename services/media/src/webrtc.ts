@@ -142,7 +142,7 @@ export class WebRtc {
     session.peer = new WebRtcPeer(
       transports,
       peerTimeouts(this.options),
-      () => session.onPeerConnected(),
+      () => session.onConnected(),
       (reason) => session.end(reason),
     );
     this.options.core.addSession(session);

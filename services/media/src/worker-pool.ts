@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@weir/platform';
 import { createWorker, types as mediasoup } from 'mediasoup';
 import { announcedCandidates, type MediaAddresses } from './media-addresses.js';
-import { sharedIn, type Shared } from './shared.js';
+import { sharedIn, type Shared } from './shared-value.js';
 
 export interface WorkerPoolOptions {
   workerCount: number;

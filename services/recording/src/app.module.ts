@@ -3,7 +3,7 @@ import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
 import { restAdapter } from '@weir/rest';
-import type { RecordingContext } from './config.js';
+import type { RecordingContext } from './settings.js';
 import { Deliveries } from './deliveries.js';
 import { ErrorFilter } from './error-filter.js';
 import type { Recording } from './recording.js';

@@ -3,7 +3,7 @@ import type { Outbox } from '@weir/outbox';
 import type { OutboundGuard } from '@weir/outbound';
 import type { Logger } from '@weir/platform';
 import { z } from 'zod';
-import type { RecordingConfig } from './config.js';
+import type { RecordingConfig } from './settings.js';
 import { givenUrlProblem } from './given-upload-url.js';
 import type { Recordings } from './recordings.js';
 import type { RecordingRow, RecordingStore, Transaction } from './store.js';

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { runService } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
-import { recordingSettings } from './config.js';
+import { recordingSettings } from './settings.js';
 import { openRecording } from './recording.js';
 
 await runService({

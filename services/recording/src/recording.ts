@@ -6,7 +6,7 @@ import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { newWebhookSecret, Outbox, webhookHandler } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
-import type { RecordingConfig, RecordingContext } from './config.js';
+import type { RecordingConfig, RecordingContext } from './settings.js';
 import { Deliveries } from './deliveries.js';
 import { RecordingMetrics } from './metrics.js';
 import { Recordings, type RecordingsSettings } from './recordings.js';

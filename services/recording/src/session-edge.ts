@@ -5,7 +5,7 @@ import { OutboundGuard, refusalOf } from '@weir/outbound';
 import type { Outbox } from '@weir/outbox';
 import { Instances, type Opened } from '@weir/platform';
 import { DEFAULT_SETTINGS, type Refusal } from '@weir/protocol-eyeson';
-import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './config.js';
+import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './settings.js';
 import { RecordingStats } from './recording-stats.js';
 import { rtmServer } from './rtm-server.js';
 import type { SessionEdge } from './session-http.js';

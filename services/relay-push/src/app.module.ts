@@ -3,7 +3,7 @@ import { APP_FILTER } from '@nestjs/core';
 import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
 import { restAdapter } from '@weir/rest';
-import type { RelayContext } from './config.js';
+import type { RelayContext } from './settings.js';
 import { ErrorFilter } from './error-filter.js';
 import type { RelayPush } from './relay-push.js';
 import { Relays } from './relays.js';

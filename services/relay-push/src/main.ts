@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { setFlagsFromString } from 'node:v8';
 import { runService } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
-import { relaySettings } from './config.js';
+import { relaySettings } from './settings.js';
 import { openRelayPush } from './relay-push.js';
 
 /**

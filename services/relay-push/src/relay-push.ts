@@ -3,7 +3,7 @@ import { Leases } from '@weir/leases';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { openInOrder } from '@weir/platform';
-import { allowedSchemes, clientSettings, readCa, type RelayConfig, type RelayContext } from './config.js';
+import { allowedSchemes, clientSettings, readCa, type RelayConfig, type RelayContext } from './settings.js';
 import { RelayMetrics } from './metrics.js';
 import { OtherInstances } from './other-instances.js';
 import { createCertificate } from './peer/transport.js';

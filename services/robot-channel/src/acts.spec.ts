@@ -2,26 +2,26 @@ import { Bus } from '@weir/bus';
 import { ErrorCode, StreamRecordings, WeirError, type StartStreamRecordingRequest } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { everything, ofRobot } from './spec/fake-auth.js';
-import { App, Robot, type Peer } from './spec/peers.js';
-import { Instance, Surroundings } from './spec/service.js';
+import { everything, ofRobot } from './testing/fake-auth.js';
+import { App, Robot, type Client } from './testing/clients.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Instance;
-const peers: Peer[] = [];
+const clients: Client[] = [];
 
 beforeAll(async () => {
   around = await Surroundings.start();
   service = await Instance.start(around, { WEIR_PUBLIC_URL: 'http://weir.example:8080' });
   await service.channel.fleet.create('other', 'foreign', [{ name: 'front' }]);
   await service.channel.fleet.create('demo', 'r1', [{ name: 'front' }, { name: 'back' }]);
-  peers.push(await Robot.open(service.wsUrl, around.auth.key(ofRobot('r1')), around.media));
-  peers.push(await Robot.open(service.wsUrl, around.auth.key(ofRobot('foreign'), 'other'), around.media));
+  clients.push(await Robot.open(service.wsUrl, around.auth.key(ofRobot('r1')), around.media));
+  clients.push(await Robot.open(service.wsUrl, around.auth.key(ofRobot('foreign'), 'other'), around.media));
   await waitFor(() => service.channel.robots.count === 2);
 }, 60_000);
 
 afterAll(async () => {
-  for (const peer of peers) peer.end();
+  for (const client of clients) client.end();
   await service.stop();
   await around.stop();
 });
@@ -72,7 +72,7 @@ describe.each(Object.entries(table))('as %s', (role, [ecs, robots, cameras]) => 
   let client: App;
   beforeAll(async () => {
     client = await App.open(service.wsUrl, await roles[role as Role]());
-    peers.push(client);
+    clients.push(client);
   });
 
   it.each(Object.keys(acts).map((name, index) => [name, ecs[index]] as const))(
@@ -101,7 +101,7 @@ it('as nobody at all, not even the socket is opened', async () => {
 it('a list of cameras tells what an app needs, and no more', async () => {
   await service.channel.fleet.addCamera('demo', 'r1', 'secret', { rtspUrl: 'rtsp://user:password@198.51.100.7/' });
   const client = await App.open(service.wsUrl, await roles.member());
-  peers.push(client);
+  clients.push(client);
   expect((await client.asks('robot.list_cameras', { robot_id: 'r1' })).ret).toEqual({
     cameras: [
       {

@@ -4,7 +4,7 @@ import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Access } from '@weir/access';
 import { restAdapter, RestErrorFilter } from '@weir/rest';
 import { OutboundGuard } from '@weir/outbound';
-import type { RobotChannelContext } from './config.js';
+import type { RobotChannelContext } from './settings.js';
 import { Fleet } from './fleet.js';
 import { Presence } from './presence.js';
 import type { RobotChannel } from './robot-channel.js';

@@ -1,6 +1,6 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Instance, Surroundings } from './spec/service.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 

@@ -1,10 +1,10 @@
 import { ErrorCode, Robots, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ofRobot } from './spec/fake-auth.js';
-import { FakeMedia } from './spec/fake-media.js';
-import { App, Robot, type Peer } from './spec/peers.js';
-import { Instance, Surroundings } from './spec/service.js';
+import { ofRobot } from './testing/fake-auth.js';
+import { FakeMedia } from './testing/fake-media.js';
+import { App, Robot, type Client } from './testing/clients.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 const DOG = 'robot_dog_sr_20001';
 const ENV = { WEIR_ROBOT_COMMAND_TIMEOUT_MS: '2000' };
@@ -12,11 +12,11 @@ const ENV = { WEIR_ROBOT_COMMAND_TIMEOUT_MS: '2000' };
 let around: Surroundings;
 let here: Instance;
 let there: Instance;
-let peers: Peer[];
+let clients: Client[];
 
-const opened = async <P extends Peer>(peer: Promise<P>): Promise<P> => {
-  peers.push(await peer);
-  return peer;
+const opened = async <C extends Client>(client: Promise<C>): Promise<C> => {
+  clients.push(await client);
+  return client;
 };
 const app = async (at: Instance): Promise<App> => opened(App.open(at.wsUrl, await around.auth.token()));
 const robot = async (at: Instance, media = around.media): Promise<Robot> => {
@@ -26,12 +26,12 @@ const robot = async (at: Instance, media = around.media): Promise<Robot> => {
 };
 
 beforeEach(async () => {
-  peers = [];
+  clients = [];
   around = await Surroundings.start();
   [here, there] = await Promise.all([Instance.start(around, ENV), Instance.start(around, ENV)]);
 }, 60_000);
 afterEach(async () => {
-  for (const peer of peers) peer.end();
+  for (const client of clients) client.end();
   await Promise.all([here.stop(), there.stop()]);
   await around.stop();
 });

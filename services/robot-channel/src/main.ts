@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { runService } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
-import { robotChannelSettings } from './config.js';
+import { robotChannelSettings } from './settings.js';
 import { openRobotChannel } from './robot-channel.js';
 
 await runService({

@@ -31,7 +31,7 @@ export class RobotMetrics {
   });
   readonly #ends = this.#meter.createCounter('weir.robot.stream.ends', { description: 'Streams that ended, by why.' });
   readonly #refused = this.#meter.createCounter('weir.robot.refused', {
-    description: 'Handshakes and frames that were refused, and sockets that were closed on their peers.',
+    description: 'Handshakes and frames that were refused, and sockets that the server closed.',
   });
 
   observe(load: () => Load): void {

@@ -1,17 +1,17 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { ofRobot } from './spec/fake-auth.js';
-import { App, Robot, type Peer } from './spec/peers.js';
-import { Instance, Surroundings } from './spec/service.js';
+import { ofRobot } from './testing/fake-auth.js';
+import { App, Robot, type Client } from './testing/clients.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let here: Instance;
 let there: Instance;
-let peers: Peer[];
+let clients: Client[];
 
-const opened = async <P extends Peer>(peer: Promise<P>): Promise<P> => {
-  peers.push(await peer);
-  return peer;
+const opened = async <C extends Client>(client: Promise<C>): Promise<C> => {
+  clients.push(await client);
+  return client;
 };
 const app = async (at = here, grants?: { verb: string; object: string }[]): Promise<App> =>
   opened(App.open(at.wsUrl, await around.auth.token(grants)));
@@ -28,11 +28,11 @@ beforeAll(async () => {
   around = await Surroundings.start();
 }, 60_000);
 beforeEach(async () => {
-  peers = [];
+  clients = [];
   [here, there] = await Promise.all([Instance.start(around), Instance.start(around)]);
 });
 afterEach(async () => {
-  for (const peer of peers) peer.end();
+  for (const client of clients) client.end();
   await Promise.all([here.stop(), there.stop()]);
 });
 afterAll(() => around.stop());

@@ -18,7 +18,7 @@ import {
   robotSettings,
   UNFINISHED_FRAMES,
   type RobotChannelContext,
-} from './config.js';
+} from './settings.js';
 import { openDatabase, type Database } from './database.js';
 import { makeDemoRobots, removeDemoRobots } from './demo-robots.js';
 import { Fleet } from './fleet.js';

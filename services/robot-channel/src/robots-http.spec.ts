@@ -1,8 +1,8 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
-import { everything, ofRobot } from './spec/fake-auth.js';
-import { Robot } from './spec/peers.js';
-import { Instance, Surroundings } from './spec/service.js';
+import { everything, ofRobot } from './testing/fake-auth.js';
+import { Robot } from './testing/clients.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Instance;

@@ -1,20 +1,20 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { ofRobot } from './spec/fake-auth.js';
-import { App, Robot, type Peer } from './spec/peers.js';
-import { Instance, Surroundings } from './spec/service.js';
+import { ofRobot } from './testing/fake-auth.js';
+import { App, Robot, type Client } from './testing/clients.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Instance;
-let peers: Peer[];
+let clients: Client[];
 
-const opened = async <P extends Peer>(peer: Promise<P>): Promise<P> => {
-  peers.push(await peer);
-  return peer;
+const opened = async <C extends Client>(client: Promise<C>): Promise<C> => {
+  clients.push(await client);
+  return client;
 };
 const app = async (token?: string): Promise<App> =>
   opened(App.open(service.wsUrl, token ?? (await around.auth.token())));
-const refusalOf = ({ refused }: Peer) => [refused?.status, JSON.parse(refused?.body ?? 'null')];
+const refusalOf = ({ refused }: Client) => [refused?.status, JSON.parse(refused?.body ?? 'null')];
 const restart = async (env: Record<string, string>) => {
   await service.stop();
   service = await Instance.start(around, env);
@@ -24,11 +24,11 @@ beforeAll(async () => {
   around = await Surroundings.start();
 }, 60_000);
 beforeEach(async () => {
-  peers = [];
+  clients = [];
   service = await Instance.start(around);
 });
 afterEach(async () => {
-  for (const peer of peers) peer.end();
+  for (const client of clients) client.end();
   await service.stop();
 });
 afterAll(() => around.stop());

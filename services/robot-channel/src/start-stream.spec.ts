@@ -2,9 +2,9 @@ import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { ofRobot } from './spec/fake-auth.js';
-import { App, Robot, type Peer } from './spec/peers.js';
-import { Instance, Surroundings } from './spec/service.js';
+import { ofRobot } from './testing/fake-auth.js';
+import { App, Robot, type Client } from './testing/clients.js';
+import { Instance, Surroundings } from './testing/service.js';
 
 const ENV = {
   WEIR_ROBOT_COMMAND_TIMEOUT_MS: '1500',
@@ -16,11 +16,11 @@ const ENV = {
 let around: Surroundings;
 let here: Instance;
 let there: Instance;
-let peers: Peer[] = [];
+let clients: Client[] = [];
 
-const opened = async <P extends Peer>(peer: Promise<P>): Promise<P> => {
-  peers.push(await peer);
-  return peer;
+const opened = async <C extends Client>(client: Promise<C>): Promise<C> => {
+  clients.push(await client);
+  return client;
 };
 const app = async (at = here): Promise<App> => opened(App.open(at.wsUrl, await around.auth.token()));
 const robot = async (at = here, id = 'r1'): Promise<Robot> => {
@@ -41,8 +41,8 @@ beforeAll(async () => {
 }, 60_000);
 
 afterEach(async () => {
-  for (const peer of peers) peer.end();
-  peers = [];
+  for (const client of clients) client.end();
+  clients = [];
   await waitFor(() => {
     around.media.sayAlive(true);
     const [one, other] = [here.channel.streams.load, there.channel.streams.load];

@@ -4,8 +4,8 @@ import { waitFor } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { credentialIn } from './admission.js';
-import { Client, publication } from './spec/client.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Client, publication } from './testing/client.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

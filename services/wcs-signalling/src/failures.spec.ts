@@ -2,9 +2,9 @@ import { EndReason } from '@weir/contracts';
 import { createLogger } from '@weir/platform';
 import { waitFor } from '@weir/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Client, publication } from './spec/client.js';
-import { FakeMedia } from './spec/fake-media.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Client, publication } from './testing/client.js';
+import { FakeMedia } from './testing/fake-media.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

@@ -3,9 +3,9 @@ import { ApplicationPolicy } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { restClientConfigOf } from './rest-client-config.js';
-import { Backend } from './spec/backend.js';
-import { Client, publication } from './spec/client.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Backend } from './testing/backend.js';
+import { Client, publication } from './testing/client.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let service: Running;

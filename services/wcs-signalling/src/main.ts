@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { runService } from '@weir/platform';
 import { AppModule, httpAdapter } from './app.module.js';
-import { wcsSettings } from './config.js';
+import { wcsSettings } from './settings.js';
 import { openWcsSignalling } from './wcs-signalling.js';
 
 await runService({

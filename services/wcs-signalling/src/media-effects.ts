@@ -1,7 +1,7 @@
 import { ErrorCode, isWeirError } from '@weir/contracts';
 import type { Answered, MediaClient, MediaSession, SessionEvent } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
-import type { Effect, Input, MediaEvent, MediaOffer, PeerId } from '@weir/protocol-wcs';
+import type { Effect, Input, MediaEvent, MediaOffer, StreamId } from '@weir/protocol-wcs';
 import type { PublisherClaim } from './admission.js';
 import { contractReason, contractSignal, endReasonOf, mediaEventOf, refusalCodeOf } from './contract.js';
 
@@ -28,7 +28,7 @@ const STREAM_ENDED = 'stream_ended';
 /** Performs those effects of all WCS sessions that need the media core. Each result is an input for its session. */
 export class MediaEffects {
   /** Each session leaves the map when it ends. */
-  readonly #sessions = new Map<PeerId, MediaSession<Answered>>();
+  readonly #sessions = new Map<StreamId, MediaSession<Answered>>();
 
   constructor(private readonly ports: MediaEffectsPorts) {}
 
@@ -42,7 +42,7 @@ export class MediaEffects {
   }
 
   async publish(effect: EffectOf<'publish'>, owner: SessionOwner, claim: PublisherClaim | undefined): Promise<Input> {
-    const { peerId, streamName } = effect;
+    const { streamId, streamName } = effect;
     try {
       const session = this.ports.media.publish(
         { tenant: owner.tenant, streamName },
@@ -52,35 +52,35 @@ export class MediaEffects {
           claim: claim && { ...claim, publishPatterns: [...claim.publishPatterns] },
         },
       );
-      this.#follow(peerId, session, owner);
-      return answerOf(peerId, await session.opened);
+      this.#follow(streamId, session, owner);
+      return answerOf(streamId, await session.opened);
     } catch (error) {
-      return this.#refused(peerId, error, 'publishing a stream failed');
+      return this.#refused(streamId, error, 'publishing a stream failed');
     }
   }
 
   async play(effect: EffectOf<'play'>, owner: SessionOwner): Promise<Input> {
-    const { peerId, streamName, nodeId } = effect;
+    const { streamId, streamName, nodeId } = effect;
     try {
       const session = this.ports.media.play({ tenant: owner.tenant, streamName, nodeId }, this.#request(effect, owner));
-      this.#follow(peerId, session, owner);
+      this.#follow(streamId, session, owner);
       const played = await session.opened;
       const { audioMuted = false, videoMuted = false, width = 0, height = 0 } = played.stream ?? {};
-      return { ...answerOf(peerId, played), stream: { audioMuted, videoMuted, width, height } };
+      return { ...answerOf(streamId, played), stream: { audioMuted, videoMuted, width, height } };
     } catch (error) {
       if (isWeirError(error, ErrorCode.NOT_FOUND) && error.fields['reason'] === STREAM_ENDED)
-        return { tag: 'media', peerId, event: { tag: 'ended', reason: 'stream-ended' } };
-      return this.#refused(peerId, error, 'playing a stream failed');
+        return { tag: 'media', streamId, event: { tag: 'ended', reason: 'stream-ended' } };
+      return this.#refused(streamId, error, 'playing a stream failed');
     }
   }
 
   /** Closes a session. One that has ended or was refused needs no closing. Never rejects. */
-  async closeSession({ peerId, reason }: EffectOf<'close-session'>): Promise<void> {
-    await this.#sessions.get(peerId)?.close(contractReason(reason));
+  async closeSession({ streamId, reason }: EffectOf<'close-session'>): Promise<void> {
+    await this.#sessions.get(streamId)?.close(contractReason(reason));
   }
 
-  signal({ peerId, nodeId, streamName, signal }: EffectOf<'signal'>, { tenant }: SessionOwner): Promise<void> {
-    return this.ports.media.signal({ tenant, streamName, nodeId }, peerId, contractSignal(signal));
+  signal({ streamId, nodeId, streamName, signal }: EffectOf<'signal'>, { tenant }: SessionOwner): Promise<void> {
+    return this.ports.media.signal({ tenant, streamName, nodeId }, streamId, contractSignal(signal));
   }
 
   async snapshot({ queryId, nodeId, streamName }: EffectOf<'snapshot'>, { tenant }: SessionOwner): Promise<Input> {
@@ -92,24 +92,24 @@ export class MediaEffects {
     }
   }
 
-  #request({ peerId, offerSdp, ...offer }: MediaOffer & { readonly peerId: PeerId }, { labels, take }: SessionOwner) {
+  #request({ streamId, offerSdp, ...offer }: MediaOffer & { readonly streamId: StreamId }, { labels, take }: SessionOwner) {
     return {
-      ...{ sessionId: peerId, labels, statsIntervalMs: this.ports.statsIntervalMs },
+      ...{ sessionId: streamId, labels, statsIntervalMs: this.ports.statsIntervalMs },
       offer: { ...offer, sdp: offerSdp },
       onEvent: (told: SessionEvent) => {
         const event = mediaEventOf(told);
-        if (event !== undefined) take({ tag: 'media', peerId, event });
+        if (event !== undefined) take({ tag: 'media', streamId, event });
       },
     };
   }
 
-  #follow(peerId: PeerId, session: MediaSession<Answered>, { take }: SessionOwner): void {
-    this.#sessions.set(peerId, session);
+  #follow(streamId: StreamId, session: MediaSession<Answered>, { take }: SessionOwner): void {
+    this.#sessions.set(streamId, session);
     void session.ended.then((ending) => {
-      this.#sessions.delete(peerId);
+      this.#sessions.delete(streamId);
       if (ending.tag !== 'ended') return;
       const event: MediaEvent = { tag: 'ended', reason: endReasonOf(ending.reason) };
-      take({ tag: 'media', peerId, event });
+      take({ tag: 'media', streamId, event });
     });
   }
 
@@ -122,7 +122,7 @@ export class MediaEffects {
   }
 }
 
-const answerOf = (peerId: PeerId, { nodeId, answerSdp, codecs, notCarried }: Answered): Answer => ({
-  ...{ tag: 'answered', peerId, nodeId, codecs, notCarried },
+const answerOf = (streamId: StreamId, { nodeId, answerSdp, codecs, notCarried }: Answered): Answer => ({
+  ...{ tag: 'answered', streamId, nodeId, codecs, notCarried },
   sdp: answerSdp,
 });

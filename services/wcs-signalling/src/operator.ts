@@ -10,7 +10,7 @@ import {
 } from '@weir/contracts';
 import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
-import type { Peers } from './peers.js';
+import type { AllSessions } from './all-sessions.js';
 import type { ConnectionView, StreamView } from './rest-body.js';
 import type { RecordingWishes, StreamRecordings } from './stream-recordings.js';
 
@@ -25,14 +25,14 @@ interface Located {
   readonly view: StreamView;
   readonly streamName: string;
   /** The id of its session in the media core. */
-  readonly peerId: string;
+  readonly streamId: string;
   readonly nodeId: string;
   /** The signalling instance that has the stream; undefined for a stream of another protocol. */
   readonly instanceId: string | undefined;
 }
 
 export interface OperatorPorts {
-  readonly peers: Peers;
+  readonly allSessions: AllSessions;
   readonly media: Pick<MediaClient, 'find' | 'list' | 'endStream' | 'snapshot' | 'statsOf'>;
   readonly recordings: Pick<StreamRecordings, 'start' | 'stop'>;
   readonly log: Logger;
@@ -132,7 +132,7 @@ export class Operator {
     const found = await this.#find(principal, filter);
     if (!withMetrics) return found.map(({ view }) => view);
     const stats = await this.#statsOf(found);
-    return found.map(({ view, peerId }) => ({ ...view, metrics: stats.get(peerId) ?? {} }));
+    return found.map(({ view, streamId }) => ({ ...view, metrics: stats.get(streamId) ?? {} }));
   }
 
   /** Returns how many streams it has ended. */
@@ -140,15 +140,15 @@ export class Operator {
     const found = await this.#find(principal, filter);
     const own = found.filter((stream) => stream.instanceId !== undefined);
     const foreign = found.filter((stream) => stream.instanceId === undefined);
-    const peerIdsOf = grouped(
+    const streamIdsOf = grouped(
       own,
       ({ instanceId }) => instanceId ?? '',
-      ({ peerId }) => peerId,
+      ({ streamId }) => streamId,
     );
     const [terminated] = await Promise.all([
-      this.ports.peers.terminateStreams(principal.tenant, peerIdsOf),
-      ...foreign.map(({ nodeId, peerId }) =>
-        this.ports.media.endStream({ nodeId, publisherSessionId: peerId }, EndReason.TERMINATED),
+      this.ports.allSessions.terminateStreams(principal.tenant, streamIdsOf),
+      ...foreign.map(({ nodeId, streamId }) =>
+        this.ports.media.endStream({ nodeId, publisherSessionId: streamId }, EndReason.TERMINATED),
       ),
     ]);
     return terminated + foreign.length;
@@ -186,7 +186,7 @@ export class Operator {
     const found = await this.#find(principal, { mediaSessionIds: [mediaSessionId], published: true });
     for (const { streamName } of found) demandPermit(principal, 'record', tenant, streamName);
     const labels = { protocol: 'wcs', mediaSessionId, subject };
-    return found.map(({ streamName, peerId }) => ({ tenant, streamName, key: peerId, labels }));
+    return found.map(({ streamName, streamId }) => ({ tenant, streamName, key: streamId, labels }));
   }
 
   async connections(principal: Principal): Promise<ConnectionView[]> {
@@ -210,36 +210,36 @@ export class Operator {
       ({ instanceId }) => instanceId,
       ({ session }) => session.key,
     );
-    return this.ports.peers.terminateSessions(principal.tenant, keysOf);
+    return this.ports.allSessions.terminateSessions(principal.tenant, keysOf);
   }
 
   async #sessions(principal: Principal) {
-    const located = await this.ports.peers.list(principal.tenant, { withStreamsOnly: false });
+    const located = await this.ports.allSessions.list(principal.tenant, { withStreamsOnly: false });
     return located.filter(({ session }) => this.#mayAdminister(principal, `connection/${session.sessionId}`));
   }
 
   async #find(principal: Principal, filter: StreamFilter): Promise<Located[]> {
     const { tenant } = principal;
     const [sessions, streams] = await Promise.all([
-      this.ports.peers.list(tenant, { withStreamsOnly: true }),
+      this.ports.allSessions.list(tenant, { withStreamsOnly: true }),
       this.ports.media.list(tenant),
     ]);
     const own = sessions.flatMap(({ instanceId, session }) =>
       session.streams.map((stream) => ({
         view: viewOf(session, stream),
         streamName: stream.streamName,
-        peerId: stream.peerId,
+        streamId: stream.peerId,
         nodeId: stream.nodeId,
         instanceId,
       })),
     );
-    const known = new Set(own.map(({ peerId }) => peerId));
+    const known = new Set(own.map(({ streamId }) => streamId));
     const foreign = streams
       .filter(({ publisherSessionId, protocol }) => protocol !== 'wcs' && !known.has(publisherSessionId))
       .map((stream) => ({
         view: foreignViewOf(stream),
         streamName: stream.streamName,
-        peerId: stream.publisherSessionId,
+        streamId: stream.publisherSessionId,
         nodeId: stream.nodeId,
         instanceId: undefined,
       }));
@@ -252,13 +252,13 @@ export class Operator {
     const asked = grouped(
       found.filter(({ nodeId }) => nodeId !== ''),
       ({ nodeId }) => nodeId,
-      ({ peerId }) => peerId,
+      ({ streamId }) => streamId,
     );
     const metrics = new Map<string, Readonly<Record<string, number>>>();
     await Promise.all(
-      [...asked].map(async ([nodeId, peerIds]) => {
+      [...asked].map(async ([nodeId, streamIds]) => {
         try {
-          const stats = await this.ports.media.statsOf(nodeId, peerIds);
+          const stats = await this.ports.media.statsOf(nodeId, streamIds);
           for (const session of stats) metrics.set(session.sessionId, metricsOf(session));
         } catch (error) {
           this.ports.log.warn({ err: error, nodeId }, 'a media node gave no statistics');

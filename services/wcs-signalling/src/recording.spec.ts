@@ -2,9 +2,9 @@ import { ApplicationPolicy } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Client, publication } from './spec/client.js';
-import { FakeRecorder } from './spec/fake-recorder.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Client, publication } from './testing/client.js';
+import { FakeRecorder } from './testing/fake-recorder.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let recorder: FakeRecorder;

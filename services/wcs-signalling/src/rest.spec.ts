@@ -1,9 +1,9 @@
 import { ApplicationPolicy } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Client } from './spec/client.js';
-import { PNG } from './spec/fake-media.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Client } from './testing/client.js';
+import { PNG } from './testing/fake-media.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
 let here: Running;

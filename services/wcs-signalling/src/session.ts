@@ -17,7 +17,7 @@ import {
   type Effect,
   type Input,
   type MessageOfClass,
-  type PeerId,
+  type StreamId,
   type QueryId,
   type ServerMessage,
   type SessionSettings,
@@ -118,9 +118,9 @@ export class Session {
   /** The credentials and the application with which the session ends, each with the function that stops watching it. */
   readonly #standsOn = new Map<string, () => void>();
   /** The functions that stop watching the streams' own credentials. */
-  readonly #streamCredentials = new Map<PeerId, () => void>();
+  readonly #streamCredentials = new Map<StreamId, () => void>();
   /** The claims of publishers, until the request goes to the media core. */
-  readonly #claims = new Map<PeerId, PublisherClaim>();
+  readonly #claims = new Map<StreamId, PublisherClaim>();
   /** The client's requests for its streams, by `mediaSessionId`. */
   readonly #asked = new Map<string, string>();
   /** The frame that is being read. `#detail` is the media core's reason for the refusal that is being logged. */
@@ -258,12 +258,12 @@ export class Session {
       case 'find':
         return this.#askMedia(effect.ref, media.find(effect, this.#owner));
       case 'publish':
-        return this.#askMedia(effect.peerId, media.publish(effect, this.#owner, this.#claimOf(effect.peerId)));
+        return this.#askMedia(effect.streamId, media.publish(effect, this.#owner, this.#claimOf(effect.streamId)));
       case 'play':
-        return this.#askMedia(effect.peerId, media.play(effect, this.#owner));
+        return this.#askMedia(effect.streamId, media.play(effect, this.#owner));
       case 'record':
         return this.#ask(this.ports.recordings.record(effect, this.#owner), () => ({
-          ...{ tag: 'recording-refused', peerId: effect.peerId },
+          ...{ tag: 'recording-refused', streamId: effect.streamId },
         }));
       case 'snapshot':
         return this.#askMedia(effect.queryId, media.snapshot(effect, this.#owner));
@@ -333,7 +333,7 @@ export class Session {
     );
   }
 
-  #askMedia(ref: PeerId | QueryId, question: Promise<Input>): Promise<void> {
+  #askMedia(ref: StreamId | QueryId, question: Promise<Input>): Promise<void> {
     return this.#ask(question, () => ({ tag: 'refused', ref, code: 'internal' }));
   }
 
@@ -347,11 +347,11 @@ export class Session {
     return { tag: 'connection-decided', decision: { allowed: true } };
   }
 
-  async #decide(ref: PeerId | QueryId, message: AuthorisedMessage): Promise<Input> {
+  async #decide(ref: StreamId | QueryId, message: AuthorisedMessage): Promise<Input> {
     if (this.#admitted === undefined) throw new Error('a session that was not admitted asks for streams');
     const { decision, credential, claim } = await this.ports.admission.decide(this.#admitted, message);
-    if (isOffer(message) && credential !== undefined) this.#standStreamOn(ref as PeerId, credential);
-    if (message.message === 'publishStream' && decision.allowed) this.#claims.set(ref as PeerId, claim);
+    if (isOffer(message) && credential !== undefined) this.#standStreamOn(ref as StreamId, credential);
+    if (message.message === 'publishStream' && decision.allowed) this.#claims.set(ref as StreamId, claim);
     return { tag: 'decided', ref, decision };
   }
 
@@ -367,17 +367,17 @@ export class Session {
     );
   }
 
-  #standStreamOn(peerId: PeerId, ref: CredentialRef): void {
-    const living = new Set(this.streams.map((stream) => stream.peerId));
+  #standStreamOn(streamId: StreamId, ref: CredentialRef): void {
+    const living = new Set(this.streams.map((stream) => stream.streamId));
     for (const [other, stop] of this.#streamCredentials) {
       if (living.has(other)) continue;
       stop();
       this.#streamCredentials.delete(other);
     }
     if (this.closed || this.#standsOn.has(credentialNameOf(ref))) return;
-    const end: Input = { tag: 'terminate-stream', peerId, cause: refusal('unauthenticated') };
+    const end: Input = { tag: 'terminate-stream', streamId, cause: refusal('unauthenticated') };
     this.#streamCredentials.set(
-      peerId,
+      streamId,
       this.ports.credentials.watch([ref], () => this.take(end)),
     );
   }
@@ -389,9 +389,9 @@ export class Session {
     this.#claims.clear();
   }
 
-  #claimOf(peerId: PeerId): PublisherClaim | undefined {
-    const claim = this.#claims.get(peerId);
-    this.#claims.delete(peerId);
+  #claimOf(streamId: StreamId): PublisherClaim | undefined {
+    const claim = this.#claims.get(streamId);
+    this.#claims.delete(streamId);
     return claim;
   }
 

@@ -69,8 +69,8 @@ export class Sessions {
   }
 
   /** The session that a stream belongs to. The stream's id begins with the session's key. */
-  ownerOf(peerId: string): Session | undefined {
-    return this.#sessions.get(peerId.slice(0, peerId.lastIndexOf('.')));
+  ownerOf(streamId: string): Session | undefined {
+    return this.#sessions.get(streamId.slice(0, streamId.lastIndexOf('.')));
   }
 
   /** Refuses new sessions, ends every session and waits until the media core knows. */

@@ -2,9 +2,9 @@ import { connect as connectTcp, Socket } from 'node:net';
 import { ApplicationPolicy, EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Client, publication } from './spec/client.js';
-import { PNG } from './spec/fake-media.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Client, publication } from './testing/client.js';
+import { PNG } from './testing/fake-media.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 import { sessionListener } from './ws.js';
 
 let around: Surroundings;

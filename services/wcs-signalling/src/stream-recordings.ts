@@ -5,7 +5,7 @@ import {
   type StreamRecording as ContractRecording,
 } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
-import type { Effect, Input, PeerId, StreamRecording } from '@weir/protocol-wcs';
+import type { Effect, Input, StreamId, StreamRecording } from '@weir/protocol-wcs';
 import type { SessionOwner } from './media-effects.js';
 import type { Sessions } from './sessions.js';
 
@@ -38,18 +38,18 @@ export class StreamRecordings {
 
   /** Never rejects: a stream that can't be recorded goes on without. */
   async record(
-    { peerId, streamName, mediaSessionId }: Extract<Effect, { tag: 'record' }>,
+    { streamId, streamName, mediaSessionId }: Extract<Effect, { tag: 'record' }>,
     { tenant, labels }: Pick<SessionOwner, 'tenant' | 'labels'>,
   ): Promise<Input> {
     try {
       const recording = await this.start({
-        ...{ tenant, streamName, key: peerId },
+        ...{ tenant, streamName, key: streamId },
         labels: { protocol: 'wcs', mediaSessionId, ...labels },
       });
-      return { tag: 'recording-changed', peerId, recording };
+      return { tag: 'recording-changed', streamId, recording };
     } catch (error) {
       this.ports.log.warn({ err: error, tenant, streamName, mediaSessionId }, 'a stream goes on without its recording');
-      return { tag: 'recording-refused', peerId };
+      return { tag: 'recording-refused', streamId };
     }
   }
 
@@ -73,7 +73,7 @@ export class StreamRecordings {
       const session = sessions.ownerOf(changed.key);
       if (session?.tenant !== changed.tenant) return;
       const recording = recordingOf(changed.recording, changed.recordingNow);
-      session.take({ tag: 'recording-changed', peerId: changed.key as PeerId, recording });
+      session.take({ tag: 'recording-changed', streamId: changed.key as StreamId, recording });
     });
   }
 }

@@ -1,8 +1,8 @@
 import { NodeSDK, tracing } from '@opentelemetry/sdk-node';
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Client } from './spec/client.js';
-import { startService, startSurroundings, type Running, type Surroundings } from './spec/service.js';
+import { Client } from './testing/client.js';
+import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 const exporter = new tracing.InMemorySpanExporter();
 const sdk = new NodeSDK({

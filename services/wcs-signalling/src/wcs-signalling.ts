@@ -4,13 +4,13 @@ import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Instances, openInOrder, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
+import { AllSessions, serveSessions } from './all-sessions.js';
 import { Applications } from './applications.js';
-import { MAX_PAYLOAD_BYTES, sessionSettings, UNFINISHED_FRAMES, type wcsSettings } from './config.js';
+import { MAX_PAYLOAD_BYTES, sessionSettings, UNFINISHED_FRAMES, type wcsSettings } from './settings.js';
 import { Hooks } from './hooks.js';
 import { MediaEffects } from './media-effects.js';
 import { WcsMetrics } from './metrics.js';
 import { Operator } from './operator.js';
-import { Peers, serveSessions } from './peers.js';
 import { Sessions } from './sessions.js';
 import { StreamRecordings } from './stream-recordings.js';
 import { wcsServer } from './ws.js';
@@ -67,7 +67,7 @@ export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =
     });
     return {
       ...{ access, sessions },
-      operator: new Operator({ peers: new Peers({ bus, instances, log }), media, recordings, log }),
+      operator: new Operator({ allSessions: new AllSessions({ bus, instances, log }), media, recordings, log }),
       listen: (app) => server.listen(app.getHttpServer()),
       drain: async () => {
         await sessions.drain();

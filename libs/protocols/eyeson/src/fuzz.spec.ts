@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { decode, nextDeadlineMs, step, TERMINATION_CAUSES, type Input } from './index.js';
-import { CLIENT, FIRST, SUPERVISOR, Transcript, UPLOAD_URL } from './spec/transcript.js';
+import { CLIENT, FIRST, SUPERVISOR, Transcript, UPLOAD_URL } from './testing/transcript.js';
 
 /** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {

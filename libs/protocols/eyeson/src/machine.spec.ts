@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { TERMINATION_CAUSES, type Input } from './index.js';
-import { CLIENT, FIRST, SUPERVISOR, Transcript, UPLOAD_URL } from './spec/transcript.js';
+import { CLIENT, FIRST, SUPERVISOR, Transcript, UPLOAD_URL } from './testing/transcript.js';
 
 const STARTED: Input = { type: 'recording-started', recordingId: 'r1' };
 const ENDED: Input = { type: 'recording-ended', recordingId: 'r1' };

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { parseRtspDescription } from '@weir/sdp';
 import { describe, expect, it } from 'vitest';
-import { Transcript, wireBytes } from '../peers/transcript.js';
+import { Transcript, wireBytes } from '../testing/transcript.js';
 import { parseAuthorization, parseChallenges } from './authentication.js';
 import { clientDeadlineMs, startClient, stepClient } from './client-machine.js';
 import type { ClientEffect, ClientState } from './client-state.js';

@@ -1,5 +1,5 @@
 /**
- * How a peer can violate the protocol. These codes must stay stable: they are logged, counted and mapped to a status.
+ * How the other side can violate the protocol. These codes must stay stable: they are logged, counted and mapped to a status.
  */
 export type ProtocolErrorCode =
   | 'bad-start-line'
@@ -11,7 +11,7 @@ export type ProtocolErrorCode =
   | 'body-too-large'
   | 'bad-sdp';
 
-/** The bytes of a peer, or a message that weir should write, are not RTSP. */
+/** The bytes that have come, or a message that weir should write, are not RTSP. */
 export class RtspProtocolError extends Error {
   constructor(
     readonly code: ProtocolErrorCode,

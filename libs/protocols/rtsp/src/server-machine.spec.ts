@@ -146,7 +146,7 @@ function tagsOf(effects: readonly ServerEffect[]): string[] {
 }
 
 describe('in every state', () => {
-  it.each(SITUATIONS)('lets go of everything once when the peer disconnects: %s', (situation) => {
+  it.each(SITUATIONS)('lets go of everything once when the client disconnects: %s', (situation) => {
     const rig = rigIn(situation);
     const reason = { tag: 'disconnected' } as const;
     const close: ServerEffect = { tag: 'close', reason };
@@ -353,7 +353,7 @@ describe('the host behind the machine', () => {
     expect(rig.step({ tag: 'answered', id: 1, answer: ACCEPTED })).toEqual([]);
   });
 
-  it.each(asked)('is told to let go when the peer disconnects during %s', (step, prepare) => {
+  it.each(asked)('is told to let go when the client disconnects during %s', (step, prepare) => {
     const rig = new Rig();
     prepare(rig);
     const tags = tagsOf(rig.step({ tag: 'disconnected' }));
@@ -388,7 +388,7 @@ describe('the host behind the machine', () => {
     expect(tagsOf(rig.answer({ tag: 'play-ready', origins: [] }))).toEqual(['send', 'release-media']);
   });
 
-  it('cuts a peer off that pipelines without end', () => {
+  it('cuts a client off that pipelines without end', () => {
     const rig = new Rig({ maxQueuedRequests: 3 });
     rig.request('DESCRIBE');
     for (let count = 0; count < 3; count += 1) expect(rig.request('OPTIONS')).toEqual([]);
@@ -440,7 +440,7 @@ describe('access', () => {
     expect(responseIn(refusal).headers.all('WWW-Authenticate')).toEqual(['Basic realm="weir"']);
   });
 
-  it('cuts a peer off that keeps trying', () => {
+  it('cuts a client off that keeps trying', () => {
     const rig = new Rig({ maxRefusals: 3 });
     for (let count = 0; count < 2; count += 1) {
       rig.request('DESCRIBE');

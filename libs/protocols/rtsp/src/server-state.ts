@@ -12,7 +12,7 @@ export interface ServerConfig {
   /** Random for each connection: at least 64 bits, letters and digits. Digest nonces start with it. */
   readonly nonce: string;
   /**
-   * How long a Digest nonce is valid. After that, the peer gets a new challenge with another nonce and `stale=true`.
+   * How long a Digest nonce is valid. After that, the client gets a new challenge with another nonce and `stale=true`.
    */
   readonly nonceLifeMs: number;
   readonly realm: string;
@@ -23,7 +23,7 @@ export interface ServerConfig {
   readonly challenges: readonly ServerChallenge[];
   /** Lower transports that SETUP may choose. */
   readonly lowers: readonly ('tcp' | 'udp')[];
-  /** How long a session lives without a request, RTCP or a publisher's media. The peer is told whole seconds. */
+  /** How long a session lives without a request, RTCP or a publisher's media. The client is told whole seconds. */
   readonly sessionTimeoutMs: number;
   /** How long a connection without a session lives without a request. */
   readonly idleTimeoutMs: number;
@@ -61,7 +61,7 @@ export type Presentation =
 
 export type PlayTrack = AnnouncedTrack & { readonly control: string };
 
-/** How one track is transported. UDP goes only to the address of the RTSP peer. */
+/** How one track is transported. UDP goes only to the address at the other end of the RTSP connection. */
 export type TrackTransport =
   { readonly tag: 'tcp'; readonly channels: PortPair } | { readonly tag: 'udp'; readonly clientPorts: PortPair };
 

@@ -76,7 +76,7 @@ describe('a signed URL', () => {
     expect(verdict([])).toBe('refused');
   });
 
-  it('has its signature as a password instead, for the peer to prove that it knows it', () => {
+  it('has its signature as a password instead, for the client to prove that it knows it', () => {
     const signature = new URL(url).searchParams.get('signature') ?? '';
     const rest = url.replace(/&signature=.*/, '');
     expect([awaitsSignature(parsed(url)), awaitsSignature(parsed(rest))]).toEqual([false, true]);

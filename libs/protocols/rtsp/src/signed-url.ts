@@ -45,8 +45,8 @@ export function signStreamUrl(url: UrlToSign): string {
 }
 
 /**
- * @param url as the peer sent it
- * @param verb what the peer asks for
+ * @param url as the client sent it
+ * @param verb what the client asks for
  * @param keys all keys that are still valid, so that keys can change while URLs stay usable
  */
 export function verifyStreamUrl(
@@ -63,7 +63,7 @@ export function verifyStreamUrl(
 }
 
 /**
- * Whether this is a signed URL without its signature. The peer must then prove that it knows the signature as a
+ * Whether this is a signed URL without its signature. The client must then prove that it knows the signature as a
  * password.
  */
 export function awaitsSignature(url: RtspUrl): boolean {
@@ -72,10 +72,10 @@ export function awaitsSignature(url: RtspUrl): boolean {
 }
 
 /**
- * For peers that require a user and a password: the signature is taken out of the URL and becomes the password of any
+ * For clients that require a user and a password: the signature is taken out of the URL and becomes the password of any
  * user. The server can compute it from the rest of the URL, which Digest needs, and it is never sent.
  *
- * @param proves whether the peer has shown that it knows this password
+ * @param proves whether the client has shown that it knows this password
  */
 export function verifyStreamPassword(
   url: RtspUrl,

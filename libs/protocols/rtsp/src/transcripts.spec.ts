@@ -1,7 +1,7 @@
 import { type AnnouncedTrack, parseRtspDescription } from '@weir/sdp';
 import { describe, expect, it } from 'vitest';
-import { accountsOnly, PASSWORD, signedUrlsOnly } from '../peers/access.js';
-import { Transcript, type TranscriptEntry, wireBytes } from '../peers/transcript.js';
+import { accountsOnly, PASSWORD, signedUrlsOnly } from '../testing/access.js';
+import { Transcript, type TranscriptEntry, wireBytes } from '../testing/transcript.js';
 import { clientDeadlineMs, startClient, stepClient } from './client-machine.js';
 import type { ClientConfig, ClientEndReason, ClientInput, ClientStep } from './client-state.js';
 import { encodeRequest, encodeResponse, RtspDecoder } from './codec.js';

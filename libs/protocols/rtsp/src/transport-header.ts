@@ -1,7 +1,7 @@
 /** One alternative of a Transport header (RFC 2326, 12.39). */
 export interface TransportSpec {
   readonly lower: 'udp' | 'tcp';
-  /** `RTP/AVP` unless the peer wants feedback or encryption. */
+  /** `RTP/AVP` unless the other side wants feedback or encryption. */
   readonly profile: string;
   readonly multicast: boolean;
   readonly clientPorts?: PortPair;
@@ -10,7 +10,7 @@ export interface TransportSpec {
   readonly mode?: 'play' | 'record';
   /** The SSRC that the sender announces. */
   readonly ssrc?: number;
-  /** Where the media come from, if that isn't the RTSP peer. It is only displayed, never used. */
+  /** Where the media come from, if that isn't the other end of the RTSP connection. It is only displayed, never used. */
   readonly source?: string;
   readonly destination?: string;
 }

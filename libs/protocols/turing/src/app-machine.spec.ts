@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CLOSE, errOf, nextAppDeadlineMs, type AppInput } from './index.js';
-import { AppTranscript } from './spec/transcript.js';
+import { AppTranscript } from './testing/transcript.js';
 
 const START = 'ask robot.start_stream {"robot_id":"r1","camera":"front"}';
 

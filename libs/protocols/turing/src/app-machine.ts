@@ -31,7 +31,7 @@ export type AppState = OpenApp | { readonly tag: 'closed' };
 export type AppInput =
   | { readonly tag: 'frame'; readonly text: string }
   | { readonly tag: 'binary-frame'; readonly byteLength: number }
-  /** A pong arrived, so the peer's WebSocket layer is alive. */
+  /** A pong arrived, so the client's WebSocket layer is alive. */
   | { readonly tag: 'heard' }
   | { readonly tag: 'answered'; readonly ref: RequestRef; readonly outcome: Outcome<AppResult> }
   | { readonly tag: 'event'; readonly event: AppEvent }

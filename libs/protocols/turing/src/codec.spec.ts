@@ -9,7 +9,7 @@ import {
   LENGTHS,
   type ReplyTo,
 } from './index.js';
-import { startCommand } from './spec/transcript.js';
+import { startCommand } from './testing/transcript.js';
 
 /** The request from the original document, unchanged. */
 const SEED_REQUEST = `{

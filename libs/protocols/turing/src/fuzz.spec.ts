@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { APP_ACTS, CLOSE, decodeRequest, decodeRobotFrame, errOf, type RequestRef } from './index.js';
 import { memberTexts } from './member-text.js';
-import { AppTranscript, RobotTranscript, startCommand } from './spec/transcript.js';
+import { AppTranscript, RobotTranscript, startCommand } from './testing/transcript.js';
 
 /** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CLOSE, nextRobotDeadlineMs, type RobotInput } from './index.js';
-import { RobotTranscript, startCommand } from './spec/transcript.js';
+import { RobotTranscript, startCommand } from './testing/transcript.js';
 
 const ack = (id: string, err: unknown = { ec: 0, dm: 'ok' }) => ({ id, act: 'robot.start_stream!', err, ret: {} });
 const COMMAND = (id: string) => `S robot.start_stream ${JSON.stringify(id)}`;

@@ -77,7 +77,7 @@ export const CLOSE = {
   /** The robot has connected again; this is its old socket. */
   replaced: 4409,
   flood: 4429,
-  /** The peer reads more slowly than data is sent to it. */
+  /** The client reads more slowly than data is sent to it. */
   slowReader: 4430,
 } as const;
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CLIENT_MESSAGES, CLOSE, LENGTHS, type Input, type PeerId, type QueryId } from './index.js';
-import { playing, publication, Transcript } from './spec/transcript.js';
+import { CLIENT_MESSAGES, CLOSE, LENGTHS, type Input, type StreamId, type QueryId } from './index.js';
+import { playing, publication, Transcript } from './testing/transcript.js';
 
 /** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {
@@ -71,13 +71,13 @@ class Chaos {
   }
 
   /** Usually a ref that the session has recently given out. */
-  #ref(): PeerId | QueryId {
+  #ref(): StreamId | QueryId {
     const given = this.client.effects.flatMap((effect) => (effect.tag === 'authorise' ? [effect.ref] : [])).slice(-4);
-    return this.#random() < 0.9 && given.length > 0 ? this.#one(given) : ('key.zzz' as PeerId);
+    return this.#random() < 0.9 && given.length > 0 ? this.#one(given) : ('key.zzz' as StreamId);
   }
 
   #input(): Input {
-    const peerId = this.#ref() as PeerId;
+    const streamId = this.#ref() as StreamId;
     switch (this.#below(14)) {
       case 0:
       case 1:
@@ -98,7 +98,7 @@ class Chaos {
       case 8:
         return {
           tag: 'answered',
-          peerId,
+          streamId,
           nodeId: 'node',
           sdp: 'v=0',
           codecs: { audio: 'opus', video: '' },
@@ -107,11 +107,11 @@ class Chaos {
       case 9:
         return { tag: 'refused', ref: this.#ref(), code: this.#one(['not-found', 'deadline', 'internal']) };
       case 10:
-        return { tag: 'media', peerId, event: { tag: 'connected' } };
+        return { tag: 'media', streamId, event: { tag: 'connected' } };
       case 11:
         return {
           tag: 'media',
-          peerId,
+          streamId,
           event: this.#one([
             { tag: 'ended', reason: 'ice-lost' },
             { tag: 'video-size', width: 1, height: 1 },
@@ -129,7 +129,7 @@ class Chaos {
         ]);
       default:
         return this.#random() < 0.98
-          ? { tag: 'media', peerId, event: { tag: 'ended', reason: 'node-lost' } }
+          ? { tag: 'media', streamId, event: { tag: 'ended', reason: 'node-lost' } }
           : this.#one([{ tag: 'socket-closed' }, { tag: 'terminate', code: CLOSE.terminated, info: 'x' }]);
     }
   }
@@ -207,8 +207,8 @@ describe('whatever comes in whatever order', () => {
       client.given({ tag: 'socket-closed' });
       const letGo = client.effects
         .slice(before)
-        .flatMap((effect) => (effect.tag === 'close-session' ? [effect.peerId] : []));
-      expect(letGo).toEqual(open.map(({ peerId }) => peerId));
+        .flatMap((effect) => (effect.tag === 'close-session' ? [effect.streamId] : []));
+      expect(letGo).toEqual(open.map(({ streamId }) => streamId));
       closed += letGo.length;
     }
     expect(closed).toBeGreaterThan(100);

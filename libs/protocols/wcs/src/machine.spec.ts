@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CLOSE, ended, LENGTHS, nextDeadlineMs, problem, refusal, type MediaSessionId } from './index.js';
-import { playing, publication, Transcript, type Phase } from './spec/transcript.js';
+import { playing, publication, Transcript, type Phase } from './testing/transcript.js';
 
 const session = (settings = {}) => new Transcript(settings).connects();
 
@@ -308,7 +308,7 @@ describe('publishing', () => {
     it('is recorded as soon as media flow, and PUBLISHING names the file', () => {
       const client = asking();
       expect(client.takes()).toEqual(['record test']);
-      client.given({ tag: 'recording-changed', peerId: client.peerId, recording });
+      client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
       expect(client.takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
       expect(statusOf(client)).toMatchObject({
         ...{ record: true, recordName: 'r1.mp4' },
@@ -326,7 +326,7 @@ describe('publishing', () => {
 
     it('goes on without a recording that is refused, and says so', () => {
       const client = asking();
-      client.given({ tag: 'recording-refused', peerId: client.peerId });
+      client.given({ tag: 'recording-refused', streamId: client.streamId });
       expect(client.takes()).toEqual(['record test', 'S notifyStreamStatusEvent PUBLISHING']);
       const status = statusOf(client);
       expect(status).toMatchObject({ record: false, streamInfo: { recordStarted: false, recordTimestamp: null } });
@@ -338,7 +338,7 @@ describe('publishing', () => {
       expect(client.takes()).toEqual(['record test']);
       expect(client.waits(1).takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
       expect(statusOf(client)).toMatchObject({ record: false });
-      client.given({ tag: 'recording-changed', peerId: client.peerId, recording });
+      client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
       expect(client.takes()).toEqual([]);
       client.says('unPublishStream', publication);
       expect(statusOf(client)).toMatchObject({ status: 'UNPUBLISHED', record: true, recordName: 'r1.mp4' });
@@ -353,21 +353,21 @@ describe('publishing', () => {
         'S notifyStreamStatusEvent UNPUBLISHED "Stopped by publisher stop"',
       ]);
       expect(statusOf(client)).toMatchObject({ audioState: { muted: true } });
-      client.given({ tag: 'recording-changed', peerId: client.peerId, recording });
-      client.given({ tag: 'recording-refused', peerId: client.peerId });
+      client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
+      client.given({ tag: 'recording-refused', streamId: client.streamId });
       expect(client.takes()).toEqual([]);
     });
 
     it('is not recorded any more when its recording ends, but goes on when an earlier one ends', () => {
       const client = asking();
-      const { peerId } = client;
-      client.given({ tag: 'recording-changed', peerId, recording });
+      const { streamId } = client;
+      client.given({ tag: 'recording-changed', streamId, recording });
       const second = { ...recording, id: 'r2', fileName: 'r2.mp4' };
-      client.given({ tag: 'recording-changed', peerId, recording: second });
-      client.given({ tag: 'recording-changed', peerId, recording: { ...recording, active: false } });
+      client.given({ tag: 'recording-changed', streamId, recording: second });
+      client.given({ tag: 'recording-changed', streamId, recording: { ...recording, active: false } });
       const stream = () => client.state.tag === 'established' && client.state.streams.get('p1' as MediaSessionId);
       expect(stream()).toMatchObject({ recording: second });
-      client.given({ tag: 'recording-changed', peerId, recording: { ...second, active: false } });
+      client.given({ tag: 'recording-changed', streamId, recording: { ...second, active: false } });
       client.says('unPublishStream', publication);
       expect(statusOf(client)).toMatchObject({
         record: false,
@@ -387,7 +387,7 @@ describe('publishing', () => {
     const client = session().publishes('offering', { transport: 'TCP', custom: { room: 1 } });
     expect(client.effects).toContainEqual({
       tag: 'publish',
-      peerId: client.peerId,
+      streamId: client.streamId,
       streamName: 'test',
       offerSdp: 'v=0 offer',
       tcpOnly: true,
@@ -477,10 +477,10 @@ describe('publishing', () => {
 
   it('can be published again under the same id and name once it has ended', () => {
     const client = session().publishes('live').says('unPublishStream', publication);
-    const before = client.peerId;
+    const before = client.streamId;
     client.publishes('live');
     expect(client.takes().at(-1)).toBe('S notifyStreamStatusEvent PUBLISHING');
-    expect(client.peerId).not.toBe(before);
+    expect(client.streamId).not.toBe(before);
   });
 
   it('shows the server’s receive rate, only once it is live and only with video', () => {
@@ -530,7 +530,7 @@ describe('playing', () => {
     expect(client.finds().takes()).toEqual(['play test']);
     client.given({
       tag: 'answered',
-      peerId: client.peerId,
+      streamId: client.streamId,
       nodeId: 'node',
       sdp: 'v=0 answer',
       codecs: { audio: 'opus', video: 'VP8' },
@@ -729,7 +729,7 @@ describe.each(cases)('a %s (%s, %s -> %s) that is %s', (kind, mediaSessionId, st
 
   it('fails with "Stopped by rest /terminate" when an operator ends it', () => {
     const client = inPhase(kind, phase);
-    client.given({ tag: 'terminate-stream', peerId: client.peerId, cause: ended('terminated') });
+    client.given({ tag: 'terminate-stream', streamId: client.streamId, cause: ended('terminated') });
     expect(client.takes()).toEqual([
       ...(closing ? ['close-session node terminated'] : []),
       'S notifyStreamStatusEvent FAILED "Stopped by rest /terminate"',

@@ -17,10 +17,10 @@ import type {
   EstablishedState,
   Input,
   Link,
-  Peer,
-  PeerId,
+  StreamId,
   QueryId,
   SessionState,
+  SocketEnds,
   Step,
   StreamSignal,
 } from './state.js';
@@ -81,11 +81,11 @@ const next = (state: SessionState, input: Input, turn: Turn): SessionState => {
   }
 };
 
-const opened = ({ settings, key }: SessionState, peer: Peer, { nowMs }: Turn): SessionState => ({
+const opened = ({ settings, key }: SessionState, ends: SocketEnds, { nowMs }: Turn): SessionState => ({
   tag: 'connecting',
   settings,
   key,
-  peer: { remote: peer.remote, local: peer.local },
+  ends: { remote: ends.remote, local: ends.local },
   deadlineMs: nowMs + settings.connectionDeadlineMs,
   link: {
     tokens: settings.frameBurst,
@@ -151,7 +151,7 @@ const open = (state: OpenState, input: Input, turn: Turn): SessionState => {
   }
 };
 
-const isQuery = (state: EstablishedState, ref: PeerId | QueryId): ref is QueryId => state.queries.has(ref as QueryId);
+const isQuery = (state: EstablishedState, ref: StreamId | QueryId): ref is QueryId => state.queries.has(ref as QueryId);
 
 type ResultInput = Extract<
   Input,
@@ -188,13 +188,13 @@ const result = (state: EstablishedState, input: ResultInput, turn: Turn): Sessio
     case 'snapshot-taken':
       return queries.snapshotTaken(state, input.queryId, input.pngBase64, turn);
     case 'media':
-      return streams.media(state, input.peerId, input.event, turn);
+      return streams.media(state, input.streamId, input.event, turn);
     case 'recording-changed':
-      return streams.recordingChanged(state, input.peerId, input.recording, turn);
+      return streams.recordingChanged(state, input.streamId, input.recording, turn);
     case 'recording-refused':
-      return streams.recordingRefused(state, input.peerId, turn);
+      return streams.recordingRefused(state, input.streamId, turn);
     case 'terminate-stream':
-      return streams.terminate(state, input.peerId, input.cause, turn);
+      return streams.terminate(state, input.streamId, input.cause, turn);
     default:
       return input satisfies never;
   }
@@ -354,7 +354,7 @@ const connection = (state: OpenState, message: ConnectionMessage, turn: Turn): S
 };
 
 const authorising = (
-  { settings, key, link, peer }: ConnectingState,
+  { settings, key, link, ends }: ConnectingState,
   message: ConnectionMessage,
   nowMs: number,
 ): AuthorisingState => ({
@@ -362,7 +362,7 @@ const authorising = (
   settings,
   key,
   link,
-  peer,
+  ends,
   connection: message,
   deadlineMs: nowMs + settings.decisionDeadlineMs,
 });
@@ -370,18 +370,18 @@ const authorising = (
 const addressText = ({ address, port }: Address): string => `/${address}:${port}`;
 
 /** The original server's session id, which is also the token of the session's media sockets. */
-export const wireSessionId = ({ remote, local }: Peer): string => addressText(remote) + addressText(local);
+export const wireSessionId = ({ remote, local }: SocketEnds): string => addressText(remote) + addressText(local);
 
 const isLegacy = (clientVersion: string): boolean => /^[01]\./.test(clientVersion);
 
-const established = ({ settings, key, link, peer, connection: told }: AuthorisingState, turn: Turn): SessionState => {
+const established = ({ settings, key, link, ends, connection: told }: AuthorisingState, turn: Turn): SessionState => {
   const userData: UserData = {
     useWsTunnel: false,
     useWsTunnelPacketization2: false,
     useBase64BinaryEncoding: false,
     appKey: told.appKey,
     mediaProviders: told.mediaProviders,
-    authToken: wireSessionId(peer),
+    authToken: wireSessionId(ends),
     status: 'ESTABLISHED',
     clientVersion: told.clientVersion,
     clientOSVersion: told.clientOSVersion,

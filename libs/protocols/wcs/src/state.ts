@@ -9,10 +9,10 @@ import type {
 } from './messages.js';
 import type { CloseCode, SessionSettings } from './settings.js';
 
-declare const peerIdBrand: unique symbol;
+declare const streamIdBrand: unique symbol;
 declare const queryIdBrand: unique symbol;
 /** One publication or one playback of one client; unique forever. The media core calls it a session id. */
-export type PeerId = string & { readonly [peerIdBrand]: true };
+export type StreamId = string & { readonly [streamIdBrand]: true };
 /** One request of a client that gets one answer. */
 export type QueryId = string & { readonly [queryIdBrand]: true };
 
@@ -77,7 +77,7 @@ export interface StreamRecording {
 
 export interface Stream {
   readonly mediaSessionId: MediaSessionId;
-  readonly peerId: PeerId;
+  readonly streamId: StreamId;
   readonly direction: Direction;
   /** The name that the client uses. */
   readonly name: string;
@@ -113,7 +113,8 @@ export type Query =
     }
   | { readonly message: 'sendData'; readonly operationId: string; readonly deadlineMs: number };
 
-export interface Peer {
+/** The addresses of the socket's two ends. */
+export interface SocketEnds {
   readonly remote: Address;
   readonly local: Address;
 }
@@ -127,12 +128,12 @@ interface Common {
 export type SessionState =
   | (Common & { readonly tag: 'new' })
   /** The socket is open, but `connection` hasn't arrived yet. */
-  | (Common & { readonly tag: 'connecting'; readonly link: Link; readonly peer: Peer; readonly deadlineMs: number })
+  | (Common & { readonly tag: 'connecting'; readonly link: Link; readonly ends: SocketEnds; readonly deadlineMs: number })
   /** The decision whether the client may connect is pending. */
   | (Common & {
       readonly tag: 'authorising';
       readonly link: Link;
-      readonly peer: Peer;
+      readonly ends: SocketEnds;
       readonly connection: ConnectionMessage;
       readonly deadlineMs: number;
     })
@@ -146,7 +147,7 @@ export type EstablishedState = Common & {
   readonly legacy: boolean;
   readonly streams: ReadonlyMap<MediaSessionId, Stream>;
   readonly queries: ReadonlyMap<QueryId, Query>;
-  /** Number for the next PeerId or QueryId. */
+  /** Number for the next StreamId or QueryId. */
   readonly nextNumber: number;
 };
 
@@ -195,11 +196,11 @@ export type Input =
   | { readonly tag: 'tick' }
   // Results of effects.
   | { readonly tag: 'connection-decided'; readonly decision: ConnectionDecision }
-  | { readonly tag: 'decided'; readonly ref: PeerId | QueryId; readonly decision: Decision }
-  | { readonly tag: 'found'; readonly ref: PeerId | QueryId; readonly stream: FoundStream | undefined }
+  | { readonly tag: 'decided'; readonly ref: StreamId | QueryId; readonly decision: Decision }
+  | { readonly tag: 'found'; readonly ref: StreamId | QueryId; readonly stream: FoundStream | undefined }
   | {
       readonly tag: 'answered';
-      readonly peerId: PeerId;
+      readonly streamId: StreamId;
       readonly nodeId: string;
       readonly sdp: string;
       readonly codecs: Codecs;
@@ -215,17 +216,17 @@ export type Input =
   | { readonly tag: 'snapshot-taken'; readonly queryId: QueryId; readonly pngBase64: string }
   | {
       readonly tag: 'refused';
-      readonly ref: PeerId | QueryId;
+      readonly ref: StreamId | QueryId;
       readonly code: RefusalCode;
       /** For logs: the media core's text for the refusal. */
       readonly detail?: string;
     }
   // Inputs from other sources.
-  | { readonly tag: 'media'; readonly peerId: PeerId; readonly event: MediaEvent }
+  | { readonly tag: 'media'; readonly streamId: StreamId; readonly event: MediaEvent }
   /** Also for a recording that somebody else has started or stopped. */
-  | { readonly tag: 'recording-changed'; readonly peerId: PeerId; readonly recording: StreamRecording }
-  | { readonly tag: 'recording-refused'; readonly peerId: PeerId }
-  | { readonly tag: 'terminate-stream'; readonly peerId: PeerId; readonly cause: Cause }
+  | { readonly tag: 'recording-changed'; readonly streamId: StreamId; readonly recording: StreamRecording }
+  | { readonly tag: 'recording-refused'; readonly streamId: StreamId }
+  | { readonly tag: 'terminate-stream'; readonly streamId: StreamId; readonly cause: Cause }
   | { readonly tag: 'terminate'; readonly code: CloseCode; readonly info: string };
 
 export type AuthorisedMessage = MessageOfClass<'offer' | 'query'>;
@@ -241,31 +242,31 @@ export type Effect =
   | { readonly tag: 'send'; readonly message: ServerMessage }
   | { readonly tag: 'close'; readonly code: CloseCode; readonly reason: string }
   | { readonly tag: 'authorise-connection'; readonly connection: ConnectionMessage }
-  | { readonly tag: 'authorise'; readonly ref: PeerId | QueryId; readonly message: AuthorisedMessage }
-  | { readonly tag: 'find'; readonly ref: PeerId | QueryId; readonly streamName: string }
-  | ({ readonly tag: 'publish'; readonly peerId: PeerId; readonly streamName: string } & MediaOffer)
+  | { readonly tag: 'authorise'; readonly ref: StreamId | QueryId; readonly message: AuthorisedMessage }
+  | { readonly tag: 'find'; readonly ref: StreamId | QueryId; readonly streamName: string }
+  | ({ readonly tag: 'publish'; readonly streamId: StreamId; readonly streamName: string } & MediaOffer)
   | ({
       readonly tag: 'play';
-      readonly peerId: PeerId;
+      readonly streamId: StreamId;
       readonly nodeId: string;
       readonly streamName: string;
     } & MediaOffer)
   | {
       readonly tag: 'close-session';
-      readonly peerId: PeerId;
+      readonly streamId: StreamId;
       readonly nodeId: string;
       readonly reason: 'client' | 'disconnected' | 'terminated' | 'ice-timeout';
     }
   | {
       readonly tag: 'signal';
-      readonly peerId: PeerId;
+      readonly streamId: StreamId;
       readonly nodeId: string;
       readonly streamName: string;
       readonly signal: StreamSignal;
     }
   | {
       readonly tag: 'record';
-      readonly peerId: PeerId;
+      readonly streamId: StreamId;
       readonly streamName: string;
       readonly mediaSessionId: MediaSessionId;
     }

@@ -9,7 +9,7 @@ import type {
   MediaOffer,
   Offer,
   OfferMessage,
-  PeerId,
+  StreamId,
   RefusedStream,
   Stream,
   StreamPhase,
@@ -30,8 +30,8 @@ const remove = (state: EstablishedState, mediaSessionId: MediaSessionId): Establ
   return { ...state, streams };
 };
 
-const find = (state: EstablishedState, peerId: PeerId): Stream | undefined => {
-  for (const stream of state.streams.values()) if (stream.peerId === peerId) return stream;
+const find = (state: EstablishedState, streamId: StreamId): Stream | undefined => {
+  for (const stream of state.streams.values()) if (stream.streamId === streamId) return stream;
   return undefined;
 };
 
@@ -58,7 +58,7 @@ const closeOnNode = (
   turn: Turn,
 ): void => {
   const nodeId = nodeOf(stream);
-  if (nodeId !== undefined) turn.do({ tag: 'close-session', peerId: stream.peerId, nodeId, reason });
+  if (nodeId !== undefined) turn.do({ tag: 'close-session', streamId: stream.streamId, nodeId, reason });
 };
 
 const refusedStream = ({ mediaSessionId, name, direction }: Stream): RefusedStream => ({
@@ -91,7 +91,7 @@ const problemOf = (state: EstablishedState, message: OfferMessage): Cause | unde
   return undefined;
 };
 
-export const peerIdOf = (state: EstablishedState): PeerId => `${state.key}.${state.nextNumber}` as PeerId;
+export const streamIdOf = (state: EstablishedState): StreamId => `${state.key}.${state.nextNumber}` as StreamId;
 
 export const request = (state: EstablishedState, message: OfferMessage, turn: Turn): EstablishedState => {
   const direction = CLIENT_MESSAGES[message.message].side;
@@ -107,11 +107,11 @@ export const request = (state: EstablishedState, message: OfferMessage, turn: Tu
     });
     return state;
   }
-  const peerId = peerIdOf(state);
-  turn.do({ tag: 'authorise', ref: peerId, message });
+  const streamId = streamIdOf(state);
+  turn.do({ tag: 'authorise', ref: streamId, message });
   const stream: Stream = {
     mediaSessionId: message.mediaSessionId,
-    peerId,
+    streamId,
     direction,
     name: message.name,
     streamName: message.name,
@@ -146,18 +146,18 @@ const mediaOffer = (stream: Stream, offer: Offer): MediaOffer => ({
   maxBps: (stream.maxBitrate || stream.bitrate) * 1000,
 });
 
-export const decided = (state: EstablishedState, peerId: PeerId, decision: Decision, turn: Turn): EstablishedState => {
-  const stream = find(state, peerId);
+export const decided = (state: EstablishedState, streamId: StreamId, decision: Decision, turn: Turn): EstablishedState => {
+  const stream = find(state, streamId);
   if (stream?.phase.tag !== 'deciding') return state;
   if (!decision.allowed) return deny(state, stream, decision.by, decision.cause, turn);
   const { offer } = stream.phase;
   const deadlineMs = turn.nowMs + state.settings.mediaDeadlineMs;
   const streamName = decision.streamName ?? stream.streamName;
   if (stream.direction === 'play') {
-    turn.do({ tag: 'find', ref: peerId, streamName });
+    turn.do({ tag: 'find', ref: streamId, streamName });
     return replace(state, { ...stream, streamName, phase: { tag: 'finding', offer, deadlineMs } });
   }
-  turn.do({ tag: 'publish', peerId, streamName, ...mediaOffer(stream, offer) });
+  turn.do({ tag: 'publish', streamId, streamName, ...mediaOffer(stream, offer) });
   return replace(state, {
     ...stream,
     streamName,
@@ -183,23 +183,23 @@ const deny = (
 
 export const found = (
   state: EstablishedState,
-  peerId: PeerId,
+  streamId: StreamId,
   where: FoundStream | undefined,
   turn: Turn,
 ): EstablishedState => {
-  const stream = find(state, peerId);
+  const stream = find(state, streamId);
   if (stream?.phase.tag !== 'finding') return state;
   if (where === undefined) return end(state, stream, refusal('not-found'), turn);
   const { offer, deadlineMs } = stream.phase;
   const { streamName } = stream;
-  turn.do({ tag: 'play', peerId, nodeId: where.nodeId, streamName, ...mediaOffer(stream, offer) });
+  turn.do({ tag: 'play', streamId, nodeId: where.nodeId, streamName, ...mediaOffer(stream, offer) });
   return replace(state, { ...stream, phase: { tag: 'offering', nodeId: where.nodeId, connected: false, deadlineMs } });
 };
 
 type Answer = Extract<Input, { tag: 'answered' }>;
 
 export const answered = (state: EstablishedState, answer: Answer, turn: Turn): EstablishedState => {
-  const stream = find(state, answer.peerId);
+  const stream = find(state, answer.streamId);
   if (stream?.phase.tag !== 'offering') {
     // The stream was stopped or given up while the media core was working on it.
     if (stream === undefined) abandon(answer, 'client', turn);
@@ -227,11 +227,11 @@ const stateOfOrigin = (stream: Stream, origin: Answer['stream']): Partial<Stream
 };
 
 export const abandon = (answer: Answer, reason: 'client' | 'disconnected', turn: Turn): void => {
-  turn.do({ tag: 'close-session', peerId: answer.peerId, nodeId: answer.nodeId, reason });
+  turn.do({ tag: 'close-session', streamId: answer.streamId, nodeId: answer.nodeId, reason });
 };
 
-export const refused = (state: EstablishedState, peerId: PeerId, cause: Cause, turn: Turn): EstablishedState => {
-  const stream = find(state, peerId);
+export const refused = (state: EstablishedState, streamId: StreamId, cause: Cause, turn: Turn): EstablishedState => {
+  const stream = find(state, streamId);
   if (stream?.phase.tag !== 'finding' && stream?.phase.tag !== 'offering') return state;
   // The call may have been carried out although its reply was lost.
   if (cause.tag === 'refused' && cause.code === 'deadline') closeOnNode(stream, 'client', turn);
@@ -261,8 +261,8 @@ export const stop = (
   return end(state, stream, ended('client'), turn);
 };
 
-export const terminate = (state: EstablishedState, peerId: PeerId, cause: Cause, turn: Turn): EstablishedState => {
-  const stream = find(state, peerId);
+export const terminate = (state: EstablishedState, streamId: StreamId, cause: Cause, turn: Turn): EstablishedState => {
+  const stream = find(state, streamId);
   if (stream === undefined) return state;
   closeOnNode(stream, 'terminated', turn);
   return end(state, stream, cause, turn);
@@ -294,8 +294,8 @@ export const signal = (
     return state;
   }
   if (stream.phase.tag === 'live') {
-    const { peerId, streamName } = stream;
-    turn.do({ tag: 'signal', peerId, nodeId: stream.phase.nodeId, streamName, signal: spoken });
+    const { streamId, streamName } = stream;
+    turn.do({ tag: 'signal', streamId, nodeId: stream.phase.nodeId, streamName, signal: spoken });
   } else if (spoken.tag === 'data') {
     turn.send(failure('sendStreamEvent', mediaSessionId, infoOf(problem('publisher-not-ready'), 'publish')));
   }
@@ -315,8 +315,8 @@ const heard = (stream: Stream, spoken: StreamSignal): Stream => {
   }
 };
 
-export const media = (state: EstablishedState, peerId: PeerId, event: MediaEvent, turn: Turn): EstablishedState => {
-  const stream = find(state, peerId);
+export const media = (state: EstablishedState, streamId: StreamId, event: MediaEvent, turn: Turn): EstablishedState => {
+  const stream = find(state, streamId);
   if (stream === undefined) return state;
   switch (event.tag) {
     case 'connected':
@@ -344,8 +344,8 @@ const connected = (state: EstablishedState, stream: Stream, turn: Turn): Establi
   if (stream.phase.tag !== 'connecting') return state;
   turn.do({ tag: 'joined', direction: stream.direction, elapsedMs: turn.nowMs - stream.createdMs });
   if (!stream.recordWanted) return live(state, stream, stream.phase, turn);
-  const { peerId, streamName, mediaSessionId } = stream;
-  turn.do({ tag: 'record', peerId, streamName, mediaSessionId });
+  const { streamId, streamName, mediaSessionId } = stream;
+  turn.do({ tag: 'record', streamId, streamName, mediaSessionId });
   const deadlineMs = turn.nowMs + state.settings.recordDeadlineMs;
   return replace(state, { ...stream, phase: { ...stream.phase, tag: 'starting-recording', deadlineMs } });
 };
@@ -367,11 +367,11 @@ const live = (
 
 export const recordingChanged = (
   state: EstablishedState,
-  peerId: PeerId,
+  streamId: StreamId,
   recording: StreamRecording,
   turn: Turn,
 ): EstablishedState => {
-  const stream = find(state, peerId);
+  const stream = find(state, streamId);
   if (stream === undefined) return state;
   const isEndOfEarlier = !recording.active && stream.recording !== undefined && stream.recording.id !== recording.id;
   if (isEndOfEarlier) return state;
@@ -382,13 +382,13 @@ export const recordingChanged = (
 };
 
 /** The stream goes on without a recording. */
-export const recordingRefused = (state: EstablishedState, peerId: PeerId, turn: Turn): EstablishedState => {
-  const stream = find(state, peerId);
+export const recordingRefused = (state: EstablishedState, streamId: StreamId, turn: Turn): EstablishedState => {
+  const stream = find(state, streamId);
   return stream?.phase.tag === 'starting-recording' ? live(state, stream, stream.phase, turn) : state;
 };
 
-const sayMutes = ({ peerId, streamName, audioMuted, videoMuted }: Stream, nodeId: string, turn: Turn): void => {
-  const say = (spoken: StreamSignal) => turn.do({ tag: 'signal', peerId, nodeId, streamName, signal: spoken });
+const sayMutes = ({ streamId, streamName, audioMuted, videoMuted }: Stream, nodeId: string, turn: Turn): void => {
+  const say = (spoken: StreamSignal) => turn.do({ tag: 'signal', streamId, nodeId, streamName, signal: spoken });
   if (audioMuted) say({ tag: 'audio-muted', muted: true });
   if (videoMuted) say({ tag: 'video-muted', muted: true });
 };

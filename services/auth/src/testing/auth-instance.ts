@@ -10,7 +10,7 @@ import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { openAuth, type Auth } from '../auth.js';
-import { authSettings, type AuthContext } from '../config.js';
+import { authSettings, type AuthContext } from '../settings.js';
 
 /** The servers and the folder that the instances of a test share. */
 export interface Surroundings {

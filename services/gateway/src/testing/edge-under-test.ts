@@ -1,6 +1,6 @@
 import { parseSettings } from '@weir/platform';
 import { Redis } from 'ioredis';
-import { edgeConfig, gatewaySettings } from '../config.js';
+import { edgeConfig, gatewaySettings } from '../settings.js';
 import { Edge } from '../edge.js';
 import type { EdgeLog } from '../edge-log.js';
 import type { OpenListener } from '../listeners.js';

@@ -12,7 +12,7 @@ import { connectRedis, createLogger, Health, parseSettings, platformSettings } f
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
-import { recordingSettings, type RecordingContext } from '../config.js';
+import { recordingSettings, type RecordingContext } from '../settings.js';
 import { openRecording, type Recording } from '../recording.js';
 
 const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;

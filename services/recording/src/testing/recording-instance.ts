@@ -15,7 +15,7 @@ import type { Redis } from 'ioredis';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { WebSocket } from 'ws';
 import { AppModule, httpAdapter } from '../app.module.js';
-import { recordingSettings, type RecordingContext } from '../config.js';
+import { recordingSettings, type RecordingContext } from '../settings.js';
 import { openRecording, type Recording } from '../recording.js';
 
 /** Signs tokens, as the auth service does. */

@@ -7,7 +7,7 @@ import { connectRedis, createLogger, Health, parseSettings, platformSettings } f
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
-import { relaySettings, type RelayContext } from '../config.js';
+import { relaySettings, type RelayContext } from '../settings.js';
 import { openRelayPush, type RelayPush } from '../relay-push.js';
 import type { RelayItem } from '../rest-body.js';
 

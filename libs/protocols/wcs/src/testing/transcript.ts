@@ -7,7 +7,7 @@ import {
   type Effect,
   type Input,
   type MediaEvent,
-  type PeerId,
+  type StreamId,
   type QueryId,
   type ServerMessage,
   type SessionSettings,
@@ -146,14 +146,14 @@ export class Transcript {
   }
 
   /** The ref of the latest request for a decision. */
-  get ref(): PeerId | QueryId {
+  get ref(): StreamId | QueryId {
     const latest = this.effects.findLast((effect) => effect.tag === 'authorise');
     if (latest === undefined) throw new Error('nothing was to be decided');
     return latest.ref;
   }
 
-  get peerId(): PeerId {
-    return this.ref as PeerId;
+  get streamId(): StreamId {
+    return this.ref as StreamId;
   }
 
   get queryId(): QueryId {
@@ -175,12 +175,12 @@ export class Transcript {
   }
 
   answers(codecs = { audio: 'opus', video: 'H264' }, notCarried: readonly string[] = []): this {
-    const { peerId } = this;
-    return this.given({ tag: 'answered', peerId, nodeId: 'node', sdp: 'v=0 answer', codecs, notCarried });
+    const { streamId } = this;
+    return this.given({ tag: 'answered', streamId, nodeId: 'node', sdp: 'v=0 answer', codecs, notCarried });
   }
 
-  media(event: MediaEvent, peerId = this.peerId): this {
-    return this.given({ tag: 'media', peerId, event });
+  media(event: MediaEvent, streamId = this.streamId): this {
+    return this.given({ tag: 'media', streamId, event });
   }
 
   /** Brings a publisher into the named phase. */

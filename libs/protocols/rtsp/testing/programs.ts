@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Whether a peer's program is installed. If not, it says so on the console, so that skipped tests are noticed. */
+/** Whether a program is installed. If not, it says so on the console, so that skipped tests are noticed. */
 export function isInstalled(program: string): boolean {
   const installed = spawnSync('which', [program], { stdio: 'ignore' }).status === 0;
-  if (!installed) console.warn(`${program} is not installed: the tests with it as a peer are SKIPPED`);
+  if (!installed) console.warn(`${program} is not installed: the tests with it are SKIPPED`);
   return installed;
 }
 
@@ -14,7 +14,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** A real peer and its output. */
+/** A running program and its output. */
 export class Program {
   readonly finished: Promise<Finished>;
   #child;

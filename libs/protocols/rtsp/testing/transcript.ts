@@ -13,10 +13,10 @@ export interface TranscriptEntry {
 
 const FOLDER = join(import.meta.dirname, 'transcripts');
 
-/** Specs with real peers write their messages into peers/transcripts; transcripts.spec.ts replays them. */
+/** Specs with real programs write their messages into testing/transcripts; transcripts.spec.ts replays them. */
 export const isRecording = process.env['RECORD_TRANSCRIPTS'] === '1';
 
-/** The messages of two peers: recorded once with real peers, and replayed ever since. */
+/** The messages of a client and a server: recorded once with real programs, and replayed ever since. */
 export class Transcript {
   readonly entries: TranscriptEntry[] = [];
   #sides = { client: new Splitter(), server: new Splitter() };

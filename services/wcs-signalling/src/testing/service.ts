@@ -9,7 +9,7 @@ import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { pino, type Logger } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
-import { wcsSettings } from '../config.js';
+import { wcsSettings } from '../settings.js';
 import { openWcsSignalling, type WcsSignalling } from '../wcs-signalling.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';

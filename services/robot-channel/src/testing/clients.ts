@@ -15,7 +15,7 @@ export interface Frame {
 }
 
 /** Any WebSocket client of the service. */
-export class Peer {
+export class Client {
   readonly heard: Frame[] = [];
   readonly texts: string[] = [];
   closeCode: number | undefined;
@@ -76,7 +76,7 @@ export class Peer {
   }
 }
 
-export class App extends Peer {
+export class App extends Client {
   #asked = 0;
 
   /** @param path with a query if the query carries the token */
@@ -112,7 +112,7 @@ export class App extends Peer {
 export type Behaviour = 'honest' | 'silent' | 'acknowledges-only' | 'pushes-only' | 'ffmpeg-failed' | 'odd-error';
 
 /** A robot that acts according to `behaviour`. */
-export class Robot extends Peer {
+export class Robot extends Client {
   behaviour: Behaviour = 'honest';
   /** The acts in the order in which they came. */
   readonly commands: string[] = [];

@@ -12,7 +12,7 @@ export interface Reception {
 /**
  * WCS clients in a page, each with a socket and an RTCPeerConnection, but without an element that shows the picture.
  */
-interface WcsPeers {
+interface WcsClients {
   publish(wsUrl: string, name: string, bitrateKbps: number): Promise<void>;
   play(wsUrl: string, name: string): Promise<void>;
   received(): Promise<Reception[]>;
@@ -26,13 +26,13 @@ interface BreakoutBox {
   }) => MediaStreamTrack & { writable: WritableStream<VideoFrame> };
 }
 
-type PeersWindow = Window & { peers: WcsPeers };
+type ClientsWindow = Window & { clients: WcsClients };
 
 /**
- * Runs in a page: defines `window.peers`. The publisher sends noise, which uses the full bit rate at any picture size:
+ * Runs in a page: defines `window.clients`. The publisher sends noise, which uses the full bit rate at any picture size:
  * a small picture costs twenty decoders little, but costs the server as much as a large one of the same bit rate.
  */
-function installPeers(): void {
+function installClients(): void {
   const closers: (() => void)[] = [];
   const players: RTCPeerConnection[] = [];
 
@@ -122,7 +122,7 @@ function installPeers(): void {
     return total;
   };
 
-  const peers: WcsPeers = {
+  const clients: WcsClients = {
     publish: (wsUrl, name, bitrateKbps) => {
       const connection = new RTCPeerConnection({ bundlePolicy: 'max-compat' });
       const stream = noise();
@@ -142,28 +142,28 @@ function installPeers(): void {
       players.length = 0;
     },
   };
-  Object.assign(window, { peers });
+  Object.assign(window, { clients });
 }
 
 /** A page of WCS clients. */
-export class PeersPage {
+export class ClientsPage {
   private constructor(private readonly page: Page) {}
 
-  static async install(page: Page): Promise<PeersPage> {
-    await page.evaluate(installPeers);
-    return new PeersPage(page);
+  static async install(page: Page): Promise<ClientsPage> {
+    await page.evaluate(installClients);
+    return new ClientsPage(page);
   }
 
   /** Resolves when media flows. */
   publish(wsUrl: string, name: string, bitrateKbps: number): Promise<void> {
     return this.page.evaluate(
-      ([url, streamName, kbps]) => (window as unknown as PeersWindow).peers.publish(url, streamName, kbps),
+      ([url, streamName, kbps]) => (window as unknown as ClientsWindow).clients.publish(url, streamName, kbps),
       [wsUrl, name, bitrateKbps] as const,
     );
   }
 
   play(wsUrl: string, name: string): Promise<void> {
-    return this.page.evaluate(([url, streamName]) => (window as unknown as PeersWindow).peers.play(url, streamName), [
+    return this.page.evaluate(([url, streamName]) => (window as unknown as ClientsWindow).clients.play(url, streamName), [
       wsUrl,
       name,
     ] as const);
@@ -171,10 +171,10 @@ export class PeersPage {
 
   /** What each player has received, audio and video together. */
   received(): Promise<Reception[]> {
-    return this.page.evaluate(() => (window as unknown as PeersWindow).peers.received());
+    return this.page.evaluate(() => (window as unknown as ClientsWindow).clients.received());
   }
 
   closeAll(): Promise<void> {
-    return this.page.evaluate(() => (window as unknown as PeersWindow).peers.closeAll());
+    return this.page.evaluate(() => (window as unknown as ClientsWindow).clients.closeAll());
   }
 }

@@ -19,7 +19,7 @@ const described = (stream: Stream): MessageInitShape<typeof WcsStreamSchema> => 
   const { phase } = stream;
   const answered = 'codecs' in phase;
   return {
-    peerId: stream.peerId,
+    peerId: stream.streamId,
     mediaSessionId: stream.mediaSessionId,
     name: stream.name,
     streamName: stream.streamName,
@@ -68,9 +68,9 @@ export function serveSessions(bus: Pick<Bus, 'serve'>, sessions: Sessions): { cl
       let terminatedCount = 0;
       for (const wanted of peerIds) {
         const session = sessions.ownerOf(wanted);
-        const stream = session?.streams.find(({ peerId }) => peerId === wanted);
+        const stream = session?.streams.find(({ streamId }) => streamId === wanted);
         if (session?.tenant !== tenant || stream === undefined) continue;
-        session.take({ tag: 'terminate-stream', peerId: stream.peerId, cause: ended('terminated') });
+        session.take({ tag: 'terminate-stream', streamId: stream.streamId, cause: ended('terminated') });
         terminatedCount += 1;
       }
       return { terminatedCount };
@@ -89,7 +89,7 @@ export function serveSessions(bus: Pick<Bus, 'serve'>, sessions: Sessions): { cl
   return { close: async () => void (await Promise.all(served.map((registration) => registration.close()))) };
 }
 
-export interface PeersPorts {
+export interface AllSessionsPorts {
   readonly bus: Pick<Bus, 'call' | 'instanceId'>;
   /** The instances of this service. */
   readonly instances: Pick<Instances, 'list'>;
@@ -105,17 +105,17 @@ export interface LocatedSession {
 /**
  * The sessions of all instances. It leaves out an instance that doesn't answer, because its clients are probably gone.
  */
-export class Peers {
-  constructor(private readonly ports: PeersPorts) {}
+export class AllSessions {
+  constructor(private readonly ports: AllSessionsPorts) {}
 
   async list(tenant: string, options: { withStreamsOnly: boolean }): Promise<LocatedSession[]> {
     const lists = await this.#everywhere((instanceId) => this.#listOf(instanceId, tenant, options));
     return lists.flat();
   }
 
-  async terminateStreams(tenant: string, peerIdsOf: ReadonlyMap<string, readonly string[]>): Promise<number> {
-    return this.#sum(peerIdsOf, async (instanceId, peerIds) => {
-      const request = { instanceId, tenant, peerIds: [...peerIds] };
+  async terminateStreams(tenant: string, streamIdsOf: ReadonlyMap<string, readonly string[]>): Promise<number> {
+    return this.#sum(streamIdsOf, async (instanceId, streamIds) => {
+      const request = { instanceId, tenant, peerIds: [...streamIds] };
       return (await this.ports.bus.call(WcsSessions.method.terminateStreams, request)).terminatedCount;
     });
   }

@@ -9,7 +9,7 @@ import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { AppModule, httpAdapter } from '../app.module.js';
-import { robotChannelSettings } from '../config.js';
+import { robotChannelSettings } from '../settings.js';
 import { openRobotChannel, type RobotChannel } from '../robot-channel.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';

@@ -9,7 +9,7 @@ import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
-import { hlsSettings } from '../config.js';
+import { hlsSettings } from '../settings.js';
 import { openHlsPackager, type HlsPackager } from '../hls-packager.js';
 import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { accountsOnly, PASSWORD, signedUrl, signedUrlsOnly, USERNAME } from '../peers/access.js';
-import { LoopbackClient } from '../peers/loopback-client.js';
-import { type LoopbackOptions, LoopbackServer } from '../peers/loopback-server.js';
-import { isInstalled, Program } from '../peers/programs.js';
-import { isRecording } from '../peers/transcript.js';
+import { accountsOnly, PASSWORD, signedUrl, signedUrlsOnly, USERNAME } from '../testing/access.js';
+import { LoopbackClient } from '../testing/loopback-client.js';
+import { type LoopbackOptions, LoopbackServer } from '../testing/loopback-server.js';
+import { isInstalled, Program } from '../testing/programs.js';
+import { isRecording } from '../testing/transcript.js';
 import type { ClientConfig } from './client-state.js';
 import type { ServerChallenge } from './server-state.js';
 import type { StreamVerb } from './signed-url.js';
@@ -353,7 +353,7 @@ async function serve(command: string, args: readonly string[]): Promise<string> 
 
 async function gstreamerCamera(args: readonly string[] = []): Promise<string> {
   const printed = await serve('/usr/bin/python3', [
-    join(import.meta.dirname, '../peers/gstreamer-rtsp-server.py'),
+    join(import.meta.dirname, '../testing/gstreamer-rtsp-server.py'),
     ...args,
   ]);
   return `127.0.0.1:${Number(printed)}/cam`;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Shared, sharedIn } from './shared.js';
+import { Shared, sharedIn } from './shared-value.js';
 
 const told = () => {
   const what: string[] = [];
