@@ -32,10 +32,10 @@ interface Holder {
 /** Who holds a token for recording, and for what. */
 export type RecordingHolder = Holder &
   (
-    | { readonly kind: 'client'; readonly clientId: string }
+    | { readonly tag: 'client'; readonly clientId: string }
     /** `monitor` is the client id of the client that this supervisor may watch. */
-    | { readonly kind: 'supervisor'; readonly clientId: string; readonly monitor: string }
-    | { readonly kind: 'stats' }
+    | { readonly tag: 'supervisor'; readonly clientId: string; readonly monitor: string }
+    | { readonly tag: 'stats' }
   );
 
 const holderOf = (claims: z.infer<typeof recordingClaims>): RecordingHolder => {
@@ -43,11 +43,11 @@ const holderOf = (claims: z.infer<typeof recordingClaims>): RecordingHolder => {
   const holder: Holder = { tenant, apiId, credential: { kind: 'token', tokenId, expiresAtMs: exp * 1000 } };
   switch (claims.kind) {
     case 'client':
-      return { ...holder, kind: 'client', clientId };
+      return { ...holder, tag: 'client', clientId };
     case 'supervisor':
-      return { ...holder, kind: 'supervisor', clientId, monitor: claims.monitor };
+      return { ...holder, tag: 'supervisor', clientId, monitor: claims.monitor };
     case 'stats':
-      return { ...holder, kind: 'stats' };
+      return { ...holder, tag: 'stats' };
     default:
       return claims satisfies never;
   }

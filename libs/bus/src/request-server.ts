@@ -55,8 +55,8 @@ export class RequestServer {
   ): Registration {
     const route = requestRoute(method, 'serve');
     if (this.#served.has(route.name)) throw new BusMisuseError(`${route.name} is served already`);
-    const subject = subjectOf(route, route.kind === 'owner' ? this.#instanceId : undefined);
-    const queue = route.kind === 'any' ? route.name : undefined;
+    const subject = subjectOf(route, route.tag === 'owner' ? this.#instanceId : undefined);
+    const queue = route.tag === 'any' ? route.name : undefined;
     const slots = new Slots(options.concurrency ?? Number.POSITIVE_INFINITY);
     const stop = this.#connection.subscribe(subject, queue, (message) => {
       const deadline = new Deadline(Math.min(deadlineFrom(message.headers) ?? route.deadlineMs, MAX_DEADLINE_MS));

@@ -7,18 +7,18 @@ import { ownerOf, ownerToken, requestRoute, routeOf, subjectOf } from './route.j
 describe('a route', () => {
   it('holds what the contract says', () => {
     expect(routeOf(Media.method.publish)).toMatchObject({
-      kind: 'any',
+      tag: 'any',
       name: 'weir.v1.Media.Publish',
       deadlineMs: 8000,
     });
-    expect(routeOf(Media.method.play)).toMatchObject({ kind: 'owner', ownerField: { name: 'node_id' } });
+    expect(routeOf(Media.method.play)).toMatchObject({ tag: 'owner', ownerField: { name: 'node_id' } });
     expect(routeOf(MediaEvents.method.sessionChanged)).toMatchObject({
-      kind: 'event',
+      tag: 'event',
       traced: false,
       ownerField: { name: 'owner_id' },
     });
     expect(routeOf(AuthEvents.method.tokenRevoked)).toEqual({
-      kind: 'event',
+      tag: 'event',
       traced: true,
       name: 'weir.v1.AuthEvents.TokenRevoked',
       ownerField: undefined,

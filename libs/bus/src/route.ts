@@ -20,7 +20,7 @@ export type Method<I extends DescMessage, O extends DescMessage> = DescMethodUna
 export type Route = RequestRoute | EventRoute;
 
 export interface RequestRoute {
-  readonly kind: 'any' | 'owner';
+  readonly tag: 'any' | 'owner';
   /** The full name, for example `weir.v1.Media.Publish`. */
   readonly name: string;
   readonly deadlineMs: number;
@@ -28,7 +28,7 @@ export interface RequestRoute {
 }
 
 export interface EventRoute {
-  readonly kind: 'event';
+  readonly tag: 'event';
   readonly name: string;
   readonly traced: boolean;
   readonly ownerField: DescField | undefined;
@@ -62,12 +62,12 @@ function readRoute(method: DescMethod): Route {
   switch (delivery) {
     case Delivery.ANY:
       refusesOwner();
-      return { kind: 'any', name, deadlineMs: needsDeadline(), ownerField: undefined };
+      return { tag: 'any', name, deadlineMs: needsDeadline(), ownerField: undefined };
     case Delivery.OWNER:
       if (ownerField === undefined) throw new BusMisuseError(`${name} is delivered to an owner and has no owner_field`);
-      return { kind: 'owner', name, deadlineMs: needsDeadline(), ownerField };
+      return { tag: 'owner', name, deadlineMs: needsDeadline(), ownerField };
     case Delivery.EVENT:
-      return { kind: 'event', name, ownerField, traced: !untraced };
+      return { tag: 'event', name, ownerField, traced: !untraced };
     case Delivery.UNSPECIFIED:
       throw new BusMisuseError(`${name} has no delivery`);
     default:
@@ -90,13 +90,13 @@ function findOwnerField(method: DescMethod, fieldName: string, name: string): De
 
 export function requestRoute(method: DescMethod, verb: string): RequestRoute {
   const route = routeOf(method);
-  if (route.kind === 'any' || route.kind === 'owner') return route;
+  if (route.tag === 'any' || route.tag === 'owner') return route;
   throw misuse(route, verb);
 }
 
 export function eventRoute(method: DescMethod, verb: string): EventRoute {
   const route = routeOf(method);
-  if (route.kind === 'event') return route;
+  if (route.tag === 'event') return route;
   throw misuse(route, verb);
 }
 
@@ -108,7 +108,7 @@ const RIGHT_VERBS = {
 
 const misuse = (route: Route, verb: string): BusMisuseError =>
   new BusMisuseError(
-    `${verb} doesn't fit ${route.name}: it is ${DELIVERY_TEXT[route.kind]}, use ${RIGHT_VERBS[route.kind]}`,
+    `${verb} doesn't fit ${route.name}: it is ${DELIVERY_TEXT[route.tag]}, use ${RIGHT_VERBS[route.tag]}`,
   );
 
 const DELIVERY_TEXT = { any: 'a request', owner: 'a request', event: 'an event' } as const;
@@ -118,7 +118,7 @@ const DELIVERY_TEXT = { any: 'a request', owner: 'a request', event: 'an event' 
  * `<call|event>.<service>.<Method>[.<owner>]`. The first token lets a NATS server grant rights by kind.
  */
 export function subjectOf(route: Route, ownerId?: string): string {
-  const subject = `${PREFIX[route.kind]}.${route.name}`;
+  const subject = `${PREFIX[route.tag]}.${route.name}`;
   return ownerId === undefined ? subject : `${subject}.${ownerToken(ownerId)}`;
 }
 

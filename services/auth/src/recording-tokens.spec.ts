@@ -51,7 +51,7 @@ describe('a master key makes', () => {
     expect(claims).toMatchObject({ sub: 'client-0', kind: 'client', api_id: 'doors', tenant: 'acme' });
     expect((claims.exp ?? 0) - (claims.iat ?? 0)).toBe(86_400);
     expect(await access.authenticate(json.auth_token)).toEqual({
-      ...{ kind: 'client', clientId: 'client-0', tenant: 'acme', apiId: 'doors' },
+      ...{ tag: 'client', clientId: 'client-0', tenant: 'acme', apiId: 'doors' },
       credential: { kind: 'token', tokenId: claims.jti, expiresAtMs: (claims.exp ?? 0) * 1000 },
     });
     expect((await instance.request('GET', '/auth/keys', { as: json.auth_token })).status).toBe(401);
@@ -61,7 +61,7 @@ describe('a master key makes', () => {
     const body = { client_id: 'guard', client_to_monitor: 'client-0', token_ttl_s: 60 };
     const { json } = await ask('supervisor', body);
     expect(await access.authenticate(json.auth_token)).toMatchObject({
-      kind: 'supervisor',
+      tag: 'supervisor',
       clientId: 'guard',
       monitor: 'client-0',
     });
@@ -75,7 +75,7 @@ describe('a master key makes', () => {
     for (const body of [{}, { client_id: 'backend' }]) {
       const { status, json } = await ask('stats', body);
       expect(status).toBe(201);
-      expect(await access.authenticate(json.auth_token)).toMatchObject({ kind: 'stats', apiId: 'doors' });
+      expect(await access.authenticate(json.auth_token)).toMatchObject({ tag: 'stats', apiId: 'doors' });
     }
   });
 

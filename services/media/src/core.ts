@@ -81,8 +81,8 @@ export class MediaCore {
     const sessions = [...this.#sessions.values()];
     return {
       streams: this.#streams.size,
-      publishers: sessions.filter(({ kind }) => kind === 'publisher').length,
-      players: sessions.filter(({ kind }) => kind === 'player').length,
+      publishers: sessions.filter(({ tag }) => tag === 'publisher').length,
+      players: sessions.filter(({ tag }) => tag === 'player').length,
     };
   }
 
@@ -381,7 +381,7 @@ export class MediaCore {
 
   #reportWhenDue(session: Session, nowMs: number): void {
     const { statsIntervalMs } = session.identity;
-    if (statsIntervalMs === 0 && session.kind === 'player') return;
+    if (statsIntervalMs === 0 && session.tag === 'player') return;
     const dueMs = this.#nextStatsMs.get(session) ?? 0;
     if (nowMs < dueMs - TICK_MS / 2) return;
     this.#nextStatsMs.set(session, nowMs + measureIntervalMs(session.identity));

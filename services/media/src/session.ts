@@ -26,7 +26,7 @@ export const measureIntervalMs = ({ statsIntervalMs }: SessionIdentity): number 
 /** A publisher or a player, which the media core keeps on behalf of the service instance that asked for it. */
 export interface Session {
   readonly identity: SessionIdentity;
-  readonly kind: 'publisher' | 'player';
+  readonly tag: 'publisher' | 'player';
   readonly connected: boolean;
   /** Whether nothing has come from it for so long that it must end. */
   readonly isSilent: boolean;
@@ -116,7 +116,7 @@ export class PublishedSource implements StreamSource, StreamListener {
  * of the streams is ended from outside, so are the session and the other streams.
  */
 export class PublisherSession implements Session {
-  readonly kind = 'publisher';
+  readonly tag = 'publisher';
   readonly identity: SessionIdentity;
   link: SourceLink | undefined;
   readonly #sources = new Set<PublishedSource>();
@@ -304,7 +304,7 @@ const REPORTS_BETWEEN_WARNINGS = 10;
 
 /** A session that receives a stream. */
 export class PlayerSession implements Session, StreamListener {
-  readonly kind = 'player';
+  readonly tag = 'player';
   readonly identity: SessionIdentity;
   readonly stream: Stream;
   peer: WebRtcPeer | undefined;

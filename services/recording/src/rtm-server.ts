@@ -29,14 +29,14 @@ export interface RtmServerOptions extends Pick<SocketServerOptions, 'maxPayloadB
 const TOKEN_NAMES = ['auth_token', 'token'];
 
 interface Place {
-  readonly kind: SocketHolder['kind'];
+  readonly role: SocketHolder['tag'];
   readonly generation: Generation;
 }
 
 const placeOf = (path: string): Place | undefined => {
-  if (path === CLIENT_PATH) return { kind: 'client', generation: 'second' };
-  if (path === FIRST_GENERATION_PATH) return { kind: 'client', generation: 'first' };
-  return path.startsWith(`${SUPERVISOR_PATH}/`) ? { kind: 'supervisor', generation: 'second' } : undefined;
+  if (path === CLIENT_PATH) return { role: 'client', generation: 'second' };
+  if (path === FIRST_GENERATION_PATH) return { role: 'client', generation: 'first' };
+  return path.startsWith(`${SUPERVISOR_PATH}/`) ? { role: 'supervisor', generation: 'second' } : undefined;
 };
 
 const tokenOf = ({ headers }: IncomingMessage, query: URLSearchParams): string | undefined =>
@@ -64,8 +64,8 @@ const admit = async (
   if (token === undefined)
     throw new WeirError(ErrorCode.UNAUTHENTICATED, 'A token is needed: append ?auth_token=<token>');
   const holder = await access.authenticate(token);
-  if (holder.kind === 'stats' || holder.kind !== place.kind)
-    throw new WeirError(ErrorCode.FORBIDDEN, `The token is for a ${holder.kind}; here a ${place.kind} connects`);
+  if (holder.tag === 'stats' || holder.tag !== place.role)
+    throw new WeirError(ErrorCode.FORBIDDEN, `The token is for a ${holder.tag}; here a ${place.role} connects`);
   return {
     limitedWith: `${holder.tenant}/${holder.clientId}`,
     open: (socket) => listener(sockets.open(socket, holder, place.generation), refusals),
@@ -84,11 +84,11 @@ const refuse = (error: unknown, request: IncomingMessage, { refusals, log }: Rtm
 
 const listener = (session: SessionSocket, refusals: RtmServerOptions['refusals']): SocketListener => ({
   frame: (text) => session.frame(text),
-  binaryFrame: (byteLength) => session.take({ type: 'binary-frame', byteLength }),
+  binaryFrame: (byteLength) => session.take({ tag: 'binary-frame', byteLength }),
   heard: () => session.heard(),
   broken: (reason) => {
     refusals.say('a client broke the WebSocket protocol', { reason });
-    session.take({ type: 'terminate', cause: 'CONN_ERROR' });
+    session.take({ tag: 'terminate', cause: 'CONN_ERROR' });
   },
-  closed: () => session.take({ type: 'socket-closed' }),
+  closed: () => session.take({ tag: 'socket-closed' }),
 });

@@ -41,7 +41,7 @@ export interface SessionEdge {
   readonly publicUrl: string | undefined;
 }
 
-type HolderOf<Kind extends RecordingHolder['kind']> = Extract<RecordingHolder, { kind: Kind }>;
+type HolderOf<Tag extends RecordingHolder['tag']> = Extract<RecordingHolder, { tag: Tag }>;
 
 /** The REST of the recording protocol. */
 @Controller('api')
@@ -130,7 +130,7 @@ export class SessionController {
     return store.create(holder, kind);
   }
 
-  async #holder<Kind extends RecordingHolder['kind']>(request: FastifyRequest, kind: Kind): Promise<HolderOf<Kind>> {
+  async #holder<Tag extends RecordingHolder['tag']>(request: FastifyRequest, tag: Tag): Promise<HolderOf<Tag>> {
     const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     if (token === undefined)
       throw new WeirError(
@@ -138,8 +138,8 @@ export class SessionController {
         'A token is needed; send the header Authorization: Bearer <auth_token>',
       );
     const holder = await this.edge.access.authenticate(token);
-    if (!isOfKind(holder, kind))
-      throw new WeirError(ErrorCode.FORBIDDEN, `The token is for ${holder.kind}; here one for ${kind} is needed`);
+    if (!isA(tag, holder))
+      throw new WeirError(ErrorCode.FORBIDDEN, `The token is for ${holder.tag}; here one for ${tag} is needed`);
     return holder;
   }
 
@@ -162,10 +162,8 @@ export class SessionController {
   }
 }
 
-const isOfKind = <Kind extends RecordingHolder['kind']>(
-  holder: RecordingHolder,
-  kind: Kind,
-): holder is Extract<RecordingHolder, { kind: Kind }> => holder.kind === kind;
+const isA = <Tag extends RecordingHolder['tag']>(tag: Tag, holder: RecordingHolder): holder is HolderOf<Tag> =>
+  holder.tag === tag;
 
 const demandClient = ({ clientId }: { readonly clientId: string }, asked: string): void => {
   if (asked !== clientId) throw new WeirError(ErrorCode.FORBIDDEN, 'client_id is not the one of the token');

@@ -43,7 +43,7 @@ export interface SessionRecorder {
 }
 
 /** Who holds a socket. */
-export type SocketHolder = Extract<RecordingHolder, { kind: 'client' | 'supervisor' }>;
+export type SocketHolder = Extract<RecordingHolder, { tag: 'client' | 'supervisor' }>;
 
 export interface SessionSocketPorts {
   readonly store: Pick<SessionStore, 'startable' | 'started' | 'end' | 'monitored'>;
@@ -131,7 +131,7 @@ export class SessionSocket {
     private readonly generation: Generation,
     private readonly ports: SessionSocketPorts,
   ) {
-    const { kind: role, clientId } = holder;
+    const { tag: role, clientId } = holder;
     this.#state = newSession(ports.settings, { generation, role, clientId }, awakeNowMs());
     this.deadlineMs = nextDeadlineMs(this.#state);
   }
@@ -148,13 +148,13 @@ export class SessionSocket {
   frame(text: string): void {
     this.#heard?.();
     this.#frame = text;
-    this.take({ type: 'frame', text });
+    this.take({ tag: 'frame', text });
     this.#frame = undefined;
   }
 
   heard(): void {
     this.#heard?.();
-    this.take({ type: 'heard' });
+    this.take({ tag: 'heard' });
   }
 
   /** Whether the client answers a ping within the time. */
@@ -176,18 +176,18 @@ export class SessionSocket {
     for (const effect of effects) this.#perform(effect);
     if (state.tag === 'closed') this.ports.ended(this);
     else if (this.socket.bufferedBytes > this.ports.maxBufferedBytes)
-      this.take({ type: 'terminate', cause: 'CONN_ERROR', code: 4430 });
+      this.take({ tag: 'terminate', cause: 'CONN_ERROR', code: 4430 });
   }
 
   recordingEnded(recordingId: string, reason: string): void {
     if (recordingId !== this.#recordingId) return;
     this.#recordingId = undefined;
     const isAsked = reason === '' || reason === CLIENT_ASKED;
-    this.take({ type: 'recording-ended', recordingId, ...(!isAsked && { reason }) });
+    this.take({ tag: 'recording-ended', recordingId, ...(!isAsked && { reason }) });
   }
 
   #perform(effect: Effect): void {
-    switch (effect.type) {
+    switch (effect.tag) {
       case 'send':
         return this.socket.send(effect.text);
       case 'ping':
@@ -195,14 +195,14 @@ export class SessionSocket {
       case 'close':
         return this.socket.close(effect.code, effect.reason);
       case 'start':
-        return this.#ask(this.#start(effect.message), (refusal) => ({ type: 'refused', refusal }));
+        return this.#ask(this.#start(effect.message), (refusal) => ({ tag: 'refused', refusal }));
       case 'renegotiate':
-        return this.#ask(this.#renegotiate(effect.offerSdp), (refusal) => ({ type: 'refused', refusal }));
+        return this.#ask(this.#renegotiate(effect.offerSdp), (refusal) => ({ tag: 'refused', refusal }));
       case 'answer':
         // The server offers nothing by itself yet, so no answer can come.
         return;
       case 'start-recording':
-        return this.#ask(this.#record(effect.destination), (refusal) => ({ type: 'recording-refused', refusal }));
+        return this.#ask(this.#record(effect.destination), (refusal) => ({ tag: 'recording-refused', refusal }));
       case 'stop-recording':
         return this.#stopRecording(effect.recordingId, CLIENT_ASKED);
       case 'end':
@@ -235,19 +235,19 @@ export class SessionSocket {
   async #start(message: StartMessage): Promise<Input> {
     const { store, makeWay, refusalOfWebhook } = this.ports;
     const kind =
-      this.holder.kind === 'supervisor' ? 'SUPERVISOR' : this.generation === 'first' ? 'FIRST_GENERATION' : 'CLIENT';
+      this.holder.tag === 'supervisor' ? 'SUPERVISOR' : this.generation === 'first' ? 'FIRST_GENERATION' : 'CLIENT';
     const session = await store.startable(message.sessionId, this.holder, kind);
-    if (session === undefined) return { type: 'refused', refusal: NO_SESSION };
-    const webhookUrl = message.type === 'start-recording-session' ? undefined : message.webhookUrl;
+    if (session === undefined) return { tag: 'refused', refusal: NO_SESSION };
+    const webhookUrl = message.tag === 'start-recording-session' ? undefined : message.webhookUrl;
     const refusal =
       (webhookUrl === undefined ? undefined : await refusalOfWebhook(webhookUrl)) ?? (await makeWay(this.holder, this));
-    if (refusal !== undefined) return { type: 'refused', refusal };
+    if (refusal !== undefined) return { tag: 'refused', refusal };
     const started =
-      message.type === 'join' ? await this.#play(session, message) : await this.#publish(session, message);
-    if (started.type !== 'started') return started;
+      message.tag === 'join' ? await this.#play(session, message) : await this.#publish(session, message);
+    if (started.tag !== 'started') return started;
     if (this.#state.tag === 'closed' || !(await store.started(session.id, webhookUrl))) {
       this.#closeMedia(EndReason.CLIENT);
-      return { type: 'refused', refusal: NO_SESSION };
+      return { tag: 'refused', refusal: NO_SESSION };
     }
     // It ended while the start was being stored, so the end found nothing to end.
     if (this.#hasEnded) {
@@ -275,17 +275,17 @@ export class SessionSocket {
     );
     this.#publishing = publishing;
     const { answerSdp } = await this.#opened(publishing);
-    return { type: 'started', answerSdp, candidates: [] };
+    return { tag: 'started', answerSdp, candidates: [] };
   }
 
-  async #play(session: Session, message: Extract<StartMessage, { type: 'join' }>): Promise<Input> {
+  async #play(session: Session, message: Extract<StartMessage, { tag: 'join' }>): Promise<Input> {
     const { store, media } = this.ports;
-    if (this.holder.kind !== 'supervisor' || session.monitoredId !== message.monitoredSessionId)
-      return { type: 'refused', refusal: NOT_LIVE };
+    if (this.holder.tag !== 'supervisor' || session.monitoredId !== message.monitoredSessionId)
+      return { tag: 'refused', refusal: NOT_LIVE };
     const monitored = await store.monitored(this.holder, session);
     const stream =
       monitored && (await media.find({ tenant: monitored.tenant, streamName: streamNameOf(monitored.id) }));
-    if (stream === undefined) return { type: 'refused', refusal: NOT_LIVE };
+    if (stream === undefined) return { tag: 'refused', refusal: NOT_LIVE };
     const playing = media.play(stream, {
       sessionId: randomUUID(),
       offer: offerOf(message.offerSdp),
@@ -293,22 +293,22 @@ export class SessionSocket {
     });
     this.#receiving = playing;
     const { answerSdp } = await this.#opened(playing);
-    return { type: 'started', answerSdp, candidates: [] };
+    return { tag: 'started', answerSdp, candidates: [] };
   }
 
   /** From now on the session ends with its media. */
   async #opened<Opened>(session: MediaSession<Opened>): Promise<Opened> {
     void session.ended.then((ending) => {
-      if (ending.tag === 'ended') this.take({ type: 'terminate', cause: causeOf(ending.reason) });
+      if (ending.tag === 'ended') this.take({ tag: 'terminate', cause: causeOf(ending.reason) });
     });
     return session.opened;
   }
 
   async #renegotiate(offerSdp: string): Promise<Input> {
     if (this.#publishing === undefined)
-      return { type: 'refused', refusal: { code: 'INVALID', message: 'A supervisor offers only once' } };
+      return { tag: 'refused', refusal: { code: 'INVALID', message: 'A supervisor offers only once' } };
     const { answerSdp } = await this.ports.media.renegotiate(this.#publishing, offerSdp);
-    return { type: 'renegotiated', answerSdp };
+    return { tag: 'renegotiated', answerSdp };
   }
 
   async #record(destination: Destination): Promise<Input> {
@@ -316,18 +316,18 @@ export class SessionSocket {
     const { tenant, apiId, clientId } = this.holder;
     const refusal =
       destination.webhookUrl === undefined ? undefined : await this.ports.refusalOfWebhook(destination.webhookUrl);
-    if (refusal !== undefined) return { type: 'recording-refused', refusal };
+    if (refusal !== undefined) return { tag: 'recording-refused', refusal };
     const recorded = await this.ports.recorder.record({
       ...destination,
       ...{ tenant, streamName: streamNameOf(sessionId) },
       labels: { protocol: 'eyeson', sessionId, clientId, apiId },
       id: this.generation === 'first' ? sessionId : undefined,
     });
-    if ('refusal' in recorded) return { type: 'recording-refused', refusal: recorded.refusal };
+    if ('refusal' in recorded) return { tag: 'recording-refused', refusal: recorded.refusal };
     this.#recordingId = recorded.id;
     // The session ended meanwhile, and didn't know the recording.
     if (this.#hasEnded) this.#stopRecording(recorded.id, 'the session has ended');
-    return { type: 'recording-started', recordingId: recorded.id };
+    return { tag: 'recording-started', recordingId: recorded.id };
   }
 
   #stopRecording(recordingId: string, reason: string): void {

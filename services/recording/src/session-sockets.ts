@@ -39,7 +39,7 @@ export class SessionSockets {
 
   open(socket: ClientSocket, holder: SocketHolder, generation: Generation): SessionSocket {
     const stopWatching = this.ports.credentials.watch([holder.credential], () =>
-      opened.take({ type: 'terminate', cause: 'TOKEN_EXPIRED' }),
+      opened.take({ tag: 'terminate', cause: 'TOKEN_EXPIRED' }),
     );
     const opened: SessionSocket = new SessionSocket(socket, holder, generation, {
       ...this.ports.socket,
@@ -61,11 +61,11 @@ export class SessionSockets {
    * reloaded its page, or lost its network.
    */
   async makeWay(holder: SocketHolder, successor?: SessionSocket): Promise<Refusal | undefined> {
-    if (holder.kind !== 'client') return undefined;
+    if (holder.tag !== 'client') return undefined;
     for (const other of [...this.#open]) {
       if (other === successor || !other.isLive || !isSameClient(other.holder, holder)) continue;
       if (await other.answers(ANSWER_WITHIN_MS)) return SECOND;
-      other.take({ type: 'terminate', cause: 'SESSION_REPLACED' });
+      other.take({ tag: 'terminate', cause: 'SESSION_REPLACED' });
     }
     const ending = [...this.#ending].filter((other) => isSameClient(other.holder, holder));
     await Promise.all(ending.map((other) => other.stored));
@@ -75,7 +75,7 @@ export class SessionSockets {
   /** Ends every session; resolves when the ends are stored. */
   async drain(): Promise<void> {
     this.#isDraining = true;
-    for (const socket of [...this.#open]) socket.take({ type: 'terminate', cause: 'SERVER_SHUTDOWN' });
+    for (const socket of [...this.#open]) socket.take({ tag: 'terminate', cause: 'SERVER_SHUTDOWN' });
     while (this.#work.size > 0) await Promise.all(this.#work);
   }
 
@@ -91,9 +91,9 @@ export class SessionSockets {
 
   #tick(): void {
     const nowMs = awakeNowMs();
-    for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.take({ type: 'tick' });
+    for (const socket of this.#open) if (socket.deadlineMs <= nowMs) socket.take({ tag: 'tick' });
   }
 }
 
 const isSameClient = (one: SocketHolder, other: SocketHolder): boolean =>
-  one.kind === 'client' && one.tenant === other.tenant && one.apiId === other.apiId && one.clientId === other.clientId;
+  one.tag === 'client' && one.tenant === other.tenant && one.apiId === other.apiId && one.clientId === other.clientId;

@@ -34,8 +34,8 @@ export interface SessionPage {
   readonly nextToken: string | undefined;
 }
 
-type ClientHolder = Extract<RecordingHolder, { kind: 'client' }>;
-type SupervisorHolder = Extract<RecordingHolder, { kind: 'supervisor' }>;
+type ClientHolder = Extract<RecordingHolder, { tag: 'client' }>;
+type SupervisorHolder = Extract<RecordingHolder, { tag: 'supervisor' }>;
 
 export const WEBHOOK_QUEUE = 'webhook';
 /** A session whose socket hasn't started it in this time can't be started any more, and takes no supervisor's place. */
@@ -96,7 +96,7 @@ export class SessionStore {
 
   /** A session of the holder that waits for its start. */
   async startable(id: string, holder: RecordingHolder, kind: Session['kind']): Promise<Session | undefined> {
-    if (holder.kind === 'stats') return undefined;
+    if (holder.tag === 'stats') return undefined;
     const { tenant, apiId, clientId } = holder;
     const where = { id, tenant, apiId, clientId, kind, state: 'CREATED', createdAt: { gt: openSince() } } as const;
     return (await this.ports.database.session.findFirst({ where })) ?? undefined;

@@ -7,13 +7,13 @@ const REFUSALS = {
   'unknown-stream': { status: 404, code: 'NOT_FOUND' },
   conflict: { status: 409, code: 'ALREADY_EXISTS' },
   failed: { status: 500, code: 'RELAY_FAILED' },
-} as const satisfies Record<RelayRefused['kind'], object>;
+} as const satisfies Record<RelayRefused['tag'], object>;
 
 @Catch()
 export class ErrorFilter extends RestErrorFilter {
   protected override answerTo(error: unknown): RestError {
     return error instanceof RelayRefused
-      ? { ...REFUSALS[error.kind], message: error.message, fields: {} }
+      ? { ...REFUSALS[error.tag], message: error.message, fields: {} }
       : super.answerTo(asWeirError(error));
   }
 }

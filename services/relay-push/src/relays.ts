@@ -23,7 +23,7 @@ export class RelayRefused extends Error {
   override readonly name = 'RelayRefused';
 
   constructor(
-    readonly kind: 'unknown-stream' | 'conflict' | 'failed',
+    readonly tag: 'unknown-stream' | 'conflict' | 'failed',
     message: string,
   ) {
     super(message);

@@ -11,7 +11,7 @@ describe('a frame', () => {
     expect(decode('second', frame('session_start', data, { extra: 1 }))).toEqual({
       tag: 'message',
       message: {
-        ...{ type: 'start', clientId: 'c', sessionId: 's', offerSdp: 'v=0' },
+        ...{ tag: 'start', clientId: 'c', sessionId: 's', offerSdp: 'v=0' },
         webhookUrl: 'https://yourserver.com/streamrec',
       },
     });
@@ -19,15 +19,15 @@ describe('a frame', () => {
 
   it.each([undefined, null, ''])('may leave its webhook out: %j', (webhook_url) => {
     expect(decode('second', frame('recording_start', { upload_url: 'https://u', webhook_url }))).toMatchObject({
-      message: { type: 'start-recording', destination: { uploadUrl: 'https://u', webhookUrl: undefined } },
+      message: { tag: 'start-recording', destination: { uploadUrl: 'https://u', webhookUrl: undefined } },
     });
   });
 
   it("of the first generation carries the recording's id, and its end no data", () => {
     expect(decode('first', frame('recording_start', { sdp: OFFER, upload_url: 'https://u' }))).toMatchObject({
-      message: { type: 'start-recording-session', sessionId: 's', offerSdp: 'v=0' },
+      message: { tag: 'start-recording-session', sessionId: 's', offerSdp: 'v=0' },
     });
-    expect(decode('first', frame('recording_stop'))).toMatchObject({ message: { type: 'stop' } });
+    expect(decode('first', frame('recording_stop'))).toMatchObject({ message: { tag: 'stop' } });
     expect(decode('first', frame('recording_stop', undefined, { rec_id: undefined }))).toMatchObject({
       tag: 'malformed',
       refusal: { message: expect.stringContaining('rec_id') },

@@ -70,14 +70,14 @@ const decodeFirst = (type: string, data: unknown, addressed: Addressed): Decoded
   switch (type) {
     case 'recording_start':
       return read(FIRST_GENERATION_DATA[type].safeParse(data), ({ sdp, upload_url, webhook_url }) => ({
-        ...{ ...addressed, type: 'start-recording-session', offerSdp: sdp.sdp },
+        ...{ ...addressed, tag: 'start-recording-session', offerSdp: sdp.sdp },
         destination: { uploadUrl: upload_url, webhookUrl: webhook_url },
       }));
     case 'sdp_update':
     case 'candidate':
       return decodeNegotiation(type, data, addressed);
     case 'recording_stop':
-      return { tag: 'message', message: { ...addressed, type: 'stop' } };
+      return { tag: 'message', message: { ...addressed, tag: 'stop' } };
     default:
       return type satisfies never;
   }
@@ -88,11 +88,11 @@ const decodeSecond = (type: string, data: unknown, addressed: Addressed): Decode
   switch (type) {
     case 'session_start':
       return read(SESSION_DATA[type].safeParse(data), ({ sdp, webhook_url }) => ({
-        ...{ ...addressed, type: 'start', offerSdp: sdp.sdp, webhookUrl: webhook_url },
+        ...{ ...addressed, tag: 'start', offerSdp: sdp.sdp, webhookUrl: webhook_url },
       }));
     case 'supervisor_join_session':
       return read(SESSION_DATA[type].safeParse(data), ({ sdp, session_id_to_monitor, webhook_url }) => ({
-        ...{ ...addressed, type: 'join', offerSdp: sdp.sdp },
+        ...{ ...addressed, tag: 'join', offerSdp: sdp.sdp },
         ...{ monitoredSessionId: session_id_to_monitor, webhookUrl: webhook_url },
       }));
     case 'sdp_update':
@@ -100,13 +100,13 @@ const decodeSecond = (type: string, data: unknown, addressed: Addressed): Decode
       return decodeNegotiation(type, data, addressed);
     case 'recording_start':
       return read(SESSION_DATA[type].safeParse(data), ({ upload_url, webhook_url }) => ({
-        ...{ ...addressed, type: 'start-recording' },
+        ...{ ...addressed, tag: 'start-recording' },
         destination: { uploadUrl: upload_url, webhookUrl: webhook_url },
       }));
     case 'recording_stop':
-      return { tag: 'message', message: { ...addressed, type: 'stop-recording' } };
+      return { tag: 'message', message: { ...addressed, tag: 'stop-recording' } };
     case 'session_stop':
-      return { tag: 'message', message: { ...addressed, type: 'stop' } };
+      return { tag: 'message', message: { ...addressed, tag: 'stop' } };
     default:
       return type satisfies never;
   }
@@ -115,9 +115,9 @@ const decodeSecond = (type: string, data: unknown, addressed: Addressed): Decode
 const decodeNegotiation = (type: 'sdp_update' | 'candidate', data: unknown, addressed: Addressed): Decoded => {
   switch (type) {
     case 'sdp_update':
-      return read(SESSION_DATA[type].safeParse(data), ({ sdp }) => ({ ...addressed, type: 'sdp', sdp }));
+      return read(SESSION_DATA[type].safeParse(data), ({ sdp }) => ({ ...addressed, tag: 'sdp', sdp }));
     case 'candidate':
-      return read(SESSION_DATA[type].safeParse(data), () => ({ ...addressed, type: 'candidate' }));
+      return read(SESSION_DATA[type].safeParse(data), () => ({ ...addressed, tag: 'candidate' }));
     default:
       return type satisfies never;
   }

@@ -28,26 +28,26 @@ const frames = [
   { type: 'nonsense' },
 ].map((message): Input => {
   const ids = { client_id: 'client-0', session_id: 's1', rec_id: 's1' };
-  return { type: 'frame', text: JSON.stringify({ ...ids, ...message }) };
+  return { tag: 'frame', text: JSON.stringify({ ...ids, ...message }) };
 });
 
 const inputs: readonly Input[] = [
   ...frames,
-  { type: 'frame', text: '{' },
-  { type: 'binary-frame', byteLength: 10 },
-  { type: 'heard' },
-  { type: 'started', answerSdp: 'v=0', candidates: [] },
-  { type: 'refused', refusal: { code: 'X', message: 'x' } },
-  { type: 'renegotiated', answerSdp: 'v=0' },
-  { type: 'offer', offerSdp: 'v=0' },
-  { type: 'recording-started', recordingId: 'r1' },
-  { type: 'recording-refused', refusal: { code: 'X', message: 'x' } },
-  { type: 'recording-ended', recordingId: 'r1' },
-  { type: 'tick' },
+  { tag: 'frame', text: '{' },
+  { tag: 'binary-frame', byteLength: 10 },
+  { tag: 'heard' },
+  { tag: 'started', answerSdp: 'v=0', candidates: [] },
+  { tag: 'refused', refusal: { code: 'X', message: 'x' } },
+  { tag: 'renegotiated', answerSdp: 'v=0' },
+  { tag: 'offer', offerSdp: 'v=0' },
+  { tag: 'recording-started', recordingId: 'r1' },
+  { tag: 'recording-refused', refusal: { code: 'X', message: 'x' } },
+  { tag: 'recording-ended', recordingId: 'r1' },
+  { tag: 'tick' },
 ];
 const ends: readonly Input[] = [
-  { type: 'socket-closed' },
-  ...TERMINATION_CAUSES.map((cause): Input => ({ type: 'terminate', cause })),
+  { tag: 'socket-closed' },
+  ...TERMINATION_CAUSES.map((cause): Input => ({ tag: 'terminate', cause })),
 ];
 
 it.each([CLIENT, FIRST, SUPERVISOR])(
@@ -63,9 +63,9 @@ it.each([CLIENT, FIRST, SUPERVISOR])(
         if (transcript.state.tag !== 'closed') expect(nextDeadlineMs(transcript.state)).toBeLessThan(Infinity);
       }
       transcript.given(one(random, ends)).given(one(random, ends));
-      const count = (type: string) => transcript.effects.filter((effect) => effect.type === type).length;
+      const count = (tag: string) => transcript.effects.filter((effect) => effect.tag === tag).length;
       const accepted = transcript.effects.some(
-        (effect) => effect.type === 'send' && effect.text.includes('"sdp_update"'),
+        (effect) => effect.tag === 'send' && effect.text.includes('"sdp_update"'),
       );
       expect(count('close'), `seed ${seed}`).toBeLessThanOrEqual(1);
       expect(count('end'), `seed ${seed}`).toBeLessThanOrEqual(1);
@@ -80,7 +80,7 @@ it('no text throws', () => {
   for (let seed = 1; seed <= 500; seed++) {
     const random = randomOf(seed);
     const frame = one(random, frames);
-    const text = frame.type === 'frame' ? frame.text : '';
+    const text = frame.tag === 'frame' ? frame.text : '';
     const at = Math.floor(random() * text.length);
     const broken = text.slice(0, at) + one(random, ['', '"', '{', '}', 'null', '\0', '\ud800']) + text.slice(at + 1);
     for (const generation of ['first', 'second'] as const) expect(decode(generation, broken)).toHaveProperty('tag');

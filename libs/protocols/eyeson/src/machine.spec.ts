@@ -2,23 +2,23 @@ import { describe, expect, it } from 'vitest';
 import { TERMINATION_CAUSES, type Input } from './index.js';
 import { CLIENT, FIRST, SUPERVISOR, Transcript, UPLOAD_URL } from './testing/transcript.js';
 
-const STARTED: Input = { type: 'recording-started', recordingId: 'r1' };
-const ENDED: Input = { type: 'recording-ended', recordingId: 'r1' };
-const REFUSED: Input = { type: 'refused', refusal: { code: 'NOT_FOUND', message: 'no' } };
-const LOST: Input = { type: 'socket-closed' };
+const STARTED: Input = { tag: 'recording-started', recordingId: 'r1' };
+const ENDED: Input = { tag: 'recording-ended', recordingId: 'r1' };
+const REFUSED: Input = { tag: 'refused', refusal: { code: 'NOT_FOUND', message: 'no' } };
+const LOST: Input = { tag: 'socket-closed' };
 
 describe("a client's session of the second generation", () => {
   it('starts, records twice, and stops', () => {
     const client = new Transcript().starts();
     expect(client.takes()).toEqual(['start start']);
     const candidate = { candidate: 'candidate:1 1 udp 1 192.0.2.1 4 typ host', sdpMid: '0', sdpMLineIndex: 0 };
-    client.given({ type: 'started', answerSdp: 'v=0 answer', candidates: [candidate] });
+    client.given({ tag: 'started', answerSdp: 'v=0 answer', candidates: [candidate] });
     expect(client.takes()).toEqual(['S sdp_update answer', 'S candidate']);
     client.records().given(STARTED);
     expect(client.takes()).toEqual(['start-recording', 'S recording_state started r1']);
     client.says('recording_stop').given(ENDED);
     expect(client.takes()).toEqual(['stop-recording r1', 'S recording_state stopped r1']);
-    client.records().given({ type: 'recording-started', recordingId: 'r2' }).says('session_stop');
+    client.records().given({ tag: 'recording-started', recordingId: 'r2' }).says('session_stop');
     expect(client.takes()).toEqual([
       'start-recording',
       'S recording_state started r2',
@@ -134,7 +134,7 @@ describe('a recording', () => {
 
   it('that is refused leaves the session as it was', () => {
     const client = new Transcript().live().records();
-    client.given({ type: 'recording-refused', refusal: { code: 'UPLOAD_URL_EXPIRED', message: 'It expired' } });
+    client.given({ tag: 'recording-refused', refusal: { code: 'UPLOAD_URL_EXPIRED', message: 'It expired' } });
     client.records();
     expect(client.takes()).toEqual(['start-recording', 'S error UPLOAD_URL_EXPIRED', 'start-recording']);
   });
@@ -170,8 +170,8 @@ describe('a new offer', () => {
 
   it('of the client is answered', () => {
     const client = new Transcript().live().says('sdp_update', offer).says('sdp_update', offer);
-    client.given({ type: 'renegotiated', answerSdp: 'v=0' });
-    client.given({ type: 'renegotiated', answerSdp: 'v=0' });
+    client.given({ tag: 'renegotiated', answerSdp: 'v=0' });
+    client.given({ tag: 'renegotiated', answerSdp: 'v=0' });
     expect(client.takes()).toEqual(['renegotiate', 'S error BUSY', 'S sdp_update answer']);
   });
 
@@ -182,7 +182,7 @@ describe('a new offer', () => {
 
   it('of the server is answered by the client, once', () => {
     const client = new Transcript(SUPERVISOR).live().says('sdp_update', answer);
-    client.given({ type: 'offer', offerSdp: 'v=0' }).says('sdp_update', offer);
+    client.given({ tag: 'offer', offerSdp: 'v=0' }).says('sdp_update', offer);
     client.says('sdp_update', answer).says('sdp_update', answer);
     expect(client.takes()).toEqual([
       'S error INVALID',
@@ -194,7 +194,7 @@ describe('a new offer', () => {
   });
 
   it('that nobody answers is forgotten in time', () => {
-    const client = new Transcript().live().given({ type: 'offer', offerSdp: 'v=0' }).waits(20_000);
+    const client = new Transcript().live().given({ tag: 'offer', offerSdp: 'v=0' }).waits(20_000);
     client.says('sdp_update', offer);
     expect(client.takes()).toEqual(['S sdp_update offer', 'renegotiate']);
   });
@@ -202,7 +202,7 @@ describe('a new offer', () => {
 
 describe('a supervisor', () => {
   it('joins, sees the offer change, and leaves', () => {
-    const guard = new Transcript(SUPERVISOR).starts().answered().given({ type: 'offer', offerSdp: 'v=0' });
+    const guard = new Transcript(SUPERVISOR).starts().answered().given({ tag: 'offer', offerSdp: 'v=0' });
     guard.says('session_stop');
     expect(guard.takes()).toEqual([
       'start join',
@@ -240,7 +240,7 @@ describe('a client of the first generation', () => {
       'end CONN_ERROR',
       'close 1000 CONN_ERROR',
     ]);
-    const expired = { type: 'recording-refused', refusal: { code: 'UPLOAD_URL_EXPIRED', message: 'no' } } as const;
+    const expired = { tag: 'recording-refused', refusal: { code: 'UPLOAD_URL_EXPIRED', message: 'no' } } as const;
     expect(new Transcript(FIRST).live().given(expired).takes()).toEqual([
       'S error UPLOAD_URL_EXPIRED',
       'S recording_stop',
@@ -288,7 +288,7 @@ describe('an end', () => {
     for (const [, made, hasSession] of states) {
       const client = made();
       client.takes();
-      expect(client.given({ type: 'terminate', cause }).given({ type: 'terminate', cause }).takes()).toEqual([
+      expect(client.given({ tag: 'terminate', cause }).given({ tag: 'terminate', cause }).takes()).toEqual([
         ...(hasSession ? [`S session_terminated ${cause}`, `end ${cause}`] : []),
         `close 1000 ${cause}`,
       ]);
@@ -309,7 +309,7 @@ describe('an end', () => {
     for (let i = 0; i < 3; i++) flood.says('candidate', { candidate: null });
     expect(flood.takes().at(-1)).toBe('close 4429 CONN_ERROR');
     const noise = new Transcript(CLIENT, { maxMalformed: 2 }).live();
-    noise.given({ type: 'binary-frame', byteLength: 3 }).given({ type: 'frame', text: '{' });
+    noise.given({ tag: 'binary-frame', byteLength: 3 }).given({ tag: 'frame', text: '{' });
     expect(noise.takes()).toEqual([
       'S error INVALID',
       'S error INVALID',

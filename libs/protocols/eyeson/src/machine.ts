@@ -68,47 +68,47 @@ interface Live extends Open {
 export type SessionState = Waiting | Starting | Live | { readonly tag: 'closed' };
 
 export type Input =
-  | { readonly type: 'frame'; readonly text: string }
-  | { readonly type: 'binary-frame'; readonly byteLength: number }
+  | { readonly tag: 'frame'; readonly text: string }
+  | { readonly tag: 'binary-frame'; readonly byteLength: number }
   /** A ping or pong arrived, so the client's WebSocket layer is alive. */
-  | { readonly type: 'heard' }
+  | { readonly tag: 'heard' }
   /** The session that was to be started is live. */
-  | { readonly type: 'started'; readonly answerSdp: string; readonly candidates: readonly ServerCandidate[] }
+  | { readonly tag: 'started'; readonly answerSdp: string; readonly candidates: readonly ServerCandidate[] }
   /** The session can't be started; or the client's new offer can't be accepted, and the session goes on as it was. */
-  | { readonly type: 'refused'; readonly refusal: Refusal }
+  | { readonly tag: 'refused'; readonly refusal: Refusal }
   /** The answer to the client's new offer. */
-  | { readonly type: 'renegotiated'; readonly answerSdp: string }
+  | { readonly tag: 'renegotiated'; readonly answerSdp: string }
   /** The server offers other media. */
-  | { readonly type: 'offer'; readonly offerSdp: string }
-  | { readonly type: 'recording-started'; readonly recordingId: string }
-  | { readonly type: 'recording-refused'; readonly refusal: Refusal }
+  | { readonly tag: 'offer'; readonly offerSdp: string }
+  | { readonly tag: 'recording-started'; readonly recordingId: string }
+  | { readonly tag: 'recording-refused'; readonly refusal: Refusal }
   /** Nothing more is recorded; the file follows. `reason`: why it ended by itself. */
-  | { readonly type: 'recording-ended'; readonly recordingId: string; readonly reason?: string | undefined }
+  | { readonly tag: 'recording-ended'; readonly recordingId: string; readonly reason?: string | undefined }
   /** Something other than the client's messages ends the session. */
-  | { readonly type: 'terminate'; readonly cause: TerminationCause; readonly code?: CloseCode }
-  | { readonly type: 'socket-closed' }
-  | { readonly type: 'tick' };
+  | { readonly tag: 'terminate'; readonly cause: TerminationCause; readonly code?: CloseCode }
+  | { readonly tag: 'socket-closed' }
+  | { readonly tag: 'tick' };
 
-export type StartMessage = Extract<ClientMessage, { type: 'start' | 'start-recording-session' | 'join' }>;
+export type StartMessage = Extract<ClientMessage, { tag: 'start' | 'start-recording-session' | 'join' }>;
 
 export type Effect =
-  | { readonly type: 'send'; readonly text: string }
-  | { readonly type: 'ping' }
-  | { readonly type: 'close'; readonly code: CloseCode; readonly reason: string }
+  | { readonly tag: 'send'; readonly text: string }
+  | { readonly tag: 'ping' }
+  | { readonly tag: 'close'; readonly code: CloseCode; readonly reason: string }
   /** Is answered with `started` or `refused`. */
-  | { readonly type: 'start'; readonly message: StartMessage }
+  | { readonly tag: 'start'; readonly message: StartMessage }
   /** Is answered with `renegotiated` or `refused`. */
-  | { readonly type: 'renegotiate'; readonly offerSdp: string }
+  | { readonly tag: 'renegotiate'; readonly offerSdp: string }
   /** The client's answer to the server's `offer`. */
-  | { readonly type: 'answer'; readonly answerSdp: string }
+  | { readonly tag: 'answer'; readonly answerSdp: string }
   /** Is answered with `recording-started` or `recording-refused`. */
-  | { readonly type: 'start-recording'; readonly destination: Destination }
+  | { readonly tag: 'start-recording'; readonly destination: Destination }
   /** Is answered with `recording-ended`. */
-  | { readonly type: 'stop-recording'; readonly recordingId: string }
+  | { readonly tag: 'stop-recording'; readonly recordingId: string }
   /** The session is over, or was never completely started. The host ends its media and recordings. */
-  | { readonly type: 'end'; readonly sessionId: string; readonly cause: TerminationCause }
+  | { readonly tag: 'end'; readonly sessionId: string; readonly cause: TerminationCause }
   /** For logs. */
-  | { readonly type: 'refusal'; readonly refusal: Refusal };
+  | { readonly tag: 'refusal'; readonly refusal: Refusal };
 
 export interface Step {
   readonly state: SessionState;
@@ -141,7 +141,7 @@ const deadlineIn = (part: Negotiation | Recording): number => ('deadlineMs' in p
  */
 export const step = (state: SessionState, input: Input, nowMs: number): Step => {
   if (state.tag === 'closed') return { state, effects: [] };
-  switch (input.type) {
+  switch (input.tag) {
     case 'frame':
       return frame(state, input.text, nowMs);
     case 'binary-frame':
@@ -183,18 +183,18 @@ const openOf = ({ settings, holder, allowance, heardMs, nextPingMs }: Open): Ope
 const unchanged = (state: SessionState): Step => ({ state, effects: [] });
 
 const said = ({ holder }: Open, sessionId: string, message: ServerMessage): Effect => ({
-  type: 'send',
+  tag: 'send',
   text: encode(holder.generation, { clientId: holder.clientId, sessionId }, message),
 });
 
 const complaint = (state: Open, sessionId: string, refusal: Refusal): Effect[] => [
-  { type: 'refusal', refusal },
+  { tag: 'refusal', refusal },
   said(state, sessionId, { type: 'error', data: refusal }),
 ];
 
 const sessionIdOf = (state: Waiting | Starting | Live): string => (state.tag === 'waiting' ? '' : state.sessionId);
 
-const ending = ({ sessionId }: Starting | Live, cause: TerminationCause): Effect => ({ type: 'end', sessionId, cause });
+const ending = ({ sessionId }: Starting | Live, cause: TerminationCause): Effect => ({ tag: 'end', sessionId, cause });
 
 /** Tells the client, ends the session if there is one, and closes the socket. */
 const terminated = (
@@ -203,7 +203,7 @@ const terminated = (
   code: CloseCode = CLOSE.ended,
   before: readonly Effect[] = [],
 ): Step => {
-  const close: Effect = { type: 'close', code, reason: cause };
+  const close: Effect = { tag: 'close', code, reason: cause };
   if (state.tag === 'waiting') return { state: CLOSED, effects: [...before, close] };
   return {
     state: CLOSED,
@@ -260,7 +260,7 @@ const received = (state: Waiting | Starting | Live, message: ClientMessage, nowM
     return answerNo(state, 'FORBIDDEN', 'client_id is not the one of the token', message.sessionId);
   if (state.tag !== 'waiting' && message.sessionId !== state.sessionId)
     return answerNo(state, 'INVALID', 'Another session was started on this socket: use its id, or a socket for each');
-  switch (message.type) {
+  switch (message.tag) {
     case 'start':
     case 'start-recording-session':
     case 'join':
@@ -286,7 +286,7 @@ const tooEarly = (state: Waiting | Starting | Live, { sessionId }: ClientMessage
 
 const start = (state: Waiting | Starting | Live, message: StartMessage, nowMs: number): Step => {
   if (state.tag !== 'waiting') return answerNo(state, 'ALREADY_STARTED', 'The session was already started');
-  if ((message.type === 'join') !== (state.holder.role === 'supervisor'))
+  if ((message.tag === 'join') !== (state.holder.role === 'supervisor'))
     return answerNo(
       state,
       'FORBIDDEN',
@@ -300,16 +300,16 @@ const start = (state: Waiting | Starting | Live, message: StartMessage, nowMs: n
       ...openOf(state),
       tag: 'starting',
       sessionId: message.sessionId,
-      destination: message.type === 'start-recording-session' ? message.destination : undefined,
+      destination: message.tag === 'start-recording-session' ? message.destination : undefined,
       deadlineMs: nowMs + state.settings.answerDeadlineMs,
     },
-    effects: [{ type: 'start', message }],
+    effects: [{ tag: 'start', message }],
   };
 };
 
 const started = (
   state: Starting,
-  { answerSdp, candidates }: Extract<Input, { type: 'started' }>,
+  { answerSdp, candidates }: Extract<Input, { tag: 'started' }>,
   nowMs: number,
 ): Step => {
   const { destination, sessionId } = state;
@@ -339,7 +339,7 @@ const refused = (state: Waiting | Starting | Live, refusal: Refusal, nowMs: numb
           effects: [
             ...effects,
             said(state, state.sessionId, { type: 'recording_stop', data: {} }),
-            { type: 'close', code: CLOSE.ended, reason: refusal.code },
+            { tag: 'close', code: CLOSE.ended, reason: refusal.code },
           ],
         };
       return {
@@ -360,20 +360,20 @@ const renegotiate = (state: Live, { type, sdp }: Sdp, nowMs: number): Step => {
   const { negotiation } = state;
   if (type === 'answer')
     return negotiation.tag === 'server-offered'
-      ? { state: { ...state, negotiation: NO_NEGOTIATION }, effects: [{ type: 'answer', answerSdp: sdp }] }
+      ? { state: { ...state, negotiation: NO_NEGOTIATION }, effects: [{ tag: 'answer', answerSdp: sdp }] }
       : answerNo(state, 'INVALID', 'An answer came, but the server has made no offer');
   if (negotiation.tag !== 'none')
     return answerNo(state, 'BUSY', 'An offer is waiting for its answer; offer again after that');
   const deadlineMs = nowMs + state.settings.answerDeadlineMs;
   return {
     state: { ...state, negotiation: { tag: 'client-offered', deadlineMs } },
-    effects: [{ type: 'renegotiate', offerSdp: sdp }],
+    effects: [{ tag: 'renegotiate', offerSdp: sdp }],
   };
 };
 
-const negotiated = (state: Live, input: Extract<Input, { type: 'renegotiated' | 'offer' }>, nowMs: number): Step => {
+const negotiated = (state: Live, input: Extract<Input, { tag: 'renegotiated' | 'offer' }>, nowMs: number): Step => {
   const { negotiation } = state;
-  if (input.type === 'renegotiated') {
+  if (input.tag === 'renegotiated') {
     if (negotiation.tag !== 'client-offered') return unchanged(state);
     const sdp: Sdp = { type: 'answer', sdp: input.answerSdp };
     return {
@@ -395,7 +395,7 @@ const beginRecording = (state: Live, destination: Destination, nowMs: number): S
     ...state,
     recording: { tag: 'starting', stopWanted: false, deadlineMs: nowMs + state.settings.answerDeadlineMs },
   },
-  effects: [{ type: 'start-recording', destination }],
+  effects: [{ tag: 'start-recording', destination }],
 });
 
 const endRecording = (
@@ -408,7 +408,7 @@ const endRecording = (
     ...state,
     recording: { tag: 'stopping', recordingId, next, deadlineMs: nowMs + state.settings.answerDeadlineMs },
   },
-  effects: [{ type: 'stop-recording', recordingId }],
+  effects: [{ tag: 'stop-recording', recordingId }],
 });
 
 const recordingState = (state: Live, what: 'started' | 'stopped', recordingId: string, reason?: string): Effect[] =>
@@ -423,7 +423,7 @@ const recordingState = (state: Live, what: 'started' | 'stopped', recordingId: s
 
 const startRecording = (
   state: Waiting | Starting | Live,
-  message: Extract<ClientMessage, { type: 'start-recording' }>,
+  message: Extract<ClientMessage, { tag: 'start-recording' }>,
   nowMs: number,
 ): Step => {
   const { destination } = message;
@@ -483,15 +483,15 @@ const stopRecording = (state: Waiting | Starting | Live, message: ClientMessage,
   }
 };
 
-type RecordedInput = Extract<Input, { type: 'recording-started' | 'recording-refused' | 'recording-ended' }>;
+type RecordedInput = Extract<Input, { tag: 'recording-started' | 'recording-refused' | 'recording-ended' }>;
 
 const recorded = (state: Live, input: RecordedInput, nowMs: number): Step => {
   const { recording } = state;
-  switch (input.type) {
+  switch (input.tag) {
     case 'recording-started': {
       const { recordingId } = input;
       // It comes after its deadline, so the client doesn't know of it.
-      if (recording.tag !== 'starting') return { state, effects: [{ type: 'stop-recording', recordingId }] };
+      if (recording.tag !== 'starting') return { state, effects: [{ tag: 'stop-recording', recordingId }] };
       const effects = recordingState(state, 'started', recordingId);
       if (!recording.stopWanted) return { state: { ...state, recording: { tag: 'running', recordingId } }, effects };
       const stopping = endRecording(state, recordingId, nowMs);
@@ -551,7 +551,7 @@ const tick = (state: Waiting | Starting | Live, nowMs: number): Step => {
 const pinged = (state: Waiting | Starting | Live, nowMs: number): Step =>
   state.nextPingMs > nowMs
     ? unchanged(state)
-    : { state: { ...state, nextPingMs: nowMs + state.settings.pingIntervalMs }, effects: [{ type: 'ping' }] };
+    : { state: { ...state, nextPingMs: nowMs + state.settings.pingIntervalMs }, effects: [{ tag: 'ping' }] };
 
 const LATE: Refusal = { code: 'DEADLINE', message: 'The recorder did not answer in time' };
 

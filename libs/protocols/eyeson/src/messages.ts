@@ -62,20 +62,20 @@ export interface Destination {
 /** What a client says, whatever its generation. */
 export type ClientMessage = Addressed &
   (
-    | { readonly type: 'start'; readonly offerSdp: string; readonly webhookUrl: string | undefined }
+    | { readonly tag: 'start'; readonly offerSdp: string; readonly webhookUrl: string | undefined }
     /** The first generation's start, with which the recording begins. */
-    | { readonly type: 'start-recording-session'; readonly offerSdp: string; readonly destination: Destination }
+    | { readonly tag: 'start-recording-session'; readonly offerSdp: string; readonly destination: Destination }
     | {
-        readonly type: 'join';
+        readonly tag: 'join';
         readonly offerSdp: string;
         readonly monitoredSessionId: string;
         readonly webhookUrl: string | undefined;
       }
-    | { readonly type: 'sdp'; readonly sdp: Sdp }
-    | { readonly type: 'candidate' }
-    | { readonly type: 'start-recording'; readonly destination: Destination }
-    | { readonly type: 'stop-recording' }
-    | { readonly type: 'stop' }
+    | { readonly tag: 'sdp'; readonly sdp: Sdp }
+    | { readonly tag: 'candidate' }
+    | { readonly tag: 'start-recording'; readonly destination: Destination }
+    | { readonly tag: 'stop-recording' }
+    | { readonly tag: 'stop' }
   );
 
 /** Why a session ended, as its client and its webhook are told. */

@@ -36,13 +36,13 @@ const words = (text: string): string => {
 };
 
 const line = (effect: Effect): string | undefined => {
-  switch (effect.type) {
+  switch (effect.tag) {
     case 'send':
       return words(effect.text);
     case 'close':
       return `close ${effect.code} ${effect.reason}`;
     case 'start':
-      return `start ${effect.message.type}`;
+      return `start ${effect.message.tag}`;
     case 'end':
       return `end ${effect.cause}`;
     case 'stop-recording':
@@ -53,7 +53,7 @@ const line = (effect: Effect): string | undefined => {
     case 'renegotiate':
     case 'answer':
     case 'start-recording':
-      return effect.type;
+      return effect.tag;
     default:
       return effect satisfies never;
   }
@@ -86,7 +86,7 @@ export class Transcript {
   says(type: string, data?: unknown, more: object = {}): this {
     const id = this.holder.generation === 'first' ? { rec_id: 's1' } : { session_id: 's1' };
     const text = JSON.stringify({ type, client_id: this.holder.clientId, ...id, data, ...more });
-    return this.given({ type: 'frame', text });
+    return this.given({ tag: 'frame', text });
   }
 
   starts(): this {
@@ -103,7 +103,7 @@ export class Transcript {
   }
 
   answered(): this {
-    return this.given({ type: 'started', answerSdp: 'v=0', candidates: [] });
+    return this.given({ tag: 'started', answerSdp: 'v=0', candidates: [] });
   }
 
   /** Started and answered, with nothing left to read. */
@@ -116,7 +116,7 @@ export class Transcript {
   recording(): this {
     this.live();
     if (this.holder.generation === 'second') this.records();
-    this.given({ type: 'recording-started', recordingId: 'r1' }).takes();
+    this.given({ tag: 'recording-started', recordingId: 'r1' }).takes();
     return this;
   }
 
@@ -126,8 +126,8 @@ export class Transcript {
     for (let dueMs = nextDeadlineMs(this.state); dueMs <= untilMs; dueMs = nextDeadlineMs(this.state)) {
       this.nowMs = Math.max(this.nowMs, dueMs);
       const from = this.effects.length;
-      this.given({ type: 'tick' });
-      if (answersPings && this.effects.slice(from).some(({ type }) => type === 'ping')) this.given({ type: 'heard' });
+      this.given({ tag: 'tick' });
+      if (answersPings && this.effects.slice(from).some(({ tag }) => tag === 'ping')) this.given({ tag: 'heard' });
     }
     this.nowMs = untilMs;
     return this;
@@ -140,6 +140,6 @@ export class Transcript {
   }
 
   get sent(): unknown[] {
-    return this.effects.flatMap((effect) => (effect.type === 'send' ? [JSON.parse(effect.text) as unknown] : []));
+    return this.effects.flatMap((effect) => (effect.tag === 'send' ? [JSON.parse(effect.text) as unknown] : []));
   }
 }
