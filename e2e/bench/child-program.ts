@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 
-/** A program beside this file that runs in a separate process, so that its processor time is counted separately. */
+/** A program that runs in a separate process: so its processor time is counted separately, and nothing here delays it. */
 export class ChildProgram<Ready> {
   private constructor(
     readonly pid: number,
@@ -10,7 +10,7 @@ export class ChildProgram<Ready> {
     private readonly child: ChildProcess,
   ) {}
 
-  /** @param name of the file, without extension */
+  /** @param name of the file, seen from this folder and without extension */
   static async start<Ready>(name: string, args: readonly string[] = []): Promise<ChildProgram<Ready>> {
     const child = fork(new URL(`./${name}.js`, import.meta.url), args, { execArgv: [] });
     const ended = once(child, 'exit').then(([status, signal]) => {

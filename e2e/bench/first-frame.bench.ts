@@ -119,11 +119,11 @@ class Stage {
     for (let round = 0; round < rounds; round++) {
       straightMs.push(await straight(this.gopMs));
       for (const viewer of VIEWERS) {
-        measured[viewer].cold.push(await this.start(viewer));
+        measured[viewer].cold.push(await this.#start(viewer));
         // The next viewer comes at a random point of the camera's GOP.
         await sleep(Math.random() * this.gopMs);
-        measured[viewer].running.push(await this.start(viewer));
-        await this.stop();
+        measured[viewer].running.push(await this.#start(viewer));
+        await this.#stop();
       }
       if ((round + 1) % 5 === 0) log(`${round + 1} of ${rounds} rounds, a key frame every ${this.gopMs} ms`);
     }
@@ -136,18 +136,18 @@ class Stage {
     await removeRobot(this.platform, this.robot.id);
   }
 
-  private async start(viewer: Viewer): Promise<Marks> {
+  async #start(viewer: Viewer): Promise<Marks> {
     const startedMs = performance.now();
     const { err, ret } = await this.app.startStream(this.robot.id, CAMERA, randomUUID());
     if (err.ec !== 0 || ret === undefined) throw new Error(`robot.start_stream: ${err.dm}, ${err.em}`);
     const answered = performance.now() - startedMs;
-    const viewedMs = await this.view(viewer, ret);
+    const viewedMs = await this.#view(viewer, ret);
     const commanded = this.robot.commandedAtMs - startedMs;
     return { ...(commanded > 0 && { commanded }), answered, decoded: answered + viewedMs };
   }
 
   /** @returns milliseconds from asking for the picture to its first frame; then the viewer leaves */
-  private async view(viewer: Viewer, { uri = '', hls_uri: hlsUri = '' }: { uri?: string; hls_uri?: string }) {
+  async #view(viewer: Viewer, { uri = '', hls_uri: hlsUri = '' }: { uri?: string; hls_uri?: string }) {
     switch (viewer) {
       case 'WebRTC, WebSDK':
         return (await measureJoin(this.pages.sdk.page, 'play', `${this.robot.id}/${CAMERA}`)).decoded ?? NaN;
@@ -161,7 +161,7 @@ class Stage {
   }
 
   /** Ends the stream, so that nobody watches and the robot stops pushing. */
-  private async stop(): Promise<void> {
+  async #stop(): Promise<void> {
     const { id } = this.robot;
     await waitFor(
       async () => {

@@ -21,15 +21,15 @@ const PONG = JSON.stringify({ message: 'pong', data: [null] });
 
 /** Many clients that have sent `connection`, have been answered, and answer pings from then on. */
 export class IdleSockets {
-  private readonly sockets: WebSocket[] = [];
-  private closedEarly = 0;
-  private closing = false;
+  readonly #sockets: WebSocket[] = [];
+  #closedEarly = 0;
+  #closing = false;
   /** How many of the server's pings were answered. */
   pings = 0;
 
   /** How many sockets the server has closed after they were open. */
   get lost(): number {
-    return this.closedEarly;
+    return this.#closedEarly;
   }
 
   /** Opens the sockets, some at a time, and waits until each has its answer. */
@@ -41,24 +41,24 @@ export class IdleSockets {
       while (begun < count) {
         begun += 1;
         const beganMs = performance.now();
-        this.sockets.push(await this.openOne(url));
+        this.#sockets.push(await this.#openOne(url));
         latenciesMs.push(performance.now() - beganMs);
       }
     };
     await Promise.all(Array.from({ length: CONCURRENCY }, openNext));
     const elapsedMs = performance.now() - startedMs;
     return {
-      count: this.sockets.length,
+      count: this.#sockets.length,
       elapsedMs,
-      perS: (this.sockets.length * 1_000) / elapsedMs,
+      perS: (this.#sockets.length * 1_000) / elapsedMs,
       p50Ms: quantile(latenciesMs, 0.5),
       p99Ms: quantile(latenciesMs, 0.99),
     };
   }
 
   async close(): Promise<void> {
-    this.closing = true;
-    const sockets = this.sockets.splice(0);
+    this.#closing = true;
+    const sockets = this.#sockets.splice(0);
     await Promise.all(
       sockets.map(
         (socket) =>
@@ -70,7 +70,7 @@ export class IdleSockets {
     );
   }
 
-  private openOne(url: string): Promise<WebSocket> {
+  #openOne(url: string): Promise<WebSocket> {
     const socket = new WebSocket(url, { perMessageDeflate: false, handshakeTimeout: OPEN_TIMEOUT_MS });
     return new Promise((resolve, reject) => {
       let answered = false;
@@ -91,7 +91,7 @@ export class IdleSockets {
       socket.on('close', (code) => {
         clearTimeout(timer);
         if (!answered) reject(new Error(`a session was closed with ${code} instead of being answered`));
-        else if (!this.closing) this.closedEarly += 1;
+        else if (!this.#closing) this.#closedEarly += 1;
       });
     });
   }

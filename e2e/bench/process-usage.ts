@@ -70,18 +70,18 @@ export type CpuClocks = Readonly<Record<string, () => number>>;
 
 /** Processor time that each clock counts during a period, in milliseconds per second: 1000 is one whole core. */
 export class CpuWindow {
-  private readonly startedMs = performance.now();
-  private readonly startCpuMs: Record<string, number>;
+  readonly #startedMs = performance.now();
+  readonly #startCpuMs: Record<string, number>;
 
   constructor(private readonly clocks: CpuClocks) {
-    this.startCpuMs = readAll(clocks);
+    this.#startCpuMs = readAll(clocks);
   }
 
   end(): { elapsedMs: number; msPerS: Record<string, number> } {
     const endCpuMs = readAll(this.clocks);
-    const elapsedMs = performance.now() - this.startedMs;
+    const elapsedMs = performance.now() - this.#startedMs;
     const msPerS = Object.fromEntries(
-      Object.entries(endCpuMs).map(([name, ms]) => [name, ((ms - (this.startCpuMs[name] ?? 0)) * 1_000) / elapsedMs]),
+      Object.entries(endCpuMs).map(([name, ms]) => [name, ((ms - (this.#startCpuMs[name] ?? 0)) * 1_000) / elapsedMs]),
     );
     return { elapsedMs, msPerS };
   }

@@ -41,7 +41,7 @@ class PipeChain implements Chain {
     'media (Node)': () => 0,
     others: () => 0,
   };
-  private readonly streams: PipedStream[] = [];
+  readonly #streams: PipedStream[] = [];
 
   private constructor(
     private readonly workers: readonly mediasoup.Worker[],
@@ -59,14 +59,14 @@ class PipeChain implements Chain {
       routers.push(await worker.createRouter({ mediaCodecs: CODECS }));
     }
     const chain = new PipeChain(workers, routers, srtp);
-    for (let index = 0; index < streamCount; index += 1) await chain.produce(index);
+    for (let index = 0; index < streamCount; index += 1) await chain.#produce(index);
     return chain;
   }
 
   async carry(count: number): Promise<void> {
-    for (const stream of this.streams.slice(0, count)) {
-      const from = this.router(stream.hops);
-      const router = this.router(stream.hops + 1);
+    for (const stream of this.#streams.slice(0, count)) {
+      const from = this.#router(stream.hops);
+      const router = this.#router(stream.hops + 1);
       for (const { id } of stream.producers)
         await from.pipeToRouter({ producerId: id, router, enableSrtp: this.srtp, enableSctp: false });
       stream.hops += 1;
@@ -74,8 +74,8 @@ class PipeChain implements Chain {
   }
 
   async tap(index: number, hops: number, to: { ip: string; port: number }): Promise<void> {
-    const router = this.router(hops);
-    for (const { id } of this.streams[index]?.producers ?? []) {
+    const router = this.#router(hops);
+    for (const { id } of this.#streams[index]?.producers ?? []) {
       const transport = await router.createPlainTransport({ listenInfo: { protocol: 'udp', ip: '127.0.0.1' } });
       await transport.connect(to);
       await transport.consume({ producerId: id, rtpCapabilities: router.rtpCapabilities });
@@ -92,20 +92,20 @@ class PipeChain implements Chain {
     );
   }
 
-  private router(hops: number): mediasoup.Router {
+  #router(hops: number): mediasoup.Router {
     const router = this.routers[hops];
     if (router === undefined) throw new RangeError(`there are ${MAX_HOPS} hops`);
     return router;
   }
 
-  private async produce(index: number): Promise<void> {
-    const made = { audio: await this.feed('audio', index), video: await this.feed('video', index) };
-    this.streams.push({ producers: [made.audio.producer, made.video.producer], hops: 0 });
+  async #produce(index: number): Promise<void> {
+    const made = { audio: await this.#feed('audio', index), video: await this.#feed('video', index) };
+    this.#streams.push({ producers: [made.audio.producer, made.video.producer], hops: 0 });
     this.feeds.push({ audio: made.audio.address, video: made.video.address });
   }
 
-  private async feed(kind: 'audio' | 'video', index: number) {
-    const transport = await this.router(0).createPlainTransport({
+  async #feed(kind: 'audio' | 'video', index: number) {
+    const transport = await this.#router(0).createPlainTransport({
       listenInfo: { protocol: 'udp', ip: '127.0.0.1' },
       rtcpMux: true,
       comedia: true,

@@ -28,12 +28,12 @@ interface Observed {
 
 /** Receives one stream's RTP at the source and after each hop, and times it with one clock. */
 export class HopReceiver {
-  private readonly packets = new Map<number, Observed>();
-  private isCounting = false;
+  readonly #packets = new Map<number, Observed>();
+  #isCounting = false;
 
   private constructor(private readonly sockets: readonly Socket[]) {
     for (const [hops, socket] of sockets.entries())
-      socket.on('message', (packet: Buffer) => this.receive(packet, hops));
+      socket.on('message', (packet: Buffer) => this.#receive(packet, hops));
   }
 
   /** @param places how many: the source and one after each hop */
@@ -60,14 +60,14 @@ export class HopReceiver {
 
   /** Whether both media have arrived at every place since `begin`. */
   get hasAll(): boolean {
-    const arrived = [...this.packets.values()].filter(({ atMs }) => this.isEverywhere(atMs));
+    const arrived = [...this.#packets.values()].filter(({ atMs }) => this.#isEverywhere(atMs));
     return (['audio', 'video'] as const).every((kind) => arrived.some(({ medium }) => medium === kind));
   }
 
   /** Begins to record packets. */
   begin(): void {
-    this.packets.clear();
-    this.isCounting = true;
+    this.#packets.clear();
+    this.#isCounting = true;
   }
 
   /** Observes the packets that are sent in the next `windowMs`. */
@@ -75,11 +75,11 @@ export class HopReceiver {
     const startMs = clockMs();
     this.begin();
     await sleep(windowMs + LATE_MS);
-    this.isCounting = false;
-    const seen = [...this.packets.values()].filter(({ sentMs }) => sentMs >= startMs && sentMs < startMs + windowMs);
+    this.#isCounting = false;
+    const seen = [...this.#packets.values()].filter(({ sentMs }) => sentMs >= startMs && sentMs < startMs + windowMs);
     const numbers = seen.map(({ number }) => number);
-    const arrived = seen.flatMap(({ sentMs, atMs }) => (this.isEverywhere(atMs) ? [{ sentMs, atMs }] : []));
-    this.packets.clear();
+    const arrived = seen.flatMap(({ sentMs, atMs }) => (this.#isEverywhere(atMs) ? [{ sentMs, atMs }] : []));
+    this.#packets.clear();
     return {
       atSource: arrived.map(({ sentMs, atMs: [first = NaN] }) => first - sentMs),
       added: this.sockets
@@ -94,16 +94,16 @@ export class HopReceiver {
     for (const socket of this.sockets) socket.close();
   }
 
-  private isEverywhere(atMs: readonly (number | undefined)[]): boolean {
+  #isEverywhere(atMs: readonly (number | undefined)[]): boolean {
     return this.sockets.every((_, hops) => atMs[hops] !== undefined);
   }
 
-  private receive(packet: Buffer, hops: number): void {
+  #receive(packet: Buffer, hops: number): void {
     const nowMs = clockMs();
-    if (!this.isCounting || isRtcp(packet)) return;
+    if (!this.#isCounting || isRtcp(packet)) return;
     const stamp = stampOf(packet);
-    const observed: Observed = this.packets.get(stamp.number) ?? { ...stamp, atMs: [] };
-    this.packets.set(stamp.number, observed);
+    const observed: Observed = this.#packets.get(stamp.number) ?? { ...stamp, atMs: [] };
+    this.#packets.set(stamp.number, observed);
     observed.atMs[hops] ??= nowMs;
   }
 }

@@ -58,10 +58,10 @@ export const stampOf = (packet: Buffer): Stamp => {
 
 /** Sends the RTP packets that are due. All packets of a picture are due at the same time. */
 export class SyntheticStream {
-  private number = 0;
-  private pictures = 0;
-  private sounds = 0;
-  private readonly sequenceNumbers = { audio: 0, video: 0 };
+  #number = 0;
+  #pictures = 0;
+  #sounds = 0;
+  readonly #sequenceNumbers = { audio: 0, video: 0 };
 
   constructor(
     private readonly feed: StreamFeed,
@@ -70,30 +70,30 @@ export class SyntheticStream {
   ) {}
 
   sendDue(nowMs: number): void {
-    for (; nowMs >= this.startMs + (this.pictures * 1_000) / PICTURES_PER_S; this.pictures += 1) this.sendPicture();
-    for (; nowMs >= this.startMs + (this.sounds * 1_000) / SOUNDS_PER_S; this.sounds += 1) {
-      const timestamp = (this.sounds * OPUS.clockRate) / SOUNDS_PER_S;
-      this.sendPacket('audio', timestamp, true, Buffer.alloc(SOUND_BYTES, 0xfc));
+    for (; nowMs >= this.startMs + (this.#pictures * 1_000) / PICTURES_PER_S; this.#pictures += 1) this.#sendPicture();
+    for (; nowMs >= this.startMs + (this.#sounds * 1_000) / SOUNDS_PER_S; this.#sounds += 1) {
+      const timestamp = (this.#sounds * OPUS.clockRate) / SOUNDS_PER_S;
+      this.#sendPacket('audio', timestamp, true, Buffer.alloc(SOUND_BYTES, 0xfc));
     }
   }
 
-  private sendPicture(): void {
-    const isKey = this.pictures % KEY_PICTURE_INTERVAL === 0;
-    const timestamp = (this.pictures * H264.clockRate) / PICTURES_PER_S;
+  #sendPicture(): void {
+    const isKey = this.#pictures % KEY_PICTURE_INTERVAL === 0;
+    const timestamp = (this.#pictures * H264.clockRate) / PICTURES_PER_S;
     for (let index = 0; index < PACKETS_PER_PICTURE; index += 1) {
       const slice = Buffer.alloc(SLICE_BYTES, 0xa5);
       slice.writeUInt8(isKey ? NAL.keySlice : NAL.slice, 0);
       slice.writeUInt8(isKey ? SLICE_HEADER.i : SLICE_HEADER.p, 1);
       const payload = isKey && index === 0 ? aggregate(SPS, PPS, slice) : slice;
-      this.sendPacket('video', timestamp, index === PACKETS_PER_PICTURE - 1, payload);
+      this.#sendPacket('video', timestamp, index === PACKETS_PER_PICTURE - 1, payload);
     }
   }
 
-  private sendPacket(medium: Medium, timestamp: number, isLast: boolean, payload: Buffer): void {
+  #sendPacket(medium: Medium, timestamp: number, isLast: boolean, payload: Buffer): void {
     const { payloadType } = medium === 'audio' ? OPUS : H264;
     const { ssrc } = this.feed[medium];
-    const sequenceNumber = this.sequenceNumbers[medium]++;
-    writeStamp(payload, { medium, number: this.number++, sentMs: clockMs() });
+    const sequenceNumber = this.#sequenceNumbers[medium]++;
+    writeStamp(payload, { medium, number: this.#number++, sentMs: clockMs() });
     const packet = writeRtpPacket({ payloadType, marker: isLast, sequenceNumber, timestamp, ssrc }, payload);
     this.send(packet, this.feed[medium]);
   }

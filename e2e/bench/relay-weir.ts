@@ -23,7 +23,7 @@ type Direction = 'push' | 'pull';
 
 /** Feeds and taps streams over the bus, as if it were a service of the platform. */
 export class WeirRelays {
-  private readonly alive: NodeJS.Timeout;
+  readonly #alive: NodeJS.Timeout;
 
   private constructor(
     private readonly platform: BenchPlatform,
@@ -31,7 +31,7 @@ export class WeirRelays {
     private readonly clocks: CpuClocks,
   ) {
     const { instanceId } = bus;
-    this.alive = setInterval(
+    this.#alive = setInterval(
       () => bus.publish(InstanceEvents.method.alive, { service: 'bench', instanceId }),
       ALIVE_INTERVAL_MS,
     );
@@ -66,11 +66,11 @@ export class WeirRelays {
   async relay(direction: Direction, from: string, to: string): Promise<void> {
     const [localStreamName, remoteStreamName] = direction === 'push' ? [from, to] : [to, from];
     const uri = this.platform.httpUrl.replace('http:', 'ws:');
-    await this.rest(direction, { uri, localStreamName, remoteStreamName });
+    await this.#rest(direction, { uri, localStreamName, remoteStreamName });
     const awaited = direction === 'push' ? 'PUBLISHING' : 'PLAYING';
     await waitFor(
       async () => {
-        const found = (await this.list()).find((each) => each.localStreamName === localStreamName);
+        const found = (await this.#list()).find((each) => each.localStreamName === localStreamName);
         if (found?.status === awaited) return true;
         throw new Error(`it is ${found?.status ?? 'not in the list'}: ${found?.reason ?? ''}`);
       },
@@ -82,9 +82,9 @@ export class WeirRelays {
   async terminate(names: readonly string[]): Promise<void> {
     const isOurs = (relay: z.output<typeof relayList>[number]) =>
       names.includes(relay.localStreamName) || names.includes(relay.remoteStreamName);
-    for (const { localStreamName, remoteStreamName } of (await this.list()).filter(isOurs))
-      await this.rest('terminate', { localStreamName, remoteStreamName }, [200, 404]);
-    await waitFor(async () => !(await this.list()).some(isOurs), { timeoutMs: RELAY_TIMEOUT_MS, what: 'no relay' });
+    for (const { localStreamName, remoteStreamName } of (await this.#list()).filter(isOurs))
+      await this.#rest('terminate', { localStreamName, remoteStreamName }, [200, 404]);
+    await waitFor(async () => !(await this.#list()).some(isOurs), { timeoutMs: RELAY_TIMEOUT_MS, what: 'no relay' });
   }
 
   async find(streamName: string): Promise<StreamInfo> {
@@ -98,16 +98,16 @@ export class WeirRelays {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.alive);
+    clearInterval(this.#alive);
     await this.bus.drain();
   }
 
-  private async list(): Promise<z.output<typeof relayList>> {
-    const { status, text } = await this.rest('find_all', {}, [200, 404]);
+  async #list(): Promise<z.output<typeof relayList>> {
+    const { status, text } = await this.#rest('find_all', {}, [200, 404]);
     return status === 404 ? [] : relayList.parse(JSON.parse(text));
   }
 
-  private async rest(method: string, body: object, expected: readonly number[] = [200]) {
+  async #rest(method: string, body: object, expected: readonly number[] = [200]) {
     const response = await fetch(`${this.platform.httpUrl}/rest-api/pull/${method}`, {
       method: 'POST',
       headers: { authorization: `Bearer ${this.platform.operatorKey}`, 'content-type': 'application/json' },
@@ -127,9 +127,9 @@ interface Session {
 class WeirChain implements Chain {
   readonly feeds: StreamFeed[] = [];
   readonly clocks: CpuClocks;
-  private readonly sessions: Session[] = [];
-  private readonly hops: number[] = [];
-  private readonly prefix = `bench-${randomUUID().slice(0, 8)}`;
+  readonly #sessions: Session[] = [];
+  readonly #hops: number[] = [];
+  readonly #prefix = `bench-${randomUUID().slice(0, 8)}`;
 
   private constructor(
     private readonly relays: WeirRelays,
@@ -140,46 +140,46 @@ class WeirChain implements Chain {
 
   static async open(relays: WeirRelays, direction: Direction, streamCount: number): Promise<WeirChain> {
     const chain = new WeirChain(relays, direction);
-    for (let index = 0; index < streamCount; index += 1) await chain.feed(index);
+    for (let index = 0; index < streamCount; index += 1) await chain.#feed(index);
     return chain;
   }
 
   async carry(count: number): Promise<void> {
-    for (const [index, hops] of [...this.hops.entries()].slice(0, count)) {
-      await this.relays.relay(this.direction, this.nameOf(index, hops), this.nameOf(index, hops + 1));
-      this.hops[index] = hops + 1;
+    for (const [index, hops] of [...this.#hops.entries()].slice(0, count)) {
+      await this.relays.relay(this.direction, this.#nameOf(index, hops), this.#nameOf(index, hops + 1));
+      this.#hops[index] = hops + 1;
     }
   }
 
   async tap(index: number, hops: number, to: { ip: string; port: number }): Promise<void> {
-    const streamName = this.nameOf(index, hops);
+    const streamName = this.#nameOf(index, hops);
     const { nodeId } = await this.relays.find(streamName);
     const sessionId = randomUUID();
     const ownerId = this.relays.bus.instanceId;
     const where = { nodeId, tenant: TENANT, streamName };
     await this.relays.bus.call(MediaRtp.method.tap, { ...where, sessionId, ownerId, audio: to, video: to });
-    this.sessions.push({ sessionId, nodeId });
+    this.#sessions.push({ sessionId, nodeId });
   }
 
   async close(): Promise<void> {
-    const furthest = Math.max(0, ...this.hops);
-    const names = this.hops.flatMap((_, index) =>
-      Array.from({ length: furthest + 1 }, (_none, hops) => this.nameOf(index, hops)),
+    const furthest = Math.max(0, ...this.#hops);
+    const names = this.#hops.flatMap((_, index) =>
+      Array.from({ length: furthest + 1 }, (_none, hops) => this.#nameOf(index, hops)),
     );
     await this.relays.terminate(names);
-    for (const session of this.sessions.splice(0).toReversed())
+    for (const session of this.#sessions.splice(0).toReversed())
       await this.relays.bus.call(Media.method.closeSession, session);
   }
 
-  private nameOf(index: number, hops: number): string {
-    return `${this.prefix}-${index}-${hops}`;
+  #nameOf(index: number, hops: number): string {
+    return `${this.#prefix}-${index}-${hops}`;
   }
 
-  private async feed(index: number): Promise<void> {
+  async #feed(index: number): Promise<void> {
     const sessionId = randomUUID();
     const ssrcs = { audio: 10_000 + index, video: 20_000 + index };
     const { nodeId, rtpAddresses } = await this.relays.bus.call(MediaRtp.method.ingest, {
-      ...{ tenant: TENANT, streamName: this.nameOf(index, 0), sessionId, ownerId: this.relays.bus.instanceId },
+      ...{ tenant: TENANT, streamName: this.#nameOf(index, 0), sessionId, ownerId: this.relays.bus.instanceId },
       source: {
         case: 'rtpFeed',
         value: {
@@ -201,8 +201,8 @@ class WeirChain implements Chain {
     });
     const [audio, video] = rtpAddresses;
     if (audio === undefined || video === undefined) throw new Error('a feed has no address');
-    this.sessions.push({ sessionId, nodeId });
-    this.hops.push(0);
+    this.#sessions.push({ sessionId, nodeId });
+    this.#hops.push(0);
     this.feeds.push({
       audio: { ip: audio.ip, port: audio.port, ssrc: ssrcs.audio },
       video: { ip: video.ip, port: video.port, ssrc: ssrcs.video },

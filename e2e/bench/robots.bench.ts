@@ -248,17 +248,17 @@ interface Heard {
 
 /** An app that sends commands to robots, hears of their states, and records when. */
 class App {
-  private readonly waiting = new Set<(heard: Heard, atMs: number) => void>();
+  readonly #waiting = new Set<(heard: Heard, atMs: number) => void>();
   /** The last known state of each robot, and when the app heard of it. */
-  private readonly states = new Map<string, { status: string; atMs: number }>();
+  readonly #states = new Map<string, { status: string; atMs: number }>();
 
   private constructor(private readonly socket: WebSocket) {
     socket.on('message', (data: Buffer) => {
       const atMs = performance.now();
       const heard = JSON.parse(data.toString()) as Heard;
       if (heard.act === 'robot.state' && heard.arg !== undefined)
-        this.states.set(heard.arg.robot_id, { status: heard.arg.status, atMs });
-      for (const listener of this.waiting) listener(heard, atMs);
+        this.#states.set(heard.arg.robot_id, { status: heard.arg.status, atMs });
+      for (const listener of this.#waiting) listener(heard, atMs);
     });
   }
 
@@ -272,15 +272,15 @@ class App {
 
   /** @returns when, after that moment, the app hears that the robot is in this state */
   state(robotId: string, status: string, sinceMs: number): Promise<number> {
-    const known = this.states.get(robotId);
+    const known = this.#states.get(robotId);
     if (known !== undefined && known.status === status && known.atMs >= sinceMs) return Promise.resolve(known.atMs);
-    return this.next(`${robotId} ${status}`, ({ arg }) => arg?.robot_id === robotId && arg.status === status);
+    return this.#next(`${robotId} ${status}`, ({ arg }) => arg?.robot_id === robotId && arg.status === status);
   }
 
   async command(robotId: string): Promise<number> {
     const id = randomUUID();
     const sentMs = performance.now();
-    const answered = this.next(`the reply of ${robotId}`, (heard) => {
+    const answered = this.#next(`the reply of ${robotId}`, (heard) => {
       if (heard.id !== id) return false;
       if (heard.err?.dm !== 'ffmpeg_failed') throw new Error(`${robotId}: ${JSON.stringify(heard)}`);
       return true;
@@ -293,11 +293,11 @@ class App {
     this.socket.terminate();
   }
 
-  private next(what: string, isIt: (heard: Heard) => boolean): Promise<number> {
+  #next(what: string, isIt: (heard: Heard) => boolean): Promise<number> {
     return new Promise((resolve, reject) => {
       const finish = () => {
         clearTimeout(timer);
-        this.waiting.delete(listener);
+        this.#waiting.delete(listener);
         this.socket.off('close', closed);
       };
       const fail = (why: string) => {
@@ -316,7 +316,7 @@ class App {
         }
         finish();
       };
-      this.waiting.add(listener);
+      this.#waiting.add(listener);
     });
   }
 }

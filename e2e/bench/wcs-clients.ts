@@ -163,10 +163,10 @@ export class ClientsPage {
   }
 
   play(wsUrl: string, name: string): Promise<void> {
-    return this.page.evaluate(([url, streamName]) => (window as unknown as ClientsWindow).clients.play(url, streamName), [
-      wsUrl,
-      name,
-    ] as const);
+    return this.page.evaluate(
+      ([url, streamName]) => (window as unknown as ClientsWindow).clients.play(url, streamName),
+      [wsUrl, name] as const,
+    );
   }
 
   /** What each player has received, audio and video together. */

@@ -86,8 +86,8 @@ export const reloads: Series = {
 
 /** A packaged stream and its playlist. */
 class Camera {
-  private nextSequence = 0;
-  private following: NodeJS.Timeout | undefined;
+  #nextSequence = 0;
+  #following: NodeJS.Timeout | undefined;
 
   private constructor(
     readonly playlistPath: string,
@@ -102,9 +102,9 @@ class Camera {
     const url = await pushes.expect(name);
     const pusher = FfmpegProcess.start([...PICTURE, '-f', 'rtsp', '-rtsp_transport', 'tcp', url]);
     const camera = new Camera(`/videos/~/${name}/media.m3u8`, await logIn(platform), platform, pushes, pusher);
-    await waitFor(() => camera.look(), { timeoutMs: 30_000, intervalMs: 300, what: 'a playlist' });
-    // When a look fails, the last known sequence number stays.
-    camera.following = setInterval(() => void camera.look().catch(() => undefined), FOLLOW_INTERVAL_MS);
+    await waitFor(() => camera.#look(), { timeoutMs: 30_000, intervalMs: 300, what: 'a playlist' });
+    // A look may be refused while the attack goes on, which the visits report. The last known number is used then.
+    camera.#following = setInterval(() => void camera.#look().catch(() => undefined), FOLLOW_INTERVAL_MS);
     return camera;
   }
 
@@ -112,7 +112,7 @@ class Camera {
   async reload(client: RawClient, ended: AbortSignal): Promise<void> {
     while (!ended.aborted && !client.closed) {
       client.received = '';
-      client.send(this.request(`${this.playlistPath}?_HLS_msn=${this.nextSequence + 1}`));
+      client.send(this.#request(`${this.playlistPath}?_HLS_msn=${this.#nextSequence + 1}`));
       await client.answered();
       if (client.statusCode !== 200) await delay(REFUSED_PAUSE_MS);
     }
@@ -122,30 +122,30 @@ class Camera {
     const clients = await RawClient.openMany(count, options);
     for (const client of clients) {
       client.socket.pause();
-      for (let requests = 0; requests < UNREAD_ANSWERS; requests += 1) client.send(this.request(this.playlistPath));
+      for (let requests = 0; requests < UNREAD_ANSWERS; requests += 1) client.send(this.#request(this.playlistPath));
     }
     return clients;
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.following);
+    clearInterval(this.#following);
     await this.pusher.stop();
     await this.pushes.close();
   }
 
   /** Records which segment comes next. @throws if there is no playlist */
-  private async look(): Promise<boolean> {
+  async #look(): Promise<boolean> {
     const response = await fetch(`${this.platform.httpUrl}${this.playlistPath}`, {
       headers: { authorization: `Bearer ${this.token}` },
     });
     const text = await response.text();
     const first = /^#EXT-X-MEDIA-SEQUENCE:(\d+)$/m.exec(text)?.[1];
     if (first === undefined) throw new Error(`no playlist: ${response.status} ${text}`);
-    this.nextSequence = Number(first) + (text.match(/^#EXTINF/gm)?.length ?? 0);
+    this.#nextSequence = Number(first) + (text.match(/^#EXTINF/gm)?.length ?? 0);
     return true;
   }
 
-  private request(path: string): string {
+  #request(path: string): string {
     return `GET ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${this.token}\r\n\r\n`;
   }
 }

@@ -1,5 +1,4 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
+import { ChildProgram } from '../bench/child-program.js';
 
 export interface VisitorsOptions {
   httpUrl: string;
@@ -28,13 +27,8 @@ export class Visitors {
   /** Makes requests for that long and waits for the answers. */
   async watch(durationMs: number): Promise<Visits> {
     const args = [JSON.stringify(this.options), String(durationMs)];
-    const child = fork(new URL('./visits.js', import.meta.url), args, { execArgv: [] });
-    const ended = once(child, 'exit').then(([status, signal]) => {
-      throw new Error(`the other clients ended with ${String(signal ?? status)}`);
-    });
-    const [visits] = (await Promise.race([once(child, 'message'), ended])) as [Visits];
-    ended.catch(() => undefined); // the child ends after its report
-    return visits;
+    const { ready } = await ChildProgram.start<Visits>('../failure/visits', args);
+    return ready;
   }
 }
 

@@ -7,16 +7,16 @@ const MIB = 1024 * 1024;
 
 /** Watches whether processes of the attacked platform stay alive, and their peak memory. */
 export class WatchedProcesses {
-  private peakBytes: number[];
-  private readonly timer: NodeJS.Timeout;
+  #peakBytes: number[];
+  readonly #timer: NodeJS.Timeout;
 
   private constructor(
     private readonly platform: BenchPlatform,
     readonly names: readonly ProcessName[],
     private readonly pids: readonly number[],
   ) {
-    this.peakBytes = pids.map(rssBytes);
-    this.timer = setInterval(() => this.sample(), SAMPLE_INTERVAL_MS);
+    this.#peakBytes = pids.map(rssBytes);
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_INTERVAL_MS);
   }
 
   static async of(platform: BenchPlatform, names: readonly ProcessName[]): Promise<WatchedProcesses> {
@@ -25,9 +25,9 @@ export class WatchedProcesses {
 
   /** The peak of each process since the last call, in MiB. */
   peaksMib(): number[] {
-    this.sample();
-    const peaks = this.peakBytes.map((bytes) => bytes / MIB);
-    this.peakBytes = this.peakBytes.map(() => 0);
+    this.#sample();
+    const peaks = this.#peakBytes.map((bytes) => bytes / MIB);
+    this.#peakBytes = this.#peakBytes.map(() => 0);
     return peaks;
   }
 
@@ -38,13 +38,13 @@ export class WatchedProcesses {
   }
 
   close(): void {
-    clearInterval(this.timer);
+    clearInterval(this.#timer);
   }
 
-  private sample(): void {
+  #sample(): void {
     for (const [index, pid] of this.pids.entries()) {
       try {
-        this.peakBytes[index] = Math.max(this.peakBytes[index] ?? 0, rssBytes(pid));
+        this.#peakBytes[index] = Math.max(this.#peakBytes[index] ?? 0, rssBytes(pid));
       } catch {
         // The process has ended, which `ended` reports.
       }

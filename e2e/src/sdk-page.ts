@@ -36,8 +36,8 @@ export class SdkPage {
     const page = await openPage(context, 'about:blank');
     const sdkPage = new SdkPage(page);
     page.on('websocket', (socket) => {
-      socket.on('framesent', ({ payload }) => sdkPage.note(true, payload));
-      socket.on('framereceived', ({ payload }) => sdkPage.note(false, payload));
+      socket.on('framesent', ({ payload }) => sdkPage.#note(true, payload));
+      socket.on('framereceived', ({ payload }) => sdkPage.#note(false, payload));
     });
     await page.goto(siteUrl);
     await page.evaluate(() => {
@@ -71,11 +71,11 @@ export class SdkPage {
   }
 
   publish(id: string, stream: StreamOptions): Promise<void> {
-    return this.start('publish', id, { cacheLocalResources: false, ...stream.options, name: stream.name });
+    return this.#start('publish', id, { cacheLocalResources: false, ...stream.options, name: stream.name });
   }
 
   play(id: string, stream: StreamOptions): Promise<void> {
-    return this.start('play', id, { ...stream.options, name: stream.name });
+    return this.#start('play', id, { ...stream.options, name: stream.name });
   }
 
   /** Calls a method of a stream that the test has started. */
@@ -147,12 +147,12 @@ export class SdkPage {
     return this.page.close();
   }
 
-  private note(sent: boolean, payload: string | Buffer): void {
+  #note(sent: boolean, payload: string | Buffer): void {
     const frame = JSON.parse(payload.toString()) as { message: string; data: unknown[] };
     this.frames.push({ sent, ...frame });
   }
 
-  private start(kind: 'publish' | 'play', id: string, options: Record<string, unknown>): Promise<void> {
+  #start(kind: 'publish' | 'play', id: string, options: Record<string, unknown>): Promise<void> {
     return this.page.evaluate(
       ([verb, streamId, streamOptions]) => {
         const page = window as unknown as {

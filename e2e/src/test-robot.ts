@@ -67,13 +67,13 @@ export async function removeRobot(
 export class TestRobot {
   /** When the last command arrived, by `performance.now()`. */
   commandedAtMs = 0;
-  private readonly pushes = new Map<string, ChildProcess>();
+  readonly #pushes = new Map<string, ChildProcess>();
 
   private constructor(
     private readonly options: TestRobotOptions,
     readonly socket: WebSocket,
   ) {
-    socket.on('message', (data: Buffer) => this.take(JSON.parse(data.toString()) as Command));
+    socket.on('message', (data: Buffer) => this.#take(JSON.parse(data.toString()) as Command));
     socket.on('error', () => undefined); // `close` follows
   }
 
@@ -97,25 +97,25 @@ export class TestRobot {
 
   /** The ffmpeg that pushes a camera's picture. */
   pushOf(camera: string): ChildProcess | undefined {
-    return this.pushes.get(camera);
+    return this.#pushes.get(camera);
   }
 
   close(): void {
     this.socket.terminate();
-    for (const camera of [...this.pushes.keys()]) this.stop(camera);
+    for (const camera of [...this.#pushes.keys()]) this.#stop(camera);
   }
 
-  private take({ id, act, arg, ebd }: Command): void {
+  #take({ id, act, arg, ebd }: Command): void {
     this.commandedAtMs = performance.now();
-    const err = this.perform(act, arg);
+    const err = this.#perform(act, arg);
     if (err === undefined) return;
     const ret = { base_uri: arg.token.base_uri };
     this.socket.send(JSON.stringify({ id, act: `${act}!`, err, ret, ...(ebd !== undefined && { ebd }) }));
   }
 
-  private perform(act: string, { camera, token }: Command['arg']): Said | undefined {
+  #perform(act: string, { camera, token }: Command['arg']): Said | undefined {
     if (this.options.answer !== undefined) return this.options.answer(camera, token.uri ?? '');
-    this.stop(camera);
+    this.#stop(camera);
     if (act !== 'robot.start_stream') return OK;
     const push = spawn(
       'ffmpeg',
@@ -126,12 +126,12 @@ export class TestRobot {
       { stdio: 'ignore' },
     );
     push.on('error', () => undefined); // no picture comes, which the test notices
-    this.pushes.set(camera, push);
+    this.#pushes.set(camera, push);
     return OK;
   }
 
-  private stop(camera: string): void {
-    this.pushes.get(camera)?.kill('SIGKILL');
-    this.pushes.delete(camera);
+  #stop(camera: string): void {
+    this.#pushes.get(camera)?.kill('SIGKILL');
+    this.#pushes.delete(camera);
   }
 }

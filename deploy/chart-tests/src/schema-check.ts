@@ -47,18 +47,18 @@ function problemsOf(error: unknown): string[] {
 /** A tree of objects that records which fields were read. */
 class WatchedObject {
   readonly proxy: object;
-  private readonly read = new Set<string>();
-  private readonly children = new Map<string, WatchedObject>();
+  readonly #read = new Set<string>();
+  readonly #children = new Map<string, WatchedObject>();
 
   constructor(private readonly target: object) {
     this.proxy = new Proxy(target, {
       get: (object, key, receiver) => {
         const value: unknown = Reflect.get(object, key, receiver);
         if (typeof key !== 'string') return value;
-        this.read.add(key);
+        this.#read.add(key);
         if (typeof value !== 'object' || value === null) return value;
-        const child = this.children.get(key) ?? new WatchedObject(value);
-        this.children.set(key, child);
+        const child = this.#children.get(key) ?? new WatchedObject(value);
+        this.#children.set(key, child);
         return child.proxy;
       },
     });
@@ -67,7 +67,9 @@ class WatchedObject {
   /** The paths of the fields that were not read. */
   unread(path = ''): string[] {
     return Object.keys(this.target).flatMap((key) =>
-      this.read.has(key) ? (this.children.get(key)?.unread(`${path}/${key}`) ?? []) : [`${path}/${key}: unknown field`],
+      this.#read.has(key)
+        ? (this.#children.get(key)?.unread(`${path}/${key}`) ?? [])
+        : [`${path}/${key}: unknown field`],
     );
   }
 }

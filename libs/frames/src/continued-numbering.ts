@@ -1,3 +1,4 @@
+import { NumberShift } from './number-shift.js';
 import type { SenderReport } from './rtcp.js';
 import type { RtpNumbers, RtpPacket } from './rtp-packet.js';
 
@@ -14,14 +15,12 @@ const SEQUENCE_STEP = 2;
  * and many treat a jump as old packets.
  */
 export class ContinuedNumbering {
-  readonly #ticksPerMs: number;
+  readonly #shift: NumberShift;
   #last: Numbers | undefined;
-  #sequenceShift = 0;
-  #timestampShift = 0;
   #begins = true;
 
   constructor(clockRate: number) {
-    this.#ticksPerMs = clockRate / 1_000;
+    this.#shift = new NumberShift(clockRate);
   }
 
   /** Announces that the next packet is the first one of a restarted source. */
@@ -32,19 +31,15 @@ export class ContinuedNumbering {
   /** Returns the same packet if no number has to change. */
   packet(packet: RtpPacket, nowMs: number): RtpPacket {
     const last = this.#last;
-    if (this.#begins && last !== undefined) {
-      this.#sequenceShift = last.sequenceNumber + SEQUENCE_STEP - packet.sequenceNumber;
-      const elapsedTicks = Math.round(Math.max(1, nowMs - last.atMs) * this.#ticksPerMs);
-      this.#timestampShift = last.timestamp + elapsedTicks - packet.timestamp;
-    }
+    if (this.#begins && last !== undefined)
+      this.#shift.follow(last, packet, Math.max(last.atMs + 1, nowMs), SEQUENCE_STEP);
     this.#begins = false;
     const { payloadType, ssrc } = last ?? packet;
-    const sequenceNumber = (packet.sequenceNumber + this.#sequenceShift) & 0xffff;
-    const timestamp = modulo32(packet.timestamp + this.#timestampShift);
+    const sequenceNumber = this.#shift.sequenceNumber(packet.sequenceNumber);
+    const timestamp = this.#shift.timestamp(packet.timestamp);
     const isLate = last !== undefined && ((sequenceNumber - last.sequenceNumber) & 0xffff) >= 0x8000;
     if (!isLate) this.#last = { payloadType, ssrc, sequenceNumber, timestamp, atMs: nowMs };
-    const isUnchanged = this.#sequenceShift === 0 && this.#timestampShift === 0;
-    if (isUnchanged && packet.ssrc === ssrc && packet.payloadType === payloadType) return packet;
+    if (this.#shift.isZero && packet.ssrc === ssrc && packet.payloadType === payloadType) return packet;
     return packet.renumbered({ payloadType, ssrc, sequenceNumber, timestamp });
   }
 
@@ -52,8 +47,6 @@ export class ContinuedNumbering {
   report(report: SenderReport): SenderReport | undefined {
     if (this.#begins || this.#last === undefined) return undefined;
     const { ssrc } = this.#last;
-    return { ...report, ssrc, rtpTimestamp: modulo32(report.rtpTimestamp + this.#timestampShift) };
+    return { ...report, ssrc, rtpTimestamp: this.#shift.timestamp(report.rtpTimestamp) };
   }
 }
-
-const modulo32 = (value: number) => ((value % 2 ** 32) + 2 ** 32) % 2 ** 32;

@@ -12,6 +12,7 @@ import {
 } from '@prisma/driver-adapter-utils';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import { backOffMs } from '@weir/timing';
+import type { Logger } from './logger.js';
 
 /** A service's own part of the database that several services share: one PostgreSQL schema. */
 export interface ServiceDatabase {
@@ -58,8 +59,7 @@ const TRANSIENT_STATES = new Set(['57P03', '57P01', '57P02']);
 const FULL_STATES = new Set(['53100', '53200', '58030']);
 
 /**
- * The adapter for a Prisma client: `new PrismaClient({ adapter: databaseAdapter({ url, schema: 'auth' }) })`.
- * It opens connections when they are needed and replaces broken ones.
+ * The adapter for a Prisma client whose tables exist. It opens connections when they are needed and replaces broken ones.
  */
 export const databaseAdapter = (
   { url, schema }: ServiceDatabase,
@@ -103,6 +103,22 @@ export const migrateDatabase = async (
   } finally {
     await turn.dispose();
   }
+};
+
+/**
+ * Waits for the database, brings the service's schema up to date, and returns the adapter for its Prisma client:
+ * `new PrismaClient({ adapter: await migratedAdapter({ url, schema: 'auth' }, MIGRATIONS, log) })`.
+ */
+export const migratedAdapter = async (
+  database: ServiceDatabase,
+  migrationsDir: string,
+  log: Pick<Logger, 'info' | 'warn'>,
+): Promise<PrismaPg> => {
+  const applied = await migrateDatabase(database, migrationsDir, {
+    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
+  });
+  if (applied.length > 0) log.info({ applied }, 'database migrated');
+  return databaseAdapter(database);
 };
 
 const statement = (sql: string): SqlQuery => ({ sql, args: [], argTypes: [] });

@@ -39,8 +39,8 @@ interface Message {
 
 /** A TURN client over UDP that asks whatever it is told to, so that a server's refusals can be tested. */
 export class TurnClient {
-  private realm: Buffer | undefined;
-  private nonce: Buffer | undefined;
+  #realm: Buffer | undefined;
+  #nonce: Buffer | undefined;
 
   private constructor(
     private readonly socket: Socket,
@@ -56,25 +56,25 @@ export class TurnClient {
   }
 
   allocate({ transport = 'udp', family = 4 }: { transport?: 'udp' | 'tcp'; family?: 4 | 6 } = {}): Promise<TurnAnswer> {
-    return this.ask(METHOD.allocate, [
+    return this.#ask(METHOD.allocate, [
       attribute(ATTRIBUTE.requestedTransport, Buffer.of(PROTOCOL[transport], 0, 0, 0)),
       ...(family === 6 ? [attribute(ATTRIBUTE.requestedAddressFamily, Buffer.of(2, 0, 0, 0))] : []),
     ]);
   }
 
   permit(address: string, port = 0): Promise<TurnAnswer> {
-    return this.ask(METHOD.createPermission, [peerAddress(address, port)]);
+    return this.#ask(METHOD.createPermission, [peerAddress(address, port)]);
   }
 
   /** Asks for a TCP connection to the peer (RFC 6062). */
   connect(address: string, port: number): Promise<TurnAnswer> {
-    return this.ask(METHOD.connect, [peerAddress(address, port)]);
+    return this.#ask(METHOD.connect, [peerAddress(address, port)]);
   }
 
   /** Sends data to a peer and waits for what comes back from peers; undefined if nothing does in time. */
   async exchange(address: string, port: number, data: string, waitMs = 2_000): Promise<string | undefined> {
     const attributes = [peerAddress(address, port), attribute(ATTRIBUTE.data, Buffer.from(data))];
-    const back = this.receive(({ type }) => type === DATA_INDICATION, waitMs);
+    const back = this.#receive(({ type }) => type === DATA_INDICATION, waitMs);
     this.socket.send(message(SEND_INDICATION, randomBytes(12), attributes));
     return (await back)?.attributes.get(ATTRIBUTE.data)?.toString();
   }
@@ -84,27 +84,28 @@ export class TurnClient {
   }
 
   /** The first request is answered with the realm and the nonce; then it is made again, signed. */
-  private async ask(method: number, attributes: readonly Buffer[]): Promise<TurnAnswer> {
-    const first = await this.request(method, attributes);
+  async #ask(method: number, attributes: readonly Buffer[]): Promise<TurnAnswer> {
+    const first = await this.#request(method, attributes);
     if (first !== 401 || this.user === undefined) return first;
-    return this.request(method, attributes);
+    return this.#request(method, attributes);
   }
 
-  private async request(method: number, attributes: readonly Buffer[]): Promise<TurnAnswer> {
+  async #request(method: number, attributes: readonly Buffer[]): Promise<TurnAnswer> {
     const transaction = randomBytes(12);
-    const answer = this.receive((received) => (received.type & 0x3eef) === method && received.type !== method);
-    this.socket.send(this.signed(method, transaction, attributes));
+    const answer = this.#receive((received) => (received.type & 0x3eef) === method && received.type !== method);
+    this.socket.send(this.#signed(method, transaction, attributes));
     const received = await answer;
     if (received === undefined) throw new Error('the TURN server does not answer');
-    this.realm ??= received.attributes.get(ATTRIBUTE.realm);
-    this.nonce = received.attributes.get(ATTRIBUTE.nonce) ?? this.nonce;
+    this.#realm ??= received.attributes.get(ATTRIBUTE.realm);
+    this.#nonce = received.attributes.get(ATTRIBUTE.nonce) ?? this.#nonce;
     if ((received.type & ERROR_CLASS) !== ERROR_CLASS) return 'granted';
     const error = received.attributes.get(ATTRIBUTE.errorCode);
     return (error?.[2] ?? 0) * 100 + (error?.[3] ?? 0);
   }
 
-  private signed(method: number, transaction: Buffer, attributes: readonly Buffer[]): Buffer {
-    const { user, realm, nonce } = this;
+  #signed(method: number, transaction: Buffer, attributes: readonly Buffer[]): Buffer {
+    const { user } = this;
+    const [realm, nonce] = [this.#realm, this.#nonce];
     if (user === undefined || realm === undefined || nonce === undefined)
       return message(method, transaction, attributes);
     const all = [
@@ -121,7 +122,7 @@ export class TurnClient {
     return Buffer.concat([unsigned, attribute(ATTRIBUTE.messageIntegrity, signature)]);
   }
 
-  private receive(isWanted: (received: Message) => boolean, waitMs = ANSWER_TIMEOUT_MS): Promise<Message | undefined> {
+  #receive(isWanted: (received: Message) => boolean, waitMs = ANSWER_TIMEOUT_MS): Promise<Message | undefined> {
     return new Promise((resolve) => {
       const end = (result: Message | undefined) => {
         clearTimeout(timer);

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { knownGrants, type Grant } from '@weir/access';
 import type { Logger } from '@weir/platform';
-import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
+import { migratedAdapter } from '@weir/platform/database';
 import { z } from 'zod';
 import { Prisma, PrismaClient } from './generated/client.js';
 
@@ -12,13 +12,8 @@ const SCHEMA = 'auth';
 const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
 
 /** Waits for the database, brings its tables up to date and opens it. */
-export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
-  const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
-  });
-  if (applied.length > 0) log.info({ applied }, 'database migrated');
-  return new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) });
-};
+export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> =>
+  new PrismaClient({ adapter: await migratedAdapter({ url, schema: SCHEMA }, MIGRATIONS, log) });
 
 const storedGrants = z.array(z.object({ verb: z.string(), object: z.string() }));
 

@@ -9,8 +9,20 @@ describe('where a request comes from', () => {
   const trusted = new TrustedProxies(['10.0.0.0/8', '192.0.2.1', 'fd00::/8']);
 
   it.each([
-    ['the address that connects if it is no proxy, whatever it claims', '198.51.100.1', '1.1.1.1', '198.51.100.1', '198.51.100.1'],
-    ['the address that connects, without its IPv4-mapped form', '::ffff:198.51.100.1', '', '198.51.100.1', '198.51.100.1'],
+    [
+      'the address that connects if it is no proxy, whatever it claims',
+      '198.51.100.1',
+      '1.1.1.1',
+      '198.51.100.1',
+      '198.51.100.1',
+    ],
+    [
+      'the address that connects, without its IPv4-mapped form',
+      '::ffff:198.51.100.1',
+      '',
+      '198.51.100.1',
+      '198.51.100.1',
+    ],
     ['behind one proxy', '10.0.0.1', '198.51.100.1', '198.51.100.1', '198.51.100.1, 10.0.0.1'],
     [
       'behind a proxy with an IPv4-mapped address',

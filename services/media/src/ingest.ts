@@ -36,7 +36,7 @@ type IngestState =
 
 /** The session of an RTSP source whose RTP comes into this process. It is also the source of the stream. */
 export class IngestSession implements Session, StreamSource, StreamListener {
-  readonly kind = 'publisher';
+  readonly tag = 'publisher';
   readonly identity: SessionIdentity;
   stream: Stream | undefined;
   #state: IngestState = { tag: 'waiting', timer: undefined };

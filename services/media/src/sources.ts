@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import {
-  CodecsSchema,
   EndReason,
   ErrorCode,
   IngestRequestSchema,
@@ -9,64 +8,33 @@ import {
   NameClaimSchema,
   StreamInfoSchema,
   WeirError,
-  type FeedTrack,
   type IngestRequest,
   type NameClaim,
-  type RtpAddress,
   type StreamInfo,
   type SignRtspUrlRequest,
   type TapRequest,
 } from '@weir/contracts';
 import { credentialNameOf, credentialRefIn, type CredentialWatch } from '@weir/access';
-import type { TrackDescription } from '@weir/frames';
-import type { SdpTrack, StreamCodec } from '@weir/sdp';
+import type { SdpTrack } from '@weir/sdp';
 import type { OutboundGuard } from '@weir/outbound';
 import { parseRtspUrl } from '@weir/protocol-rtsp';
 import type { Logger } from '@weir/platform';
-import type { types as mediasoup } from 'mediasoup';
-import type { MediaCore } from './core.js';
-import { dialectKey } from './dialect.js';
+import { openFeed, type FeedOptions } from './feed.js';
 import { IngestSession, type MediaCarrier } from './ingest.js';
-import type { SessionNotifier } from './notifier.js';
-import { FeedLink } from './peer.js';
-import { ProducedTrack } from './produced-track.js';
 import { rtspPath, streamNameOf, type Permit, type RtspAccess } from './rtsp-access.js';
 import { RtspPull, type CameraTls } from './rtsp-pull.js';
-import type { RtpActivityRules } from './rtp-activity.js';
-import { PublisherSession } from './session.js';
-import type { Stream } from './stream.js';
-import { TapSession } from './taps.js';
-import { sendProducer } from './sent-producer.js';
-import {
-  descriptionOf,
-  routerCodecOf,
-  trackInfo,
-  TRANSCODED_ROUTER_CODECS,
-  type LentTrack,
-  type SentTrack,
-  type Track,
-} from './track.js';
-import { StreamTranscoder } from './transcoder.js';
-import { KNOWN_TIMEOUT_MS } from './webrtc.js';
-import { MEDIA_SOCKET_BUFFERS } from './worker-pool.js';
+import { openTap } from './tap.js';
 
-export interface SourcesOptions {
+export interface SourcesOptions extends FeedOptions {
   nodeId: string;
-  core: MediaCore;
-  notifier: SessionNotifier;
   access: RtspAccess;
   credentials: Pick<CredentialWatch, 'watch'>;
   guard: OutboundGuard;
   cameraTls: CameraTls;
   log: Logger;
   sourceGraceMs: number;
-  noMediaTimeoutMs: number;
-  /** Without these rules every track is checked. */
-  rtpActivity?: RtpActivityRules | undefined;
   /** See NativeTrackOptions. */
   maxOwnFeeds: number;
-  /** The address at which other services of the platform reach this node. */
-  internalAddress: string;
 }
 
 export interface Ingested {
@@ -122,7 +90,10 @@ export class Sources {
         return { nodeId };
       }
       case 'rtpFeed':
-        return { nodeId, rtpAddresses: await this.#feed(request, source.value.tracks) };
+        return {
+          nodeId,
+          rtpAddresses: await openFeed(request, this.#infoOf(request, 'rtp'), source.value.tracks, this.options),
+        };
       case undefined:
         throw new WeirError(ErrorCode.INVALID, 'the request names no source');
       default:
@@ -158,82 +129,7 @@ export class Sources {
   }
 
   tap(request: TapRequest) {
-    const { core } = this.options;
-    core.assertRoom();
-    const stream = core.streamOf(request.tenant, request.streamName);
-    return stream.use(() => this.#tapStream(request, stream));
-  }
-
-  async #tapStream(request: TapRequest, stream: Stream) {
-    const { core, notifier } = this.options;
-    // Sound is useful only together with a picture, so the video's packets of the past are sent first.
-    const wanted = [
-      { track: stream.track('video'), address: request.video },
-      { track: stream.track('audio'), address: request.audio },
-    ].flatMap(({ track, address }) => (track === undefined || address === undefined ? [] : [{ track, address }]));
-    const sent: { track: Track; description: TrackDescription; sent: SentTrack }[] = [];
-    if (request.forWebrtc) await stream.known(KNOWN_TIMEOUT_MS);
-    try {
-      let after = Promise.resolve();
-      for (const { track, address } of wanted) {
-        const options = { fromKeyFrame: request.fromKeyFrame, after };
-        const isTranscoded = request.forWebrtc && track.needsTranscoding;
-        const begun = isTranscoded
-          ? await this.#sendTranscoded(track, checkedAddress(address))
-          : await track.sendTo(checkedAddress(address), options);
-        const description = isTranscoded ? descriptionOf(track.webRtcCodec) : track.description;
-        sent.push({ track, description, sent: begun });
-        after = begun.caughtUp;
-      }
-      // The stream may have ended meanwhile.
-      core.streamOf(request.tenant, request.streamName);
-      const session: TapSession = new TapSession({
-        identity: { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 },
-        stream,
-        sent: sent.map((each) => each.sent),
-        notifier,
-        onClosed: () => core.forget(session),
-      });
-      core.addSession(session);
-      stream.join(session);
-    } catch (error) {
-      for (const each of sent) each.sent.close();
-      throw error;
-    }
-    for (const { track } of sent) track.requestKeyFrame();
-    return {
-      tracks: sent.map(({ description, sent: { payloadType, ssrc } }) => ({
-        track: trackInfo(description),
-        payloadType,
-        ssrc,
-      })),
-      stream: stream.info,
-    };
-  }
-
-  /** Sends the track in the transcoded form that WebRTC players get. */
-  async #sendTranscoded(track: Track, address: { ip: string; port: number }): Promise<SentTrack> {
-    const worker = this.options.core.pickWorker(track.homeWorker);
-    const lease = await worker.leaseRouter(dialectKey(TRANSCODED_ROUTER_CODECS), TRANSCODED_ROUTER_CODECS);
-    let lent: LentTrack | undefined;
-    try {
-      lent = await track.lend(lease);
-      const sent = await sendProducer(lease.router, lent.producerId, address);
-      lent.start();
-      const { release } = lent;
-      return {
-        ...sent,
-        close: () => {
-          sent.close();
-          release();
-          lease.release();
-        },
-      };
-    } catch (error) {
-      lent?.release();
-      lease.release();
-      throw error;
-    }
+    return openTap(request, this.options);
   }
 
   requestKeyFrame(tenant: string, streamName: string): void {
@@ -322,77 +218,6 @@ export class Sources {
     return session;
   }
 
-  /** Receives RTP from another service of the platform in producers. */
-  async #feed(request: IngestRequest, tracks: readonly FeedTrack[]): Promise<{ ip: string; port: number }[]> {
-    const { core, notifier, internalAddress, noMediaTimeoutMs } = this.options;
-    const codecs = tracks.map(feedCodec);
-    if (codecs.length === 0 || codecs.length > 2)
-      throw new WeirError(ErrorCode.INVALID, 'a feed has one or two tracks');
-    const info = this.#infoOf(request, 'rtp');
-    info.codecs = create(CodecsSchema, {
-      audio: codecs.find(({ kind }) => kind === 'audio')?.name ?? '',
-      video: codecs.find(({ kind }) => kind === 'video')?.name ?? '',
-    });
-    const router = codecs.map(({ routerCodec }) => routerCodec);
-    const home = await core.pickWorker().leaseRouter(
-      dialectKey(router),
-      router.toSorted((a, b) => a.kind.localeCompare(b.kind)),
-    );
-    const transports: mediasoup.PlainTransport[] = [];
-    try {
-      const produced: ProducedTrack[] = [];
-      const { transcoders } = core;
-      const cname = request.sessionId;
-      const transcoder = new StreamTranscoder({ transcoders, tracks: () => produced, cname, info });
-      for (const [index, { streamCodec, payloadType, ssrc }] of codecs.entries()) {
-        const transport = await home.router.createPlainTransport({
-          listenInfo: { protocol: 'udp', ip: internalAddress, ...MEDIA_SOCKET_BUFFERS },
-          rtcpMux: true,
-          comedia: true,
-        });
-        transports.push(transport);
-        const producer = await transport.produce({
-          kind: streamCodec.kind,
-          rtpParameters: {
-            codecs: [
-              {
-                mimeType: streamCodec.mimeType as mediasoup.RtpCodecParameters['mimeType'],
-                clockRate: streamCodec.clockRate,
-                ...(streamCodec.channels === undefined ? {} : { channels: streamCodec.channels }),
-                parameters: streamCodec.parameters,
-                payloadType,
-                rtcpFeedback: streamCodec.kind === 'video' ? [{ type: 'nack', parameter: 'pli' }] : [],
-              },
-            ],
-            encodings: [{ ssrc: ssrc || 1_000 + index }],
-            rtcp: { cname },
-          },
-        });
-        produced.push(new ProducedTrack(streamCodec, producer, home, transcoder));
-      }
-      const identity = { sessionId: request.sessionId, ownerId: request.ownerId, statsIntervalMs: 0 };
-      const session: PublisherSession = new PublisherSession({
-        identity,
-        notifier,
-        home,
-        streamName: request.streamName,
-        noMediaTimeoutMs,
-        rtpActivity: this.options.rtpActivity,
-        onClosed: () => core.forget(session),
-      });
-      session.link = new FeedLink(transports, () => session.onConnected());
-      core.assertFreshId(identity.sessionId);
-      await core.claim(info, request.claim);
-      core.addSession(session);
-      session.publish({ tracks: produced, transcoder }, (source) => core.openStream(info, source, source));
-      return transports.map(({ tuple }) => ({ ip: internalAddress, port: tuple.localPort }));
-    } catch (error) {
-      for (const transport of transports) transport.close();
-      home.release();
-      throw error;
-    }
-  }
-
   #infoOf(request: IngestRequest, protocol: string): StreamInfo {
     return create(StreamInfoSchema, {
       tenant: request.tenant,
@@ -423,40 +248,4 @@ function refusalOf(error: unknown): PushRefusal {
     default:
       return 'unavailable';
   }
-}
-
-function checkedAddress({ ip, port }: RtpAddress): { ip: string; port: number } {
-  if (port < 1 || port > 65_535) throw new WeirError(ErrorCode.INVALID, 'no UDP port', { port: String(port) });
-  return { ip, port };
-}
-
-const FEED_CODECS: Readonly<Record<string, StreamCodec>> = {
-  opus: { kind: 'audio', mimeType: 'audio/opus', clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } },
-  PCMU: { kind: 'audio', mimeType: 'audio/PCMU', clockRate: 8_000, channels: 1, parameters: {} },
-  PCMA: { kind: 'audio', mimeType: 'audio/PCMA', clockRate: 8_000, channels: 1, parameters: {} },
-  G722: { kind: 'audio', mimeType: 'audio/G722', clockRate: 8_000, channels: 1, parameters: {} },
-  VP8: { kind: 'video', mimeType: 'video/VP8', clockRate: 90_000, parameters: {} },
-  VP9: { kind: 'video', mimeType: 'video/VP9', clockRate: 90_000, parameters: { 'profile-id': 0 } },
-  H264: {
-    kind: 'video',
-    mimeType: 'video/H264',
-    clockRate: 90_000,
-    parameters: { 'packetization-mode': 1, 'level-asymmetry-allowed': 1, 'profile-level-id': '42e01f' },
-  },
-};
-
-function feedCodec({ track, payloadType, ssrc }: FeedTrack) {
-  const name = track?.codec ?? '';
-  const known = FEED_CODECS[name];
-  if (known === undefined || payloadType < 0 || payloadType > 127)
-    throw new WeirError(ErrorCode.NO_COMMON_CODECS, `a feed carries ${Object.keys(FEED_CODECS).join(', ')}`, {
-      codec: name,
-    });
-  const profile = track?.parameters['profile-level-id'];
-  const streamCodec: StreamCodec =
-    name === 'H264' && profile !== undefined && /^[0-9a-fA-F]{6}$/.test(profile)
-      ? { ...known, parameters: { ...known.parameters, 'profile-level-id': profile } }
-      : known;
-  const routerCodec = routerCodecOf(streamCodec, payloadType);
-  return { name, kind: streamCodec.kind, streamCodec, payloadType, ssrc, routerCodec };
 }

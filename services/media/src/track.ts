@@ -70,6 +70,29 @@ export const routerCodecOf = (codec: StreamCodec, payloadType: number) => ({
   rtcpFeedback: [],
 });
 
+/** For a producer of media that this platform itself numbers. */
+export const producerOptionsOf = (
+  codec: StreamCodec,
+  { payloadType, ssrc, cname }: { readonly payloadType: number; readonly ssrc: number; readonly cname: string },
+  rtcpFeedback: mediasoup.RtcpFeedback[] = [],
+): mediasoup.ProducerOptions => ({
+  kind: codec.kind,
+  rtpParameters: {
+    codecs: [
+      {
+        mimeType: codec.mimeType as mediasoup.RtpCodecParameters['mimeType'],
+        clockRate: codec.clockRate,
+        ...(codec.channels === undefined ? {} : { channels: codec.channels }),
+        parameters: codec.parameters,
+        payloadType,
+        rtcpFeedback,
+      },
+    ],
+    encodings: [{ ssrc }],
+    rtcp: { cname },
+  },
+});
+
 export const TRANSCODED_PAYLOAD_TYPES = { video: 96, audio: 97 } as const;
 
 /** The codecs of routers for transcoded media. They are always both, because either may be needed first. */

@@ -12,6 +12,7 @@ import { dialectKey } from './dialect.js';
 import { PipedProducer } from './piped-producer.js';
 import { Shared } from './shared-value.js';
 import {
+  producerOptionsOf,
   TRANSCODED,
   TRANSCODED_PAYLOAD_TYPES,
   TRANSCODED_ROUTER_CODECS,
@@ -200,22 +201,9 @@ export class StreamTranscoder implements Transcoding {
       const payloadType = TRANSCODED_PAYLOAD_TYPES[codec.kind];
       // ffmpeg takes the SSRC as a signed number.
       const ssrc = randomInt(1, 0x7f_ff_ff_ff);
-      const producer = await transport.produce({
-        kind: codec.kind,
-        rtpParameters: {
-          codecs: [
-            {
-              mimeType: codec.mimeType as mediasoup.RtpCodecParameters['mimeType'],
-              clockRate: codec.clockRate,
-              ...(codec.channels === undefined ? {} : { channels: codec.channels }),
-              parameters: codec.parameters,
-              payloadType,
-            },
-          ],
-          encodings: [{ ssrc }],
-          rtcp: { cname: this.options.cname },
-        },
-      });
+      const producer = await transport.produce(
+        producerOptionsOf(codec, { payloadType, ssrc, cname: this.options.cname }),
+      );
       const stopListening = await track.listen({
         onRtp: ({ bytes }) => socket.send(bytes, inputPort, '127.0.0.1'),
         onRtcp: (packet) => socket.send(packet, inputPort + 1, '127.0.0.1'),

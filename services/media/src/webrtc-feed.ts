@@ -2,6 +2,7 @@ import { AudioPacketizer, H264Packetizer, ntpTimeOf, writeSenderReport, type Fra
 import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { randomInt } from 'node:crypto';
+import { producerOptionsOf } from './track.js';
 import type { RouterLease } from './worker-pool.js';
 
 /** The timestamps of a restarted source jump. After a jump of this size, new frames continue the earlier timestamps. */
@@ -47,22 +48,9 @@ export class WebRtcFeed {
     const transport = await lease.router.createDirectTransport();
     try {
       const ssrc = randomInt(1, 0x1_00_00_00_00);
-      const producer = await transport.produce({
-        kind: codec.kind,
-        rtpParameters: {
-          codecs: [
-            {
-              mimeType: codec.mimeType as mediasoup.RtpCodecParameters['mimeType'],
-              clockRate: codec.clockRate,
-              ...(codec.channels === undefined ? {} : { channels: codec.channels }),
-              parameters: codec.parameters,
-              payloadType: FEED_PAYLOAD_TYPE,
-            },
-          ],
-          encodings: [{ ssrc }],
-          rtcp: { cname },
-        },
-      });
+      const producer = await transport.produce(
+        producerOptionsOf(codec, { payloadType: FEED_PAYLOAD_TYPE, ssrc, cname }),
+      );
       return new WebRtcFeed(options, transport, producer, ssrc);
     } catch (error) {
       transport.close();

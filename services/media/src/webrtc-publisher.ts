@@ -15,6 +15,7 @@ import {
   type VideoCodecName,
 } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
+import { ClientLinks } from './client-links.js';
 import type { MediaCore } from './core.js';
 import type { SessionNotifier } from './notifier.js';
 import { WebRtcPeer, type PeerTimeouts } from './peer.js';
@@ -71,15 +72,6 @@ const KEY_FRAME_REQUEST_DELAY_MS = 400;
 /** A stream is named for its video, and an offer has no more media sections. */
 const MAX_STREAMS = 8;
 
-/** A transport, and what of the client's side stays the same as long as it lives. */
-interface Link {
-  transport: mediasoup.WebRtcTransport;
-  dtls: Offer['transports'][number]['dtlsParameters'];
-  /** It changes when the client restarts ICE. */
-  usernameFragment: string;
-  mediaIndexes: Set<number>;
-}
-
 interface OpenStream {
   source: PublishedSource;
   sections: readonly ReceiveSection[];
@@ -92,7 +84,7 @@ interface OpenStream {
 export class WebRtcPublisher {
   readonly #names: readonly string[];
   readonly #preferences: PublishPreferences;
-  #links: Link[] = [];
+  #links: ClientLinks | undefined;
   #home: RouterLease | undefined;
   #session: PublisherSession | undefined;
   /** By the index of the stream's name. */
@@ -161,7 +153,7 @@ export class WebRtcPublisher {
     try {
       const opened = await openTransports(home, offer, sections, request.iceTransport, transports);
       this.#home = home;
-      this.#links = linksOf(offer, opened);
+      this.#links = new ClientLinks(offer, opened);
       for (const [index, ofStream] of planned) media.set(index, await this.#produce(ofStream, offer, infos.get(index)));
       await this.#limitBitrate(planned);
       const answerSdp = this.#writeAnswer(offer, sections, opened);
@@ -210,13 +202,14 @@ export class WebRtcPublisher {
   async #answerAnew(offerSdp: string): Promise<Renegotiated> {
     const session = this.#session;
     const home = this.#home;
-    if (session === undefined || home === undefined || session.isOver) throw this.#gone();
+    const links = this.#links;
+    if (session === undefined || home === undefined || links === undefined || session.isOver) throw this.#gone();
     const parsed = refusing(() => parseOffer(offerSdp));
-    const { offer, links } = this.#onLinks(parsed);
+    const { offer, transports } = links.onLinks(parsed);
     const earlier = { routerCodecs: home.codecs as RtpCodecCapability[] };
     const { sections, notCarried } = refusing(() => negotiatePublish(offer, { ...this.#preferences, earlier }));
     for (const section of sections)
-      if (section.tag !== 'rejected' && links[section.transportIndex] === undefined)
+      if (section.tag !== 'rejected' && transports[section.transportIndex] === undefined)
         throw new WeirError(ErrorCode.INVALID, 'The offer adds a transport; new media must use BUNDLE');
     const planned = this.#plan(sections);
     const added = [...planned.keys()].filter((index) => !this.#streams.has(index));
@@ -224,7 +217,7 @@ export class WebRtcPublisher {
     const infos = new Map<number, StreamInfo>();
     try {
       await this.#claim(added, planned, notCarried, infos);
-      await this.#restartIce(offer, links);
+      await links.restartIce(offer);
       home.extend(routerCodecs(sections, earlier.routerCodecs) as mediasoup.RouterRtpCodecCapability[]);
       for (const [index, { source }] of [...this.#streams])
         if (!planned.has(index) || changed.includes(index)) {
@@ -246,13 +239,8 @@ export class WebRtcPublisher {
       for (const [index, info] of infos) if (!this.#streams.has(index)) this.options.core.unclaim(info);
       throw error;
     }
-    for (const [index, { mediaIndexes }] of offer.transports.entries())
-      for (const mediaIndex of mediaIndexes) links[index]?.mediaIndexes.add(mediaIndex);
-    const answerSdp = this.#writeAnswer(
-      offer,
-      sections,
-      links.map((link) => link?.transport),
-    );
+    links.accepted(offer);
+    const answerSdp = this.#writeAnswer(offer, sections, transports);
     return { answerSdp, notCarried, streams: this.#listed };
   }
 
@@ -337,9 +325,9 @@ export class WebRtcPublisher {
     });
     try {
       for (const section of sections) {
-        const link = this.#linkOf(offer.transports[section.transportIndex]?.mediaIndexes ?? []);
-        if (link === undefined) throw new Error('a negotiated section has no transport');
-        tracks.push(await produceTrack(section, link.transport, home, transcoder));
+        const transport = this.#links?.transportOf(offer.transports[section.transportIndex]?.mediaIndexes ?? []);
+        if (transport === undefined) throw new Error('a negotiated section has no transport');
+        tracks.push(await produceTrack(section, transport, home, transcoder));
       }
     } catch (error) {
       for (const track of tracks) track.close();
@@ -365,36 +353,7 @@ export class WebRtcPublisher {
   async #limitBitrate(planned: ReadonlyMap<number, ReceiveSection[]>): Promise<void> {
     const maxBps = Number(this.request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
     const count = Math.max(1, planned.size);
-    await Promise.all(this.#links.map(({ transport }) => transport.setMaxIncomingBitrate(maxBps * count)));
-  }
-
-  /** The session's transport for each of the offer; undefined for one that carried no media so far. */
-  #onLinks(parsed: Offer): { offer: Offer; links: (Link | undefined)[] } {
-    const links = parsed.transports.map(({ mediaIndexes, dtlsParameters }) => {
-      const link = this.#linkOf(mediaIndexes);
-      if (link !== undefined && !isDeepStrictEqual(link.dtls.fingerprints, dtlsParameters.fingerprints))
-        throw new WeirError(ErrorCode.INVALID, 'The offer has another certificate; open a new session instead');
-      return link;
-    });
-    // A DTLS association keeps its roles, although the client may again offer both.
-    const transports = parsed.transports.map((each, index) => ({
-      ...each,
-      dtlsParameters: links[index]?.dtls ?? each.dtlsParameters,
-    }));
-    return { offer: { ...parsed, transports }, links };
-  }
-
-  #linkOf(mediaIndexes: readonly number[]): Link | undefined {
-    return this.#links.find((link) => mediaIndexes.some((index) => link.mediaIndexes.has(index)));
-  }
-
-  async #restartIce(offer: Offer, links: readonly (Link | undefined)[]): Promise<void> {
-    for (const [index, link] of links.entries()) {
-      const offered = offer.transports[index]?.iceParameters.usernameFragment;
-      if (link === undefined || offered === undefined || offered === link.usernameFragment) continue;
-      await link.transport.restartIce();
-      link.usernameFragment = offered;
-    }
+    await this.#links?.limitBitrate(maxBps * count);
   }
 
   #writeAnswer(
@@ -434,15 +393,6 @@ function videoCodecsOf({ videoCodecs }: PublishRequest): Pick<PublishPreferences
   if (!videoCodecs.every(isVideoCodec))
     throw new WeirError(ErrorCode.INVALID, `video codecs are ${DEFAULT_VIDEO_CODECS.join(', ')}`);
   return { videoCodecs };
-}
-
-function linksOf(offer: Offer, opened: readonly (mediasoup.WebRtcTransport | undefined)[]): Link[] {
-  return offer.transports.flatMap(({ iceParameters, dtlsParameters, mediaIndexes }, index) => {
-    const transport = opened[index];
-    if (transport === undefined) return [];
-    const { usernameFragment } = iceParameters;
-    return [{ transport, dtls: dtlsParameters, usernameFragment, mediaIndexes: new Set(mediaIndexes) }];
-  });
 }
 
 async function produceTrack(

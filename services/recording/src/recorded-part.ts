@@ -7,7 +7,7 @@ import { containerFor, Recorder, type RecordedTrack, type RecordingFacts } from 
 import type { Absence } from './recording-machine.js';
 import type { Container, PartFile } from './recording-folder.js';
 
-/** So often the bytes go to the disk: no more than this, and the time of one write, is lost when the process is killed. */
+/** How often the bytes are written to the disk. A killed process loses no more than this, plus the time of one write. */
 const FLUSH_MS = 500;
 const KEY_FRAME_REQUEST_MS = 1_000;
 

@@ -75,7 +75,7 @@ export type RecordingEffect =
   | { readonly tag: 'close-part' }
   /** Is answered with `file-made`, `nothing-recorded` or `file-failed`. */
   | { readonly tag: 'make-file' }
-  /** The database shall have the new state. */
+  /** The new state must be stored in the database. */
   | { readonly tag: 'save' };
 
 export interface RecordingStep {

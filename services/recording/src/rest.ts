@@ -48,7 +48,7 @@ export const listQuery = z.object({
   stream: streamName.optional(),
   state: state.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  after: z.string().max(100).optional().describe('The id of the last recording of the page before.'),
+  after: z.string().max(100).optional().describe('The id of the last recording on the previous page.'),
 });
 
 const time = z.iso.datetime().nullable();
@@ -212,7 +212,7 @@ export class RecordingsController {
     const { download, ...signed } = parsed(fileQuery, query);
     const row = await this.store.find(id);
     if (row === undefined || !this.urls.isValid(row, signed))
-      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The URL is not valid, or not any more');
+      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The URL is not valid or has expired; ask for a new one');
     const container = demandFile(row);
     const path = this.recordings.folderOf(row.id).filePath(container);
     const found = await stat(path).catch(() => undefined);
@@ -248,7 +248,11 @@ export class RecordingsController {
   ): Promise<z.infer<typeof deliveryAnswer>> {
     const row = await this.permitted(principal, id);
     const state = await this.deliveries.state(row.id);
-    if (state === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'The recording is delivered nowhere, or not yet');
+    if (state === undefined)
+      throw new WeirError(
+        ErrorCode.NOT_FOUND,
+        'The recording has no delivery: it has no destination, or it is not finished yet',
+      );
     const failure = state.tag === 'pending' ? state.lastFailure : state.tag === 'failed' ? state.failure : undefined;
     return {
       state: state.tag,
@@ -259,7 +263,7 @@ export class RecordingsController {
     };
   }
 
-  /** Delivers the file now, also one that is delivered or was given up; to another destination if one is named. */
+  /** Delivers the file now, even if it was delivered or given up before; to another destination if one is named. */
   @Post(':id/delivery')
   @HttpCode(202)
   @Authenticated('header')
@@ -276,7 +280,7 @@ export class RecordingsController {
     await this.deliveries.again(row, destination);
   }
 
-  /** Deletes the file; while it is recorded, stop it first. */
+  /** Deletes the file. A recording that still runs must be stopped first. */
   @Delete(':id')
   @HttpCode(204)
   @Authenticated('header')
@@ -284,7 +288,7 @@ export class RecordingsController {
   async remove(@CurrentPrincipal() principal: Principal, @Param('id') id: string): Promise<void> {
     const row = await this.permitted(principal, id);
     if (!ENDED.has(row.state))
-      throw new WeirError(ErrorCode.INVALID, 'The recording goes on: stop it, and delete it when it is finished');
+      throw new WeirError(ErrorCode.INVALID, 'The recording still runs: stop it, and delete it when it is finished');
     await this.recordings.deleteFile(row.id, 'user');
   }
 
@@ -317,6 +321,8 @@ export class RecordingsController {
 function demandFile(row: RecordingRow): 'webm' | 'mp4' {
   if (row.deleted !== null) throw new WeirError(ErrorCode.NOT_FOUND, 'The file was deleted', { by: row.deleted });
   if (row.finishedAt === null || row.sizeBytes === null)
-    throw new WeirError(ErrorCode.NOT_FOUND, 'The recording has no file, or not yet', { state: STATES[row.state] });
+    throw new WeirError(ErrorCode.NOT_FOUND, 'The recording has no file yet, or it never got one', {
+      state: STATES[row.state],
+    });
   return container.parse(row.container);
 }

@@ -242,8 +242,7 @@ export class SessionSocket {
     const refusal =
       (webhookUrl === undefined ? undefined : await refusalOfWebhook(webhookUrl)) ?? (await makeWay(this.holder, this));
     if (refusal !== undefined) return { tag: 'refused', refusal };
-    const started =
-      message.tag === 'join' ? await this.#play(session, message) : await this.#publish(session, message);
+    const started = message.tag === 'join' ? await this.#play(session, message) : await this.#publish(session, message);
     if (started.tag !== 'started') return started;
     if (this.#state.tag === 'closed' || !(await store.started(session.id, webhookUrl))) {
       this.#closeMedia(EndReason.CLIENT);

@@ -34,9 +34,9 @@ export const recordingSettings = {
   WEIR_RECORDING_KEY_FRAME_INTERVAL_MS: millisecondsSetting(5_000, 500).describe(
     'A source that makes key frames on request is asked for one when the last is so old: players can seek to it.',
   ),
-  WEIR_RECORDING_KEEP_MS: countSetting(0).describe('Files are deleted when they are so old; 0: never.'),
+  WEIR_RECORDING_KEEP_MS: countSetting(0).describe('Files that are older than this are deleted; 0: never.'),
   WEIR_RECORDING_KEEP_BYTES: countSetting(0).describe(
-    'The oldest files are deleted while all together are larger; 0: no limit.',
+    'The oldest files are deleted until all together are no larger than this; 0: no limit.',
   ),
   WEIR_RECORDING_URL_TTL_MS: millisecondsSetting(15 * 60_000, 1_000).describe('How long a playback URL is valid.'),
   WEIR_PUBLIC_URL: z

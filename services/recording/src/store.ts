@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { Logger } from '@weir/platform';
-import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
+import { migratedAdapter } from '@weir/platform/database';
 import { PrismaClient, type Prisma, type Recording as RecordingRow } from './generated/client.js';
 
 export type { RecordingRow };
@@ -61,11 +61,9 @@ export class RecordingStore {
 
   /** Waits for the database and migrates its tables. */
   static async open(url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<RecordingStore> {
-    const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-      onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
-    });
-    if (applied.length > 0) log.info({ applied }, 'database migrated');
-    return new RecordingStore(new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) }));
+    return new RecordingStore(
+      new PrismaClient({ adapter: await migratedAdapter({ url, schema: SCHEMA }, MIGRATIONS, log) }),
+    );
   }
 
   async ping(): Promise<void> {

@@ -22,11 +22,11 @@ export type UploadFile = z.output<typeof uploadFile>;
 
 /** What shows that the destination has the whole file. */
 export type Confirmation =
-  /** The destination told the checksum of what it has. */
+  /** The destination returned the checksum of what it has. */
   | { readonly by: 'checksum' }
-  /** The destination told how many bytes it has. */
+  /** The destination returned how many bytes it has. */
   | { readonly by: 'size' }
-  /** The destination accepted the request with its Content-Length and told nothing more. */
+  /** The destination accepted the request with its Content-Length and returned nothing more. */
   | { readonly by: 'status' };
 
 /** What became of one attempt to upload. `words` never hold the URL or another secret. */
@@ -38,7 +38,7 @@ export type UploadResult =
 
 export interface UploadContext {
   readonly signal: AbortSignal;
-  /** Told now and then, and with all bytes at the end. */
+  /** Called now and then, and with all bytes at the end. */
   progress(sentBytes: number): void;
 }
 

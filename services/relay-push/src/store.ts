@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { CredentialRef } from '@weir/access';
 import type { Logger } from '@weir/platform';
-import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
+import { migratedAdapter } from '@weir/platform/database';
 import { Prisma, PrismaClient, type Relay as RelayRow } from './generated/client.js';
 import type { RelayPhase, RelayStatus } from './relay.js';
 
@@ -48,11 +48,9 @@ export class RelayStore {
 
   /** Waits for the database and migrates its tables. */
   static async open(url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<RelayStore> {
-    const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-      onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
-    });
-    if (applied.length > 0) log.info({ applied }, 'database migrated');
-    return new RelayStore(new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) }));
+    return new RelayStore(
+      new PrismaClient({ adapter: await migratedAdapter({ url, schema: SCHEMA }, MIGRATIONS, log) }),
+    );
   }
 
   async ping(): Promise<void> {

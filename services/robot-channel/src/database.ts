@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { Logger } from '@weir/platform';
-import { databaseAdapter, migrateDatabase } from '@weir/platform/database';
+import { migratedAdapter } from '@weir/platform/database';
 import { Prisma, PrismaClient } from './generated/client.js';
 
 export type Database = PrismaClient;
@@ -9,13 +9,8 @@ const SCHEMA = 'robot_channel';
 const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
 
 /** Waits for the database, migrates its tables and opens it. */
-export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> => {
-  const applied = await migrateDatabase({ url, schema: SCHEMA }, MIGRATIONS, {
-    onWait: (err, nextTryMs) => log.warn({ err, nextTryMs }, 'the database can’t be reached yet'),
-  });
-  if (applied.length > 0) log.info({ applied }, 'database migrated');
-  return new PrismaClient({ adapter: databaseAdapter({ url, schema: SCHEMA }) });
-};
+export const openDatabase = async (url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<Database> =>
+  new PrismaClient({ adapter: await migratedAdapter({ url, schema: SCHEMA }, MIGRATIONS, log) });
 
 const codeOf = (error: unknown): string | undefined =>
   error instanceof Prisma.PrismaClientKnownRequestError ? error.code : undefined;

@@ -92,7 +92,10 @@ export class MediaEffects {
     }
   }
 
-  #request({ streamId, offerSdp, ...offer }: MediaOffer & { readonly streamId: StreamId }, { labels, take }: SessionOwner) {
+  #request(
+    { streamId, offerSdp, ...offer }: MediaOffer & { readonly streamId: StreamId },
+    { labels, take }: SessionOwner,
+  ) {
     return {
       ...{ sessionId: streamId, labels, statsIntervalMs: this.ports.statsIntervalMs },
       offer: { ...offer, sdp: offerSdp },

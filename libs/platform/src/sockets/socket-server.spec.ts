@@ -106,6 +106,7 @@ describe('a client', () => {
     opened[0]?.send('too late');
     opened[0]?.ping();
     expect(await closeOf(socket)).toBe(4400);
+    await waitFor(() => heard.at(-1) === 'closed');
     expect([received, heard]).toEqual([['welcome'], ['heard', 'closed']]);
   });
 

@@ -128,7 +128,12 @@ interface Common {
 export type SessionState =
   | (Common & { readonly tag: 'new' })
   /** The socket is open, but `connection` hasn't arrived yet. */
-  | (Common & { readonly tag: 'connecting'; readonly link: Link; readonly ends: SocketEnds; readonly deadlineMs: number })
+  | (Common & {
+      readonly tag: 'connecting';
+      readonly link: Link;
+      readonly ends: SocketEnds;
+      readonly deadlineMs: number;
+    })
   /** The decision whether the client may connect is pending. */
   | (Common & {
       readonly tag: 'authorising';

@@ -146,7 +146,12 @@ const mediaOffer = (stream: Stream, offer: Offer): MediaOffer => ({
   maxBps: (stream.maxBitrate || stream.bitrate) * 1000,
 });
 
-export const decided = (state: EstablishedState, streamId: StreamId, decision: Decision, turn: Turn): EstablishedState => {
+export const decided = (
+  state: EstablishedState,
+  streamId: StreamId,
+  decision: Decision,
+  turn: Turn,
+): EstablishedState => {
   const stream = find(state, streamId);
   if (stream?.phase.tag !== 'deciding') return state;
   if (!decision.allowed) return deny(state, stream, decision.by, decision.cause, turn);

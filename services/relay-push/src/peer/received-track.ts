@@ -1,4 +1,5 @@
 import {
+  NumberShift,
   renumber,
   sequenceNumberOf,
   shortNtp,
@@ -30,8 +31,7 @@ const NO_LOSS: Loss = { wanted: [], abandoned: 0 };
 export class ReceivedTrack {
   #ssrc: number | undefined;
   #detector = new LossDetector();
-  #sequenceOffset = 0;
-  #timestampOffset = 0;
+  readonly #shift: NumberShift;
   /** The numbers of the last forwarded packet. The object is reused for every packet, to save allocations. */
   readonly #out: Mutable<RtpNumbers>;
   #lastAtMs: number | undefined;
@@ -43,6 +43,7 @@ export class ReceivedTrack {
   #packetsLost = 0;
 
   constructor(private readonly options: ReceivedTrackOptions) {
+    this.#shift = new NumberShift(options.clockRate);
     this.#out = { ...options.out, sequenceNumber: 0, timestamp: 0 };
   }
 
@@ -78,7 +79,7 @@ export class ReceivedTrack {
     if (report.ssrc !== this.#ssrc) return undefined;
     const { ntpSeconds, ntpFraction } = report;
     this.#senderReport = { ntp: shortNtp(report), atMs: nowMs };
-    return { ntpSeconds, ntpFraction, rtpTimestamp: (report.rtpTimestamp + this.#timestampOffset) >>> 0 };
+    return { ntpSeconds, ntpFraction, rtpTimestamp: this.#shift.timestamp(report.rtpTimestamp) };
   }
 
   /** The report for the remote; undefined before the first packet. */
@@ -103,14 +104,14 @@ export class ReceivedTrack {
     this.#transit = undefined;
     this.#senderReport = undefined;
     if (this.#lastAtMs === undefined) return;
-    const elapsedTicks = Math.round(((nowMs - this.#lastAtMs) * this.options.clockRate) / 1_000);
-    this.#sequenceOffset = (this.#out.sequenceNumber + 1 - sequenceNumberOf(packet)) & 0xffff;
-    this.#timestampOffset = (this.#out.timestamp + elapsedTicks - timestampOf(packet)) >>> 0;
+    const { sequenceNumber, timestamp } = this.#out;
+    const first = { sequenceNumber: sequenceNumberOf(packet), timestamp: timestampOf(packet) };
+    this.#shift.follow({ sequenceNumber, timestamp, atMs: this.#lastAtMs }, first, nowMs);
   }
 
   #renamed(packet: Buffer, nowMs: number): Buffer {
-    this.#out.sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
-    this.#out.timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
+    this.#out.sequenceNumber = this.#shift.sequenceNumber(sequenceNumberOf(packet));
+    this.#out.timestamp = this.#shift.timestamp(timestampOf(packet));
     this.#lastAtMs = nowMs;
     renumber(packet, this.#out);
     return packet;

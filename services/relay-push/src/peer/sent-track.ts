@@ -1,6 +1,7 @@
 import {
   forwardedHeader,
   ntpTimeOf,
+  NumberShift,
   rtpHeaderBytes,
   sequenceNumberOf,
   shortNtp,
@@ -62,8 +63,7 @@ const MAX_REPETITIONS = 200;
 export class SentTrack {
   readonly #kept = new Array<Kept | undefined>(KEPT_PACKETS);
   #source: number | undefined;
-  #sequenceOffset = 0;
-  #timestampOffset = 0;
+  readonly #shift: NumberShift;
   #last: Kept | undefined;
   #packets = 0;
   #bytes = 0;
@@ -75,7 +75,9 @@ export class SentTrack {
   /** When each report was sent, by the middle 32 bits of its NTP time. */
   readonly #reportsSent = new Map<number, number>();
 
-  constructor(private readonly options: SentTrackOptions) {}
+  constructor(private readonly options: SentTrackOptions) {
+    this.#shift = new NumberShift(options.clockRate);
+  }
 
   get stats(): SentTrackStats {
     return {
@@ -94,8 +96,8 @@ export class SentTrack {
     if (headerBytes === undefined) return;
     this.#follow(packet, nowMs);
     const { payloadType, ssrc, absSendTimeId } = this.options;
-    const sequenceNumber = (sequenceNumberOf(packet) + this.#sequenceOffset) & 0xffff;
-    const timestamp = (timestampOf(packet) + this.#timestampOffset) >>> 0;
+    const sequenceNumber = this.#shift.sequenceNumber(sequenceNumberOf(packet));
+    const timestamp = this.#shift.timestamp(timestampOf(packet));
     const sent: Kept = {
       payloadType,
       ssrc,
@@ -142,7 +144,7 @@ export class SentTrack {
     if (this.#reportsSent.size > 8) this.#reportsSent.delete(this.#reportsSent.keys().next().value ?? 0);
     const report = writeSenderReport({
       ...{ ssrc, ntpSeconds, ntpFraction, packetCount: this.#packets, octetCount: this.#bytes },
-      rtpTimestamp: (source.rtpTimestamp + this.#timestampOffset) >>> 0,
+      rtpTimestamp: this.#shift.timestamp(source.rtpTimestamp),
     });
     return Buffer.concat([report, writeDescription(ssrc, cname)]);
   }
@@ -151,7 +153,7 @@ export class SentTrack {
   arrivalReport(nowMs: number): Buffer | undefined {
     if (this.#last === undefined) return undefined;
     const { timestamp, sentAtMs } = this.#last;
-    return this.senderReport({ ...ntpTimeOf(sentAtMs), rtpTimestamp: timestamp - this.#timestampOffset }, nowMs);
+    return this.senderReport({ ...ntpTimeOf(sentAtMs), rtpTimestamp: this.#shift.sourceTimestamp(timestamp) }, nowMs);
   }
 
   reported({ fractionLost, lastSenderReport, delaySinceLastSenderReport }: ReportBlock, nowMs: number): void {
@@ -166,8 +168,8 @@ export class SentTrack {
     if (source === this.#source) return;
     this.#source = source;
     if (this.#last === undefined) return;
-    const elapsedTicks = Math.round(((nowMs - this.#last.sentAtMs) * this.options.clockRate) / 1_000);
-    this.#sequenceOffset = (this.#last.sequenceNumber + 1 - sequenceNumberOf(packet)) & 0xffff;
-    this.#timestampOffset = (this.#last.timestamp + elapsedTicks - timestampOf(packet)) >>> 0;
+    const { sequenceNumber, timestamp, sentAtMs: atMs } = this.#last;
+    const first = { sequenceNumber: sequenceNumberOf(packet), timestamp: timestampOf(packet) };
+    this.#shift.follow({ sequenceNumber, timestamp, atMs }, first, nowMs);
   }
 }
