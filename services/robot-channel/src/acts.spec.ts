@@ -142,7 +142,7 @@ describe('recording a camera', () => {
 
   const as = async (role: Role): Promise<App> => {
     const client = await App.open(service.wsUrl, await roles[role]());
-    peers.push(client);
+    clients.push(client);
     return client;
   };
 
