@@ -16,7 +16,13 @@ interface Recording {
   readonly connection: RTCPeerConnection;
   readonly ids: object;
   readonly told: Told[];
+  /** Cameras that see one colour, by their colours. */
+  readonly cameras: Map<Colour, RTCRtpTransceiver>;
+  /** Makes a video of one colour. */
+  readonly film?: (colour: Colour) => MediaStreamTrack;
 }
+
+export type Colour = 'red' | 'green' | 'blue';
 
 type RecordingWindow = Window & { recording: Recording };
 
@@ -66,55 +72,116 @@ export interface SecondGeneration extends Joining {
   readonly webhookUrl: string;
   /** The session that the page watches as a supervisor. It then publishes nothing. */
   readonly monitored?: string;
+  /** What the page's cameras see. Without them it has one, the browser's. */
+  readonly cameras?: readonly Colour[];
 }
 
 /** Starts a session as a client of the second generation does: candidates trickle, the answer comes by `sdp_update`. */
 export async function joinSession(context: BrowserContext, url: string, joining: SecondGeneration): Promise<Page> {
   const page = await openPage(context, url);
-  await page.evaluate(async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored }) => {
-    const connection = new RTCPeerConnection({ iceServers: [...iceServers] });
-    const socket = new WebSocket(`${endpoint}?auth_token=${token}`);
-    const ids = { client_id: clientId, session_id: id };
-    const received: Told[] = [];
-    (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received };
-    await new Promise((resolve, reject) => {
-      socket.onopen = resolve;
-      socket.onerror = reject;
-    });
-    socket.onmessage = ({ data }) => {
-      const message = JSON.parse(String(data)) as Told;
-      received.push(message);
-      if (message.type === 'sdp_update')
-        void connection.setRemoteDescription(message.data['sdp'] as RTCSessionDescriptionInit);
-      if (message.type === 'candidate') void connection.addIceCandidate(message.data['candidate'] as RTCIceCandidate);
-    };
-    connection.onicecandidate = ({ candidate }) =>
-      socket.send(JSON.stringify({ type: 'candidate', ...ids, data: { candidate } }));
-    connection.ontrack = ({ track, streams }) => {
-      if (track.kind !== 'video') return;
-      const video = document.createElement('video');
-      video.muted = true;
-      video.autoplay = true;
-      video.srcObject = streams[0] ?? new MediaStream([track]);
-      document.querySelector('#remote')?.append(video);
-    };
-    if (monitored === undefined) {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 640, height: 360 } });
-      for (const track of stream.getTracks()) connection.addTrack(track, stream);
-    } else for (const kind of ['audio', 'video'] as const) connection.addTransceiver(kind, { direction: 'recvonly' });
-    await connection.setLocalDescription();
-    const start = { sdp: connection.localDescription, webhook_url: webhookUrl };
-    socket.send(
-      JSON.stringify(
-        monitored === undefined
-          ? { type: 'session_start', ...ids, data: start }
-          : { type: 'supervisor_join_session', ...ids, data: { ...start, session_id_to_monitor: monitored } },
-      ),
-    );
-  }, joining);
+  await page.evaluate(
+    async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored, cameras: colours }) => {
+      const connection = new RTCPeerConnection({ iceServers: [...iceServers] });
+      const socket = new WebSocket(`${endpoint}?auth_token=${token}`);
+      const ids = { client_id: clientId, session_id: id };
+      const received: Told[] = [];
+      const cameras = new Map<Colour, RTCRtpTransceiver>();
+      const film = (colour: Colour) => {
+        const canvas = document.createElement('canvas');
+        canvas.width = 320;
+        canvas.height = 240;
+        const drawing = canvas.getContext('2d');
+        let tick = 0;
+        setInterval(() => {
+          if (drawing === null) return;
+          drawing.fillStyle = { red: '#ff0000', green: '#00ff00', blue: '#0000ff' }[colour];
+          drawing.fillRect(0, 0, 320, 240);
+          drawing.fillStyle = '#ffffff';
+          drawing.fillRect((tick++ * 3) % 320, 230, 10, 10);
+        }, 40);
+        const [track] = canvas.captureStream(25).getVideoTracks();
+        if (track === undefined) throw new Error('the canvas has no video');
+        return track;
+      };
+      (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received, cameras, film };
+      await new Promise((resolve, reject) => {
+        socket.onopen = resolve;
+        socket.onerror = reject;
+      });
+      socket.onmessage = ({ data }) => {
+        const message = JSON.parse(String(data)) as Told;
+        received.push(message);
+        if (message.type === 'sdp_update') void described(message.data['sdp'] as RTCSessionDescriptionInit);
+        if (message.type === 'candidate') void connection.addIceCandidate(message.data['candidate'] as RTCIceCandidate);
+      };
+      const described = async (sdp: RTCSessionDescriptionInit) => {
+        await connection.setRemoteDescription(sdp);
+        if (sdp.type !== 'offer') return;
+        await connection.setLocalDescription();
+        socket.send(JSON.stringify({ type: 'sdp_update', ...ids, data: { sdp: connection.localDescription } }));
+      };
+      connection.onicecandidate = ({ candidate }) =>
+        socket.send(JSON.stringify({ type: 'candidate', ...ids, data: { candidate } }));
+      connection.ontrack = ({ track, streams }) => {
+        if (track.kind !== 'video') return;
+        const video = document.createElement('video');
+        video.muted = true;
+        video.autoplay = true;
+        video.srcObject = streams[0] ?? new MediaStream([track]);
+        document.querySelector('#remote')?.append(video);
+      };
+      if (monitored === undefined) {
+        const video = colours === undefined && { width: 640, height: 360 };
+        const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video });
+        for (const track of stream.getTracks()) connection.addTrack(track, stream);
+        for (const colour of colours ?? [])
+          cameras.set(colour, connection.addTransceiver(film(colour), { direction: 'sendonly' }));
+      } else for (const kind of ['audio', 'video'] as const) connection.addTransceiver(kind, { direction: 'recvonly' });
+      await connection.setLocalDescription();
+      const start = { sdp: connection.localDescription, webhook_url: webhookUrl };
+      socket.send(
+        JSON.stringify(
+          monitored === undefined
+            ? { type: 'session_start', ...ids, data: start }
+            : { type: 'supervisor_join_session', ...ids, data: { ...start, session_id_to_monitor: monitored } },
+        ),
+      );
+    },
+    joining,
+  );
   await told(page, 'sdp_update');
   return page;
 }
+
+/** Sends one camera more, by a new offer. */
+export const addCamera = async (page: Page, colour: Colour): Promise<void> => {
+  const isAnswered = await page.evaluate(async (added) => {
+    const { connection, socket, ids, cameras, film } = (window as unknown as RecordingWindow).recording;
+    if (film === undefined) throw new Error('the page has no cameras');
+    cameras.set(added, connection.addTransceiver(film(added), { direction: 'sendonly' }));
+    await connection.setLocalDescription();
+    socket.send(JSON.stringify({ type: 'sdp_update', ...ids, data: { sdp: connection.localDescription } }));
+    return new Promise<boolean>((resolve) =>
+      connection.addEventListener('signalingstatechange', () => resolve(connection.signalingState === 'stable')),
+    );
+  }, colour);
+  if (!isAnswered) throw new Error('the offer of another camera was not answered');
+};
+
+/** The colour in the middle of each picture that the page shows: [red, green, blue]. */
+export const shownPixels = (page: Page): Promise<number[][]> =>
+  page.evaluate(() =>
+    [...document.querySelectorAll<HTMLVideoElement>('#remote video')].map((video) => {
+      if (video.videoWidth === 0) return [];
+      const canvas = document.createElement('canvas');
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
+      const drawing = canvas.getContext('2d');
+      drawing?.drawImage(video, 0, 0);
+      const { data } = drawing?.getImageData(canvas.width >> 1, canvas.height >> 1, 1, 1) ?? { data: [] };
+      return Array.from(data).slice(0, 3);
+    }),
+  );
 
 /** Where the first generation's SDK is told to take a recording. */
 export interface FirstGeneration {
@@ -147,7 +214,8 @@ export async function recordFirstGeneration(
     const socket = new WebSocket(`${ws_endpoint.replace(/^https:\/\//, 'wss://')}?auth_token=${token}`);
     const ids = { client_id: clientId, rec_id: recording_id };
     const received: Told[] = [];
-    (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received };
+    const cameras = new Map<Colour, RTCRtpTransceiver>();
+    (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received, cameras };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(String(data)) as Told;
       received.push(message);
@@ -200,3 +268,50 @@ export const switchStream = (page: Page, width: number, height: number): Promise
     },
     [width, height] as const,
   );
+
+/** The first generation's SDK, as its page uses it. */
+interface Sdk {
+  connect(token: string, endpoint: string): void;
+  startRecording(stream: MediaStream, clientId: string, uploadUrl: string, webhookUrl: string): Promise<string>;
+  stopRecording(): void;
+  switchStream(stream: MediaStream): Promise<void>;
+}
+
+type SdkWindow = Window & { global: Window; eyeson: { default: Sdk }; connections: RTCPeerConnection[] };
+
+/** Records with the vendor's SDK, which lies in `sdkFile`, and switches to a smaller camera. @returns the recording's id */
+export async function recordWithSdk(
+  context: BrowserContext,
+  url: string,
+  sdkFile: string,
+  recording: FirstGeneration,
+): Promise<string> {
+  const page = await openPage(context, url);
+  // Bundlers of its time provide this name.
+  await page.evaluate(() => void Object.assign(window, { global: window }));
+  await page.addScriptTag({ path: sdkFile });
+  const recordingId = await page.evaluate(async ({ endpoint, token, clientId, uploadUrl, webhookUrl }) => {
+    const sdk = (window as unknown as SdkWindow).eyeson.default;
+    sdk.connect(token, endpoint);
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360 } });
+    return sdk.startRecording(stream, clientId, uploadUrl, webhookUrl);
+  }, recording);
+  const framesSent = () =>
+    page.evaluate(async () => {
+      const [connection] = (window as unknown as SdkWindow).connections;
+      const reports = [...((await connection?.getStats())?.values() ?? [])] as Record<string, unknown>[];
+      return Number(reports.find(({ type }) => type === 'outbound-rtp')?.['framesSent'] ?? 0);
+    });
+  const sent = async (count: number) => {
+    const before = await framesSent();
+    await waitFor(async () => (await framesSent()) >= before + count, { what: `${count} pictures`, timeoutMs: 60_000 });
+  };
+  await sent(60);
+  await page.evaluate(async () => {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240 } });
+    await (window as unknown as SdkWindow).eyeson.default.switchStream(stream);
+  });
+  await sent(30);
+  await page.evaluate(() => (window as unknown as SdkWindow).eyeson.default.stopRecording());
+  return recordingId;
+}

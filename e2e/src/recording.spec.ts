@@ -10,13 +10,17 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { z } from 'zod';
 import { middlePixel, received, startBrowser } from './browser.js';
 import {
+  addCamera,
   joinSession,
   recordFirstGeneration,
+  recordWithSdk,
   say,
   sendPictures,
+  shownPixels,
   stopFirstGeneration,
   switchStream,
   told,
+  type Colour,
   type Joining,
 } from './recording-page.js';
 import { startUploadReceiver, type UploadReceiver } from './upload-receiver.js';
@@ -122,6 +126,37 @@ async function expectDelivered(name: string, recordingId: string, clientId: stri
   expect(receiver.webhooks.filter(({ body }) => body['rec_id'] === recordingId)).toHaveLength(1);
 }
 
+const colourOf = ([red = 0, green = 0, blue = 0]: readonly number[]): Colour | undefined => {
+  if (red > 150 && green < 100 && blue < 100) return 'red';
+  if (green > 150 && red < 100 && blue < 100) return 'green';
+  return blue > 150 && red < 100 && green < 100 ? 'blue' : undefined;
+};
+
+/** The colours in the last picture of each video in the file. */
+async function coloursIn(file: string): Promise<(Colour | undefined)[]> {
+  const shown = ['-select_streams', 'v', '-show_entries', 'stream=index', '-of', 'json'];
+  const { stdout } = await run('ffprobe', ['-v', 'error', ...shown, file]);
+  const { streams } = z.object({ streams: z.array(z.unknown()) }).parse(JSON.parse(stdout));
+  return Promise.all(
+    streams.map(async (_, index) => {
+      const middle = ['-vf', 'crop=2:2,scale=1:1', '-pix_fmt', 'rgb24', '-fps_mode', 'passthrough'];
+      const { stdout: pixels } = await run(
+        'ffmpeg',
+        ['-v', 'error', '-nostdin', '-i', file, '-map', `0:v:${index}`, ...middle, '-f', 'rawvideo', '-'],
+        { encoding: 'buffer', maxBuffer: 16 * 1024 * 1024 },
+      );
+      return colourOf([...pixels.subarray(-3)]);
+    }),
+  );
+}
+
+/** The sizes of the pictures in a file. */
+async function sizesIn(file: string): Promise<Set<string>> {
+  const frames = ['-select_streams', 'v:0', '-show_entries', 'frame=width,height', '-of', 'csv=p=0'];
+  const { stdout } = await run('ffprobe', ['-v', 'error', ...frames, file], { maxBuffer: 16 * 1024 * 1024 });
+  return new Set(stdout.trim().split(/\s+/));
+}
+
 const recordingId = ({ data }: { data: Readonly<Record<string, unknown>> }) => String(data['rec_id']);
 const isState = (state: string) => (message: { data: Readonly<Record<string, unknown>> }) =>
   message.data['state'] === state;
@@ -203,7 +238,81 @@ describe('a session of the second generation', () => {
   });
 });
 
+describe('a session of several cameras', () => {
+  it('has all of them in its files, and shows them to its supervisors, also one that comes later', async () => {
+    const client = await session(`court-${randomUUID()}`);
+    const { webhookUrl } = receiver;
+    const page = await joinSession(context, siteUrl, { ...client, webhookUrl, cameras: ['red', 'green'] });
+    const record = async (name: string, before?: string) => {
+      await say(page, 'recording_start', { upload_url: receiver.uploadUrl(name), webhook_url: webhookUrl });
+      const begun = await told(
+        page,
+        'recording_state',
+        (each) => isState('started')(each) && recordingId(each) !== before,
+      );
+      return recordingId(begun);
+    };
+    const first = randomUUID();
+    const firstId = await record(first);
+
+    const monitor = { client_id: 'guard', client_to_monitor: client.clientId };
+    const token = await tokenFor('supervisor', monitor);
+    const asking = { client_id: 'guard', client_id_to_monitor: client.clientId };
+    const made = await Promise.all([1, 2, 3].map(() => asked('/api/v2/supervisor_session', asking, token)));
+    expect(made.map(({ status }) => status)).toEqual([201, 201, 201]);
+    expect(await asked('/api/v2/supervisor_session', asking, token)).toMatchObject({
+      ...{ status: 409, json: { error: { code: 'ALREADY_EXISTS' } } },
+    });
+    const watching = await Promise.all(
+      made.map(({ json }) =>
+        joinSession(context, siteUrl, {
+          ...{ token, clientId: 'guard', ...joiningOf(json), webhookUrl, monitored: client.id },
+        }),
+      ),
+    );
+    const expectShown = (colours: readonly Colour[]) =>
+      Promise.all(
+        watching.map((each) =>
+          expect.poll(async () => (await shownPixels(each)).map(colourOf), { timeout: 30_000 }).toEqual(colours),
+        ),
+      );
+    await expectShown(['red', 'green']);
+    await say(page, 'recording_stop');
+    await told(page, 'recording_state', isState('stopped'));
+
+    const second = randomUUID();
+    const secondId = await record(second, firstId);
+    await sendPictures(page, 25);
+    await addCamera(page, 'blue');
+    await expectShown(['red', 'green', 'blue']);
+    await sendPictures(page, 25);
+    await say(page, 'session_stop');
+    await expectDelivered(first, firstId, client.clientId);
+    await expectDelivered(second, secondId, client.clientId);
+    expect(await coloursIn(await receiver.file(first))).toEqual(['red', 'green']);
+    expect(await coloursIn(await receiver.file(second))).toEqual(['red', 'green', 'blue']);
+  }, 180_000);
+});
+
+/** Where the vendor's SDK lies, which isn't ours to give away. */
+const sdkFile = process.env['EYESON_SDK_FILE'];
+
 describe('the first generation', () => {
+  it.runIf(sdkFile !== undefined)(
+    "'s SDK of the vendor records, and switches its camera",
+    async () => {
+      const clientId = `kiosk-${randomUUID()}`;
+      const name = randomUUID();
+      const id = await recordWithSdk(context, siteUrl, sdkFile ?? '', {
+        ...{ endpoint: httpUrl, token: await tokenFor('client', { client_id: clientId }), clientId },
+        ...{ uploadUrl: receiver.uploadUrl(name), webhookUrl: receiver.webhookUrl },
+      });
+      await expectDelivered(name, id, clientId);
+      expect(await sizesIn(await receiver.file(name))).toContain('320,240');
+    },
+    120_000,
+  );
+
   it('records a camera, which is switched to another size, into one file', async () => {
     const clientId = `booth-${randomUUID()}`;
     const token = await tokenFor('client', { client_id: clientId });
@@ -217,6 +326,9 @@ describe('the first generation', () => {
     await sendPictures(page, 30);
     await stopFirstGeneration(page);
     await expectDelivered(name, id, clientId);
+    const sizes = await sizesIn(await receiver.file(name));
+    expect(sizes).toContain('320,240');
+    expect(sizes.size).toBeGreaterThan(1);
   }, 120_000);
 });
 

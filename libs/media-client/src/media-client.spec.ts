@@ -52,6 +52,20 @@ it('a publisher may offer again, once its session is open', async () => {
   });
 });
 
+it('a player of several streams is offered what changes, and answers', async () => {
+  const offers: string[] = [];
+  const onEvent = (event: SessionEvent) => {
+    if (event.case === 'offer') offers.push(event.value.sdp);
+  };
+  const session = client.play({ ...cam, nodeId: node.nodeId }, { offer, furtherNames: ['cam/2'], onEvent });
+  await session.opened;
+  expect(node.furtherNames).toEqual(['cam/2']);
+  node.tell(session.sessionId, { case: 'offer', value: { sdp: 'more' } });
+  await waitFor(() => offers.length === 1);
+  await client.answer(session, 'answer to more');
+  expect([offers, node.answers]).toEqual([['more'], ['answer to more']]);
+});
+
 describe('what a session tells', () => {
   it('comes in order and after the answer, although it was said before it', async () => {
     node.beforeAnswer = (sessionId) => {

@@ -72,7 +72,13 @@ export interface PublishRequest extends WebRtcRequest {
   readonly videoCodecs?: readonly ('H264' | 'VP8' | 'VP9' | 'AV1')[];
 }
 
-export type PlayRequest = WebRtcRequest;
+export interface PlayRequest extends WebRtcRequest {
+  /**
+   * The names of the publisher's further videos, which the player gets on the same connection. When one begins or ends,
+   * there is an event `offer` for the client, and `answer` takes the client's answer.
+   */
+  readonly furtherNames?: readonly string[];
+}
 
 /** Codecs are named as in SDP's rtpmap; empty if there is no such medium. */
 type AgreedCodecs = Pick<Codecs, 'audio' | 'video'>;
@@ -199,11 +205,20 @@ export class MediaClient {
   play({ tenant, streamName, nodeId }: Located, request: PlayRequest): MediaSession<Played> {
     return this.#receive(nodeId, request, async (sessionId) => {
       const { answerSdp, codecs, notCarried, stream } = await this.ports.bus.call(Media.method.play, {
-        ...{ nodeId, tenant, streamName },
+        ...{ nodeId, tenant, streamName, furtherStreamNames: [...(request.furtherNames ?? [])] },
         ...this.#webRtc(sessionId, request),
       });
       return { nodeId, answerSdp, codecs: agreed(codecs), notCarried, stream };
     });
+  }
+
+  /** Takes a player's answer to an event `offer`. Throws the WeirError of the bus. */
+  async answer(
+    { sessionId, nodeId }: Pick<MediaSession<Played>, 'sessionId' | 'nodeId'>,
+    answerSdp: string,
+  ): Promise<void> {
+    if (nodeId === undefined) throw new WeirError(ErrorCode.NOT_FOUND, 'The session is not open yet', { sessionId });
+    await this.ports.bus.call(Media.method.answerOffer, { nodeId, sessionId, answerSdp });
   }
 
   /** Makes the stream's node send its RTP to this process. */

@@ -109,7 +109,7 @@ type Piece =
 class Index {
   readonly pieces: Piece[] = [];
   readonly joints: Joint[] = [];
-  tracks: readonly Track[] = [];
+  readonly tracks: Track[] = [];
   dataBytes = 0;
   startedAtMs: number | undefined;
   /** By the recorder's clock. */
@@ -128,20 +128,20 @@ class Index {
     this.#isPartOpen = false;
   }
 
-  /** Returns false if these aren't the tracks of the parts before. */
+  /** Returns false if the tracks from before aren't among these. There may be more now, because tracks come later. */
   learn(tracks: readonly MovieTrack[]): boolean {
-    if (this.tracks.length === 0) {
-      this.tracks = tracks.map((shape) => ({ shape, table: new SampleTable(), lastDts: undefined, lastTicks: 0 }));
-      return true;
-    }
-    if (tracks.length !== this.tracks.length) return false;
-    return this.tracks.every((track, index) => {
-      const shape = tracks[index]!;
-      if (codecOf(shape) !== codecOf(track.shape)) return false;
-      // A video without a picture had no size yet.
-      if (track.table.isEmpty) track.shape = shape;
-      return true;
+    const continues = this.tracks.every(({ shape }, index) => {
+      const later = tracks[index];
+      return later !== undefined && codecOf(later) === codecOf(shape);
     });
+    if (!continues) return false;
+    for (const [index, shape] of tracks.entries()) {
+      const known = this.tracks[index];
+      if (known === undefined) this.tracks.push({ shape, table: new SampleTable(), lastDts: undefined, lastTicks: 0 });
+      // A video without a picture had no size yet.
+      else if (known.table.isEmpty) known.shape = shape;
+    }
+    return true;
   }
 
   add(reader: PartReader, { runs, dataOffset, dataBytes }: Extract<Found, { tag: 'fragment' }>): void {

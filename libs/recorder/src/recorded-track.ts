@@ -26,7 +26,7 @@ export interface MediaSample {
 
 /** Writes a file that can only be appended to. */
 export interface ContainerWriter {
-  /** Written again when a track has become known that wasn't in the beginning. */
+  /** Written again when a track has been added, or has become known that wasn't in the beginning. */
   header(configs: readonly TrackConfig[], startedAtMs: number, isFirst: boolean): Uint8Array;
   /** The samples of each track are in decoding order. */
   media(samples: readonly MediaSample[], configs: readonly TrackConfig[]): Uint8Array[];

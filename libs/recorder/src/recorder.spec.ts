@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 
 import { containerFor, finishFile, Recorder, type RecorderOptions } from './index.js';
@@ -47,6 +52,32 @@ async function finish(...parts: readonly Uint8Array[]) {
   const target = new MemoryTarget();
   const result = await finishFile(parts.map(partOf), target);
   return { result, bytes: target.bytes, durationMs: result.tag === 'finished' ? result.durationMs : 0 };
+}
+
+/** What ffprobe finds of each video in a file. */
+async function pictureTimes(file: Uint8Array) {
+  const folder = await mkdtemp(join(tmpdir(), 'recorder-'));
+  try {
+    await writeFile(join(folder, 'file'), file);
+    const shown = 'stream=index,width,codec_type:packet=stream_index,pts_time';
+    const { stdout } = await promisify(execFile)(
+      'ffprobe',
+      ['-v', 'error', '-show_entries', shown, '-of', 'json', join(folder, 'file')],
+      { maxBuffer: 16 * 1024 * 1024 },
+    );
+    const { packets, streams } = JSON.parse(stdout) as {
+      packets: { stream_index: number; pts_time: string }[];
+      streams: { index: number; width: number; codec_type: string }[];
+    };
+    return streams
+      .filter(({ codec_type }) => codec_type === 'video')
+      .map(({ index, width }) => {
+        const times = packets.filter((packet) => packet.stream_index === index).map(({ pts_time }) => Number(pts_time));
+        return { width, firstMs: Math.round(Math.min(...times) * 1_000), count: times.length };
+      });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }
 
 describe('the file that a stream fits into', () => {
@@ -113,13 +144,13 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     });
     expect(recorder.facts.startedAtMs).toBeCloseTo(START_MS + 1_200, 0);
     expect(flushes[0]!.length).toBe(0);
-    expect(recorder.wantsKeyFrame).toBe(false);
-    expect(new Recorder({ container: 'webm', tracks: [VP8_TRACK] }).wantsKeyFrame).toBe(true);
+    expect(recorder.wantsKeyFrame(VIDEO)).toBe(false);
+    expect(new Recorder({ container: 'webm', tracks: [VP8_TRACK] }).wantsKeyFrame(0)).toBe(true);
   });
 
   it('wants a key frame when the last one was long ago, so that players can seek', () => {
     const { recorder } = record({ container, seconds: 12, keyFrameEveryMs: 100_000 });
-    expect(recorder.wantsKeyFrame).toBe(true);
+    expect(recorder.wantsKeyFrame(VIDEO)).toBe(true);
   });
 
   it('gives a file without the last flush at most, wherever a kill cuts it', async () => {
@@ -171,6 +202,73 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     const { bytes } = record({ container, seconds: 5, sends: () => false });
     expect(bytes.length).toBe(0);
     expect((await finish(bytes)).result).toEqual({ tag: 'empty' });
+  });
+});
+
+describe.each(['webm', 'mp4'] as const)('a recording of several videos in %s', (container) => {
+  const videoTrack = container === 'webm' ? VP8_TRACK : H264_TRACK;
+  // All synthetic H264 has the same size.
+  const widthOf = (index: number) => (container === 'webm' ? 320 + index * 16 : 640);
+  const cameras = () =>
+    [0x1111, 0x3333, 0x4444].map((ssrc, index) => new SyntheticTrack(videoTrack, { ssrc, timestamp: index * 90_000 }));
+
+  /** Each camera sends from one second to another. Those that begin later than at once are added when they begin. */
+  function recordCameras(seconds: number, spans: readonly (readonly [from: number, to: number])[]) {
+    const tracks = cameras();
+    const isThere = ([from]: readonly [number, number]) => from === 0;
+    const recorder = new Recorder({ container, tracks: spans.filter(isThere).map(() => videoTrack) });
+    const pieces: Buffer[] = [];
+    for (let ms = 0; ms < seconds * 1_000; ms += FRAME_MS) {
+      if (ms > 0 && ms % 1_000 === 0) pieces.push(Buffer.concat(recorder.flush(START_MS + ms)));
+      for (const [index, [from, to]] of spans.entries()) {
+        if (from > 0 && ms === from * 1_000) recorder.addTrack(videoTrack);
+        if (ms < from * 1_000 || ms >= to * 1_000) continue;
+        for (const packet of tracks[index]!.frame(ms, { isKeyFrame: ms % 2_000 === 0, width: widthOf(index) }))
+          recorder.take(index, packet, START_MS + ms);
+      }
+    }
+    pieces.push(Buffer.concat(recorder.end(START_MS + seconds * 1_000)));
+    return { bytes: Buffer.concat(pieces), recorder };
+  }
+
+  it('has a track for each, also for one that is added while it is recorded', async () => {
+    const { bytes, recorder } = recordCameras(8, [
+      [0, 8],
+      [0, 4],
+      [4, 8],
+    ]);
+    const { result, bytes: file } = await finish(bytes);
+    expect(result).toMatchObject({ tag: 'finished', durationMs: expect.closeTo(8_000, -2) });
+    expect(recorder.facts.gaps).toEqual([{ track: 2, atMs: 0, lengthMs: expect.closeTo(4_000, -2) }]);
+    expect(await pictureTimes(file)).toEqual([
+      { width: widthOf(0), firstMs: 0, count: 200 },
+      { width: widthOf(1), firstMs: 0, count: 100 },
+      { width: widthOf(2), firstMs: 4_000, count: 100 },
+    ]);
+  });
+
+  it('wants key frames of the video that has none', () => {
+    const { recorder } = recordCameras(2, [[0, 2]]);
+    recorder.addTrack(videoTrack);
+    expect([0, 1, 2].map((track) => recorder.wantsKeyFrame(track))).toEqual([false, true, false]);
+  });
+
+  it('goes on with a part that has more of them', async () => {
+    const first = recordCameras(4, [[0, 4]]).bytes;
+    const second = recordCameras(4, [
+      [0, 2],
+      [0, 4],
+    ]).bytes;
+    const { bytes } = await finish(first, second);
+    expect(await pictureTimes(bytes)).toEqual([
+      { width: widthOf(0), firstMs: 0, count: 150 },
+      { width: widthOf(1), firstMs: 4_000, count: 100 },
+    ]);
+  });
+
+  it('takes no fourth', () => {
+    const recorder = new Recorder({ container, tracks: [videoTrack, videoTrack, videoTrack, OPUS_TRACK] });
+    expect(() => recorder.addTrack(videoTrack)).toThrow('at most 3 videos');
   });
 });
 
@@ -232,6 +330,6 @@ describe('hostile media', () => {
     }
     const written = recorder.flush(START_MS + 4_000).reduce((sum, { length }) => sum + length, 0);
     expect(written).toBeLessThan(40 * 1024 * 1024);
-    expect(recorder.wantsKeyFrame).toBe(true);
+    expect(recorder.wantsKeyFrame(VIDEO)).toBe(true);
   });
 });

@@ -98,13 +98,16 @@ interface AudioTrack extends TrackBase {
 type Track = VideoTrack | AudioTrack;
 
 /**
- * Records the RTP and RTCP of one stream into one file, or one part of a recording. It never waits for a silent track.
- * The file begins with a key frame if one comes in time. Every time is in milliseconds since 1970 by a clock that doesn't
+ * Records the RTP and RTCP of one source into one file, or one part of a recording. It never waits for a silent track.
+ * Tracks may be added later. The file begins with a key frame if one comes in time. Every time is in milliseconds since 1970 by a clock that doesn't
  * step, and no packet's memory may change afterwards. No packet makes it throw.
  */
 export class Recorder {
   readonly #writer: ContainerWriter;
-  readonly #tracks: readonly Track[];
+  readonly #container: Container;
+  readonly #time = new MediaTime();
+  #descriptions: readonly RecordedTrack[];
+  readonly #tracks: Track[];
   readonly #keyFrameIntervalMs: number;
   /** Frames that came before the file has begun. */
   #waiting: Waiting[] = [];
@@ -126,9 +129,10 @@ export class Recorder {
     const { container, tracks } = options;
     const fit = containerFor(tracks, container);
     if (fit.tag === 'unfit') throw new TypeError(fit.reason);
-    const time = new MediaTime();
     this.#writer = container === 'webm' ? new WebmWriter() : new Mp4Writer();
-    this.#tracks = tracks.map((track, index) => trackOf(track, index, time));
+    this.#container = container;
+    this.#descriptions = tracks;
+    this.#tracks = tracks.map((track, index) => trackOf(track, index, this.#time));
     this.#keyFrameIntervalMs = options.keyFrameIntervalMs ?? KEY_FRAME_INTERVAL_MS;
   }
 
@@ -142,13 +146,24 @@ export class Recorder {
     };
   }
 
-  /** Whether the source should be asked for a key frame. */
-  get wantsKeyFrame(): boolean {
-    return this.#tracks.some((track) => {
-      if (track.kind === 'audio') return false;
-      const { needsKeyFrame, lastKeyFrameMs } = track;
-      return needsKeyFrame || this.#nowMs - (lastKeyFrameMs ?? -Infinity) > this.#keyFrameIntervalMs;
-    });
+  /** Whether the source of this track should be asked for a key frame. */
+  wantsKeyFrame(index: number): boolean {
+    const track = this.#tracks[index];
+    if (track?.kind !== 'video') return false;
+    const { needsKeyFrame, lastKeyFrameMs } = track;
+    return needsKeyFrame || this.#nowMs - (lastKeyFrameMs ?? -Infinity) > this.#keyFrameIntervalMs;
+  }
+
+  /**
+   * Adds a track to those that are recorded, also when the file has begun: what came before it is empty. Its place is the
+   * next one. Throws a TypeError if it doesn't fit into the container with the others; ask `containerFor` before.
+   */
+  addTrack(track: RecordedTrack): void {
+    const descriptions = [...this.#descriptions, track];
+    const fit = containerFor(descriptions, this.#container);
+    if (fit.tag === 'unfit') throw new TypeError(fit.reason);
+    this.#descriptions = descriptions;
+    this.#tracks.push(trackOf(track, this.#tracks.length, this.#time));
   }
 
   /** Takes an RTP or RTCP packet of a track, which is named by its place in `tracks`. */

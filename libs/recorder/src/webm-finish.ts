@@ -23,6 +23,8 @@ interface Track {
   readonly isVideo: boolean;
   readonly codec: string;
   readonly channels: number;
+  /** Its whole element. */
+  readonly entry: Uint8Array;
 }
 
 /** Where the blocks of a cluster lie in their part. Times are in ms of the part. */
@@ -36,7 +38,6 @@ interface Cluster {
 interface Part {
   readonly reader: PartReader;
   startedAtMs: number;
-  tracksElement: Uint8Array;
   tracks: readonly Track[];
   clusters: Cluster[];
   ends: Map<number, TrackEnd>;
@@ -54,8 +55,8 @@ export async function finishWebm(readers: readonly PartReader[], target: Writabl
   for (const [index, reader] of readers.entries()) {
     const part = await scan(reader);
     if (part === undefined || part.clusters.length === 0) continue;
-    if (parts[0] !== undefined && !isSame(parts[0].tracks, part.tracks))
-      return { tag: 'different-tracks', part: index };
+    const before = parts.at(-1);
+    if (before !== undefined && !continues(part.tracks, before.tracks)) return { tag: 'different-tracks', part: index };
     parts.push(part);
   }
   const [first] = parts;
@@ -74,14 +75,15 @@ export async function finishWebm(readers: readonly PartReader[], target: Writabl
   };
 }
 
-function isSame(a: readonly Track[], b: readonly Track[]): boolean {
-  return a.length === b.length && a.every((track, index) => track.codec === b[index]!.codec);
+/** Whether the later part has the tracks of the earlier one. It may have more, because tracks come later. */
+function continues(later: readonly Track[], earlier: readonly Track[]): boolean {
+  return earlier.every((track, index) => track.codec === later[index]?.codec);
 }
 
 /** Finds the header and the whole blocks; undefined if not even the header is whole. */
 async function scan(reader: PartReader): Promise<Part | undefined> {
   const part: Part = {
-    ...{ reader, startedAtMs: 0, tracksElement: new Uint8Array(0), tracks: [] },
+    ...{ reader, startedAtMs: 0, tracks: [] },
     ...{ clusters: [], ends: new Map() },
   };
   for (let offset = 0; offset < reader.sizeBytes;) {
@@ -97,10 +99,7 @@ async function scan(reader: PartReader): Promise<Part | undefined> {
     if (head.id === ID.cluster && part.tracks.length > 0) readCluster(part, await reader.bytes(start, size), start);
     else if (!isWhole) break;
     else if (head.id === ID.info) part.startedAtMs = startOf(await reader.bytes(start, size));
-    else if (head.id === ID.tracks) {
-      part.tracksElement = (await reader.bytes(offset, head.headBytes + size)).slice();
-      part.tracks = tracksIn(part.tracksElement.subarray(head.headBytes));
-    }
+    else if (head.id === ID.tracks) part.tracks = tracksIn((await reader.bytes(start, size)).slice());
     offset = start + size;
   }
   return part.tracks.length === 0 ? undefined : part;
@@ -137,7 +136,7 @@ function startOf(info: Uint8Array): number {
 }
 
 function tracksIn(bytes: Uint8Array): Track[] {
-  return [...elementsIn(bytes)].map(({ content }) => {
+  return [...elementsIn(bytes)].map(({ start, content }) => {
     const entry = new Map([...elementsIn(content)].map((child) => [child.id, child.content]));
     const audio = entry.get(ID.audio);
     const channels = audio && [...elementsIn(audio)].find(({ id }) => id === ID.channels)?.content;
@@ -146,6 +145,7 @@ function tracksIn(bytes: Uint8Array): Track[] {
       isVideo: entry.has(ID.video),
       codec: String.fromCharCode(...(entry.get(ID.codecId) ?? [])),
       channels: channels === undefined ? 0 : uintOf(channels),
+      entry: bytes.subarray(start, content.byteOffset - bytes.byteOffset + content.length),
     };
   });
 }
@@ -237,12 +237,20 @@ function silentBlocks({ number, channels }: Track, durationMs: number): Uint8Arr
   return blocks.length === 0 ? undefined : concat(blocks);
 }
 
+/** The last part has all tracks. Each is as a part with pictures of it says: without a picture, a video has no size yet. */
+function tracksOf(parts: readonly Part[]): Track[] {
+  return parts.at(-1)!.tracks.map((track) => {
+    const known = parts.find(({ ends }) => ends.has(track.number));
+    return known?.tracks.find(({ number }) => number === track.number) ?? track;
+  });
+}
+
 function headerOf(parts: readonly Part[], plan: Plan): { bytes: Uint8Array; clustersBytes: number } {
   const [first] = parts as [Part];
-  const video = first.tracks.find(({ isVideo }) => isVideo);
+  const tracks = tracksOf(parts);
+  const video = tracks.find(({ isVideo }) => isVideo);
+  const tracksElement = element(ID.tracks, ...tracks.map(({ entry }) => entry));
   const info = infoElement(first.startedAtMs, plan.durationMs);
-  // A video without a picture has no size yet.
-  const { tracksElement: tracks } = parts.find((part) => part.ends.size === part.tracks.length) ?? first;
   const headBytes = clusterHead(0, 0).length;
   let position = 0;
   let lastCueMs = -Infinity;
@@ -255,16 +263,16 @@ function headerOf(parts: readonly Part[], plan: Plan): { bytes: Uint8Array; clus
     }
     position += headBytes + (cluster?.bytes ?? silence!.length);
   }
-  const cueTrack = video?.number ?? first.tracks[0]!.number;
+  const cueTrack = video?.number ?? tracks[0]!.number;
   const cueBytes = (clustersStart: number) =>
     element(ID.cues, ...cues.map((cue) => cuePoint(cue.timeMs, cueTrack, clustersStart + cue.position)));
   const seekBytes = seekHead(0, 0, 0).length;
-  const cuesStart = seekBytes + info.length + tracks.length;
+  const cuesStart = seekBytes + info.length + tracksElement.length;
   const clustersStart = cuesStart + cueBytes(0).length;
   const segment = concat([
     seekHead(seekBytes, seekBytes + info.length, cuesStart),
     info,
-    tracks,
+    tracksElement,
     cueBytes(clustersStart),
   ]);
   const open = openElement(ID.segment, longSize(segment.length + position));

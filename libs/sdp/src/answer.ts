@@ -56,7 +56,8 @@ const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
 const IPV6 = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/;
 
 /**
- * Returns the answer, with lines ended by CRLF.
+ * Returns the answer, with lines ended by CRLF. A later offer of weir's on the same session has the same form: each side
+ * keeps its role.
  * @throws RangeError for values that can't be written. This is the caller's mistake, because `parseOffer` accepts
  *   nothing that this function refuses.
  */

@@ -65,6 +65,8 @@ export interface SendSection {
   transportIndex: number;
   kind: MediaKind;
   codec: OfferedCodec;
+  /** Which of the played streams it carries. */
+  streamIndex: number;
   /** The stream's codec with the player's payload type, for the router that the player's transport is on. */
   routerCodec: RtpCodecCapability;
   /** For `transport.consume()` with `enableRtx: kind === 'video'`; otherwise mediasoup drops NACK. */

@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 
 import { type PlaySection, routerCodecs, type SendSection, type StreamCodec } from './negotiation.js';
 import { parseOffer } from './offer.js';
-import { negotiatePlay, type PlayableStream } from './play.js';
+import { writeAnswer, type AnswerSection } from './answer.js';
+import { negotiateFurther, negotiatePlay, type PlayableStream } from './play.js';
+import { parseAnswer } from './remote-answer.js';
 import { negotiatePublish } from './publish.js';
 import { NoCommonCodecsError } from './sdp-error.js';
 
@@ -159,6 +161,85 @@ describe('a codec that only one side has', () => {
       rtpCapabilities: { codecs: [{ mimeType: 'audio/opus', channels: 2 }] },
     });
     expect(tags(sdp, both)).toEqual(['send', 'send']);
+  });
+});
+
+describe('several streams for one player', () => {
+  const first: PlayableStream = { audio: OPUS, video: VP8 };
+  const vp9: StreamCodec = { ...VP8, mimeType: 'video/VP9', parameters: { 'profile-id': 0 } };
+  const offering = (videos: number) => {
+    const [head = '', audio = '', video = ''] = fixture('chromium-156-play').split(/(?=^m=)/m);
+    const more = Array.from({ length: videos }, (_, index) => video.replace('a=mid:1', `a=mid:${index + 1}`));
+    const mids = Array.from({ length: videos + 1 }, (_, index) => index).join(' ');
+    return parseOffer([head.replace('BUNDLE 0 1', `BUNDLE ${mids}`), audio, ...more].join(''));
+  };
+  const sentIn = (sections: readonly PlaySection[]) =>
+    sections.map((section) => (section.tag === 'send' ? [section.streamIndex, section.codec.name] : section.tag));
+
+  it('fill the sections of the offer in their order, and leave the rest inactive', () => {
+    const further = [{ video: vp9 }, { video: VP8 }];
+    expect(sentIn(negotiatePlay(offering(2), first, further).sections)).toEqual([
+      [0, 'opus'],
+      [0, 'VP8'],
+      [1, 'VP9'],
+    ]);
+    expect(sentIn(negotiatePlay(offering(4), first, further).sections)).toEqual([
+      [0, 'opus'],
+      [0, 'VP8'],
+      [1, 'VP9'],
+      [2, 'VP8'],
+      'inactive',
+    ]);
+  });
+
+  it('get a free section when they begin later, else a new one in the same BUNDLE group', () => {
+    const offer = offering(2);
+    const { sections } = negotiatePlay(offer, first);
+    const add = { kind: 'video', codec: VP8, streamIndex: 1 } as const;
+    const free = negotiateFurther(offer, sections, add);
+    expect([free?.section.mediaIndex, free?.offer]).toEqual([2, offer]);
+    const filled = sections.map((section, index) => (index === 2 && free ? free.section : section));
+    const added = negotiateFurther(offer, filled, { ...add, streamIndex: 2 });
+    expect(added?.section).toMatchObject({ mediaIndex: 3, transportIndex: 0, codec: { name: 'VP8' } });
+    expect(added?.offer.bundleGroups).toEqual([['0', '1', '2', 'weir3']]);
+    expect(offer.media).toHaveLength(3);
+  });
+
+  it('are described by a later offer like by the answer', () => {
+    const offer = offering(1);
+    const { sections } = negotiatePlay(offer, first);
+    const added = negotiateFurther(offer, sections, { kind: 'video', codec: VP8, streamIndex: 1 });
+    if (added === undefined) throw new Error('no section');
+    const sent = (section: PlaySection, index: number): AnswerSection =>
+      section.tag === 'send'
+        ? { ...section, sent: { ssrc: index + 1, cname: 'c', streamId: `s${index}`, trackId: 't' } }
+        : section;
+    const transport = {
+      iceParameters: { usernameFragment: 'abcd', password: '0123456789abcdef012345' },
+      iceCandidates: [],
+      dtlsParameters: { fingerprints: [{ algorithm: 'sha-256' as const, value: Array(32).fill('AB').join(':') }] },
+    };
+    const text = writeAnswer({
+      ...{ offer: added.offer, transports: [transport], originId: 1, version: 3 },
+      sections: [...sections, added.section].map(sent),
+    });
+    expect(parseAnswer(text).media.map(({ mid, direction, ssrcs }) => [mid, direction, ssrcs])).toEqual([
+      ['0', 'sendonly', [1]],
+      ['1', 'sendonly', [2]],
+      ['weir2', 'sendonly', [3]],
+    ]);
+  });
+
+  it('get no new section without BUNDLE, where it would need a transport of its own', () => {
+    const offer = parseOffer(fixture('chromium-156-play').replace('a=group:BUNDLE 0 1\r\n', ''));
+    const { sections } = negotiatePlay(offer, first);
+    expect(negotiateFurther(offer, sections, { kind: 'video', codec: VP8, streamIndex: 1 })).toBeUndefined();
+  });
+
+  it('end at the number of sections that an offer may have', () => {
+    const offer = offering(7);
+    const { sections } = negotiatePlay(offer, first, Array(6).fill({ video: VP8 }));
+    expect(negotiateFurther(offer, sections, { kind: 'video', codec: VP8, streamIndex: 7 })).toBeUndefined();
   });
 });
 

@@ -46,6 +46,12 @@ export interface MediaCoreOptions {
   maxTranscodes: number;
 }
 
+interface Follower {
+  readonly tenant: string;
+  readonly streamNames: readonly string[];
+  began(): void;
+}
+
 /** A new publisher waits this long for a name that is taken. Then it is refused. */
 const NAME_WAIT_MS = 800;
 const NAME_RETRY_MS = 50;
@@ -63,6 +69,7 @@ export class MediaCore {
   /** The rights by which each name of this node was claimed. */
   readonly #claims = new Map<string, NameClaim>();
   readonly #sessions = new Map<string, Session>();
+  readonly #followers = new Set<Follower>();
   readonly #nextStatsMs = new Map<Session, number>();
   readonly #ticker: NodeJS.Timeout;
   #lastRefreshMs = 0;
@@ -169,7 +176,16 @@ export class MediaCore {
       this.options.log.warn({ err: error, streamName: info.streamName }, 'video can not be watched');
     });
     this.options.surroundings.streamStarted(info);
+    for (const { tenant, streamNames, began } of this.#followers)
+      if (tenant === info.tenant && streamNames.includes(info.streamName)) began();
     return stream;
+  }
+
+  /** Calls `began` when a stream of these names begins on this node, until the returned function is called. */
+  follow(tenant: string, streamNames: readonly string[], began: () => void): () => void {
+    const follower = { tenant, streamNames, began };
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
   }
 
   /** Called when a session has ended. */

@@ -12,6 +12,8 @@ export interface SessionNotifier {
   stats(session: SessionIdentity, stats: SessionStatsInit): void;
   signal(session: SessionIdentity, signal: StreamSignal): void;
   notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void;
+  /** The client shall answer this. */
+  offer(session: SessionIdentity, sdp: string): void;
 }
 
 /** Publishes `MediaEvents.SessionChanged`. */
@@ -43,6 +45,10 @@ export class BusNotifier implements SessionNotifier {
       case: 'notEnoughBandwidth',
       value: { neededBps: BigInt(neededBps), availableBps: BigInt(availableBps) },
     });
+  }
+
+  offer(session: SessionIdentity, sdp: string): void {
+    this.#send(session, { case: 'offer', value: { sdp } });
   }
 
   #send({ ownerId, sessionId }: SessionIdentity, change: SessionChange): void {

@@ -10,6 +10,10 @@ export function serveMedia(bus: Bus, nodeId: string, core: MediaCore, webRtc: We
   bus.serve(method.publish, async (request) => ({ nodeId, ...(await webRtc.publish(request)) }));
   bus.serve(method.renegotiate, ({ sessionId, offerSdp }) => webRtc.renegotiate(sessionId, offerSdp));
   bus.serve(method.play, (request) => webRtc.play(request));
+  bus.serve(method.answerOffer, async ({ sessionId, answerSdp }) => {
+    await webRtc.answer(sessionId, answerSdp);
+    return {};
+  });
   bus.serve(method.closeSession, async ({ sessionId, reason }) => {
     core.closeSession(sessionId, reason === EndReason.UNSPECIFIED ? EndReason.CLIENT : reason);
     return {};

@@ -5,6 +5,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { play, see, startChromium, type Seen } from '../testing/browser-peer.js';
 import { CamerasPage, type Colour } from '../testing/cameras-page.js';
+import { FollowerPage } from '../testing/follower-page.js';
 import { RecordedCore } from '../testing/recorded-core.js';
 
 let browser: Browser;
@@ -162,5 +163,74 @@ describe('a publisher whose videos change while it is live', () => {
     await expect(recorded.webRtc.renegotiate('p2', offer)).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
     await expectColour(page, 'green');
     expect(await foundNames()).toEqual(['cam', 'cam/2']);
+  });
+});
+
+describe('a player of all videos of a publisher', () => {
+  const follow = (sessionId: string, videos = 1) =>
+    FollowerPage.play(stage(), recorded, sessionId, ['cam', ...NAMES], videos);
+  const expectColours = (follower: FollowerPage, colours: readonly Colour[]) =>
+    expect
+      .poll(async () => (await follower.pictures()).map(({ pixel }) => colourOf(pixel)), { timeout: 20_000 })
+      .toEqual(colours);
+
+  it('gets those that are there, and follows those that come, go and come back', async () => {
+    const { cameras } = await publish(['red', 'green'], NAMES, ['VP8']);
+    const { follower, answer } = await follow('v');
+    expect(answer.codecs).toEqual({ audio: 'opus', video: 'VP8' });
+    // It has offered one section, so the second video needs an offer.
+    await follower.follow();
+    await expectColours(follower, ['red', 'green']);
+    await cameras.add('blue');
+    await follower.follow();
+    await expectColours(follower, ['red', 'green', 'blue']);
+    await cameras.remove('green');
+    await follower.follow();
+    await expectColours(follower, ['red', 'blue']);
+    await cameras.bringBack('green');
+    await follower.follow();
+    // In the section that was free.
+    await expectColours(follower, ['red', 'green', 'blue']);
+    expect(recorded.has('v', 'ended')).toBe(false);
+
+    recorded.core.closeSession('p1', EndReason.CLIENT);
+    await waitFor(() => recorded.find('v', 'ended')?.reason === EndReason.STREAM_ENDED, { timeoutMs: 5_000 });
+    expect(recorded.core.load).toEqual({ streams: 0, publishers: 0, players: 0 });
+    expect(recorded.workers.list().map(({ transportCount, routerCount }) => [transportCount, routerCount])).toEqual([
+      [0, 0],
+      [0, 0],
+    ]);
+  });
+
+  it('needs no offer for the sections that it has offered itself', async () => {
+    await publish(['red', 'green', 'blue']);
+    const { follower } = await follow('v', 3);
+    await expectColours(follower, ['red', 'green', 'blue']);
+    expect(recorded.has('v', 'offer')).toBe(false);
+  });
+
+  it('goes on when the only stream of its publisher begins anew', async () => {
+    const { cameras } = await publish(['red']);
+    const { follower } = await follow('v');
+    await expectColours(follower, ['red']);
+    await cameras.remove('red');
+    await cameras.bringBack('red');
+    await follower.follow();
+    await expectColours(follower, ['red']);
+    expect(recorded.has('v', 'ended')).toBe(false);
+  });
+
+  it('gets one offer at a time: the next is made after its answer', async () => {
+    const { cameras } = await publish(['red']);
+    const { follower } = await follow('v');
+    await cameras.add('green');
+    await cameras.add('blue');
+    await waitFor(() => recorded.has('v', 'offer'));
+    await expect(recorded.webRtc.answer('v', 'nonsense')).rejects.toMatchObject({ code: ErrorCode.INVALID });
+    await follower.follow();
+    await follower.follow();
+    await expectColours(follower, ['red', 'green', 'blue']);
+    await expect(recorded.webRtc.answer('v', 'v=0')).rejects.toMatchObject({ code: ErrorCode.INVALID });
+    await expect(recorded.webRtc.answer('nobody', 'v=0')).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
   });
 });

@@ -21,7 +21,7 @@ import {
   type SentTrack,
   type Track,
 } from './track.js';
-import { KNOWN_TIMEOUT_MS } from './webrtc.js';
+import { KNOWN_TIMEOUT_MS } from './webrtc-transports.js';
 
 export interface TapOptions {
   core: MediaCore;

@@ -1,4 +1,4 @@
-import { ErrorCode, IceTransport, WeirError } from '@weir/contracts';
+import { ErrorCode, IceTransport, WeirError, type StreamInfo } from '@weir/contracts';
 import {
   codecName,
   NoCommonCodecsError,
@@ -6,14 +6,29 @@ import {
   SdpError,
   type AnsweredTransport,
   type Offer,
+  type PlayableStream,
   type PlaySection,
   type PublishSection,
   type ReceiveSection,
   type SendSection,
+  type SentRtp,
 } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { dialectKey } from './dialect.js';
+import type { Stream } from './stream.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
+
+/** The answer to a player's first offer. */
+export interface Played {
+  answerSdp: string;
+  codecs: { audio: string; video: string };
+  stream: StreamInfo;
+  /** Media that the client asks for in vain, for people to read. */
+  notCarried: string[];
+}
+
+/** A player waits this long for the first pictures, if only they can tell whether the stream needs transcoding. */
+export const KNOWN_TIMEOUT_MS = 1_000;
 
 type Sections = readonly (PublishSection | PlaySection)[];
 
@@ -90,4 +105,34 @@ export function codecNames(sections: readonly (ReceiveSection | SendSection)[]):
     return section === undefined ? '' : codecName(section);
   };
   return { audio: name('audio'), video: name('video') };
+}
+
+export const playable = (stream: Stream): PlayableStream => {
+  const [audio, video] = [stream.track('audio')?.webRtcCodec, stream.track('video')?.webRtcCodec];
+  return { ...(audio && { audio }), ...(video && { video }) };
+};
+
+export const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
+  (stream.track('video') ?? stream.track('audio'))?.homeWorker;
+
+export const consume = (
+  transport: mediasoup.WebRtcTransport,
+  producerId: string,
+  section: SendSection,
+  paused = false,
+): Promise<mediasoup.Consumer> =>
+  transport.consume({
+    producerId,
+    paused,
+    rtpCapabilities: section.rtpCapabilities as mediasoup.RtpCapabilities,
+    // This makes mediasoup keep packets to send them again when the player asks for them by NACK.
+    enableRtx: section.kind === 'video',
+  });
+
+/** @param streamName of the MediaStream that the player gets; other characters than letters and digits are left out */
+export function sentRtp(consumer: mediasoup.Consumer, streamName: string, section: SendSection): SentRtp {
+  const ssrc = consumer.rtpParameters.encodings?.[0]?.ssrc;
+  if (ssrc === undefined) throw new Error('mediasoup gave a consumer no SSRC');
+  const streamId = streamName.replace(/[^A-Za-z0-9-]/g, '');
+  return { ssrc, cname: streamId, streamId, trackId: `${streamId}-${section.kind}` };
 }

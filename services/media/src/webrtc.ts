@@ -1,14 +1,7 @@
-import { ErrorCode, WeirError, type PlayRequest, type PublishRequest, type StreamInfo } from '@weir/contracts';
-import {
-  negotiatePlay,
-  parseOffer,
-  writeAnswer,
-  type AnswerSection,
-  type Offer,
-  type PlaySection,
-  type SendSection,
-} from '@weir/sdp';
+import { ErrorCode, WeirError, type PlayRequest, type PublishRequest } from '@weir/contracts';
+import { negotiatePlay, parseOffer, writeAnswer, type AnswerSection, type Offer, type PlaySection } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
+import { FollowingPlayer } from './following-player.js';
 import { joinMetrics } from './metrics.js';
 import { WebRtcPeer } from './peer.js';
 import { PlayerSession } from './session.js';
@@ -21,25 +14,29 @@ import {
   type Renegotiated,
   type WebRtcOptions,
 } from './webrtc-publisher.js';
-import { announced, codecNames, leaseRouter, openTransports, refusing, used } from './webrtc-transports.js';
-import type { MediaWorker, RouterLease } from './worker-pool.js';
+import {
+  announced,
+  codecNames,
+  consume,
+  homeWorkerOf,
+  KNOWN_TIMEOUT_MS,
+  leaseRouter,
+  openTransports,
+  playable,
+  refusing,
+  sentRtp,
+  used,
+  type Played,
+} from './webrtc-transports.js';
+import type { RouterLease } from './worker-pool.js';
 
 export type { WebRtcOptions } from './webrtc-publisher.js';
-
-export interface Answer {
-  answerSdp: string;
-  codecs: { audio: string; video: string };
-  /** Media that the client sends or asks for in vain, for people to read. */
-  notCarried: string[];
-}
-
-/** A player waits this long for the first pictures, if only they can tell whether the stream needs transcoding. */
-export const KNOWN_TIMEOUT_MS = 1_000;
 
 /** Serves WebRTC clients: makes transports, producers or consumers, and an answer from an offer. */
 export class WebRtc {
   /** Those whose sessions are open. */
   readonly #publishers = new Map<string, WebRtcPublisher>();
+  readonly #followers = new Map<string, FollowingPlayer>();
 
   constructor(private readonly options: WebRtcOptions) {}
 
@@ -61,17 +58,16 @@ export class WebRtc {
     return publisher.renegotiate(offerSdp);
   }
 
-  /** Sends a stream of this node to a WebRTC client. */
-  async play(request: PlayRequest): Promise<Answer & { stream: StreamInfo }> {
+  /** Sends a stream of this node, or several of one publisher, to a WebRTC client. */
+  async play(request: PlayRequest): Promise<Played> {
     const { core } = this.options;
     core.assertRoom();
     core.assertFreshId(request.sessionId);
+    if (request.furtherStreamNames.length > 0) return this.#playSeveral(request);
     const stream = core.streamOf(request.tenant, request.streamName);
     const offer = refusing(() => parseOffer(request.offerSdp));
     await stream.known(KNOWN_TIMEOUT_MS);
-    const { sections, notCarried } = refusing(() =>
-      negotiatePlay(offer, { audio: stream.track('audio')?.webRtcCodec, video: stream.track('video')?.webRtcCodec }),
-    );
+    const { sections, notCarried } = refusing(() => negotiatePlay(offer, playable(stream)));
     const answerSdp = await stream.use(() => this.#send(request, offer, sections, stream));
     const { info } = stream;
     return {
@@ -80,6 +76,23 @@ export class WebRtc {
       stream: info,
       notCarried: [...info.notCarried, ...notCarried],
     };
+  }
+
+  /** Takes a player's answer to an offer. @throws WeirError NOT_FOUND, INVALID */
+  async answer(sessionId: string, answerSdp: string): Promise<void> {
+    const player = this.#followers.get(sessionId);
+    if (player === undefined)
+      throw new WeirError(ErrorCode.NOT_FOUND, 'no such player on this media node', { sessionId });
+    await player.answer(answerSdp);
+  }
+
+  async #playSeveral(request: PlayRequest): Promise<Played> {
+    const player: FollowingPlayer = new FollowingPlayer(request, this.options, () =>
+      this.#followers.delete(request.sessionId),
+    );
+    const played = await player.open();
+    if (!player.isOver) this.#followers.set(request.sessionId, player);
+    return played;
   }
 
   async #send(request: PlayRequest, offer: Offer, sections: readonly PlaySection[], stream: Stream): Promise<string> {
@@ -149,26 +162,4 @@ export class WebRtc {
     stream.join(session);
     joinMetrics.played(stream.info.codecs?.video ?? '');
   }
-}
-
-const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
-  (stream.track('video') ?? stream.track('audio'))?.homeWorker;
-
-const consume = (
-  transport: mediasoup.WebRtcTransport,
-  producerId: string,
-  section: SendSection,
-): Promise<mediasoup.Consumer> =>
-  transport.consume({
-    producerId,
-    rtpCapabilities: section.rtpCapabilities as mediasoup.RtpCapabilities,
-    // This makes mediasoup keep packets to send them again when the player asks for them by NACK.
-    enableRtx: section.kind === 'video',
-  });
-
-function sentRtp(consumer: mediasoup.Consumer, sessionId: string, section: SendSection) {
-  const ssrc = consumer.rtpParameters.encodings?.[0]?.ssrc;
-  if (ssrc === undefined) throw new Error('mediasoup gave a consumer no SSRC');
-  const streamId = sessionId.replace(/[^A-Za-z0-9-]/g, '');
-  return { ssrc, cname: streamId, streamId, trackId: `${streamId}-${section.kind}` };
 }

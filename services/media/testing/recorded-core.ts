@@ -11,10 +11,11 @@ import { WorkerPool } from '../src/worker-pool.js';
 
 export interface Told {
   sessionId: string;
-  what: 'connected' | 'ended' | 'video-size' | 'stats' | 'signal' | 'bandwidth';
+  what: 'connected' | 'ended' | 'video-size' | 'stats' | 'signal' | 'bandwidth' | 'offer';
   reason?: EndReason;
   width?: number;
   height?: number;
+  sdp?: string;
 }
 
 /** Settings that differ from those of the tests. */
@@ -51,6 +52,7 @@ export class RecordedCore {
       stats: ({ sessionId }) => void told.push({ sessionId, what: 'stats' }),
       signal: ({ sessionId }) => void told.push({ sessionId, what: 'signal' }),
       notEnoughBandwidth: ({ sessionId }) => void told.push({ sessionId, what: 'bandwidth' }),
+      offer: ({ sessionId }, sdp) => void told.push({ sessionId, what: 'offer', sdp }),
     };
     this.core = new MediaCore({
       nodeId: 'node-1',

@@ -14,6 +14,7 @@ import {
   type RecordingState,
   type RecordingStep,
 } from './recording-machine.js';
+import { recordedStreams } from './session-names.js';
 import type { EndHook, RecordingChange, RecordingPhase, RecordingRow, RecordingStore } from './store.js';
 
 export interface LiveRecordingPorts {
@@ -68,6 +69,8 @@ export class LiveRecording {
   #resolveOver: () => void = () => undefined;
   #stoppedAt: Date | undefined;
   #isReleased = false;
+  /** A stream has begun since the part was asked for, and the part may not have seen it. */
+  #hasBegun = false;
 
   constructor(
     private readonly ports: LiveRecordingPorts,
@@ -122,7 +125,10 @@ export class LiveRecording {
     this.#input({ tag: 'stop', reason });
   }
 
+  /** One of its streams has begun. */
   streamBegan(): void {
+    this.#hasBegun = true;
+    void this.#part?.attach();
     this.#input({ tag: 'stream-began' });
   }
 
@@ -197,10 +203,14 @@ export class LiveRecording {
 
   async #open(): Promise<void> {
     const { ports, row } = this;
+    this.#hasBegun = false;
     try {
       const part = await RecordedPart.open(
         { ...ports, addPart: () => this.folder.addPart(this.epoch) },
-        { ...row, container: row.container ?? undefined },
+        {
+          ...{ tenant: row.tenant, streamNames: recordedStreams(row.streamName) },
+          container: row.container ?? undefined,
+        },
         {
           onLost: (reason, absence) => this.#input({ tag: 'lost', reason, absence }),
           onBroken: (reason) => this.#input({ tag: 'broken', reason }),
@@ -208,9 +218,9 @@ export class LiveRecording {
         },
       );
       this.#part = part;
-      const { container, tracks, notCarried } = part.plan;
+      if (this.#hasBegun) void part.attach();
+      const { container } = part;
       this.row = { ...row, container };
-      this.#facts = { ...this.#facts, tracks: tracks.map(({ kind, codec }) => ({ kind, codec })), notCarried };
       this.#unsaved = { ...this.#unsaved, container, startedAt: (this.row.startedAt ??= new Date()) };
       this.#answer(undefined);
       this.#input({ tag: 'opened' });
@@ -251,12 +261,14 @@ export class LiveRecording {
       } catch (error) {
         this.ports.log.warn({ err: error, recordingId: this.id }, 'the end of a part could not be written');
       }
+      const { tracks, notCarried } = part;
       const { gaps, losses, durationMs } = part.facts;
       const index = this.#parts++;
       this.#closedBytes += part.sizeBytes;
       this.#closedMs += durationMs;
       this.#facts = {
-        ...this.#facts,
+        tracks: tracks.map(({ kind, codec }) => ({ kind, codec })),
+        notCarried,
         gaps: [...this.#facts.gaps, ...gaps.map((gap) => ({ part: index, ...gap }))].slice(0, MAX_GAPS),
         losses: this.#facts.losses + losses,
       };

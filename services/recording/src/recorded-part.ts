@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { EndReason, ErrorCode, isWeirError, MediaKind, type StreamInfo, type TappedTrack } from '@weir/contracts';
-import { codecNamed, isRtcp } from '@weir/frames';
-import type { Ending, MediaClient, MediumKind, Tap } from '@weir/media-client';
+import { codecNamed } from '@weir/frames';
+import type { Ended, MediaClient, MediumKind, Tap } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { containerFor, Recorder, type RecordedTrack, type RecordingFacts } from '@weir/recorder';
 import type { Absence } from './recording-machine.js';
@@ -10,6 +10,8 @@ import type { Container, PartFile } from './recording-folder.js';
 /** How often the bytes are written to the disk. A killed process loses no more than this, plus the time of one write. */
 const FLUSH_MS = 500;
 const KEY_FRAME_REQUEST_MS = 1_000;
+/** How long streams of one client may all be away while the client changes what it sends. */
+const RENEWAL_MS = 1_000;
 
 export interface PartPorts {
   readonly media: Pick<MediaClient, 'find' | 'tap'>;
@@ -21,7 +23,8 @@ export interface PartPorts {
 
 export interface PartRequest {
   readonly tenant: string;
-  readonly streamName: string;
+  /** The streams that go into one file. They may come and go, but one must be there. */
+  readonly streamNames: readonly string[];
   /** The container that was asked for, or that the parts before this one have. */
   readonly container: string | undefined;
 }
@@ -46,26 +49,49 @@ export class PartRefused extends Error {
   }
 }
 
+/** A track of the file. A medium of the same stream that comes back goes on with its track. */
 interface PlannedTrack extends RecordedTrack {
-  readonly ssrc: number;
+  readonly streamName: string;
 }
 
 interface Plan {
   readonly container: Container;
+  /** The tracks are as WebRTC players get them, not as the source sends them. */
+  readonly forWebrtc: boolean;
   readonly tracks: readonly PlannedTrack[];
-  /** The stream's media that aren't recorded, each with its reason. */
+  /** The streams' media that aren't recorded, each with its reason. */
   readonly notCarried: readonly string[];
+}
+
+interface TappedStream {
+  readonly streamName: string;
+  readonly tap: Tap;
+  readonly tracks: readonly PlannedTrack[];
+}
+
+interface Source {
+  readonly streamName: string;
+  readonly tap: Tap;
+  /** Where its media lie among the file's tracks. */
+  readonly places: ReadonlyMap<MediumKind, number>;
 }
 
 /** The wall clock of the beginning, continued by a clock that never steps. */
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
 /**
- * Records a stream into one part until the stream ends or the part is closed. An error in the media, or in what reads
- * them, ends this part alone.
+ * Records streams into one part until all of them have ended or the part is closed. Streams that begin later get tracks
+ * of their own in the same file. An error in the media, or in what reads them, ends this part alone.
  */
 export class RecordedPart {
+  readonly container: Container;
+  readonly #sources = new Set<Source>();
+  readonly #tracks: PlannedTrack[];
+  readonly #notCarried: Set<string>;
   #timer: NodeJS.Timeout | undefined;
+  #lostTimer: NodeJS.Timeout | undefined;
+  #attachTimer: NodeJS.Timeout | undefined;
+  #attaching: Promise<void> = Promise.resolve();
   #writing: Promise<void> = Promise.resolve();
   #isWriting = false;
   #isClosed = false;
@@ -75,27 +101,40 @@ export class RecordedPart {
 
   private constructor(
     private readonly ports: PartPorts,
-    private readonly tap: Tap,
-    readonly plan: Plan,
+    private readonly request: PartRequest,
+    private readonly plan: Plan,
     private readonly recorder: Recorder,
     private readonly file: PartFile,
     private readonly listener: PartListener,
-  ) {}
+  ) {
+    this.container = plan.container;
+    this.#tracks = [...plan.tracks];
+    this.#notCarried = new Set(plan.notCarried);
+  }
 
   /** Throws PartRefused, and what the disk throws. */
   static async open(ports: PartPorts, request: PartRequest, listener: PartListener): Promise<RecordedPart> {
-    const stream = await found(ports, request);
-    const { tap, plan } = await tapped(ports, stream, request.container);
+    const streams = await found(ports, request);
+    const { taps, plan } = await tapped(ports, streams, request.container);
     try {
       const { container, tracks } = plan;
       const recorder = new Recorder({ container, tracks, keyFrameIntervalMs: ports.keyFrameIntervalMs });
-      const part = new RecordedPart(ports, tap, plan, recorder, await ports.addPart(), listener);
-      part.#start();
+      const part = new RecordedPart(ports, request, plan, recorder, await ports.addPart(), listener);
+      part.#start(taps);
       return part;
     } catch (error) {
-      void tap.close();
+      closeAll(taps);
       throw error;
     }
+  }
+
+  /** In the order of the file. */
+  get tracks(): readonly { readonly kind: MediumKind; readonly codec: string }[] {
+    return this.#tracks;
+  }
+
+  get notCarried(): readonly string[] {
+    return [...this.#notCarried];
   }
 
   get facts(): RecordingFacts {
@@ -115,7 +154,9 @@ export class RecordedPart {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#timer);
-    void this.tap.close();
+    clearTimeout(this.#lostTimer);
+    clearTimeout(this.#attachTimer);
+    closeAll(this.#sources);
     await this.#writing;
     try {
       if (!this.#isBroken) await this.#write(this.recorder.end(nowMs()));
@@ -124,32 +165,102 @@ export class RecordedPart {
     }
   }
 
-  #start(): void {
-    const { tracks } = this.plan;
-    const indexOf = (kind: MediumKind, ssrc: number): number => {
-      const exact = tracks.findIndex((track) => track.kind === kind && track.ssrc === ssrc);
-      return exact === -1 ? tracks.findIndex((track) => track.kind === kind) : exact;
-    };
-    const several = tracks.filter(({ kind }) => kind === 'video').length > 1;
-    this.tap.listen((kind, packet) => {
-      if (this.#isClosed || this.#isBroken || packet.length < 12) return;
-      this.#carefully(() => {
-        const ssrc = packet.readUInt32BE(isRtcp(packet) ? 4 : 8);
-        if (several && kind === 'video' && !tracks.some((track) => track.ssrc === ssrc)) return;
-        const index = indexOf(kind, ssrc);
-        if (index !== -1) this.recorder.take(index, packet, nowMs());
-      });
+  /** Takes those of the streams into the file that have begun since. Never rejects. */
+  attach(): Promise<void> {
+    this.#attaching = this.#attaching.then(async () => {
+      const present = new Set([...this.#sources].map(({ streamName }) => streamName));
+      const missing = this.request.streamNames.filter((streamName) => !present.has(streamName));
+      for (const streamName of missing) if (!this.#isClosed) await this.#attach(streamName);
     });
+    return this.#attaching;
+  }
+
+  async #attach(streamName: string): Promise<void> {
+    try {
+      const stream = await this.ports.media.find({ tenant: this.request.tenant, streamName });
+      if (stream !== undefined) this.#add(await open(this.ports, stream, this.plan.forWebrtc), stream.notCarried);
+    } catch (error) {
+      this.ports.log.debug({ err: error, streamName }, 'a further stream can’t be recorded yet');
+      if (error instanceof PartRefused && error.absence === 'is-over') {
+        this.#notCarried.add(error.message);
+        return;
+      }
+      clearTimeout(this.#attachTimer);
+      if (!this.#isClosed) this.#attachTimer = setTimeout(() => void this.attach(), RENEWAL_MS);
+    }
+  }
+
+  #start(taps: readonly TappedStream[]): void {
+    for (const tappedStream of taps) this.#listen(tappedStream);
     this.#timer = setInterval(() => this.#flush(), FLUSH_MS);
-    this.tap.requestKeyFrame();
-    void this.tap.ended.then((ending) => {
-      if (!this.#isClosed) this.#lost(ending);
+  }
+
+  #add(stream: TappedStream, notCarried: readonly string[]): void {
+    for (const reason of notCarried) this.#notCarried.add(reason);
+    if (!this.#isClosed && !this.#isBroken)
+      this.#carefully(() => {
+        for (const track of stream.tracks) this.#makeRoom(track);
+      });
+    this.#listen(stream);
+  }
+
+  #makeRoom(track: PlannedTrack): void {
+    if (this.#placeOf(track) !== -1) return;
+    const fit = containerFor([...this.#tracks, track], this.container);
+    if (fit.tag === 'unfit') {
+      this.#notCarried.add(fit.reason);
+      return;
+    }
+    this.recorder.addTrack(track);
+    this.#tracks.push(track);
+  }
+
+  #placeOf({ streamName, kind, codec, payloadType }: PlannedTrack): number {
+    return this.#tracks.findIndex(
+      (known) =>
+        known.streamName === streamName &&
+        known.kind === kind &&
+        known.codec === codec &&
+        known.payloadType === payloadType,
+    );
+  }
+
+  #listen({ streamName, tap, tracks }: TappedStream): void {
+    const placed = tracks
+      .map((track) => [track.kind, this.#placeOf(track)] as const)
+      .filter(([, place]) => place !== -1);
+    if (this.#isClosed || placed.length === 0) {
+      void tap.close();
+      return;
+    }
+    const source: Source = { streamName, tap, places: new Map(placed) };
+    this.#sources.add(source);
+    clearTimeout(this.#lostTimer);
+    tap.listen((kind, packet) => {
+      const place = source.places.get(kind);
+      if (place === undefined || this.#isClosed || this.#isBroken || packet.length < 12) return;
+      this.#carefully(() => this.recorder.take(place, packet, nowMs()));
+    });
+    tap.requestKeyFrame();
+    void tap.ended.then((ending) => {
+      this.#sources.delete(source);
+      if (!this.#isClosed && ending.tag === 'ended') this.#lost(ending);
     });
   }
 
-  #lost(ending: Ending): void {
-    if (ending.tag !== 'ended') return;
-    this.listener.onLost(...absenceAfter(ending.reason));
+  /** A client that changes what it sends may end all its streams for a moment. */
+  #lost({ reason }: Ended): void {
+    const isRenewable = this.request.streamNames.length > 1;
+    // It may have begun anew before its end was told.
+    if (isRenewable) void this.attach();
+    if (this.#sources.size > 0) return;
+    if (!isRenewable || reason !== EndReason.CLIENT) return this.listener.onLost(...absenceAfter(reason));
+    clearTimeout(this.#lostTimer);
+    this.#lostTimer = setTimeout(() => {
+      void this.#attaching.then(() => {
+        if (!this.#isClosed && this.#sources.size === 0) this.listener.onLost(...absenceAfter(reason));
+      });
+    }, RENEWAL_MS);
   }
 
   #flush(): void {
@@ -157,10 +268,7 @@ export class RecordedPart {
     if (this.#isWriting || this.#isClosed || this.#isBroken) return;
     this.#carefully(() => {
       const chunks = this.recorder.flush(nowMs());
-      if (this.recorder.wantsKeyFrame && nowMs() - this.#keyFrameAskedMs > KEY_FRAME_REQUEST_MS) {
-        this.#keyFrameAskedMs = nowMs();
-        this.tap.requestKeyFrame();
-      }
+      if (nowMs() - this.#keyFrameAskedMs > KEY_FRAME_REQUEST_MS) this.#askForKeyFrames();
       this.#isWriting = true;
       this.#writing = this.#write(chunks).then(
         () => {
@@ -172,6 +280,14 @@ export class RecordedPart {
         },
       );
     });
+  }
+
+  #askForKeyFrames(): void {
+    for (const { tap, places } of this.#sources) {
+      if (![...places.values()].some((place) => this.recorder.wantsKeyFrame(place))) continue;
+      this.#keyFrameAskedMs = nowMs();
+      tap.requestKeyFrame();
+    }
   }
 
   async #write(chunks: readonly Uint8Array[]): Promise<void> {
@@ -202,48 +318,67 @@ export const isDiskFull = (error: unknown): boolean =>
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-async function found({ media }: PartPorts, { tenant, streamName }: PartRequest): Promise<StreamInfo> {
-  const stream = await media.find({ tenant, streamName }).catch((error: unknown) => {
-    throw new PartRefused('the media core can’t be asked', 'may-return', { cause: error });
-  });
-  if (stream === undefined) throw new PartRefused('there is no such stream', 'may-return');
-  return stream;
+const closeAll = (taps: Iterable<{ readonly tap: Tap }>): void => {
+  for (const { tap } of taps) void tap.close();
+};
+
+/** Those of the streams that are there: at least one. */
+async function found({ media }: PartPorts, { tenant, streamNames }: PartRequest): Promise<StreamInfo[]> {
+  const streams = await Promise.all(streamNames.map((streamName) => media.find({ tenant, streamName }))).catch(
+    (error: unknown) => {
+      throw new PartRefused('the media core can’t be asked', 'may-return', { cause: error });
+    },
+  );
+  const present = streams.filter((stream) => stream !== undefined);
+  if (present.length === 0) throw new PartRefused('there is no such stream', 'may-return');
+  return present;
 }
 
 /** As the source sends it if the file can hold that; else as WebRTC players get it; else without what doesn't fit. */
 async function tapped(
   ports: PartPorts,
-  stream: StreamInfo,
+  streams: readonly StreamInfo[],
   wish: string | undefined,
-): Promise<{ tap: Tap; plan: Plan }> {
-  const original = await open(ports, stream, false);
-  const whole = wholePlan(original.tracks, stream.notCarried, wish);
-  if (whole.tag === 'plan') return { tap: original.tap, plan: whole.plan };
-  const forWebrtc = await open(ports, stream, true).catch((error: unknown) => {
+): Promise<{ taps: readonly TappedStream[]; plan: Plan }> {
+  const notCarried = streams.flatMap((stream) => stream.notCarried);
+  const original = await openAll(ports, streams, false);
+  const whole = wholePlan(tracksOf(original), notCarried, wish);
+  if (whole.tag === 'plan') return { taps: original, plan: whole.plan };
+  const forWebrtc = await openAll(ports, streams, true).catch((error: unknown) => {
     ports.log.debug({ err: error }, 'a stream can’t be transcoded for its recording');
     return undefined;
   });
-  const transcoded = forWebrtc && wholePlan(forWebrtc.tracks, stream.notCarried, wish);
+  const transcoded = forWebrtc && wholePlan(tracksOf(forWebrtc), notCarried, wish);
   if (forWebrtc !== undefined && transcoded?.tag === 'plan') {
-    void original.tap.close();
-    return { tap: forWebrtc.tap, plan: transcoded.plan };
+    closeAll(original);
+    return { taps: forWebrtc, plan: { ...transcoded.plan, forWebrtc: true } };
   }
-  void forWebrtc?.tap.close();
-  const rest = partialPlan(original.tracks, stream.notCarried, wish);
-  if (rest !== undefined) return { tap: original.tap, plan: rest };
-  void original.tap.close();
+  closeAll(forWebrtc ?? []);
+  const rest = partialPlan(tracksOf(original), notCarried, wish);
+  if (rest !== undefined) return { taps: original, plan: rest };
+  closeAll(original);
   throw new PartRefused(whole.reason, 'is-over');
 }
 
-async function open(
-  { media, rtpAddress }: PartPorts,
-  stream: StreamInfo,
-  forWebrtc: boolean,
-): Promise<{ tap: Tap; tracks: readonly PlannedTrack[] }> {
+const tracksOf = (taps: readonly TappedStream[]): PlannedTrack[] => taps.flatMap(({ tracks }) => tracks);
+
+/** All or none. */
+async function openAll(ports: PartPorts, streams: readonly StreamInfo[], forWebrtc: boolean): Promise<TappedStream[]> {
+  const results = await Promise.allSettled(streams.map((stream) => open(ports, stream, forWebrtc)));
+  const opened = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed === undefined) return opened;
+  closeAll(opened);
+  const reason: unknown = failed.reason;
+  throw reason instanceof PartRefused ? reason : new PartRefused(messageOf(reason), 'may-return', { cause: reason });
+}
+
+async function open({ media, rtpAddress }: PartPorts, stream: StreamInfo, forWebrtc: boolean): Promise<TappedStream> {
+  const { streamName } = stream;
   const tap = media.tap(stream, { sessionId: `recording-${randomUUID()}`, rtpAddress, fromKeyFrame: true, forWebrtc });
   try {
     const { tracks } = await tap.opened;
-    return { tap, tracks: tracks.flatMap(trackOf) };
+    return { streamName, tap, tracks: tracks.flatMap((track) => trackOf(track, streamName)) };
   } catch (error) {
     void tap.close();
     throw new PartRefused(messageOf(error), isFinal(error) ? 'is-over' : 'may-return', { cause: error });
@@ -257,26 +392,28 @@ type Whole = { readonly tag: 'plan'; readonly plan: Plan } | { readonly tag: 'un
 
 function wholePlan(tracks: readonly PlannedTrack[], notCarried: readonly string[], wish: string | undefined): Whole {
   const fit = containerFor(tracks, wish);
-  return fit.tag === 'fits' ? { tag: 'plan', plan: { container: fit.container, tracks, notCarried } } : fit;
+  return fit.tag === 'fits'
+    ? { tag: 'plan', plan: { container: fit.container, forWebrtc: false, tracks, notCarried } }
+    : fit;
 }
 
-/** The picture without the sound, or the sound without the picture. */
+/** As much as fits into one file: the picture rather than the sound. */
 function partialPlan(
   tracks: readonly PlannedTrack[],
   notCarried: readonly string[],
   wish: string | undefined,
 ): Plan | undefined {
-  for (const kind of ['video', 'audio'] as const) {
-    const some = tracks.filter((track) => track.kind === kind);
-    const fit = containerFor(some, wish);
-    if (fit.tag === 'unfit') continue;
-    const left = tracks.filter((track) => track.kind !== kind).map(({ codec }) => `${codec} fits into no recording`);
-    return { container: fit.container, tracks: some, notCarried: [...notCarried, ...left] };
+  let plan: Plan | undefined;
+  const left: string[] = [];
+  for (const track of tracks.toSorted((a, b) => b.kind.localeCompare(a.kind))) {
+    const fit = wholePlan([...(plan?.tracks ?? []), track], notCarried, wish);
+    if (fit.tag === 'plan') plan = fit.plan;
+    else left.push(`${track.codec} fits into no recording`);
   }
-  return undefined;
+  return plan && { ...plan, notCarried: [...notCarried, ...left] };
 }
 
-function trackOf({ track, payloadType, ssrc }: TappedTrack): PlannedTrack[] {
+function trackOf({ track, payloadType }: TappedTrack, streamName: string): PlannedTrack[] {
   if (track === undefined || track.kind === MediaKind.UNSPECIFIED) return [];
   const { clockRate, channels } = track;
   const parameters = Object.fromEntries(
@@ -284,7 +421,7 @@ function trackOf({ track, payloadType, ssrc }: TappedTrack): PlannedTrack[] {
   );
   const kind = track.kind === MediaKind.VIDEO ? 'video' : 'audio';
   const described = { kind, codec: codecNamed(track.codec), clockRate, channels, parameters } as const;
-  return [{ ...described, ssrc, ...(payloadType > 0 && { payloadType }) }];
+  return [{ ...described, streamName, ...(payloadType > 0 && { payloadType }) }];
 }
 
 function absenceAfter(reason: EndReason): [string, Absence] {

@@ -10,6 +10,7 @@ import type { RecordingMetrics } from './metrics.js';
 import type { PartRefused } from './recorded-part.js';
 import { RecordingFolder } from './recording-folder.js';
 import type { RecordingSettings } from './recording-machine.js';
+import { recordedStreams } from './session-names.js';
 import type { EndHook, NewRecording, RecordingRow, RecordingStore } from './store.js';
 
 /** What is to be recorded, and what becomes of it. */
@@ -127,7 +128,9 @@ export class Recordings {
   async record(request: StartRequest): Promise<RecordingRow> {
     const { tenant, streamName } = request;
     await this.#demandRoom();
-    if ((await this.ports.media.find({ tenant, streamName })) === undefined)
+    const names = recordedStreams(streamName);
+    const found = await Promise.all(names.map((name) => this.ports.media.find({ tenant, streamName: name })));
+    if (found.every((stream) => stream === undefined))
       throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such stream', { streamName });
     const { recording, refusal } = await this.#begin(request, undefined);
     if (refusal?.absence === 'is-over') throw new WeirError(ErrorCode.NO_COMMON_CODECS, refusal.message);
@@ -148,7 +151,8 @@ export class Recordings {
 
   streamStarted({ tenant, streamName }: Pick<StreamInfo, 'tenant' | 'streamName'>): void {
     for (const recording of this.#live.values())
-      if (recording.row.tenant === tenant && recording.row.streamName === streamName) recording.streamBegan();
+      if (recording.row.tenant === tenant && recordedStreams(recording.row.streamName).includes(streamName))
+        recording.streamBegan();
   }
 
   /** How far a recording of this instance has come; undefined for any other. */

@@ -5,7 +5,17 @@ import type { SessionStore } from './session-store.js';
 /** Streams of sessions have names under this prefix, in every tenant. */
 export const SESSION_PREFIX = 'recordings/';
 
+/** The stream with a session's sound and first video. */
 export const streamNameOf = (sessionId: string): string => `${SESSION_PREFIX}${sessionId}`;
+
+/** The streams of the session's second and third video. */
+export const furtherStreamNames = (streamName: string): readonly string[] => [`${streamName}/2`, `${streamName}/3`];
+
+const SESSION_STREAM = new RegExp(`^${SESSION_PREFIX}[^/]+$`);
+
+/** What is recorded under a stream's name: of a session all its streams, into one file. */
+export const recordedStreams = (streamName: string): readonly string[] =>
+  SESSION_STREAM.test(streamName) ? [streamName, ...furtherStreamNames(streamName)] : [streamName];
 
 const COMPARE_INTERVAL_MS = 1_000;
 /** How often all names are written again. That repairs what a lost command or a race of two instances left wrong. */

@@ -1,11 +1,15 @@
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { MediaNode } from './testing/media-node.js';
 import { answer, PutReceiver } from './testing/put-receiver.js';
+import { probed } from './testing/recorder.js';
 import {
   RecordingInstance,
   RtmClient,
@@ -165,6 +169,38 @@ describe('a recorded session', () => {
       recordings: [first, second].map((id) => ({
         ...{ api_id: 'doors', recording_id: id, client_id: 'door', session_id: client.sessionId, state: 'DELIVERED' },
       })),
+    });
+  }, 60_000);
+
+  test('has all its videos in one file, also those that come later or come back', async () => {
+    const client = await started('court');
+    const first = `recordings/${client.sessionId}`;
+    const [second, third] = [`${first}/2`, `${first}/3`];
+    const tapped = (streamName: string, count: number) =>
+      waitFor(() => media.tapped.filter((name) => name === streamName).length >= count, {
+        ...{ what: `tap ${count} of ${streamName}`, timeoutMs: 20_000 },
+      });
+    media.publish(second);
+    const id = await client.record('/videos.webm');
+    await tapped(second, 1);
+    media.publish(third);
+    await tapped(third, 1);
+    // Its client changes what it sends: the others go on.
+    media.endStream(first, EndReason.CLIENT);
+    media.endStream(second, EndReason.CLIENT);
+    media.publish(first);
+    await tapped(first, 2);
+    const { sizeBytes } = instance.recording.recordings.progressOf(id) ?? expect.unreachable();
+    await waitFor(() => (instance.recording.recordings.progressOf(id)?.sizeBytes ?? 0) > sizeBytes + 30_000, {
+      ...{ what: 'more of it', timeoutMs: 20_000 },
+    });
+    client.say('recording_stop');
+    await webhooks(1);
+    const file = join(around.env['WEIR_RECORDING_DIR'] ?? '', 'videos.webm');
+    await writeFile(file, receiver.stored.get('/videos.webm')?.body ?? '');
+    expect((await probed(file)).codecs).toEqual(['opus', 'vp8', 'vp8', 'vp8']);
+    expect(await instance.recording.store.find(id)).toMatchObject({
+      facts: { parts: 1, tracks: ['audio', 'video', 'video', 'video'].map((kind) => ({ kind })), notCarried: [] },
     });
   }, 60_000);
 

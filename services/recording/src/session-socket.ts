@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordingHolder, RefusalLog } from '@weir/access';
 import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
-import type { MediaClient, MediaSession, Published, WebRtcOffer } from '@weir/media-client';
+import type { MediaClient, MediaSession, Played, Published, WebRtcOffer } from '@weir/media-client';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import type { ClientSocket } from '@weir/platform/sockets';
 import {
@@ -20,7 +20,7 @@ import {
   type TerminationCause,
 } from '@weir/protocol-eyeson';
 import { backOffMs, type Pace } from '@weir/timing';
-import { streamNameOf } from './session-names.js';
+import { furtherStreamNames, streamNameOf } from './session-names.js';
 import type { Session, SessionStore } from './session-store.js';
 
 /** What a session asks to be recorded. */
@@ -47,7 +47,7 @@ export type SocketHolder = Extract<RecordingHolder, { tag: 'client' | 'superviso
 
 export interface SessionSocketPorts {
   readonly store: Pick<SessionStore, 'startable' | 'started' | 'end' | 'monitored'>;
-  readonly media: Pick<MediaClient, 'publish' | 'play' | 'find' | 'renegotiate'>;
+  readonly media: Pick<MediaClient, 'publish' | 'play' | 'find' | 'renegotiate' | 'answer'>;
   readonly recorder: SessionRecorder;
   /** Undefined if the platform may call the URL. */
   readonly refusalOfWebhook: (url: string) => Promise<Refusal | undefined>;
@@ -119,7 +119,7 @@ export class SessionSocket {
   #state: SessionState;
   #frame: string | undefined;
   #publishing: MediaSession<Published> | undefined;
-  #receiving: MediaSession<unknown> | undefined;
+  #playing: MediaSession<Played> | undefined;
   #recordingId: string | undefined;
   #heard: (() => void) | undefined;
   /** Resolves when the end is in the database. */
@@ -199,8 +199,7 @@ export class SessionSocket {
       case 'renegotiate':
         return this.#ask(this.#renegotiate(effect.offerSdp), (refusal) => ({ tag: 'refused', refusal }));
       case 'answer':
-        // The server offers nothing by itself yet, so no answer can come.
-        return;
+        return this.#answer(effect.answerSdp);
       case 'start-recording':
         return this.#ask(this.#record(effect.destination), (refusal) => ({ tag: 'recording-refused', refusal }));
       case 'stop-recording':
@@ -261,9 +260,11 @@ export class SessionSocket {
   }
 
   async #publish(session: Session, { offerSdp }: StartMessage): Promise<Input> {
+    const streamName = streamNameOf(session.id);
     const publishing = this.ports.media.publish(
-      { tenant: session.tenant, streamName: streamNameOf(session.id) },
+      { tenant: session.tenant, streamName },
       {
+        furtherNames: furtherStreamNames(streamName),
         sessionId: randomUUID(),
         offer: offerOf(offerSdp),
         labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
@@ -282,15 +283,28 @@ export class SessionSocket {
     if (this.holder.tag !== 'supervisor' || session.monitoredId !== message.monitoredSessionId)
       return { tag: 'refused', refusal: NOT_LIVE };
     const monitored = await store.monitored(this.holder, session);
-    const stream =
-      monitored && (await media.find({ tenant: monitored.tenant, streamName: streamNameOf(monitored.id) }));
-    if (stream === undefined) return { tag: 'refused', refusal: NOT_LIVE };
-    const playing = media.play(stream, {
-      sessionId: randomUUID(),
-      offer: offerOf(message.offerSdp),
-      labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
-    });
-    this.#receiving = playing;
+    if (monitored === undefined) return { tag: 'refused', refusal: NOT_LIVE };
+    const { tenant } = monitored;
+    const streamName = streamNameOf(monitored.id);
+    const furtherNames = furtherStreamNames(streamName);
+    const streams = await Promise.all(
+      [streamName, ...furtherNames].map((name) => media.find({ tenant, streamName: name })),
+    );
+    const nodeId = streams.find((stream) => stream !== undefined)?.nodeId;
+    if (nodeId === undefined) return { tag: 'refused', refusal: NOT_LIVE };
+    const playing = media.play(
+      { tenant, streamName, nodeId },
+      {
+        sessionId: randomUUID(),
+        offer: offerOf(message.offerSdp),
+        labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
+        furtherNames,
+        onEvent: (event) => {
+          if (event.case === 'offer') this.take({ tag: 'offer', offerSdp: event.value.sdp });
+        },
+      },
+    );
+    this.#playing = playing;
     const { answerSdp } = await this.#opened(playing);
     return { tag: 'started', answerSdp, candidates: [] };
   }
@@ -308,6 +322,19 @@ export class SessionSocket {
       return { tag: 'refused', refusal: { code: 'INVALID', message: 'A supervisor offers only once' } };
     const { answerSdp } = await this.ports.media.renegotiate(this.#publishing, offerSdp);
     return { tag: 'renegotiated', answerSdp };
+  }
+
+  /** The streams go on as they are if the answer is of no use. */
+  #answer(answerSdp: string): void {
+    const { media, background, log } = this.ports;
+    const playing = this.#playing;
+    if (playing === undefined) return;
+    const { tenant, clientId } = this.holder;
+    background(
+      media
+        .answer(playing, answerSdp)
+        .catch((error: unknown) => log.warn({ err: error, tenant, clientId }, 'an answer could not be used')),
+    );
   }
 
   async #record(destination: Destination): Promise<Input> {
@@ -348,7 +375,7 @@ export class SessionSocket {
   }
 
   #closeMedia(reason: EndReason): void {
-    for (const session of [this.#publishing, this.#receiving])
+    for (const session of [this.#publishing, this.#playing])
       if (session !== undefined) this.ports.background(session.close(reason));
   }
 

@@ -85,6 +85,7 @@ describe("a client's session", () => {
     expect(media.published.at(-1)).toMatchObject({
       tenant: 'acme',
       streamName: `recordings/${sessionId}`,
+      furtherStreamNames: [`recordings/${sessionId}/2`, `recordings/${sessionId}/3`],
       protocol: 'eyeson',
       videoCodecs: ['VP8', 'VP9', 'AV1', 'H264'],
       claim: { owner: 'recordings' },
@@ -238,6 +239,24 @@ describe('supervisors', () => {
       .toMatchObject([
         { status: 'supervisor_session_finished', session_id: json.session_id, termination_cause: 'CLIENT_STOP' },
       ]);
+  });
+
+  test('get all videos of the client, and a new offer when they change', async () => {
+    const client = await startClient();
+    const { json } = await ask(client.clientId);
+    const socket = await new RtmClient(socketUrl(json.ws_endpoint, await supervisorToken(client.clientId))).opened();
+    const say = (type: string, data: object) =>
+      socket.say({ type, client_id: 'guard', session_id: json.session_id, data });
+    say('supervisor_join_session', { sdp: OFFER, session_id_to_monitor: client.sessionId });
+    await expect.poll(() => socket.types).toEqual(['sdp_update']);
+    const streamName = `recordings/${client.sessionId}`;
+    expect(media.played.at(-1)).toMatchObject({
+      ...{ streamName, furtherStreamNames: [`${streamName}/2`, `${streamName}/3`] },
+    });
+    media.offer(streamName, 'v=0 more');
+    await expect.poll(() => socket.frames.at(-1)?.data).toEqual({ sdp: { type: 'offer', sdp: 'v=0 more' } });
+    say('sdp_update', { sdp: { type: 'answer', sdp: 'v=0 fine' } });
+    await expect.poll(() => media.answers).toEqual(['v=0 fine']);
   });
 
   test('reach neither a client that is not live, nor another one than their token names, nor another tenant’s', async () => {

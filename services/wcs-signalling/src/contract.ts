@@ -91,7 +91,7 @@ export const refusalCodeOf = (error: unknown): RefusalCode => {
   }
 };
 
-/** Undefined for an unknown signal, which a newer node may pass on. */
+/** Undefined for an unknown signal, which a newer node may pass on, and for what no WCS client has. */
 export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
   switch (change.case) {
     case 'connected':
@@ -119,6 +119,8 @@ export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
         neededBps: Number(change.value.neededBps),
         availableBps: Number(change.value.availableBps),
       };
+    case 'offer':
+      return undefined; // only for players of several streams
     default:
       return change satisfies never;
   }

@@ -32,6 +32,9 @@ export class MediaNode {
   readonly closed: { sessionId: string; reason: EndReason }[] = [];
   closeCalls = 0;
   keyFrameRequests = 0;
+  /** Of the last player. */
+  furtherNames: readonly string[] = [];
+  readonly answers: string[] = [];
   /** The next calls of CloseSession throw these errors, one per call. */
   readonly closeErrors: WeirError[] = [];
   /** Every call that opens a session throws this error. */
@@ -125,7 +128,12 @@ export class MediaNode {
     });
     bus.serve(Media.method.play, async (request) => {
       await this.#open(request);
+      this.furtherNames = request.furtherStreamNames;
       return { answerSdp: `answer to ${request.offerSdp}`, codecs: { audio: 'opus' } };
+    });
+    bus.serve(Media.method.answerOffer, ({ answerSdp }) => {
+      this.answers.push(answerSdp);
+      return {};
     });
     bus.serve(MediaRtp.method.ingest, async (request) => {
       await this.#open(request);

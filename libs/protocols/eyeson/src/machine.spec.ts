@@ -165,6 +165,12 @@ describe('a recording', () => {
 });
 
 describe('a new offer', () => {
+  it('of the server that comes while the session starts follows the answer', () => {
+    const guard = new Transcript(SUPERVISOR).starts().given({ tag: 'offer', offerSdp: 'v=0' }).answered();
+    guard.says('sdp_update', { sdp: { type: 'answer', sdp: 'v=0' } });
+    expect(guard.takes()).toEqual(['start join', 'S sdp_update answer', 'S sdp_update offer', 'answer']);
+  });
+
   const offer = { sdp: { type: 'offer', sdp: 'v=0' } };
   const answer = { sdp: { type: 'answer', sdp: 'v=0' } };
 

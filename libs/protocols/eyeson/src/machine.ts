@@ -36,6 +36,8 @@ interface Starting extends Open {
   readonly sessionId: string;
   /** The recording that begins as soon as the session is live. */
   readonly destination: Destination | undefined;
+  /** What the server offers as soon as the session is live. */
+  readonly offerSdp: string | undefined;
   readonly deadlineMs: number;
 }
 
@@ -154,8 +156,10 @@ export const step = (state: SessionState, input: Input, nowMs: number): Step => 
       return state.tag === 'starting' ? started(state, input, nowMs) : unchanged(state);
     case 'refused':
       return refused(state, input.refusal, nowMs);
-    case 'renegotiated':
     case 'offer':
+      if (state.tag === 'starting') return unchanged({ ...state, offerSdp: input.offerSdp });
+      return state.tag === 'live' ? negotiated(state, input, nowMs) : unchanged(state);
+    case 'renegotiated':
       return state.tag === 'live' ? negotiated(state, input, nowMs) : unchanged(state);
     case 'recording-started':
     case 'recording-refused':
@@ -301,6 +305,7 @@ const start = (state: Waiting | Starting | Live, message: StartMessage, nowMs: n
       tag: 'starting',
       sessionId: message.sessionId,
       destination: message.tag === 'start-recording-session' ? message.destination : undefined,
+      offerSdp: undefined,
       deadlineMs: nowMs + state.settings.answerDeadlineMs,
     },
     effects: [{ tag: 'start', message }],
@@ -312,7 +317,7 @@ const started = (
   { answerSdp, candidates }: Extract<Input, { tag: 'started' }>,
   nowMs: number,
 ): Step => {
-  const { destination, sessionId } = state;
+  const { destination, sessionId, offerSdp } = state;
   const live: Live = {
     ...{ ...openOf(state), tag: 'live', sessionId },
     ...{ negotiation: NO_NEGOTIATION, recording: NO_RECORDING },
@@ -321,6 +326,10 @@ const started = (
     said(live, live.sessionId, { type: 'sdp_update', data: { sdp: { type: 'answer', sdp: answerSdp } } }),
     ...candidates.map((candidate) => said(live, live.sessionId, { type: 'candidate', data: { candidate } })),
   ];
+  if (offerSdp !== undefined) {
+    const offered = negotiated(live, { tag: 'offer', offerSdp }, nowMs);
+    return { state: offered.state, effects: [...effects, ...offered.effects] };
+  }
   if (destination === undefined) return { state: live, effects };
   const begun = beginRecording(live, destination, nowMs);
   return { state: begun.state, effects: [...effects, ...begun.effects] };

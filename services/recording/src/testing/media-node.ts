@@ -43,6 +43,8 @@ type Kind = 'audio' | 'video';
 /** A media node that keeps the contract. One ffmpeg sends the picture and the tone of all its streams. */
 export class MediaNode {
   readonly taps = new Map<string, TapRequest>();
+  /** The names of the streams of all taps so far. */
+  readonly tapped: string[] = [];
   readonly #streams = new Set<string>();
   /** The streams of sessions of this contract's `publish`. */
   readonly #publishers = new Map<string, string>();
@@ -143,8 +145,11 @@ export class MediaNode {
     bus.serve(MediaRtp.method.tap, (request) => {
       if (!this.#streams.has(request.streamName)) throw new WeirError(ErrorCode.NOT_FOUND, 'no such stream');
       this.taps.set(request.sessionId, request);
+      this.tapped.push(request.streamName);
       const video = { track: VIDEO[this.codec].track, payloadType: 105, ssrc: 2_222 };
-      return { tracks: [AUDIO, video], stream: this.#info(request.streamName) };
+      // The further videos of a session have no sound of their own.
+      const isFurther = /\/\d$/.test(request.streamName);
+      return { tracks: isFurther ? [video] : [AUDIO, video], stream: this.#info(request.streamName) };
     });
   }
 

@@ -7,6 +7,7 @@ import {
   MediaEvents,
   WeirError,
   type EndReason,
+  type PlayRequest,
   type PublishRequest,
 } from '@weir/contracts';
 
@@ -21,6 +22,8 @@ interface NodeSession {
 export class SessionMedia {
   readonly sessions = new Map<string, NodeSession>();
   readonly published: PublishRequest[] = [];
+  readonly played: PlayRequest[] = [];
+  readonly answers: string[] = [];
   refusal: WeirError | undefined;
   readonly #alive: NodeJS.Timeout;
 
@@ -42,6 +45,15 @@ export class SessionMedia {
         const change = { case: 'ended', value: { reason, detail: '' } } as const;
         this.bus.publish(MediaEvents.method.sessionChanged, { ownerId: session.ownerId, sessionId, change });
       }
+  }
+
+  /** Offers the stream's players other media. */
+  offer(streamName: string, sdp: string): void {
+    for (const [sessionId, { ownerId, ...session }] of this.sessions)
+      if (session.streamName === streamName && !session.publishes)
+        this.bus.publish(MediaEvents.method.sessionChanged, {
+          ...{ ownerId, sessionId, change: { case: 'offer', value: { sdp } } },
+        });
   }
 
   get streams(): string[] {
@@ -73,9 +85,15 @@ export class SessionMedia {
       if (!this.sessions.has(sessionId)) throw new WeirError(ErrorCode.NOT_FOUND, 'no such session');
       return { answerSdp: `answer to ${offerSdp}` };
     });
-    bus.serve(Media.method.play, ({ sessionId, ownerId, tenant, streamName, offerSdp }) => {
+    bus.serve(Media.method.play, (request) => {
+      const { sessionId, ownerId, tenant, streamName, offerSdp } = request;
+      this.played.push(request);
       this.sessions.set(sessionId, { ownerId, tenant, streamName, publishes: false });
       return { answerSdp: `answer to ${offerSdp}`, codecs: { audio: 'opus', video: 'VP8' } };
+    });
+    bus.serve(Media.method.answerOffer, ({ answerSdp }) => {
+      this.answers.push(answerSdp);
+      return {};
     });
     bus.serve(Media.method.findStreams, ({ tenant }) => ({
       streams: [...this.sessions].flatMap(([publisherSessionId, session]) =>
