@@ -298,20 +298,17 @@ describe('a session of several cameras', () => {
 const sdkFile = process.env['EYESON_SDK_FILE'];
 
 describe('the first generation', () => {
-  it.runIf(sdkFile !== undefined)(
-    "'s SDK of the vendor records, and switches its camera",
-    async () => {
+  if (sdkFile !== undefined)
+    it("is spoken by the vendor's own SDK, which records and switches its camera", async () => {
       const clientId = `kiosk-${randomUUID()}`;
       const name = randomUUID();
-      const id = await recordWithSdk(context, siteUrl, sdkFile ?? '', {
+      const id = await recordWithSdk(context, siteUrl, sdkFile, {
         ...{ endpoint: httpUrl, token: await tokenFor('client', { client_id: clientId }), clientId },
         ...{ uploadUrl: receiver.uploadUrl(name), webhookUrl: receiver.webhookUrl },
       });
       await expectDelivered(name, id, clientId);
       expect(await sizesIn(await receiver.file(name))).toContain('320,240');
-    },
-    120_000,
-  );
+    }, 120_000);
 
   it('records a camera, which is switched to another size, into one file', async () => {
     const clientId = `booth-${randomUUID()}`;
