@@ -220,6 +220,24 @@ describe('a recorded session', () => {
     expect(await instance.recording.store.find(id)).toMatchObject({ state: 'FAILED' });
   }, 60_000);
 
+  test('tells that nothing was recorded when no media came', async () => {
+    media.isSilent = true;
+    try {
+      const client = await started('dark');
+      client.say('recording_start', { upload_url: receiver.url('/none.webm'), webhook_url: hookUrl() });
+      const { data } = await client.heard('recording_state');
+      client.say('recording_stop');
+      const [failed] = await webhooks(1);
+      expect(failed?.body).toEqual({
+        ...{ status: 'upload_failed', msg: expect.stringContaining('nothing was recorded') },
+        ...{ rec_id: data['rec_id'], client_id: 'dark', upload_status_code: null },
+      });
+      expect(receiver.stored.size).toBe(0);
+    } finally {
+      media.isSilent = false;
+    }
+  }, 60_000);
+
   test('refuses an upload_url that would fail later, names the trap, and records nothing', async () => {
     const client = await started('yard');
     const expired = `${receiver.url('/x')}?X-Amz-Date=20200101T000000Z&X-Amz-Expires=60`;

@@ -45,6 +45,8 @@ export class MediaNode {
   readonly taps = new Map<string, TapRequest>();
   /** The names of the streams of all taps so far. */
   readonly tapped: string[] = [];
+  /** Whether nothing arrives from its streams' sources. */
+  isSilent = false;
   readonly #streams = new Set<string>();
   /** The streams of sessions of this contract's `publish`. */
   readonly #publishers = new Map<string, string>();
@@ -159,6 +161,7 @@ export class MediaNode {
 
   #forward(kind: Kind, packet: Buffer): void {
     if (!isRtcp(packet)) this.#packets += 1;
+    if (this.isSilent) return;
     for (const tap of this.taps.values()) {
       const to = tap[kind];
       if (to !== undefined) this.sockets[kind].send(packet, to.port, to.ip);
