@@ -5,6 +5,8 @@ import { Access } from '@weir/access';
 import { restAdapter } from '@weir/rest';
 import type { RecordingContext } from './settings.js';
 import { Deliveries } from './deliveries.js';
+import { DeliveryLog } from './delivery-log.js';
+import { DeliveryLogController } from './delivery-log-rest.js';
 import { ErrorFilter } from './error-filter.js';
 import type { Recording } from './recording.js';
 import { Recordings } from './recordings.js';
@@ -17,16 +19,17 @@ const MAX_BODY_BYTES = 64 * 1024;
 @Module({})
 export class AppModule {
   static with(
-    { access, recordings, store, deliveries, sessions }: Recording,
+    { access, recordings, store, deliveries, deliveryLog, sessions }: Recording,
     { log, config }: Pick<RecordingContext, 'log' | 'config'>,
   ): DynamicModule {
     return {
       module: AppModule,
-      controllers: [RecordingsController, SessionController],
+      controllers: [RecordingsController, DeliveryLogController, SessionController],
       providers: [
         { provide: Access, useValue: access },
         { provide: Recordings, useValue: recordings },
         { provide: Deliveries, useValue: deliveries },
+        { provide: DeliveryLog, useValue: deliveryLog },
         { provide: RecordingStore, useValue: store },
         {
           provide: PlaybackUrls,

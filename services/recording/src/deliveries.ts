@@ -1,6 +1,6 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
-import type { Outbox } from '@weir/outbox';
-import type { OutboundGuard } from '@weir/outbound';
+import type { Outbox, Replayed } from '@weir/outbox';
+import { refusalOf, type OutboundGuard } from '@weir/outbound';
 import type { Logger } from '@weir/platform';
 import { z } from 'zod';
 import type { RecordingConfig } from './settings.js';
@@ -10,7 +10,7 @@ import type { RecordingRow, RecordingStore, Transaction } from './store.js';
 import { S3Storage } from './upload-s3.js';
 import { s3SettingsOf } from './upload-settings.js';
 import type { UploadUrlProblem } from './upload-url.js';
-import { Uploads, type Upload, type UploadState } from './uploads.js';
+import { uploadIdOf, Uploads, type Upload, type UploadState } from './uploads.js';
 
 /** What the owner of a recording says about where its file goes; the service makes the names. */
 export const wantedDestination = z.discriminatedUnion('kind', [
@@ -109,6 +109,11 @@ export class Deliveries {
     }
   }
 
+  /** Why the platform may not call the URL. */
+  async webhookProblem(url: string): Promise<string | undefined> {
+    return (await refusalOf(this.ports.guard.check(url, { schemes: ['http', 'https'] })))?.message;
+  }
+
   /** Undefined if the recording has no destination, or isn't finished. */
   state(recordingId: string): Promise<UploadState | undefined> {
     return this.#uploads.state(recordingId);
@@ -124,6 +129,13 @@ export class Deliveries {
     if ((await this.#uploads.again(upload, row.tenant)) === 'unknown')
       await store.database.$transaction((transaction) => this.#uploads.deliver(transaction, upload, row.tenant));
     this.ports.outbox.wake();
+  }
+
+  /** Delivers the file again to where it was delivered last. */
+  async repeat({ id, tenant, reason, deleted }: RecordingRow): Promise<Replayed> {
+    if (deleted !== null) throw new WeirError(ErrorCode.INVALID, 'The file was deleted', { by: deleted });
+    await this.ports.store.delivery(id, 'DELIVERING', reason);
+    return this.ports.outbox.replay(uploadIdOf(id), { scope: tenant });
   }
 
   #uploadOf(row: RecordingRow): Upload | undefined {

@@ -8,6 +8,7 @@ import { newWebhookSecret, Outbox, webhookHandler } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
 import type { RecordingConfig, RecordingContext } from './settings.js';
 import { Deliveries } from './deliveries.js';
+import { DeliveryLog } from './delivery-log.js';
 import { RecordingMetrics } from './metrics.js';
 import { Recordings, type RecordingsSettings } from './recordings.js';
 import { openSessionEdge, type OpenSessionEdge } from './session-edge.js';
@@ -22,6 +23,7 @@ export interface Recording {
   readonly store: RecordingStore;
   readonly recordings: Recordings;
   readonly deliveries: Deliveries;
+  readonly deliveryLog: DeliveryLog;
   readonly sessions: OpenSessionEdge;
   listen(app: NestFastifyApplication): void;
   drain(): Promise<void>;
@@ -61,9 +63,10 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     outbox.deliver(WEBHOOK_QUEUE, webhookHandler({ guard, secrets: async () => secrets }));
     const { database } = store;
     const recorder = recordSessions({ recordings, deliveries });
-    const sessions = openSessionEdge(context, opened, { database, outbox, media, guard, recorder });
+    const sessions = openSessionEdge(context, opened, { database, outbox, media, deliveries, recorder });
+    const deliveryLog = new DeliveryLog({ outbox, store, sessions: sessions.store, deliveries });
     return {
-      ...{ access: new Access({ bus, redis, log }), store, recordings, deliveries, sessions },
+      ...{ access: new Access({ bus, redis, log }), store, recordings, deliveries, deliveryLog, sessions },
       listen: (app) => sessions.listen(app),
       drain: () => sessions.drain(),
     } satisfies Omit<Recording, 'close'>;

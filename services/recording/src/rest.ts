@@ -10,7 +10,7 @@ import { z } from 'zod';
 
 import { Deliveries, wantedDestination } from './deliveries.js';
 import { Recordings } from './recordings.js';
-import { RecordingStore, type RecordingPhase, type RecordingRow } from './store.js';
+import { permittedRecording, RecordingStore, type RecordingPhase, type RecordingRow } from './store.js';
 
 export const STATES = {
   STARTING: 'starting',
@@ -42,6 +42,7 @@ export const startBody = z.object({
   destination: wantedDestination.optional().describe('Where the finished file goes; by default it stays here.'),
   splitMs: z.number().int().min(1_000).max(MAX_SPLIT_MS).optional().describe('A new file begins after so long.'),
   splitBytes: z.number().int().min(MIN_SPLIT_BYTES).max(Number.MAX_SAFE_INTEGER).optional(),
+  webhook: z.string().max(4_096).optional().describe('A URL that is told how the delivery of each file ended.'),
 });
 
 export const listQuery = z.object({
@@ -122,8 +123,6 @@ const signedQuery = z.object({ expires: z.string().regex(/^\d{1,12}$/), signatur
 type SignedQuery = z.infer<typeof signedQuery>;
 const fileQuery = signedQuery.extend({ download: z.enum(['0', '1']).default('0') });
 
-const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is no such recording');
-
 const ENDED = new Set<RecordingPhase>(['FINISHED', 'DELIVERING', 'DELIVERED', 'FAILED']);
 
 @Controller('recordings')
@@ -140,12 +139,15 @@ export class RecordingsController {
   @Authenticated('header')
   @Answers(recordingAnswer)
   async start(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<RecordingAnswer> {
-    const { stream, ...wishes } = parsed(startBody, body);
+    const { stream, webhook, ...wishes } = parsed(startBody, body);
     const { tenant } = principal;
     demandPermit(principal, 'record', tenant, stream);
     if (wishes.destination !== undefined) await this.deliveries.demandUsable(wishes.destination);
+    const problem = webhook === undefined ? undefined : await this.deliveries.webhookProblem(webhook);
+    if (problem !== undefined) throw new WeirError(ErrorCode.INVALID, `webhook can't be used: ${problem}`);
     const labels = { protocol: 'rest', subject: principal.subject };
-    return this.answer(await this.recordings.record({ tenant, streamName: stream, ...wishes, labels }));
+    const asked = { tenant, streamName: stream, webhookUrl: webhook, labels, ...wishes };
+    return this.answer(await this.recordings.record(asked));
   }
 
   @Get()
@@ -292,11 +294,8 @@ export class RecordingsController {
     await this.recordings.deleteFile(row.id, 'user');
   }
 
-  /** The recording, if the principal may record its stream; to anybody else it doesn't exist. */
-  private async permitted(principal: Principal, id: string): Promise<RecordingRow> {
-    const row = await this.store.find(id);
-    if (row === undefined || !permits(principal, 'record', row.tenant, row.streamName)) throw nothing();
-    return row;
+  private permitted(principal: Principal, id: string): Promise<RecordingRow> {
+    return permittedRecording(this.store, principal, id);
   }
 
   private answer(row: RecordingRow): RecordingAnswer {

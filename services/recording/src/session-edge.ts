@@ -1,11 +1,10 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { CredentialWatch, RecordingAccess, RefusalLog } from '@weir/access';
 import type { MediaClient } from '@weir/media-client';
-import { OutboundGuard, refusalOf } from '@weir/outbound';
 import type { Outbox } from '@weir/outbox';
 import { Instances, type Opened } from '@weir/platform';
 import { DEFAULT_SETTINGS, type Refusal } from '@weir/protocol-eyeson';
-import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './settings.js';
+import type { Deliveries } from './deliveries.js';
 import { RecordingStats } from './recording-stats.js';
 import { rtmServer } from './rtm-server.js';
 import type { SessionEdge } from './session-http.js';
@@ -13,6 +12,7 @@ import { SessionNames } from './session-names.js';
 import type { SessionRecorder } from './session-socket.js';
 import { SessionSockets } from './session-sockets.js';
 import { SessionStore } from './session-store.js';
+import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './settings.js';
 import type { RecordingStore } from './store.js';
 
 export interface OpenSessionEdge extends SessionEdge {
@@ -27,7 +27,7 @@ export interface SessionEdgePorts {
   readonly database: RecordingStore['database'];
   readonly outbox: Pick<Outbox, 'add' | 'wake'>;
   readonly media: MediaClient;
-  readonly guard: OutboundGuard;
+  readonly deliveries: Pick<Deliveries, 'webhookProblem'>;
   readonly recorder: SessionRecorder;
 }
 
@@ -38,7 +38,7 @@ const ORPHAN_INTERVAL_MS = 5_000;
 export const openSessionEdge = (
   context: RecordingContext,
   opened: Opened,
-  { database, outbox, media, guard, recorder }: SessionEdgePorts,
+  { database, outbox, media, deliveries, recorder }: SessionEdgePorts,
 ): OpenSessionEdge => {
   const { bus, redis, log, config, instanceId } = context;
   const refusals = new RefusalLog(log);
@@ -47,8 +47,10 @@ export const openSessionEdge = (
   const names = opened.add('session names', new SessionNames({ store, redis, log }));
   const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));
   const refusalOfWebhook = async (url: string): Promise<Refusal | undefined> => {
-    const refused = await refusalOf(guard.check(url, { schemes: ['http', 'https'] }));
-    return refused && { code: 'WEBHOOK_URL_REFUSED', message: `webhook_url can't be used: ${refused.message}` };
+    const problem = await deliveries.webhookProblem(url);
+    return problem === undefined
+      ? undefined
+      : { code: 'WEBHOOK_URL_REFUSED', message: `webhook_url can't be used: ${problem}` };
   };
   const sockets = opened.add(
     'sockets',

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Outbox } from '@weir/outbox';
+import { webhookMessage, type Outbox } from '@weir/outbox';
 import { uploadFailed, uploadReady, type UploadFailed, type UploadReady } from '@weir/protocol-eyeson';
 import type { Deliveries, DeliveryNews } from './deliveries.js';
 import { labelsOf, type Recordings } from './recordings.js';
@@ -41,6 +41,14 @@ export const recordSessions = ({ recordings, deliveries }: SessionRecorderPorts)
 
 const codeOf = ({ trap }: UploadUrlProblem): string => `UPLOAD_URL_${trap.toUpperCase().replaceAll('-', '_')}`;
 
+type UploadStatus = (UploadReady | UploadFailed)['status'];
+
+const webhookIdOf = (recordingId: string, status: UploadStatus): string => `${status}_${recordingId}`;
+
+/** The ids of all webhooks that a recording can have. */
+export const uploadWebhookIdsOf = (recordingId: string): string[] =>
+  (['upload_ready', 'upload_failed'] as const).map((status) => webhookIdOf(recordingId, status));
+
 /** Tells the webhook of a recording what became of its file, in the transaction that stores it. */
 export const tellWebhook =
   (outbox: Pick<Outbox, 'add'>) =>
@@ -48,9 +56,9 @@ export const tellWebhook =
     if (row.webhookUrl === null) return;
     const body = bodyOf(row, news);
     await outbox.add(transaction, {
-      ...{ id: `${body.status}_${row.id}`, queue: WEBHOOK_QUEUE, scope: row.tenant },
-      key: labelsOf(row)['sessionId'] ?? row.id,
-      payload: { url: row.webhookUrl, body: JSON.stringify(body) },
+      ...{ id: webhookIdOf(row.id, body.status), queue: WEBHOOK_QUEUE, scope: row.tenant },
+      key: labelsOf(row)['sessionId'] ?? row.splitOf ?? row.id,
+      ...webhookMessage({ url: row.webhookUrl, body: JSON.stringify(body) }),
     });
   };
 

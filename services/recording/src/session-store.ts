@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { RecordingHolder } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import type { NewMessage, Transaction } from '@weir/outbox';
+import { webhookMessage, type NewMessage, type Transaction } from '@weir/outbox';
 import { MAX_SUPERVISORS, periodOf, sessionFinished, type TerminationCause } from '@weir/protocol-eyeson';
 import type { Prisma, PrismaClient, Session } from './generated/client.js';
 
@@ -38,6 +38,8 @@ type ClientHolder = Extract<RecordingHolder, { tag: 'client' }>;
 type SupervisorHolder = Extract<RecordingHolder, { tag: 'supervisor' }>;
 
 export const WEBHOOK_QUEUE = 'webhook';
+/** The id of the webhook that tells of a session's end. */
+export const sessionWebhookIdOf = (sessionId: string): string => `session_${sessionId}`;
 /** A session whose socket hasn't started it in this time can't be started any more, and takes no supervisor's place. */
 const START_WITHIN_MS = 5 * 60_000;
 /** An arbitrary number: supervisors of one session are admitted one after another. */
@@ -45,7 +47,7 @@ const SUPERVISOR_LOCK = 7_741_010;
 
 const openSince = (): Date => new Date(Date.now() - START_WITHIN_MS);
 
-/** The sessions of the recording protocol in the database. Every method sees only what the token's holder may see. */
+/** The sessions of the recording protocol in the database. Methods with a holder see only what it may see. */
 export class SessionStore {
   constructor(private readonly ports: SessionStorePorts) {}
 
@@ -94,6 +96,10 @@ export class SessionStore {
     return monitoredId === null ? undefined : this.#liveOf(this.ports.database, holder, holder.monitor, monitoredId);
   }
 
+  async find(id: string): Promise<Session | undefined> {
+    return (await this.ports.database.session.findUnique({ where: { id } })) ?? undefined;
+  }
+
   /** A session of the holder that waits for its start. */
   async startable(id: string, holder: RecordingHolder, kind: Session['kind']): Promise<Session | undefined> {
     if (holder.tag === 'stats') return undefined;
@@ -125,8 +131,8 @@ export class SessionStore {
         startedAtMs: (ended.startedAt ?? ended.createdAt).getTime(),
       });
       await this.ports.outbox.add(transaction, {
-        ...{ id: `session_${ended.id}`, queue: WEBHOOK_QUEUE, key: ended.id, scope: ended.tenant },
-        payload: { url: ended.webhookUrl, body: JSON.stringify(body) },
+        ...{ id: sessionWebhookIdOf(ended.id), queue: WEBHOOK_QUEUE, key: ended.id, scope: ended.tenant },
+        ...webhookMessage({ url: ended.webhookUrl, body: JSON.stringify(body) }),
       });
     });
     this.ports.outbox.wake(WEBHOOK_QUEUE);

@@ -1,7 +1,9 @@
 import path from 'node:path';
+import { permits, type Principal } from '@weir/access';
+import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { migratedAdapter } from '@weir/platform/database';
-import { PrismaClient, type Prisma, type Recording as RecordingRow } from './generated/client.js';
+import { PrismaClient, type Prisma, type Recording as RecordingRow, type Session } from './generated/client.js';
 
 export type { RecordingRow };
 export type RecordingPhase = RecordingRow['state'];
@@ -109,6 +111,15 @@ export class RecordingStore {
     });
   }
 
+  /** The last recordings of a session. */
+  ofSession({ id, tenant, createdAt }: Session, limit: number): Promise<RecordingRow[]> {
+    return this.database.recording.findMany({
+      where: { tenant, createdAt: { gte: createdAt }, labels: { path: ['sessionId'], equals: id } },
+      orderBy: { createdAt: 'desc' },
+      take: limit,
+    });
+  }
+
   /** The recordings that an instance must work on. */
   unfinished(): Promise<RecordingRow[]> {
     return this.database.recording.findMany({ where: { state: { in: [...UNFINISHED] } } });
@@ -193,6 +204,18 @@ export class RecordingStore {
     await this.database.$disconnect();
   }
 }
+
+/** The recording, if the principal may record its stream. Throws NOT_FOUND to anybody else: it doesn't exist for them. */
+export const permittedRecording = async (
+  store: Pick<RecordingStore, 'find'>,
+  principal: Principal,
+  id: string,
+): Promise<RecordingRow> => {
+  const row = await store.find(id);
+  if (row === undefined || !permits(principal, 'record', row.tenant, row.streamName))
+    throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such recording');
+  return row;
+};
 
 const dataOf = (
   { destination, labels, ...recording }: NewRecording,

@@ -1,5 +1,6 @@
 import {
   BrokenOff,
+  hostOf,
   type AttemptContext,
   type Message,
   type Outbox,
@@ -69,6 +70,8 @@ export interface UploadFailure {
 
 const QUEUE = 'upload';
 const CONCURRENCY = 4;
+/** To one place, which may be slow. */
+const PER_DESTINATION = 3;
 const LEASE_MS = 30_000;
 /** A destination that is silent is given up much earlier. */
 const ATTEMPT_MS = 24 * 3_600_000;
@@ -103,6 +106,7 @@ export class Uploads {
         await ports.failed(message.payload, { words, ...(status !== undefined && { status }) });
       },
       concurrency: settings.concurrency ?? CONCURRENCY,
+      perDestination: PER_DESTINATION,
       timeoutMs: ATTEMPT_MS,
       leaseMs: settings.leaseMs ?? LEASE_MS,
       ...(settings.pace && { pace: settings.pace }),
@@ -117,14 +121,16 @@ export class Uploads {
   async deliver(transaction: Transaction, upload: Upload, scope: string): Promise<void> {
     const { keepTryingMs } = this.settings;
     await this.ports.outbox.add(transaction, {
-      ...{ queue: QUEUE, id: uploadIdOf(upload.recordingId), scope, payload: upload },
+      ...{ queue: QUEUE, id: uploadIdOf(upload.recordingId), scope, destination: placeOf(upload), payload: upload },
       ...(keepTryingMs !== undefined && { keepTryingMs }),
     });
   }
 
   /** Makes the next attempt now, also for one that has failed or is delivered; with another destination if it is given. */
   again(upload: Upload, scope: string): Promise<Replayed> {
-    return this.ports.outbox.replay(uploadIdOf(upload.recordingId), { scope, payload: upload });
+    return this.ports.outbox.replay(uploadIdOf(upload.recordingId), {
+      ...{ scope, payload: upload, destination: placeOf(upload) },
+    });
   }
 
   /** @returns undefined if the recording has no destination */
@@ -207,6 +213,9 @@ export class Uploads {
     }
   }
 }
+
+const placeOf = ({ destination }: Upload): string =>
+  destination.kind === 'put' ? hostOf(destination.url) : destination.kind;
 
 const UNKNOWN_FAILURE: UploadFailure = { words: 'the delivery failed', status: undefined };
 const NOT_CONFIGURED: UploadResult = { tag: 'retry', words: 'the platform has no such destination configured' };
