@@ -102,13 +102,12 @@ export class RecordingStore {
 
   /** The recordings with this label that go on. */
   going(tenant: string, label: string, value: string): Promise<RecordingRow[]> {
-    return this.database.recording.findMany({
-      where: {
-        ...{ tenant, wanted: true, state: { in: ['STARTING', 'RECORDING', 'WAITING'] } },
-        labels: { path: [label], equals: value },
-      },
-      orderBy: { splitIndex: 'asc' },
-    });
+    return this.#going({ tenant, labels: { path: [label], equals: value } });
+  }
+
+  /** Every recording that goes on, of a split one all files that do. */
+  allGoing(tenant: string): Promise<RecordingRow[]> {
+    return this.#going({ tenant });
   }
 
   /** The last recordings of a session. */
@@ -202,6 +201,13 @@ export class RecordingStore {
 
   async close(): Promise<void> {
     await this.database.$disconnect();
+  }
+
+  #going(where: Prisma.RecordingWhereInput): Promise<RecordingRow[]> {
+    return this.database.recording.findMany({
+      where: { ...where, wanted: true, state: { in: ['STARTING', 'RECORDING', 'WAITING'] } },
+      orderBy: { splitIndex: 'asc' },
+    });
   }
 }
 

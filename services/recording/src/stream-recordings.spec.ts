@@ -50,10 +50,14 @@ describe('another service', () => {
     expect(recording).toMatchObject({ fileName: `${id}.webm` });
     expect(Number(recording?.startedAtMs)).toBeGreaterThan(0);
     expect(await listed('door')).toMatchObject([{ id, name: 'a name', stream: 'door' }]);
+    const going = (tenant: string) => caller.call(StreamRecordings.method.list, { tenant });
+    expect((await going('house')).recordings).toMatchObject([{ key: 'session-1', recording: { recordingId: id } }]);
+    expect((await going('neighbours')).recordings).toEqual([]);
     await waitFor(() => (recorder.recording.recordings.progressOf(id)?.sizeBytes ?? 0) > 20_000, { what: 'bytes' });
     expect(await stop('session-1', 'neighbours')).toMatchObject({ stoppedCount: 0 });
     expect(await stop('session-1')).toMatchObject({ stoppedCount: 1 });
     expect(await stop('session-1')).toMatchObject({ stoppedCount: 0 });
+    expect((await going('house')).recordings).toEqual([]);
     await waitFor(async () => (await listed('door'))[0].state === 'finished', { what: 'the file' });
     expect(toldOf('session-1')).toMatchObject([
       { tenant: 'house', key: 'session-1', recordingNow: true, recording: { recordingId: id } },

@@ -9,7 +9,7 @@ import type { RecordingRow, RecordingStore } from './store.js';
 export interface StreamRecordingsPorts {
   readonly bus: Pick<Bus, 'serve' | 'publish'>;
   readonly recordings: Pick<Recordings, 'record' | 'stop' | 'onEvent'>;
-  readonly store: Pick<RecordingStore, 'going'>;
+  readonly store: Pick<RecordingStore, 'going' | 'allGoing'>;
 }
 
 /** The label that holds the key of a recording that another service has started. */
@@ -62,6 +62,12 @@ export const serveStreamRecordings = ({
       const ids = new Set((await store.going(tenant, KEY, key)).map(firstIdOf));
       for (const id of ids) await recordings.stop(id);
       return { stoppedCount: ids.size };
+    }),
+    bus.serve(StreamRecordings.method.list, async ({ tenant }) => {
+      const byKey = new Map<string, RecordingRow>();
+      for (const row of await store.allGoing(tenant)) byKey.set(labelsOf(row)[KEY] ?? '', row);
+      byKey.delete('');
+      return { recordings: [...byKey].map(([key, row]) => ({ key, recording: described(row) })) };
     }),
   ];
   const stopListening = recordings.onEvent((event, row) => {

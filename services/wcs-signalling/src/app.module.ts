@@ -5,7 +5,7 @@ import { Access } from '@weir/access';
 import { restAdapter } from '@weir/rest';
 import { ErrorFilter } from './error-filter.js';
 import { Operator } from './operator.js';
-import { ConnectionController, StreamController } from './rest.js';
+import { ConnectionController, RecorderController, StreamController } from './rest.js';
 import { Sessions } from './sessions.js';
 import type { WcsContext, WcsSignalling } from './wcs-signalling.js';
 
@@ -16,7 +16,7 @@ export class AppModule {
   static with({ access, sessions, operator }: WcsSignalling, { log }: Pick<WcsContext, 'log'>): DynamicModule {
     return {
       module: AppModule,
-      controllers: [StreamController, ConnectionController],
+      controllers: [StreamController, RecorderController, ConnectionController],
       providers: [
         { provide: Access, useValue: access },
         { provide: Sessions, useValue: sessions },

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { restClientConfigOf } from './rest-client-config.js';
 import { Backend } from './testing/backend.js';
 import { Client, publication } from './testing/client.js';
+import { FakeRecorder } from './testing/fake-recorder.js';
 import { startService, startSurroundings, type Running, type Surroundings } from './testing/service.js';
 
 let around: Surroundings;
@@ -154,6 +155,26 @@ describe('a stream', () => {
     expect(backend.of('ConnectionStatusEvent').map(({ body }) => body.status)).toContain('ESTABLISHED');
     client.end();
     await waitFor(() => backend.of('ConnectionStatusEvent').some(({ body }) => body.status === 'DISCONNECTED'));
+  });
+
+  it('has its recording told, without what a rule excludes', async () => {
+    const recorder = await FakeRecorder.start(around.nats.url);
+    try {
+      const client = await connected({ RecordingStatusEvent: { restExclude: 'recordTimestamp' } });
+      client.says('publishStream', { ...publication('p', 'recorded'), record: true });
+      await client.status('p', 'PUBLISHING');
+      client.says('unPublishStream', { mediaSessionId: 'p' });
+      const told = () => backend.of('RecordingStatusEvent').map(({ body }) => body);
+      await waitFor(() => told().length === 2, { what: 'both events' });
+      const recordName = 'recording-1.mp4';
+      expect(told()).toMatchObject([
+        { mediaSessionId: 'p', name: 'recorded', status: 'STARTED', recordName, appKey: 'hooked' },
+        { mediaSessionId: 'p', name: 'recorded', status: 'STOPPED', recordName },
+      ]);
+      expect(told()[0]).not.toHaveProperty('recordTimestamp');
+    } finally {
+      await recorder.stop();
+    }
   });
 
   it('gets another name where the rule lets the backend choose it', async () => {

@@ -11,6 +11,7 @@ export const RULED_METHODS = [
   ...namesOfClass('offer', 'stop', 'query'),
   'StreamStatusEvent',
   'ConnectionStatusEvent',
+  'RecordingStatusEvent',
 ] as const;
 
 export type HookMethod = 'connect' | (typeof RULED_METHODS)[number];

@@ -11,7 +11,8 @@ import {
 import type { MediaClient } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import type { AllSessions } from './all-sessions.js';
-import type { ConnectionView, StreamView } from './rest-body.js';
+import { filledTemplate } from './file-template.js';
+import type { ConnectionView, RecorderView, StreamView } from './rest-body.js';
 import type { RecordingWishes, StreamRecordings } from './stream-recordings.js';
 
 export interface StreamFilter {
@@ -34,7 +35,7 @@ interface Located {
 export interface OperatorPorts {
   readonly allSessions: AllSessions;
   readonly media: Pick<MediaClient, 'find' | 'list' | 'endStream' | 'snapshot' | 'statsOf'>;
-  readonly recordings: Pick<StreamRecordings, 'start' | 'stop'>;
+  readonly recordings: Pick<StreamRecordings, 'start' | 'stop' | 'going'>;
   readonly log: Logger;
 }
 
@@ -163,21 +164,38 @@ export class Operator {
     return this.ports.media.snapshot(stream);
   }
 
-  /** Begins a recording of each publisher with this id, in place of one that goes on. @returns how many it has begun */
+  /**
+   * Begins a recording of each publisher with this id, in place of one that goes on.
+   * @param wishes its name is a template
+   * @returns how many it has begun
+   */
   async startRecordings(principal: Principal, mediaSessionId: string, wishes: RecordingWishes): Promise<number> {
     const found = await this.#findRecordable(principal, mediaSessionId);
-    for (const recorded of found) {
+    for (const { recorded, view } of found) {
       await this.ports.recordings.stop(recorded);
-      await this.ports.recordings.start(recorded, wishes);
+      const name = filledTemplate(wishes.name, { ...view, streamName: recorded.streamName, startMs: Date.now() });
+      await this.ports.recordings.start(recorded, { ...wishes, name });
     }
     return found.length;
+  }
+
+  /** The publishers that are being recorded, of those that the principal may administer and record. */
+  async recorders(principal: Principal): Promise<RecorderView[]> {
+    const { tenant } = principal;
+    const [found, going] = await Promise.all([
+      this.#find(principal, { published: true }),
+      this.ports.recordings.going(tenant),
+    ]);
+    return found
+      .filter(({ streamId, streamName }) => going.has(streamId) && permits(principal, 'record', tenant, streamName))
+      .map(({ streamId, view }) => ({ fileName: going.get(streamId) ?? '', mediaSessionId: view.mediaSessionId }));
   }
 
   /** @returns how many recordings it has ended */
   async stopRecordings(principal: Principal, mediaSessionId: string): Promise<number> {
     const found = await this.#findRecordable(principal, mediaSessionId);
     let stoppedCount = 0;
-    for (const recorded of found) stoppedCount += await this.ports.recordings.stop(recorded);
+    for (const { recorded } of found) stoppedCount += await this.ports.recordings.stop(recorded);
     return stoppedCount;
   }
 
@@ -186,7 +204,10 @@ export class Operator {
     const found = await this.#find(principal, { mediaSessionIds: [mediaSessionId], published: true });
     for (const { streamName } of found) demandPermit(principal, 'record', tenant, streamName);
     const labels = { protocol: 'wcs', mediaSessionId, subject };
-    return found.map(({ streamName, streamId }) => ({ tenant, streamName, key: streamId, labels }));
+    return found.map(({ streamName, streamId, view }) => ({
+      recorded: { tenant, streamName, key: streamId, labels },
+      view,
+    }));
   }
 
   async connections(principal: Principal): Promise<ConnectionView[]> {

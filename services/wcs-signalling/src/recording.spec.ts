@@ -38,7 +38,8 @@ const connect = async (connection = {}): Promise<Client> => {
 };
 
 const rest = async (path: string, body: object, token: string) => {
-  const response = await fetch(`${service.httpUrl}/rest-api/stream/${path}`, {
+  const url = `${service.httpUrl}/rest-api/${path.includes('/') ? path : `stream/${path}`}`;
+  const response = await fetch(url, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify(body),
@@ -115,10 +116,10 @@ describe('an operator', () => {
     const { token } = await around.auth.token(everything);
     const client = await connect();
     await client.publishes('p', 'watched');
-    const config = { fileTemplate: '{streamName}', rotation: '20M' };
+    const config = { fileTemplate: '{streamName}-{endTime}', rotation: '20M' };
     expect(await rest('startRecording', { mediaSessionId: 'p', config }, token)).toEqual({ status: 200, text: '' });
     expect(recorder.started).toEqual([
-      expect.objectContaining({ streamName: 'watched', name: '{streamName}', splitBytes: 20n * 1024n * 1024n }),
+      expect.objectContaining({ streamName: 'watched', name: 'watched-{endTime}', splitBytes: 20n * 1024n * 1024n }),
     ]);
     await waitFor(() => isRecorded('p', token), { what: 'the stream to be recorded' });
     expect(await rest('startRecording', { mediaSessionId: 'p' }, token)).toMatchObject({ status: 200 });
@@ -128,6 +129,28 @@ describe('an operator', () => {
     expect((await rest('stopRecording', { mediaSessionId: 'p' }, token)).status).toBe(404);
     client.says('unPublishStream', { mediaSessionId: 'p' });
     expect(await client.status('p', 'UNPUBLISHED')).toMatchObject({ record: false, recordName: 'recording-2.mp4' });
+  });
+
+  it('does the same by the later names, and lists what is being recorded', async () => {
+    const narrow = everything.slice(0, 1);
+    const [all, blind, foreign] = await Promise.all([
+      around.auth.token(everything),
+      around.auth.token([...narrow, { verb: 'record', object: 'other' }]),
+      around.auth.token(everything, 'other'),
+    ]);
+    const find = (token: string) => rest('recorder/find_all', {}, token);
+    const client = await connect();
+    await client.publishes('p', 'listed');
+    expect((await find(all.token)).status).toBe(404);
+    expect(await rest('recorder/startup', { mediaSessionId: 'p' }, all.token)).toEqual({ status: 200, text: '' });
+    const { status, text } = await find(all.token);
+    expect([status, JSON.parse(text)]).toEqual([200, [{ fileName: 'recording-1.mp4', mediaSessionId: 'p' }]]);
+    for (const { token } of [blind, foreign]) expect((await find(token)).status).toBe(404);
+    expect((await rest('recorder/startup', { mediaSessionId: 'p' }, blind.token)).status).toBe(403);
+    expect((await rest('recorder/terminate', { mediaSessionId: 'p' }, foreign.token)).status).toBe(404);
+    expect(await rest('recorder/terminate', { mediaSessionId: 'p' }, all.token)).toEqual({ status: 200, text: '' });
+    expect((await rest('recorder/terminate', { mediaSessionId: 'p' }, all.token)).status).toBe(404);
+    expect((await find(all.token)).status).toBe(404);
   });
 
   it('is told of a stream that is not there, of a body that is wrong and of a right that is missing', async () => {

@@ -69,6 +69,10 @@ const streamView = z
 export type StreamView = z.infer<typeof streamView>;
 export const streamsAnswer = z.array(streamView).readonly();
 
+const recorderView = z.strictObject({ fileName: z.string(), mediaSessionId: z.string() }).readonly();
+export type RecorderView = z.infer<typeof recorderView>;
+export const recordersAnswer = z.array(recorderView).readonly();
+
 /** The PNG of a stream's current frame. */
 export const snapshotAnswer = z.strictObject({ data: z.base64() });
 

@@ -8,12 +8,14 @@ import {
   connectionsAnswer,
   connectionsBody,
   filterBody,
+  recordersAnswer,
   snapshotAnswer,
   snapshotBody,
   startRecordingBody,
   stopRecordingBody,
   streamsAnswer,
   type ConnectionView,
+  type RecorderView,
   type StreamView,
 } from './rest-body.js';
 
@@ -105,25 +107,67 @@ export class StreamController {
   @Post('startRecording')
   @HttpCode(200)
   @Answers(noBody)
-  async startRecording(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    demandOperator(principal);
-    const { mediaSessionId, config } = parsed(startRecordingBody, body);
-    const { fileTemplate: name = '', rotation } = config ?? {};
-    const splitMs = rotation?.isSize === false ? rotation.count * 1_000 : 0;
-    const splitBytes = rotation?.isSize === true ? rotation.count * BYTES_PER_MEGABYTE : 0;
-    if ((await this.operator.startRecordings(principal, mediaSessionId, { name, splitMs, splitBytes })) === 0)
-      throw nothing();
+  startRecording(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return startRecordings(this.operator, principal, body);
   }
 
   @Post('stopRecording')
   @HttpCode(200)
   @Answers(noBody)
-  async stopRecording(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
-    demandOperator(principal);
-    const { mediaSessionId } = parsed(stopRecordingBody, body);
-    if ((await this.operator.stopRecordings(principal, mediaSessionId)) === 0) throw nothing();
+  stopRecording(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return stopRecordings(this.operator, principal, body);
   }
 }
+
+/** The later names of the requests for recordings. */
+@Controller('rest-api/recorder')
+@Authenticated('header')
+export class RecorderController {
+  constructor(@Inject(Operator) private readonly operator: Operator) {}
+
+  @Post('startup')
+  @HttpCode(200)
+  @Answers(noBody)
+  startup(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return startRecordings(this.operator, principal, body);
+  }
+
+  @Post('terminate')
+  @HttpCode(200)
+  @Answers(noBody)
+  terminate(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<void> {
+    return stopRecordings(this.operator, principal, body);
+  }
+
+  @Post('find_all')
+  @HttpCode(200)
+  @Answers(recordersAnswer)
+  async findAll(@CurrentPrincipal() principal: Principal): Promise<readonly RecorderView[]> {
+    demandOperator(principal);
+    return orNotFound(await this.operator.recorders(principal));
+  }
+
+  @Get('find_all')
+  @Answers(recordersAnswer)
+  findAllByGet(@CurrentPrincipal() principal: Principal): Promise<readonly RecorderView[]> {
+    return this.findAll(principal);
+  }
+}
+
+const startRecordings = async (operator: Operator, principal: Principal, body: unknown): Promise<void> => {
+  demandOperator(principal);
+  const { mediaSessionId, config } = parsed(startRecordingBody, body);
+  const { fileTemplate: name = '', rotation } = config ?? {};
+  const splitMs = rotation?.isSize === false ? rotation.count * 1_000 : 0;
+  const splitBytes = rotation?.isSize === true ? rotation.count * BYTES_PER_MEGABYTE : 0;
+  if ((await operator.startRecordings(principal, mediaSessionId, { name, splitMs, splitBytes })) === 0) throw nothing();
+};
+
+const stopRecordings = async (operator: Operator, principal: Principal, body: unknown): Promise<void> => {
+  demandOperator(principal);
+  const { mediaSessionId } = parsed(stopRecordingBody, body);
+  if ((await operator.stopRecordings(principal, mediaSessionId)) === 0) throw nothing();
+};
 
 @Controller('rest-api/connection')
 @Authenticated('header')

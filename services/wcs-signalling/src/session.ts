@@ -92,6 +92,7 @@ const questionOf = (effects: readonly Effect[]): string | undefined => {
       case 'snapshot':
       case 'established':
       case 'status-changed':
+      case 'recording-told':
       case 'joined':
       case 'refusal':
         break;
@@ -287,6 +288,15 @@ export class Session {
         if (effect.status.status === 'UNPUBLISHED' || effect.status.status === 'STOPPED')
           this.#asked.delete(effect.status.mediaSessionId ?? '');
         return undefined;
+      case 'recording-told': {
+        const { mediaSessionId, name } = effect.stream;
+        const { active, fileName, startedMs } = effect.recording;
+        this.#tell('RecordingStatusEvent', {
+          ...{ mediaSessionId, name, status: active ? 'STARTED' : 'STOPPED' },
+          ...{ recordName: fileName, recordTimestamp: startedMs ?? null },
+        });
+        return undefined;
+      }
       case 'joined':
         metrics.joined(effect.direction, effect.elapsedMs);
         return undefined;

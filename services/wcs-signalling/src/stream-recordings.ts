@@ -67,6 +67,12 @@ export class StreamRecordings {
     return (await this.ports.bus.call(Recorder.method.stop, { tenant, key })).stoppedCount;
   }
 
+  /** The names of the files that are being recorded, by the keys of their streams. */
+  async going(tenant: string): Promise<ReadonlyMap<string, string>> {
+    const { recordings } = await this.ports.bus.call(Recorder.method.list, { tenant });
+    return new Map(recordings.map(({ key, recording }) => [key, recordingOf(recording, true).fileName]));
+  }
+
   /** Tells the sessions of their streams' recordings, whoever starts and stops them. */
   tell(sessions: Pick<Sessions, 'ownerOf'>): Registration {
     return this.ports.bus.subscribe(StreamRecordingEvents.method.recordingChanged, (changed) => {

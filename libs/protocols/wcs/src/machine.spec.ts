@@ -318,6 +318,30 @@ describe('publishing', () => {
       expect(statusOf(client)).toMatchObject({ status: 'UNPUBLISHED', record: true, recordName: 'r1.mp4' });
     });
 
+    const told = (client: Transcript) =>
+      client.effects.flatMap((effect) => (effect.tag === 'recording-told' ? [effect.recording] : []));
+
+    it('has the begin and the end of its recording told once', () => {
+      const client = asking();
+      for (let i = 0; i < 2; i++) client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
+      expect(told(client)).toEqual([recording]);
+      const ended = { ...recording, active: false };
+      for (let i = 0; i < 2; i++)
+        client.given({ tag: 'recording-changed', streamId: client.streamId, recording: ended });
+      client.says('unPublishStream', publication);
+      expect(told(client)).toEqual([recording, ended]);
+    });
+
+    it.each([
+      ['its client stops it', (client: Transcript) => client.says('unPublishStream', publication)],
+      ['the socket is lost', (client: Transcript) => client.given({ tag: 'socket-closed' })],
+    ])('has the end of its recording told when %s', (_when, end) => {
+      const client = asking();
+      client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
+      end(client);
+      expect(told(client)).toEqual([recording, { ...recording, active: false }]);
+    });
+
     it('is recorded under the name that a hook chose', () => {
       const client = session().says('publishStream', { ...publication, record: true });
       client.decides({ allowed: true, streamName: 'renamed' }).answers().media({ tag: 'connected' });

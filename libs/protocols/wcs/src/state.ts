@@ -280,6 +280,8 @@ export type Effect =
   | { readonly tag: 'established' }
   | { readonly tag: 'stopping'; readonly method: NameOfClass<'stop'>; readonly stream: Stream }
   | { readonly tag: 'status-changed'; readonly status: StreamStatus }
+  /** Once when a recording of the stream begins, and once when it or the stream ends. */
+  | { readonly tag: 'recording-told'; readonly stream: Stream; readonly recording: StreamRecording }
   | { readonly tag: 'joined'; readonly direction: Direction; readonly elapsedMs: number }
   | {
       readonly tag: 'refusal';

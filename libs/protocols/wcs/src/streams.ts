@@ -70,6 +70,7 @@ const refusedStream = ({ mediaSessionId, name, direction }: Stream): RefusedStre
 const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn): EstablishedState => {
   const status = terminalStatusOf(stream, cause);
   turn.send(statusMessage(status));
+  tellEndOfRecording(stream, turn);
   turn.do({ tag: 'status-changed', status });
   if (status.status === 'FAILED') turn.refuse('stream', infoOf(cause, stream.direction), refusedStream(stream));
   return remove(state, stream.mediaSessionId);
@@ -79,8 +80,16 @@ const end = (state: EstablishedState, stream: Stream, cause: Cause, turn: Turn):
 export const releaseAll = (state: EstablishedState, turn: Turn): void => {
   for (const stream of state.streams.values()) {
     closeOnNode(stream, 'disconnected', turn);
+    tellEndOfRecording(stream, turn);
     turn.do({ tag: 'status-changed', status: terminalStatusOf(stream, ended('disconnected')) });
   }
+};
+
+/** A recording ends with its stream. */
+const tellEndOfRecording = (stream: Stream, turn: Turn): void => {
+  const { recording } = stream;
+  if (recording?.active === true)
+    turn.do({ tag: 'recording-told', stream, recording: { ...recording, active: false } });
 };
 
 const problemOf = (state: EstablishedState, message: OfferMessage): Cause | undefined => {
@@ -380,6 +389,8 @@ export const recordingChanged = (
   if (stream === undefined) return state;
   const isEndOfEarlier = !recording.active && stream.recording !== undefined && stream.recording.id !== recording.id;
   if (isEndOfEarlier) return state;
+  const isNews = recording.active !== stream.recording?.active || recording.id !== stream.recording.id;
+  if (isNews) turn.do({ tag: 'recording-told', stream, recording });
   const recorded = { ...stream, recording };
   return stream.phase.tag === 'starting-recording'
     ? live(state, recorded, stream.phase, turn)

@@ -33,6 +33,11 @@ export class FakeRecorder {
         this.#tell(tenant, key, known.id, false);
         return { stoppedCount: 1 };
       }),
+      bus.serve(StreamRecordings.method.list, ({ tenant }) => ({
+        recordings: [...this.going]
+          .filter(([, recording]) => recording.tenant === tenant)
+          .map(([key, { id }]) => ({ key, recording: recordingOf(id) })),
+      })),
     ];
   }
 

@@ -79,6 +79,7 @@ const line = (effect: Effect): string | undefined => {
     case 'established':
     case 'stopping':
     case 'status-changed':
+    case 'recording-told':
     case 'joined':
     case 'refusal':
       return undefined;
