@@ -5,8 +5,9 @@ import { canMountDisks, SmallDisk, waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MediaNode } from './testing/media-node.js';
 import type { RecordingAnswer } from './rest.js';
-import { PutReceiver } from './testing/put-receiver.js';
+import { answer, PutReceiver } from './testing/put-receiver.js';
 import { KEYS, probed, Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
+import { WebhookReceiver } from './testing/webhook-receiver.js';
 
 let around: Surroundings;
 let media: MediaNode;
@@ -99,6 +100,56 @@ describe('a recording', () => {
       await waitFor(() => receiver.stored.size === 2, { what: 'the second delivery' });
     } finally {
       await receiver.close();
+    }
+  }, 60_000);
+
+  it('tells its webhook how each delivery ended, its log tells every attempt, and both are sent again', async () => {
+    const [receiver, hook] = await Promise.all([PutReceiver.open(), WebhookReceiver.open()]);
+    try {
+      const refused = await recorder.request('POST', '/recordings', {
+        body: { stream: 'shed', webhook: 'http://10.0.0.1/' },
+      });
+      expect([refused.status, refused.body.error.message]).toEqual([400, expect.stringContaining('webhook can')]);
+      receiver.faults.push((_request, response) => answer(response, 403, 'AccessDenied'));
+      hook.statuses.push(503);
+      const id = await begun('shed', {
+        ...{ destination: { kind: 'put', url: receiver.url('/shed.webm?key=hidden') }, webhook: hook.url },
+      });
+      await recordedBytes(id, 20_000);
+      await recorder.request('POST', `/recordings/${id}/stop`);
+      await until('failed', id);
+      await waitFor(() => hook.told.length === 1, { what: 'the first webhook', timeoutMs: 20_000 });
+      expect(hook.told[0]?.body).toMatchObject({ status: 'upload_failed', rec_id: id, upload_status_code: 403 });
+
+      const log = async () => (await recorder.request('GET', `/recordings/${id}/deliveries`)).body.deliveries;
+      const replay = (delivery: string) =>
+        recorder.request('POST', `/recordings/${id}/deliveries/${delivery}/replay`, { body: {} });
+      await waitFor(async () => (await log())[1]?.state === 'delivered', { what: 'the log of the webhook' });
+      const [upload, webhook, ...more] = await log();
+      expect(more).toEqual([]);
+      expect(upload).toMatchObject({
+        ...{ id: `upload:${id}`, kind: 'upload', destination: '127.0.0.1', state: 'failed', nextAttemptAt: null },
+        attempts: [{ result: 'failed', status: 403, error: expect.stringContaining('403') }],
+      });
+      expect(webhook).toMatchObject({
+        ...{ id: hook.told[0]?.id, kind: 'webhook', destination: '127.0.0.1', endedAt: expect.any(String) },
+        attempts: [
+          { result: 'failed', status: 503, error: 'the receiver says 503' },
+          { result: 'delivered', status: 200, error: null },
+        ],
+      });
+      expect(JSON.stringify([upload, webhook])).not.toContain('hidden');
+
+      expect(await replay(webhook.id)).toMatchObject({ status: 202, body: { outcome: 'replayed' } });
+      await waitFor(() => hook.told.length === 2, { what: 'the webhook again' });
+      expect(hook.told[1]).toEqual(hook.told[0]);
+      expect(await replay(upload.id)).toMatchObject({ status: 202, body: { outcome: 'replayed' } });
+      const { sizeBytes } = await until('delivered', id);
+      await waitFor(() => hook.told.length === 3, { what: 'the last webhook', timeoutMs: 20_000 });
+      expect(hook.told[2]?.body).toMatchObject({ status: 'upload_ready', recording_file_size_bytes: sizeBytes });
+      expect((await replay('upload:another')).status).toBe(404);
+    } finally {
+      await Promise.all([receiver.close(), hook.close()]);
     }
   }, 60_000);
 

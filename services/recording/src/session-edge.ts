@@ -16,6 +16,7 @@ import { MAX_PAYLOAD_BYTES, UNFINISHED_FRAMES, type RecordingContext } from './s
 import type { RecordingStore } from './store.js';
 
 export interface OpenSessionEdge extends SessionEdge {
+  readonly store: SessionStore;
   readonly sockets: SessionSockets;
   /** Must be called before the HTTP port opens. */
   listen(app: NestFastifyApplication): void;

@@ -31,7 +31,7 @@ export const SESSION_EDGE = Symbol('parts of the session edge');
 /** What the REST of sessions needs. */
 export interface SessionEdge {
   readonly access: Pick<RecordingAccess, 'authenticate'>;
-  readonly store: Pick<SessionStore, 'create' | 'createSupervisor' | 'find' | 'liveOf' | 'page'>;
+  readonly store: Pick<SessionStore, 'create' | 'createSupervisor' | 'liveOf' | 'page'>;
   readonly stats: RecordingStats;
   readonly names: Pick<SessionNames, 'reserve'>;
   readonly sockets: Pick<SessionSockets, 'makeWay'>;
