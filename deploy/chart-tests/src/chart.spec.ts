@@ -135,7 +135,8 @@ describe('objects', () => {
       ];
       const ofServers = ['weir-nats', 'weir-redis', 'weir-database'];
       const ofProfiles = ['weir-auth', 'video-tls', 'camera-authorities', 'relay-authorities', 'wcs-hooks', 'registry'];
-      const named = [...ofServers, ...ofProfiles];
+      const ofRecording = ['recording-webhooks', 'recording-storage'];
+      const named = [...ofServers, ...ofProfiles, ...ofRecording];
       expect(named, name).toEqual(expect.arrayContaining(secrets));
     }
   });
@@ -476,6 +477,7 @@ describe('settings', () => {
       join(CHECKOUT, 'libs/platform/src/settings.ts'),
       join(CHECKOUT, 'libs/outbound/src/settings.ts'),
       join(CHECKOUT, 'services', service, 'src/settings.ts'),
+      ...(service === 'recording' ? [join(CHECKOUT, 'services/recording/src/upload-settings.ts')] : []),
     ];
     const names = files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/^ {2}([A-Z][A-Z0-9_]+):/gm)]);
     return new Set(names.map(([, name = '']) => name));
@@ -547,6 +549,27 @@ describe('settings', () => {
     }
     expect(chart.settings('media').get('WEIR_RTSPS_VERIFY')).toBe('1');
     expect(chartOf('default').settings('media').get('WEIR_RTSPS_VERIFY')).toBe('0');
+  });
+
+  it('of the recorder name its storage, and take its secrets from Secrets of the operator', () => {
+    const variables = (profile: string) =>
+      containerOf(chartOf(profile).workload('recording')).env.filter(({ name }) => /S3|WEBHOOK/.test(name));
+    expect(variables('host-port')).toEqual(
+      [
+        ['WEIR_WEBHOOK_SECRETS', 'recording-webhooks', 'webhook-secrets'],
+        ['WEIR_RECORDING_S3_ACCESS_KEY_ID', 'recording-storage', 'access-key-id'],
+        ['WEIR_RECORDING_S3_SECRET_ACCESS_KEY', 'recording-storage', 'secret-access-key'],
+      ].map(([name, secret, key]) => ({ name, valueFrom: { secretKeyRef: { name: secret, key } } })),
+    );
+    expect(variables('default')).toEqual([]);
+    const settings = chartOf('host-port').settings('recording');
+    const s3 = [...settings].filter(([name]) => name.startsWith('WEIR_RECORDING_S3_') && !name.includes('ACCESS_KEY'));
+    expect(Object.fromEntries(s3)).toEqual({
+      ...{ WEIR_RECORDING_S3_BUCKET: 'recordings', WEIR_RECORDING_S3_REGION: 'us-east-1' },
+      ...{ WEIR_RECORDING_S3_PREFIX: '', WEIR_RECORDING_S3_PATH_STYLE: '1' },
+      WEIR_RECORDING_S3_ENDPOINT: 'https://storage.internal:9000',
+    });
+    expect([...chartOf('default').settings('recording').keys()].filter((name) => name.includes('S3'))).toEqual([]);
   });
 
   it('say by which names the gateway is addressed, and which publishers may be silent', () => {

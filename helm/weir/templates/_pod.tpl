@@ -96,6 +96,29 @@ spec:
               name: {{ $values.turn.existingSecret }}
               key: {{ $values.turn.key }}
         {{- end }}
+        {{- if eq $name "recording" }}
+        {{- with $service.webhooks }}
+        {{- if .existingSecret }}
+        - name: WEIR_WEBHOOK_SECRETS
+          valueFrom:
+            secretKeyRef:
+              name: {{ .existingSecret }}
+              key: {{ .key }}
+        {{- end }}
+        {{- end }}
+        {{- if and $service.s3.bucket $service.s3.existingSecret }}
+        - name: WEIR_RECORDING_S3_ACCESS_KEY_ID
+          valueFrom:
+            secretKeyRef:
+              name: {{ $service.s3.existingSecret }}
+              key: access-key-id
+        - name: WEIR_RECORDING_S3_SECRET_ACCESS_KEY
+          valueFrom:
+            secretKeyRef:
+              name: {{ $service.s3.existingSecret }}
+              key: secret-access-key
+        {{- end }}
+        {{- end }}
         {{- if eq $name "media" }}
         {{- include "weir.mediaAddresses" . | nindent 8 }}
         {{- end }}

@@ -107,6 +107,17 @@ WEIR_PUBLIC_URL: {{ . | quote }}
 
 {{- define "weir.settings.recording" -}}
 WEIR_RECORDING_DIR: /var/lib/weir/recordings
+{{- with .service.s3 }}
+{{- if .bucket }}
+WEIR_RECORDING_S3_BUCKET: {{ .bucket | quote }}
+WEIR_RECORDING_S3_REGION: {{ .region | quote }}
+WEIR_RECORDING_S3_PREFIX: {{ .prefix | quote }}
+WEIR_RECORDING_S3_PATH_STYLE: {{ ternary "1" "0" .pathStyle | quote }}
+{{- with .endpoint }}
+WEIR_RECORDING_S3_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with include "weir.publicUrl" .root }}
 WEIR_PUBLIC_URL: {{ . | quote }}
 {{- end }}
