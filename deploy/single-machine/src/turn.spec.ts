@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { createSocket } from 'node:dgram';
+import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,16 +20,29 @@ const settingsOf = (env: Record<string, string> = {}) => parseSingleMachineSetti
 
 let folder = '';
 let port = 0;
+let tlsPort = 0;
+let certificate: Buffer;
 let server: SupervisedProcess;
 const output: string[] = [];
 const clients: TurnClient[] = [];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'weir-turn-'));
-  [port = 0] = await freePorts(1);
+  [port = 0, tlsPort = 0] = await freePorts(2);
+  const files = { WEIR_TLS_CERT: join(folder, 'cert.pem'), WEIR_TLS_KEY: join(folder, 'key.pem') };
+  execFileSync(
+    'openssl',
+    ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2']
+      .concat(['-subj', '/CN=turn', '-addext', 'subjectAltName=IP:127.0.0.1'])
+      .concat(['-keyout', files.WEIR_TLS_KEY, '-out', files.WEIR_TLS_CERT]),
+    { stdio: 'ignore' },
+  );
+  certificate = readFileSync(files.WEIR_TLS_CERT);
   const relayPort = await freePortRange(128);
   const settings = settingsOf({
+    ...files,
     WEIR_TURN_PORT: String(port),
+    WEIR_TURN_TLS_PORT: String(tlsPort),
     WEIR_TURN_RELAY_PORTS: `${relayPort}-${relayPort + 127}`,
   });
   const turn = turnServer({ folder, settings, secret: SECRET, env: process.env });
@@ -59,6 +73,21 @@ async function clientOf(user?: ReturnType<typeof userOf>): Promise<TurnClient> {
   return client;
 }
 
+async function tlsClientOf(user: ReturnType<typeof userOf>): Promise<TurnClient> {
+  const client = await TurnClient.openTls('127.0.0.1', tlsPort, certificate, user);
+  clients.push(client);
+  return client;
+}
+
+/** Sends everything back, from the address of the media ports. */
+async function mediaPeer(): Promise<Socket> {
+  const peer = createSocket('udp4');
+  peer.on('message', (data, from) => peer.send(`${data.toString()} back`, from.port, from.address));
+  peer.bind(0, '127.0.0.2');
+  await once(peer, 'listening');
+  return peer;
+}
+
 async function allocated(name: string): Promise<TurnClient> {
   const client = await clientOf(userOf(name));
   expect(await client.allocate()).toBe('granted');
@@ -66,13 +95,14 @@ async function allocated(name: string): Promise<TurnClient> {
 }
 
 describe('the TURN server', () => {
-  it("relays to the media's address and back", async () => {
-    const peer = createSocket('udp4');
-    peer.on('message', (data, from) => peer.send(`${data.toString()} back`, from.port, from.address));
-    peer.bind(0, '127.0.0.2');
-    await once(peer, 'listening');
+  it.each([
+    ['UDP', () => clientOf(userOf('relayed'))],
+    ['TLS, with the certificate of the machine', () => tlsClientOf(userOf('tls'))],
+  ])("relays to the media's address and back for a client over %s", async (_how, open) => {
+    const peer = await mediaPeer();
     try {
-      const client = await allocated('relayed');
+      const client = await open();
+      expect(await client.allocate()).toBe('granted');
       expect(await client.permit('127.0.0.2')).toBe('granted');
       expect(await client.exchange('127.0.0.2', peer.address().port, 'media')).toBe('media back');
     } finally {

@@ -1,7 +1,8 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
+import { createSocket } from 'node:dgram';
+import { EventEmitter, once } from 'node:events';
 import { isIP } from 'node:net';
+import { connect, type TLSSocket } from 'node:tls';
 
 const COOKIE = Buffer.from('2112a442', 'hex');
 const HEADER_BYTES = 20;
@@ -37,13 +38,50 @@ interface Message {
   attributes: Map<number, Buffer>;
 }
 
-/** A TURN client over UDP that asks whatever it is told to, so that a server's refusals can be tested. */
+/** Carries messages to and from the server. */
+interface Link {
+  send(packet: Buffer): void;
+  on(event: 'message', listen: (packet: Buffer) => void): unknown;
+  off(event: 'message', listen: (packet: Buffer) => void): unknown;
+  close(): void;
+}
+
+/** Over a stream, the lengths in the messages' heads separate them. */
+class StreamLink extends EventEmitter<{ message: [Buffer] }> implements Link {
+  #rest = Buffer.alloc(0);
+
+  constructor(private readonly socket: TLSSocket) {
+    super();
+    socket.on('data', (data: Buffer) => {
+      this.#rest = Buffer.concat([this.#rest, data]);
+      for (let bytes = this.#lengthOfFirst(); bytes <= this.#rest.length; bytes = this.#lengthOfFirst()) {
+        this.emit('message', this.#rest.subarray(0, bytes));
+        this.#rest = this.#rest.subarray(bytes);
+      }
+    });
+    socket.on('error', () => socket.destroy());
+  }
+
+  send(packet: Buffer): void {
+    this.socket.write(packet);
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  #lengthOfFirst(): number {
+    return this.#rest.length < 4 ? HEADER_BYTES : HEADER_BYTES + this.#rest.readUInt16BE(2);
+  }
+}
+
+/** A TURN client that asks whatever it is told to, so that a server's refusals can be tested. */
 export class TurnClient {
   #realm: Buffer | undefined;
   #nonce: Buffer | undefined;
 
   private constructor(
-    private readonly socket: Socket,
+    private readonly socket: Link,
     private readonly user: TurnUser | undefined,
   ) {}
 
@@ -53,6 +91,13 @@ export class TurnClient {
     socket.connect(port, host);
     await once(socket, 'connect');
     return new TurnClient(socket, user);
+  }
+
+  /** @param ca vouches for the server's certificate */
+  static async openTls(host: string, port: number, ca: Buffer, user?: TurnUser): Promise<TurnClient> {
+    const socket = connect({ host, port, ca });
+    await once(socket, 'secureConnect');
+    return new TurnClient(new StreamLink(socket), user);
   }
 
   allocate({ transport = 'udp', family = 4 }: { transport?: 'udp' | 'tcp'; family?: 4 | 6 } = {}): Promise<TurnAnswer> {
