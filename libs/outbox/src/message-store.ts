@@ -342,10 +342,11 @@ export class MessageStore {
     });
   }
 
-  /** @returns the number of waiting and of dead messages of each queue */
-  async counts(): Promise<{ queue: string; state: 'waiting' | 'dead'; count: number }[]> {
+  /** @returns the number of waiting and of dead messages of each queue, and the age of the oldest */
+  async counts(): Promise<z.output<typeof countRow>[]> {
     const { rows } = await this.#pool.query(
-      `SELECT queue, state, count(*)::int AS count FROM ${this.#message} WHERE state <> 'delivered' GROUP BY queue, state`,
+      `SELECT queue, state, count(*)::int AS count, extract(epoch FROM now() - min(created_at))::float8 AS "oldestS"
+         FROM ${this.#message} WHERE state <> 'delivered' GROUP BY queue, state`,
     );
     return z.array(countRow).parse(rows);
   }
@@ -400,7 +401,12 @@ const replayedRow = z.object({
   leased: z.boolean(),
 });
 
-const countRow = z.object({ queue: z.string(), state: z.enum(['waiting', 'dead']), count: z.number() });
+const countRow = z.object({
+  queue: z.string(),
+  state: z.enum(['waiting', 'dead']),
+  count: z.number(),
+  oldestS: z.number(),
+});
 
 const leasedOf = ({ lease, destination, payload, attempts, note, ...row }: z.output<typeof leasedRow>): Leased => ({
   ...{ lease, destination },

@@ -5,6 +5,7 @@ export interface QueueCount {
   readonly queue: string;
   readonly state: Exclude<MessageState, 'delivered'>;
   readonly count: number;
+  readonly oldestS: number;
 }
 
 /** Constructed when the service starts, because telemetry must be set up before. */
@@ -27,6 +28,14 @@ export class OutboxMetrics {
       })
       .addCallback((result) => {
         for (const { queue, state, count } of counts()) result.observe(count, { queue, state });
+      });
+    this.#meter
+      .createObservableGauge('weir.outbox.oldest', {
+        description: 'The age of the oldest message that waits to be delivered, by queue.',
+        unit: 's',
+      })
+      .addCallback((result) => {
+        for (const { queue, state, oldestS } of counts()) if (state === 'waiting') result.observe(oldestS, { queue });
       });
   }
 }

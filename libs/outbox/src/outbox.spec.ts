@@ -234,6 +234,20 @@ describe('messages with one key', () => {
   });
 });
 
+it('counts what waits, and knows how old the oldest is', async () => {
+  const store = await MessageStore.open({
+    ...{ url: postgres.url, owner: 'test', instance: 'counting', log: silent },
+    ...{ keepTryingMs: 60_000, maxConnections: 1 },
+  });
+  for (const payload of ['x', 'y']) await store.addAlone({ queue: 'q', payload });
+  await owner.query("UPDATE test_outbox.message SET created_at = now() - interval '1 minute' WHERE payload LIKE '%x%'");
+  const [count, ...others] = await store.counts();
+  expect(count).toMatchObject({ queue: 'q', state: 'waiting', count: 2 });
+  expect(count?.oldestS).toBeGreaterThanOrEqual(60);
+  expect(others).toEqual([]);
+  await store.close();
+});
+
 describe('several instances', () => {
   it('deliver each message once, and never two of one key at the same time', async () => {
     const instances = [outbox, await open(), await open()];

@@ -1,3 +1,4 @@
+import { concat } from './ebml.js';
 import { finishMp4 } from './mp4-finish.js';
 import { PartReader } from './part-reader.js';
 import { finishWebm } from './webm-finish.js';
@@ -39,6 +40,7 @@ export type FinishResult =
   | { readonly tag: 'different-tracks'; readonly part: number };
 
 const EBML_MAGIC = 0x1a;
+const GATHERED_BYTES = 1024 * 1024;
 
 /**
  * Makes a seekable file, with duration and index, from what recorders wrote: the parts of one recording in order. A part
@@ -51,7 +53,31 @@ export async function finishFile(parts: readonly ReadablePart[], target: Writabl
   for (const reader of readers) {
     const [first] = await reader.bytes(0, 1);
     if (first === undefined) continue;
-    return first === EBML_MAGIC ? finishWebm(readers, target) : finishMp4(readers, target);
+    const gathered = new GatheredTarget(target);
+    const result = await (first === EBML_MAGIC ? finishWebm(readers, gathered) : finishMp4(readers, gathered));
+    await gathered.flush();
+    return result;
   }
   return { tag: 'empty' };
+}
+
+/** Turns many small writes into few large ones. */
+class GatheredTarget implements WritableTarget {
+  #pieces: Uint8Array[] = [];
+  #bytes = 0;
+
+  constructor(private readonly target: WritableTarget) {}
+
+  async write(bytes: Uint8Array): Promise<void> {
+    this.#pieces.push(bytes);
+    this.#bytes += bytes.length;
+    if (this.#bytes >= GATHERED_BYTES) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    this.#bytes = 0;
+    if (pieces.length > 0) await this.target.write(pieces.length === 1 ? pieces[0]! : concat(pieces));
+  }
 }

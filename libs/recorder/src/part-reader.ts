@@ -27,6 +27,11 @@ export class PartReader {
 
   /** The bytes in pieces of bounded size. */
   async *pieces(offset: number, length: number): AsyncGenerator<Uint8Array> {
+    if (length <= WINDOW_BYTES) {
+      // Small pieces mostly follow one another.
+      yield await this.bytes(offset, length);
+      return;
+    }
     for (let done = 0; done < length;) {
       const piece = await this.part.read(offset + done, Math.min(4 * WINDOW_BYTES, length - done));
       if (piece.length === 0) return;

@@ -320,7 +320,8 @@ export class Recorder {
     const sps = track.config.nal?.sps;
     const reordersMs = sps === undefined || sps.reorderFrames === 0 ? 0 : MAX_REORDER_MS;
     // The next millisecond, because that is how exact the times of WebM are.
-    if (pts <= track.lastPts - reordersMs * ticksPerMs) pts = track.lastPts + Math.ceil(ticksPerMs);
+    const nextPts = track.lastPts + Math.ceil(ticksPerMs);
+    if (pts < nextPts - reordersMs * ticksPerMs) pts = nextPts;
     // A picture that refers to one before the first key frame, and that no other refers to.
     if (pts < 0) return;
     const gapMs = pts / ticksPerMs - track.endMs;

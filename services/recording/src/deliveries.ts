@@ -5,8 +5,10 @@ import type { Logger } from '@weir/platform';
 import { z } from 'zod';
 import type { RecordingConfig } from './settings.js';
 import { givenUrlProblem } from './given-upload-url.js';
+import type { RecordingMetrics } from './metrics.js';
 import type { Recordings } from './recordings.js';
 import type { RecordingRow, RecordingStore, Transaction } from './store.js';
+import { traceParent } from './tracing.js';
 import { S3Storage } from './upload-s3.js';
 import { s3SettingsOf } from './upload-settings.js';
 import type { UploadUrlProblem } from './upload-url.js';
@@ -31,6 +33,7 @@ export interface DeliveriesPorts {
   readonly recordings: Recordings;
   /** Takes part in the transaction that stores the news in the recording's row. */
   readonly tell: (transaction: Transaction, row: RecordingRow, news: DeliveryNews) => Promise<void>;
+  readonly metrics: Pick<RecordingMetrics, 'delivered'>;
   readonly log: Logger;
 }
 
@@ -49,17 +52,18 @@ export class Deliveries {
         ...{ outbox, guard, log },
         s3: s3 && new S3Storage(s3, guard),
         folder: config.WEIR_RECORDING_FOLDER,
-        uploaded: async ({ recordingId }) => {
-          await store.delivery(recordingId, 'DELIVERED', '', (transaction, row) =>
-            tell(transaction, row, { tag: 'delivered' }),
+        uploaded: async (upload) => {
+          const row = await store.delivery(upload.recordingId, 'DELIVERED', '', (transaction, delivered) =>
+            tell(transaction, delivered, { tag: 'delivered' }),
           );
-          outbox.wake();
+          this.#ended(upload, row, 'delivered');
         },
-        failed: async ({ recordingId }, { words, status }) => {
-          await store.delivery(recordingId, 'FAILED', `not delivered: ${words}`, (transaction, row) =>
-            tell(transaction, row, { tag: 'failed', statusCode: status }),
+        failed: async (upload, { words, status }) => {
+          const reason = `not delivered: ${words}`;
+          const row = await store.delivery(upload.recordingId, 'FAILED', reason, (transaction, failed) =>
+            tell(transaction, failed, { tag: 'failed', statusCode: status }),
           );
-          outbox.wake();
+          this.#ended(upload, row, 'failed');
         },
       },
       {
@@ -81,6 +85,12 @@ export class Deliveries {
     recordings.onEvent((event) => {
       if (event === 'finished') outbox.wake();
     });
+  }
+
+  #ended({ destination }: Upload, row: RecordingRow | undefined, outcome: 'delivered' | 'failed'): void {
+    const endedAt = row?.stoppedAt ?? row?.finishedAt;
+    if (endedAt) this.ports.metrics.delivered(destination.kind, outcome, Date.now() - endedAt.getTime());
+    this.ports.outbox.wake();
   }
 
   /** Why nothing can be put to the URL. */
@@ -144,7 +154,7 @@ export class Deliveries {
     const wanted = wantedDestination.parse(destination);
     const name = `${id}.${container}`;
     return {
-      recordingId: id,
+      ...{ recordingId: id, traceparent: traceParent() },
       file: {
         path: this.ports.recordings.folderOf(id).filePath(container),
         ...{ sizeBytes: Number(sizeBytes), contentType: `video/${container}` },

@@ -1,3 +1,4 @@
+import type { StreamInfo } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { asWeirError } from '@weir/platform/database';
 import type { MediaClient } from '@weir/media-client';
@@ -16,6 +17,7 @@ import {
 } from './recording-machine.js';
 import { recordedStreams } from './session-names.js';
 import type { EndHook, RecordingChange, RecordingPhase, RecordingRow, RecordingStore } from './store.js';
+import { inStep, RecordingSpan } from './tracing.js';
 
 export interface LiveRecordingPorts {
   readonly media: Pick<MediaClient, 'find' | 'tap'>;
@@ -30,7 +32,7 @@ export interface LiveRecordingPorts {
   /** Gives the parts from this one on to a recording of their own. */
   readonly splitOff: (row: RecordingRow, part: number, reason: string) => Promise<void>;
   readonly changed: (recording: LiveRecording) => void;
-  /** New bytes are on the disk. */
+  /** There are new bytes in its part. */
   readonly written: (recording: LiveRecording) => void;
 }
 
@@ -57,6 +59,7 @@ export class LiveRecording {
   readonly isOver: Promise<void>;
   #state: RecordingState;
   #part: RecordedPart | undefined;
+  #streams: readonly StreamInfo[] | undefined;
   #timer: NodeJS.Timeout | undefined;
   #made: StoredFile | undefined;
   #unsaved: RecordingChange = {};
@@ -71,6 +74,7 @@ export class LiveRecording {
   #isReleased = false;
   /** A stream has begun since the part was asked for, and the part may not have seen it. */
   #hasBegun = false;
+  readonly #span: RecordingSpan;
 
   constructor(
     private readonly ports: LiveRecordingPorts,
@@ -79,6 +83,7 @@ export class LiveRecording {
   ) {
     this.row = row;
     this.folder = folder;
+    this.#span = new RecordingSpan(row);
     this.isOver = new Promise((resolve) => {
       this.#resolveOver = resolve;
     });
@@ -102,13 +107,19 @@ export class LiveRecording {
     return this.#closedBytes + (this.#part?.sizeBytes ?? 0);
   }
 
+  /** How long ago the media came that a power failure would take. */
+  get atRiskMs(): number {
+    return this.#part?.atRiskMs ?? 0;
+  }
+
   get durationMs(): number {
     return this.#closedMs + (this.#part?.facts.durationMs ?? 0);
   }
 
-  /** Resolves when the first try to reach the stream has ended. */
-  record(hasParts: boolean, bytesBefore: number): Promise<PartRefused | undefined> {
+  /** Resolves when the first try to reach the stream has ended. @param streams if they were just found */
+  record(hasParts: boolean, bytesBefore: number, streams?: readonly StreamInfo[]): Promise<PartRefused | undefined> {
     this.#closedBytes = bytesBefore;
+    this.#streams = streams;
     const answer = new Promise<PartRefused | undefined>((resolve) => {
       this.#firstAnswer = resolve;
     });
@@ -163,16 +174,24 @@ export class LiveRecording {
   #take({ state, effects }: RecordingStep): void {
     const before = this.#state;
     this.#state = state;
-    for (const effect of effects) this.#perform(effect);
+    this.#span.run(() => {
+      for (const effect of effects) this.#perform(effect);
+    });
     clearTimeout(this.#timer);
     const tickMs = nextTickMs(state);
     if (tickMs !== Infinity)
       this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(1, tickMs - Date.now()));
     if (before.tag !== state.tag) {
       this.ports.log.info({ recordingId: this.id, state: state.tag, ...reasonOf(state) }, 'recording');
+      this.#span.changed(state);
       this.ports.changed(this);
     }
-    if (state.tag === 'finished' || state.tag === 'released') this.#resolveOver();
+    if (state.tag === 'finished' || state.tag === 'released') this.#leave();
+  }
+
+  #leave(): void {
+    this.#span.end(this.row, this.#state);
+    this.#resolveOver();
   }
 
   #perform(effect: RecordingEffect): void {
@@ -203,19 +222,24 @@ export class LiveRecording {
 
   async #open(): Promise<void> {
     const { ports, row } = this;
+    const streams = this.#streams;
+    // They may be on another node next time.
+    this.#streams = undefined;
     this.#hasBegun = false;
     try {
-      const part = await RecordedPart.open(
-        { ...ports, addPart: () => this.folder.addPart(this.epoch) },
-        {
-          ...{ tenant: row.tenant, streamNames: recordedStreams(row.streamName) },
-          container: row.container ?? undefined,
-        },
-        {
-          onLost: (reason, absence) => this.#input({ tag: 'lost', reason, absence }),
-          onBroken: (reason) => this.#input({ tag: 'broken', reason }),
-          onWritten: () => this.#written(part),
-        },
+      const part = await inStep('tap', () =>
+        RecordedPart.open(
+          { ...ports, addPart: () => inStep('part', () => this.folder.addPart(this.epoch)) },
+          {
+            ...{ tenant: row.tenant, streamNames: recordedStreams(row.streamName), streams },
+            container: row.container ?? undefined,
+          },
+          {
+            onLost: (reason, absence) => this.#input({ tag: 'lost', reason, absence }),
+            onBroken: (reason) => this.#input({ tag: 'broken', reason }),
+            onWritten: () => this.#written(part),
+          },
+        ),
       );
       this.#part = part;
       if (this.#hasBegun) void part.attach();
@@ -281,7 +305,7 @@ export class LiveRecording {
   async #makeFile(): Promise<void> {
     const reason = this.#state.tag === 'finishing' ? this.#state.reason : '';
     try {
-      this.#made ??= await this.ports.inTurn(() => this.#madeFile(reason));
+      this.#made ??= await this.ports.inTurn(() => inStep('file', () => this.#madeFile(reason)));
     } catch (error) {
       const trouble = isDiskFull(error) ? 'the disk has no room for the finished file' : messageOf(error);
       this.ports.log.warn({ err: error, recordingId: this.id }, 'a recording’s file could not be finished yet');
@@ -363,7 +387,7 @@ export class LiveRecording {
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     }
-    this.#resolveOver();
+    this.#leave();
   }
 }
 

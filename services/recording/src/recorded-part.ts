@@ -7,11 +7,13 @@ import { containerFor, Recorder, type RecordedTrack, type RecordingFacts } from 
 import type { Absence } from './recording-machine.js';
 import type { Container, PartFile } from './recording-folder.js';
 
-/** How often the bytes are written to the disk. A killed process loses no more than this, plus the time of one write. */
+/** How often bytes are written. A killed process loses no more than this, plus the time of one write. */
 const FLUSH_MS = 500;
 const KEY_FRAME_REQUEST_MS = 1_000;
 /** How long streams of one client may all be away while the client changes what it sends. */
 const RENEWAL_MS = 1_000;
+const UNWRITTEN = 'it could not be written';
+const UNREADABLE = 'its media could not be read';
 
 export interface PartPorts {
   readonly media: Pick<MediaClient, 'find' | 'tap'>;
@@ -25,6 +27,8 @@ export interface PartRequest {
   readonly tenant: string;
   /** The streams that go into one file. They may come and go, but one must be there. */
   readonly streamNames: readonly string[];
+  /** Those that are there, if they were just found. */
+  readonly streams?: readonly StreamInfo[] | undefined;
   /** The container that was asked for, or that the parts before this one have. */
   readonly container: string | undefined;
 }
@@ -32,7 +36,7 @@ export interface PartRequest {
 export interface PartListener {
   onLost(reason: string, absence: Absence): void;
   onBroken(reason: string): void;
-  /** New bytes are on the disk. */
+  /** There are new bytes in the file. */
   onWritten(): void;
 }
 
@@ -114,7 +118,7 @@ export class RecordedPart {
 
   /** Throws PartRefused, and what the disk throws. */
   static async open(ports: PartPorts, request: PartRequest, listener: PartListener): Promise<RecordedPart> {
-    const streams = await found(ports, request);
+    const streams = request.streams ?? (await found(ports, request));
     const { taps, plan } = await tapped(ports, streams, request.container);
     try {
       const { container, tracks } = plan;
@@ -143,6 +147,11 @@ export class RecordedPart {
 
   get sizeBytes(): number {
     return this.file.sizeBytes;
+  }
+
+  /** How long ago the media came that a power failure would take. */
+  get atRiskMs(): number {
+    return this.file.atRiskMs;
   }
 
   get firstWrittenAt(): Date | undefined {
@@ -198,7 +207,7 @@ export class RecordedPart {
   #add(stream: TappedStream, notCarried: readonly string[]): void {
     for (const reason of notCarried) this.#notCarried.add(reason);
     if (!this.#isClosed && !this.#isBroken)
-      this.#carefully(() => {
+      this.#carefully(UNREADABLE, () => {
         for (const track of stream.tracks) this.#makeRoom(track);
       });
     this.#listen(stream);
@@ -239,7 +248,7 @@ export class RecordedPart {
     tap.listen((kind, packet) => {
       const place = source.places.get(kind);
       if (place === undefined || this.#isClosed || this.#isBroken || packet.length < 12) return;
-      this.#carefully(() => this.recorder.take(place, packet, nowMs()));
+      this.#carefully(UNREADABLE, () => this.recorder.take(place, packet, nowMs()));
     });
     tap.requestKeyFrame();
     void tap.ended.then((ending) => {
@@ -266,7 +275,7 @@ export class RecordedPart {
   #flush(): void {
     // A slow disk: what comes meanwhile stays in the recorder, which limits it.
     if (this.#isWriting || this.#isClosed || this.#isBroken) return;
-    this.#carefully(() => {
+    this.#carefully(UNWRITTEN, () => {
       const chunks = this.recorder.flush(nowMs());
       if (nowMs() - this.#keyFrameAskedMs > KEY_FRAME_REQUEST_MS) this.#askForKeyFrames();
       this.#isWriting = true;
@@ -276,7 +285,7 @@ export class RecordedPart {
         },
         (error: unknown) => {
           this.#isWriting = false;
-          this.#break(error);
+          this.#break(UNWRITTEN, error);
         },
       );
     });
@@ -291,25 +300,25 @@ export class RecordedPart {
   }
 
   async #write(chunks: readonly Uint8Array[]): Promise<void> {
-    if (chunks.length === 0) return;
     await this.file.append(chunks);
+    if (chunks.length === 0) return;
     this.#firstWrittenAt ??= new Date();
     this.listener.onWritten();
   }
 
-  #carefully(work: () => void): void {
+  #carefully(trouble: string, work: () => void): void {
     try {
       work();
     } catch (error) {
-      this.#break(error);
+      this.#break(trouble, error);
     }
   }
 
-  #break(error: unknown): void {
+  #break(trouble: string, error: unknown): void {
     if (this.#isBroken || this.#isClosed) return;
     this.#isBroken = true;
     this.ports.log.error({ err: error }, 'a recording ends because of an error');
-    this.listener.onBroken(isDiskFull(error) ? 'the disk is full' : `it could not be written: ${messageOf(error)}`);
+    this.listener.onBroken(isDiskFull(error) ? 'the disk is full' : `${trouble}: ${messageOf(error)}`);
   }
 }
 

@@ -1,11 +1,17 @@
 import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { finishFile, type FinishedFile, type ReadablePart } from '@weir/recorder';
+import { Turns } from './turns.js';
 
 export type Container = FinishedFile['container'];
 
 const PART = /^part-\d{16}-\d{4}$/;
 const UNFINISHED = 'file.tmp';
+
+/** So often a part is synced. Until then, a power failure takes what was written; the end of this process doesn't. */
+const SYNC_MS = 900;
+/** Node has four threads for all files and look-ups of names. A slow disk must leave one of them to others. */
+const syncs = new Turns(3);
 
 /** A finished file that lies in its folder. */
 export interface StoredFile extends FinishedFile {
@@ -58,9 +64,7 @@ export class RecordingFolder {
   async addPart(epoch: bigint): Promise<PartFile> {
     const number = (await this.parts()).length;
     const name = `part-${String(epoch).padStart(16, '0')}-${String(number).padStart(4, '0')}`;
-    const handle = await open(join(this.path, name), 'wx', 0o600);
-    await syncFolder(this.path);
-    return new PartFile(handle);
+    return new PartFile(await open(join(this.path, name), 'wx', 0o600), this.path);
   }
 
   /** The names of the parts in order. */
@@ -125,27 +129,75 @@ export class RecordingFolder {
   }
 }
 
-/** A part to which bytes are appended. */
+/** A part to which bytes are appended. It is synced about once a second, and that delays no bytes. */
 export class PartFile {
   #sizeBytes = 0;
+  #syncing: Promise<void> = Promise.resolve();
+  #isSyncing = false;
+  #isNamed = false;
+  /** What was appended before this time is on the disk. */
+  #safeUntilMs = performance.now();
+  #nextSyncMs = 0;
+  #hasUnsafe = false;
+  #failure: { readonly error: unknown } | undefined;
 
-  constructor(private readonly handle: FileHandle) {}
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly folder: string,
+  ) {}
 
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
 
-  /** Resolves when the bytes are on the disk. */
-  async append(chunks: readonly Uint8Array[]): Promise<void> {
-    if (chunks.length === 0) return;
-    const bytes = Buffer.concat(chunks);
-    await this.handle.writeFile(bytes);
-    await this.handle.datasync();
-    this.#sizeBytes += bytes.length;
+  /** How long ago the bytes came that a power failure would take. */
+  get atRiskMs(): number {
+    return performance.now() - this.#safeUntilMs;
   }
 
-  close(): Promise<void> {
-    return this.handle.close();
+  /** Resolves when the bytes outlive this process. Rejects also if those before can't be synced. */
+  async append(chunks: readonly Uint8Array[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    if (chunks.length > 0) {
+      const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+      await this.handle.writeFile(bytes);
+      this.#sizeBytes += bytes.length;
+      this.#hasUnsafe = true;
+    }
+    const nowMs = performance.now();
+    if (!this.#hasUnsafe && !this.#isSyncing) this.#safeUntilMs = nowMs;
+    else if (!this.#isSyncing && nowMs >= this.#nextSyncMs) this.#syncing = this.#sync();
+  }
+
+  /** Resolves when everything is on the disk. */
+  async close(): Promise<void> {
+    try {
+      await this.#syncing;
+      if (this.#hasUnsafe) await this.#sync();
+      if (this.#failure !== undefined) throw this.#failure.error;
+    } finally {
+      await this.handle.close();
+    }
+  }
+
+  /** Never rejects. */
+  async #sync(): Promise<void> {
+    const startedMs = performance.now();
+    this.#isSyncing = true;
+    this.#hasUnsafe = false;
+    this.#nextSyncMs = startedMs + SYNC_MS;
+    try {
+      await syncs.run(async () => {
+        await this.handle.datasync();
+        if (!this.#isNamed) await syncFolder(this.folder);
+      });
+      this.#isNamed = true;
+      this.#safeUntilMs = startedMs;
+    } catch (error) {
+      this.#failure = { error };
+    } finally {
+      this.#isSyncing = false;
+    }
   }
 }
 

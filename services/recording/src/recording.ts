@@ -40,18 +40,16 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     const leases = new Leases(redis, {
       ...{ prefix: 'recording:recording', owner: instanceId, ttlMs: config.WEIR_RECORDING_LEASE_MS },
     });
+    const metrics = new RecordingMetrics();
     const recordings = opened.add(
       'recordings',
-      new Recordings(
-        { ...{ store, leases, media, instanceId, log }, metrics: new RecordingMetrics() },
-        recordingsSettings(config),
-      ),
+      new Recordings({ ...{ store, leases, media, instanceId, log }, metrics }, recordingsSettings(config)),
     );
     const guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
     const url = config.DATABASE_URL;
     const outbox = opened.add('outbox', await Outbox.open({ url, owner: OUTBOX_OWNER, instance: instanceId, log }));
     const deliveries = new Deliveries(
-      { ...{ outbox, guard, store, recordings, log }, tell: tellWebhook(outbox) },
+      { ...{ outbox, guard, store, recordings, metrics, log }, tell: tellWebhook(outbox) },
       config,
     );
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));

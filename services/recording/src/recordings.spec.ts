@@ -273,6 +273,7 @@ describe('when a recorder is gone', () => {
     const successor = await Recorder.start(around.env);
     try {
       await until('finished', id, successor);
+      await waitFor(async () => (await readdir(path)).length === 1, { what: 'the parts to be gone' });
       expect(await readdir(path)).toEqual(['file.webm']);
       expect(await probed(join(path, 'file.webm'))).toMatchObject({ complaints: '' });
     } finally {

@@ -12,6 +12,8 @@ import { RecordingFolder } from './recording-folder.js';
 import type { RecordingSettings } from './recording-machine.js';
 import { recordedStreams } from './session-names.js';
 import type { EndHook, NewRecording, RecordingRow, RecordingStore } from './store.js';
+import { inStep } from './tracing.js';
+import { Turns } from './turns.js';
 
 /** What is to be recorded, and what becomes of it. */
 export interface StartRequest {
@@ -28,6 +30,8 @@ export interface StartRequest {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   readonly splitMs?: number | undefined;
   readonly splitBytes?: number | undefined;
+  /** At most one recording of the tenant that goes on has it. */
+  readonly claim?: string | undefined;
 }
 
 /**
@@ -82,7 +86,7 @@ export class Recordings {
   readonly #unowned = new Map<string, number>();
   readonly #listeners = new Set<RecordingListener>();
   readonly #endHooks: EndHook[] = [];
-  readonly #turns: Turns = new Turns(MAX_FINISHING);
+  readonly #turns = new Turns(MAX_FINISHING);
   readonly #livePorts: LiveRecordingPorts;
   #check: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -123,16 +127,17 @@ export class Recordings {
 
   /**
    * Resolves when the stream is being recorded, or will be when it is there. Throws NOT_FOUND if there is no such stream,
-   * NO_COMMON_CODECS if no file can hold it, EXHAUSTED without room for it, and UNAVAILABLE.
+   * NO_COMMON_CODECS if no file can hold it, EXHAUSTED without room for it, ALREADY_EXISTS if a recording that goes on has
+   * the claim, and UNAVAILABLE.
    */
   async record(request: StartRequest): Promise<RecordingRow> {
     const { tenant, streamName } = request;
     await this.#demandRoom();
     const names = recordedStreams(streamName);
     const found = await Promise.all(names.map((name) => this.ports.media.find({ tenant, streamName: name })));
-    if (found.every((stream) => stream === undefined))
-      throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such stream', { streamName });
-    const { recording, refusal } = await this.#begin(request, undefined);
+    const streams = found.filter((stream) => stream !== undefined);
+    if (streams.length === 0) throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such stream', { streamName });
+    const { recording, refusal } = await this.#begin(request, { streams });
     if (refusal?.absence === 'is-over') throw new WeirError(ErrorCode.NO_COMMON_CODECS, refusal.message);
     return recording.row;
   }
@@ -180,17 +185,19 @@ export class Recordings {
     this.#live.clear();
   }
 
+  /** `streams`: if they were just found. `previous`: the file before this one, of a recording that is split. */
   async #begin(
     request: StartRequest,
-    previous: RecordingRow | undefined,
+    { streams, previous }: { readonly streams?: readonly StreamInfo[]; readonly previous?: RecordingRow },
   ): Promise<{ recording: LiveRecording; refusal: PartRefused | undefined }> {
     const { store, leases, instanceId } = this.ports;
-    const { id = randomUUID() } = request;
+    const { id = randomUUID(), claim } = request;
     const folder = this.folderOf(id);
+    let epoch: bigint | undefined;
     this.#beginning.add(id);
     try {
-      await folder.create();
-      const epoch = await leases.take(id).catch((cause: unknown) => {
+      await inStep('folder', () => folder.create());
+      epoch = await leases.take(id).catch((cause: unknown) => {
         throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can’t be asked now; try again later', {}, { cause });
       });
       const row = await store.add(
@@ -205,15 +212,21 @@ export class Recordings {
           splitMs: request.splitMs ?? null,
           splitBytes: request.splitBytes === undefined ? null : BigInt(request.splitBytes),
           ...(previous && { splitOf: previous.splitOf ?? previous.id, splitIndex: previous.splitIndex + 1 }),
-          ...{ destination: request.destination, labels: request.labels },
+          ...{ destination: request.destination, labels: request.labels, claim: claim ?? null },
         },
         { owner: instanceId, epoch },
+        previous,
       );
+      if (row === undefined)
+        throw new WeirError(ErrorCode.ALREADY_EXISTS, 'A recording with this key goes on', { key: claim ?? '' });
       const recording = this.#keep(row, folder);
-      const refusal = await within(START_TIMEOUT_MS, recording.record(false, 0), () => undefined);
+      const refusal = await within(START_TIMEOUT_MS, recording.record(false, 0, streams), () => undefined);
       return { recording, refusal };
     } catch (error) {
       await folder.remove();
+      const taken = epoch;
+      if (taken !== undefined)
+        await this.#quietly('a recording could not be let go of', () => leases.release(id, taken));
       throw error;
     } finally {
       this.#beginning.delete(id);
@@ -267,7 +280,7 @@ export class Recordings {
     this.#splitting.add(row.id);
     void this.#quietly('a recording could not be split', async () => {
       // The next file begins before this one ends: a moment is in both rather than in none.
-      const { recording: next, refusal } = await this.#begin(requestOf(row), row);
+      const { recording: next, refusal } = await this.#begin(requestOf(row), { previous: row });
       if (refusal === undefined) recording.stop('split');
       const first = await this.ports.store.find(row.splitOf ?? row.id);
       if (first?.wanted === false) next.stop('stopped');
@@ -429,6 +442,7 @@ const requestOf = (row: RecordingRow): StartRequest => ({
   splitBytes: row.splitBytes === null ? undefined : Number(row.splitBytes),
   destination: row.destination ?? undefined,
   labels: labelsOf(row),
+  claim: row.claim ?? undefined,
 });
 
 export const labelsOf = ({ labels }: Pick<RecordingRow, 'labels'>): Readonly<Record<string, string>> =>
@@ -437,25 +451,3 @@ export const labelsOf = ({ labels }: Pick<RecordingRow, 'labels'>): Readonly<Rec
         Object.entries(labels).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
       )
     : {};
-
-/** Runs at most so many pieces of work at the same time. */
-class Turns {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(count: number) {
-    this.#free = count;
-  }
-
-  async run<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
-}

@@ -3,7 +3,7 @@ import { permits, type Principal } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { migratedAdapter } from '@weir/platform/database';
-import { PrismaClient, type Prisma, type Recording as RecordingRow, type Session } from './generated/client.js';
+import { Prisma, PrismaClient, type Recording as RecordingRow, type Session } from './generated/client.js';
 
 export type { RecordingRow };
 export type RecordingPhase = RecordingRow['state'];
@@ -14,10 +14,15 @@ const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
 
 /** The phases in which an instance must work on a recording. */
 export const UNFINISHED = ['STARTING', 'RECORDING', 'WAITING', 'FINISHING'] as const satisfies RecordingPhase[];
+/** The phases in which a recording holds its claim. */
+const GOING = ['STARTING', 'RECORDING', 'WAITING'] as const satisfies RecordingPhase[];
 
 export type NewRecording = Pick<RecordingRow, 'id' | 'tenant' | 'streamName' | 'urlKey'> &
   Partial<
-    Pick<RecordingRow, 'name' | 'container' | 'webhookUrl' | 'splitMs' | 'splitBytes' | 'splitOf' | 'splitIndex'>
+    Pick<
+      RecordingRow,
+      'name' | 'container' | 'webhookUrl' | 'splitMs' | 'splitBytes' | 'splitOf' | 'splitIndex' | 'claim'
+    >
   > & {
     readonly destination?: Prisma.InputJsonValue | undefined;
     readonly labels?: Prisma.InputJsonObject | undefined;
@@ -72,8 +77,26 @@ export class RecordingStore {
     await this.database.$queryRaw`SELECT 1`;
   }
 
-  add(recording: NewRecording, lease: RecordingLease): Promise<RecordingRow> {
-    return this.database.recording.create({ data: dataOf(recording, lease) });
+  /**
+   * A file of a split recording takes over the claim of the one before.
+   * @returns undefined if a recording that goes on has the claim
+   */
+  async add(
+    recording: NewRecording,
+    lease: RecordingLease,
+    previous?: RecordingRow,
+  ): Promise<RecordingRow | undefined> {
+    const { database } = this;
+    const added = database.recording.create({ data: dataOf(recording, lease) });
+    try {
+      if (previous === undefined) return await added;
+      const handedOver = database.recording.updateMany({ where: { id: previous.id }, data: { claim: null } });
+      return (await database.$transaction([handedOver, added]))[1];
+    } catch (error) {
+      const isTaken = error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002';
+      if (isTaken && typeof recording.claim === 'string') return undefined;
+      throw error;
+    }
   }
 
   /** Adds what was split off a recording, to be finished by whoever sees its folder; does nothing if it is there. */
@@ -132,7 +155,7 @@ export class RecordingStore {
 
   /** Does nothing if another instance has taken the recording. */
   async save(id: string, epoch: bigint, change: RecordingChange): Promise<void> {
-    await this.database.recording.updateMany({ where: { id, epoch }, data: change });
+    await this.database.recording.updateMany({ where: { id, epoch }, data: { ...change, ...claimAfter(change) } });
   }
 
   /**
@@ -148,7 +171,7 @@ export class RecordingStore {
     return this.database.$transaction(async (transaction) => {
       const { count } = await transaction.recording.updateMany({
         where: { id, epoch, state: { in: [...UNFINISHED] } },
-        data: change,
+        data: { ...change, ...claimAfter(change) },
       });
       if (count === 0) return undefined;
       const row = await transaction.recording.findUniqueOrThrow({ where: { id } });
@@ -157,24 +180,29 @@ export class RecordingStore {
     });
   }
 
-  /** How far the delivery of a finished recording is; `hook` writes in the same transaction what follows. */
+  /**
+   * How far the delivery of a finished recording is; `hook` writes in the same transaction what follows.
+   * @returns undefined if there is no such recording any more
+   */
   async delivery(
     id: string,
     state: 'DELIVERING' | 'DELIVERED' | 'FAILED',
     reason: string,
     hook?: EndHook,
-  ): Promise<void> {
+  ): Promise<RecordingRow | undefined> {
     const data = { state, ...(state === 'FAILED' && { reason }) };
-    await this.database.$transaction(async (transaction) => {
+    return this.database.$transaction(async (transaction) => {
       const where = { id, finishedAt: { not: null } };
       const [row] = await transaction.recording.updateManyAndReturn({ where, data });
       if (row !== undefined) await hook?.(transaction, row);
+      return row;
     });
   }
 
   /** The recording, and whatever it is split into, shall stop. */
   async unwant(id: string): Promise<void> {
-    await this.database.recording.updateMany({ where: { OR: [{ id }, { splitOf: id }] }, data: { wanted: false } });
+    const where = { OR: [{ id }, { splitOf: id }] };
+    await this.database.recording.updateMany({ where, data: { wanted: false, claim: null } });
   }
 
   /** The file is gone; the row stays for the list. */
@@ -205,7 +233,7 @@ export class RecordingStore {
 
   #going(where: Prisma.RecordingWhereInput): Promise<RecordingRow[]> {
     return this.database.recording.findMany({
-      where: { ...where, wanted: true, state: { in: ['STARTING', 'RECORDING', 'WAITING'] } },
+      where: { ...where, wanted: true, state: { in: [...GOING] } },
       orderBy: { splitIndex: 'asc' },
     });
   }
@@ -222,6 +250,10 @@ export const permittedRecording = async (
     throw new WeirError(ErrorCode.NOT_FOUND, 'There is no such recording');
   return row;
 };
+
+/** A recording that doesn't go on gives its claim up. */
+const claimAfter = ({ state }: RecordingChange): { claim?: null } =>
+  state === undefined || GOING.some((going) => going === state) ? {} : { claim: null };
 
 const dataOf = (
   { destination, labels, ...recording }: NewRecording,

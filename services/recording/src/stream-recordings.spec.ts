@@ -79,6 +79,28 @@ describe('another service', () => {
     expect(next.recording?.recordingId).not.toBe(one.recording?.recordingId);
   }, 60_000);
 
+  it('makes one recording with one key when two instances are asked at the same time', async () => {
+    await begin();
+    const second = await Recorder.start(around.env);
+    try {
+      media.publish('twice');
+      const started = await Promise.all(Array.from({ length: 6 }, () => start('race', 'twice')));
+      expect(new Set(started.map((answer) => answer.recording?.recordingId)).size).toBe(1);
+      const asked = { tenant: 'house', streamName: 'twice', claim: 'another' };
+      const tries = await Promise.allSettled(
+        [recorder, second].map((instance) => instance.recording.recordings.record(asked)),
+      );
+      expect(tries.find(({ status }) => status === 'rejected')).toMatchObject({
+        reason: { code: ErrorCode.ALREADY_EXISTS },
+      });
+      expect(await listed('twice')).toHaveLength(2);
+      await stop('race');
+      expect((await start('race', 'twice')).recording?.recordingId).not.toBe(started[0]?.recording?.recordingId);
+    } finally {
+      await second.stop();
+    }
+  }, 60_000);
+
   it('hears nothing when a recording is split, knows it by its first file, and stops the whole', async () => {
     await begin();
     media.publish('yard');

@@ -1,6 +1,12 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Bus } from '@weir/bus';
-import { StreamRecordingEvents, StreamRecordings, type StreamRecordingSchema } from '@weir/contracts';
+import {
+  ErrorCode,
+  isWeirError,
+  StreamRecordingEvents,
+  StreamRecordings,
+  type StreamRecordingSchema,
+} from '@weir/contracts';
 import { parsed } from '@weir/rest';
 import { z } from 'zod';
 import { labelsOf, type Recordings } from './recordings.js';
@@ -38,11 +44,18 @@ export const serveStreamRecordings = ({
     const { tenant, streamName, key, name, labels, splitMs, splitBytes } = request;
     const [going] = await store.going(tenant, KEY, key);
     if (going !== undefined) return going;
-    return recordings.record({
-      ...{ tenant, streamName, name, labels: { ...labels, [KEY]: key } },
-      splitMs: splitMs || undefined,
-      splitBytes: Number(splitBytes) || undefined,
-    });
+    try {
+      return await recordings.record({
+        ...{ tenant, streamName, name, labels: { ...labels, [KEY]: key }, claim: key },
+        splitMs: splitMs || undefined,
+        splitBytes: Number(splitBytes) || undefined,
+      });
+    } catch (error) {
+      const [begun] = isWeirError(error, ErrorCode.ALREADY_EXISTS) ? await store.going(tenant, KEY, key) : [];
+      // Another instance was asked at the same time.
+      if (begun !== undefined) return begun;
+      throw error;
+    }
   };
 
   const startOnce = (request: z.infer<typeof startRequest>): Promise<RecordingRow> => {

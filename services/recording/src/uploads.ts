@@ -22,10 +22,17 @@ import {
   type UploadResult,
 } from './upload-file.js';
 import { copyToFolder } from './upload-folder.js';
+import { inDeliverySpan, type DeliveryTrace } from './tracing.js';
 import { putFile } from './upload-put.js';
 import type { MultipartUpload, S3Storage } from './upload-s3.js';
 
-const uploadSchema = z.object({ recordingId: z.string(), file: uploadFile, destination: uploadDestination });
+const uploadSchema = z.object({
+  recordingId: z.string(),
+  file: uploadFile,
+  destination: uploadDestination,
+  /** Of the recording's span. */
+  traceparent: z.string().optional(),
+});
 /** A finished recording on its way to its destination. */
 export type Upload = z.output<typeof uploadSchema>;
 
@@ -167,7 +174,9 @@ export class Uploads {
       await this.ports.uploaded(upload, notes.now.uploaded);
       return { tag: 'delivered' };
     }
-    const result = (await fileProblem(upload.file)) ?? (await this.#upload(upload, notes, context.signal));
+    const result = await inDeliverySpan(traceOf(upload), async () => {
+      return (await fileProblem(upload.file)) ?? (await this.#upload(upload, notes, context.signal));
+    });
     const status = result.status === undefined ? {} : { status: result.status };
     switch (result.tag) {
       case 'uploaded':
@@ -216,6 +225,11 @@ export class Uploads {
 
 const placeOf = ({ destination }: Upload): string =>
   destination.kind === 'put' ? hostOf(destination.url) : destination.kind;
+
+const traceOf = ({ recordingId, file, destination, traceparent }: Upload): DeliveryTrace => ({
+  ...{ recordingId, traceparent, kind: destination.kind, sizeBytes: file.sizeBytes },
+  host: destination.kind === 'put' && URL.canParse(destination.url) ? new URL(destination.url).hostname : undefined,
+});
 
 const UNKNOWN_FAILURE: UploadFailure = { words: 'the delivery failed', status: undefined };
 const NOT_CONFIGURED: UploadResult = { tag: 'retry', words: 'the platform has no such destination configured' };

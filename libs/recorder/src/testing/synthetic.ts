@@ -29,8 +29,11 @@ export class SyntheticTrack {
     this.numbers = { payloadType: 96, sequenceNumber: 1_000, timestamp: 0, ssrc: 0x1111, ...numbers };
   }
 
-  /** The packets of one frame. */
-  frame(ms: number, { isKeyFrame = false, width = 320, height = 240, bytes = 200 } = {}): Uint8Array[] {
+  /** The packets of one picture, or one packet of Opus with so many frames of 20 ms. */
+  frame(
+    ms: number,
+    { isKeyFrame = false, width = 320, height = 240, bytes = 200, soundFrames = 1 } = {},
+  ): Uint8Array[] {
     switch (this.description.codec) {
       case 'VP8':
         return [this.#packet(ms, true, vp8Payload(isKeyFrame, width, height, bytes))];
@@ -41,7 +44,7 @@ export class SyntheticTrack {
         return [...sets, this.#packet(ms, true, slice)];
       }
       default:
-        return [this.#packet(ms, false, Uint8Array.of(0xfc, ...new Uint8Array(40).fill(0x33)))];
+        return [this.#packet(ms, false, opusPayload(soundFrames))];
     }
   }
 
@@ -51,6 +54,13 @@ export class SyntheticTrack {
     this.numbers.sequenceNumber = (this.numbers.sequenceNumber + 1) & 0xffff;
     return packet;
   }
+}
+
+/** RFC 6716 §3.2: one frame, or several of constant size with their number. */
+function opusPayload(frames: number): Uint8Array {
+  const payload = new Uint8Array(44).fill(0x33);
+  payload.set(frames === 1 ? [0xfc] : [0xff, frames]);
+  return payload;
 }
 
 function vp8Payload(isKeyFrame: boolean, width: number, height: number, bytes: number): Uint8Array {
