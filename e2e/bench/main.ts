@@ -11,6 +11,7 @@ import { join } from './join.bench.js';
 import { machineFacts } from './machine.js';
 import { packagingCpu } from './packaging-cpu.bench.js';
 import { attachPlatform, startBenchPlatform } from './platform.js';
+import { recording } from './recording.bench.js';
 import { relay } from './relay.bench.js';
 import { robots } from './robots.bench.js';
 import { slowStart } from './slow-start.bench.js';
@@ -24,6 +25,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   relay,
   glassToGlass,
   packagingCpu,
+  recording,
   firstFrame,
   robots,
   slowStart,

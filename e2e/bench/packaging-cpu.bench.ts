@@ -6,10 +6,10 @@ import { waitFor } from '@weir/testing';
 import { z } from 'zod';
 import type { Benchmark } from './benchmark.js';
 import { logIn, playUrlOf } from './demo-user.js';
-import { FfmpegProcess, runFfmpeg } from './ffmpeg-process.js';
+import { FfmpegProcess } from './ffmpeg-process.js';
 import type { BenchPlatform } from './platform.js';
 import { cpuMs, CpuWindow } from './process-usage.js';
-import { RtspPushes } from './rtsp-pushes.js';
+import { RtspCameras } from './rtsp-cameras.js';
 import { median, sum } from './samples.js';
 import type { Table } from './table.js';
 
@@ -58,18 +58,10 @@ export const packagingCpu: Benchmark = {
       ? { streamCount: 2, rounds: 1, windowMs: 1_500, settleMs: 200, sourceS: 4 }
       : { streamCount: 20, rounds: 3, windowMs: 30_000, settleMs: 5_000, sourceS: 30 };
     const folder = await mkdtemp(join(tmpdir(), 'weir-bench-packaging-'));
-    const pushes = await RtspPushes.connect(platform);
-    const pushers: FfmpegProcess[] = [];
+    let cameras: RtspCameras | undefined;
     try {
-      const source = join(folder, 'source.mp4');
-      await runFfmpeg(sourceArguments(source, sourceS));
       const streams = Array.from({ length: streamCount }, (_stream, index) => `bench-camera-${index}`);
-      for (const stream of streams) {
-        const url = await pushes.expect(stream);
-        const input = ['-re', '-stream_loop', '-1', '-i', source, '-c', 'copy'];
-        pushers.push(FfmpegProcess.start([...input, '-f', 'rtsp', '-rtsp_transport', 'tcp', url]));
-        await sleep(1_000 / streamCount); // spreads the key frames, as with real cameras
-      }
+      cameras = await RtspCameras.start(platform, { streams, folder, filmS: sourceS });
       const bed: TestBed = { platform, token: await logIn(platform), streams, folder };
       const mediaPid = await platform.pidOf('media');
       const packagerPid = await platform.pidOf('hls-packager');
@@ -95,27 +87,18 @@ export const packagingCpu: Benchmark = {
           }
           log(`round ${round + 1} of ${rounds}: ${kind} measured`);
         }
-        if (pushers.some(({ hasEnded }) => hasEnded)) throw new Error('a pusher has ended');
+        cameras.demandAlive();
       }
       return {
         tables: [perStream(measured, ingest, streamCount)],
         figures: { streamCount, windowMs, ingest, measured: Object.fromEntries(measured) },
       };
     } finally {
-      await Promise.all(pushers.map((pusher) => pusher.stop()));
-      await pushes.close();
+      await cameras?.stop();
       await rm(folder, { recursive: true, force: true });
     }
   },
 };
-
-/** 720p at 30 pictures per second with 2 Mbit/s, a key frame every second, and a tone in AAC. */
-const sourceArguments = (path: string, seconds: number): string[] => [
-  ...['-f', 'lavfi', '-i', 'testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t'],
-  ...['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000', '-t', String(seconds)],
-  ...['-pix_fmt', 'yuv420p', '-c:v', 'libx264', '-preset', 'ultrafast', '-bf', '0', '-g', '30', '-sc_threshold', '0'],
-  ...['-b:v', '2000k', '-maxrate', '2000k', '-bufsize', '1000k', '-c:a', 'aac', '-b:a', '128k', '-ac', '2', '-y', path],
-];
 
 async function measure(pids: readonly number[], mediaPid: number, windowMs: number): Promise<Measured> {
   const window = new CpuWindow({ packaging: () => sum(pids.map(cpuMs)), media: () => cpuMs(mediaPid) });

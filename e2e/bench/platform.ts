@@ -26,7 +26,7 @@ export interface BenchPlatform {
 
 /**
  * The limits per address would stop a client with thousands of sockets. The demo's robots would publish in addition to
- * what is measured. Streams are relayed from the platform to itself.
+ * what is measured. Streams are relayed from the platform to itself, and recordings delivered to a server of a benchmark.
  */
 const SETTINGS = {
   WEIR_SOCKETS_PER_ADDRESS: '1000000',
@@ -35,6 +35,7 @@ const SETTINGS = {
   WEIR_REST_REQUESTS_PER_MINUTE: '0',
   WEIR_DEMO_ROBOTS: '0',
   WEIR_OUTBOUND_ALLOW: '127.0.0.1',
+  WEIR_RECORDING_UPLOAD_HTTP: '1',
 };
 
 /** Starts weir as `npm start` does, with its own data, on free ports. */
@@ -53,6 +54,7 @@ export async function startBenchPlatform(
       WEIR_HTTP_PORT: String(httpPort),
       WEIR_RTSP_PORT: String(rtspPort),
       WEIR_MEDIA_PORT: String(await freePortRange(8)),
+      WEIR_RECORDING_FOLDER: join(dataDir, 'delivered'),
     },
     log,
   }).catch(async (error: unknown) => {

@@ -25,6 +25,13 @@ export function rssBytes(pid: number): number {
   return Number(kilobytes) * 1_024;
 }
 
+/** Like `rssBytes`, but of pages that several processes share, each has its part. */
+export function pssBytes(pid: number): number {
+  const kilobytes = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1];
+  if (kilobytes === undefined) throw new Error(`process ${pid} has no memory: it has ended`);
+  return Number(kilobytes) * 1_024;
+}
+
 /** The processes that a process has started, directly or indirectly, without itself. */
 export function descendants(pid: number): number[] {
   const parents = new Map<number, number[]>();
