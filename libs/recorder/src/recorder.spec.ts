@@ -148,6 +148,15 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     expect(new Recorder({ container: 'webm', tracks: [VP8_TRACK] }).wantsKeyFrame(0)).toBe(true);
   });
 
+  it('takes whatever source sends, also when none was known at first', () => {
+    const video = new SyntheticTrack(container === 'webm' ? VP8_TRACK : H264_TRACK);
+    // What a tap tells of a stream whose first packet hasn't come yet.
+    const recorder = new Recorder({ container, tracks: [{ ...video.description, ...{ ssrc: 0 } }] });
+    for (const ms of [0, 40, 80])
+      for (const packet of video.frame(ms, { isKeyFrame: ms === 0 })) recorder.take(VIDEO, packet, START_MS + ms);
+    expect(Buffer.concat(recorder.end(START_MS + 120)).length).toBeGreaterThan(2 * 200);
+  });
+
   it('wants a key frame when the last one was long ago, so that players can seek', () => {
     const { recorder } = record({ container, seconds: 12, keyFrameEveryMs: 100_000 });
     expect(recorder.wantsKeyFrame(VIDEO)).toBe(true);

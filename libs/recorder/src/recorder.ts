@@ -359,9 +359,12 @@ export class Recorder {
 
 function trackOf(track: RecordedTrack, index: number, time: MediaTime): Track {
   const config = configOf(track);
-  const { codec } = track;
+  const { codec, clockRate, channels, parameters, payloadType } = track;
   if (config === undefined || !isFrameCodec(codec)) throw new TypeError(`${codec} can't be recorded`);
-  const assembler = createFrameAssembler({ ...track, codec });
+  const assembler = createFrameAssembler({
+    ...{ codec, clockRate, channels, parameters },
+    ...(payloadType !== undefined && { payloadType }),
+  });
   const base = { index, assembler, time: time.track(track.clockRate), endMs: 0 };
   if (config.kind === 'audio') return { ...base, kind: 'audio', config, sound: new Sound(config), heardUntilMs: 0 };
   return {
