@@ -28,14 +28,14 @@ beforeAll(async () => {
   media = await SessionMedia.start(around.nats.url);
   recorder = await Recorder.start(around.env);
   const { store, sessions } = recorder.recording;
-  const row = await store.add(
+  recordingId = randomUUID();
+  await store.add(
     {
-      ...{ id: randomUUID(), tenant: 'house', streamName: 'bedroom', urlKey: 'secret', container: 'webm' },
+      ...{ id: recordingId, tenant: 'house', streamName: 'bedroom', urlKey: 'secret', container: 'webm' },
       labels: { apiId: 'doors', clientId: 'door' },
     },
     { owner: 'nobody', epoch: 1n },
   );
-  recordingId = row.id;
   const finished = { state: 'FINISHED', finishedAt: new Date(), stoppedAt: new Date(), sizeBytes: 10n } as const;
   const stored = await store.database.recording.update({ where: { id: recordingId }, data: finished });
   await recorder.recording.deliveries.again(stored, { kind: 'put', url: 'https://storage.example/x' });
