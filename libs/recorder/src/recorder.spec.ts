@@ -293,7 +293,7 @@ describe('parts of different tracks', () => {
 });
 
 describe('hostile media', () => {
-  it('throws nothing and holds little', () => {
+  it('throws nothing, holds little, and becomes a file', async () => {
     const random = seededRandom(5);
     for (const container of ['webm', 'mp4'] as const) {
       const video = new SyntheticTrack(container === 'webm' ? VP8_TRACK : H264_TRACK);
@@ -301,6 +301,7 @@ describe('hostile media', () => {
       const recorder = new Recorder({ container, tracks: [video.description, audio.description] });
       let nowMs = START_MS;
       let largest = 0;
+      const written: Buffer[] = [];
       for (let round = 0; round < 20_000; round++) {
         const track = random() < 0.6 ? VIDEO : AUDIO;
         const source = track === VIDEO ? video : audio;
@@ -320,11 +321,16 @@ describe('hostile media', () => {
           recorder.take(random() < 0.01 ? 7 : track, packet.subarray(0, cut), nowMs);
         }
         if (round % 50 === 0) {
-          const written = recorder.flush(nowMs).reduce((sum, { length }) => sum + length, 0);
-          largest = Math.max(largest, written);
+          const flushed = Buffer.concat(recorder.flush(nowMs));
+          written.push(flushed);
+          largest = Math.max(largest, flushed.length);
         }
       }
-      recorder.end(nowMs);
+      written.push(...recorder.end(nowMs).map((chunk) => Buffer.from(chunk)));
+      const whole = Buffer.concat(written);
+      const { result, durationMs } = await finish(whole.subarray(0, whole.length / 2), whole);
+      expect(result.tag).toBe('finished');
+      expect(durationMs).toBeGreaterThan(60_000);
       expect(largest).toBeLessThan(4 * 1024 * 1024);
       expect(recorder.facts.gaps.length).toBeLessThanOrEqual(1_000);
     }

@@ -2,6 +2,7 @@ import type { StreamInfo } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { asWeirError } from '@weir/platform/database';
 import type { MediaClient } from '@weir/media-client';
+import { z } from 'zod';
 import { isDiskFull, messageOf, PartRefused, RecordedPart } from './recorded-part.js';
 import type { RecordingFolder, StoredFile } from './recording-folder.js';
 import {
@@ -37,16 +38,18 @@ export interface LiveRecordingPorts {
 }
 
 /** Of a recording, for people and programs. */
-export interface LiveFacts {
-  readonly tracks: readonly { readonly kind: string; readonly codec: string }[];
-  readonly notCarried: readonly string[];
-  readonly gaps: readonly {
-    readonly part: number;
-    readonly track: number;
-    readonly atMs: number;
-    readonly lengthMs: number;
-  }[];
-  readonly losses: number;
+const liveFacts = z.object({
+  tracks: z.array(z.object({ kind: z.string(), codec: z.string() })).default([]),
+  notCarried: z.array(z.string()).default([]),
+  gaps: z.array(z.object({ part: z.number(), track: z.number(), atMs: z.number(), lengthMs: z.number() })).default([]),
+  losses: z.number().default(0),
+});
+export type LiveFacts = z.output<typeof liveFacts>;
+
+/** What instances before this one have written. */
+export interface Before {
+  readonly parts: number;
+  readonly bytes: number;
 }
 
 const MAX_GAPS = 200;
@@ -66,8 +69,12 @@ export class LiveRecording {
   #saving: Promise<void> = Promise.resolve();
   #closedBytes = 0;
   #closedMs = 0;
+  /** All that were written so far, without the one that is being written. */
   #parts = 0;
-  #facts: LiveFacts = { tracks: [], notCarried: [], gaps: [], losses: 0 };
+  /** Of the parts so far. */
+  #facts: LiveFacts;
+  /** How much the facts of the part that is being written told when they were last saved. */
+  #savedFacts = 0;
   #firstAnswer: ((refusal: PartRefused | undefined) => void) | undefined;
   #resolveOver: () => void = () => undefined;
   #stoppedAt: Date | undefined;
@@ -84,6 +91,7 @@ export class LiveRecording {
     this.row = row;
     this.folder = folder;
     this.#span = new RecordingSpan(row);
+    this.#facts = liveFacts.parse(row.facts);
     this.isOver = new Promise((resolve) => {
       this.#resolveOver = resolve;
     });
@@ -117,18 +125,20 @@ export class LiveRecording {
   }
 
   /** Resolves when the first try to reach the stream has ended. @param streams if they were just found */
-  record(hasParts: boolean, bytesBefore: number, streams?: readonly StreamInfo[]): Promise<PartRefused | undefined> {
-    this.#closedBytes = bytesBefore;
+  record(before: Before, streams?: readonly StreamInfo[]): Promise<PartRefused | undefined> {
+    this.#closedBytes = before.bytes;
+    this.#parts = before.parts;
     this.#streams = streams;
     const answer = new Promise<PartRefused | undefined>((resolve) => {
       this.#firstAnswer = resolve;
     });
-    this.#take(begin(this.ports.settings, hasParts, Date.now()));
+    this.#take(begin(this.ports.settings, before.parts > 0, Date.now()));
     return answer;
   }
 
-  finish(reason: string, bytesBefore: number): void {
-    this.#closedBytes = bytesBefore;
+  finish(reason: string, before: Before): void {
+    this.#closedBytes = before.bytes;
+    this.#parts = before.parts;
     this.#take(beginFinishing(reason));
   }
 
@@ -245,7 +255,9 @@ export class LiveRecording {
       if (this.#hasBegun) void part.attach();
       const { container } = part;
       this.row = { ...row, container };
-      this.#unsaved = { ...this.#unsaved, container, startedAt: (this.row.startedAt ??= new Date()) };
+      this.#savedFacts = 0;
+      const startedAt = (this.row.startedAt ??= new Date());
+      this.#unsaved = { ...this.#unsaved, container, startedAt, facts: this.#factsWith(part) };
       this.#answer(undefined);
       this.#input({ tag: 'opened' });
     } catch (error) {
@@ -273,7 +285,22 @@ export class LiveRecording {
       this.row.firstPeerFrameAt = new Date(facts.firstFrameCapturedAtMs);
       this.#change({ firstPeerFrameAt: this.row.firstPeerFrameAt });
     }
+    // Saved at once, because nobody could find it out after a crash.
+    const told = facts.losses + facts.gaps.length + part.tracks.length;
+    if (told !== this.#savedFacts) {
+      this.#savedFacts = told;
+      this.#change({ facts: this.#factsWith(part) });
+    }
     this.ports.written(this);
+  }
+
+  #factsWith({ tracks, notCarried, facts: { gaps, losses } }: RecordedPart): LiveFacts {
+    return {
+      tracks: tracks.map(({ kind, codec }) => ({ kind, codec })),
+      notCarried: [...notCarried],
+      gaps: [...this.#facts.gaps, ...gaps.map((gap) => ({ part: this.#parts, ...gap }))].slice(0, MAX_GAPS),
+      losses: this.#facts.losses + losses,
+    };
   }
 
   async #close(): Promise<void> {
@@ -285,20 +312,13 @@ export class LiveRecording {
       } catch (error) {
         this.ports.log.warn({ err: error, recordingId: this.id }, 'the end of a part could not be written');
       }
-      const { tracks, notCarried } = part;
-      const { gaps, losses, durationMs } = part.facts;
-      const index = this.#parts++;
+      this.#facts = this.#factsWith(part);
+      this.#parts += 1;
       this.#closedBytes += part.sizeBytes;
-      this.#closedMs += durationMs;
-      this.#facts = {
-        tracks: tracks.map(({ kind, codec }) => ({ kind, codec })),
-        notCarried,
-        gaps: [...this.#facts.gaps, ...gaps.map((gap) => ({ part: index, ...gap }))].slice(0, MAX_GAPS),
-        losses: this.#facts.losses + losses,
-      };
+      this.#closedMs += part.facts.durationMs;
     }
     this.#stoppedAt = new Date();
-    this.#change({ stoppedAt: this.#stoppedAt, facts: { ...this.#facts } as object });
+    this.#change({ stoppedAt: this.#stoppedAt, facts: this.#facts });
     this.#input({ tag: 'closed' });
   }
 

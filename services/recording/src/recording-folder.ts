@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { finishFile, type FinishedFile, type ReadablePart } from '@weir/recorder';
 import { Turns } from './turns.js';
@@ -40,8 +40,9 @@ export class RecordingFolder {
     this.path = join(dir, id);
   }
 
+  /** Throws if it exists already. */
   async create(): Promise<void> {
-    await mkdir(this.path, { mode: 0o700, recursive: true });
+    await mkdir(this.path, { mode: 0o700 });
     await syncFolder(this.dir);
   }
 
@@ -114,18 +115,27 @@ export class RecordingFolder {
 
   /** To be called when the database has the file. */
   async dropParts(): Promise<void> {
-    for (const name of await this.parts()) await rm(join(this.path, name), { force: true });
+    for (const name of await readdir(this.path))
+      if (PART.test(name) || name === UNFINISHED) await rm(join(this.path, name), { force: true });
   }
 
   /** Moves the parts from the given one on to the folder of another recording. Can be done again after a crash. */
   async moveParts(from: number, to: RecordingFolder): Promise<void> {
-    await to.create();
+    await mkdir(to.path, { mode: 0o700, recursive: true });
+    await syncFolder(to.dir);
     for (const name of (await this.parts()).slice(from)) await rename(join(this.path, name), join(to.path, name));
     await syncFolder(to.path);
   }
 
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
+  }
+
+  /** Removes the folder if it is empty and so old. What lies in it may be all that is left of a recording. */
+  async removeIfAbandoned(afterMs: number): Promise<void> {
+    const found = await stat(this.path).catch(() => undefined);
+    if (found === undefined || !found.isDirectory() || Date.now() - found.mtimeMs < afterMs) return;
+    if ((await readdir(this.path)).length === 0) await rmdir(this.path);
   }
 }
 

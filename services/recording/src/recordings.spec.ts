@@ -1,8 +1,11 @@
 import { appendFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EndReason } from '@weir/contracts';
+import { Recorder as MediaRecorder } from '@weir/recorder';
 import { canMountDisks, SmallDisk, waitFor } from '@weir/testing';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { z } from 'zod';
+import type { RecordingRow } from './store.js';
 import { MediaNode } from './testing/media-node.js';
 import type { RecordingAnswer } from './rest.js';
 import { answer, PutReceiver } from './testing/put-receiver.js';
@@ -44,6 +47,8 @@ const begun = async (streamName: string, wishes: object = {}): Promise<string> =
   expect(status, JSON.stringify(body)).toBe(201);
   return body.id;
 };
+
+const factsOf = (row: RecordingRow | undefined) => z.object({ losses: z.number() }).parse(row?.facts);
 
 const recordedBytes = (id: string, bytes: number, by = recorder) =>
   waitFor(() => (by.recording.recordings.progressOf(id)?.sizeBytes ?? 0) > bytes, {
@@ -279,6 +284,143 @@ describe('when a recorder is gone', () => {
     } finally {
       await successor.stop();
     }
+  }, 60_000);
+});
+
+describe('media that make their reader fail', () => {
+  it('end their own recording, which keeps what there is, and no other', async () => {
+    const [bad, good] = [await begun('bad'), await begun('good')];
+    await Promise.all([recordedBytes(bad, 20_000), recordedBytes(good, 20_000)]);
+    const failing = vi.spyOn(MediaRecorder.prototype, 'take').mockImplementationOnce(() => {
+      throw new RangeError('no such byte');
+    });
+    try {
+      const broken = await waitFor(
+        async () => {
+          const { body } = await recorder.request('GET', '/recordings?state=finished');
+          return (body.recordings as RecordingAnswer[]).find(({ id }) => id === bad || id === good);
+        },
+        { what: 'the end of one of them', timeoutMs: 20_000 },
+      );
+      expect(broken.reason).toBe('it could not be written: no such byte');
+      expect(broken.durationMs).toBeGreaterThan(100);
+      const other = broken.id === bad ? good : bad;
+      await recordedBytes(other, 60_000);
+      await recorder.request('POST', `/recordings/${other}/stop`);
+      expect(await until('finished', other)).toMatchObject({ reason: 'stopped' });
+    } finally {
+      failing.mockRestore();
+    }
+  }, 60_000);
+});
+
+describe('when a process is killed', () => {
+  it('what was lost while it recorded is still told', async () => {
+    const id = await begun('cellar');
+    await recordedBytes(id, 20_000);
+    media.loseVideo(3);
+    const { store } = recorder.recording;
+    // In the database while the part is being written: nobody closes the part of a process that is killed.
+    await waitFor(async () => factsOf(await store.find(id)).losses > 0, { what: 'the loss', timeoutMs: 20_000 });
+    expect((await store.find(id))?.state).toBe('RECORDING');
+    const successor = await Recorder.start(around.env);
+    try {
+      await recorder.stop();
+      await recordedBytes(id, 60_000, successor);
+      await successor.request('POST', `/recordings/${id}/stop`);
+      const { details } = await until('finished', id, successor);
+      expect(details).toMatchObject({ parts: 2, tracks: [{ codec: 'opus' }, { codec: 'VP8' }] });
+      expect(details.losses).toBeGreaterThan(0);
+    } finally {
+      await successor.stop();
+    }
+  }, 60_000);
+
+  it('after the database had the file, the next one removes the parts', async () => {
+    const id = await begun('shed');
+    await recordedBytes(id, 20_000);
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    await until('finished', id);
+    const { path } = recorder.recording.recordings.folderOf(id);
+    await recorder.stop();
+    for (const name of ['part-0000000000000001-0000', 'file.tmp']) await writeFile(join(path, name), 'left behind');
+    const successor = await Recorder.start(around.env);
+    try {
+      await waitFor(async () => (await readdir(path)).length === 1, { what: 'the removal of the parts' });
+      expect(await readdir(path)).toEqual(['file.webm']);
+    } finally {
+      await successor.stop();
+    }
+  }, 60_000);
+
+  it('while it deleted a file, the next one deletes the rest', async () => {
+    const id = await begun('porch');
+    await recordedBytes(id, 20_000);
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    await until('finished', id);
+    await recorder.recording.store.deleted(id, 'user');
+    await recorder.stop();
+    const successor = await Recorder.start(around.env);
+    try {
+      await waitFor(async () => !(await readdir(around.dir)).includes(id), { what: 'the removal of the folder' });
+    } finally {
+      await successor.stop();
+    }
+  }, 60_000);
+
+  it('in the middle of a split, the next file goes on, and this one only gets its file', async () => {
+    const id = await begun('drive');
+    await recordedBytes(id, 20_000);
+    const names = { tenant: 'house', streamName: 'drive', urlKey: '' };
+    const { store, recordings } = recorder.recording;
+    const next = { id: `${id}-next`, ...names, splitOf: id, splitIndex: 1 };
+    await recordings.folderOf(next.id).create();
+    await store.add(next, { owner: 'recording-gone', epoch: 0n });
+    await recorder.stop();
+    const successor = await Recorder.start(around.env);
+    try {
+      expect(await until('finished', id, successor)).toMatchObject({ reason: 'split', details: { parts: 1 } });
+      await until('recording', next.id, successor);
+      await successor.request('POST', `/recordings/${id}/stop`);
+    } finally {
+      await successor.stop();
+    }
+  }, 60_000);
+});
+
+describe('when the database is killed', () => {
+  it('and the answer to a start is lost, the start has failed and no recording is left', async () => {
+    media.publish('loft');
+    const { store } = recorder.recording;
+    const add = store.add.bind(store);
+    store.add = async (...arguments_) => {
+      await add(...arguments_);
+      throw new Error('the connection was lost');
+    };
+    const { status } = await recorder.request('POST', '/recordings', { body: { stream: 'loft' } });
+    expect(status).toBe(500);
+    store.add = add;
+    const listed = () => recorder.request('GET', '/recordings?stream=loft');
+    await waitFor(async () => (await listed()).body.recordings.length === 0, { what: 'the removal of the recording' });
+  }, 60_000);
+
+  it('and the answer to the end of a recording is lost, the end is done once, and its parts are removed', async () => {
+    const id = await begun('pool');
+    await recordedBytes(id, 20_000);
+    const { store, recordings } = recorder.recording;
+    const end = store.end.bind(store);
+    let ends = 0;
+    store.end = async (...arguments_) => {
+      const ended = await end(...arguments_);
+      if (ends++ === 0) throw new Error('the connection was lost');
+      return ended;
+    };
+    await recorder.request('POST', `/recordings/${id}/stop`);
+    const { path } = recordings.folderOf(id);
+    await waitFor(async () => (await readdir(path)).join() === 'file.webm', { what: 'the removal of the parts' });
+    expect(ends).toBe(2);
+    expect((await until('finished', id)).sizeBytes).toBeGreaterThan(20_000);
+    expect(await store.end(id, 0n, {}, [])).toBeUndefined();
   }, 60_000);
 });
 

@@ -69,6 +69,12 @@ const CHECKS_PER_LEASE = 4;
 const MAX_FINISHING = 2;
 const START_TIMEOUT_MS = 8_000;
 const RETENTION_INTERVAL_MS = 30_000;
+const TIDY_INTERVAL_MS = 30_000;
+/** Recordings that ended earlier were tidied up before, or when this instance started. */
+const TIDY_BACK_MS = 3_600_000;
+/** An empty folder of this age belongs to no recording that is just beginning. */
+const ABANDONED_AFTER_MS = 600_000;
+const MAX_FOUND_AT_ONCE = 500;
 /** Room that stays when a recording ends because of a disk that is nearly full. */
 const RESERVE_BYTES = 4 * 1024 * 1024;
 
@@ -80,6 +86,8 @@ export class Recordings {
   readonly #live = new Map<string, LiveRecording>();
   /** Recordings that are being written to the database. A check would otherwise take them for left behind. */
   readonly #beginning = new Set<string>();
+  /** Recordings that didn't begin, because the database didn't answer when it was told of them. It may have them. */
+  readonly #stillborn = new Set<string>();
   /** Recordings whose next file has begun. */
   readonly #splitting = new Set<string>();
   /** Recordings without a lease, and since when they have none. Their owner has time to renew it. */
@@ -91,6 +99,7 @@ export class Recordings {
   #check: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #retainedMs = 0;
+  #tidiedMs: number | undefined;
   #isClosing = false;
   #isTroubled = false;
 
@@ -194,9 +203,10 @@ export class Recordings {
     const { id = randomUUID(), claim } = request;
     const folder = this.folderOf(id);
     let epoch: bigint | undefined;
+    await inStep('folder', () => folder.create());
     this.#beginning.add(id);
+    this.#stillborn.delete(id);
     try {
-      await inStep('folder', () => folder.create());
       epoch = await leases.take(id).catch((cause: unknown) => {
         throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can’t be asked now; try again later', {}, { cause });
       });
@@ -220,9 +230,11 @@ export class Recordings {
       if (row === undefined)
         throw new WeirError(ErrorCode.ALREADY_EXISTS, 'A recording with this key goes on', { key: claim ?? '' });
       const recording = this.#keep(row, folder);
-      const refusal = await within(START_TIMEOUT_MS, recording.record(false, 0, streams), () => undefined);
+      const start = recording.record({ parts: 0, bytes: 0 }, streams);
+      const refusal = await within(START_TIMEOUT_MS, start, () => undefined);
       return { recording, refusal };
     } catch (error) {
+      this.#stillborn.add(id);
       await folder.remove();
       const taken = epoch;
       if (taken !== undefined)
@@ -358,6 +370,10 @@ export class Recordings {
       await recording.release();
     }
     await Promise.all([...this.#live.values()].map((recording) => recording.save()));
+    for (const id of this.#stillborn) {
+      if (!this.#beginning.has(id)) await store.remove(id);
+      this.#stillborn.delete(id);
+    }
     const rows = await store.unfinished();
     const unowned = await this.#unownedOf(rows);
     for (const row of rows) {
@@ -366,6 +382,7 @@ export class Recordings {
       if (unowned.has(row.id)) await this.#takeOver(row);
     }
     await this.#retain();
+    await this.#tidy();
   }
 
   /** The recordings that nobody has owned for long enough, without those of this instance. */
@@ -393,13 +410,39 @@ export class Recordings {
     }
     log.info({ recordingId: row.id, state: row.state, from: seen.owner }, 'a recording is taken over');
     this.#unowned.delete(row.id);
-    const bytes = await folder.partBytes();
+    const before = { parts: (await folder.parts()).length, bytes: await folder.partBytes() };
+    const next = await store.nextFileOf(row);
     const recording = this.#keep(row, folder);
-    if (row.state === 'FINISHING' || !row.wanted) recording.finish(row.reason || 'stopped', bytes);
-    else void recording.record((await folder.parts()).length > 0, bytes);
+    if (row.state === 'FINISHING' || !row.wanted) recording.finish(row.reason || 'stopped', before);
+    else if (next !== undefined) recording.finish('split', before);
+    else void recording.record(before);
   }
 
-  /** Deletes what is too old, or too much, and folders that no recording has. */
+  /**
+   * Removes what killed processes have left behind: parts beside a finished file, files of recordings that shall have
+   * none, empty folders of recordings that never began. At first it looks at all folders.
+   */
+  async #tidy(): Promise<void> {
+    const isFirst = this.#tidiedMs === undefined;
+    if (performance.now() - (this.#tidiedMs ?? -Infinity) < TIDY_INTERVAL_MS) return;
+    this.#tidiedMs = performance.now();
+    const sinceMs = isFirst ? 0 : Date.now() - TIDY_BACK_MS;
+    const ids = (await readdir(this.settings.dir)).filter((id) => !this.#live.has(id) && !this.#beginning.has(id));
+    for (let from = 0; from < ids.length; from += MAX_FOUND_AT_ONCE) {
+      const some = ids.slice(from, from + MAX_FOUND_AT_ONCE);
+      const rows = new Map((await this.ports.store.findAll(some)).map((row) => [row.id, row]));
+      for (const id of some) {
+        const row = rows.get(id);
+        const folder = this.folderOf(id);
+        if (row === undefined) await folder.removeIfAbandoned(ABANDONED_AFTER_MS);
+        else if (row.finishedAt === null) continue;
+        else if (row.deleted !== null || row.sizeBytes === null) await folder.remove();
+        else if (row.finishedAt.getTime() >= sinceMs) await folder.dropParts();
+      }
+    }
+  }
+
+  /** Deletes what is too old, or too much. */
   async #retain(): Promise<void> {
     if (performance.now() - this.#retainedMs < RETENTION_INTERVAL_MS) return;
     this.#retainedMs = performance.now();

@@ -65,7 +65,6 @@ export interface SessionSocketPorts {
 /** WebM takes these without transcoding. */
 const VIDEO_CODECS = ['VP8', 'VP9', 'AV1', 'H264'] as const;
 const STORE_PACE: Pace = { firstMs: 200, maxMs: 5_000, factor: 2 };
-const STORE_ATTEMPTS = 30;
 const CLIENT_ASKED = 'stopped';
 
 const offerOf = (sdp: string): WebRtcOffer => ({ sdp, tcpOnly: false, minBps: 0, maxBps: 0 });
@@ -379,16 +378,15 @@ export class SessionSocket {
       if (session !== undefined) this.ports.background(session.close(reason));
   }
 
-  /** What can't be stored now is stored by whoever finds a live session without its instance. */
+  /** Tries until the database has it. After a crash, whoever finds a live session without its instance stores it. */
   async #storeEnd(sessionId: string, cause: TerminationCause): Promise<void> {
-    for (let attempt = 0; attempt < STORE_ATTEMPTS; attempt++) {
+    for (let failures = 0; ; failures++) {
       try {
         return await this.ports.store.end(sessionId, cause);
       } catch (error) {
-        if (attempt === 0) this.ports.log.warn({ err: error, sessionId }, 'the end of a session can’t be stored yet');
-        await sleep(backOffMs(STORE_PACE, attempt, Math.random()), undefined, { ref: false });
+        if (failures === 0) this.ports.log.warn({ err: error, sessionId }, 'the end of a session can’t be stored yet');
+        await sleep(backOffMs(STORE_PACE, failures, Math.random()), undefined, { ref: false });
       }
     }
-    this.ports.log.error({ sessionId, cause }, 'the end of a session was not stored');
   }
 }

@@ -4,6 +4,7 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 import { webhookMessage, type NewMessage, type Transaction } from '@weir/outbox';
 import { MAX_SUPERVISORS, periodOf, sessionFinished, type TerminationCause } from '@weir/protocol-eyeson';
 import type { Prisma, PrismaClient, Session } from './generated/client.js';
+import { UNFINISHED } from './store.js';
 
 export type { Session };
 
@@ -117,7 +118,10 @@ export class SessionStore {
     return count === 1;
   }
 
-  /** Stores the end, and its webhook in the same transaction. Idempotent: only the first cause counts. */
+  /**
+   * Stores the end, and its webhook in the same transaction, and that its recording shall end: another instance may have
+   * taken that over. Idempotent: only the first cause counts.
+   */
   async end(id: string, cause: TerminationCause): Promise<void> {
     await this.ports.database.$transaction(async (transaction) => {
       const stoppedAt = new Date();
@@ -125,7 +129,12 @@ export class SessionStore {
         where: { id, state: 'LIVE' },
         data: { state: 'TERMINATED', cause, stoppedAt },
       });
-      if (ended === undefined || ended.webhookUrl === null) return;
+      if (ended === undefined) return;
+      await transaction.recording.updateMany({
+        where: { labels: { path: ['sessionId'], equals: id }, state: { in: [...UNFINISHED] } },
+        data: { wanted: false },
+      });
+      if (ended.webhookUrl === null) return;
       const body = sessionFinished(ended.kind === 'SUPERVISOR' ? 'supervisor' : 'client', {
         ...{ sessionId: ended.id, clientId: ended.clientId, cause, stoppedAtMs: stoppedAt.getTime() },
         startedAtMs: (ended.startedAt ?? ended.createdAt).getTime(),

@@ -109,6 +109,14 @@ export class RecordingStore {
     return (await this.database.recording.findUnique({ where: { id } })) ?? undefined;
   }
 
+  /** Those of these ids that are there. */
+  findAll(ids: readonly string[]): Promise<Pick<RecordingRow, 'id' | 'finishedAt' | 'sizeBytes' | 'deleted'>[]> {
+    return this.database.recording.findMany({
+      where: { id: { in: [...ids] } },
+      select: { id: true, finishedAt: true, sizeBytes: true, deleted: true },
+    });
+  }
+
   /** The newest first. */
   async list({ tenant, streamName, states, after, limit }: RecordingFilter): Promise<RecordingRow[]> {
     const start = after === undefined ? undefined : await this.find(after);
@@ -158,8 +166,15 @@ export class RecordingStore {
     await this.database.recording.updateMany({ where: { id, epoch }, data: { ...change, ...claimAfter(change) } });
   }
 
+  /** The file with which a recording that is split goes on, if it has begun. */
+  async nextFileOf({ id, splitOf, splitIndex }: RecordingRow): Promise<RecordingRow | undefined> {
+    const where = { splitOf: splitOf ?? id, splitIndex: { gt: splitIndex } };
+    return (await this.database.recording.findFirst({ where })) ?? undefined;
+  }
+
   /**
-   * The recording has its file, or has failed; `hooks` write in the same transaction what follows.
+   * The recording has its file, or has failed; `hooks` write in the same transaction what follows. It may be done again
+   * when nobody knows whether it was done.
    * @returns undefined if another instance has taken the recording
    */
   end(
@@ -173,8 +188,9 @@ export class RecordingStore {
         where: { id, epoch, state: { in: [...UNFINISHED] } },
         data: { ...change, ...claimAfter(change) },
       });
-      if (count === 0) return undefined;
-      const row = await transaction.recording.findUniqueOrThrow({ where: { id } });
+      const row = await transaction.recording.findUnique({ where: { id } });
+      if (row?.epoch !== epoch) return undefined;
+      if (count === 0) return row;
       for (const hook of hooks) await hook(transaction, row);
       return row;
     });

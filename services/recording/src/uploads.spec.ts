@@ -35,12 +35,25 @@ afterAll(async () => {
   await postgres.stop();
 });
 
-const open = async (ports: Partial<UploadsPorts> = {}): Promise<Uploads> => {
+/** @param beforeNote may fail instead of the database */
+const open = async (
+  ports: Partial<UploadsPorts> = {},
+  beforeNote: (text: string) => Promise<void> = async () => undefined,
+): Promise<Uploads> => {
   outbox = await Outbox.open({
     ...{ url: postgres.url, owner: 'recording', instance: `i${opened.length}`, log: silent },
     ...{ pollMs: 20, closeGraceMs: 0 },
   });
   opened.push(outbox);
+  const deliverWith = outbox.deliver.bind(outbox);
+  outbox.deliver = (queue, handler) =>
+    deliverWith(queue, {
+      ...handler,
+      deliver: (message, context) => {
+        const note = async (text: string) => beforeNote(text).then(() => context.note(text));
+        return handler.deliver(message, { signal: context.signal, note });
+      },
+    });
   return new Uploads(
     {
       ...{ outbox, guard, log: silent, folder: path.join(folder, 'delivered') },
@@ -127,6 +140,20 @@ describe('a finished recording', () => {
     await deliver(upload);
     await ended(upload);
     expect([told.length, receiver.seen.length]).toEqual([2, 1]);
+  });
+
+  it('isn’t sent again when the database is away at its end', async () => {
+    await Promise.all(opened.splice(0).map((one) => one.close()));
+    let away = true;
+    uploads = await open({}, async (text) => {
+      if (!away || !text.includes('uploaded')) return;
+      away = false;
+      throw new Error('the database is away');
+    });
+    const upload = await finished();
+    await deliver(upload);
+    await ended(upload);
+    expect([away, receiver.seen.length, told.length]).toEqual([false, 1, 1]);
   });
 
   it('is tried again while its destination is away, and shows why', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BrokenOff,
   hostOf,
@@ -10,7 +11,7 @@ import {
 } from '@weir/outbox';
 import type { OutboundGuard } from '@weir/outbound';
 import type { Logger } from '@weir/platform';
-import type { Pace } from '@weir/timing';
+import { backOffMs, type Pace } from '@weir/timing';
 import { z } from 'zod';
 import {
   fileProblem,
@@ -79,11 +80,13 @@ const QUEUE = 'upload';
 const CONCURRENCY = 4;
 /** To one place, which may be slow. */
 const PER_DESTINATION = 3;
-const LEASE_MS = 30_000;
+/** So long nobody goes on with the upload of an instance that was killed. */
+const LEASE_MS = 15_000;
 /** A destination that is silent is given up much earlier. */
 const ATTEMPT_MS = 24 * 3_600_000;
 const NOTED_EVERY_MS = 2_000;
 const ABORT_MS = 10_000;
+const DATABASE_PACE: Pace = { firstMs: 200, maxMs: 2_000 };
 
 const confirmation = z.object({ by: z.enum(['checksum', 'size', 'status']) });
 /** What an attempt leaves for the next one and for those who look. */
@@ -180,7 +183,7 @@ export class Uploads {
     const status = result.status === undefined ? {} : { status: result.status };
     switch (result.tag) {
       case 'uploaded':
-        await notes.write({ uploaded: result.confirmation, sentBytes: upload.file.sizeBytes });
+        await notes.keep({ uploaded: result.confirmation, sentBytes: upload.file.sizeBytes });
         await this.ports.uploaded(upload, result.confirmation);
         return { tag: 'delivered', ...status };
       case 'retry':
@@ -255,6 +258,19 @@ class Notes {
     this.#now = { ...this.#now, ...change };
     this.#notedAtMs = performance.now();
     await this.context.note(JSON.stringify(this.#now));
+  }
+
+  /** Tries until the database has it, as long as the message is this instance's: otherwise the file is sent again. */
+  async keep(change: Partial<Note>): Promise<void> {
+    for (let failures = 0; ; failures++) {
+      try {
+        return await this.write(change);
+      } catch (err) {
+        if (err instanceof BrokenOff) throw err;
+        if (failures === 0) this.log.warn({ err }, 'the end of an upload can’t be stored yet');
+        await sleep(backOffMs(DATABASE_PACE, failures, Math.random()), undefined, { signal: this.context.signal });
+      }
+    }
   }
 
   progress(sentBytes: number): void {

@@ -51,6 +51,8 @@ export class MediaNode {
   /** The streams of sessions of this contract's `publish`. */
   readonly #publishers = new Map<string, string>();
   #packets = 0;
+  /** So many of the next video packets don't arrive. */
+  #losing = 0;
   #isOver = false;
   #alive: NodeJS.Timeout | undefined;
 
@@ -97,6 +99,10 @@ export class MediaNode {
       const change = { case: 'ended' as const, value: { reason } };
       this.bus.publish(MediaEvents.method.sessionChanged, { ownerId: tap.ownerId, sessionId, change });
     }
+  }
+
+  loseVideo(packets: number): void {
+    this.#losing = packets;
   }
 
   async stop(): Promise<void> {
@@ -162,6 +168,10 @@ export class MediaNode {
   #forward(kind: Kind, packet: Buffer): void {
     if (!isRtcp(packet)) this.#packets += 1;
     if (this.isSilent) return;
+    if (kind === 'video' && this.#losing > 0) {
+      this.#losing -= 1;
+      return;
+    }
     for (const tap of this.taps.values()) {
       const to = tap[kind];
       if (to !== undefined) this.sockets[kind].send(packet, to.port, to.ip);
