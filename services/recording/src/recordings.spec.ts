@@ -302,7 +302,7 @@ describe('media that make their reader fail', () => {
         },
         { what: 'the end of one of them', timeoutMs: 20_000 },
       );
-      expect(broken.reason).toBe('it could not be written: no such byte');
+      expect(broken.reason).toBe('its media could not be read: no such byte');
       expect(broken.durationMs).toBeGreaterThan(100);
       const other = broken.id === bad ? good : bad;
       await recordedBytes(other, 60_000);
