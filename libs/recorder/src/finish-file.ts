@@ -78,6 +78,7 @@ class GatheredTarget implements WritableTarget {
     const pieces = this.#pieces;
     this.#pieces = [];
     this.#bytes = 0;
-    if (pieces.length > 0) await this.target.write(pieces.length === 1 ? pieces[0]! : concat(pieces));
+    const [first, ...others] = pieces;
+    if (first !== undefined) await this.target.write(others.length === 0 ? first : concat(pieces));
   }
 }

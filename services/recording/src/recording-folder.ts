@@ -168,8 +168,9 @@ export class PartFile {
   /** Resolves when the bytes outlive this process. Rejects also if those before can't be synced. */
   async append(chunks: readonly Uint8Array[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
-    if (chunks.length > 0) {
-      const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    const [first, ...others] = chunks;
+    if (first !== undefined) {
+      const bytes = others.length === 0 ? first : Buffer.concat(chunks);
       await this.handle.writeFile(bytes);
       this.#sizeBytes += bytes.length;
       this.#hasUnsafe = true;
