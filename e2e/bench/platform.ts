@@ -17,6 +17,10 @@ export interface BenchPlatform {
   redisUrl: string;
   /** The operator's key of the demo tenant. */
   operatorKey: string;
+  /** Where the platform keeps its data and its `credentials.json`. */
+  dataDir: string;
+  /** The processes that run now. */
+  pids(): Promise<Partial<Record<string, number>>>;
   /** @throws if the process is down */
   pidOf(name: ProcessName): Promise<number>;
   /** Restarts services, so that their memory belongs to this run. Does nothing if others share the platform. */
@@ -68,6 +72,8 @@ export async function startBenchPlatform(
     natsUrl: platform.urls.nats,
     redisUrl: platform.urls.redis,
     operatorKey: z.object({ operator: z.object({ key: z.string() }) }).parse(platform.credentials).operator.key,
+    dataDir,
+    pids: () => Promise.resolve(platform.pids()),
     pidOf: (name) => Promise.resolve(living(platform.pids(), name)),
     restart: async (names) => {
       const before = platform.pids();
@@ -95,6 +101,7 @@ const sharedPlatform = z.object({
   natsUrl: z.string(),
   redisUrl: z.string(),
   operatorKey: z.string(),
+  dataDir: z.string(),
   /** Where `GET /pids` returns the processes. */
   controlUrl: z.url(),
 });
@@ -103,12 +110,14 @@ export type SharedPlatform = z.output<typeof sharedPlatform>;
 /** Uses a weir that is already running, and leaves it as it is. @param json a `SharedPlatform` */
 export function attachPlatform(json: string): BenchPlatform {
   const { controlUrl, ...urls } = sharedPlatform.parse(JSON.parse(json));
+  const pids = async () => {
+    const response = await fetch(`${controlUrl}/pids`);
+    return z.record(z.string(), z.number()).parse(await response.json());
+  };
   return {
     ...urls,
-    pidOf: async (name) => {
-      const response = await fetch(`${controlUrl}/pids`);
-      return living(z.record(z.string(), z.number()).parse(await response.json()), name);
-    },
+    pids,
+    pidOf: async (name) => living(await pids(), name),
     restart: () => Promise.resolve(),
     stop: () => Promise.resolve(),
   };

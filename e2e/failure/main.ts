@@ -5,15 +5,19 @@ import { attachPlatform, startBenchPlatform } from '../bench/platform.js';
 import { formatTable } from '../bench/table.js';
 import { bodies } from './bodies.series.js';
 import { frames } from './frames.series.js';
+import { recording } from './recording.series.js';
 import { reloads } from './reloads.series.js';
 import { rtsp } from './rtsp.series.js';
 import { SeededRandom } from './seeded-random.js';
 import type { Series } from './series.js';
 
-const SERIES: readonly Series[] = [bodies, reloads, frames, rtsp];
+const SERIES: readonly Series[] = [bodies, reloads, frames, rtsp, recording];
 
-/** The limits stay those of a fresh installation. The demo's robots would add to what is measured. */
-const SETTINGS = { WEIR_DEMO_ROBOTS: '0' };
+/**
+ * The limits stay those of a fresh installation. The demo's robots would add to what is measured. The series themselves
+ * receive the files and webhooks of recordings.
+ */
+const SETTINGS = { WEIR_DEMO_ROBOTS: '0', WEIR_OUTBOUND_ALLOW: '127.0.0.1', WEIR_RECORDING_UPLOAD_HTTP: '1' };
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
@@ -21,6 +25,7 @@ const { values: options, positionals: names } = parseArgs({
     short: { type: 'boolean', default: false },
     seed: { type: 'string' },
     trials: { type: 'string' },
+    kill: { type: 'string' },
     platform: { type: 'string' },
   },
 });
@@ -29,6 +34,9 @@ const wrong = [
   ...(['seed', 'trials'] as const)
     .filter((option) => options[option] !== undefined && !/^[1-9]\d{0,8}$/.test(options[option]))
     .map((option) => `--${option} must be a whole number from 1 to 999999999`),
+  ...(options.kill === undefined || SERIES.some(({ kills }) => kills?.includes(options.kill ?? ''))
+    ? []
+    : [`--kill must be one of ${SERIES.flatMap(({ kills = [] }) => kills).join(', ')}`]),
 ];
 if (wrong.length > 0) {
   console.error(`${wrong.join('; ')}. The series are: ${SERIES.map(({ name }) => name).join(', ')}`);
@@ -57,14 +65,17 @@ try {
     const { short } = options;
     const trials = Number(options.trials ?? (short ? series.trials.short : series.trials.full));
     const random = new SeededRandom(seed);
-    const { tables, broken } = await series.run({ platform, short, trials, random, log });
+    const { tables, broken } = await series.run({ platform, short, trials, random, log, only: options.kill });
     console.log(`\n${tables.map(formatTable).join('\n\n')}\n`);
     for (const sentence of broken) console.log(`${series.name}: ${sentence}`);
     if (broken.length > 0) {
-      console.log(`to repeat this: npm run failure -- ${series.name} --seed ${seed} --trials ${trials}`);
+      const only = options.kill === undefined ? '' : ` --kill ${options.kill}`;
+      console.log(`to repeat this: npm run failure -- ${series.name} --seed ${seed} --trials ${trials}${only}`);
       process.exitCode = 1;
     }
   }
 } finally {
   await platform.stop();
 }
+// What a series has not closed ends here.
+process.exit();

@@ -9,6 +9,8 @@ export interface SeriesContext {
   /** How often the attack is made; the random numbers make each one different. */
   trials: number;
   random: SeededRandom;
+  /** The one thing to kill in every trial, for a series that kills different ones. */
+  only?: string | undefined;
   /** Reports the progress. */
   log(line: string): void;
 }
@@ -24,5 +26,7 @@ export interface Series {
   name: string;
   /** How often the attack is made by default. */
   trials: { full: number; short: number };
+  /** What a series kills, one after the other. */
+  kills?: readonly string[];
   run(context: SeriesContext): Promise<SeriesResult>;
 }

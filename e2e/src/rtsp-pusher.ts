@@ -132,7 +132,7 @@ export class RtspPusher {
 }
 
 /** Sends one request after the other and waits for each answer; throws if an answer isn't 200. */
-function requestsOn(socket: Socket) {
+export function requestsOn(socket: Socket) {
   let cseq = 0;
   let session: string | undefined;
   return async (method: string, url: string, { body = '', transport = '' } = {}): Promise<void> => {

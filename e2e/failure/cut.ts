@@ -1,0 +1,92 @@
+import type { RecordingAnswer } from './filmed.js';
+import type { KnownSource } from './known-source.js';
+import type { RecordedFile } from './recorded-file.js';
+
+/** As much may be missing before a kill, or before the moment at which somebody asked for the end. */
+export const MAX_MISSING_MS = 1_000;
+/** A frame that was sent just after a kill may still have been written, by a process that was killed a moment later. */
+const ON_THE_WAY_MS = 100;
+/** A shorter hole needn't be told, nor one that the file shows because its source was silent. */
+const LEAST_HOLE_MS = 300;
+/** How exactly a hole must be told. */
+const MAX_TOLD_WRONG_MS = 500;
+
+export interface Cut {
+  readonly atMs: number;
+  readonly what: string;
+}
+
+export interface CutReport {
+  /** Of all cuts and tracks, the most that is missing before the cut. */
+  readonly missingMs: number;
+  readonly sentences: readonly string[];
+}
+
+export interface CutCase {
+  readonly source: KnownSource;
+  readonly file: RecordedFile;
+  readonly answer: RecordingAnswer;
+  /** When the platform had said that it records. */
+  readonly startedMs: number;
+  /** In order. Frames may be missing only between a cut and the continuation. */
+  readonly cuts: readonly Cut[];
+}
+
+/** Compares what a file has with what its source has sent, by the times of sending. */
+export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase): CutReport {
+  const sentences: string[] = [];
+  let missingMs = 0;
+  for (const [track, { codec, frameMs }] of source.tracks.entries()) {
+    const sentMs = source.sentMs[track] ?? [];
+    const found = (file.frames[track] ?? []).flatMap(({ number, atMs }) => {
+      const sent = sentMs[number];
+      if (sent === undefined) sentences.push(`its ${codec} has frame ${number}, which wasn't sent then`);
+      return sent === undefined ? [] : [{ number, atMs, sentMs: sent }];
+    });
+    const [first] = found;
+    if (first === undefined) {
+      sentences.push(`it has no ${codec}`);
+      continue;
+    }
+    if (first.sentMs > startedMs + MAX_MISSING_MS)
+      sentences.push(`its ${codec} begins ${Math.round(first.sentMs - startedMs)} ms after the start was answered`);
+    for (const { atMs, what } of cuts) {
+      const lastSentMs = Math.max(...sentMs.filter((sent) => sent !== undefined && sent <= atMs).map(Number));
+      const lastFoundMs = Math.max(...found.map((frame) => frame.sentMs).filter((sent) => sent <= atMs));
+      const lateMs = lastSentMs - lastFoundMs;
+      missingMs = Math.max(missingMs, lateMs);
+      if (lateMs > MAX_MISSING_MS)
+        sentences.push(`of its ${codec}, ${Math.round(lateMs)} ms are missing before ${what}`);
+    }
+    for (const [index, frame] of found.entries()) {
+      const before = found[index - 1];
+      if (before === undefined || frame.number === before.number + 1) continue;
+      const holeMs = frame.sentMs - before.sentMs - frameMs;
+      const isAtCut = cuts.some(
+        ({ atMs }) => before.sentMs <= atMs + ON_THE_WAY_MS && before.sentMs > atMs - MAX_MISSING_MS - frameMs,
+      );
+      const wasSending = sentMs.slice(before.number + 1, frame.number).some((sent) => sent !== undefined);
+      if (wasSending && !isAtCut)
+        sentences.push(`its ${codec} lacks ${frame.number - before.number - 1} frames where nothing was killed`);
+      const isShown = Math.abs(frame.atMs - before.atMs - (frame.sentMs - before.sentMs)) < LEAST_HOLE_MS;
+      if (holeMs > LEAST_HOLE_MS && !isShown && !isTold(holeMs, frame.atMs, answer))
+        sentences.push(
+          `its ${codec} has a hole of ${Math.round(holeMs)} ms at ${Math.round(frame.atMs)} ms, ` +
+            `which isn't told: ${JSON.stringify(answer.details)}`,
+        );
+    }
+  }
+  return { missingMs, sentences };
+}
+
+function isTold(holeMs: number, atMs: number, { details: { joints, gaps } }: RecordingAnswer): boolean {
+  const told = [
+    ...joints.map((joint) => ({ atMs: joint.atMs, lengthMs: joint.missingMs })),
+    ...gaps.map((gap) => ({ atMs: gap.atMs, lengthMs: gap.lengthMs })),
+  ];
+  return told.some(
+    (gap) =>
+      Math.abs(gap.atMs - atMs) <= MAX_TOLD_WRONG_MS + Math.max(0, holeMs) &&
+      Math.abs(gap.lengthMs - holeMs) <= MAX_TOLD_WRONG_MS,
+  );
+}
