@@ -55,6 +55,7 @@ interface Ended {
   readonly kill: Kill;
   readonly name: string;
   readonly missingMs: number;
+  readonly lostFrames: number;
   readonly joints: number;
   readonly isDelivered: boolean;
   readonly deliveredAfterMs: number;
@@ -226,10 +227,10 @@ async function endOf(
   const about = `the recording of ${filmed.kind} (${filmed.id})`;
   if (!isDelivered) {
     say(`${about} was not delivered: ${answer.reason}`);
-    return { ...common, ...ids, answer, missingMs: NaN };
+    return { ...common, ...ids, answer, missingMs: NaN, lostFrames: 0 };
   }
   const file = await readRecordedFile(destination.fileOf(filmed.name), filmed.source.tracks);
-  const { missingMs, sentences } = reportOfCuts({
+  const { missingMs, lostFrames, sentences } = reportOfCuts({
     ...{ source: filmed.source, file, answer, startedMs: filmed.startedMs },
     cuts: cutsOf(filmed, plan, killedMs),
   });
@@ -244,7 +245,7 @@ async function endOf(
     ...(file.sizeBytes === answer.sizeBytes ? [] : [`has ${file.sizeBytes} bytes, and ${answer.sizeBytes} are told`]),
   ];
   for (const fault of faults) say(`${about}: ${fault}`);
-  return { ...common, ...ids, answer, missingMs };
+  return { ...common, ...ids, answer, missingMs, lostFrames };
 }
 
 function cutsOf({ session, stoppedMs }: Filmed, { kill: killed, moment }: Plan, killedMs: number): Cut[] {
@@ -366,6 +367,7 @@ function tableOf(
     return [
       ...[killed, done.get(killed) ?? 0, of.length, delivered.length],
       ...[Math.max(0, ...missing), missing.length === 0 ? NaN : quantile(missing, 0.99)],
+      of.reduce((sum, { lostFrames }) => sum + lostFrames, 0),
       ...[of.reduce((sum, { joints }) => sum + joints, 0), again],
       ...[hooks.repeated(killed), hooks.lost(killed)],
       ...(waits.length === 0 ? [NaN, NaN] : [quantile(waits, 0.5), Math.max(...waits)]),
@@ -374,11 +376,11 @@ function tableOf(
   return {
     title: 'kill -9 while everything is recorded',
     columns: [
-      ...['killed', 'trials', 'recordings', 'delivered', 'missing ms, worst', 'p99', 'joints', 'uploads again'],
-      ...['webhooks again', 'lost', 'delivered after s, p50', 'worst'],
+      ...['killed', 'trials', 'recordings', 'delivered', 'missing ms, worst', 'p99', 'frames lost', 'joints'],
+      ...['uploads again', 'webhooks again', 'lost', 'delivered after s, p50', 'worst'],
     ],
     rows,
-    note: 'Missing is what was sent before the kill or the stop and isn’t in the file. The receiver of webhooks is down half of the time.',
+    note: 'Missing is what was sent before the kill or the stop and isn’t in the file; frames lost are missing elsewhere. The receiver of webhooks is down half of the time.',
   };
 }
 

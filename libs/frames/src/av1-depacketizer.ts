@@ -41,10 +41,11 @@ export class Av1Depacketizer implements Depacketizer {
     return frames;
   }
 
+  /** A temporal unit without its marker may lack its end. */
   flush(): Frame[] {
-    const frames: Frame[] = [];
-    if (this.#unit !== undefined) this.#endUnit(frames);
-    return frames;
+    if (this.#unit !== undefined) this.#noteLoss();
+    this.#unit = undefined;
+    return [];
   }
 
   #readPayload(unit: TemporalUnit, payload: Uint8Array): void {

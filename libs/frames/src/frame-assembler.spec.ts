@@ -152,6 +152,22 @@ describe('access units', () => {
     expect(times(assembler.flush())).toEqual([3000]);
   });
 
+  it('drops what a stream that ends in the middle of a picture has sent of it', () => {
+    const assembler = h264();
+    expect(times(assembler.push(keyFrameAt(0, 0)))).toEqual([0]);
+    assembler.push(packet({ sequenceNumber: 1, timestamp: 3000, marker: false, payload: SLICE }));
+    expect(assembler.flush()).toEqual([]);
+
+    const vp8 = createFrameAssembler({ codec: 'VP8', clockRate: 90_000 });
+    // RFC 7741 §4.2: S and the partition's index; the frame's first bit is 0 for a key frame.
+    const part = (start: boolean) => Uint8Array.of(start ? 0x10 : 0, 0, 1, 2, 0x9d, 0x01, 0x2a, 64, 0, 64, 0);
+    expect(times(vp8.push(packet({ sequenceNumber: 0, timestamp: 0, marker: true, payload: part(true) })))).toEqual([
+      0,
+    ]);
+    vp8.push(packet({ sequenceNumber: 1, timestamp: 3000, marker: false, payload: part(true) }));
+    expect(vp8.flush()).toEqual([]);
+  });
+
   it('learns that a sender marks each slice, and then joins the slices by their time', () => {
     const assembler = h264();
     let sequenceNumber = 0;

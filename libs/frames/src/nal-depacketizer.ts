@@ -35,6 +35,7 @@ export class NalDepacketizer implements Depacketizer {
   #lost = false;
   #needsKeyFrame = false;
   #trustsMarker = true;
+  #hasMarkers = false;
   #lastTimestamp: number | undefined;
 
   constructor(codec: NalCodec, fmtp: Readonly<Record<string, unknown>>) {
@@ -49,13 +50,20 @@ export class NalDepacketizer implements Depacketizer {
     this.#unit ??= newAccessUnit(timestamp, lostBefore);
     if (this.#codec === 'H264') this.#readH264(this.#unit, payload);
     else this.#readH265(this.#unit, payload);
-    if (marker && this.#trustsMarker) this.#endUnit(frames);
+    if (marker) {
+      this.#hasMarkers = true;
+      if (this.#trustsMarker) this.#endUnit(frames);
+    }
     return frames;
   }
 
+  /** The last picture of a sender that ends pictures with the marker may lack slices if it has none. */
   flush(): Frame[] {
     const frames: Frame[] = [];
-    if (this.#unit !== undefined) this.#endUnit(frames);
+    if (this.#unit !== undefined) {
+      if (this.#hasMarkers && this.#trustsMarker) this.#noteLoss();
+      this.#endUnit(frames);
+    }
     this.#lastTimestamp = undefined;
     return frames;
   }

@@ -42,10 +42,11 @@ export class VpxDepacketizer implements Depacketizer {
     return frames;
   }
 
+  /** A picture without its marker may lack its end. */
   flush(): Frame[] {
-    const frames: Frame[] = [];
-    if (this.#picture !== undefined) this.#endPicture(frames);
-    return frames;
+    if (this.#picture !== undefined) this.#noteLoss();
+    this.#picture = undefined;
+    return [];
   }
 
   #noteLoss(): void {
