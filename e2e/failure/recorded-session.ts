@@ -86,10 +86,10 @@ export class RecordedSession {
     const { tracks } = this.options;
     const senders = this.#peer.getSenders();
     const packets = tracks.map((track, index) => new KnownPackets(track, 101 + index));
-    const session = this;
+    const isLost = () => this.#isLost;
     return {
       get isLost() {
-        return session.isLost;
+        return isLost();
       },
       send: (track, known, rtpTimestamp) => {
         for (const packet of packets[track]?.of(known, rtpTimestamp) ?? []) void senders[track]?.sendRtp(packet);

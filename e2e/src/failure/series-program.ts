@@ -12,6 +12,9 @@ const program = resolve(import.meta.dirname, '../../../deploy/single-machine/fai
  */
 export async function runSeries(name: string): Promise<string> {
   const args = ['--short', '--platform', JSON.stringify(sharedPlatform()), name];
-  const { stdout } = await promisify(execFile)(process.execPath, [program, ...args]);
+  const { stdout } = await promisify(execFile)(process.execPath, [program, ...args]).catch((error: unknown) => {
+    const printed = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
+    throw new Error(`the series ${name} broke weir:\n${printed}`, { cause: error });
+  });
   return stdout;
 }
