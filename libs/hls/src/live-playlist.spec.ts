@@ -293,12 +293,23 @@ describe('the media playlist', () => {
     fixture.segments(40).parts(2);
     const { segments, tags } = read(fixture);
     expect(segments[0]?.msn).toBe(0);
+    // Whoever begins there loads whole segments, each once.
+    expect(segments[0]?.parts).toEqual([]);
     expect(fixture.playlist.canBegin).toBe(true);
     expect(tags.get('EXT-X-START')).toBe('TIME-OFFSET=-41.4,PRECISE=YES');
     fixture.hasKeyFrames = true;
     fixture.endSegment().segments(1);
     expect(read(fixture).segments[0]!.msn).toBeGreaterThan(35);
     expect(read(fixture).tags.has('EXT-X-START')).toBe(false);
+  });
+
+  it('lists no parts of a segment to which it sends players that begin', () => {
+    const fixture = new Fixture().segments(1);
+    fixture.hasKeyFrames = false;
+    const { segments, tags } = read(fixture.segments(4));
+    expect(tags.has('EXT-X-START')).toBe(true);
+    expect(segments[0]?.parts).toEqual([]);
+    expect(segments.at(-1)?.parts).not.toEqual([]);
   });
 
   it('says that nobody can begin when the last part to begin with weighs too much', () => {

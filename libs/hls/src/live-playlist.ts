@@ -69,8 +69,6 @@ const MOST_TARGET_DURATIONS_WITH_PARTS = 3;
  * comes closer again.
  */
 const PART_HOLD_BACKS_WITH_PARTS = 4;
-/** Parts are listed back to the last one that players can start with, if it lies within this many target durations. */
-const TARGET_DURATIONS_WITH_BEGINNING = 16;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
 /** Three finished segments and the one being written. */
@@ -306,7 +304,12 @@ export class LivePlaylist {
     return { msn: this.#nextMsn ?? last.msn + 1, index: 0 };
   }
 
-  /** Every segment from this one on lists its parts, without a gap, because hls.js expects consecutive parts. */
+  /**
+   * Every segment from this one on lists its parts, without a gap, because hls.js expects consecutive parts. They reach
+   * back to the last part that players can start with, unless `EXT-X-START` sends players there: hls.js would load the
+   * parts of that segment and then the whole segment again, and Chromium, whose pictures are replaced while it shows
+   * them, would wait for the next key frame.
+   */
   #firstWithParts(): number {
     const targetMs = this.#options.targetDurationS * 1000;
     const holdBackMs = this.#options.partHoldBack * (this.#partTargetMs ?? 0);
@@ -314,7 +317,7 @@ export class LivePlaylist {
       Math.min(MOST_TARGET_DURATIONS_WITH_PARTS * targetMs, PART_HOLD_BACKS_WITH_PARTS * holdBackMs),
     );
     const beginning = this.#segments.findLastIndex(hasBeginning);
-    const isListed = beginning >= this.#countOlderThan(TARGET_DURATIONS_WITH_BEGINNING * targetMs);
+    const isListed = beginning >= 0 && this.#startBeforeEndMs() === undefined;
     return isListed ? Math.min(usual, beginning) : usual;
   }
 
