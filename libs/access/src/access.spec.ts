@@ -282,7 +282,7 @@ describe('API keys', () => {
     expect(keyQuestions).toBe(2);
   });
 
-  test('are refused when unknown or malformed; about malformed ones auth is not even asked', async () => {
+  test('are refused when unknown or malformed; auth is not even asked about malformed ones', async () => {
     const unknown = API_KEY.replaceAll('x', 'y');
     expect(await codeOf(access.verifyApiKey(unknown))).toBe(ErrorCode.UNAUTHENTICATED);
     expect(await codeOf(access.verifyApiKey('weir_short'))).toBe(ErrorCode.UNAUTHENTICATED);

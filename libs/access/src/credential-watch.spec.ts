@@ -173,7 +173,7 @@ test('thousands of sessions with one credential cause one request', async () => 
   expect(questions).toBe(1);
 });
 
-test('a stopped watch is neither told nor asked about', async () => {
+test('a stopped watch is told nothing, and its credentials are no longer asked about', async () => {
   const open = standing(token('t1'), application);
   open.stop();
   expect(watch.size).toBe(0);

@@ -19,7 +19,7 @@ describe('what a client sent', () => {
     expect(sentText({ many: Array.from({ length: 10_000 }, (_none, index) => index) }).length).toBeLessThan(2_100);
   });
 
-  it('need not be JSON, and may be nothing', () => {
+  it('need not be JSON, and may be missing', () => {
     expect(sentText('{"half')).toBe('"{\\"half"');
     expect(sentText(undefined)).toBe('');
   });

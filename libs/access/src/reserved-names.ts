@@ -16,7 +16,7 @@ export interface NameReservation {
   readonly prefix: string;
 }
 
-/** The rights of the one that claims a name. */
+/** The rights of whoever claims a name. */
 export interface NameRight {
   /** The NameOwner of the claiming service when it reserves names itself; otherwise empty. */
   readonly owner: string;
@@ -44,8 +44,8 @@ export interface ReservedNamesPorts {
 }
 
 /**
- * Tells which names are reserved, for code that decides about claims and players. It keeps a copy in this process and
- * compares one version for each owner with Redis at every question. While Redis is away, or has lost the names and the
+ * Tells which names are reserved, for code that decides about claims and players. It keeps a copy in this process; each
+ * time it is asked, it compares one version per owner with Redis. While Redis is away, or has lost the names and the
  * owner hasn't written them again, the last known copy holds.
  */
 export class ReservedNames {

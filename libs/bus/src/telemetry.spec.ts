@@ -98,7 +98,7 @@ describe('a trace', () => {
 
 describe('weir.bus.call.duration', () => {
   it('counts calls by method and outcome, in seconds', async () => {
-    // The counts of the other tests.
+    // Drops the counts of the other tests.
     await reader.forceFlush();
     points.reset();
     const [client, server] = await Promise.all([bed.bus(), bed.bus()]);

@@ -3,7 +3,7 @@ import type { TextMapGetter, TextMapSetter } from '@opentelemetry/api';
 import type { MsgHdrs } from '@nats-io/transport-node';
 import { ErrorCode, ErrorCodeSchema, ErrorSchema, WeirError } from '@weir/contracts';
 
-/** How long the caller waits from sending on, in whole milliseconds. A duration, so that clocks needn't agree. */
+/** How long the caller waits after sending, in whole milliseconds. A duration, so that clocks needn't agree. */
 export const DEADLINE_HEADER = 'Weir-Deadline-Ms';
 /** Marks a reply whose payload is a weir.v1.Error. */
 export const ERROR_HEADER = 'Weir-Error';

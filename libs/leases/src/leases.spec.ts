@@ -57,7 +57,7 @@ describe('leases', () => {
     expect(await leasesOf('late').claim('t/cam', '', gone)).toMatchObject({ tag: 'held', by: { owner: 'heir' } });
   });
 
-  it('let whoever takes a name have it; the owner before can neither renew nor release it', async () => {
+  it('give a name to whoever takes it; the previous owner can neither renew nor release it', async () => {
     const [old, young] = [leasesOf('old'), leasesOf('young')];
     const before = await old.take('t/cam');
     const epoch = await young.take('t/cam', 'mine');

@@ -204,14 +204,14 @@ test('fails with "connection" when nothing listens at the address', async () => 
   expect(await reasonOf(guard.fetch(at('/')))).toBe('connection');
 });
 
-test('returns an answer that redirects to a caller who wants it, without following it', async () => {
+test('returns a redirect instead of following it, if the caller asks for that', async () => {
   routes = { '/from': (_request, response) => response.writeHead(307, { location: `/to` }).end('moved') };
   const answer = await guard.fetch(`http://a.example:${port}/from`, { redirects: 'return' });
   expect([answer.status, await answer.text()]).toEqual([307, 'moved']);
   expect(seen.map(({ url }) => url)).toEqual(['/from']);
 });
 
-test('returns what came of an answer’s body, if the caller wants no more', async () => {
+test('returns the part of an answer’s body that has arrived, if the caller needs no more', async () => {
   routes = {
     '/large': (_request, response) => response.end('x'.repeat(100_000)),
     '/broken': (_request, response) => {
@@ -226,7 +226,7 @@ test('returns what came of an answer’s body, if the caller wants no more', asy
   expect([broken.status, await broken.text()]).toEqual([200, 'some']);
 });
 
-test('returns an answer whose body never ends to a caller who wants no more than comes', async () => {
+test('returns an answer whose body never ends, with the part that has arrived', async () => {
   routes = { '/endless': (_request, response) => void response.writeHead(200).write('begin') };
   const answer = await guard.fetch(`http://a.example:${port}/endless`, { answerBody: 'cut' });
   expect([answer.status, await answer.text()]).toEqual([200, 'begin']);

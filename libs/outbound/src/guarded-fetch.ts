@@ -13,8 +13,8 @@ export interface OutboundRequest {
   /** The limit for the answer's body after decompression. Default 1 MiB. */
   readonly maxResponseBytes?: number;
   /**
-   * `cut`: the answer counts as soon as its head is there. Of its body, the caller gets what comes within the limit and
-   * two seconds. Default: an answer whose body is too large, breaks off or doesn't end in time is an error.
+   * `cut`: the answer counts as soon as its head is there. The caller gets the part of its body that arrives within the
+   * limit and two seconds. Default: an answer whose body is too large, breaks off or doesn't end in time is an error.
    */
   readonly answerBody?: 'whole' | 'cut';
   /** Default 3; 0 refuses every redirect. */
@@ -98,7 +98,7 @@ const whole = async (response: Response, maxBytes: number, host: string): Promis
   return new Response(body, { status: response.status, statusText: response.statusText, headers: response.headers });
 };
 
-/** The answer with what comes of its body before the limit, the end of the time, or a fault of the connection. */
+/** The answer with the part of its body that arrives before the limit, the time-out or a fault of the connection. */
 const cut = async (response: Response, maxBytes: number): Promise<Response> => {
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -110,7 +110,7 @@ const cut = async (response: Response, maxBytes: number): Promise<Response> => {
       if (size >= maxBytes) return;
     }
   };
-  // What breaks off the body doesn't matter: the answer's head has been read.
+  // It doesn't matter why the body breaks off: the answer's head has been read.
   await within(
     CUT_BODY_MS,
     reading().catch(() => undefined),

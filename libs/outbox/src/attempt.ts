@@ -9,7 +9,7 @@ export interface AttemptContext {
   /** Aborted when the time-out is over, when the outbox stops, and when another instance may take the message. */
   readonly signal: AbortSignal;
   /**
-   * Stores what the next attempt needs and what the list shows: progress, the id of an upload that goes on. It replaces
+   * Stores what the next attempt needs and what the list shows: progress, the id of an unfinished upload. It replaces
    * the earlier note.
    * @throws BrokenOff if another instance may have taken the message
    */
@@ -42,7 +42,7 @@ const BREAK_TEXT: Readonly<Record<BreakReason, string>> = {
   'lease-lost': 'another instance may have taken the message',
 };
 
-/** The reason of an attempt's aborted signal. */
+/** The reason why an attempt's signal was aborted. */
 export class BrokenOff extends Error {
   override readonly name = 'BrokenOff';
 

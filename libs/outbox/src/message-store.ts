@@ -26,7 +26,7 @@ export interface MessageStoreOptions {
   readonly url: string;
   /** The owner's name in lower-case letters, digits and `_`. The tables are in the schema `<owner>_outbox`. */
   readonly owner: string;
-  /** Of this start of the process. */
+  /** The id of this start of the process. */
   readonly instance: string;
   readonly keepTryingMs: number;
   readonly maxConnections: number;
@@ -49,7 +49,7 @@ export interface Leased {
 export interface LeaseWish {
   readonly count: number;
   readonly leaseMs: number;
-  /** Nothing is leased that goes there. */
+  /** Messages to these destinations aren't leased. */
   readonly fullDestinations: readonly string[];
 }
 
@@ -63,10 +63,10 @@ const MAX_PAYLOAD_CHARACTERS = 256 * 1024;
 const MAX_WORDS = 500;
 const MAX_LISTED = 500;
 const DEFAULT_LISTED = 100;
-/** Of each message in the delivery log. */
+/** How many attempts of each message stay in the delivery log. */
 const MAX_ATTEMPTS = 200;
 const PURGED_AT_ONCE = 1_000;
-/** Of a pause; more would only overflow. */
+/** How often a pause grows; more would only overflow. */
 const MAX_GROWTHS = 30;
 
 const leasedRow = z.object({
@@ -110,7 +110,7 @@ const attemptRow = z.object({
   words: z.string().nullable(),
 });
 
-/** A message without a key is alone in its order: its key is its id. */
+/** A message without a key waits for no other: its key is its id. */
 const keyOf = ({ id, key }: { id: string; key: string }): string | undefined => (key === id ? undefined : key);
 
 const payloadText = (payload: unknown): string => {
@@ -191,7 +191,7 @@ export class MessageStore {
   }
 
   /**
-   * Takes the messages back whose instances no longer renew their leases. After the first death a message is due at
+   * Takes back the messages whose instances no longer renew their leases. After the first death a message is due at
    * once; after each further one its pause grows, because it may be the message that kills instances.
    */
   async takeBack(queue: string, { firstMs, maxMs, factor = 2 }: Pace): Promise<void> {
@@ -292,7 +292,7 @@ export class MessageStore {
     return z.array(listedRow).parse(rows).map(listedOf);
   }
 
-  /** The delivery logs of messages, by their ids; of each its last attempts, oldest first. */
+  /** The delivery logs of messages by their ids: the last attempts of each, oldest first. */
   async attempts(ids: readonly string[]): Promise<ReadonlyMap<string, readonly Attempt[]>> {
     const { rows } = await this.#pool.query(
       `SELECT message_id, instance, started_at, duration_ms, result, status, words

@@ -15,7 +15,7 @@ export interface NewMessage {
   readonly scope?: string;
   /** Where it goes, such as a host. A queue may limit how much goes to one place at the same time. */
   readonly destination?: string;
-  /** For how long it is tried. Default: the outbox's. */
+  /** For how long it is tried. Default: the outbox's own time. */
   readonly keepTryingMs?: number;
 }
 
@@ -35,7 +35,7 @@ export interface LeasedMessage {
   readonly note: string | undefined;
   /** The time for which the message is tried is over: if this attempt fails, the message is dead. */
   readonly last: boolean;
-  /** How many attempts before this one, without another in between, ended with their instance. */
+  /** How many attempts in a row, directly before this one, ended because their instance died. */
   readonly deaths: number;
 }
 
@@ -49,7 +49,7 @@ export type Outcome =
       /** The next attempt comes no earlier. */
       readonly afterMs?: number;
     }
-  /** Another attempt would have the same end. */
+  /** Another attempt would end the same way. */
   | { readonly tag: 'dead'; readonly words: string; readonly status?: number };
 
 export type Failure = Exclude<Outcome, { readonly tag: 'delivered' }>;
@@ -69,7 +69,7 @@ export interface ListedMessage {
   readonly inProgress: boolean;
   readonly note: string | undefined;
   readonly createdAt: Date;
-  /** Of the next attempt. */
+  /** When the next attempt is due. */
   readonly dueAt: Date;
   readonly giveUpAt: Date;
   readonly endedAt: Date | undefined;

@@ -3,7 +3,7 @@ import { metrics } from '@opentelemetry/sdk-node';
 import { expect, it } from 'vitest';
 import { OutboxMetrics } from './metrics.js';
 
-it('tells how many messages wait or are dead, and how old the oldest is that waits', async () => {
+it('tells how many messages wait or are dead, and how old the oldest waiting one is', async () => {
   const points = new metrics.InMemoryMetricExporter(metrics.AggregationTemporality.CUMULATIVE);
   const reader = new metrics.PeriodicExportingMetricReader({ exporter: points, exportIntervalMillis: 3_600_000 });
   metricsApi.setGlobalMeterProvider(new metrics.MeterProvider({ readers: [reader] }));

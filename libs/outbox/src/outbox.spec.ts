@@ -10,7 +10,7 @@ import { Outbox, type OutboxOptions } from './outbox.js';
 import type { QueueHandler } from './queue-worker.js';
 
 let postgres: TestServer;
-/** Of the owner of the messages. */
+/** Connections of the messages' owner. */
 let owner: pg.Pool;
 let outbox: Outbox;
 const opened: Outbox[] = [];
@@ -149,7 +149,7 @@ describe('a message', () => {
     expect(got).toEqual(['first', 'other']);
   });
 
-  it('brings what an earlier attempt noted', async () => {
+  it('carries what an earlier attempt noted', async () => {
     const notes: (string | undefined)[] = [];
     outbox.deliver(
       'q',
@@ -316,7 +316,7 @@ describe('several instances', () => {
     expect(attempts).toBe(1);
   });
 
-  it('break off an attempt whose message another one has taken, and leave the other its result', async () => {
+  it('break off an attempt whose message another instance has taken, without changing that message', async () => {
     const reasons: unknown[] = [];
     outbox.deliver(
       'q',
@@ -423,12 +423,12 @@ describe('a message that can’t be delivered', () => {
   });
 });
 
-describe('a message with which instances die', () => {
+describe('a message that kills its instances', () => {
   const HOUR_MS = 3_600_000;
   const slow: Pace = { firstMs: HOUR_MS, maxMs: 1_000 * HOUR_MS, factor: 4 };
   const pauseOf = async (id: string) => ((await outbox.get(id))?.dueAt.getTime() ?? 0) - Date.now();
 
-  it('is tried at once after the first, and then after pauses that grow', async () => {
+  it('is tried at once after the first death, and then after pauses that grow', async () => {
     const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
     expect(await dieWith(1, slow)).toBe(1);
     await waitFor(async () => (await dieWith(1, slow)) === 1);
@@ -462,7 +462,7 @@ describe('a message with which instances die', () => {
     expect(told).toEqual(['the instances that tried it ended']);
   });
 
-  it('waits no longer than others once an attempt has had an end', async () => {
+  it('waits no longer than others once an attempt has ended by itself', async () => {
     const id = await outbox.addAlone({ queue: 'q', payload: 'x' });
     for (let deaths = 0; deaths < 2; deaths++) await waitFor(async () => (await dieWith(1)) === 1);
     const deathsSeen: number[] = [];
@@ -496,7 +496,7 @@ it('a message whose handler always throws waits longer after each attempt', asyn
 });
 
 describe('a destination that hangs', () => {
-  it('holds up no other: it takes its part of the queue only', async () => {
+  it('holds up no other: it takes only its part of the queue', async () => {
     const got: string[] = [];
     let hanging = 0;
     let most = 0;
@@ -608,7 +608,7 @@ describe('a replay', () => {
   });
 });
 
-it('an attempt that its instance breaks off when it stops is made by another, and doesn’t count', async () => {
+it('an attempt that a stopping instance breaks off doesn’t count, and another instance makes it again', async () => {
   let begun = false;
   outbox.deliver(
     'q',

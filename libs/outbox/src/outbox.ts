@@ -17,14 +17,14 @@ export interface OutboxOptions {
   readonly url: string;
   /** The owner's name in lower-case letters, digits and `_`. The tables are in the schema `<owner>_outbox`. */
   readonly owner: string;
-  /** Of this start of the process. */
+  /** The id of this start of the process. */
   readonly instance: string;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** For how long a message is tried. Default 72 h. */
   readonly keepTryingMs?: number;
   /** How long delivered and dead messages stay in the list. Default 30 days. */
   readonly keepEndedMs?: number;
-  /** How often messages are looked for that other instances have added. Default 1 s. */
+  /** How often to look for messages that other instances have added. Default 1 s. */
   readonly pollMs?: number;
   /** How long attempts in progress may take when the outbox closes. Default 5 s. */
   readonly closeGraceMs?: number;
@@ -41,8 +41,8 @@ const UPKEEP_MS = 30_000;
 
 /**
  * What must be delivered at least once, in PostgreSQL. A message is written in the owner's transaction, together with
- * what it tells of. Any number of instances deliver; a message has one id for ever; messages with one key keep their
- * order; see README.md.
+ * the change that it reports. Any number of instances deliver; a message has one id for ever; messages with one key keep
+ * their order; see README.md.
  */
 export class Outbox {
   readonly #workers = new Map<string, Pick<QueueWorker<unknown>, 'wake' | 'close'>>();
@@ -79,7 +79,7 @@ export class Outbox {
     return this.store.add(transaction, message);
   }
 
-  /** Adds a message that belongs to no other change. */
+  /** Adds a message that reports no change, in a transaction of its own. */
   async addAlone(message: NewMessage): Promise<string> {
     const id = await this.store.addAlone(message);
     this.wake(message.queue);

@@ -42,7 +42,7 @@ export interface QueueWorkerPorts {
   readonly store: QueueStore;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   readonly metrics: Pick<OutboxMetrics, 'attempted'>;
-  /** How often messages are looked for that somebody else has added. */
+  /** How often to look for messages that somebody else has added. */
   readonly pollMs: number;
 }
 
@@ -50,7 +50,7 @@ const CONCURRENCY = 8;
 const TIMEOUT_MS = 30_000;
 const LEASE_MS = 15_000;
 const PACE: Pace = { firstMs: 2_000, maxMs: 30 * 60_000, factor: 3 };
-/** After so many deaths in a row, a message whose time is over isn't tried a last time: it would not end by that. */
+/** After this many deaths in a row, a message whose time is over gets no last attempt: another death wouldn't end it. */
 const MANY_DEATHS = 2;
 const DATABASE_PACE: Pace = { firstMs: 200, maxMs: 5_000 };
 
@@ -75,7 +75,7 @@ export class QueueWorker<Payload> {
     this.#loop = this.#run();
   }
 
-  /** Looks for messages now instead of at the next look. */
+  /** Looks for messages at once instead of waiting for the next look. */
   wake(): void {
     this.#wake.abort();
   }

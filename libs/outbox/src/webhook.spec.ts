@@ -158,7 +158,7 @@ describe('a webhook', () => {
     expect(received).toEqual([]);
   });
 
-  it('goes to the host of its URL, which takes a part of the handler only', () => {
+  it('goes to the host of its URL, which takes only a part of the handler’s attempts', () => {
     expect(webhookMessage({ url: 'https://user:key@Hooks.example:8443/a?b', body: BODY })).toMatchObject({
       destination: 'hooks.example',
     });

@@ -12,7 +12,7 @@ export type Webhook = z.output<typeof webhookSchema>;
 /** The host of a URL: where a message goes. */
 export const hostOf = (url: string): string => (URL.canParse(url) ? new URL(url).hostname : '');
 
-/** What a message of a webhook consists of, beside what its owner says of it. */
+/** The parts of a webhook's message that follow from the webhook; its owner adds the others. */
 export const webhookMessage = (webhook: Webhook): Pick<NewMessage, 'payload' | 'destination'> => ({
   payload: webhook,
   destination: hostOf(webhook.url),
@@ -21,8 +21,8 @@ export const webhookMessage = (webhook: Webhook): Pick<NewMessage, 'payload' | '
 export interface WebhookPorts {
   readonly guard: Pick<OutboundGuard, 'fetch'>;
   /**
-   * The receiver's secrets now, one, or two during a rotation. Undefined if the receiver wants no more webhooks; then
-   * the message is dead.
+   * The receiver's present secrets: one, or two during a rotation. Undefined if the receiver wants no more webhooks;
+   * then the message is dead.
    */
   secrets(message: Message<Webhook>): Promise<readonly string[] | undefined>;
   /** The receiver answered with 410: it wants no more webhooks. */
@@ -39,7 +39,7 @@ export type WebhookOptions = Pick<QueueHandler<Webhook>, 'concurrency' | 'perDes
 };
 
 const TIMEOUT_MS = 20_000;
-/** For what isn't the request: the database, the secrets. */
+/** Time for everything but the request: the database, the secrets. */
 const SPARE_MS = 10_000;
 const CONCURRENCY = 32;
 const PER_DESTINATION = 4;

@@ -4,7 +4,7 @@ import { TooLate, within } from './deadline.js';
 const never = new Promise<string>(() => undefined);
 
 describe('a deadline', () => {
-  it('hands on what the work comes to in time', async () => {
+  it('passes on the result or error of work that ends in time', async () => {
     expect(await within(60_000, Promise.resolve('done'))).toBe('done');
     await expect(within(60_000, Promise.reject(new Error('refused')))).rejects.toThrow('refused');
   });
@@ -23,7 +23,7 @@ describe('a deadline', () => {
     await expect(waiting).rejects.toThrow('no answer within 5 ms');
   });
 
-  it('gives what the caller wants instead', async () => {
+  it('returns or throws what the caller chose instead', async () => {
     expect(await within(5, never, () => undefined)).toBeUndefined();
     const refusing = within(5, never, () => {
       throw new Error('the camera is silent');
