@@ -20,7 +20,7 @@ describe("AAC's configuration", () => {
     expect(parseAacConfig(Buffer.from(hex, 'hex'))).toBeUndefined();
   });
 
-  it('is never an error', () => {
+  it('never makes the parser throw', () => {
     let state = 1;
     const next = () => (state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff) >> 16;
     for (let round = 0; round < 2_000; round++)

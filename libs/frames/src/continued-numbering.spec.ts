@@ -34,7 +34,7 @@ const report = (rtpTimestamp: number, ssrc: number): SenderReport => ({
 });
 
 describe('the numbers of a source', () => {
-  it('stay what they are as long as it goes on, and its packets with them', () => {
+  it('stay as they are while it goes on, and so do its packets', () => {
     const numbering = new ContinuedNumbering(CLOCK_RATE);
     const packets = [
       { sequenceNumber: 0xffff, timestamp: 0xffffff00 },
@@ -43,7 +43,7 @@ describe('the numbers of a source', () => {
     for (const each of packets) expect(numbering.packet(each, 0)).toBe(each);
   });
 
-  it('follow on when it begins anew, with one left out, and its time went on meanwhile', () => {
+  it('continue after a restart: one is skipped, and the time advances by the pause', () => {
     const numbering = new ContinuedNumbering(CLOCK_RATE);
     numbering.packet(packet({ sequenceNumber: 0xfffe, timestamp: 0xffff_ffff }), 1_000);
     numbering.restart();
@@ -56,7 +56,7 @@ describe('the numbers of a source', () => {
     expect(anew(9, 9, 3_133)).toEqual([3, 191_999, 96, 7]);
   });
 
-  it('are those of its reports too, of which none counts before its first packet', () => {
+  it('apply to its reports too, which are dropped before its first packet', () => {
     const numbering = new ContinuedNumbering(CLOCK_RATE);
     expect(numbering.report(report(10, 7))).toBeUndefined();
     numbering.packet(packet({ sequenceNumber: 1, timestamp: 1_000 }), 0);

@@ -63,7 +63,7 @@ describe('order of packets', () => {
     expect(times(frames)).toEqual([start, start + 3000, start + 6000, start + 9000]);
   });
 
-  it('gives a missing packet up after a bounded media time, and marks frames until the next key frame as incomplete', () => {
+  it('gives up a missing packet after a bounded media time, and marks frames until the next key frame as incomplete', () => {
     const assembler = h264({ maxReorderMs: 100 });
     const early = [keyFrameAt(0, 0), deltaAt(2, 6000), deltaAt(3, 9000), deltaAt(4, 12_000)];
     expect(times(early.flatMap((bytes) => assembler.push(bytes)))).toEqual([0]);
@@ -77,14 +77,14 @@ describe('order of packets', () => {
     ]);
   });
 
-  it('holds no more packets than it was told', () => {
+  it('holds no more packets than it was told to', () => {
     const assembler = h264({ maxReorderPackets: 4, maxReorderMs: 60_000 });
     assembler.push(keyFrameAt(0, 0));
     const counts = [2, 3, 4, 5, 6].map((number) => assembler.push(deltaAt(number, number * 3000)).length);
     expect(counts).toEqual([0, 0, 0, 0, 5]);
   });
 
-  it('lets packets that are only padding take a number and nothing else', () => {
+  it('counts the number of a packet that is only padding, and drops the packet', () => {
     const assembler = h264();
     const probe = writeRtpPacket(
       { payloadType: 96, marker: false, ssrc: 1, sequenceNumber: 1, timestamp: 0 },
@@ -95,7 +95,7 @@ describe('order of packets', () => {
     expect(summary(frames)).toMatchObject([{ complete: true }, { complete: true, lost: false }]);
   });
 
-  it('stays with its source, and takes a new one only when that goes on sending', () => {
+  it('stays with its source, and takes a new one only when that one keeps sending', () => {
     const assembler = h264();
     assembler.push(keyFrameAt(0, 0));
     const stray = packet({ ssrc: 9, sequenceNumber: 500, timestamp: 77, payload: SLICE });
@@ -115,7 +115,7 @@ describe('order of packets', () => {
     expect(assembler.ssrc).toBe(9);
   });
 
-  it('takes up a numbering that began anew', () => {
+  it('follows a numbering that starts again', () => {
     const assembler = h264();
     assembler.push(keyFrameAt(100, 0));
     expect(assembler.push(keyFrameAt(30_000, 9_000_000))).toEqual([]);
@@ -152,7 +152,7 @@ describe('access units', () => {
     expect(times(assembler.flush())).toEqual([3000]);
   });
 
-  it('drops what a stream that ends in the middle of a picture has sent of it', () => {
+  it('drops the beginning of a picture when the stream ends in the middle of it', () => {
     const assembler = h264();
     expect(times(assembler.push(keyFrameAt(0, 0)))).toEqual([0]);
     assembler.push(packet({ sequenceNumber: 1, timestamp: 3000, marker: false, payload: SLICE }));
@@ -182,7 +182,7 @@ describe('access units', () => {
     ]);
   });
 
-  it('tells a change of parameter sets by another object, and a repetition by the same', () => {
+  it('shows a change of parameter sets by another object, and a repetition by the same one', () => {
     const assembler = h264();
     const packets = [keyFrameAt(0, 0), keyFrameAt(1, 3000), keyFrameAt(2, 6000, SMALLER_SPS)];
     const sets = (packets.flatMap((bytes) => assembler.push(bytes)) as NalFrame[]).map((frame) => frame.parameterSets);
@@ -191,7 +191,7 @@ describe('access units', () => {
     expect(sets[2]?.sps).toEqual([SMALLER_SPS]);
   });
 
-  it('says nothing of a packet that carries parameter sets alone, and uses them for the next key frame', () => {
+  it('makes no frame of a packet with parameter sets alone, and uses them for the next key frame', () => {
     const assembler = h264();
     expect(assembler.push(packet({ sequenceNumber: 0, timestamp: 0, payload: stapA(SPS, PPS) }))).toEqual([]);
     const [frame] = assembler.push(packet({ sequenceNumber: 1, timestamp: 0, payload: KEY_SLICE })) as NalFrame[];
@@ -199,7 +199,7 @@ describe('access units', () => {
     expect(frame?.nalUnits).toEqual([KEY_SLICE]);
   });
 
-  it('finds the frames of several AAC access units in a packet, and of one over several packets', () => {
+  it('finds several AAC access units in one packet, and one that spans several packets', () => {
     const assembler = createFrameAssembler({
       codec: 'MPEG4-GENERIC',
       clockRate: 48_000,

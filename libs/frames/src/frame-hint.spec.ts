@@ -38,14 +38,14 @@ describe('an H.264 sequence parameter set', () => {
     expect(parseH264Sps(bytes(hex))).toMatchObject({ width, height, profileLevelId });
   });
 
-  it('is none when cut short, before its size is told', () => {
+  it('is not read when it ends before its size', () => {
     const whole = '67640028acd940780227e5c044000003000400000300083c60c658';
     for (let length = 0; length <= 9; length++) {
       expect(parseH264Sps(bytes(whole).subarray(0, length))).toBeUndefined();
     }
   });
 
-  it('is none when it is another NAL unit', () => {
+  it('is not read from another NAL unit', () => {
     expect(parseH264Sps(bytes('68ebe3cb22c0'))).toBeUndefined();
   });
 });
@@ -62,7 +62,7 @@ describe('the NAL units that begin in a payload', () => {
     expect(nalUnitsBegunIn('H264', bytes('7c 45 cc'))).toEqual([]);
   });
 
-  it('are those of H.265 likewise', () => {
+  it('are found in H.265 in the same way', () => {
     expect(nalUnitsBegunIn('H265', bytes('2601 aabb'))).toEqual([{ isWhole: true, nalUnit: bytes('2601aabb') }]);
     expect(nalUnitsBegunIn('H265', bytes('6001 0003 420101 0003 4401cc'))).toEqual([
       { isWhole: true, nalUnit: bytes('420101') },
@@ -72,11 +72,11 @@ describe('the NAL units that begin in a payload', () => {
     expect(nalUnitsBegunIn('H265', bytes('6201 53 cc'))).toEqual([]);
   });
 
-  it('are those that are whole of a truncated aggregate', () => {
+  it('are the complete ones of a truncated aggregate', () => {
     expect(nalUnitsBegunIn('H264', bytes('78 0002 6742 0009 68aabb'))).toMatchObject([{ nalUnit: bytes('6742') }]);
   });
 
-  it('are none of garbage', () => {
+  it('are not found in garbage', () => {
     for (const hex of ['', '00', 'ff', '7c', '78', '78ffff', '1f0000', 'e5aa'])
       expect(nalUnitsBegunIn('H264', bytes(hex))).toEqual([]);
   });
@@ -112,7 +112,7 @@ describe('a VP8 payload', () => {
     });
   });
 
-  it('is none in the middle of a frame, in a later partition, or of an interframe', () => {
+  it('is no key frame in the middle of a frame, in a later partition, or of an interframe', () => {
     for (const start of ['00', '11']) expect(readVp8(bytes(start + keyFrame)).isKeyFrame).toBe(false);
     expect(readVp8(bytes('10 5100009d012a80026801')).isKeyFrame).toBe(false);
   });
@@ -131,7 +131,7 @@ describe('a VP9 payload', () => {
     });
   });
 
-  it('has it in the uncompressed header without a structure', () => {
+  it('has its size in the uncompressed header if there is no structure', () => {
     expect(readVp9(bytes('88 05 82 498342 00 4f f0 2c f0')).dimensions).toEqual({ width: 1280, height: 720 });
   });
 

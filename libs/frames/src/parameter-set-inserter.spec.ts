@@ -35,7 +35,7 @@ const pushed = (inserter: ParameterSetInserter, sequenceNumber: number, timestam
   });
 
 describe('parameter sets of the SDP alone', () => {
-  it('are put before each key frame once, and what follows is numbered on', () => {
+  it('are inserted once before each key frame, and the packets after them are renumbered', () => {
     const inserter = new ParameterSetInserter('H264', SPROP);
     expect(pushed(inserter, 0xfffe, 0, KEY_SLICE)).toEqual([
       [0xfffe, 0, SPS],
@@ -48,7 +48,7 @@ describe('parameter sets of the SDP alone', () => {
     expect(pushed(inserter, 2, 6_000, NEXT_KEY_FRAGMENT)).toEqual([[6, 6_000, NEXT_KEY_FRAGMENT]]);
   });
 
-  it('leave a late packet the number that it had', () => {
+  it('leave a late packet its number', () => {
     const inserter = new ParameterSetInserter('H264', SPROP);
     pushed(inserter, 8, 0, SLICE);
     pushed(inserter, 10, 6_000, KEY_SLICE);
@@ -56,13 +56,13 @@ describe('parameter sets of the SDP alone', () => {
     expect(pushed(inserter, 11, 9_000, SLICE)).toEqual([[13, 9_000, SLICE]]);
   });
 
-  it('come before a picture that a decoder can begin with without being an IDR', () => {
+  it('come before a picture that is no IDR but that a decoder can start with', () => {
     const inserter = new ParameterSetInserter('H264', SPROP);
     const recovered = stapA(EXACT_RECOVERY_POINT, Uint8Array.of(0x61, 0x88, 0x84, 1));
     expect(pushed(inserter, 1, 0, recovered)).toHaveLength(3);
   });
 
-  it('come out of the SDP with the start codes off', () => {
+  it('are taken out of the SDP without their start codes', () => {
     const withStartCode = (set: Uint8Array) => base64(Uint8Array.of(0, 0, 0, 1, ...set));
     const fmtp = { 'sprop-parameter-sets': `${withStartCode(SPS)},${withStartCode(PPS)},` };
     const [first] = pushed(new ParameterSetInserter('H264', fmtp), 1, 0, KEY_SLICE);
@@ -71,7 +71,7 @@ describe('parameter sets of the SDP alone', () => {
 });
 
 describe('parameter sets in the stream', () => {
-  it('need no others, and its packets stay as they are', () => {
+  it('are enough: nothing is inserted, and the packets stay as they are', () => {
     const inserter = new ParameterSetInserter('H264', SPROP);
     for (const [index, payload] of [SPS, PPS, KEY_SLICE, SLICE, stapA(OTHER_SPS, PPS, KEY_SLICE)].entries()) {
       const each = packet(index, Math.max(0, index - 2) * 3_000, payload);
@@ -81,13 +81,13 @@ describe('parameter sets in the stream', () => {
     }
   });
 
-  it('win over those of the SDP when later key frames come without', () => {
+  it('win over those of the SDP when later key frames lack them', () => {
     const inserter = new ParameterSetInserter('H264', SPROP);
     pushed(inserter, 1, 0, stapA(OTHER_SPS, PPS, KEY_SLICE));
     expect(pushed(inserter, 2, 3_000, KEY_SLICE)[0]).toEqual([2, 3_000, OTHER_SPS]);
   });
 
-  it('are made whole where half of them is missing', () => {
+  it('are completed where one of them is missing', () => {
     const inserter = new ParameterSetInserter('H264', SPROP);
     pushed(inserter, 1, 0, OTHER_SPS);
     expect(pushed(inserter, 2, 0, KEY_SLICE)).toEqual([
@@ -97,7 +97,7 @@ describe('parameter sets in the stream', () => {
     ]);
   });
 
-  it('can be told nowhere: then nothing is put in', () => {
+  it('may be incomplete everywhere: then nothing is inserted', () => {
     const inserter = new ParameterSetInserter('H264', { 'sprop-parameter-sets': `${base64(SPS)},` });
     expect(pushed(inserter, 1, 0, KEY_SLICE)).toEqual([[1, 0, KEY_SLICE]]);
   });

@@ -19,8 +19,8 @@ export class TimestampSteps {
   #stray: Arrival | undefined;
 
   /**
-   * Must be called for each frame in decoding order. `maxBackMs` is how far a reordered picture may lie before pictures
-   * that were decoded earlier.
+   * Must be called for each frame in decoding order. `maxBackMs` is by how much a reordered picture may be shown before
+   * pictures that were decoded earlier.
    */
   judge(mediaMs: number, nowMs: number, maxBackMs = MAX_BACK_MS): 'follows' | 'stray' | 'stepped' {
     const arrival = { mediaMs, nowMs };

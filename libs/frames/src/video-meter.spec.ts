@@ -53,7 +53,7 @@ describe('the rates', () => {
     expect(meter.sample(3000)).toEqual({ fps: 0, bps: 0 });
   });
 
-  it('are nothing before the first packet and in no time', () => {
+  it('are 0 before the first packet and over no time', () => {
     const meter = new VideoMeter('VP8');
     expect(meter.sample(1000)).toEqual({ fps: 0, bps: 0 });
     feed(meter, interframe(1), 2000);
@@ -75,7 +75,7 @@ describe('a frame', () => {
     expect(meter.frames).toBe(3);
   });
 
-  it('does not come of padding or garbage, padding counting as bytes sent', () => {
+  it('is not counted for padding or garbage, but padding counts as bytes sent', () => {
     const meter = new VideoMeter('VP8');
     const padding = interframe(3000);
     padding[0] = 0xa0;

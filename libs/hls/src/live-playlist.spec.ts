@@ -207,12 +207,12 @@ describe('the media playlist', () => {
     }
   });
 
-  it('dates segments by their durations, until the wall clock is too far from that', () => {
+  it('dates segments by their durations until the wall clock differs too much', () => {
     const playlist = new LivePlaylist({ targetDurationS: 1, windowMs: 60_000 });
     const dates = () =>
       [...playlist.render().matchAll(/PROGRAM-DATE-TIME:(.*)$/gm)].map(([, date]) => Date.parse(date!));
     const startMs = Date.UTC(2026, 0, 2);
-    // A clock that runs 2 % fast beside the durations.
+    // A clock that runs 2 % faster than the durations.
     for (let msn = 0; msn < 10; msn++) {
       const times = { durationMs: 1000, programDateTimeMs: startMs + msn * 1020, partTargetMs: 1000 };
       const part = { msn, index: 0, initId: 0, data: new Uint8Array(1), isIndependent: true, videoFrames: 30 };
@@ -228,7 +228,7 @@ describe('the media playlist', () => {
     expect(read(fixture.parts(2).endSegment()).hint).toBe(partName(3, 0));
   });
 
-  it('lists parts for four hold-backs, so that who is further behind loads segments', () => {
+  it('lists parts for four hold-backs, so that a player that is further behind loads segments', () => {
     const { segments } = read(new Fixture().segments(7).parts(2));
     expect(segments.map((segment) => segment.parts.length)).toEqual([0, 0, 0, 0, 0, 5, 5, 2]);
   });
@@ -246,7 +246,7 @@ describe('the media playlist', () => {
     validate(text);
   });
 
-  it('leaves out what a player knows when asked to skip, and says as much as the whole', () => {
+  it('leaves out what a player knows when asked to skip, and lists the rest as the whole playlist does', () => {
     const fixture = new Fixture({ windowMs: 12_000 }).segments(20).parts(2);
     const [whole, delta] = [read(fixture), read(fixture, { skip: true })];
     expect(delta.skipped).toBe(6);
@@ -261,7 +261,7 @@ describe('the media playlist', () => {
     expect(read(new Fixture().segments(7), { skip: true }).skipped).toBe(1);
   });
 
-  it('forgets by time, number and weight, but keeps three finished segments', () => {
+  it('drops segments by age, number and size, but keeps three finished ones', () => {
     const first = (fixture: Fixture) => read(fixture).segments[0]!.msn;
     expect(first(new Fixture({ windowMs: 5_000 }).segments(20))).toBe(15);
     expect(first(new Fixture({ maxSegments: 6 }).segments(20).parts(1))).toBe(15);
@@ -277,7 +277,7 @@ describe('the media playlist', () => {
     expect(fixture.playlist.decidePart(3, 0)).toBe('gone');
   });
 
-  it('holds to the part target and the hold-back that it told first', () => {
+  it('keeps the part target and the hold-back that it stated first', () => {
     const fixture = new Fixture().segments(1);
     const told = (text: string) => /PART-HOLD-BACK=[\d.]+\n#EXT-X-PART-INF:PART-TARGET=[\d.]+\n/.exec(text)?.[0];
     const first = told(fixture.playlist.render());
@@ -287,7 +287,7 @@ describe('the media playlist', () => {
     expect(fixture.playlist.partTargetMs).toBe(228);
   });
 
-  it('keeps a part to begin with, however long ago that was, and tells players to begin there', () => {
+  it('keeps a part that players can start with, however old it is, and tells them to start there', () => {
     const fixture = new Fixture({ windowMs: 5_000 }).segments(1);
     fixture.hasKeyFrames = false;
     fixture.segments(40).parts(2);
@@ -303,7 +303,7 @@ describe('the media playlist', () => {
     expect(read(fixture).tags.has('EXT-X-START')).toBe(false);
   });
 
-  it('lists no parts of a segment to which it sends players that begin', () => {
+  it('lists no parts of a segment to which it sends players that start', () => {
     const fixture = new Fixture().segments(1);
     fixture.hasKeyFrames = false;
     const { segments, tags } = read(fixture.segments(4));
@@ -312,7 +312,7 @@ describe('the media playlist', () => {
     expect(segments.at(-1)?.parts).not.toEqual([]);
   });
 
-  it('says that nobody can begin when the last part to begin with weighs too much', () => {
+  it('says that nobody can start when the last part to start with is too far back', () => {
     const fixture = new Fixture({ maxSegments: 20 }).segments(1);
     fixture.hasKeyFrames = false;
     expect(fixture.segments(19).playlist.canBegin).toBe(true);
@@ -320,7 +320,7 @@ describe('the media playlist', () => {
     expect(read(fixture).segments).toHaveLength(20);
   });
 
-  it('tells the bandwidth of what it has', () => {
+  it('states the bandwidth of the segments that it has', () => {
     const fixture = new Fixture().segments(1, { bytes: 25_000 }).segments(1, { bytes: 50_000 });
     expect(fixture.playlist.bandwidth).toEqual({ peakBps: 2_000_000, averageBps: 1_500_000 });
   });
@@ -376,7 +376,7 @@ describe('names', () => {
 });
 
 describe('the multivariant playlist', () => {
-  it('tells codecs, size and rate', () => {
+  it('states codecs, size and rate', () => {
     const video = { width: 1280, height: 720 };
     const variant = { codecs: ['avc1.64001f', 'mp4a.40.2'], video, frameRate: 30, peakBps: 2e6, averageBps: 1.5e6 };
     expect(renderMultivariantPlaylist([{ uri: 'live.m3u8', ...variant }], 'token=x').split('\n')).toEqual([
@@ -388,7 +388,7 @@ describe('the multivariant playlist', () => {
     ]);
   });
 
-  it('tells what is to be known of the session, on one line whatever it says', () => {
+  it('states the session data, on one line whatever the text is', () => {
     const variant = { uri: 'live.m3u8', codecs: ['opus'], video: undefined, frameRate: undefined };
     const playlist = renderMultivariantPlaylist([{ ...variant, peakBps: 1, averageBps: undefined }], undefined, {
       'not-carried': 'audio "x"\n#EXTINF',

@@ -232,7 +232,7 @@ describe('packaging what ffmpeg sends as RTP', () => {
     expect((await countAudioSamples(index)) / 48_000).toBeGreaterThan(2.9);
   }, 30_000);
 
-  it('goes on with a source that was started anew with another picture size', async () => {
+  it('goes on with a source that was started again with another picture size', async () => {
     const coding = ['-pix_fmt', 'yuv420p', '-c:v', 'libx264', '-preset', 'ultrafast', '-g', '30', '-c:a', 'libopus'];
     const recordings: Recording[] = [];
     for (const size of ['320x240', '480x272']) {
@@ -258,7 +258,7 @@ describe('packaging what ffmpeg sends as RTP', () => {
     }
   }, 30_000);
 
-  it('never throws at damaged packets, and what is left of them is still well formed', async () => {
+  it('never throws on damaged packets, and what it makes of them is still well formed', async () => {
     const coding = ['-pix_fmt', 'yuv420p', '-c:v', 'libx264', '-preset', 'ultrafast', '-g', '10', '-c:a', 'aac'];
     const source = join(folder, 'damaged.mp4');
     await run('ffmpeg', ['-v', 'error', ...SOURCE.slice(0, -1), '2', ...coding, source]);

@@ -111,7 +111,7 @@ describe('parts', () => {
     expectContinuous(source.parts, 1);
   });
 
-  it('take up the jitter of a live source without passing their target', () => {
+  it('absorb the jitter of a live source without exceeding their target', () => {
     const source = new Source();
     const jitterMs = [0, 6, -5, 3, -7, 8, 1, -4];
     const startMs = source.nowMs;
@@ -125,7 +125,7 @@ describe('parts', () => {
     expectContinuous(source.parts, 1);
   });
 
-  it('begin independent exactly with the key frames', () => {
+  it('are independent exactly when they contain a key frame', () => {
     const source = new Source();
     source.play(4_000, { gopMs: 600 });
     for (const part of source.parts) {
@@ -153,7 +153,7 @@ describe('segments', () => {
     expectContinuous(source.parts, 1);
   });
 
-  it('begin with a short one if that is wished, and with key frames from the third on', () => {
+  it('begin with a short one if asked to, and with key frames from the third one on', () => {
     const source = new Source({ firstSegmentMs: 600 });
     source.play(13_000, { gopMs: 4_000 });
     expect(source.segments.map((segment) => segment.durationMs)).toEqual([600, 3400, 4000, 4000]);
@@ -185,7 +185,7 @@ describe('segments', () => {
     expect(dates).toEqual([1_000_000, 1_001_000, 1_002_000]);
   });
 
-  it('follow a source whose clock is slow with their dates, not with their durations', () => {
+  it('follow a slow source clock with their dates, not with their durations', () => {
     const source = new Source();
     const startMs = source.nowMs;
     // The timestamps advance by 40 ms, the wall clock by 40.2 ms.
@@ -253,7 +253,7 @@ describe('a source that changes', () => {
     expect(source.parts.at(-1)!.programDateTimeMs).toBe(1_021_520);
   });
 
-  it('that loses a picture is shown again from the next key frame on, after a jump when that took long', () => {
+  it('that loses a picture is shown again from the next key frame, after a discontinuity if that took long', () => {
     const source = new Source();
     source.play(1_080);
     for (let index = 0; index < 20; index++) {
@@ -290,7 +290,7 @@ describe('a source that changes', () => {
     expect(source.kinds).toBe('ipppppsp'.slice(0, 7));
   });
 
-  it('says what comes in the order of serving it, up to the end', () => {
+  it('returns its outputs in the order in which they are served, up to the end', () => {
     const source = new Source();
     source.play(1_000);
     source.outputs.push(...source.segmenter.end());
@@ -378,7 +378,7 @@ describe('audio alone', () => {
     expectContinuous(source.parts, 2);
   });
 
-  it('begins with a short segment if that is wished', () => {
+  it('begins with a short segment if asked to', () => {
     const source = new Source({ video: undefined, audio: { codec: 'opus', channels: 2 }, firstSegmentMs: 600 });
     for (let index = 0; index < 200; index++) {
       source.audio();

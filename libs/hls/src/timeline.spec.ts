@@ -181,16 +181,16 @@ describe('the time of a stream', () => {
   it.each([
     ['5 % fast', { rate: 1.05, durationMs: 120_000 }],
     ['5 % slow', { rate: 0.95, durationMs: 120_000 }],
-    ['5 % fast, with reports that say the same', { rate: 1.05, durationMs: 120_000, reports: 'right' }],
+    ['5 % fast, with reports that agree', { rate: 1.05, durationMs: 120_000, reports: 'right' }],
     ['5 % slow, with reports', { rate: 0.95, durationMs: 120_000, reports: 'right' }],
     ['5 % fast beside sound', { rate: 1.05, durationMs: 120_000, audio: {} }],
-    ['5 % slow as its sound is', { rate: 0.95, durationMs: 120_000, audio: { rate: 0.95 } }],
+    ['5 % slow, like its sound', { rate: 0.95, durationMs: 120_000, audio: { rate: 0.95 } }],
     ['right beside sound that runs 3 % fast', { durationMs: 120_000, audio: { rate: 1.03 } }],
     [
       'right beside sound that runs 3 % slow, with reports',
       { durationMs: 120_000, audio: { rate: 0.97 }, reports: 'right' },
     ],
-    ['right, and its reports now and then of other hours', { reports: 'wild', audio: {} }],
+    ['right, but reports are hours off now and then', { reports: 'wild', audio: {} }],
   ] satisfies [string, Habits][])('is followed without a discontinuity where the clock is %s', (_name, habits) => {
     const { discontinuities, dateErrorMs } = expectWhole(habits);
     expect(discontinuities).toBe(0);
@@ -247,7 +247,7 @@ describe('the time of a stream', () => {
     },
   );
 
-  it('is not that which one packet of sound claims', () => {
+  it('does not follow a single packet of sound', () => {
     const { discontinuities } = expectWhole({ audio: { strays: { each: 37, byMs: 7_200_000 } } });
     expect(discontinuities).toBe(0);
   });
@@ -264,13 +264,13 @@ describe('the time of a stream', () => {
     },
   );
 
-  it('leaves out the same time of the sound', () => {
+  it('leaves out the same time for the sound', () => {
     const { discontinuities, skewMs } = watch({ holes: [{ atMs: 21_000, lastingMs: 2_500 }], audio: {}, gopMs: 4_000 });
     expect(discontinuities).toBe(1);
     expect(skewMs).toBeLessThan(700);
   });
 
-  it('goes on during a pause of the pictures alone, with the sound', () => {
+  it('goes on with the sound while only the pictures pause', () => {
     const { discontinuities } = expectWhole({ holes: [{ atMs: 21_000, lastingMs: 2_500, hasSound: true }], audio: {} });
     expect(discontinuities).toBe(0);
   });
@@ -290,17 +290,17 @@ describe('the time of a stream', () => {
     expect(short).toEqual([]);
   });
 
-  it('takes a source of a picture each three seconds as it is', () => {
+  it('accepts a source that sends one picture every three seconds', () => {
     const { discontinuities } = expectWhole({ slow: { fromMs: 21_000, fps: 1 / 3 } }, { excessMs: 3_500 });
     expect(discontinuities).toBe(1);
   });
 
-  it('learns no part target of a pause with which the stream begins', () => {
+  it('learns no part target from a pause at the beginning of the stream', () => {
     const { parts } = watch({ holes: [{ atMs: 60, lastingMs: 2_500 }] });
     expect(parts[0]!.partTargetMs).toBe(228);
   });
 
-  it('keeps a part to begin with in a window that is shorter than the GOP', () => {
+  it('keeps a part that players can start with, even if the window is shorter than the GOP', () => {
     const { discontinuities, parts } = expectWhole({ gopMs: 40_000, durationMs: 130_000 });
     expect(discontinuities).toBe(0);
     expect(parts.filter(({ isIndependent }) => isIndependent)).toHaveLength(4);

@@ -30,7 +30,10 @@ const MAX_JOLT_MS = 700;
 const JOLT_PATIENCE_MS = 6_000;
 /** Without a discontinuity, the dates in the playlist never change by more than this. */
 const MAX_DATE_STEP_MS = 1_000;
-/** How far a picture may lie before one that was decoded earlier, unless the stream says that it doesn't reorder. */
+/**
+ * By how much a picture may be shown before one that was decoded earlier, unless the stream says that it doesn't
+ * reorder.
+ */
 const MAX_REORDER_MS = 1_000;
 
 /**

@@ -14,7 +14,7 @@ describe('boxes', () => {
     ]);
   });
 
-  it('tell to a millisecond when the media was made', () => {
+  it('tell to the millisecond when the media was made', () => {
     expect(referenceTimeOf(referenceTimeBox(1, 1_800_000_000_123, 180_000))).toBeCloseTo(1_800_000_000_123, 2);
   });
 });

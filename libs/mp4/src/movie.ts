@@ -3,7 +3,7 @@ import { boxesIn, type ReadBox } from './box-reader.js';
 import { movieHeader, MOVIE_TIMESCALE, trackBox, type TrackShape } from './init-segment.js';
 import type { SampleTable } from './sample-table.js';
 
-/** A track of a movie header, with its `stsd` as it is. */
+/** A track of a movie header, with its `stsd` unchanged. */
 export interface MovieTrack extends TrackShape {
   readonly sampleDescription: Uint8Array;
 }
@@ -46,8 +46,8 @@ function childOf(view: DataView, { start, end }: ReadBox, type: string): ReadBox
 }
 
 /**
- * Writes everything of a file that isn't fragmented up to its media data, of which there are `dataBytes`: `ftyp`, `moov`
- * and the head of `mdat`. The index comes first, so that a player can begin before it has the whole file.
+ * Writes the beginning of a file that isn't fragmented: `ftyp`, `moov` and the head of `mdat`, whose media data has
+ * `dataBytes` bytes. The index comes first, so that a player can begin before it has the whole file.
  */
 export function writeMovie(tracks: readonly IndexedTrack[], dataBytes: number): Uint8Array {
   const fileType = box('ftyp', ascii('isom'), u32(0x200), ascii('isom'), ascii('iso2'), ascii('mp41'));

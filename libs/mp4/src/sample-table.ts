@@ -78,7 +78,7 @@ export class SampleTable {
   readonly #syncSamples = new NumberList();
   /** High and low word of each chunk's offset. */
   readonly #offsets = new NumberList();
-  /** First chunk, samples per chunk, description: of each run of chunks with as many samples. */
+  /** For each run of chunks with equally many samples: first chunk, samples per chunk, description. */
   readonly #chunkRuns = new NumberList();
   #chunkSamples = 0;
   #startPts = 0;

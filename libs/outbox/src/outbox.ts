@@ -41,8 +41,8 @@ const UPKEEP_MS = 30_000;
 
 /**
  * What must be delivered at least once, in PostgreSQL. A message is written in the owner's transaction, together with
- * the change that it reports. Any number of instances deliver; a message has one id for ever; messages with one key keep
- * their order; see README.md.
+ * the change that it reports. Any number of instances deliver; a message has one id for ever; messages with one key
+ * keep their order; see README.md.
  */
 export class Outbox {
   readonly #workers = new Map<string, Pick<QueueWorker<unknown>, 'wake' | 'close'>>();

@@ -50,7 +50,7 @@ const CONCURRENCY = 8;
 const TIMEOUT_MS = 30_000;
 const LEASE_MS = 15_000;
 const PACE: Pace = { firstMs: 2_000, maxMs: 30 * 60_000, factor: 3 };
-/** After this many deaths in a row, a message whose time is over gets no last attempt: another death wouldn't end it. */
+/** After this many deaths in a row, a message whose time is over isn't tried a last time: that wouldn't end it. */
 const MANY_DEATHS = 2;
 const DATABASE_PACE: Pace = { firstMs: 200, maxMs: 5_000 };
 
