@@ -20,7 +20,7 @@ const listening = { onEvent: (event: SessionEvent) => void events.push(event.cas
 const publish = () => client.publish(cam, { offer, protocol: 'spec', ...listening });
 const play = () => client.play({ ...cam, nodeId: node.nodeId }, { offer, ...listening });
 
-/** It would also show a second end of a session. */
+/** The ends of a session; a second one would show here. */
 const endsOf = (session: MediaSession<unknown>): unknown[] => {
   const ends: unknown[] = [];
   void session.ended.then((ending) => ends.push(ending));
@@ -52,7 +52,7 @@ it('a publisher may offer again, once its session is open', async () => {
   });
 });
 
-it('a player of several streams is offered what changes, and answers', async () => {
+it('a player of several streams gets an offer when they change, and answers it', async () => {
   const offers: string[] = [];
   const onEvent = (event: SessionEvent) => {
     if (event.case === 'offer') offers.push(event.value.sdp);
@@ -66,8 +66,8 @@ it('a player of several streams is offered what changes, and answers', async () 
   expect([offers, node.answers]).toEqual([['more'], ['answer to more']]);
 });
 
-describe('what a session tells', () => {
-  it('comes in order and after the answer, although it was said before it', async () => {
+describe('the events of a session', () => {
+  it('come in order and after the answer, although they were sent before it', async () => {
     node.beforeAnswer = (sessionId) => {
       node.tell(sessionId, { case: 'connected', value: {} });
       node.tell(sessionId, { case: 'videoSize', value: { width: 640, height: 360 } });
@@ -84,7 +84,7 @@ describe('what a session tells', () => {
     expect(events).toEqual(['connected', 'videoSize', 'stats']);
   });
 
-  it('is told once: a second connection and what follows the end are not', async () => {
+  it('come once: a second `connected`, and what follows the end, are dropped', async () => {
     const session = publish();
     await session.opened;
     const { sessionId } = session;
@@ -97,7 +97,7 @@ describe('what a session tells', () => {
     expect(events).toEqual(['connected']);
   });
 
-  it('does not reach another session, and a listener that fails gets the next event', async () => {
+  it('do not reach another session, and a listener that throws still gets the next one', async () => {
     const failing = client.publish(cam, {
       offer,
       protocol: 'spec',
@@ -132,7 +132,7 @@ describe('a session ends once', () => {
     expect(node.closeCalls).toBe(0);
   });
 
-  it('when the worker dies that held it', async () => {
+  it('when the worker that held it dies', async () => {
     const [one, other] = [publish(), play()];
     await Promise.all([one.opened, other.opened]);
     node.end(one.sessionId, EndReason.NODE_LOST);
@@ -176,7 +176,7 @@ describe('a session ends once', () => {
     await expect(session.opened).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
   });
 
-  it('when its end was said while the bus was away, and one that still is stays', async () => {
+  it('when it ended while the bus was away; a session that still lives stays', async () => {
     const [kept, lost] = [play(), play()];
     await Promise.all([kept.opened, lost.opened]);
     const ends = endsOf(kept);
@@ -189,7 +189,7 @@ describe('a session ends once', () => {
     await waitFor(() => events.includes('connected'));
   });
 
-  it('when its node has taken the owner for dead, which the owner could not hear', async () => {
+  it('when its node has taken the owner for dead and the owner could not hear that', async () => {
     const link = await FaultyLink.open({ port: nats.port });
     const cutOff = await Bus.connect({ url: link.through(nats.url), service: 'spec', instanceId: 'spec-2' });
     const owner = new MediaClient({ bus: cutOff, log });
@@ -206,7 +206,7 @@ describe('a session ends once', () => {
     await link.close();
   });
 
-  it('when its owner closes it, and nothing more is told', async () => {
+  it('when its owner closes it, and no event follows', async () => {
     const session = publish();
     await session.opened;
     const ends = endsOf(session);
@@ -218,7 +218,7 @@ describe('a session ends once', () => {
     expect(events).toEqual([]);
   });
 
-  it('when its owner ends in order', async () => {
+  it('when its owner shuts down in order', async () => {
     const sessions = [publish(), play()];
     await Promise.all(sessions.map(({ opened }) => opened));
     await client.close();
@@ -227,7 +227,7 @@ describe('a session ends once', () => {
     expect(() => publish()).toThrow(WeirError);
   });
 
-  it('when it is refused, of which both promises tell the reason', async () => {
+  it('when it is refused, and both promises give the reason', async () => {
     node.refusal = new WeirError(ErrorCode.ALREADY_EXISTS, 'taken');
     const session = publish();
     const ending = await session.ended;
@@ -237,7 +237,7 @@ describe('a session ends once', () => {
     expect(node.closeCalls).toBe(0);
   });
 
-  it('and may be opened again under the same id when it was refused', async () => {
+  it('and may be opened again under the same id if it was refused', async () => {
     node.refusal = new WeirError(ErrorCode.ALREADY_EXISTS, 'taken');
     const request = { offer, protocol: 'spec', sessionId: 'mine', ...listening };
     await client.publish(cam, request).ended;
@@ -249,7 +249,7 @@ describe('a session ends once', () => {
 });
 
 describe('a close', () => {
-  it('is made again when the node gave no answer', async () => {
+  it('is repeated when the node gave no answer', async () => {
     const session = publish();
     await session.opened;
     node.closeErrors.push(new WeirError(ErrorCode.UNAVAILABLE, 'not now'), new WeirError(ErrorCode.DEADLINE, 'late'));
@@ -257,7 +257,7 @@ describe('a close', () => {
     expect([node.closeCalls, node.sessions.size]).toEqual([3, 0]);
   });
 
-  it('is not made again after an answer', async () => {
+  it('is not repeated after an answer', async () => {
     const session = publish();
     await session.opened;
     node.closeErrors.push(new WeirError(ErrorCode.INVALID, 'never'));
@@ -277,7 +277,7 @@ describe('a close', () => {
     expect(node.closeCalls).toBeLessThan(3);
   });
 
-  it('while the session opens closes what the answer brings', async () => {
+  it('while the session opens closes the session that the answer brings', async () => {
     let answer: () => void = () => undefined;
     node.beforeAnswer = () => new Promise<void>((resolve) => (answer = resolve));
     const session = publish();
@@ -293,7 +293,7 @@ describe('a close', () => {
 });
 
 describe('an opening that is not answered in time', () => {
-  it('is not made again, and what it left behind is closed', async () => {
+  it('is not repeated, and what it left behind is closed', async () => {
     let openings = 0;
     node.beforeAnswer = () => {
       openings += 1;
@@ -305,7 +305,7 @@ describe('an opening that is not answered in time', () => {
     expect([openings, node.sessions.size]).toEqual([1, 0]);
   });
 
-  it('leaves the stream alone that somebody else has made meanwhile', async () => {
+  it('leaves a stream alone that somebody else has made meanwhile', async () => {
     node.beforeAnswer = (sessionId) => {
       node.sessions.delete(sessionId);
       node.sessions.set('other', { ownerId: 'other', streamName: 'cam', to: [] });
@@ -330,7 +330,7 @@ describe('an opening without a bus', () => {
 });
 
 describe('a tap', () => {
-  it('hands over what came before somebody took it, and its ports close with it', async () => {
+  it('passes on what came before anybody listened, and its ports close with it', async () => {
     const tap = client.tap({ ...cam, nodeId: node.nodeId }, { rtpAddress: '127.0.0.1' });
     expect((await tap.opened).tracks).toMatchObject([{ ssrc: 7 }]);
     node.send(tap.sessionId, 'first');

@@ -15,7 +15,7 @@ const KINDS: Readonly<Record<Container, Kind>> = {
 };
 
 const MAX_VIDEO_TRACKS = 3;
-/** Layouts of more channels need a mapping that the track's description doesn't tell. */
+/** Layouts of more channels need a mapping that the track's description doesn't give. */
 const MAX_OPUS_CHANNELS = 2;
 
 export type Fit =

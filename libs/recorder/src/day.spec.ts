@@ -59,7 +59,7 @@ function recordDay(container: 'webm' | 'mp4', write: (bytes: Uint8Array) => void
 }
 
 describe.each(['webm', 'mp4'] as const)('a day in %s', (container) => {
-  it('is recorded in the memory of its first hour, and finished in little more than its index', async () => {
+  it('is recorded in the memory that its first hour needs, and finished in little more than its index', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'weir-day-'));
     const file = openSync(join(folder, 'part'), 'w+');
     try {

@@ -18,7 +18,7 @@ export interface WritableTarget {
 export interface FinishedFile {
   readonly tag: 'finished';
   readonly container: 'webm' | 'mp4';
-  /** The duration that the file tells and that a player shows. */
+  /** The duration that the file states and that a player shows. */
   readonly durationMs: number;
   readonly sizeBytes: number;
   /** When the recording began, by the recorder's clock. */
@@ -36,17 +36,17 @@ export type FinishResult =
   | FinishedFile
   /** No part has a whole frame. Nothing was written. */
   | { readonly tag: 'empty' }
-  /** This part, counted from 0, has other tracks than the parts before, so they can't be one file. Nothing was written. */
+  /** This part, counted from 0, has other tracks than those before it, so they can't be one file. Nothing was written. */
   | { readonly tag: 'different-tracks'; readonly part: number };
 
 const EBML_MAGIC = 0x1a;
 const GATHERED_BYTES = 1024 * 1024;
 
 /**
- * Makes a seekable file, with duration and index, from what recorders wrote: the parts of one recording in order. A part
- * may end anywhere, as a killed process left it; what follows its last whole frame is left out. The parts are read twice:
- * first for the index, then for the media. Memory is needed only for the index: at most 200 MB for 24 hours of MP4 with 30
- * pictures a second, and a few MB for as much WebM.
+ * Makes a seekable file, with duration and index, from what recorders wrote: the parts of one recording in order. A
+ * part may end anywhere, as a killed process left it; what follows its last whole frame is left out. The parts are read
+ * twice: first for the index, then for the media. Memory is needed only for the index: at most 200 MB for 24 hours of
+ * MP4 with 30 pictures a second, and a few MB for as much WebM.
  */
 export async function finishFile(parts: readonly ReadablePart[], target: WritableTarget): Promise<FinishResult> {
   const readers = parts.map((part) => new PartReader(part));

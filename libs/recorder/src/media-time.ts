@@ -11,21 +11,21 @@ const MAX_SPREAD_MS = 700;
 const SPREAD_MS = { told: 2_000, guessed: 5_000 };
 const MAX_SPREAD = 0.1;
 
-/** Where a frame belongs, by the local clock. `isTold` says that a sender report told it, not only the arrival. */
+/** Where a frame belongs, by the local clock. `isTold`: a sender report says so, not only the time of arrival. */
 export interface Target {
   readonly ms: number;
   readonly isTold: boolean;
 }
 
 /**
- * Puts the tracks of one source on one line of time. A track with sender reports is placed by the sender's clock, so that
- * the network's delays don't matter. One without is placed by its arrivals. After the numbers of a source changed, the
- * track keeps the delay that its reports had shown, until the next report.
+ * Puts the tracks of one source on one timeline. A track with sender reports is placed by the sender's clock, so that
+ * the network's delays don't matter. One without them is placed by its arrivals. When the numbers of a source change,
+ * the track keeps the delay that its reports have shown, until the next report.
  */
 export class MediaTime {
   readonly #source = new SourceClock();
   #senderToLocalMs = Number.NaN;
-  /** How much later than that the quickest packets arrive. */
+  /** How much later than `#senderToLocalMs` says the quickest packets arrive. */
   #lagMs = 0;
   #followedAtMs = 0;
 
@@ -33,7 +33,7 @@ export class MediaTime {
     return new TrackTime(this.#source.track(clockRate), clockRate / 1000, this);
   }
 
-  /** Returns the local clock minus the sender's. `actualMs` is what it is by the newest packets. */
+  /** Returns the local clock minus the sender's. `actualMs` is the same difference as the newest packets show it. */
   follow(actualMs: number, nowMs: number): number {
     const elapsedMs = Math.min(1_000, Math.max(0, nowMs - this.#followedAtMs));
     this.#followedAtMs = nowMs;
@@ -44,8 +44,8 @@ export class MediaTime {
   }
 
   /**
-   * A track's reports begin. If they tell another clock than those of the other tracks, or the first one, what was placed
-   * so far stays where it is.
+   * Called when a track's reports begin. If they show another clock than the reports of the other tracks, or if they
+   * are the first, their clock is taken over, and what was placed so far stays where it is.
    */
   meet(senderToLocalMs: number, actualMs: number): void {
     const isOther = Math.abs(senderToLocalMs - this.#senderToLocalMs) > OTHER_CLOCK_MS;
@@ -97,13 +97,13 @@ export class TrackTime {
     this.#offsetMs = target.ms - rtpTimestamp / this.ticksPerMs;
   }
 
-  /** The place of a frame that came before `settle`. Its own target counts only if its numbers are others. */
+  /** The place of a frame that came before `settle`. Its own target counts only if its numbering is another. */
   settled(rtpTimestamp: number, target: Target): number {
     const ms = rtpTimestamp / this.ticksPerMs + (this.#offsetMs ?? 0);
     return Math.abs(target.ms - ms) > MAX_SPREAD_MS ? target.ms : ms;
   }
 
-  /** The frame's place: steady as its timestamps are, and drawn towards the target. */
+  /** The frame's place: as steady as its timestamps, but drawn towards the target. */
   place(rtpTimestamp: number, target: Target): number {
     const rtpMs = rtpTimestamp / this.ticksPerMs;
     const offsetMs = (this.#offsetMs ??= target.ms - rtpMs);

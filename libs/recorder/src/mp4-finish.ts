@@ -60,7 +60,7 @@ export async function finishMp4(readers: readonly PartReader[], target: Writable
   };
 }
 
-/** Reads up to the first box that isn't whole; of the last fragment, what is there of its data is used. */
+/** Reads up to the first box that isn't whole. Of a fragment that is cut off, the data that is there is used. */
 async function* contentOf(reader: PartReader): AsyncGenerator<Found> {
   let runs: readonly ReadRun[] | undefined;
   for (let offset = 0; offset + HEAD_BYTES <= reader.sizeBytes;) {

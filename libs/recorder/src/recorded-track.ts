@@ -15,7 +15,7 @@ export interface MediaSample {
   readonly track: number;
   readonly pts: number;
   readonly dts: number;
-  /** For video an estimate: the next picture tells. */
+  /** For video an estimate: only the next picture shows it. */
   readonly durationTicks: number;
   readonly isKeyFrame: boolean;
   readonly bytes: number;
@@ -26,7 +26,7 @@ export interface MediaSample {
 
 /** Writes a file that can only be appended to. */
 export interface ContainerWriter {
-  /** Written again when a track has been added, or has become known that wasn't in the beginning. */
+  /** Written again when a track has been added, or when a key frame has shown what the header lacked. */
   header(configs: readonly TrackConfig[], startedAtMs: number, isFirst: boolean): Uint8Array;
   /** The samples of each track are in decoding order. */
   media(samples: readonly MediaSample[], configs: readonly TrackConfig[]): Uint8Array[];

@@ -112,7 +112,7 @@ describe('the file that a stream fits into', () => {
 });
 
 describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
-  it('tells the duration of what was sent, and when it began', async () => {
+  it('states the duration of what was sent, and when it began', async () => {
     const { bytes, recorder } = record({ container, seconds: 10 });
     const { result } = await finish(bytes);
     expect(result).toMatchObject({ tag: 'finished', container, joints: [] });
@@ -135,7 +135,7 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     expect(Math.abs(recorder.facts.durationMs - 600_000)).toBeLessThan(100);
   });
 
-  it('begins with a key frame, and wants one until it comes', () => {
+  it('begins with a key frame, and asks for one until it comes', () => {
     const { recorder, flushes } = record({
       container,
       seconds: 3,
@@ -148,21 +148,21 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     expect(new Recorder({ container: 'webm', tracks: [VP8_TRACK] }).wantsKeyFrame(0)).toBe(true);
   });
 
-  it('takes whatever source sends, also when none was known at first', () => {
+  it('takes whatever source sends, even if none was known at first', () => {
     const video = new SyntheticTrack(container === 'webm' ? VP8_TRACK : H264_TRACK);
-    // What a tap tells of a stream whose first packet hasn't come yet.
+    // What a tap knows of a stream whose first packet hasn't come yet.
     const recorder = new Recorder({ container, tracks: [{ ...video.description, ...{ ssrc: 0 } }] });
     for (const ms of [0, 40, 80])
       for (const packet of video.frame(ms, { isKeyFrame: ms === 0 })) recorder.take(VIDEO, packet, START_MS + ms);
     expect(Buffer.concat(recorder.end(START_MS + 120)).length).toBeGreaterThan(2 * 200);
   });
 
-  it('wants a key frame when the last one was long ago, so that players can seek', () => {
+  it('asks for a key frame when the last one was long ago, so that players can seek', () => {
     const { recorder } = record({ container, seconds: 12, keyFrameEveryMs: 100_000 });
     expect(recorder.wantsKeyFrame(VIDEO)).toBe(true);
   });
 
-  it('gives a file without the last flush at most, wherever a kill cuts it', async () => {
+  it('loses at most the last flush, wherever a kill cuts it', async () => {
     const { bytes, flushes } = record({ container, seconds: 12 });
     const random = seededRandom(11);
     const ends = flushes.map((_, index) => flushes.slice(0, index + 1).reduce((sum, { length }) => sum + length, 0));
@@ -177,7 +177,7 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     }
   });
 
-  it('leaves out what comes after a damage', async () => {
+  it('leaves out what comes after damaged bytes', async () => {
     const { bytes, flushes } = record({ container, seconds: 5 });
     const damaged = Buffer.from(bytes);
     const at = flushes.slice(0, 3).reduce((sum, { length }) => sum + length, 0);
@@ -186,7 +186,7 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     expect(Math.abs(durationMs - 3_000)).toBeLessThanOrEqual(FRAME_MS);
   });
 
-  it('joins its parts, and tells what is missing between them', async () => {
+  it('joins its parts, and reports what is missing between them', async () => {
     const first = record({ container, seconds: 5 });
     const second = record({ container, seconds: 4 });
     const cut = first.bytes.subarray(0, first.bytes.length - 700);
@@ -207,7 +207,7 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     ]);
   });
 
-  it('is nothing if nothing came', async () => {
+  it('is empty if nothing came', async () => {
     const { bytes } = record({ container, seconds: 5, sends: () => false });
     expect(bytes.length).toBe(0);
     expect((await finish(bytes)).result).toEqual({ tag: 'empty' });
@@ -221,7 +221,7 @@ describe.each(['webm', 'mp4'] as const)('a recording of several videos in %s', (
   const cameras = () =>
     [0x1111, 0x3333, 0x4444].map((ssrc, index) => new SyntheticTrack(videoTrack, { ssrc, timestamp: index * 90_000 }));
 
-  /** Each camera sends from one second to another. Those that begin later than at once are added when they begin. */
+  /** Each camera sends from one second to another. Those that don't begin at once are added when they begin. */
   function recordCameras(seconds: number, spans: readonly (readonly [from: number, to: number])[]) {
     const tracks = cameras();
     const isThere = ([from]: readonly [number, number]) => from === 0;
@@ -240,7 +240,7 @@ describe.each(['webm', 'mp4'] as const)('a recording of several videos in %s', (
     return { bytes: Buffer.concat(pieces), recorder };
   }
 
-  it('has a track for each, also for one that is added while it is recorded', async () => {
+  it('has a track for each, even for one that is added later', async () => {
     const { bytes, recorder } = recordCameras(8, [
       [0, 8],
       [0, 4],
@@ -256,13 +256,13 @@ describe.each(['webm', 'mp4'] as const)('a recording of several videos in %s', (
     ]);
   });
 
-  it('wants key frames of the video that has none', () => {
+  it('asks for key frames only of the video that has none', () => {
     const { recorder } = recordCameras(2, [[0, 2]]);
     recorder.addTrack(videoTrack);
     expect([0, 1, 2].map((track) => recorder.wantsKeyFrame(track))).toEqual([false, true, false]);
   });
 
-  it('goes on with a part that has more of them', async () => {
+  it('goes on with a part that has more videos', async () => {
     const first = recordCameras(4, [[0, 4]]).bytes;
     const second = recordCameras(4, [
       [0, 2],
@@ -275,14 +275,14 @@ describe.each(['webm', 'mp4'] as const)('a recording of several videos in %s', (
     ]);
   });
 
-  it('takes no fourth', () => {
+  it('takes no fourth video', () => {
     const recorder = new Recorder({ container, tracks: [videoTrack, videoTrack, videoTrack, OPUS_TRACK] });
     expect(() => recorder.addTrack(videoTrack)).toThrow('at most 3 videos');
   });
 });
 
 describe('parts of different tracks', () => {
-  it('are not one file', async () => {
+  it('do not become one file', async () => {
     const both = record({ seconds: 2 });
     const video = new SyntheticTrack(VP8_TRACK);
     const recorder = new Recorder({ container: 'webm', tracks: [VP8_TRACK] });

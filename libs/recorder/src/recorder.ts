@@ -22,16 +22,16 @@ import { WebmWriter } from './webm.js';
 const START_PATIENCE_MS = 2_000;
 /** If the whole source is away for longer than this, the file doesn't show that time. */
 const MAX_HOLE_MS = 30_000;
-/** What the file shows of such a hole. */
+/** How much of such a hole the file shows. */
 const SHOWN_HOLE_MS = 1_000;
-/** A stretch without pictures, or without anything, is told as a gap from this length on. */
+/** A stretch without pictures, or without anything, is reported as a gap from this length on. */
 const LEAST_GAP_MS = 2_000;
 const MAX_GAPS = 1_000;
 /** What waits for the next flush. More comes only from a hostile source or if nobody flushes. */
 const MAX_PENDING_BYTES = 32 * 1024 * 1024;
 /** A picture without a successor counts as long as the one before, up to this. */
 const MAX_LAST_PICTURE_MS = 1_000;
-/** How far a picture may lie before one that was decoded earlier. */
+/** By how much a picture may be shown before one that was decoded earlier. */
 const MAX_REORDER_MS = 1_000;
 const KEY_FRAME_INTERVAL_MS = 10_000;
 
@@ -53,7 +53,7 @@ export interface Gap {
 export interface RecordingFacts {
   /** The local time of the file's beginning; undefined while it hasn't begun. */
   readonly startedAtMs: number | undefined;
-  /** When the first picture, or sound, was captured, by the sender's clock; undefined until a sender report tells it. */
+  /** When the first picture, or sound, was captured, by the sender's clock; undefined until a report tells it. */
   readonly firstFrameCapturedAtMs: number | undefined;
   readonly durationMs: number;
   /** How often data was lost before a frame. */
@@ -99,8 +99,8 @@ type Track = VideoTrack | AudioTrack;
 
 /**
  * Records the RTP and RTCP of one source into one file, or one part of a recording. It never waits for a silent track.
- * Tracks may be added later. The file begins with a key frame if one comes in time. Every time is in milliseconds since 1970 by a clock that doesn't
- * step, and no packet's memory may change afterwards. No packet makes it throw.
+ * Tracks may be added later. The file begins with a key frame if one comes in time. Every time is in milliseconds since
+ * 1970 by a clock that doesn't step, and no packet's memory may change afterwards. No packet makes it throw.
  */
 export class Recorder {
   readonly #writer: ContainerWriter;
@@ -109,7 +109,7 @@ export class Recorder {
   #descriptions: readonly RecordedTrack[];
   readonly #tracks: Track[];
   readonly #keyFrameIntervalMs: number;
-  /** Frames that came before the file has begun. */
+  /** Frames that came before the file began. */
   #waiting: Waiting[] = [];
   #pending: MediaSample[] = [];
   #pendingBytes = 0;
@@ -124,7 +124,7 @@ export class Recorder {
   #losses = 0;
   readonly #gaps: Gap[] = [];
 
-  /** Throws a TypeError if the tracks don't fit into the container; ask `containerFor` before. */
+  /** Throws a TypeError if the tracks don't fit into the container; ask `containerFor` first. */
   constructor(options: RecorderOptions) {
     const { container, tracks } = options;
     const fit = containerFor(tracks, container);
@@ -155,8 +155,9 @@ export class Recorder {
   }
 
   /**
-   * Adds a track to those that are recorded, also when the file has begun: what came before it is empty. Its place is the
-   * next one. Throws a TypeError if it doesn't fit into the container with the others; ask `containerFor` before.
+   * Adds a track to those that are recorded, even if the file has begun: the track is then empty up to this point. Its
+   * place is the next one. Throws a TypeError if it doesn't fit into the container with the others; ask `containerFor`
+   * first.
    */
   addTrack(track: RecordedTrack): void {
     const descriptions = [...this.#descriptions, track];
@@ -235,7 +236,7 @@ export class Recorder {
     if (this.#pendingBytes > MAX_PENDING_BYTES / 2) this.#begin();
   }
 
-  /** Lost pictures are missed until the next key frame, because players show what depends on them as rubbish. */
+  /** After a loss, pictures are left out until the next key frame, because players show garbage for those between. */
   #isUsable(track: VideoTrack, frame: VideoFrame): boolean {
     if (!frame.complete || this.#pendingBytes > MAX_PENDING_BYTES) track.needsKeyFrame = true;
     else if (frame.isKeyFrame) {

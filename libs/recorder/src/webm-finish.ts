@@ -237,7 +237,7 @@ function silentBlocks({ number, channels }: Track, durationMs: number): Uint8Arr
   return blocks.length === 0 ? undefined : concat(blocks);
 }
 
-/** The last part has all tracks. Each is as a part with pictures of it says: without a picture, a video has no size yet. */
+/** The last part has all tracks. A part that has a track's pictures describes it: a video without one has no size. */
 function tracksOf(parts: readonly Part[]): Track[] {
   return parts.at(-1)!.tracks.map((track) => {
     const known = parts.find(({ ends }) => ends.has(track.number));

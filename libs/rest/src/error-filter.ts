@@ -62,7 +62,7 @@ export class RestErrorFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     const reply = http.getResponse<FastifyReply>();
-    // The client has gone: that its request broke off isn't an error of ours.
+    // The client has gone. That its request broke off isn't our error.
     if (reply.raw.destroyed || reply.sent) return;
     const answer = this.answerTo(error);
     // Without the query, which may hold a token.

@@ -155,7 +155,7 @@ describe('a request without a route', () => {
     expect(response.body).not.toMatch(/secret|doors|gates|%/);
   });
 
-  test('is not one with a long name in its path', async () => {
+  test('is not taken for one because a name in its path is long', async () => {
     const name = 'ü'.repeat(256);
     expect((await ask('PUT', `/doors/${encodeURIComponent(name)}/`)).json()).toMatchObject({ door: name });
   });

@@ -60,11 +60,11 @@ describe('a description', () => {
     ['with too long a line', `v=0\na=${'x'.repeat(SDP_LIMITS.lineCharacters)}`, 'too-large', 'too-large'],
     ['that is too long', `v=0${`\na=${'x'.repeat(9_000)}`.repeat(8)}`, 'too-large', 'too-large'],
     ['as large as one may be', `v=0\na=${'x'.repeat(SDP_LIMITS.lineCharacters - 2)}`, 'read', 'read'],
-  ])('%s is refused, or read where nonsense is borne', (_what, text, strict, lenient) => {
+  ])('%s is refused, or read where nonsense is tolerated', (_what, text, strict, lenient) => {
     expect([codeOf(text, STRICT), codeOf(text, LENIENT)]).toEqual([strict, lenient]);
   });
 
-  it('has the first of an attribute that should come once, and all of one that may come often', () => {
+  it('has the first value of an attribute that should come once, and all values of one that may come often', () => {
     const section = sectionOf('a=mid:1', 'a=mid:2');
     expect([valueOf(section, 'mid'), valuesOf(section, 'mid'), valueOf(section, 'ptime')]).toEqual([
       '1',
@@ -73,7 +73,7 @@ describe('a description', () => {
     ]);
   });
 
-  it('has codecs by their rtpmap or by their static payload type, and none of what is no rtpmap', () => {
+  it('has codecs by their rtpmap or by their static payload type, and ignores an invalid rtpmap', () => {
     const rtpmaps = rtpmapsOf(
       sectionOf(
         ...['a=rtpmap:96 H264/90000', 'a=rtpmap:96 VP8/90000', 'a=rtpmap:97 opus /48000 / 2', 'a=rtpmap:98 X'],
@@ -92,7 +92,7 @@ describe('a description', () => {
     ]);
   });
 
-  it('has parameters with names in lower case, of several lines as of one, and none that touches a prototype', () => {
+  it('has parameters with names in lower case, merged from several lines, and none that touches a prototype', () => {
     const fmtps = fmtpsOf(
       sectionOf('a=fmtp:96 Mode=AAC-hbr; config=1190==;;0-16 ; __proto__=x', 'a=fmtp:96 mode=b', 'a=fmtp:x y=z'),
     );

@@ -4,7 +4,7 @@ import { codecLines, descriptionOf, mediaLine, sessionLines } from './lines.js';
 import { describeRtpInputs } from './rtp-inputs.js';
 
 describe('a written description', () => {
-  it('has no line that a value of it began', () => {
+  it('has no line that was hidden in a value', () => {
     expect(sessionLines({ id: 1, version: 1, address: '0.0.0.0', name: 'lab\r\na=evil:1\u0000' })[2]).toBe(
       's=lab  a=evil:1 ',
     );
@@ -14,7 +14,7 @@ describe('a written description', () => {
     expect(() => sessionLines({ id: '1.5', version: 1, address: '0.0.0.0' })).toThrow(RangeError);
   });
 
-  it('leaves out parameters that no line can carry, and says one channel of AAC alone', () => {
+  it('leaves out parameters that no line can carry, and states a single channel for AAC only', () => {
     const audio = { clockRate: 8_000, channels: 1 };
     expect(
       codecLines({ ...audio, payloadType: 97, name: 'mpeg4-generic', parameters: { mode: 'x\ny', config: '1190' } }),
@@ -26,7 +26,7 @@ describe('a written description', () => {
     ]);
   });
 
-  it('tells a program on this machine what comes to its ports', () => {
+  it('tells a program on this machine what arrives at its ports', () => {
     const video = { kind: 'video', codec: 'H264', clockRate: 90_000, channels: 0 } as const;
     const audio = { kind: 'audio', codec: 'opus', clockRate: 48_000, channels: 2, parameters: {} } as const;
     expect(

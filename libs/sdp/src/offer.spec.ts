@@ -84,7 +84,7 @@ describe('a recorded offer', () => {
     expect(video?.ssrcs).toEqual([{ ssrc: 3064307282, cname: 'Ft3gt16szZ3kA110', rtxSsrc: 2143201641 }]);
   });
 
-  it('of Firefox has its fingerprint at the session level, and a bundle-only section with port 0 that is not off', () => {
+  it('of Firefox has its fingerprint at the session level, and a bundle-only section with port 0 that is on', () => {
     const offer = parseOffer(fixture('firefox-153-play-video-first-max-bundle'));
     expect(offer.transports).toMatchObject([{ mediaIndexes: [0, 1], dtlsParameters: { role: 'client' } }]);
     expect(offer.media.map(({ enabled, direction }) => [enabled, direction])).toEqual([
@@ -191,7 +191,7 @@ describe('an unusual but usable offer', () => {
     expect(parseOffer(offerOf({ session: ['a=group:BUNDLE x a'], media })).bundleGroups).toEqual([['a']]);
   });
 
-  it('keeps a profile-level-id of digits as text, with its leading zeros or not', () => {
+  it('keeps a profile-level-id of digits as text, with or without leading zeros', () => {
     const media = [
       'm=video 9 RTP/SAVPF 96',
       'a=rtpmap:96 h264/90000',

@@ -153,7 +153,7 @@ describe('a codec that only one side has', () => {
     expect(tags(fixture('firefox-153-play-video-first-max-bundle'), both)).toEqual(['inactive', 'send']);
   });
 
-  it.each(['OPUS/48000', 'opus/48000/1'])('is no matter of how it is written: %s is Opus', (rtpmap) => {
+  it.each(['OPUS/48000', 'opus/48000/1'])('does not depend on how it is written: %s is Opus', (rtpmap) => {
     const sdp = fixture('chromium-156-play').replaceAll('opus/48000/2', rtpmap);
     const [audio] = negotiatePlay(parseOffer(sdp), both).sections;
     expect(audio).toMatchObject({
@@ -205,7 +205,7 @@ describe('several streams for one player', () => {
     expect(offer.media).toHaveLength(3);
   });
 
-  it('are described by a later offer like by the answer', () => {
+  it('are described by a later offer as by the answer', () => {
     const offer = offering(1);
     const { sections } = negotiatePlay(offer, first);
     const added = negotiateFurther(offer, sections, { kind: 'video', codec: VP8, streamIndex: 1 });
@@ -236,7 +236,7 @@ describe('several streams for one player', () => {
     expect(negotiateFurther(offer, sections, { kind: 'video', codec: VP8, streamIndex: 1 })).toBeUndefined();
   });
 
-  it('end at the number of sections that an offer may have', () => {
+  it('never exceed the number of sections that an offer may have', () => {
     const offer = offering(7);
     const { sections } = negotiatePlay(offer, first, Array(6).fill({ video: VP8 }));
     expect(negotiateFurther(offer, sections, { kind: 'video', codec: VP8, streamIndex: 7 })).toBeUndefined();
@@ -270,7 +270,7 @@ describe('the packetization mode', () => {
     expect(chosen(undefined, 0, 1)).toBe(98);
   });
 
-  it('is told where it is why a player is refused', () => {
+  it('is named in the refusal where it is the reason', () => {
     expect(() => chosen(2)).toThrow('No common video codec: offered H264/42e01f (interleaved), wanted H264/42e01f');
   });
 });

@@ -93,7 +93,7 @@ describe('which codec a publisher is asked for', () => {
     expect(chosen).toEqual([100, 99, 98, 96, 97]);
   });
 
-  it('passes over an H.264 profile that is none', () => {
+  it('passes over an unknown H.264 profile', () => {
     const sdp = videoOffer('96 97', ...h264(96, 'ffffff'), 'a=rtpmap:97 VP8/90000');
     expect(received(sdp).map(codecName)).toEqual(['VP8']);
   });
@@ -109,7 +109,7 @@ describe('which codec a publisher is asked for', () => {
     );
   });
 
-  it('prefers the profile 0 of VP9', () => {
+  it('prefers profile 0 of VP9', () => {
     const sdp = videoOffer('98 100', 'a=rtpmap:98 VP9/90000', 'a=fmtp:98 profile-id=2', 'a=rtpmap:100 VP9/90000');
     expect(received(sdp)[0]?.codec.payloadType).toBe(100);
   });
@@ -341,7 +341,7 @@ describe('refusals', () => {
     expect(() => publish(fixture('chromium-156-play'))).toThrow(expect.objectContaining({ code: 'unsupported' }));
   });
 
-  it('tell what to offer when nothing tells audio from video', () => {
+  it('say what to offer when nothing distinguishes audio from video', () => {
     const sdp = strayOffer({ bundled: true, audio: 96, video: 96 });
     expect(() => publish(sdp)).toThrow(
       'Nothing tells audio from video: both have payload type 96 on one transport; offer a=ssrc, the mid header extension or another payload type',

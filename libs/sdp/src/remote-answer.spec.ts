@@ -16,7 +16,7 @@ const minimal = (...lines: string[]) =>
 describe('the answer of the original server', () => {
   const { media } = parseAnswer(ORIGINAL_ANSWER);
 
-  it('has a transport for each medium, with one user fragment, and says nothing of its part in DTLS', () => {
+  it('has a transport for each medium, with one user fragment, and does not state its DTLS role', () => {
     expect(media.map(({ kind, accepted, direction, transportOf }) => [kind, accepted, direction, transportOf])).toEqual(
       [
         ['audio', true, 'recvonly', 0],
@@ -29,7 +29,7 @@ describe('the answer of the original server', () => {
     expect(media.map(({ transport }) => transport?.iceLite)).toEqual([false, false]);
   });
 
-  it('has its candidates inline, of which those of RTCP’s component don’t count', () => {
+  it('has its candidates inline, and those of RTCP’s component don’t count', () => {
     expect(media.map(({ transport }) => transport?.candidates)).toEqual([
       [{ foundation: '1', priority: 2_130_706_431, address: '188.40.244.249', port: 31_686, type: 'host' }],
       [{ foundation: '1', priority: 2_130_706_431, address: '188.40.244.249', port: 31_920, type: 'host' }],
@@ -104,7 +104,7 @@ describe('an answer', () => {
     expect(() => parseAnswer(text)).toThrow(expect.objectContaining({ code }));
   });
 
-  it('with candidates that are none is read without them', () => {
+  it('with invalid candidates is read without them', () => {
     const odd = ['1 2 udp 1 192.0.2.1 5 typ host', '1 1 tcp 1 192.0.2.1 5 typ host', '1 1 udp 1 a.local 5 typ host']
       .concat('1 1 udp x 192.0.2.1 5 typ host', '1 1 udp 1 192.0.2.1 99999 typ host', '', 'x')
       .map((candidate) => `a=candidate:${candidate}`);

@@ -113,7 +113,7 @@ a=control:streamid=1
     expect([sizesOf(7), sizesOf(8)]).toEqual([spsBytes, ppsBytes]);
   });
 
-  it('of AAC at low rate has other fields, and a broken config is none', () => {
+  it('of AAC at a low rate has other field sizes, and a broken config is left out', () => {
     const aac = (fmtp: string) => announced('audio', 'mpeg4-generic/8000', fmtp);
     expect(aac('mode=AAC-lbr;config=1588')).toContain('sizelength=6;indexlength=2;indexdeltalength=2;config=1588');
     expect(aac('sizeLength=16; indexLength=0; config="1210"')).toMatch(/sizelength=16;indexlength=0;.*;config=1210$/);
@@ -193,7 +193,7 @@ describe('a written SDP', () => {
     });
   });
 
-  it('says the profile of its parameter set, not another', () => {
+  it('states the profile of its parameter set, not another', () => {
     const parameters = { ...h264, 'profile-level-id': '640028' };
     const [first] = tracks;
     const text = writeRtspDescription({

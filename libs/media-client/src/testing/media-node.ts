@@ -32,7 +32,7 @@ export class MediaNode {
   readonly closed: { sessionId: string; reason: EndReason }[] = [];
   closeCalls = 0;
   keyFrameRequests = 0;
-  /** Of the last player. */
+  /** The names that the last player asked for. */
   furtherNames: readonly string[] = [];
   readonly answers: string[] = [];
   /** The next calls of CloseSession throw these errors, one per call. */
