@@ -63,7 +63,7 @@ describe('order of packets', () => {
     expect(times(frames)).toEqual([start, start + 3000, start + 6000, start + 9000]);
   });
 
-  it('gives up a missing packet after a bounded time, and marks frames up to the next key frame as incomplete', () => {
+  it('gives up a missing packet after a bounded media time; frames up to the next key frame are incomplete', () => {
     const assembler = h264({ maxReorderMs: 100 });
     const early = [keyFrameAt(0, 0), deltaAt(2, 6000), deltaAt(3, 9000), deltaAt(4, 12_000)];
     expect(times(early.flatMap((bytes) => assembler.push(bytes)))).toEqual([0]);

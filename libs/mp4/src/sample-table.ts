@@ -68,8 +68,8 @@ export interface TableSample {
 }
 
 /**
- * The index of one track in a file that isn't fragmented (ISO 14496-12 §8.6 and §8.7). It needs four bytes per sample and
- * little else. Samples are added in decoding order, and each chunk is opened before its samples.
+ * The index of one track in a file that isn't fragmented (ISO 14496-12 §8.6 and §8.7). It needs four bytes per sample
+ * and little else. Samples are added in decoding order, and each chunk is opened before its samples.
  */
 export class SampleTable {
   readonly #sizes = new NumberList();

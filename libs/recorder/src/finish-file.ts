@@ -36,7 +36,7 @@ export type FinishResult =
   | FinishedFile
   /** No part has a whole frame. Nothing was written. */
   | { readonly tag: 'empty' }
-  /** This part, counted from 0, has other tracks than those before it, so they can't be one file. Nothing was written. */
+  /** This part, counted from 0, has other tracks than those before it, so they aren't one file. Nothing was written. */
   | { readonly tag: 'different-tracks'; readonly part: number };
 
 const EBML_MAGIC = 0x1a;

@@ -6,7 +6,7 @@ const frame = (type: string, data?: unknown, more: object = {}): string =>
 const OFFER = { type: 'offer', sdp: 'v=0' };
 
 describe('a frame', () => {
-  it("of the seed's example is read, whatever else it carries", () => {
+  it("of the original document's example is read, whatever else it carries", () => {
     const data = { sdp: OFFER, webhook_url: 'https://yourserver.com/streamrec', version: '3.1.0' };
     expect(decode('second', frame('session_start', data, { extra: 1 }))).toEqual({
       tag: 'message',
@@ -68,7 +68,7 @@ describe('a frame', () => {
   });
 });
 
-it("each generation's client finds its own name of the session's id", () => {
+it("each generation's client gets the session's id under the name that it knows", () => {
   const message = { type: 'error', data: { code: 'INVALID', message: 'm' } } as const;
   expect(JSON.parse(encode('second', { clientId: 'c', sessionId: 's' }, message))).toEqual({
     ...{ type: 'error', client_id: 'c', session_id: 's' },

@@ -34,7 +34,7 @@ describe("a client's session of the second generation", () => {
     });
   });
 
-  it('hands on what the start carries', () => {
+  it('passes on what the start carries', () => {
     expect(new Transcript().starts().effects).toMatchObject([
       { message: { clientId: 'client-0', sessionId: 's1', offerSdp: 'v=0', webhookUrl: 'https://hooks.example/' } },
     ]);
@@ -139,7 +139,7 @@ describe('a recording', () => {
     expect(client.takes()).toEqual(['start-recording', 'S error UPLOAD_URL_EXPIRED', 'start-recording']);
   });
 
-  it('that ends by itself is told with the reason', () => {
+  it('that ends by itself is reported with the reason', () => {
     const client = new Transcript()
       .recording()
       .given({ ...ENDED, reason: 'DISK_FULL' })
@@ -199,7 +199,7 @@ describe('a new offer', () => {
     ]);
   });
 
-  it('that nobody answers is forgotten in time', () => {
+  it('that nobody answers is forgotten after a time', () => {
     const client = new Transcript().live().given({ tag: 'offer', offerSdp: 'v=0' }).waits(20_000);
     client.says('sdp_update', offer);
     expect(client.takes()).toEqual(['S sdp_update offer', 'renegotiate']);
@@ -257,7 +257,7 @@ describe('a client of the first generation', () => {
     expect(refused.takes().slice(1)).toEqual(['S error NOT_FOUND', 'S recording_stop', 'close 1000 NOT_FOUND']);
   });
 
-  it('knows no messages of the second', () => {
+  it('knows no messages of the second generation', () => {
     expect(new Transcript(FIRST).says('session_start', {}).takes()).toEqual(['S error UNKNOWN_TYPE']);
   });
 });
@@ -290,7 +290,7 @@ describe('an end', () => {
     );
   });
 
-  it.each(TERMINATION_CAUSES)('because of %s is told in every state', (cause) => {
+  it.each(TERMINATION_CAUSES)('because of %s is reported in every state', (cause) => {
     for (const [, made, hasSession] of states) {
       const client = made();
       client.takes();

@@ -215,7 +215,7 @@ const terminated = (
   };
 };
 
-/** The first generation knows no other farewell, and its client needs none when it leaves by itself. */
+/** The first generation has no other message for the end, and its client needs none when it leaves by itself. */
 const farewell = (state: Starting | Live, cause: TerminationCause): Effect[] => {
   if (state.holder.generation === 'second')
     return [said(state, state.sessionId, { type: 'session_terminated', data: { termination_cause: cause } })];
@@ -270,7 +270,7 @@ const received = (state: Waiting | Starting | Live, message: ClientMessage, nowM
     case 'join':
       return start(state, message, nowMs);
     case 'candidate':
-      // The media core is found by its own candidates, and finds the client's address by the client's checks.
+      // The media core needs no candidates of the client: it learns the address from the client's checks.
       return unchanged(state);
     case 'stop':
       return terminated(state, 'CLIENT_STOP');

@@ -9,7 +9,7 @@ const url = z.string().max(LENGTHS.url);
 /** SDKs send null or an empty text for a URL that the application left out. */
 const optionalUrl = url.nullish().transform((text) => (text === null || text === '' ? undefined : text));
 
-/** What browsers call RTCIceCandidateInit. The last one is null in the first generation, and has an empty text since. */
+/** What browsers call RTCIceCandidateInit. The last one is null in the first generation and has an empty text since. */
 const candidate = z
   .looseObject({
     candidate: z.string().max(LENGTHS.candidate).optional(),
@@ -80,7 +80,7 @@ export type ClientMessage = Addressed &
 
 /** Why a session ended, as its client and its webhook are told. */
 export const TERMINATION_CAUSES = [
-  /** The client said so. */
+  /** The client asked for it. */
   'CLIENT_STOP',
   /** The media broke, or the client broke the protocol. */
   'CONN_ERROR',

@@ -53,7 +53,7 @@ describe('the stats', () => {
   });
 });
 
-it("a supervisor's token names the client to watch, and lives for a day unless it is said", () => {
+it("a supervisor's token names the client to watch, and lives for a day unless the request says otherwise", () => {
   const body = { master_key: 'k', client_id: 'guard', client_to_monitor: 'client-0' };
   expect(supervisorTokenBody.parse(body)).toEqual({ ...body, token_ttl_s: 86_400 });
   expect(supervisorTokenBody.safeParse({ ...body, client_to_monitor: undefined }).success).toBe(false);

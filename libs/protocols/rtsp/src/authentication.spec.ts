@@ -104,7 +104,7 @@ describe('Digest', () => {
     expect(verify(challenge, { username }, { username })).toBe(true);
   });
 
-  it('of a camera is answered in the form it was asked', () => {
+  it('of a camera is answered in the form in which it was asked', () => {
     const [plain] = parseChallenges(['Digest realm="cam",nonce="n"']);
     expect(plain && answerChallenge(plain, answer)).toMatch(
       /^Digest username="bot", realm="cam", nonce="n", uri="rtsp:\/\/h\/live", response="[0-9a-f]{32}"$/,
@@ -152,7 +152,7 @@ describe('challenges', () => {
 });
 
 describe('Basic', () => {
-  it('is answered and verified, a colon in the password too', () => {
+  it('is answered and verified, even with a colon in the password', () => {
     const header = answerChallenge({ scheme: 'basic', realm: 'weir' }, { ...MUFASA, password: 'a:b ü' });
     const credentials = parseAuthorization(header);
     expect(credentials).toEqual({ scheme: 'basic', username: 'Mufasa', password: 'a:b ü' });

@@ -233,7 +233,7 @@ describe('refusals', () => {
     }
   });
 
-  it.each(['guarded', 'unreachable'] as const)('by the guard or the network are told apart: %s', (cause) => {
+  it.each(['guarded', 'unreachable'] as const)('by the guard and by the network are distinguished: %s', (cause) => {
     const rig = rigIn('connecting');
     rig.step({ tag: 'connect-failed', cause });
     expect(endOf(rig)).toEqual({ tag: cause });
@@ -273,7 +273,7 @@ describe('passwords', () => {
     expect(endOf(rig)).toEqual({ tag: 'unauthorised' });
   });
 
-  it('are tried with a nonce again that has become stale, but not for ever', () => {
+  it('are tried again when the nonce has become stale, but not for ever', () => {
     const rig = rigIn('describing', URL);
     rig.answer(401, { headers: [CHALLENGE] });
     rig.answer(401, { headers: [['WWW-Authenticate', 'Digest realm="cam", nonce="n2", stale=true']] });
@@ -298,7 +298,7 @@ describe('passwords', () => {
     expect(rig.request.headers.get('Authorization')).toContain('realm="a\tb\\"c"');
   });
 
-  it('are missed when the URL has none, or the challenge is of no known kind', () => {
+  it('are missing when the URL has none, or the challenge is of no known kind', () => {
     const without = rigIn('describing');
     without.answer(401, { headers: [CHALLENGE] });
     expect(endOf(without)).toEqual({ tag: 'unauthorised' });
@@ -307,7 +307,7 @@ describe('passwords', () => {
     expect(endOf(unknown)).toEqual({ tag: 'unauthorised' });
   });
 
-  it('go along with a redirect on the same server and to no other', () => {
+  it('are kept at a redirect to the same server, and sent to no other', () => {
     const authorised = (location: string): string | undefined => {
       const rig = rigIn('describing', URL);
       rig.answer(302, { headers: [['Location', location]] });
@@ -325,7 +325,7 @@ describe('passwords', () => {
 });
 
 describe('redirects', () => {
-  it.each([301, 302, 303, 305])('of status %s give a connection up for another', (status) => {
+  it.each([301, 302, 303, 305])('of status %s lead to another connection', (status) => {
     const rig = rigIn('describing');
     rig.answer(status, { headers: [['Location', 'rtsp://other.example/x']] });
     expect(tagsOf(rig.effects)).toEqual(['disconnect', 'connect']);
@@ -333,7 +333,7 @@ describe('redirects', () => {
     expect(rig.request.url).toBe('rtsp://other.example/x');
   });
 
-  it('end after so many, or without a URL of RTSP', () => {
+  it('end the pull after too many, or without an RTSP URL', () => {
     const rig = rigIn('describing', undefined, { maxRedirects: 2 });
     for (let count = 0; count < 2; count += 1) {
       rig.answer(302, { headers: [['Location', 'rtsp://camera.example/live']] });
@@ -374,7 +374,7 @@ describe('transports', () => {
     expect(endOf(noPorts)).toEqual({ tag: 'unsupported-transport' });
   });
 
-  it('takes no other transport than it asked for', () => {
+  it('accepts no transport other than the one it asked for', () => {
     for (const Transport of ['RTP/AVP;unicast;server_port=1-2', 'RTP/AVP;multicast;port=5000-5001']) {
       const rig = rigIn('setting-up');
       rig.answer(200, { headers: [['Transport', Transport]] });

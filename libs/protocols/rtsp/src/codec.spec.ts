@@ -59,7 +59,7 @@ describe('the decoder', () => {
     expect(event?.tag === 'interleaved' && event.data.toString()).toBe('Media');
   });
 
-  it('leaves what it has handed out alone when it goes on', () => {
+  it('does not change what it has handed out', () => {
     const decoder = new RtspDecoder();
     const frame = encodeInterleaved(0, Buffer.from('first'));
     decoder.push(frame.subarray(0, 3));

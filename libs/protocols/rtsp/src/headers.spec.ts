@@ -12,7 +12,7 @@ import { RtspHeaders } from './headers.js';
 import { formatTransport, parseTransport } from './transport-header.js';
 
 describe('headers', () => {
-  it('are found without case, all of a name or the first', () => {
+  it('are found without regard to case, all of a name or the first', () => {
     const headers = RtspHeaders.of([
       ['WWW-Authenticate', 'Digest'],
       ['CSeq', '1'],
@@ -49,12 +49,12 @@ describe('Transport', () => {
     expect(specs[0]).toMatchObject(expected);
   });
 
-  it('loses what makes no sense, not the rest', () => {
+  it('drops what makes no sense, and keeps the rest', () => {
     const header = 'RTP/AVP/TCP;unicast;interleaved=0-256;client_port=a-b;ssrc=xyz;mode=dance;';
     expect(parseTransport(header)).toEqual([{ lower: 'tcp', profile: 'RTP/AVP', multicast: false }]);
   });
 
-  it('has alternatives in their order, those of other kinds left out', () => {
+  it('has its alternatives in order, without those of other kinds', () => {
     const header = 'RAW/RAW/UDP;unicast,RTP/AVP;multicast,,MP2T/H2221/UDP;unicast, RTP/AVP/TCP;unicast';
     expect(parseTransport(header).map(({ lower }) => lower)).toEqual(['udp', 'tcp']);
     expect(parseTransport('RTP/AVP;unicast,'.repeat(1000)).length).toBeLessThanOrEqual(16);

@@ -340,7 +340,7 @@ describe('the host behind the machine', () => {
     }
   });
 
-  it.each(asked)('has so much time for %s and no more', (step, prepare) => {
+  it.each(asked)('has a limited time for %s', (step, prepare) => {
     const rig = new Rig({ hostTimeoutMs: 500 });
     prepare(rig);
     rig.nowMs += 499;
@@ -369,7 +369,7 @@ describe('the host behind the machine', () => {
     expect(rig.step({ tag: 'answered', id, answer: { tag: 'refused', refusal: 'unavailable' } })).toEqual([]);
   });
 
-  it('is wrong to answer one effect with the answer of another', () => {
+  it('must not answer one effect with the answer to another', () => {
     const rig = new Rig();
     rig.request('DESCRIBE');
     expect(() => rig.answer({ tag: 'opened' })).toThrow(TypeError);
@@ -417,7 +417,7 @@ describe('access', () => {
     expect(headers.all('WWW-Authenticate')).toEqual(['Digest realm="weir", nonce="N", stale=true']);
   });
 
-  it('lets a nonce be answered for its time, and asks again with another one, in the algorithm that was answered', () => {
+  it('accepts a nonce while it is valid, then asks with another one, in the algorithm that the client used', () => {
     const rig = new Rig({ nonceLifeMs: 10_000 });
     const answering = (nonce: string) =>
       `Digest username="bot", realm="weir", nonce="${nonce}", uri="/", response="0", algorithm=SHA-256`;
@@ -488,13 +488,13 @@ describe('DESCRIBE and ANNOUNCE', () => {
 });
 
 describe('SETUP', () => {
-  it('gives every track its channels, its own when two ask for the same', () => {
+  it('gives every track its channels, even when two ask for the same', () => {
     const rig = rigIn('described');
     expect(rig.setup(`${URL}/trackID=0`).headers.get('Transport')).toBe('RTP/AVP/TCP;unicast;interleaved=0-1');
     expect(rig.setup(`${URL}/trackID=1`).headers.get('Transport')).toBe('RTP/AVP/TCP;unicast;interleaved=2-3');
   });
 
-  it('takes the first transport of several that it does', () => {
+  it('takes the first of several transports that it supports', () => {
     const Transport = [
       'RTP/SAVP;unicast;client_port=5000-5001',
       'RTP/AVP;multicast;port=5000-5001',
@@ -531,7 +531,7 @@ describe('SETUP', () => {
     expect(responseIn(rigIn('described').request('SETUP', { Transport }, `${URL}/trackID=0`)).status).toBe(455);
   });
 
-  it('answers 459 to the whole of several tracks, 404 to another track or path', () => {
+  it('answers 459 for the whole of several tracks, and 404 for another track or path', () => {
     const rig = rigIn('described');
     expect(responseIn(rig.request('SETUP', TCP, URL)).status).toBe(459);
     expect(responseIn(rig.request('SETUP', TCP, `${URL}/trackID=7`)).status).toBe(404);
@@ -561,7 +561,7 @@ describe('media', () => {
     expect(tagsOf(rig.frame(0))).toEqual(['rtp']);
   });
 
-  it('of a player is its RTCP, and what opens its firewall is dropped', () => {
+  it('of a player is its RTCP; what it sends to open its firewall is dropped', () => {
     const rig = rigIn('playing');
     expect(rig.frame(1)).toMatchObject([{ tag: 'rtcp', track: 0 }]);
     expect(rig.frame(0)).toEqual([]);
@@ -588,7 +588,7 @@ describe('media', () => {
     expect(tagsOf(rig.request('PLAY'))).toEqual(['start-play']);
   });
 
-  it('is recorded of the tracks that were set up, on the channels they got', () => {
+  it('is recorded from the tracks that were set up, on the channels that they got', () => {
     const rig = rigIn('announced');
     rig.setup(`${URL}/streamid=1`, TCP_2);
     expect(rig.request('RECORD')).toMatchObject([

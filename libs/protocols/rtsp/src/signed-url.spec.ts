@@ -64,19 +64,19 @@ describe('a signed URL', () => {
     expect(verdictOf(`${url}&${name}=x`)).toBe('missing');
   });
 
-  it('does not care for the order of its parameters, a closing slash or further parameters', () => {
+  it('may have its parameters in any order, a closing slash and further parameters', () => {
     const [base = '', query = ''] = url.split('?');
     expect(verdictOf(`${base}/?${query.split('&').reverse().join('&')}&x=1`)).toBe('lab/front cam');
   });
 
-  it('is good with any of the keys that still are', () => {
+  it('is good with any key that is still valid', () => {
     const verdict = (keys: readonly Buffer[]): string => verifyStreamUrl(parsed(url), 'publish', keys, BEFORE_MS).tag;
     expect(verdict([OTHER_KEY, KEY])).toBe('valid');
     expect(verdict([OTHER_KEY])).toBe('refused');
     expect(verdict([])).toBe('refused');
   });
 
-  it('has its signature as a password instead, for the client to prove that it knows it', () => {
+  it('may have its signature as a password instead, and the client proves that it knows it', () => {
     const signature = new URL(url).searchParams.get('signature') ?? '';
     const rest = url.replace(/&signature=.*/, '');
     expect([awaitsSignature(parsed(url)), awaitsSignature(parsed(rest))]).toEqual([false, true]);
@@ -93,7 +93,7 @@ describe('a signed URL', () => {
     expect(verdict(url, 'publish', BEFORE_MS)).toBe('missing');
   });
 
-  it('does not say why a forged one would be refused besides', () => {
+  it('does not say for what other reasons a forged one would be refused', () => {
     const forged = url.replace(/signature=.*/, 'signature=AAAA');
     expect(verdictOf(forged, 'play', EXPIRES_S * 2000)).toBe('bad-signature');
   });

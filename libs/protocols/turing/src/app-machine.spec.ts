@@ -28,7 +28,7 @@ describe("an app's request", () => {
     ]);
   });
 
-  it('is answered once, whoever answers twice', () => {
+  it('is answered once, even if the host answers twice', () => {
     const app = new AppTranscript().starts().answers().answers();
     expect(app.takes()).toEqual([START, 'S robot.start_stream! "abc" 0 ok']);
   });
@@ -40,7 +40,7 @@ describe("an app's request", () => {
     expect(app.answers().takes()).toEqual([]);
   });
 
-  it('that is refused costs nobody a question', () => {
+  it('that is refused is not passed on', () => {
     const app = new AppTranscript();
     app.says({ id: 1, act: 'robot.fly' }).says({ id: 2, act: 'robot.start_stream', arg: { robot_id: 'r1' } });
     expect(app.takes()).toEqual(['S robot.fly! 1 102 invalid_operation', 'S robot.start_stream! 2 103 invalid_arg']);

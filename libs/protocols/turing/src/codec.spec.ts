@@ -110,7 +110,7 @@ describe('a request', () => {
     `{"act":"robot.list","ebd":"${'x'.repeat(LENGTHS.ebd)}"}`,
     `"${'x'.repeat(LENGTHS.frame)}"`,
     '['.repeat(60_000),
-  ])('%.40s is none', (text) => {
+  ])('%.40s is not one', (text) => {
     expect(decodeRequest(text)).toMatchObject({ tag: 'malformed', err: { ec: 103, dm: 'input' } });
   });
 
@@ -132,7 +132,7 @@ describe('a reply', () => {
     );
   });
 
-  it('that says no has no ret', () => {
+  it('that refuses has no ret', () => {
     expect(JSON.parse(encodeReply(to(), { ok: false, err: errOf('robot-offline') }))).toEqual({
       id: 'abc',
       act: 'robot.list!',

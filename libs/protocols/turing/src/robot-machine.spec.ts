@@ -17,7 +17,7 @@ describe('a command', () => {
     expect(robot.takes()).toEqual([COMMAND('c1'), 'c1 106 ffmpeg_failed']);
   });
 
-  it('that the robot is silent about times out; a later acknowledgement means nothing', () => {
+  it('that the robot does not answer times out, and a later acknowledgement is ignored', () => {
     const robot = new RobotTranscript().commands().waits(14_999);
     expect(robot.takes()).toEqual([COMMAND('c1')]);
     expect(robot.waits(1).takes()).toEqual(['c1 106 timeout']);
@@ -45,7 +45,7 @@ describe('a command', () => {
     expect(robot.commands().takes()).toEqual(['c3 400 robot_offline']);
   });
 
-  it('fails with the power of the robot, within 7 s', () => {
+  it('fails within 7 s when the robot loses power', () => {
     const robot = new RobotTranscript().commands().waits(6_999, { answersPings: false });
     expect(robot.takes()).toEqual([COMMAND('c1')]);
     expect(robot.waits(1, { answersPings: false }).takes()).toEqual(['c1 400 robot_offline', 'close 4408']);

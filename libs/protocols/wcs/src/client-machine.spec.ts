@@ -174,7 +174,7 @@ describe('pings', () => {
     expect(at(phase).hears('ping').takes()).toEqual(['C pong']);
   });
 
-  it('are sent every five seconds, and any word of the server keeps the session', () => {
+  it('are sent every five seconds, and any frame of the server keeps the session alive', () => {
     const client = at('running');
     client.waits(29_000);
     expect(client.takes()).toEqual(Array(5).fill('C ping'));
@@ -213,13 +213,13 @@ describe('time-outs', () => {
 });
 
 describe('a refusal', () => {
-  it.each(['negotiating', 'starting'] as const)('by FAILED in state %s hands on the server’s words', (phase) => {
+  it.each(['negotiating', 'starting'] as const)('by FAILED in state %s passes on the server’s text', (phase) => {
     const info = 'Stream name is already in use';
     const client = at(phase).hears('notifyStreamStatusEvent', { mediaSessionId: ID, status: 'FAILED', info });
     expect(client.takes()).toEqual(['close-socket', `ended ${JSON.stringify({ tag: 'refused', info })}`]);
   });
 
-  it('by fail before the session stands', () => {
+  it('by fail before the session is established', () => {
     const client = at('connecting').hears('fail', { apiMethod: 'connect', id: null, status: 'FAILED', info: 'No' });
     expect(ended(client)).toEqual({ tag: 'refused', info: 'No' });
   });
@@ -271,7 +271,7 @@ describe('a stream that is up', () => {
 });
 
 describe('a connection that breaks', () => {
-  it('before it stands makes the server unreachable', () => {
+  it('before it is established means that the server is unreachable', () => {
     const client = at('opening').given({ tag: 'open-failed', detail: 'ECONNREFUSED' });
     expect(client.takes()).toEqual(['ended {"tag":"unreachable","detail":"ECONNREFUSED"}']);
   });

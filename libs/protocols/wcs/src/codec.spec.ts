@@ -19,7 +19,7 @@ describe('decode', () => {
     });
   });
 
-  it('takes null and wrong types of what decides nothing as missing', () => {
+  it('takes null and wrong types as missing where nothing depends on them', () => {
     const message = messageOf(
       frame('connection', { appKey: null, mediaProviders: 'WebRTC', clientVersion: 5, custom: null, authToken: 7 }),
     );

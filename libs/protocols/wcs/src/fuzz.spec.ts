@@ -163,7 +163,7 @@ class Chaos {
 }
 
 describe('whatever comes in whatever order', () => {
-  it('never throws, and every publish and play gets a live or a terminal answer while the session stands', () => {
+  it('never throws, and every publish and play gets a live or a terminal answer while the session lives', () => {
     let asked = 0;
     let stood = 0;
     for (let seed = 1; seed <= 400; seed++) {

@@ -75,7 +75,7 @@ const problems: Problem[] = [
 ];
 
 describe('infoOf', () => {
-  it('says nothing that is neither a text of the SDK nor one of the documented own ones', () => {
+  it('returns only texts of the SDK and weir’s own documented ones', () => {
     const causes = [...reasons.map(ended), ...codes.map(refusal), ...problems.map(problem)];
     const texts = causes.flatMap((cause) => [infoOf(cause, 'publish'), infoOf(cause, 'play')]);
     expect(texts.filter((text) => !sdkTexts.includes(text) && !OUR_OWN.includes(text))).toEqual([]);
@@ -94,7 +94,7 @@ describe('infoOf', () => {
     [refusal('forbidden'), 'play', 'FAILED', 'Restricted access'],
     [refusal('no-common-codecs'), 'play', 'FAILED', 'No common codecs'],
     [problem('media-session-id-missing'), 'publish', 'FAILED', 'MediaSessionId is null'],
-  ] as const)('tells %j of a %s as %s "%s"', (cause, direction, status, info) => {
+  ] as const)('reports %j of a %s as %s "%s"', (cause, direction, status, info) => {
     expect([terminalStatus(cause, direction), infoOf(cause, direction)]).toEqual([status, info]);
   });
 });

@@ -232,7 +232,7 @@ describe('a session', () => {
 });
 
 describe('publishing', () => {
-  it('goes from publishStream over setRemoteSDP to PUBLISHING when the media is up', () => {
+  it('goes from publishStream through setRemoteSDP to PUBLISHING when the media is up', () => {
     const client = session().says('publishStream', publication);
     expect(client.takes()).toEqual(['authorise publishStream']);
     expect(client.decides().takes()).toEqual(['publish test']);
@@ -242,7 +242,7 @@ describe('publishing', () => {
     expect(client.effects).toContainEqual({ tag: 'joined', direction: 'publish', elapsedMs: 0 });
   });
 
-  it.each(['publishes', 'plays'] as const)('%s all the same when the word of the media overtakes the answer', (act) => {
+  it.each(['publishes', 'plays'] as const)('%s all the same when media flow before the answer comes', (act) => {
     const client = session()[act]('offering');
     client.takes();
     expect(client.media({ tag: 'connected' }).takes()).toEqual([]);
@@ -321,7 +321,7 @@ describe('publishing', () => {
     const told = (client: Transcript) =>
       client.effects.flatMap((effect) => (effect.tag === 'recording-told' ? [effect.recording] : []));
 
-    it('has the begin and the end of its recording told once', () => {
+    it('reports the beginning and the end of its recording once', () => {
       const client = asking();
       for (let i = 0; i < 2; i++) client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
       expect(told(client)).toEqual([recording]);
@@ -335,7 +335,7 @@ describe('publishing', () => {
     it.each([
       ['its client stops it', (client: Transcript) => client.says('unPublishStream', publication)],
       ['the socket is lost', (client: Transcript) => client.given({ tag: 'socket-closed' })],
-    ])('has the end of its recording told when %s', (_when, end) => {
+    ])('reports the end of its recording when %s', (_when, end) => {
       const client = asking();
       client.given({ tag: 'recording-changed', streamId: client.streamId, recording });
       end(client);
@@ -357,7 +357,7 @@ describe('publishing', () => {
       expect(status).not.toHaveProperty('recordName');
     });
 
-    it('waits three seconds for the recording, and tells later of one that begins after that', () => {
+    it('waits three seconds for the recording, and reports one that begins after that at its end', () => {
       const client = asking().waits(2_999);
       expect(client.takes()).toEqual(['record test']);
       expect(client.waits(1).takes()).toEqual(['S notifyStreamStatusEvent PUBLISHING']);
@@ -368,7 +368,7 @@ describe('publishing', () => {
       expect(statusOf(client)).toMatchObject({ status: 'UNPUBLISHED', record: true, recordName: 'r1.mp4' });
     });
 
-    it('keeps mutes of that time, and ends while it waits', () => {
+    it('keeps mutes while it waits for the recording, and may end then', () => {
       const client = asking().says('sendStreamEvent', { mediaSessionId: 'p1', type: 'audioMuted' });
       client.says('unPublishStream', publication);
       expect(client.takes()).toEqual([
@@ -547,7 +547,7 @@ describe('publishing', () => {
 });
 
 describe('playing', () => {
-  it('goes over notifyAudioCodec, setRemoteSDP and PLAYING to both forms of the size', () => {
+  it('goes through notifyAudioCodec, setRemoteSDP and PLAYING to both forms of the size', () => {
     const client = session().says('playStream', playing);
     expect(client.takes()).toEqual(['authorise playStream']);
     expect(client.decides().takes()).toEqual(['find test']);
@@ -581,7 +581,7 @@ describe('playing', () => {
     ]);
   });
 
-  it('tells a size that becomes known later, and each change', () => {
+  it('reports a size that becomes known later, and each change', () => {
     const client = session().plays('live');
     client.takes();
     client.media({ tag: 'video-size', width: 320, height: 240 });
