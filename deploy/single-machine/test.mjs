@@ -10,7 +10,7 @@ import { checkout } from './setup/checkout.mjs';
 import { execute, seconds, SetupError } from './setup/command.mjs';
 import { readSpecCounts, summaryLine } from './setup/spec-counts.mjs';
 
-/** Twice what a slow machine needs: it ends what hangs, and nothing else. */
+/** Twice what a slow machine needs, so it ends only what hangs. */
 const SPECS_TIMEOUT_MS = 45 * 60_000;
 const PROJECT_FOLDERS = ['libs', 'libs/protocols', 'services', 'deploy'];
 const nx = (/** @type {string[]} */ ...args) => [process.execPath, nxProgram, ...args];

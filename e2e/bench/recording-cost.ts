@@ -28,7 +28,7 @@ export interface TestBed {
   readonly folder: string;
 }
 
-/** Recordings that go on. */
+/** Recordings in progress. */
 interface Recorders {
   readonly pids: readonly number[];
   /** How long each start took, from the request to its answer. */
@@ -39,7 +39,7 @@ interface Recorders {
   stop(): Promise<number | undefined>;
 }
 
-/** Of all recordings together. */
+/** The cost of all recordings together. */
 export interface Cost {
   readonly elapsedMs: number;
   /** Processor milliseconds per second. */
@@ -58,7 +58,7 @@ export interface CostWindow {
   readonly windowMs: number;
 }
 
-/** What media cost while nobody records. */
+/** What the media service costs while nobody records. */
 export async function ingestCost({ platform }: TestBed, { settleMs, windowMs }: CostWindow): Promise<number> {
   const mediaPid = await platform.pidOf('media');
   await sleep(settleMs);
@@ -106,7 +106,7 @@ const streamAt = ({ streams }: TestBed, index: number): string => streams[index 
 
 async function recordByWeir(bed: TestBed, count: number): Promise<Recorders> {
   const { platform, client } = bed;
-  // Its memory shall belong to these recordings.
+  // So that its memory belongs to these recordings.
   await platform.restart(['recording']);
   await client.untilReady();
   const ids: string[] = [];

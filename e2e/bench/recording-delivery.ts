@@ -5,13 +5,13 @@ import type { TestBed } from './recording-cost.js';
 import type { Destination } from './recordings-client.js';
 
 export interface Delivered {
-  /** From the request to stop until the recording's state is `delivered`; for a PUT, until the receiver has the file. */
+  /** From the request to stop until the recording's state is `delivered`; for a PUT until the receiver has the file. */
   readonly ms: number;
   readonly sizeBytes: number;
 }
 
 /**
- * Records each stream so many times at once, and ends the recordings one after another.
+ * Makes `count` recordings at once, spread over the streams, and ends them one after another.
  * @param lengthMs how long each recording is at least
  */
 export async function timeDeliveries(

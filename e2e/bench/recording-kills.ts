@@ -14,14 +14,14 @@ const WIDTH = CLOCK_BITS * CLOCK_BLOCK_PIXELS;
 export interface KillsOptions {
   readonly recordings: number;
   readonly kills: number;
-  /** A kill comes at a random moment of so long. */
+  /** A kill comes at a random moment within this time. */
   readonly withinMs: number;
   log(line: string): void;
 }
 
 /** What one recording lost at one kill, by the clock that the camera has drawn into its pictures. */
 export interface Loss {
-  /** The age of the last picture before the kill, when it came. */
+  /** How old the last picture before the kill was when the kill came. */
   readonly lostMs: number;
   /** From the kill to the first picture after it. */
   readonly backAfterMs: number;

@@ -16,10 +16,10 @@ const BASELINE = 'ffmpeg -c copy, fragmented MP4' satisfies RecorderKind;
 const KINDS = Object.keys(RECORDERS) as RecorderKind[];
 const MEBIBYTE = 2 ** 20;
 
-/** The costs of so many recordings at the same time. */
+/** The costs of this many recordings at the same time. */
 interface Load {
   readonly recordings: number;
-  /** What media cost without them, in each round. */
+  /** What the media service costs without them, in each round. */
   readonly ingest: number[];
   readonly measured: Record<RecorderKind, Cost[]>;
 }

@@ -2,15 +2,15 @@ import type { RecordingAnswer } from './filmed.js';
 import type { KnownSource } from './known-source.js';
 import type { RecordedFile } from './recorded-file.js';
 
-/** As much may be missing before a kill, or before the moment at which somebody asked for the end. */
+/** At most this much may be missing before a kill, or before the moment at which somebody asked for the end. */
 export const MAX_MISSING_MS = 1_000;
 /** A frame that was sent just after a kill may still have been written, by a process that was killed a moment later. */
 const ON_THE_WAY_MS = 100;
-/** A shorter hole needn't be told, nor one that the file shows because its source was silent. */
+/** A shorter hole needn't be reported, and neither need one that the file shows because its source was silent. */
 const LEAST_HOLE_MS = 300;
-/** The packets of WebRTC and of a tap travel by UDP: so many of a track's frames may get lost on a busy machine. */
+/** The packets of WebRTC and of a tap travel by UDP: this share of a track's frames may get lost on a busy machine. */
 const MAX_LOST_SHARE = 0.02;
-/** How exactly a hole must be told. */
+/** How far a hole's reported place and length may be off. */
 const MAX_TOLD_WRONG_MS = 500;
 
 export interface Cut {
@@ -19,7 +19,7 @@ export interface Cut {
 }
 
 export interface CutReport {
-  /** Of all cuts and tracks, the most that is missing before the cut. */
+  /** The most that is missing before a cut, over all cuts and tracks. */
   readonly missingMs: number;
   /** Frames that are missing where nothing was killed. */
   readonly lostFrames: number;
@@ -30,13 +30,13 @@ export interface CutCase {
   readonly source: KnownSource;
   readonly file: RecordedFile;
   readonly answer: RecordingAnswer;
-  /** When the platform had said that it records. */
+  /** When the platform said that it was recording. */
   readonly startedMs: number;
   /** In order. Frames may be missing only between a cut and the continuation. */
   readonly cuts: readonly Cut[];
 }
 
-/** Compares what a file has with what its source has sent, by the times of sending. */
+/** Compares the frames in a file with those that its source has sent, by the times of sending. */
 export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase): CutReport {
   const sentences: string[] = [];
   let missingMs = 0;

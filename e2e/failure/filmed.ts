@@ -41,9 +41,9 @@ export interface FilmingPorts {
 export const FILMED_KINDS = ['H.264 and AAC by RTSP', 'H.264 by RTSP', 'VP8 and Opus by RTP', 'a session'] as const;
 export type FilmedKind = (typeof FILMED_KINDS)[number];
 
-/** A source and its recording, which is put to the destination under the source's name. */
+/** A source and its recording, which is uploaded to the destination under the source's name. */
 export class Filmed {
-  /** When the platform had said that it records. */
+  /** When the platform said that it was recording. */
   startedMs = 0;
   /** When it was asked to stop for the first time; undefined if its session was lost before. */
   stoppedMs: number | undefined;

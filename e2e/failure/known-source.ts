@@ -12,14 +12,14 @@ export interface Connection {
 
 const RECONNECT_MS = 200;
 const MAX_WAIT_MS = 50;
-/** What became late in the meantime is skipped, as a camera does that waits for its network. */
+/** Frames that are later than this are skipped, as by a camera that had to wait for its network. */
 const MAX_LATE_MS = 500;
 
 export const wallMs = (): number => performance.timeOrigin + performance.now();
 
 /**
- * A live source: its frames are due at fixed times, whether it is connected or not. It connects again when its connection
- * is lost, and then begins with the next key frame.
+ * A live source: its frames are due at fixed times, whether it is connected or not. It connects again when its
+ * connection is lost, and then begins with the next key frame.
  */
 export class KnownSource {
   /** When each frame was sent, by its number since the beginning; undefined if there was no connection. */

@@ -21,7 +21,7 @@ type Kill = (typeof KILLS)[number];
 const MOMENTS = ['while it is recorded', 'at the stop', 'while the file is finished', 'during the upload'] as const;
 type Moment = (typeof MOMENTS)[number];
 
-/** Without the process, or all of them, nothing of any recording, or of a session, is received. */
+/** Which recordings receive nothing while the process is down: all, those of sessions, or none. */
 const INTERRUPTS: Readonly<Record<Kill, 'all' | 'sessions' | 'none'>> = {
   everything: 'all',
   recording: 'all',
@@ -64,7 +64,7 @@ interface Ended {
   readonly answer: RecordingAnswer;
 }
 
-/** Kills processes of the platform with SIGKILL while it records, and looks at every file and webhook that comes of it. */
+/** Kills processes of the platform with SIGKILL while it records, and looks at every resulting file and webhook. */
 export const recording: Series = {
   name: 'recording',
   trials: { full: 30, short: 2 },

@@ -32,7 +32,7 @@ export interface TakenWebhook {
   readonly body: z.output<typeof hookBody>;
 }
 
-/** Takes uploads by PUT, and webhooks half of the time. */
+/** Takes uploads by PUT at any time, and webhooks half of the time. */
 export class UploadDestination {
   readonly webhooks: TakenWebhook[] = [];
   /** By name: when each complete PUT was answered. */

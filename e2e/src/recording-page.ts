@@ -55,7 +55,7 @@ export const say = (page: Page, type: string, data?: object): Promise<void> =>
     [type, data] as const,
   );
 
-/** Resolves when the page's first camera has sent so many more pictures. */
+/** Resolves when the page's first camera has sent that many more pictures. */
 export async function sendPictures(page: Page, count: number): Promise<void> {
   const sent = () =>
     page.evaluate(async () => {
@@ -153,7 +153,7 @@ export async function joinSession(context: BrowserContext, url: string, joining:
   return page;
 }
 
-/** Sends one camera more, by a new offer. */
+/** Adds a camera, by a new offer. */
 export const addCamera = async (page: Page, colour: Colour): Promise<void> => {
   const isAnswered = await page.evaluate(async (added) => {
     const { connection, socket, ids, cameras, film } = (window as unknown as RecordingWindow).recording;

@@ -1,7 +1,7 @@
 // Runs specs with vitest and writes the counts of their results:
 //   node run-specs.mjs <file for the counts> <projects, separated by commas> [filter ...]
-// A few files that failed run once more, one after the other and beside nothing else: a busy machine is then no longer
-// a cause. Their tests that pass now are counted and named as unsteady.
+// If only a few files fail, they run once more, one after the other and with nothing beside them, so that a busy
+// machine can't be the cause. Tests that pass then count as passed and are named as unsteady.
 import { writeFileSync } from 'node:fs';
 import { createVitest } from 'vitest/node';
 import { checkout } from './checkout.mjs';

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 /** One run of one file; `errors` belong to none of its tests. */
 /** @typedef {{ id: string, name: string, tests: SpecTest[], errors: number }} SpecFile */
 
-/** More files than this that fail are no matter of chance. */
+/** If more files than this fail, that isn't chance. */
 export const MAX_FILES_RUN_AGAIN = 3;
 
 /**

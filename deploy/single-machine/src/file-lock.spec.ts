@@ -95,7 +95,7 @@ const STEPPING = (path: string) => `
 class Stepping {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
-  /** What it said last. */
+  /** Its last line of output. */
   last: string | undefined = 'step';
 
   constructor(path: string) {
@@ -109,7 +109,7 @@ class Stepping {
     this.last = (await this.#lines.next()).value;
   }
 
-  /** One change further, or to the end of its try. */
+  /** Lets it make one change, or finish its try. */
   async step(): Promise<void> {
     if (this.last !== 'step') return;
     this.#child.stdin.write('.');

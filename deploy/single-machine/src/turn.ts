@@ -37,7 +37,7 @@ export function announcedAddresses({ WEIR_ANNOUNCED_ADDRESS: announced, WEIR_TUR
   return WEIR_TURN && mediaPeers(listOf(announced)).length === 0 ? `${announced},${MEDIA_FOR_TURN}` : announced;
 }
 
-/** Those that TURN may reach: never 127.0.0.1, where the inner servers are. A permission needs an address, no name. */
+/** Those that TURN may reach: never 127.0.0.1, where the inner servers are. A permission needs an address. */
 const mediaPeers = (announced: readonly string[]): string[] =>
   announced.filter((address) => isIP(address) !== 0 && address !== LOOPBACK && address !== '::1');
 
