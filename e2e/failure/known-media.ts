@@ -25,8 +25,8 @@ export interface KnownFrame {
 export type KnownCodec = 'H264' | 'VP8' | 'AAC' | 'opus';
 
 /**
- * Coded frames that all differ, so that each frame of a recording tells which one it is. Sources send them in a loop that
- * begins with a key frame.
+ * Coded frames that all differ, so that each frame of a recording shows which one it is. Sources send them in a loop
+ * that begins with a key frame.
  */
 export class KnownTrack {
   readonly #indexes: ReadonlyMap<string, number>;

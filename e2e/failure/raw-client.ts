@@ -66,7 +66,7 @@ export class RawClient {
     });
   }
 
-  /** Closes the connection, with a reset or in order. */
+  /** Closes the connection, with a reset or normally. */
   breakOff(how: 'reset' | 'end' | 'destroy'): void {
     switch (how) {
       case 'reset':

@@ -194,7 +194,7 @@ export interface FirstGeneration {
 
 /**
  * Records as the first generation's SDK does: one video track without a stream, everything in `recording_start`, and
- * candidates of which some go before it. @returns the page and the recording's id
+ * candidates, some of them before it. @returns the page and the recording's id
  */
 export async function recordFirstGeneration(
   context: BrowserContext,
@@ -279,7 +279,7 @@ interface Sdk {
 
 type SdkWindow = Window & { global: Window; eyeson: { default: Sdk }; connections: RTCPeerConnection[] };
 
-/** Records with the vendor's SDK, which lies in `sdkFile`, and switches to a smaller camera. @returns the recording's id */
+/** Records with the vendor's SDK from `sdkFile`, and switches to a smaller camera. @returns the recording's id */
 export async function recordWithSdk(
   context: BrowserContext,
   url: string,

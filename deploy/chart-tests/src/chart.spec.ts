@@ -607,7 +607,7 @@ describe('TURN', () => {
   const ofKind = (manifests: Awaited<ReturnType<typeof withTurn>>, kind: string, name = 'weir-turn') =>
     manifests.find((manifest) => manifest.kind === kind && manifest.metadata.name === name);
 
-  it('is not there unless it is asked for, and not without the addresses that it may reach', async () => {
+  it('is not rendered unless it is asked for, and never without the addresses that it may reach', async () => {
     expect(texts.get('default')).not.toMatch(/weir-turn|WEIR_TURN/);
     await expect(withTurn('--set', 'turn.allowedPeers=null')).rejects.toThrow(/allowedPeers/);
   });

@@ -71,7 +71,7 @@ describe('a supervised process', () => {
     await supervised.stop();
   });
 
-  it('stops in order on request, and stays down', async () => {
+  it('stops gracefully on request, and stays down', async () => {
     const { supervised, said, output } = supervise(
       'trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.05; done',
     );

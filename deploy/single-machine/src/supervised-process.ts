@@ -20,7 +20,7 @@ export interface ProcessDefinition {
   cwd: string;
   env: NodeJS.ProcessEnv;
   user?: ProcessUser | undefined;
-  /** The signal that asks the process to stop in order. */
+  /** The signal that asks the process to stop gracefully. */
   stopSignal: 'SIGTERM' | 'SIGINT';
   /** How long it may take to stop before it is killed. */
   stopTimeoutMs: number;
@@ -83,7 +83,7 @@ export class SupervisedProcess {
     return this.#child?.kill(signal) ?? false;
   }
 
-  /** Ends the process for good: in order, or by force if that takes too long. Idempotent. */
+  /** Ends the process for good: gracefully, or by force if that takes too long. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.kill(this.definition.stopSignal);

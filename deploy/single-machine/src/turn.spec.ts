@@ -121,7 +121,7 @@ describe('the TURN server', () => {
     ...['10.0.0.1', '172.16.0.1', '192.168.1.1', '100.64.0.1', '169.254.169.254', '192.0.2.1', '8.8.8.8'],
     ...['::1', '::', '::127.0.0.1', '::ffff:127.0.0.1', '::ffff:127.0.0.2', '64:ff9b::7f00:1', '2002:7f00:1::'],
     ...['fc00::1', 'fe80::1', 'ff02::1', '2001:db8::1'],
-  ])('refuses a valid user the peer %s', async (address) => {
+  ])('refuses the peer %s even to a valid user', async (address) => {
     const client = await allocated(`to-${address.replaceAll(':', '-')}`);
     expect([403, 443]).toContain(await client.permit(address, 4222));
   });

@@ -1,5 +1,5 @@
 /**
- * A decoder keeps several pictures, and only the stream tells their size. 4096×2304 is the largest size that is
+ * A decoder keeps several pictures, and only the stream states their size. 4096×2304 is the largest size that is
  * decoded.
  */
 export const MAX_DECODED_PIXELS = 4_096 * 2_304;

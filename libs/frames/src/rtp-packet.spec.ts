@@ -45,7 +45,7 @@ describe('an RTP packet', () => {
     ['a header extension without its length', `90 ${HEADER} be`],
     ['more padding than packet', `a0 ${HEADER} 0000000f`],
     ['padding of no bytes', `a0 ${HEADER} 0000`],
-  ])('is none for %s', (_what, hex) => {
+  ])('is not read from %s', (_what, hex) => {
     expect(RtpPacket.parse(bytes(hex))).toBeUndefined();
   });
 });

@@ -346,7 +346,7 @@ describe('the time of a stream', () => {
       { reports: { stepAtMs: 20_000, byMs: 3_000 }, steps: [{ atMs: 40_000, byMs: -2_000 }], audio: {} },
       1,
     ],
-  ] satisfies [string, Habits, number][])('stands mixtures: %s', (_name, habits, most) => {
+  ] satisfies [string, Habits, number][])('withstands mixtures: %s', (_name, habits, most) => {
     const { discontinuities } = expectWhole(habits, { excessMs: 4_000 });
     expect(discontinuities).toBeLessThanOrEqual(most);
   });

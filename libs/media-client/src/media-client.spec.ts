@@ -218,7 +218,7 @@ describe('a session ends once', () => {
     expect(events).toEqual([]);
   });
 
-  it('when its owner shuts down in order', async () => {
+  it('when its owner shuts down normally', async () => {
     const sessions = [publish(), play()];
     await Promise.all(sessions.map(({ opened }) => opened));
     await client.close();

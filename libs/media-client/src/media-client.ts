@@ -140,7 +140,7 @@ export interface Ingested {
   readonly pushUrl: string;
 }
 
-/** Is told about the streams of all nodes. */
+/** Gets the changes of the streams of all nodes. */
 export interface StreamListener {
   started?(stream: StreamInfo): void;
   /** The number of viewers has changed. */
@@ -188,8 +188,8 @@ export class MediaClient {
   }
 
   /**
-   * Answers a further offer of an open publisher: videos that come or go, or an ICE restart. After an error, what was
-   * there before goes on. Throws the WeirError of the bus; NOT_FOUND also before the session is open.
+   * Answers a further offer of an open publisher: videos that come or go, or an ICE restart. After an error, the
+   * session goes on unchanged. Throws the WeirError of the bus; NOT_FOUND also before the session is open.
    */
   async renegotiate(
     { sessionId, nodeId }: Pick<MediaSession<Published>, 'sessionId' | 'nodeId'>,

@@ -36,7 +36,7 @@ class NumberList {
   }
 }
 
-/** Pairs of a count and the value that so many samples in a row have. */
+/** Pairs of a count and the value that this many samples in a row have. */
 class Runs {
   readonly #pairs = new NumberList();
 

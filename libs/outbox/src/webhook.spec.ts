@@ -89,7 +89,7 @@ describe('a webhook', () => {
     expect(await send()).toEqual({ tag: 'retry', status: code, words: `the receiver says ${code}` });
   });
 
-  it.each([429, 502, 503, 504])('is tried again when the receiver wants it, after %i', async (code) => {
+  it.each([429, 502, 503, 504])('is tried again when the receiver asks for it, after %i', async (code) => {
     status(code, { 'retry-after': '120' });
     expect(await send()).toMatchObject({ tag: 'retry', status: code, afterMs: 120_000 });
     status(code);

@@ -34,7 +34,7 @@ it('waits for one part before it closes the next', async () => {
   expect(closed).toEqual(['streams', 'database']);
 });
 
-it('closes the others although one can not be closed, and says which', async () => {
+it('closes the others although one cannot be closed, and says which', async () => {
   const closed: string[] = [];
   const parts = await openInOrder(log, async (opened) => {
     noting(opened, closed, 'database');
@@ -46,7 +46,7 @@ it('closes the others although one can not be closed, and says which', async () 
   expect(errors).toEqual([expect.stringContaining('"part":"streams"')]);
 });
 
-it('closes what was opened before a part that can not be opened', async () => {
+it('closes what was opened before a part that cannot be opened', async () => {
   const closed: string[] = [];
   const opening = openInOrder(log, async (opened) => {
     noting(opened, closed, 'database', 'streams');

@@ -58,7 +58,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** A recording in whose picture the grey tells the second. */
+/** A recording whose picture shows the second by its shade of grey. */
 async function recording(container: Container, video: readonly string[], audio: readonly string[]): Promise<Buffer> {
   const source = join(folder, `${container}.mkv`);
   const grey = `color=black:s=160x120:r=25,geq=lum='16+10*floor(T)':cb=128:cr=128`;

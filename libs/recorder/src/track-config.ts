@@ -74,7 +74,7 @@ export function configOf(track: TrackDescription): TrackConfig | undefined {
   }
 }
 
-/** What a key frame tells about its track; undefined if it can't be used. */
+/** What a key frame says about its track; undefined if it can't be used. */
 export function configFrom(known: VideoConfig, frame: VideoFrame): VideoConfig | undefined {
   switch (frame.codec) {
     case 'VP8':

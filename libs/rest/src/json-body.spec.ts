@@ -18,7 +18,7 @@ describe('a body is read', () => {
     expect(readJson(body)).toEqual({ tag: 'value', value });
   });
 
-  test.each([[''], [' \r\n'], ['\uFEFF']])('as none when it is %j', (text) => {
+  test.each([[''], [' \r\n'], ['\uFEFF']])('as missing when it is %j', (text) => {
     expect(readJson(bytes(text))).toEqual({ tag: 'empty' });
   });
 });

@@ -269,7 +269,7 @@ describe("the caller's mistakes", () => {
       { transports: [{ ...TRANSPORT, iceParameters: { usernameFragment: 'a\r\nb', password: 'p' } }] },
     ],
     ['a bitrate that is no number', { bitrate: { maxBps: Number.POSITIVE_INFINITY } }],
-  ])('are told: %s', (_what, more) => {
+  ])('are reported: %s', (_what, more) => {
     expect(() => publishAnswer(sdp, more)).toThrow(RangeError);
   });
 });

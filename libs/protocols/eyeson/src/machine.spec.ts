@@ -47,7 +47,7 @@ describe("a client's session of the second generation", () => {
     expect(client.takes()).toEqual(['start start', 'S sdp_update answer']);
   });
 
-  it('may try again after a refused start, also with the same id', () => {
+  it('may try again after a refused start, even with the same id', () => {
     const client = new Transcript().starts().given(REFUSED).starts();
     expect(client.takes()).toEqual(['start start', 'S error NOT_FOUND', 'start start']);
   });

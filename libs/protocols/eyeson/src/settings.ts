@@ -54,5 +54,5 @@ export const CLOSE = {
 
 export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
 
-/** A client's session has at most so many supervisors at a time. */
+/** The most supervisors of a client's session at a time. */
 export const MAX_SUPERVISORS = 3;

@@ -135,7 +135,7 @@ describe('challenges', () => {
     'Negotiate abc==',
     '"',
     '',
-  ])('that can not be answered are left out: %s', (line) => {
+  ])('that cannot be answered are left out: %s', (line) => {
     expect(parseChallenges([line])).toEqual([]);
   });
 

@@ -404,7 +404,7 @@ describe('transports', () => {
     expect(rig.request.headers.get('Transport')).toBe(TCP[1]);
   });
 
-  it('reads media on the channels that the server chose, also before PLAY is answered', () => {
+  it('reads media on the channels that the server chose, even before PLAY is answered', () => {
     const rig = rigIn('setting-up');
     rig.answer(200, {
       headers: [

@@ -1,6 +1,6 @@
 export type HeaderEntry = readonly [name: string, value: string];
 
-/** The header lines of one message, in order. Names are compared without case, and a name may occur several times. */
+/** The header lines of one message, in order. The case of names doesn't matter, and a name may occur several times. */
 export class RtspHeaders {
   private constructor(readonly entries: readonly HeaderEntry[]) {}
 

@@ -203,7 +203,7 @@ describe('in every state', () => {
     }
   });
 
-  it.each(SITUATIONS)('answers what it does not do: %s', (situation) => {
+  it.each(SITUATIONS)('answers what it does not support: %s', (situation) => {
     const rig = rigIn(situation);
     expect(responseIn(rig.request('BREW')).status).toBe(501);
     expect(responseIn(rig.request('REDIRECT')).status).toBe(501);
@@ -266,7 +266,7 @@ describe('duplicates', () => {
     expect(rig.state.awaiting?.step.tag).toBe('start-play');
   });
 
-  it('can not play when the transport that should replace the only one is refused', () => {
+  it('cannot play when the transport that should replace the only one is refused', () => {
     const rig = rigIn('ready to play');
     rig.request('SETUP', TCP, `${URL}/trackID=0`);
     expect(responseIn(rig.answer({ tag: 'refused', refusal: 'unavailable' })).status).toBe(503);

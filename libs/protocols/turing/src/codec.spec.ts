@@ -141,7 +141,7 @@ describe('a reply', () => {
     });
   });
 
-  it('can not be broken by an act that was sent', () => {
+  it('cannot be broken by an act that was sent', () => {
     const decoded = decodeRequest('{"act":"a\\"},{\\u0000"}');
     if (decoded.tag !== 'refused') throw new Error('not refused');
     expect(JSON.parse(encodeReply(decoded.replyTo, { ok: false, err: decoded.err }))).toMatchObject({

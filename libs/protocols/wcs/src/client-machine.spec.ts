@@ -132,7 +132,7 @@ describe('a client that publishes', () => {
     expect(client.takes()).toEqual(['running']);
   });
 
-  it('ends in order with unPublishStream and UNPUBLISHED', () => {
+  it('ends normally with unPublishStream and UNPUBLISHED', () => {
     const client = at('running').given({ tag: 'stop' });
     expect(client.takes()).toEqual(['C unPublishStream']);
     expect(client.lastSent).toMatchObject({ ok: true, message: { mediaSessionId: ID } });

@@ -29,7 +29,7 @@ export class SyntheticTrack {
     this.numbers = { payloadType: 96, sequenceNumber: 1_000, timestamp: 0, ssrc: 0x1111, ...numbers };
   }
 
-  /** The packets of one picture, or one packet of Opus with so many frames of 20 ms. */
+  /** The packets of one picture, or one packet of Opus with that many frames of 20 ms. */
   frame(
     ms: number,
     { isKeyFrame = false, width = 320, height = 240, bytes = 200, soundFrames = 1 } = {},
