@@ -23,7 +23,7 @@ export interface ServerConfig {
   readonly challenges: readonly ServerChallenge[];
   /** Lower transports that SETUP may choose. */
   readonly lowers: readonly ('tcp' | 'udp')[];
-  /** How long a session lives without a request, RTCP or a publisher's media. The client is told it in whole seconds. */
+  /** How long a session lives without a request, RTCP or a publisher's media. The client is told whole seconds. */
   readonly sessionTimeoutMs: number;
   /** How long a connection without a session lives without a request. */
   readonly idleTimeoutMs: number;
