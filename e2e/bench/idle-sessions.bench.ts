@@ -28,7 +28,7 @@ const BASELINE: Kind = 'bare ws alone';
 
 interface Round {
   opening: OpeningFigures;
-  /** Of each process. */
+  /** The memory of each process. */
   rssBytesBefore: Record<string, number>;
   rssBytesAfter: Record<string, number>;
   idleMs: number;

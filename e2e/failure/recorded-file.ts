@@ -26,7 +26,7 @@ export interface RecordedFile {
   readonly sizeBytes: number;
   /** What ffmpeg says about it when it decodes everything. */
   readonly complaints: string;
-  /** Of each track of the source, in the file's order. */
+  /** The frames of each track of the source, in the file's order. */
   readonly frames: readonly (readonly FoundFrame[])[];
   /** Pictures that the source has never sent. */
   readonly unknownPictures: number;

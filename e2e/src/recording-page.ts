@@ -30,7 +30,7 @@ type RecordingWindow = Window & { recording: Recording };
 export interface Joining {
   readonly token: string;
   readonly clientId: string;
-  /** Of the REST: `session_id` or `recording_id`. */
+  /** The `session_id` or `recording_id` that REST returned. */
   readonly id: string;
   readonly endpoint: string;
   readonly iceServers: readonly RTCIceServer[];

@@ -16,7 +16,7 @@ export interface UploadReceiver {
   file(name: string): Promise<string>;
   /** The webhook of this status that is about this recording or session. */
   webhook(status: string, id: string): Promise<Body>;
-  /** Of all webhooks so far, each with the id of its event. */
+  /** All webhooks so far, each with the id of its event. */
   readonly webhooks: readonly { readonly id: string; readonly body: Body }[];
   close(): Promise<void>;
 }

@@ -20,7 +20,7 @@ const secretBytes = (secret: string): Buffer => {
 
 export interface SignedContent {
   readonly id: string;
-  /** Of the attempt, in seconds since 1970. */
+  /** The time of the attempt, in seconds since 1970. */
   readonly timestampS: number;
   readonly body: string;
 }

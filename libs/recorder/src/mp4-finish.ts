@@ -112,7 +112,7 @@ class Index {
   readonly tracks: Track[] = [];
   dataBytes = 0;
   startedAtMs: number | undefined;
-  /** By the recorder's clock. */
+  /** When the part began, by the recorder's clock. */
   partStartedAtMs = 0;
   #lastEndedAtMs = 0;
   /** Where the part begins in the finished file. */
