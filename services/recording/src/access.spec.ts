@@ -55,7 +55,7 @@ afterAll(async () => {
 });
 
 const ofHouse = { tenant: 'house', api_id: 'doors' };
-/** Everybody but the operator of the tenant `house`, with the answer to a call for what belongs to it. */
+/** Everybody but the operator of the tenant `house`, with the answer to their calls for what belongs to `house`. */
 const strangers = {
   'without a credential': [401, async () => null],
   'with an unknown key': [401, async () => `weir_${'u'.repeat(12)}_${'u'.repeat(43)}`],

@@ -14,7 +14,7 @@ import { s3SettingsOf } from './upload-settings.js';
 import type { UploadUrlProblem } from './upload-url.js';
 import { uploadIdOf, Uploads, type Upload, type UploadState } from './uploads.js';
 
-/** What the owner of a recording says about where its file goes; the service makes the names. */
+/** Where the owner of a recording wants its file to go; the service makes the names. */
 export const wantedDestination = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('put'), url: z.string().max(4_096).describe('Presigned for one PUT of the file.') }),
   z.object({ kind: z.literal('s3') }).describe('The S3-compatible storage of the settings.'),
@@ -22,7 +22,7 @@ export const wantedDestination = z.discriminatedUnion('kind', [
 ]);
 export type WantedDestination = z.output<typeof wantedDestination>;
 
-/** What became of a recording's file. `statusCode`: what an HTTP destination answered. */
+/** What became of a recording's file. `statusCode` is the status that an HTTP destination answered with. */
 export type DeliveryNews =
   { readonly tag: 'delivered' } | { readonly tag: 'failed'; readonly statusCode: number | undefined };
 
@@ -93,12 +93,12 @@ export class Deliveries {
     this.ports.outbox.wake();
   }
 
-  /** Why nothing can be put to the URL. */
+  /** Why no file can be put to the URL; undefined if one can. */
   urlProblem(url: string): Promise<UploadUrlProblem | undefined> {
     return givenUrlProblem(url, this.ports.guard, this.config);
   }
 
-  /** Throws INVALID for a destination to which nothing can be delivered, with what is wrong with it. */
+  /** Throws INVALID, saying what is wrong, for a destination to which nothing can be delivered. */
   async demandUsable(wanted: WantedDestination): Promise<void> {
     const { config } = this;
     const refused = (message: string) => new WeirError(ErrorCode.INVALID, message);
@@ -119,7 +119,7 @@ export class Deliveries {
     }
   }
 
-  /** Why the platform may not call the URL. */
+  /** Why the platform may not call the URL; undefined if it may. */
   async webhookProblem(url: string): Promise<string | undefined> {
     return (await refusalOf(this.ports.guard.check(url, { schemes: ['http', 'https'] })))?.message;
   }
@@ -141,7 +141,7 @@ export class Deliveries {
     this.ports.outbox.wake();
   }
 
-  /** Delivers the file again to where it was delivered last. */
+  /** Delivers the file again, to its last destination. */
   async repeat({ id, tenant, reason, deleted }: RecordingRow): Promise<Replayed> {
     if (deleted !== null) throw new WeirError(ErrorCode.INVALID, 'The file was deleted', { by: deleted });
     await this.ports.store.delivery(id, 'DELIVERING', reason);

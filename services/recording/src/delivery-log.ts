@@ -22,7 +22,7 @@ export interface DeliverySubject {
   readonly recordings: readonly RecordingRow[];
 }
 
-/** Of a session, its last so many recordings. */
+/** The log of a session covers this many of its last recordings. */
 const MAX_RECORDINGS = 100;
 const MAX_DELIVERIES = 500;
 
@@ -30,7 +30,7 @@ const idsOfRecording = ({ id }: RecordingRow): string[] => [uploadIdOf(id), ...u
 
 const noDelivery = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is no such delivery');
 
-/** What was and will be delivered of recordings and sessions, attempt by attempt, and how it is delivered again. */
+/** The deliveries of recordings and sessions, past and pending, attempt by attempt. It also repeats them. */
 export class DeliveryLog {
   constructor(private readonly ports: DeliveryLogPorts) {}
 

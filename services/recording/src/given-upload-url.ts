@@ -3,8 +3,8 @@ import { uploadUrlProblem, type UploadUrlProblem } from './upload-url.js';
 import type { UploadConfig } from './upload-settings.js';
 
 /**
- * Looks at an `upload_url` when it is given, long before it is used: what it says of itself, and whether the platform may
- * connect to its address. A name that can't be resolved now may be resolvable later.
+ * Checks an `upload_url` when it is given, long before it is used: what the URL itself shows, and whether the platform
+ * may connect to its address. A name that can't be resolved now may be resolvable later.
  */
 export const givenUrlProblem = async (
   url: string,

@@ -69,7 +69,7 @@ const sendTo = async (stream: string, packets: Iterable<Buffer>): Promise<void> 
   }
 };
 
-/** RTP and RTCP whose heads are right as far as they go, with anything behind, cut anywhere. */
+/** RTP and RTCP with valid headers, followed by any bytes, and cut off anywhere. */
 function* malformed(): Generator<Buffer> {
   let state = 1;
   const below = (limit: number): number => {

@@ -33,11 +33,11 @@ export interface LiveRecordingPorts {
   /** Gives the parts from this one on to a recording of their own. */
   readonly splitOff: (row: RecordingRow, part: number, reason: string) => Promise<void>;
   readonly changed: (recording: LiveRecording) => void;
-  /** There are new bytes in its part. */
+  /** Called when there are new bytes in its part. */
   readonly written: (recording: LiveRecording) => void;
 }
 
-/** Of a recording, for people and programs. */
+/** Facts about a recording, for people and programs. */
 const liveFacts = z.object({
   tracks: z.array(z.object({ kind: z.string(), codec: z.string() })).default([]),
   notCarried: z.array(z.string()).default([]),
@@ -69,17 +69,17 @@ export class LiveRecording {
   #saving: Promise<void> = Promise.resolve();
   #closedBytes = 0;
   #closedMs = 0;
-  /** All that were written so far, without the one that is being written. */
+  /** The number of parts so far, without the one that is being written. */
   #parts = 0;
-  /** Of the parts so far. */
+  /** The facts of the parts so far. */
   #facts: LiveFacts;
-  /** How much the facts of the part that is being written told when they were last saved. */
+  /** How many facts of the part that is being written were known when they were last saved. */
   #savedFacts = 0;
   #firstAnswer: ((refusal: PartRefused | undefined) => void) | undefined;
   #resolveOver: () => void = () => undefined;
   #stoppedAt: Date | undefined;
   #isReleased = false;
-  /** A stream has begun since the part was asked for, and the part may not have seen it. */
+  /** Whether a stream has begun since the part was asked for, so that the part may not have seen it. */
   #hasBegun = false;
   readonly #span: RecordingSpan;
 
@@ -110,12 +110,12 @@ export class LiveRecording {
     return this.#state;
   }
 
-  /** Of all parts that this instance has written. */
+  /** The size of all parts that this instance has written. */
   get sizeBytes(): number {
     return this.#closedBytes + (this.#part?.sizeBytes ?? 0);
   }
 
-  /** How long ago the media came that a power failure would take. */
+  /** The age of the oldest media that a power failure would destroy. */
   get atRiskMs(): number {
     return this.#part?.atRiskMs ?? 0;
   }
@@ -124,7 +124,7 @@ export class LiveRecording {
     return this.#closedMs + (this.#part?.facts.durationMs ?? 0);
   }
 
-  /** Resolves when the first try to reach the stream has ended. @param streams if they were just found */
+  /** Resolves when the first attempt to reach the stream has ended. @param streams given if they were just found */
   record(before: Before, streams?: readonly StreamInfo[]): Promise<PartRefused | undefined> {
     this.#closedBytes = before.bytes;
     this.#parts = before.parts;
@@ -146,14 +146,14 @@ export class LiveRecording {
     this.#input({ tag: 'stop', reason });
   }
 
-  /** One of its streams has begun. */
+  /** Must be called when one of its streams has begun. */
   streamBegan(): void {
     this.#hasBegun = true;
     void this.#part?.attach();
     this.#input({ tag: 'stream-began' });
   }
 
-  /** Lets go of it in order: what was recorded is on the disk, and another instance may go on. */
+  /** Releases it in order: what was recorded is on the disk, and another instance may go on with it. */
   async release(): Promise<void> {
     this.#isReleased = true;
     this.#input({ tag: 'release' });
@@ -225,7 +225,7 @@ export class LiveRecording {
 
   #change(change: RecordingChange): void {
     this.#unsaved = { ...this.#unsaved, ...change };
-    // A recording that has failed ends in a transaction with what follows from it.
+    // The end of a failed recording and what follows from it are stored in one transaction.
     if (this.#state.tag === 'failed') void this.#fail(this.#unsaved);
     else void this.save();
   }
@@ -233,7 +233,7 @@ export class LiveRecording {
   async #open(): Promise<void> {
     const { ports, row } = this;
     const streams = this.#streams;
-    // They may be on another node next time.
+    // Next time the streams may be on another node.
     this.#streams = undefined;
     this.#hasBegun = false;
     try {
@@ -285,7 +285,7 @@ export class LiveRecording {
       this.row.firstPeerFrameAt = new Date(facts.firstFrameCapturedAtMs);
       this.#change({ firstPeerFrameAt: this.row.firstPeerFrameAt });
     }
-    // Saved at once, because nobody could find it out after a crash.
+    // This is saved at once, because nobody could find it out after a crash.
     const told = facts.losses + facts.gaps.length + part.tracks.length;
     if (told !== this.#savedFacts) {
       this.#savedFacts = told;

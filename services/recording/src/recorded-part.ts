@@ -25,18 +25,18 @@ export interface PartPorts {
 
 export interface PartRequest {
   readonly tenant: string;
-  /** The streams that go into one file. They may come and go, but one must be there. */
+  /** The streams that go into one file. They may come and go, but at least one must be there. */
   readonly streamNames: readonly string[];
-  /** Those that are there, if they were just found. */
+  /** The streams that are there now; given if they were just found. */
   readonly streams?: readonly StreamInfo[] | undefined;
-  /** The container that was asked for, or that the parts before this one have. */
+  /** The container that was asked for, or that of the parts before this one. */
   readonly container: string | undefined;
 }
 
 export interface PartListener {
   onLost(reason: string, absence: Absence): void;
   onBroken(reason: string): void;
-  /** There are new bytes in the file. */
+  /** Called when there are new bytes in the file. */
   onWritten(): void;
 }
 
@@ -60,7 +60,7 @@ interface PlannedTrack extends RecordedTrack {
 
 interface Plan {
   readonly container: Container;
-  /** The tracks are as WebRTC players get them, not as the source sends them. */
+  /** Whether the tracks are in the form that WebRTC players get instead of the form that the source sends. */
   readonly forWebrtc: boolean;
   readonly tracks: readonly PlannedTrack[];
   /** The streams' media that aren't recorded, each with its reason. */
@@ -76,11 +76,11 @@ interface TappedStream {
 interface Source {
   readonly streamName: string;
   readonly tap: Tap;
-  /** Where its media lie among the file's tracks. */
+  /** The index of each of its media among the file's tracks. */
   readonly places: ReadonlyMap<MediumKind, number>;
 }
 
-/** The wall clock of the beginning, continued by a clock that never steps. */
+/** The wall clock at the start of the process, continued by a clock that never steps. */
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
 /**
@@ -116,7 +116,7 @@ export class RecordedPart {
     this.#notCarried = new Set(plan.notCarried);
   }
 
-  /** Throws PartRefused, and what the disk throws. */
+  /** Throws PartRefused, and errors of the disk. */
   static async open(ports: PartPorts, request: PartRequest, listener: PartListener): Promise<RecordedPart> {
     const streams = request.streams ?? (await found(ports, request));
     const { taps, plan } = await tapped(ports, streams, request.container);
@@ -132,7 +132,7 @@ export class RecordedPart {
     }
   }
 
-  /** In the order of the file. */
+  /** The tracks in the order of the file. */
   get tracks(): readonly { readonly kind: MediumKind; readonly codec: string }[] {
     return this.#tracks;
   }
@@ -149,7 +149,7 @@ export class RecordedPart {
     return this.file.sizeBytes;
   }
 
-  /** How long ago the media came that a power failure would take. */
+  /** The age of the oldest media that a power failure would destroy. */
   get atRiskMs(): number {
     return this.file.atRiskMs;
   }
@@ -174,7 +174,7 @@ export class RecordedPart {
     }
   }
 
-  /** Takes those of the streams into the file that have begun since. Never rejects. */
+  /** Adds to the file the streams that have begun since. Never rejects. */
   attach(): Promise<void> {
     this.#attaching = this.#attaching.then(async () => {
       const present = new Set([...this.#sources].map(({ streamName }) => streamName));
@@ -260,7 +260,7 @@ export class RecordedPart {
   /** A client that changes what it sends may end all its streams for a moment. */
   #lost({ reason }: Ended): void {
     const isRenewable = this.request.streamNames.length > 1;
-    // It may have begun anew before its end was told.
+    // The stream may have begun anew before the news of its end came.
     if (isRenewable) void this.attach();
     if (this.#sources.size > 0) return;
     if (!isRenewable || reason !== EndReason.CLIENT) return this.listener.onLost(...absenceAfter(reason));
@@ -273,7 +273,7 @@ export class RecordedPart {
   }
 
   #flush(): void {
-    // A slow disk: what comes meanwhile stays in the recorder, which limits it.
+    // The disk is slow: what comes meanwhile stays in the recorder, which limits it.
     if (this.#isWriting || this.#isClosed || this.#isBroken) return;
     this.#carefully(UNWRITTEN, () => {
       const chunks = this.recorder.flush(nowMs());
@@ -331,7 +331,7 @@ const closeAll = (taps: Iterable<{ readonly tap: Tap }>): void => {
   for (const { tap } of taps) void tap.close();
 };
 
-/** Those of the streams that are there: at least one. */
+/** The streams that are there now: at least one. */
 async function found({ media }: PartPorts, { tenant, streamNames }: PartRequest): Promise<StreamInfo[]> {
   const streams = await Promise.all(streamNames.map((streamName) => media.find({ tenant, streamName }))).catch(
     (error: unknown) => {
@@ -343,7 +343,7 @@ async function found({ media }: PartPorts, { tenant, streamNames }: PartRequest)
   return present;
 }
 
-/** As the source sends it if the file can hold that; else as WebRTC players get it; else without what doesn't fit. */
+/** Taps what the source sends if the file can hold it; else what WebRTC players get; else only what fits. */
 async function tapped(
   ports: PartPorts,
   streams: readonly StreamInfo[],
@@ -371,7 +371,7 @@ async function tapped(
 
 const tracksOf = (taps: readonly TappedStream[]): PlannedTrack[] => taps.flatMap(({ tracks }) => tracks);
 
-/** All or none. */
+/** Taps all the streams or none. */
 async function openAll(ports: PartPorts, streams: readonly StreamInfo[], forWebrtc: boolean): Promise<TappedStream[]> {
   const results = await Promise.allSettled(streams.map((stream) => open(ports, stream, forWebrtc)));
   const opened = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
@@ -406,7 +406,7 @@ function wholePlan(tracks: readonly PlannedTrack[], notCarried: readonly string[
     : fit;
 }
 
-/** As much as fits into one file: the picture rather than the sound. */
+/** Plans as much as fits into one file: the picture rather than the sound. */
 function partialPlan(
   tracks: readonly PlannedTrack[],
   notCarried: readonly string[],

@@ -8,7 +8,7 @@ export type Container = FinishedFile['container'];
 const PART = /^part-\d{16}-\d{4}$/;
 const UNFINISHED = 'file.tmp';
 
-/** So often a part is synced. Until then, a power failure takes what was written; the end of this process doesn't. */
+/** How often a part is synced. What was written since then survives the end of this process, but no power failure. */
 const SYNC_MS = 900;
 /** Node has four threads for all files and look-ups of names. A slow disk must leave one of them to others. */
 const syncs = new Turns(3);
@@ -22,7 +22,7 @@ export interface StoredFile extends FinishedFile {
 export type Finishing =
   | StoredFile
   | { readonly tag: 'empty' }
-  /** The parts from this one on, counted from 0, don't fit to those before. */
+  /** The parts from this one on, counted from 0, don't fit those before. */
   | { readonly tag: 'different-tracks'; readonly part: number };
 
 /**
@@ -85,8 +85,8 @@ export class RecordingFolder {
   }
 
   /**
-   * Makes the seekable file from the parts: written aside, synced, renamed. The parts stay until `dropParts`, so this can
-   * be done again after a crash at any moment.
+   * Makes the seekable file from the parts: it is written aside, synced and renamed. The parts stay until `dropParts`,
+   * so this can be done again after a crash at any moment.
    */
   async finish(): Promise<Finishing> {
     const names = await this.parts();
@@ -131,7 +131,7 @@ export class RecordingFolder {
     await rm(this.path, { recursive: true, force: true });
   }
 
-  /** Removes the folder if it is empty and so old. What lies in it may be all that is left of a recording. */
+  /** Removes the folder if it is empty and this old. A file in it may be all that is left of a recording. */
   async removeIfAbandoned(afterMs: number): Promise<void> {
     const found = await stat(this.path).catch(() => undefined);
     if (found === undefined || !found.isDirectory() || Date.now() - found.mtimeMs < afterMs) return;
@@ -160,12 +160,12 @@ export class PartFile {
     return this.#sizeBytes;
   }
 
-  /** How long ago the bytes came that a power failure would take. */
+  /** The age of the oldest bytes that a power failure would destroy. */
   get atRiskMs(): number {
     return performance.now() - this.#safeUntilMs;
   }
 
-  /** Resolves when the bytes outlive this process. Rejects also if those before can't be synced. */
+  /** Resolves when the bytes would survive the end of this process. Rejects also if earlier bytes can't be synced. */
   async append(chunks: readonly Uint8Array[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
     const [first, ...others] = chunks;
@@ -228,7 +228,7 @@ async function readable(handle: FileHandle): Promise<ReadablePart> {
   };
 }
 
-/** A new name is only on the disk once its folder is. */
+/** A new name is on the disk only when its folder is synced. */
 async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {

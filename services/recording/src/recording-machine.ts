@@ -1,10 +1,10 @@
 /** How long and how often a recording tries. */
 export interface RecordingSettings {
-  /** How long a stream that isn't there, or is away, may take to come. */
+  /** How long to wait for a stream that isn't there yet, or has gone away. */
   readonly streamWaitMs: number;
-  /** The pause between two looks for a stream. */
+  /** The pause between two attempts to find a stream. */
   readonly lookAgainMs: number;
-  /** The first and the longest pause before a file is finished again, after that failed. */
+  /** The first and the longest pause before another attempt to finish a file. */
   readonly finishAgainMs: number;
   readonly finishAgainMaxMs: number;
 }
@@ -19,10 +19,10 @@ export type RecordingState =
       readonly hasParts: boolean;
       readonly reason: string;
       readonly deadlineMs: number;
-      /** Somebody has asked for the end meanwhile. */
+      /** Set if somebody has asked for the end meanwhile. */
       readonly ending: Ending | undefined;
     }
-  /** The stream is away and looked for again. */
+  /** The stream is away and will be looked for again. */
   | {
       readonly tag: 'waiting';
       readonly hasParts: boolean;
@@ -34,7 +34,7 @@ export type RecordingState =
   /** The part's last bytes are being written. */
   | { readonly tag: 'closing'; readonly ending: Ending }
   | { readonly tag: 'finishing'; readonly reason: string; readonly retries: number; readonly isReleased: boolean }
-  /** The file couldn't be finished just now, for lack of space perhaps. */
+  /** The file couldn't be finished, perhaps for lack of space, and will be tried again. */
   | {
       readonly tag: 'unfinished';
       readonly reason: string;
@@ -44,7 +44,7 @@ export type RecordingState =
     }
   | { readonly tag: 'finished'; readonly reason: string }
   | { readonly tag: 'failed'; readonly reason: string }
-  /** This instance has let go of it. Its parts stay, and another instance goes on. */
+  /** This instance has released the recording. Its parts stay, and another instance goes on with them. */
   | { readonly tag: 'released' };
 
 export type Ending = { readonly tag: 'stop'; readonly reason: string } | { readonly tag: 'release' };
@@ -55,7 +55,7 @@ export type RecordingInput =
   | { readonly tag: 'refused'; readonly reason: string; readonly absence: Absence }
   /** The stream's node has ended the tap. */
   | { readonly tag: 'lost'; readonly reason: string; readonly absence: Absence }
-  /** The part can't be written any more: a full disk, media that can't be read. */
+  /** The part can't be written any more: the disk is full, or the media can't be read. */
   | { readonly tag: 'broken'; readonly reason: string }
   | { readonly tag: 'closed' }
   | { readonly tag: 'file-made' }
@@ -112,12 +112,12 @@ const failed = (reason: string): RecordingStep => ({ state: { tag: 'failed', rea
 
 const RELEASED: RecordingStep = { state: { tag: 'released' }, effects: [] };
 
-/** What has no part yet can't become a file. */
+/** Without a part, there is nothing to make a file of. */
 const over = (hasParts: boolean, reason: string): RecordingStep => (hasParts ? finishing(reason) : failed(reason));
 
 /**
- * One recording, from the request until its file is complete. The time goes in with each input. No input in any state
- * throws, and no input is needed twice.
+ * One recording, from the request until its file is complete. The time is passed with each input. No input throws in
+ * any state, and no input has to be given twice.
  */
 export function step(
   settings: RecordingSettings,

@@ -320,7 +320,7 @@ describe('when a process is killed', () => {
     await recordedBytes(id, 20_000);
     media.loseVideo(3);
     const { store } = recorder.recording;
-    // In the database while the part is being written: nobody closes the part of a process that is killed.
+    // It must be stored while the part is being written: nobody closes the part of a process that is killed.
     await waitFor(async () => factsOf(await store.find(id)).losses > 0, { what: 'the loss', timeoutMs: 20_000 });
     expect((await store.find(id))?.state).toBe('RECORDING');
     const successor = await Recorder.start(around.env);

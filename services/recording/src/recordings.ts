@@ -23,14 +23,14 @@ export interface StartRequest {
   readonly streamName: string;
   /** For people. */
   readonly name?: string | undefined;
-  /** webm or mp4; by default what the stream's codecs fit into. */
+  /** webm or mp4; by default the one that the stream's codecs fit into. */
   readonly container?: 'webm' | 'mp4' | undefined;
   readonly destination?: NewRecording['destination'];
   readonly webhookUrl?: string | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
   readonly splitMs?: number | undefined;
   readonly splitBytes?: number | undefined;
-  /** At most one recording of the tenant that goes on has it. */
+  /** At most one of the tenant's running recordings has it. */
   readonly claim?: string | undefined;
 }
 
@@ -70,27 +70,27 @@ const MAX_FINISHING = 2;
 const START_TIMEOUT_MS = 8_000;
 const RETENTION_INTERVAL_MS = 30_000;
 const TIDY_INTERVAL_MS = 30_000;
-/** Recordings that ended earlier were tidied up before, or when this instance started. */
+/** How far back to tidy up: what ended earlier has been tidied up already, at the latest when this instance started. */
 const TIDY_BACK_MS = 3_600_000;
 /** An empty folder of this age belongs to no recording that is just beginning. */
 const ABANDONED_AFTER_MS = 600_000;
 const MAX_FOUND_AT_ONCE = 500;
-/** Room that stays when a recording ends because of a disk that is nearly full. */
+/** The space that stays free beside what the largest recording needs to be finished. */
 const RESERVE_BYTES = 4 * 1024 * 1024;
 
 /**
- * All recordings of this instance: those that were asked for here, and those that other instances have left behind and
- * whose folders it sees.
+ * All recordings of this instance: those that were asked for here, and those that other instances have left behind in
+ * folders that this one sees.
  */
 export class Recordings {
   readonly #live = new Map<string, LiveRecording>();
-  /** Recordings that are being written to the database. A check would otherwise take them for left behind. */
+  /** Recordings that are being written to the database. Otherwise a check would treat them as left behind. */
   readonly #beginning = new Set<string>();
-  /** Recordings that didn't begin, because the database didn't answer when it was told of them. It may have them. */
+  /** Recordings that didn't begin because the database didn't answer when they were stored. It may have stored them. */
   readonly #stillborn = new Set<string>();
   /** Recordings whose next file has begun. */
   readonly #splitting = new Set<string>();
-  /** Recordings without a lease, and since when they have none. Their owner has time to renew it. */
+  /** Recordings without a lease, and since when. Their owners get time to renew it. */
   readonly #unowned = new Map<string, number>();
   readonly #listeners = new Set<RecordingListener>();
   readonly #endHooks: EndHook[] = [];
@@ -123,21 +123,21 @@ export class Recordings {
     this.#scheduleCheck(0);
   }
 
-  /** Is told in this process only, and only about this instance's recordings. @returns how to stop listening */
+  /** The listener hears only of this instance's recordings. @returns a function that stops listening */
   onEvent(listener: RecordingListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** What follows from the end of a recording, written in the same transaction. */
+  /** Adds a hook that stores what follows from the end of a recording, in the same transaction. */
   addEndHook(hook: EndHook): void {
     this.#endHooks.push(hook);
   }
 
   /**
-   * Resolves when the stream is being recorded, or will be when it is there. Throws NOT_FOUND if there is no such stream,
-   * NO_COMMON_CODECS if no file can hold it, EXHAUSTED without room for it, ALREADY_EXISTS if a recording that goes on has
-   * the claim, and UNAVAILABLE.
+   * Resolves when the stream is being recorded, or will be as soon as it is there. Throws NOT_FOUND if there is no such
+   * stream, NO_COMMON_CODECS if no file can hold it, EXHAUSTED if there is no room for it, ALREADY_EXISTS if a running
+   * recording has the claim, and UNAVAILABLE.
    */
   async record(request: StartRequest): Promise<RecordingRow> {
     const { tenant, streamName } = request;
@@ -151,7 +151,7 @@ export class Recordings {
     return recording.row;
   }
 
-  /** Ends the recording, and what it is split into, whichever instance works on it. Its file follows later. */
+  /** Ends the recording and all files that it is split into, whichever instance works on it. Its file follows later. */
   async stop(id: string, reason = 'stopped'): Promise<void> {
     const own = [...this.#live.values()].filter(({ row }) => row.id === id || row.splitOf === id);
     for (const recording of own) recording.stop(reason);
@@ -179,13 +179,13 @@ export class Recordings {
     return new RecordingFolder(this.settings.dir, id);
   }
 
-  /** Deletes the file of a recording that has ended; the row stays, marked. */
+  /** Deletes the file of a recording that has ended; the row stays, marked as deleted. */
   async deleteFile(id: string, by: 'user' | 'age' | 'space'): Promise<void> {
     await this.ports.store.deleted(id, by);
     await this.folderOf(id).remove();
   }
 
-  /** Lets go of every recording in order, so that another instance can go on. */
+  /** Releases every recording in order, so that another instance can go on with it. */
   async close(): Promise<void> {
     this.#isClosing = true;
     clearTimeout(this.#timer);
@@ -194,7 +194,7 @@ export class Recordings {
     this.#live.clear();
   }
 
-  /** `streams`: if they were just found. `previous`: the file before this one, of a recording that is split. */
+  /** `streams`: given if they were just found. `previous`: the file before this one, if the recording is split. */
   async #begin(
     request: StartRequest,
     { streams, previous }: { readonly streams?: readonly StreamInfo[]; readonly previous?: RecordingRow },
@@ -291,7 +291,7 @@ export class Recordings {
     if ((!isLong && !isLarge) || this.#splitting.has(row.id) || this.#isClosing) return;
     this.#splitting.add(row.id);
     void this.#quietly('a recording could not be split', async () => {
-      // The next file begins before this one ends: a moment is in both rather than in none.
+      // The next file begins before this one ends: a moment should be in both rather than in neither.
       const { recording: next, refusal } = await this.#begin(requestOf(row), { previous: row });
       if (refusal === undefined) recording.stop('split');
       const first = await this.ports.store.find(row.splitOf ?? row.id);
@@ -349,8 +349,8 @@ export class Recordings {
   }
 
   /**
-   * A file is finished beside its parts, so it needs its size once more. When only this much is left, the largest
-   * recording ends: its parts then make room for the others.
+   * While a file is being finished, its parts are still there, so it needs its size a second time. When hardly more
+   * space than that is left, the largest recording ends; its parts then make room for the others.
    */
   async #keepRoom(): Promise<void> {
     const recorded = [...this.#live.values()].filter(({ state }) => state.tag === 'recording');
@@ -419,8 +419,8 @@ export class Recordings {
   }
 
   /**
-   * Removes what killed processes have left behind: parts beside a finished file, files of recordings that shall have
-   * none, empty folders of recordings that never began. At first it looks at all folders.
+   * Removes what killed processes have left behind: parts beside a finished file, files of recordings that must have
+   * none, and empty folders of recordings that never began. The first time it looks at all folders.
    */
   async #tidy(): Promise<void> {
     const isFirst = this.#tidiedMs === undefined;
@@ -442,7 +442,7 @@ export class Recordings {
     }
   }
 
-  /** Deletes what is too old, or too much. */
+  /** Deletes files that are too old, and the oldest ones if all together are too large. */
   async #retain(): Promise<void> {
     if (performance.now() - this.#retainedMs < RETENTION_INTERVAL_MS) return;
     this.#retainedMs = performance.now();
@@ -477,7 +477,7 @@ const wishesOf = ({ destination, labels }: RecordingRow): Pick<NewRecording, 'de
   ...(typeof labels === 'object' && labels !== null && !Array.isArray(labels) && { labels }),
 });
 
-/** What the next file of a recording that is split needs. */
+/** The request for the next file of a recording that is split. */
 const requestOf = (row: RecordingRow): StartRequest => ({
   ...{ tenant: row.tenant, streamName: row.streamName, name: row.name, webhookUrl: row.webhookUrl ?? undefined },
   container: row.container === 'webm' || row.container === 'mp4' ? row.container : undefined,

@@ -94,7 +94,7 @@ export const deliveryAnswer = z.object({
     .describe('The last failure, with the HTTP status of the destination.'),
 });
 
-/** How URLs of files are made. */
+/** Makes and checks the signed URLs of files. */
 export class PlaybackUrls {
   constructor(private readonly options: { readonly publicUrl: string | undefined; readonly ttlMs: number }) {}
 

@@ -93,7 +93,7 @@ const iceSettings = (config: RecordingContext['config']) => ({
       : { urls: config.WEIR_TURN_URLS, secret: config.WEIR_TURN_SECRET },
 });
 
-/** Ends the sessions whose instance is gone: their sockets went with it. */
+/** Ends the sessions whose instance is gone, because their sockets are gone too. */
 const endOrphans = ({ bus, log }: RecordingContext, store: SessionStore): { close(): Promise<void> } => {
   const instances = new Instances({ bus, service: 'recording', silentAfterMs: INSTANCE_SILENT_AFTER_MS });
   let working: Promise<void> = Promise.resolve();

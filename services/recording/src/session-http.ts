@@ -37,7 +37,7 @@ export interface SessionEdge {
   readonly sockets: Pick<SessionSockets, 'makeWay'>;
   readonly ice: IceServerSettings;
   readonly turnTtlMs: number;
-  /** How clients reach the platform; as the request was made if it is undefined. */
+  /** The URL at which clients reach the platform; if undefined, that of the request. */
   readonly publicUrl: string | undefined;
 }
 

@@ -13,7 +13,7 @@ export const furtherStreamNames = (streamName: string): readonly string[] => [`$
 
 const SESSION_STREAM = new RegExp(`^${SESSION_PREFIX}[^/]+$`);
 
-/** What is recorded under a stream's name: of a session all its streams, into one file. */
+/** The streams that are recorded under a stream's name: all streams of a session go into one file. */
 export const recordedStreams = (streamName: string): readonly string[] =>
   SESSION_STREAM.test(streamName) ? [streamName, ...furtherStreamNames(streamName)] : [streamName];
 

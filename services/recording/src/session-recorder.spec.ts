@@ -285,7 +285,7 @@ describe('a recorded session', () => {
 test('a session that was left behind ends its recording, whichever instance has that by then', async () => {
   const client = await started('left behind');
   const id = await client.record('/behind.webm');
-  // As the instance does that finds a live session without its owner.
+  // This is what an instance does that finds a live session without its owner.
   await instance.recording.sessions.store.end(client.sessionId, 'CONN_ERROR');
   const behind = await webhooks(2);
   expect(behind.map(({ body }) => body['status']).sort()).toEqual(['session_finished', 'upload_ready']);

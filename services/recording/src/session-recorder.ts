@@ -13,7 +13,7 @@ export interface SessionRecorderPorts {
   readonly deliveries: Pick<Deliveries, 'urlProblem'>;
 }
 
-/** Records sessions as any other stream, each recording with one PUT to its `upload_url`. */
+/** Records sessions like any other stream, and delivers each recording with one PUT to its `upload_url`. */
 export const recordSessions = ({ recordings, deliveries }: SessionRecorderPorts): SessionRecorder => ({
   async record({ uploadUrl, webhookUrl, id = randomUUID(), ...stream }: SessionRecording) {
     const problem = await deliveries.urlProblem(uploadUrl);
@@ -27,7 +27,7 @@ export const recordSessions = ({ recordings, deliveries }: SessionRecorderPorts)
     } finally {
       stopListening();
     }
-    // Whoever asked didn't know the recording when it ended.
+    // The caller didn't know the recording yet when it ended, so it couldn't hear of the end.
     return reason === undefined
       ? { id }
       : { refusal: { code: 'NOT_FOUND', message: `Nothing is recorded: ${reason}` } };

@@ -38,7 +38,7 @@ export interface SessionRecorder {
   record(recording: SessionRecording): Promise<{ readonly id: string } | { readonly refusal: Refusal }>;
   /** Ends the recording; its file and its delivery follow. */
   stop(id: string, reason: string): Promise<void>;
-  /** `ended` is called once for each recording of this process: nothing more is recorded. */
+  /** Calls `ended` once for each recording of this process, when nothing more is recorded. */
   onEnded(ended: (id: string, reason: string) => void): () => void;
 }
 
@@ -51,13 +51,13 @@ export interface SessionSocketPorts {
   readonly recorder: SessionRecorder;
   /** Undefined if the platform may call the URL. */
   readonly refusalOfWebhook: (url: string) => Promise<Refusal | undefined>;
-  /** Makes way for a session: undefined, or why there can be no other one. */
+  /** Makes way for a session. Resolves with undefined, or with why there can be no second one. */
   readonly makeWay: (holder: SocketHolder, socket: SessionSocket) => Promise<Refusal | undefined>;
   readonly settings: SocketSettings;
   readonly maxBufferedBytes: number;
   readonly log: Logger;
   readonly refusals: Pick<RefusalLog, 'say'>;
-  /** Takes work that goes on without the socket. A stopping service waits for it. */
+  /** Takes over work that goes on without the socket. A stopping service waits for it. */
   readonly background: (work: Promise<void>) => void;
   readonly ended: (socket: SessionSocket) => void;
 }
@@ -246,7 +246,7 @@ export class SessionSocket {
       this.#closeMedia(EndReason.CLIENT);
       return { tag: 'refused', refusal: NO_SESSION };
     }
-    // It ended while the start was being stored, so the end found nothing to end.
+    // The session ended while its start was being stored, so there was nothing to end yet.
     if (this.#hasEnded) {
       this.#closeMedia(EndReason.CLIENT);
       await this.#storeEnd(session.id, 'CONN_TIMEOUT');
@@ -323,7 +323,7 @@ export class SessionSocket {
     return { tag: 'renegotiated', answerSdp };
   }
 
-  /** The streams go on as they are if the answer is of no use. */
+  /** If the answer can't be used, the streams go on as they are. */
   #answer(answerSdp: string): void {
     const { media, background, log } = this.ports;
     const playing = this.#playing;
@@ -350,7 +350,7 @@ export class SessionSocket {
     });
     if ('refusal' in recorded) return { tag: 'recording-refused', refusal: recorded.refusal };
     this.#recordingId = recorded.id;
-    // The session ended meanwhile, and didn't know the recording.
+    // The session ended meanwhile, before it knew of the recording.
     if (this.#hasEnded) this.#stopRecording(recorded.id, 'the session has ended');
     return { tag: 'recording-started', recordingId: recorded.id };
   }
@@ -378,7 +378,7 @@ export class SessionSocket {
       if (session !== undefined) this.ports.background(session.close(reason));
   }
 
-  /** Tries until the database has it. After a crash, whoever finds a live session without its instance stores it. */
+  /** Tries until the database has it. After a crash, an instance that finds the session without its owner stores it. */
   async #storeEnd(sessionId: string, cause: TerminationCause): Promise<void> {
     for (let failures = 0; ; failures++) {
       try {

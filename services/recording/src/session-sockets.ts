@@ -57,8 +57,8 @@ export class SessionSockets {
   }
 
   /**
-   * A client has one session at a time. Another one replaces it only if its client is no longer heard: one that has
-   * reloaded its page, or lost its network.
+   * A client has one session at a time. A new one replaces it only if the client is no longer heard on the old one,
+   * because it has reloaded its page or lost its network.
    */
   async makeWay(holder: SocketHolder, successor?: SessionSocket): Promise<Refusal | undefined> {
     if (holder.tag !== 'client') return undefined;

@@ -8,7 +8,7 @@ import { UNFINISHED } from './store.js';
 
 export type { Session };
 
-/** Takes what must be delivered, in the transaction of what it tells of. */
+/** Takes messages for delivery, in the same transaction as the change that they report. */
 export interface SessionOutbox {
   add(transaction: Transaction, message: NewMessage): Promise<string>;
   wake(queue?: string): void;
@@ -41,14 +41,14 @@ type SupervisorHolder = Extract<RecordingHolder, { tag: 'supervisor' }>;
 export const WEBHOOK_QUEUE = 'webhook';
 /** The id of the webhook that tells of a session's end. */
 export const sessionWebhookIdOf = (sessionId: string): string => `session_${sessionId}`;
-/** A session whose socket hasn't started it in this time can't be started any more, and takes no supervisor's place. */
+/** A session that isn't started within this time can't be started any more, and takes up no supervisor's place. */
 const START_WITHIN_MS = 5 * 60_000;
 /** An arbitrary number: supervisors of one session are admitted one after another. */
 const SUPERVISOR_LOCK = 7_741_010;
 
 const openSince = (): Date => new Date(Date.now() - START_WITHIN_MS);
 
-/** The sessions of the recording protocol in the database. Methods with a holder see only what it may see. */
+/** The sessions of the recording protocol in the database. Methods that take a holder find only what it may see. */
 export class SessionStore {
   constructor(private readonly ports: SessionStorePorts) {}
 
@@ -92,7 +92,7 @@ export class SessionStore {
     return this.#liveOf(this.ports.database, holder, holder.clientId, undefined);
   }
 
-  /** The session that a supervisor may watch with this session of its own, while it is live. */
+  /** The session that a supervisor may watch in this session of its own; undefined if it isn't live. */
   async monitored(holder: SupervisorHolder, { monitoredId }: Session): Promise<Session | undefined> {
     return monitoredId === null ? undefined : this.#liveOf(this.ports.database, holder, holder.monitor, monitoredId);
   }
@@ -101,7 +101,7 @@ export class SessionStore {
     return (await this.ports.database.session.findUnique({ where: { id } })) ?? undefined;
   }
 
-  /** A session of the holder that waits for its start. */
+  /** The holder's session with this id, if it waits for its start. */
   async startable(id: string, holder: RecordingHolder, kind: Session['kind']): Promise<Session | undefined> {
     if (holder.tag === 'stats') return undefined;
     const { tenant, apiId, clientId } = holder;
@@ -119,8 +119,8 @@ export class SessionStore {
   }
 
   /**
-   * Stores the end, and its webhook in the same transaction, and that its recording shall end: another instance may have
-   * taken that over. Idempotent: only the first cause counts.
+   * Stores in one transaction the end, its webhook, and that the session's recording must end, which another instance
+   * may have taken over. Idempotent: only the first cause counts.
    */
   async end(id: string, cause: TerminationCause): Promise<void> {
     await this.ports.database.$transaction(async (transaction) => {

@@ -59,7 +59,7 @@ export interface RecordingFilter {
   readonly limit: number;
 }
 
-/** Takes part in the transaction in which a recording ends, with its file or as failed, or its delivery does. */
+/** Takes part in the transaction in which a recording ends, with its file or as failed, or its delivery ends. */
 export type EndHook = (transaction: Transaction, ended: RecordingRow) => Promise<void>;
 
 /** The recordings in the database. */
@@ -99,7 +99,7 @@ export class RecordingStore {
     }
   }
 
-  /** Adds what was split off a recording, to be finished by whoever sees its folder; does nothing if it is there. */
+  /** Adds what was split off a recording; an instance that sees its folder finishes it. Idempotent. */
   async addSplit(recording: NewRecording, reason: string): Promise<void> {
     const data = { ...dataOf(recording, { owner: null, epoch: 0n }), state: 'FINISHING' as const, reason };
     await this.database.recording.upsert({ where: { id: recording.id }, create: data, update: {} });
@@ -109,7 +109,7 @@ export class RecordingStore {
     return (await this.database.recording.findUnique({ where: { id } })) ?? undefined;
   }
 
-  /** Those of these ids that are there. */
+  /** The stored recordings with these ids. */
   findAll(ids: readonly string[]): Promise<Pick<RecordingRow, 'id' | 'finishedAt' | 'sizeBytes' | 'deleted'>[]> {
     return this.database.recording.findMany({
       where: { id: { in: [...ids] } },
@@ -117,7 +117,7 @@ export class RecordingStore {
     });
   }
 
-  /** The newest first. */
+  /** Newest first. */
   async list({ tenant, streamName, states, after, limit }: RecordingFilter): Promise<RecordingRow[]> {
     const start = after === undefined ? undefined : await this.find(after);
     const where: Prisma.RecordingWhereInput = {
@@ -131,12 +131,12 @@ export class RecordingStore {
     return this.database.recording.findMany({ where, orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit });
   }
 
-  /** The recordings with this label that go on. */
+  /** The running recordings with this label. */
   going(tenant: string, label: string, value: string): Promise<RecordingRow[]> {
     return this.#going({ tenant, labels: { path: [label], equals: value } });
   }
 
-  /** Every recording that goes on, of a split one all files that do. */
+  /** All running recordings; of a split one, all files that are still running. */
   allGoing(tenant: string): Promise<RecordingRow[]> {
     return this.#going({ tenant });
   }
@@ -173,8 +173,8 @@ export class RecordingStore {
   }
 
   /**
-   * The recording has its file, or has failed; `hooks` write in the same transaction what follows. It may be done again
-   * when nobody knows whether it was done.
+   * Stores that the recording has its file or has failed; `hooks` write what follows in the same transaction. This may
+   * be repeated when it isn't known whether it was done.
    * @returns undefined if another instance has taken the recording
    */
   end(
@@ -197,7 +197,7 @@ export class RecordingStore {
   }
 
   /**
-   * How far the delivery of a finished recording is; `hook` writes in the same transaction what follows.
+   * Stores how far the delivery of a finished recording is; `hook` writes what follows in the same transaction.
    * @returns undefined if there is no such recording any more
    */
   async delivery(
@@ -215,18 +215,18 @@ export class RecordingStore {
     });
   }
 
-  /** The recording, and whatever it is split into, shall stop. */
+  /** Stores that the recording, and whatever it is split into, must stop. */
   async unwant(id: string): Promise<void> {
     const where = { OR: [{ id }, { splitOf: id }] };
     await this.database.recording.updateMany({ where, data: { wanted: false, claim: null } });
   }
 
-  /** The file is gone; the row stays for the list. */
+  /** Stores that the file is gone; the row stays for the list. */
   async deleted(id: string, by: 'user' | 'age' | 'space'): Promise<void> {
     await this.database.recording.updateMany({ where: { id }, data: { deleted: by } });
   }
 
-  /** Recordings whose file may be deleted, the oldest first: those that needn't be delivered any more. */
+  /** Recordings whose files may be deleted because they needn't be delivered any more, oldest first. */
   removable(): Promise<Pick<RecordingRow, 'id' | 'finishedAt' | 'sizeBytes'>[]> {
     return this.database.recording.findMany({
       where: {
@@ -255,7 +255,7 @@ export class RecordingStore {
   }
 }
 
-/** The recording, if the principal may record its stream. Throws NOT_FOUND to anybody else: it doesn't exist for them. */
+/** The recording, if the principal may record its stream. Throws NOT_FOUND otherwise, as if it didn't exist. */
 export const permittedRecording = async (
   store: Pick<RecordingStore, 'find'>,
   principal: Principal,
@@ -267,7 +267,7 @@ export const permittedRecording = async (
   return row;
 };
 
-/** A recording that doesn't go on gives its claim up. */
+/** A recording that no longer runs gives up its claim. */
 const claimAfter = ({ state }: RecordingChange): { claim?: null } =>
   state === undefined || GOING.some((going) => going === state) ? {} : { claim: null };
 

@@ -85,7 +85,7 @@ export const serveStreamRecordings = ({
   ];
   const stopListening = recordings.onEvent((event, row) => {
     const key = labelsOf(row)[KEY];
-    // A recording that is split goes on, and is known by its first file.
+    // A recording that is split goes on, and other services know it by its first file.
     const goesOn = event === 'started' ? row.splitIndex > 0 : row.reason === 'split';
     if (key === undefined || event === 'finished' || goesOn) return;
     bus.publish(StreamRecordingEvents.method.recordingChanged, {

@@ -21,7 +21,7 @@ const linkTo = (cause: Context): Link[] => {
   return spanContext === undefined ? [] : [{ context: spanContext }];
 };
 
-/** A step of what is being done, such as one of a recording's start. */
+/** Does one step of the present work, such as a recording's start, in a span of its own. */
 export const inStep = <Result>(name: string, work: () => Promise<Result>): Promise<Result> =>
   tracer.startActiveSpan(`recording ${name}`, async (span) => {
     try {
@@ -72,7 +72,7 @@ export class RecordingSpan {
   }
 }
 
-/** By W3C's Trace Context, of the span in which this is called; undefined without one. */
+/** The current span as a `traceparent` of W3C's Trace Context; undefined if there is none. */
 export const traceParent = (): string | undefined => {
   const carrier: Record<string, string> = {};
   propagation.inject(context.active(), carrier);

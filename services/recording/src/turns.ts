@@ -1,4 +1,4 @@
-/** Runs at most so many pieces of work at the same time. */
+/** Runs a limited number of tasks at the same time; the others wait. */
 export class Turns {
   #free: number;
   readonly #waiting: (() => void)[] = [];

@@ -12,7 +12,7 @@ export const uploadDestination = z.discriminatedUnion('kind', [
 ]);
 export type UploadDestination = z.output<typeof uploadDestination>;
 
-/** A finished recording's file, which changes no more. */
+/** A finished recording's file, which no longer changes. */
 export const uploadFile = z.object({
   path: z.string().min(1),
   sizeBytes: z.number().int().nonnegative(),
@@ -33,7 +33,7 @@ export type Confirmation =
 export type UploadResult =
   | { readonly tag: 'uploaded'; readonly status?: number; readonly confirmation: Confirmation }
   | { readonly tag: 'retry'; readonly words: string; readonly status?: number; readonly afterMs?: number }
-  /** Only another destination, or another URL for it, helps. */
+  /** Only another destination, or another URL for it, can help. */
   | { readonly tag: 'refused'; readonly words: string; readonly status?: number };
 
 export interface UploadContext {
@@ -42,7 +42,7 @@ export interface UploadContext {
   progress(sentBytes: number): void;
 }
 
-/** @returns why the file can't be uploaded now; undefined if it is there as it was told */
+/** @returns why the file can't be uploaded now; undefined if it is there with the right size */
 export const fileProblem = async ({ path, sizeBytes }: UploadFile): Promise<UploadResult | undefined> => {
   try {
     const { size } = await stat(path);

@@ -36,7 +36,7 @@ const nameIt = async (aside: string, target: string): Promise<void> => {
 
 /**
  * Copies the file aside, syncs it, and gives it its name when it is complete. A file that already has the name is never
- * overwritten; one of the same size is what an earlier attempt has left.
+ * overwritten; one of the same size counts as left by an earlier attempt.
  */
 export const copyToFolder = async (
   folder: string,

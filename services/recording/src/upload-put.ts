@@ -13,12 +13,12 @@ import { expiryOf, wantsBlobType } from './upload-url.js';
 export interface PutOptions {
   readonly guard: Pick<OutboundGuard, 'check'>;
   readonly requireHttps: boolean;
-  /** A destination that takes nothing for so long, or doesn't answer for so long, has failed. Default 120 s. */
+  /** A destination that takes nothing, or doesn't answer, for this long has failed. Default 120 s. */
   readonly stallMs?: number;
 }
 
 const STALL_MS = 120_000;
-/** For a server that doesn't know `Expect: 100-continue`. */
+/** How long to wait for a server that may not know `Expect: 100-continue`. */
 const CONTINUE_WAIT_MS = 1_000;
 const ANSWER_BODY_MS = 2_000;
 const ANSWER_BODY_CHARACTERS = 8 * 1024;
@@ -35,9 +35,9 @@ interface Checksums {
 interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  /** The error code of S3 and its like, for example SignatureDoesNotMatch. */
+  /** The error code of S3 and similar stores, for example SignatureDoesNotMatch. */
   readonly code: string | undefined;
-  /** Of what was sent; undefined if the destination answered before it had the whole file. */
+  /** The checksums of what was sent; undefined if the destination answered before it had the whole file. */
   readonly checksums: Checksums | undefined;
 }
 
@@ -47,8 +47,8 @@ class Stalled extends Error {
 
 /**
  * One PUT of the whole file with Content-Length, as presigned URLs need it: nothing is chunked, no redirect is followed,
- * and no header is sent that the signature could miss. The body follows when the destination has seen the head and
- * doesn't refuse it, so that a refusal isn't lost in the connection's end.
+ * and no header is sent that the signature may not cover. The body follows when the destination has seen the head and
+ * hasn't refused it, so that the end of the connection can't swallow a refusal.
  */
 export const putFile = async (
   url: string,
@@ -86,7 +86,7 @@ const put = async ({ url, target, file, context, expect, options }: Put): Promis
   const stalled = new AbortController();
   const watch = setTimeout(() => stalled.abort(new Stalled()), options.stallMs ?? STALL_MS);
   const tls = url.protocol === 'https:';
-  // A server that refuses in the middle of the body and then closes would lose its answer; so it is asked to stay.
+  // If a server refused in the middle of the body and then closed, its answer would be lost; so it is asked to stay.
   const agent = tls ? new TlsAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
   const request = (tls ? httpsRequest : httpRequest)(url, {
     method: 'PUT',
@@ -138,7 +138,7 @@ const send = async (
   try {
     request.flushHeaders();
     if (expect) await Promise.race([once(request, 'continue', early), sleep(CONTINUE_WAIT_MS, undefined, early)]);
-    // The file is sent as long as it was told to be, even if it has grown.
+    // Exactly the stated length of the file is sent, even if it has grown.
     const end = Math.max(0, file.sizeBytes - 1);
     const body = file.sizeBytes === 0 ? [] : createReadStream(file.path, { highWaterMark: READ_BYTES, end });
     for await (const chunk of body) {
@@ -160,7 +160,7 @@ const send = async (
   return { md5: md5.digest(), crc32: crcBytes };
 };
 
-/** Reads what comes of the answer's body; a fault there doesn't matter. */
+/** Reads what arrives of the answer's body; an error there doesn't matter. */
 const codeOf = async (response: IncomingMessage): Promise<string | undefined> => {
   let text = '';
   const reading = async (): Promise<void> => {
@@ -213,7 +213,7 @@ const confirmationOf = (headers: Headers, { md5, crc32: crc }: Checksums): Confi
   return { by: known.length > 0 || isMd5 ? 'checksum' : 'status' };
 };
 
-/** The errors of the guard name the host at most. */
+/** Errors of the outbound guard reveal no more than the host. */
 const failureOf = (error: unknown): UploadResult => {
   if (error instanceof Stalled) return { tag: 'retry', words: 'the destination took nothing for too long' };
   if (error instanceof OutboundFailed) return { tag: 'retry', words: error.message };

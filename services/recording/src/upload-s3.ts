@@ -21,17 +21,17 @@ import { OutboundFailed, OutboundRefused, type OutboundGuard } from '@weir/outbo
 import type { UploadContext, UploadFile, UploadResult } from './upload-file.js';
 
 export interface S3Settings {
-  /** Not set: Amazon's own of the region. */
+  /** If not set, Amazon's own endpoint of the region. */
   readonly endpoint: string | undefined;
   readonly region: string;
   readonly bucket: string;
-  /** Before every key, for example `recordings/`. */
+  /** Stands before every key, for example `recordings/`. */
   readonly prefix: string;
   /** `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`. */
   readonly pathStyle: boolean;
-  /** Not set: as the AWS SDK finds them: from the environment, the pod's identity, the machine's role. */
+  /** If not set, the AWS SDK finds them: in the environment, by the pod's identity or by the machine's role. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | undefined;
-  /** At least 5 MiB. Larger files than 10,000 parts get larger parts. Default 16 MiB. */
+  /** At least 5 MiB. A file of more than 10,000 such parts gets larger ones. Default 16 MiB. */
   readonly partBytes?: number;
 }
 
@@ -44,7 +44,7 @@ export interface MultipartUpload {
 export interface S3UploadContext extends UploadContext {
   /** What an earlier attempt has begun. */
   readonly begun: MultipartUpload | undefined;
-  /** Stores what was begun before the first part is sent; undefined if it is of no use any more. */
+  /** Stores, before the first part is sent, what was begun; undefined if that is of no use any more. */
   begin(upload: MultipartUpload | undefined): Promise<void>;
 }
 
@@ -53,7 +53,7 @@ const MAX_PARTS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 120_000;
 const OWNER_KEY = 'weir-upload';
-/** Bad requests that another attempt repairs: what was sent got lost or damaged on the way. */
+/** Refusals that another attempt can avoid, because the request was lost or damaged on the way. */
 const DAMAGED = new Set(['BadDigest', 'IncompleteBody', 'RequestTimeout', 'XAmzContentSHA256Mismatch']);
 
 interface Target {
@@ -71,8 +71,8 @@ const statusOf = (error: unknown): number | undefined =>
   error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
 
 /**
- * S3 and its like, by the official SDK. A file that fits into one part is one request, a larger one a multipart upload
- * that later attempts go on with. Each request has a CRC32. Nothing is overwritten.
+ * S3 and similar stores, by the official SDK. A file that fits into one part is one request, a larger one a multipart
+ * upload that later attempts go on with. Each request has a CRC32. Nothing is overwritten.
  */
 export class S3Storage {
   readonly #client: S3Client;
@@ -90,7 +90,7 @@ export class S3Storage {
       forcePathStyle: pathStyle,
       ...(endpoint !== undefined && { endpoint }),
       ...(credentials !== undefined && { credentials: { ...credentials } }),
-      // The outbox makes the attempts.
+      // The outbox makes further attempts.
       maxAttempts: 1,
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: {
@@ -103,7 +103,7 @@ export class S3Storage {
     });
   }
 
-  /** @param id of the upload; by it an object is recognised that an earlier attempt has made */
+  /** @param id of the upload; it tells whether an earlier attempt has made the object */
   async upload(id: string, key: string, file: UploadFile, context: S3UploadContext): Promise<UploadResult> {
     const target = this.#target(key);
     let handle: FileHandle | undefined;
@@ -219,7 +219,7 @@ export class S3Storage {
     return uploadId;
   }
 
-  /** Leaves what the storage doesn't let be listed or removed to its own rules. */
+  /** If the storage allows no listing or no removal, the parts are left to the storage's own rules. */
   async #abortAll(target: Target, abortSignal: AbortSignal): Promise<void> {
     try {
       const { Uploads = [] } = await this.#client.send(
@@ -299,7 +299,7 @@ export class S3Storage {
     return { tag: refused ? 'refused' : 'retry', ...says };
   }
 
-  /** The object exists, or the upload doesn't any more: perhaps an earlier attempt has completed it. */
+  /** Called when the object exists or the upload no longer does: perhaps an earlier attempt has completed it. */
   async #already(
     target: Target,
     id: string,
@@ -335,7 +335,7 @@ const readPart = async (handle: FileHandle, at: number, length: number): Promise
   return bytes;
 };
 
-/** The errors of the guard name the host at most; of any other the code says enough. */
+/** Errors of the outbound guard reveal no more than the host; of any other error the code says enough. */
 const connectionFailure = (error: unknown): UploadResult => {
   if (error instanceof OutboundFailed) return { tag: 'retry', words: error.message };
   if (error instanceof OutboundRefused) return { tag: 'retry', words: error.message };

@@ -4,7 +4,7 @@ import type { S3Settings } from './upload-s3.js';
 
 const HOUR_MS = 3_600_000;
 
-/** Of the destinations of recordings. */
+/** The settings of the destinations of recordings. */
 export const uploadSettings = {
   WEIR_RECORDING_UPLOAD_HTTP: flagSetting().describe(
     'Recordings may be put to `http://` URLs too. For tests: such a URL and the recording are readable on the way.',

@@ -18,12 +18,12 @@ export interface UploadUrlProblem {
 
 export interface UploadUrlRules {
   readonly nowMs: number;
-  /** The URL must stay valid at least for so long. */
+  /** The URL must stay valid for at least this long. */
   readonly minValidMs: number;
   readonly requireHttps: boolean;
 }
 
-/** The checksums of no bytes. A signer that knows no body signs these. */
+/** The checksums of an empty body. A signer that doesn't know the body signs these. */
 const EMPTY_CHECKSUMS = new Set([
   'AAAAAA==', // CRC32, CRC32C
   'AAAAAAAAAAA=', // CRC64NVME
@@ -35,7 +35,7 @@ const EMPTY_CHECKSUMS = new Set([
 const CHECKSUM_PARAMETER = /^(?:x-amz-checksum-(?!algorithm|type|mode).+|x-amz-content-sha256|content-md5)$/;
 /** Headers that an upload has anyway, or whose value is in the URL's query. */
 const SENT_HEADERS = new Set(['host', 'content-type']);
-/** A signer's clock may be ahead that far. */
+/** How far a signer's clock may be ahead. */
 const CLOCK_TOLERANCE_MS = 15 * 60_000;
 const COMPACT_TIME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
 
@@ -81,7 +81,7 @@ const isAzure = (query: Query): boolean => query.has('sig') && query.has('sv') &
 const validityOf = (query: Query): Validity =>
   dated(query, 'x-amz') ?? dated(query, 'x-goog') ?? azure(query) ?? untilEpochSecond(query) ?? {};
 
-/** When the URL stops being valid, as far as it says. */
+/** When the URL stops being valid, if it says so. */
 export const expiryOf = (url: string): number | undefined =>
   URL.canParse(url) ? validityOf(queryOf(new URL(url))).untilMs : undefined;
 
@@ -140,8 +140,9 @@ const permissionProblem = (query: Query): UploadUrlProblem | undefined => {
 };
 
 /**
- * What keeps a PUT of a file to this URL from succeeding, as far as the URL itself shows: presigned URLs of Amazon S3 and
- * its like (versions 2 and 4), of Google's storage and of Azure's. The address is for the outbound guard to check.
+ * What keeps a PUT of a file to this URL from succeeding, as far as the URL itself shows. It knows presigned URLs of
+ * Amazon S3 and similar stores (versions 2 and 4), of Google's storage and of Azure's. The outbound guard checks the
+ * address.
  */
 export const uploadUrlProblem = (text: string, rules: UploadUrlRules): UploadUrlProblem | undefined => {
   if (!URL.canParse(text)) return { trap: 'malformed', text: 'upload_url isn’t a URL.' };

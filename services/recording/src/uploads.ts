@@ -31,7 +31,7 @@ const uploadSchema = z.object({
   recordingId: z.string(),
   file: uploadFile,
   destination: uploadDestination,
-  /** Of the recording's span. */
+  /** The trace context of the recording's span. */
   traceparent: z.string().optional(),
 });
 /** A finished recording on its way to its destination. */
@@ -46,11 +46,11 @@ export interface UploadsPorts {
   /** The destination `folder`. */
   readonly folder?: string | undefined;
   /**
-   * The destination has the file. Idempotent; it may be called again after a crash. The owner stores this together with
-   * the message that tells others.
+   * Called when the destination has the file. It must be idempotent: it may be called again after a crash. The owner
+   * stores this together with the message that tells others.
    */
   uploaded(upload: Upload, confirmation: Confirmation): Promise<void>;
-  /** Nobody tries any more until somebody asks for it. Idempotent. */
+  /** Called when there are no more attempts until somebody asks for one. It must be idempotent. */
   failed(upload: Upload, failure: { readonly words: string; readonly status?: number }): Promise<void>;
 }
 
@@ -78,9 +78,9 @@ export interface UploadFailure {
 
 const QUEUE = 'upload';
 const CONCURRENCY = 4;
-/** To one place, which may be slow. */
+/** The most uploads at a time to one destination, which may be slow. */
 const PER_DESTINATION = 3;
-/** So long nobody goes on with the upload of an instance that was killed. */
+/** How long the upload of a killed instance waits until another instance goes on with it. */
 const LEASE_MS = 15_000;
 /** A destination that is silent is given up much earlier. */
 const ATTEMPT_MS = 24 * 3_600_000;
@@ -89,7 +89,7 @@ const ABORT_MS = 10_000;
 const DATABASE_PACE: Pace = { firstMs: 200, maxMs: 2_000 };
 
 const confirmation = z.object({ by: z.enum(['checksum', 'size', 'status']) });
-/** What an attempt leaves for the next one and for those who look. */
+/** What an attempt stores for the next one, and for those who ask how the delivery goes. */
 const noteSchema = z.object({
   sentBytes: z.number().default(0),
   multipart: z.object({ uploadId: z.string(), partBytes: z.number() }).optional(),
@@ -102,7 +102,7 @@ const readNote = (text: string | undefined): Note =>
 
 export const uploadIdOf = (recordingId: string): string => `upload:${recordingId}`;
 
-/** Takes finished recordings to their destinations, as messages of the outbox: whoever is killed, another goes on. */
+/** Delivers finished recordings, as messages of the outbox: if an instance is killed, another one goes on. */
 export class Uploads {
   constructor(
     private readonly ports: UploadsPorts,
@@ -124,8 +124,8 @@ export class Uploads {
   }
 
   /**
-   * Has the recording delivered once the owner's transaction commits; the file changes no more. A recording is delivered
-   * once, however often this is called.
+   * Begins the delivery when the owner's transaction commits; the file must not change any more. A recording is
+   * delivered once, however often this is called.
    * @param scope to whom the recording belongs
    */
   async deliver(transaction: Transaction, upload: Upload, scope: string): Promise<void> {
@@ -136,7 +136,7 @@ export class Uploads {
     });
   }
 
-  /** Makes the next attempt now, also for one that has failed or is delivered; with another destination if it is given. */
+  /** Makes the next attempt now, even if the upload has failed or succeeded; to another destination if one is given. */
   again(upload: Upload, scope: string): Promise<Replayed> {
     return this.ports.outbox.replay(uploadIdOf(upload.recordingId), {
       ...{ scope, payload: upload, destination: placeOf(upload) },
@@ -237,7 +237,7 @@ const traceOf = ({ recordingId, file, destination, traceparent }: Upload): Deliv
 const UNKNOWN_FAILURE: UploadFailure = { words: 'the delivery failed', status: undefined };
 const NOT_CONFIGURED: UploadResult = { tag: 'retry', words: 'the platform has no such destination configured' };
 
-/** What an attempt has noted; progress is stored now and then only. */
+/** What an attempt has noted; progress is stored only now and then. */
 class Notes {
   #now: Note;
   #notedAtMs = performance.now();
@@ -260,7 +260,7 @@ class Notes {
     await this.context.note(JSON.stringify(this.#now));
   }
 
-  /** Tries until the database has it, as long as the message is this instance's: otherwise the file is sent again. */
+  /** Tries until the database has it, as long as this instance has the message: else the file would be sent again. */
   async keep(change: Partial<Note>): Promise<void> {
     for (let failures = 0; ; failures++) {
       try {

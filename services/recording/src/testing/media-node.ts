@@ -48,10 +48,10 @@ export class MediaNode {
   /** Whether nothing arrives from its streams' sources. */
   isSilent = false;
   readonly #streams = new Set<string>();
-  /** The streams of sessions of this contract's `publish`. */
+  /** The streams' names, by the sessions that publish them. */
   readonly #publishers = new Map<string, string>();
   #packets = 0;
-  /** So many of the next video packets don't arrive. */
+  /** This many of the next video packets don't arrive. */
   #losing = 0;
   #isOver = false;
   #alive: NodeJS.Timeout | undefined;

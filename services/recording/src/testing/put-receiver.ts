@@ -10,7 +10,7 @@ export interface StoredObject {
   readonly headers: IncomingMessage['headers'];
 }
 
-/** Makes the next request fail in its way. */
+/** Handles a request wrongly, in a way of its own. */
 export type Fault = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 
 export const crcOf = (body: Buffer): string => {
@@ -29,11 +29,11 @@ export const answer = (
   response.writeHead(status, headers).end(body);
 };
 
-/** A store for presigned PUTs that accepts nothing wrong: no chunks, no missing length, no wrong checksum. */
+/** A store for presigned PUTs that refuses every mistake: chunks, a missing length, a wrong checksum. */
 export class PutReceiver {
   readonly stored = new Map<string, StoredObject>();
   readonly seen: IncomingMessage[] = [];
-  /** Taken one by one, each by one request; without any, a request is handled properly. */
+  /** Each request takes the next one; when none is left, requests are handled properly. */
   readonly faults: Fault[] = [];
   /** Headers of the answer to a proper PUT. */
   told: (body: Buffer) => Record<string, string> = (body) => ({
@@ -51,7 +51,7 @@ export class PutReceiver {
       );
     };
     this.#server = createServer(handle);
-    // A proper store looks at the head before it wants the body.
+    // A proper store looks at the head before it asks for the body.
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
       if (this.faults.length === 0) response.writeContinue();
       handle(request, response);

@@ -87,7 +87,7 @@ export const startSurroundings = async (): Promise<Surroundings> => {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- specs look at members that their assertions describe
 export type Answered = any;
 
-/** One instance of the service, wired as `runService` does it, in this process. */
+/** One instance of the service, wired as `runService` wires it, in this process. */
 export class Recorder {
   isOver = false;
 

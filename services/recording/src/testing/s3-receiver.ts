@@ -30,8 +30,9 @@ export type Operation =
   | 'AbortMultipartUpload';
 
 /**
- * As much of S3 as an upload needs, and stricter than the servers of the registry: every body needs a length and the
- * right CRC32, chunks are refused, `If-None-Match: *` holds, all parts but the last have one size of at least 5 MiB.
+ * As much of S3 as an upload needs, and stricter than the servers in the npm registry: every body needs a length and
+ * the right CRC32, chunks are refused, `If-None-Match: *` is obeyed, and all parts but the last need the same size of
+ * at least 5 MiB.
  */
 export class S3Receiver {
   readonly objects = new Map<string, { readonly body: Buffer; readonly metadata: Record<string, string> }>();

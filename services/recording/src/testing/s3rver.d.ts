@@ -1,4 +1,4 @@
-/** The part of the package that the specs use; it brings no types. */
+/** The part of the package that the specs use; it has no types of its own. */
 declare module '@20minutes/s3rver' {
   export default class S3rver {
     constructor(options: {

@@ -37,7 +37,7 @@ export class SessionMedia {
     return new SessionMedia(await Bus.connect({ url: natsUrl, service: 'media', instanceId: 'media-1' }));
   }
 
-  /** Ends what the stream's publisher, or its players, have. */
+  /** Ends the sessions of the stream's publisher, or of its players. */
   end(streamName: string, publishes: boolean, reason: EndReason): void {
     for (const [sessionId, session] of this.sessions)
       if (session.streamName === streamName && session.publishes === publishes) {

@@ -8,10 +8,10 @@ export interface ToldWebhook {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** Takes webhooks. */
+/** Receives webhooks. */
 export class WebhookReceiver {
   readonly told: ToldWebhook[] = [];
-  /** Answers of the next requests; without any, 200. */
+  /** The statuses of the answers to the next requests; 200 when none is left. */
   readonly statuses: number[] = [];
 
   private constructor(private readonly server: Server) {}
