@@ -25,7 +25,7 @@ export interface NewApiKey {
   readonly expiresAt?: Date;
 }
 
-/** What a master key says. */
+/** What a master key stands for. */
 export interface VerifiedMasterKey {
   readonly keyId: string;
   readonly tenant: string;

@@ -74,7 +74,7 @@ export const openAuth = (context: AuthContext): Promise<Auth> =>
     return { database, keys, tokens, users, apiKeys, applications, passwords, limits, login, recordingTokens };
   });
 
-/** What becomes due with time: expired tokens are removed, and Redis gets the revocations that it has lost. */
+/** Regular work: removes expired tokens, and gives Redis the revocations that it has lost. */
 const tokenUpkeep = (tokens: Tokens, { redis, log }: AuthContext): { close(): void } => {
   const restoreRevocations = (): void => {
     tokens.restoreRevocations().catch((err: unknown) => log.warn({ err }, 'revocations could not be restored'));

@@ -145,7 +145,7 @@ interface MadeKey {
   readonly tenant: string;
   readonly label: string;
   readonly grants: readonly Grant[];
-  /** Of a master key. */
+  /** Set for a master key. */
   readonly apiId?: string;
   readonly demo: boolean;
 }

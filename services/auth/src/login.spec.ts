@@ -364,7 +364,7 @@ test('a user who is locked while logging in gets no token', async () => {
     ...{ users, passwords, tokens, tokenTtlS: 60 },
     limits: {
       admit: (name, address) => limits.admit(name, address),
-      // Between the password's check and the token.
+      // The user is locked after the password has been checked and before the token is made.
       succeeded: async () => void (await users.change('default', 'ada@example.org', { locked: true })),
     },
   });

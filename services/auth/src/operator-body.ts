@@ -93,7 +93,7 @@ const keyJson = z.strictObject({
   keyId: z.string(),
   label: z.string(),
   grants: storedGrants,
-  /** Of a master key. */
+  /** Set for a master key. */
   apiId: z.string().optional(),
   createdAt: time,
   expiresAt: time.optional(),

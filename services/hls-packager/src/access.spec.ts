@@ -206,7 +206,7 @@ describe('who may watch', () => {
   it('leads a player who came with a query on with it, and one with a header without', async () => {
     const led = await new Player(service.url).text(`${path}?tonken=${token}`);
     const [, query = ''] = /\nmedia\.m3u8(\?token=.*)\n/.exec(led) ?? [];
-    // The query has the token's pass, because each address of a playlist carries it.
+    // The query has the token's pass instead of the token, because each address in a playlist carries it.
     expect(query).toMatch(/^\?token=weirp_[\w-]{32}$/);
     expect((await new Player(service.url).get(`/videos/garden/media.m3u8${query}`)).status).toBe(200);
     expect(await withToken(token).text(path)).toContain('\nmedia.m3u8\n');

@@ -68,7 +68,7 @@ export const openHlsPackager = (context: HlsContext): Promise<HlsPackager> =>
     };
   });
 
-/** A busy moment may cost packets that the kernel can't keep. */
+/** Warns that packets may be lost in a busy moment because the kernel can't keep enough of them. */
 const tellReceiveBuffer = async ({ config, log }: HlsContext): Promise<void> => {
   const buffer = await receiveBuffer(config.WEIR_HLS_RTP_ADDRESS);
   if (buffer.grantedBytes < buffer.wantedBytes)

@@ -70,7 +70,7 @@ export class LiveMedia {
     this.#nextMsn = this.#nextInitId = options.firstNumber;
   }
 
-  /** The numbers with which a packager goes on, and the longest duration of a part that it must keep to. */
+  /** The numbers with which the next packager continues, and the longest part duration, which it must keep to. */
   get next(): { firstMsn: number; firstInitId: number; partTargetMs: number | undefined } {
     const { partTargetMs } = this.#playlist;
     return { firstMsn: this.#nextMsn, firstInitId: this.#nextInitId, partTargetMs };
@@ -145,7 +145,7 @@ export class LiveMedia {
     await this.#room.wait(() => has() || undefined, options);
   }
 
-  /** A blocking playlist reload. `late`: the segment or part didn't come in time. */
+  /** Answers a blocking playlist reload. `late`: the segment or part didn't come in time. */
   async reload({ msn, part }: ReloadDirectives, options: WaitOptions): Promise<'now' | 'bad-request' | 'late'> {
     const decide = () => {
       const decision = this.#playlist.decideReload(msn, part);

@@ -4,8 +4,8 @@ import type { Socket } from 'node:net';
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
- * The writing half of a connection. Another end that doesn't read costs a bounded number of bytes, and one that
- * doesn't close its side costs a bounded time.
+ * The writing half of a connection. If the other end doesn't read, a bounded number of bytes is kept for it; if it
+ * doesn't close its side, the socket is kept for a bounded time.
  */
 export class BoundedSocket {
   #closing: NodeJS.Timeout | undefined;

@@ -3,7 +3,7 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Offer } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 
-/** A transport, and what of the client's side stays the same as long as it lives. */
+/** A transport, and what is known of the client's side of it. */
 interface Link {
   transport: mediasoup.WebRtcTransport;
   dtls: Offer['transports'][number]['dtlsParameters'];

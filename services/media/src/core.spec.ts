@@ -44,7 +44,7 @@ afterAll(async () => {
   await redisServer.stop();
 });
 
-/** An offer like a browser's. Payload types are inputs, because players choose their own numbers for codecs. */
+/** An offer like a browser's. Payload types are parameters, because players choose their own numbers for codecs. */
 const offer = ({ direction = 'sendonly', h264 = 102, opus = 111, video = true } = {}) =>
   [
     ...['v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', `a=group:BUNDLE 0${video ? ' 1' : ''}`],

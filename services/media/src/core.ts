@@ -236,7 +236,7 @@ export class MediaCore {
     return Promise.all(sessions.map((session) => session.stats(performance.now())));
   }
 
-  /** Refuses new streams and sessions, and ends the present ones. */
+  /** Refuses new streams and sessions, and ends the existing ones. */
   async drain(): Promise<void> {
     this.#draining = true;
     for (const stream of [...this.#streams.values()]) stream.end(EndReason.NODE_SHUTDOWN);

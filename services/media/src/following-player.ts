@@ -48,7 +48,7 @@ interface Sending {
   readonly kind: 'audio' | 'video';
   readonly lent: LentTrack;
   readonly consumer: mediasoup.Consumer;
-  /** The client knows of it. */
+  /** Whether the client knows of it: its offer has been answered. */
   isAnswered: boolean;
   isStarted: boolean;
 }
@@ -60,8 +60,8 @@ interface Connection {
 }
 
 /**
- * A client that gets several streams of one publisher on one connection. It follows those that begin and end: each change
- * is one offer of weir's, which the client answers.
+ * A client that gets several streams of one publisher on one connection. It follows the streams that begin and end: for
+ * each change weir makes an offer, which the client answers.
  */
 export class FollowingPlayer implements Session {
   readonly tag = 'player';
@@ -70,7 +70,7 @@ export class FollowingPlayer implements Session {
   readonly #names: readonly string[];
   #offer: Offer;
   readonly #sections: PlayedSection[] = [];
-  /** By the index of their sections. */
+  /** What is sent, by the index of its section. */
   readonly #sendings = new Map<number, Sending>();
   readonly #viewers = new Map<Stream, StreamListener>();
   #connection: Connection | undefined;
@@ -205,7 +205,7 @@ export class FollowingPlayer implements Session {
     if (!this.connected || !sending.isAnswered || sending.isStarted) return;
     sending.isStarted = true;
     sending.lent.start();
-    // Which also asks the source for a key frame.
+    // This also asks the source for a key frame.
     if (sending.consumer.paused) sending.consumer.resume().catch(() => undefined); // closed meanwhile
   }
 
@@ -242,7 +242,7 @@ export class FollowingPlayer implements Session {
     return done;
   }
 
-  /** Compares what is sent with the streams that are there, and offers the difference. */
+  /** Compares what is sent with the existing streams, and offers the difference. */
   async #follow(): Promise<void> {
     const streams = this.#present;
     if (this.#isClosed || streams.length === 0) return;

@@ -87,7 +87,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
   readonly isSilent = false;
 
   standsOn(): boolean {
-    return false; // a worker takes only feeds of players with it; the source's packets come to this process
+    return false; // a dead worker takes only players' feeds with it; the source's packets come to this process
   }
 
   /** Ends the session when the source doesn't come in time. */

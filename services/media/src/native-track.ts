@@ -44,7 +44,7 @@ export interface NativeTrackOptions {
   cname: string;
   clock: SourceClock;
   transcoding: Transcoding;
-  /** The most WebRTC players that may have a feed of their own at a time. */
+  /** The most WebRTC players that may each have a feed of their own at the same time. */
   maxOwnFeeds: number;
   /** Gets the time of a key frame's first packet. Other tracks then keep their packets since that time. */
   onKeyFrame(atMs: number): void;

@@ -12,7 +12,7 @@ export interface SessionNotifier {
   stats(session: SessionIdentity, stats: SessionStatsInit): void;
   signal(session: SessionIdentity, signal: StreamSignal): void;
   notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void;
-  /** The client shall answer this. */
+  /** Passes on an offer that the client must answer. */
   offer(session: SessionIdentity, sdp: string): void;
 }
 

@@ -1,17 +1,17 @@
-/** A receiver's socket surely holds this many packets, and the receiver has read them after the pause. */
+/** This many packets fit into any receiver's socket, and the receiver has read them by the end of the pause. */
 const PACKETS_AT_ONCE = 20;
 const PAUSE_MS = 1;
 
-/** Sends new packets at once, and packets that have piled up before in small groups, so that receivers lose none. */
+/** Sends new packets at once, and those that had piled up in small groups, so that receivers lose none. */
 export class PacedSender {
   #waiting: Uint8Array[];
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
-  /** Resolves when the packets of the beginning have been sent, or the sender was closed. */
+  /** Resolves when the piled-up packets have been sent, or the sender is closed. */
   readonly caughtUp: Promise<void>;
   readonly #settle: () => void;
 
-  /** @param after the first of the `piledUp` packets is sent after this */
+  /** @param after resolves before the first of the `piledUp` packets is sent */
   constructor(
     piledUp: readonly Uint8Array[],
     private readonly send: (packet: Uint8Array) => void,

@@ -41,7 +41,7 @@ export class ClientVoice {
 type PeerState =
   | { tag: 'connecting'; timer: NodeJS.Timeout }
   | { tag: 'connected' }
-  /** The path is broken. It has a moment to come back, and the client has this moment to say why. */
+  /** The path is broken. For a moment it may come back, or the client may say why it left. */
   | { tag: 'breaking'; timer: NodeJS.Timeout }
   | { tag: 'closed' };
 

@@ -78,7 +78,7 @@ describe('an RTSP source in Chromium', () => {
   });
 
   it.each([
-    // The key frame has passed when the viewer is connected, and the end of the GOP is far away.
+    // When the viewer is connected, the key frame has passed, and the end of the GOP is far away.
     ['just after it', 0],
     ['in the middle of a GOP', 2_500],
   ])('shows a picture at once to a viewer who comes %s, though a key frame is rare', async (_name, afterMs) => {

@@ -120,7 +120,7 @@ export class PublisherSession implements Session {
   readonly identity: SessionIdentity;
   link: SourceLink | undefined;
   readonly #sources = new Set<PublishedSource>();
-  /** Those that the publisher itself has taken back. */
+  /** Sources that the publisher itself has stopped sending. */
   readonly #withdrawn = new WeakSet<PublishedSource>();
   readonly #videoRate = new Rate();
   readonly #audioRate = new Rate();
@@ -171,7 +171,7 @@ export class PublisherSession implements Session {
   }
 
   end(reason: EndReason): void {
-    if (!this.#over) this.#first?.stream?.end(reason); // which ends the session
+    if (!this.#over) this.#first?.stream?.end(reason); // this ends the session too
     this.#finish(reason);
   }
 

@@ -189,7 +189,7 @@ describe('a player of all videos of a publisher', () => {
     await expectColours(follower, ['red', 'blue']);
     await cameras.bringBack('green');
     await follower.follow();
-    // In the section that was free.
+    // The new video comes in the section that was free.
     await expectColours(follower, ['red', 'green', 'blue']);
     expect(recorded.has('v', 'ended')).toBe(false);
 

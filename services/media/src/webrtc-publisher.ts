@@ -58,7 +58,7 @@ export interface Renegotiated {
 }
 
 export interface Published extends Renegotiated {
-  /** Those of the first stream. */
+  /** The codecs of the first stream. */
   codecs: CodecNames;
 }
 
@@ -349,7 +349,7 @@ export class WebRtcPublisher {
     for (const { mediaIndex } of sections) this.#nameIndexes.set(mediaIndex, index);
   }
 
-  /** The limit of one video counts for each. */
+  /** The limit for one video applies to each. */
   async #limitBitrate(planned: ReadonlyMap<number, ReceiveSection[]>): Promise<void> {
     const maxBps = Number(this.request.bitrate?.maxBps ?? 0n) || this.options.maxBitrateBps;
     const count = Math.max(1, planned.size);

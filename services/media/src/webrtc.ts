@@ -34,7 +34,7 @@ export type { WebRtcOptions } from './webrtc-publisher.js';
 
 /** Serves WebRTC clients: makes transports, producers or consumers, and an answer from an offer. */
 export class WebRtc {
-  /** Those whose sessions are open. */
+  /** The publishers whose sessions are open. */
   readonly #publishers = new Map<string, WebRtcPublisher>();
   readonly #followers = new Map<string, FollowingPlayer>();
 

@@ -23,7 +23,7 @@ export interface PeerOptions {
   bundlePolicy?: 'balanced' | 'max-compat' | 'max-bundle';
   /** Moves the video codec of this name to the front of the offer. */
   prefer?: string;
-  /** Numbers Opus in another way than the publisher does. */
+  /** Gives Opus another payload type than the publisher does. */
   renumber?: boolean;
   /** Offers a transport of its own for each medium. */
   unbundle?: boolean;
@@ -107,7 +107,7 @@ export async function play(
     const offer = await pc.createOffer();
     let sdp = offer.sdp ?? '';
     if (renumber === true) {
-      // Another number for Opus than the publisher's.
+      // A payload type for Opus that differs from the publisher's.
       sdp = sdp
         .replaceAll(/a=(rtpmap|fmtp|rtcp-fb):111 /g, 'a=$1:119 ')
         .replace(/(m=audio [^\r]*) 111( |\r)/, '$1 119$2')

@@ -12,7 +12,7 @@ interface Follower {
 /** What a page sees of one of its media sections. */
 export interface Picture {
   readonly mid: string | null;
-  /** Of the middle of the picture, as red, green and blue; empty without a picture. */
+  /** The colour in the middle of the picture, as red, green and blue; empty without a picture. */
   readonly pixel: readonly number[];
 }
 
@@ -84,7 +84,7 @@ export class FollowerPage {
     await this.stage.webRtc.answer(this.sessionId, answer);
   }
 
-  /** Of the sections in which something comes. */
+  /** The pictures of the sections in which something comes. */
   pictures(): Promise<Picture[]> {
     return this.page.evaluate(() => {
       const { pc } = window as unknown as Follower;

@@ -37,7 +37,7 @@ export function encode(codec: NalCodec, size: string, options: readonly string[]
 
 const isSlice = (role: NalRole) => role === 'slice' || role === 'key-slice';
 
-/** ffmpeg's encoders make one picture of one slice here, or of several whose first begins at the picture's corner. */
+/** Here ffmpeg's encoders put a picture into one slice, or into several, of which the first begins at its corner. */
 function picturesOf(codec: NalCodec, nalUnits: readonly Uint8Array[]): Uint8Array[][] {
   const pictures: Uint8Array[][] = [];
   let picture: Uint8Array[] = [];
@@ -69,7 +69,7 @@ function spropOf(video: EncodedVideo, form: SpropForm): string {
 
 export interface RawPushOptions {
   video: EncodedVideo;
-  /** Whose parameter sets the SDP tells; by default the video's own. */
+  /** The video whose parameter sets are in the SDP; by default `video`. */
   described?: EncodedVideo;
   sprop?: SpropForm;
   /** Whether parameter sets are in the stream. */
@@ -79,7 +79,7 @@ export interface RawPushOptions {
 const FPS = 15;
 const MAX_PAYLOAD_BYTES = 1_400;
 
-/** An RTSP pusher over TCP that says of itself and sends just what it is told to, over and over. */
+/** An RTSP pusher over TCP. It announces and sends exactly what the test gives it, over and over. */
 export class RawPusher {
   #sequenceNumber = 1;
   #timestamp = 0;
@@ -101,7 +101,7 @@ export class RawPusher {
     const { hostname, port } = new URL(url);
     const socket = connect(Number(port), hostname);
     socket.setNoDelay(true);
-    socket.on('error', () => undefined); // its end tells
+    socket.on('error', () => undefined); // its end shows the error
     await once(socket, 'connect');
     let session = '';
     let cseq = 0;
@@ -128,7 +128,7 @@ export class RawPusher {
     return new RawPusher(socket, video, inBand);
   }
 
-  /** From its next picture on it sends another video, beginning with a key frame. */
+  /** Sends another video from the next picture on, beginning with a key frame. */
   change(video: EncodedVideo): void {
     this.video = video;
     this.#next = 0;

@@ -26,11 +26,11 @@ export type Overrides = Partial<
 
 export interface MediaSockets {
   addresses?: MediaAddresses;
-  /** 0 for any. */
+  /** 0 for any free port. */
   firstPort?: number;
 }
 
-/** A media core on real workers and a real Redis whose words to owners and to the other nodes are written down. */
+/** A media core on real workers and a real Redis. What it tells owners and other nodes is recorded. */
 export class RecordedCore {
   readonly told: Told[] = [];
   readonly streamEvents: { name: string; what: 'started' | 'ended'; reason?: EndReason }[] = [];

@@ -17,12 +17,12 @@ import { RecordedCore, type Overrides } from './recorded-core.js';
 export const PLAYER_TOKEN = 'a-player';
 /** The credential of `PLAYER_TOKEN`. */
 export const PLAYER = { kind: 'token', tokenId: 'player-1', expiresAtMs: 2_000_000_000_000 } as const;
-/** Those of two who may publish `studio/*` of the tenant `demo`. */
+/** The passwords of two who may publish `studio/*` of the tenant `demo`. */
 export const PUBLISHER_TOKENS = ['a-publisher', 'another-publisher'] as const;
-/** That of somebody who may publish everything of the tenant `demo`. */
+/** The password of somebody who may publish everything of the tenant `demo`. */
 export const PUBLISHER_OF_ALL_TOKEN = 'a-publisher-of-all';
 
-/** The credential of whoever has that password. */
+/** The credential of whoever has this password. */
 export const credentialOf = (token: string) => ({
   ...PLAYER,
   tokenId: token === PLAYER_TOKEN ? PLAYER.tokenId : token,
@@ -66,7 +66,7 @@ export class FakeCredentials {
     };
   };
 
-  /** How much stands on them. */
+  /** The number of sessions and connections that would end with them. */
   get watchedCount(): number {
     return [...this.#watched.values()].reduce((sum, watching) => sum + watching.size, 0);
   }

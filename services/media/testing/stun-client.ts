@@ -12,7 +12,7 @@ const FINGERPRINT = 0x8028;
 const ICE_CONTROLLING = 0x802a;
 const FINGERPRINT_MASK = 0x5354554e;
 
-/** Asks the path that an answer describes, as ICE does, and nothing more. */
+/** Checks the path that an answer describes, as ICE does, and does nothing else. */
 export class StunClient {
   private constructor(
     private readonly socket: Socket,
@@ -55,7 +55,7 @@ function bindingRequest(username: string, password: string): Buffer {
     attribute(PRIORITY, Buffer.from([0x6e, 0x7f, 0x1e, 0xff])),
     attribute(ICE_CONTROLLING, randomBytes(8)),
   ];
-  // Each of the two covers a header whose length counts it already (RFC 8489 §14.5 and §14.7).
+  // Each of the two is computed over a header whose length already includes it (RFC 8489 §14.5 and §14.7).
   const integrity = createHmac('sha1', password)
     .update(message(transaction, attributes, 24))
     .digest();

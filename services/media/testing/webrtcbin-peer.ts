@@ -8,7 +8,7 @@ import type { WebRtc } from '../src/webrtc.js';
 
 const program = `${import.meta.dirname}/webrtcbin.py`;
 
-/** Debian's, which PyGObject is installed for. */
+/** Debian's own Python, because PyGObject is installed for that one. */
 const PYTHON = '/usr/bin/python3';
 
 const has = (element: string) => spawnSync('gst-inspect-1.0', [element]).status === 0;
@@ -92,7 +92,7 @@ export class WebRtcBinPeer {
     }
   }
 
-  /** As when its machine dies: it says no farewell. */
+  /** Ends it like the death of its machine: it says no goodbye. */
   async kill(): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const gone = once(this.child, 'exit');

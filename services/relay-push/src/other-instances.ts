@@ -91,7 +91,7 @@ export class OtherInstances {
       const { relays } = await bus.call(InstanceRelays.method.listRelays, { instanceId });
       return new Map(relays.flatMap(liveRelay).map((live) => [live.id, live]));
     } catch (err) {
-      // An instance that has ended doesn't serve its name any more.
+      // An instance that has ended no longer answers under its name.
       if (nobodyServes(err)) return 'gone';
       log.warn({ err, instanceId }, 'an instance did not tell of its relays');
       return 'unknown';

@@ -40,7 +40,7 @@ export type RelayOutcome =
 export interface RelayOptions {
   readonly attempt: (listener: AttemptListener) => Attempt & { start(): void };
   readonly retry: RetrySettings;
-  /** Set for a relay that another instance ran before: the other server has agreed to it already. */
+  /** Set for a relay that another instance has run: the other server has agreed to it already. */
   readonly resumed: { readonly retries: number; readonly reason: string } | undefined;
   /** Returns a number from 0 to 1. */
   readonly random: () => number;

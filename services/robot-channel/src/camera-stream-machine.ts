@@ -100,12 +100,12 @@ export type CameraStreamEffect =
       readonly timeoutMs: number;
     }
   | { readonly tag: 'stop-robot' }
-  /** Once: the result for everybody who asked for the stream. */
+  /** Comes once: the result for everybody who asked for the stream. */
   | { readonly tag: 'started'; readonly err: Err | undefined }
-  /** Once: from now on nobody can get the stream. */
+  /** Comes once: from now on nobody can get the stream. */
   | { readonly tag: 'over'; readonly cause: EndCause }
   | { readonly tag: 'close' }
-  /** Once, as the last effect: everything is released. */
+  /** Comes once, as the last effect: everything is released. */
   | { readonly tag: 'gone' };
 
 export interface CameraStreamStep {
@@ -115,7 +115,7 @@ export interface CameraStreamStep {
 
 /** How long a robot that pushes may take to end its push by itself before it is cut off. */
 const STOP_GRACE_MS = 1_000;
-/** A media node ends the stream of an owner that has just died within some seconds. */
+/** When an owner dies, the media node ends its streams within some seconds. */
 const NAME_RETRY_DELAYS_MS = [100, 300, 600, 1_000, 2_000];
 
 /**
@@ -325,7 +325,7 @@ function expired(state: CameraStreamState, nowMs: number): CameraStreamStep {
   }
 }
 
-/** Names who kept the others waiting: a robot that hasn't answered, or a picture that hasn't come. */
+/** Names the cause of the delay: a robot that hasn't answered, or a picture that hasn't come. */
 const tooLate = ({ command }: StateOf<'awaiting'>): Err => errOf(command === 'asked' ? 'timeout' : 'no-media');
 
 function mediaEnded(

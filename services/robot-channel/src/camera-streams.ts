@@ -195,7 +195,7 @@ export class CameraStreams {
       return outcomeOf(await this.ports.bus.call(RobotStreams.method.start, request, { deadlineMs }));
     } catch (error) {
       if (isWeirError(error, ErrorCode.DEADLINE)) return { ok: false, err: errOf('timeout') };
-      // Nobody serves under the owner's name: the owner is dead.
+      // Nobody answers under the owner's name, so the owner is dead.
       if (nobodyServes(error)) return { gone: epoch };
       throw error;
     }

@@ -1,6 +1,6 @@
 import type { Database } from './database.js';
 
-/** The same as in the credentials file that auth writes. */
+/** The same robots as in the credentials file that auth writes. */
 export const DEMO_TENANT = 'demo';
 export const DEMO_ROBOTS = ['robot_dog_sr_20001', 'robot_dog_sr_20002'] as const;
 export const DEMO_CAMERAS = ['front', 'back'] as const;

@@ -44,7 +44,7 @@ export interface Admitted {
   readonly appKey: string;
   readonly tenant: string;
   readonly visitor: Visitor;
-  /** The connection's credential, if it has one. Only under policy `token` it has been checked already. */
+  /** The connection's credential, if it has one. It has been checked already only under policy `token`. */
   readonly credential: string | undefined;
   /** Set under policy `hook`. */
   readonly hook: HookSession | undefined;

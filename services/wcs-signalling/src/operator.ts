@@ -165,7 +165,7 @@ export class Operator {
   }
 
   /**
-   * Begins a recording of each publisher with this id, in place of one that goes on.
+   * Begins a recording of each publisher with this id. It replaces a running one.
    * @param wishes its name is a template
    * @returns how many it has begun
    */
@@ -179,7 +179,7 @@ export class Operator {
     return found.length;
   }
 
-  /** The publishers that are being recorded, of those that the principal may administer and record. */
+  /** The publishers that are being recorded, as far as the principal may administer and record them. */
   async recorders(principal: Principal): Promise<RecorderView[]> {
     const { tenant } = principal;
     const [found, going] = await Promise.all([

@@ -103,7 +103,7 @@ export class StreamController {
     return { data: png.toString('base64') };
   }
 
-  /** What is recorded already ends, and the next recording begins. */
+  /** A running recording ends, and the next one begins. */
   @Post('startRecording')
   @HttpCode(200)
   @Answers(noBody)

@@ -48,7 +48,7 @@ export interface SessionPorts {
   readonly refusals: Pick<RefusalLog, 'say'>;
   readonly settings: SessionSettings;
   readonly maxBufferedBytes: number;
-  /** Takes work that goes on without the session. A stopping service waits for it. */
+  /** Takes over work that goes on without the session. A stopping service waits for it. */
   readonly background: (work: Promise<void>) => void;
 }
 

@@ -25,7 +25,7 @@ export interface RecordedStream {
 export interface RecordingWishes {
   /** For people. */
   readonly name: string;
-  /** 0: it isn't split. */
+  /** 0: the recording isn't split. */
   readonly splitMs: number;
   readonly splitBytes: number;
 }
@@ -36,7 +36,7 @@ const NO_WISHES: RecordingWishes = { name: '', splitMs: 0, splitBytes: 0 };
 export class StreamRecordings {
   constructor(private readonly ports: StreamRecordingsPorts) {}
 
-  /** Never rejects: a stream that can't be recorded goes on without. */
+  /** Never rejects: a stream that can't be recorded goes on without a recording. */
   async record(
     { streamId, streamName, mediaSessionId }: Extract<Effect, { tag: 'record' }>,
     { tenant, labels }: Pick<SessionOwner, 'tenant' | 'labels'>,
@@ -73,7 +73,7 @@ export class StreamRecordings {
     return new Map(recordings.map(({ key, recording }) => [key, recordingOf(recording, true).fileName]));
   }
 
-  /** Tells the sessions of their streams' recordings, whoever starts and stops them. */
+  /** Tells sessions when recordings of their streams begin and end, whoever starts and stops them. */
   tell(sessions: Pick<Sessions, 'ownerOf'>): Registration {
     return this.ports.bus.subscribe(StreamRecordingEvents.method.recordingChanged, (changed) => {
       const session = sessions.ownerOf(changed.key);

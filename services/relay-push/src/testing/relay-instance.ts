@@ -87,7 +87,7 @@ export const startSurroundings = async (): Promise<Surroundings> => {
   };
 };
 
-/** One instance of the service, wired as `runService` does it, in this process. */
+/** One instance of the service, wired as `runService` wires it, in this process. */
 export class RelayInstance {
   isOver = false;
 

@@ -36,7 +36,7 @@ export class Surroundings {
   }
 }
 
-/** One instance of the service, wired as `runService` does it, in this process. */
+/** One instance of the service, wired as `runService` wires it, in this process. */
 export class Instance {
   #stopped = false;
 
