@@ -68,7 +68,7 @@ describe('POST /stream/', () => {
     expect(await withToken(token).text(path)).toContain('#EXT-X-STREAM-INF');
   });
 
-  it('tells addresses as the gateway was asked, or as the setting says', async () => {
+  it('gives addresses under the host that the gateway was asked for, or the one of the setting', async () => {
     const forwarded = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'video.example:8443' };
     const player = new Player(service.url, { authorization: `Bearer ${token}`, ...forwarded });
     const { ret } = (await (await post(player, { stream: 'garden' })).json()) as { ret: { hls_url: string } };
@@ -120,7 +120,7 @@ describe('POST /stream/', () => {
     expect(text).not.toContain(token);
   });
 
-  it('refuses what is no JSON', async () => {
+  it('refuses a body that is not JSON', async () => {
     for (const [type, body] of [
       ['application/json', '{'],
       ['text/plain', 'id=dog'],
@@ -137,10 +137,10 @@ describe('POST /stream/', () => {
   });
 });
 
-describe('who may watch', () => {
+describe('the right to watch', () => {
   const path = '/videos/garden/index.m3u8';
 
-  it('is known by header, by either spelling of the query, by cookie, and by API key', async () => {
+  it('comes from a header, either spelling of the query or a cookie, and from an API key too', async () => {
     for (const [query, headers] of [
       ['', { authorization: `Bearer ${token}` }],
       [`?token=${token}`, {}],
@@ -174,7 +174,7 @@ describe('who may watch', () => {
     expect(service.packager.packagings.find('demo', 'garden')?.state).toBe('flowing');
   });
 
-  it('opens segments by the tickets in the playlist, and with nothing else of the sort', async () => {
+  it('opens segments by the tickets in the playlist, and by no changed or foreign ticket', async () => {
     const playlist = parsePlaylist(await withToken(token).text('/videos/garden/media.m3u8'));
     const stranger = new Player(service.url);
     const base = '/videos/garden/';
@@ -203,7 +203,7 @@ describe('who may watch', () => {
     expect(after.segments).toEqual(expect.arrayContaining(before.segments.slice(1)));
   });
 
-  it('leads a player who came with a query on with it, and one with a header without', async () => {
+  it('puts the query of a player into its addresses, and nothing for a player that sends a header', async () => {
     const led = await new Player(service.url).text(`${path}?tonken=${token}`);
     const [, query = ''] = /\nmedia\.m3u8(\?token=.*)\n/.exec(led) ?? [];
     // The query has the token's pass instead of the token, because each address in a playlist carries it.
@@ -212,7 +212,7 @@ describe('who may watch', () => {
     expect(await withToken(token).text(path)).toContain('\nmedia.m3u8\n');
   });
 
-  it('ends for a revoked token', async () => {
+  it('ends when the token is revoked', async () => {
     const { token: own, tokenId } = await around.auth.mint();
     const player = withToken(own);
     expect((await player.get('/videos/garden/media.m3u8')).status).toBe(200);
@@ -220,7 +220,7 @@ describe('who may watch', () => {
     await waitFor(async () => (await player.get('/videos/garden/media.m3u8')).status === 401, { intervalMs: 50 });
   });
 
-  it('goes on for who was watching when Redis went away', async () => {
+  it('goes on for viewers who were watching when Redis went away', async () => {
     const { token: own } = await around.auth.mint();
     const player = withToken(own);
     expect((await player.get('/videos/garden/media.m3u8')).status).toBe(200);
@@ -232,7 +232,7 @@ describe('who may watch', () => {
     await around.redis.restart();
   });
 
-  it('is refused for the moment while Redis is away, and no token is in any log', async () => {
+  it('is refused to new viewers while Redis is away, and no token is in any log', async () => {
     const { token: own } = await around.auth.mint();
     await around.redis.kill();
     expect((await withToken(own).get(path)).status).toBe(503);

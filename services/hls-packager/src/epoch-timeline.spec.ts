@@ -37,7 +37,7 @@ describe('the timeline of the wall clock', () => {
     expect(readMediaFragment(second)[0]?.samples).toEqual(readMediaFragment(fragment(11, 11.5))[0]?.samples);
   });
 
-  it('goes on behind what another life of the service has made', () => {
+  it('goes on after what an earlier run of the service has made', () => {
     const [before, after] = [fragment(10, 10), fragment(10, 10)];
     new EpochTimeline(timescales).place(before, EPOCH_MS + 1_000_000_000);
     new EpochTimeline(timescales).place(after, EPOCH_MS + 1_000_007_000);

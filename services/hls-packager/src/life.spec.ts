@@ -46,13 +46,13 @@ describe('packaging', { timeout: 60_000 }, () => {
     await waitFor(() => around.media.tapsOf(name).length === 0);
   });
 
-  it('is one for all who come at the same time', async () => {
+  it('is shared by all who come at the same time', async () => {
     const all = await Promise.all(Array.from({ length: 10 }, () => media()));
     expect(new Set(all.map(({ mediaSequence }) => mediaSequence)).size).toBe(1);
     expect(around.media.tapsOf(name)).toHaveLength(1);
   });
 
-  it('of a stream that there is not is refused, at once and after all', async () => {
+  it('of a stream that does not exist is refused, and nothing of it stays', async () => {
     const response = await player.get('/videos/nowhere/index.m3u8');
     expect(response.status).toBe(404);
     expect(await response.json()).toMatchObject({ err: { ec: 404 } });
@@ -78,7 +78,7 @@ describe('packaging', { timeout: 60_000 }, () => {
 });
 
 describe('a source that is lost', { timeout: 60_000 }, () => {
-  it('and returns goes on in the same playlist after a discontinuity, even with another size and sound', async () => {
+  it('and returns continues its playlist after a discontinuity, even with another size and sound', async () => {
     const before = await media();
     around.media.unpublish(name);
     await waitFor(() => packaging()?.state === 'away');
@@ -117,7 +117,7 @@ describe('a source that is lost', { timeout: 60_000 }, () => {
     expect((await player.get(`/videos/${name}/media.m3u8`)).status).toBe(404);
   });
 
-  it('leaves a last part, which is not shown at once after the one before', async () => {
+  it('leaves a last part, which is not announced right after the one before', async () => {
     await media();
     const shown = () => packaging()?.live.playlist(false) ?? '';
     const before = shown();
@@ -130,7 +130,7 @@ describe('a source that is lost', { timeout: 60_000 }, () => {
     expect(parsePlaylist(shown()).parts.slice(0, -1)).toEqual(atItsEnd.parts);
   });
 
-  it('with its node, without a word, is noticed by the silence of the node', async () => {
+  it('with its node, without an event, is noticed by the silence of the node', async () => {
     const before = await media();
     around.media.die();
     await waitFor(async () => (await media()) && packaging()?.state === 'away', { timeoutMs: 15_000 });
@@ -140,7 +140,7 @@ describe('a source that is lost', { timeout: 60_000 }, () => {
     expect(packaging()?.state).toBe('flowing');
   });
 
-  it('of which only the tap was lost is tapped again', async () => {
+  it('only at its tap is tapped again', async () => {
     await media();
     const [tap] = around.media.tapsOf(name);
     around.media.loseTap(tap?.request.sessionId ?? '');

@@ -119,7 +119,7 @@ describe('what is kept', () => {
     expect(service.packager.packagings.load.bytes).toBeLessThanOrEqual(2 * 1024 * 1024);
   });
 
-  it('is for so many streams', async () => {
+  it('is limited to a number of streams', async () => {
     const player = await start({ WEIR_HLS_MAX_STREAMS: '2' });
     const statuses = [];
     for (const name of ['a', 'b', 'c']) statuses.push((await player.get(`/videos/${name}/index.m3u8`)).status);

@@ -47,7 +47,7 @@ describe('a stream of', () => {
 });
 
 describe('a playlist', () => {
-  it('tells date and time, parts, what comes next and how to ask for it', async () => {
+  it('contains date and time, parts, what comes next and how to ask for it', async () => {
     await around.media.publish('tags', { video: H264 });
     const index = await player.text('/videos/tags/index.m3u8');
     expect(index).toMatch(/#EXT-X-STREAM-INF:BANDWIDTH=\d+.*RESOLUTION=320x240,FRAME-RATE=30.000\nmedia\.m3u8\n/);

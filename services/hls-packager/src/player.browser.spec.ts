@@ -134,7 +134,7 @@ describe('hls.js in Chromium', { timeout: 60_000 }, () => {
     console.log(`latency ${latencyS.toFixed(2)} s, ${parts} parts, ${errors.join(', ') || 'no errors'}`);
   });
 
-  it('goes on when the source was away, with its new size', async () => {
+  it('goes on after the source was away, with its new size', async () => {
     await play('returning', { video: H264, audio: OPUS });
     await shows(30, 'a second of pictures');
     around.media.unpublish('returning');
@@ -145,7 +145,7 @@ describe('hls.js in Chromium', { timeout: 60_000 }, () => {
     expect(errors.filter((error) => error.startsWith('fatal'))).toEqual([]);
   });
 
-  it('goes on when the service was killed and started anew', async () => {
+  it('goes on after the service was killed and started again', async () => {
     await play('killed', { video: H264, audio: OPUS });
     await shows(60, 'two seconds of pictures');
     await service.die();
@@ -154,7 +154,7 @@ describe('hls.js in Chromium', { timeout: 60_000 }, () => {
     expect(errors.filter((error) => error.startsWith('fatal'))).toEqual([]);
   });
 
-  it('shows a picture to who comes when the last key frame is longer ago than the window is long', async () => {
+  it('shows a picture to a viewer who comes when the last key frame is older than the window', async () => {
     service = await startService(around, { WEIR_HLS_MAX_SEGMENT_MS: '1000', WEIR_HLS_WINDOW_MS: '3000' });
     await around.media.publish('rare', { video: [...H264, '-g', '100000'] });
     const watching = new Player(service.url, { authorization: `Bearer ${token}` });

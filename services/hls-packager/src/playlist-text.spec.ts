@@ -13,7 +13,7 @@ segment-7.m4s
 `;
 
 describe('a playlist', () => {
-  it('gets a query behind every address', () => {
+  it('gets a query after every address', () => {
     const text = withQueries(PLAYLIST, (resource) => `q=${resource.tag}`);
     expect(text).toContain('URI="init-3.mp4?q=init"\n');
     expect(text).toContain('URI="part-7-0.m4s?q=part",INDEPENDENT=YES\n');
@@ -21,7 +21,7 @@ describe('a playlist', () => {
     expect(text).toContain('URI="part-8-0.m4s?q=part"\n');
   });
 
-  it('counts discontinuities from a number of its own', () => {
+  it('counts discontinuities from a given number', () => {
     expect(withDiscontinuitiesFrom(100, PLAYLIST)).toContain('#EXT-X-DISCONTINUITY-SEQUENCE:102\n#EXT-X-MAP');
     const without = PLAYLIST.replace(/#EXT-X-DISCONTINUITY-SEQUENCE.*\n/, '');
     expect(withDiscontinuitiesFrom(100, without)).toContain('SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:100\n');

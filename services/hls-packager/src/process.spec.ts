@@ -71,7 +71,7 @@ describe('the process of the service', () => {
     await waitFor(() => service.exitCode !== null || service.signalCode !== null);
   });
 
-  it('is begun anew when the encoder dies', async () => {
+  it('starts a new encoder when the encoder dies', async () => {
     await start();
     const before = parsePlaylist(await player.text('/videos/vp8/media.m3u8'));
     const [encoder = 0] = encodersOf(service.pid);

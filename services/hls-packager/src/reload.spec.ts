@@ -36,7 +36,7 @@ describe('a playlist that is asked for ahead of time', () => {
     }
   });
 
-  it('comes when the segment is finished, where no part is named', async () => {
+  it('comes when the segment is finished, if no part is named', async () => {
     const before = await playlist();
     const [open = 0] = numbersOf(before.hint);
     const next = await playlist(`?_HLS_msn=${open}`);
@@ -50,7 +50,7 @@ describe('a playlist that is asked for ahead of time', () => {
     },
   );
 
-  it('leaves out what the player knows, if it says so', async () => {
+  it('leaves out what the player knows, if the player says so', async () => {
     const full = await playlist();
     const delta = await playlist('?_HLS_skip=YES');
     // The window is as long as the skip boundary, so there is only sometimes something to skip.
@@ -101,7 +101,7 @@ describe('the answers', () => {
     expect(segment.headers.get('cache-control')).toContain('immutable');
   });
 
-  it('are told about without being sent', async () => {
+  it('are described without their bodies to a HEAD request', async () => {
     const { segments } = await playlist();
     const uri = `/videos/s/${segments.at(-1)}`;
     const whole = await player.bytes(uri);
@@ -129,7 +129,7 @@ describe('compression', () => {
   const encodingOf = async (path: string, accepted: string) =>
     (await player.get(path, { headers: { 'accept-encoding': accepted } })).headers.get('content-encoding');
 
-  it('is for playlists, when the client takes it, and never for media', async () => {
+  it('is for playlists, if the client accepts it, and never for media', async () => {
     const { text, parts } = await playlist();
     const compressed = await player.get('/videos/s/media.m3u8', { headers: { 'accept-encoding': 'gzip' } });
     expect(compressed.headers.get('content-encoding')).toBe('gzip');

@@ -11,7 +11,7 @@ describe('the body of POST /stream/', () => {
     });
   });
 
-  it('or any stream', () => {
+  it('names any stream instead', () => {
     expect(readStreamRequest({ stream: 'a b/c' })).toEqual({
       tag: 'request',
       request: { tag: 'stream', name: 'a b/c' },

@@ -47,7 +47,7 @@ describe('what is done with a track', () => {
     expect(planStream([audio(codec, parameters)], opus).audio?.tag).toBe(tag);
   });
 
-  it('is told of what nothing can be made of', () => {
+  it('names the tracks of which nothing can be made, with the reasons', () => {
     expect(planStream([video('H264'), audio('PCMU')], 'keep').notCarried).toEqual([]);
     expect(planStream([video('AV1'), audio('opus')], 'keep').notCarried).toEqual([
       expect.stringContaining('video AV1: '),
@@ -56,7 +56,7 @@ describe('what is done with a track', () => {
     expect(notCarried).toEqual([expect.stringContaining('audio MPEG4-GENERIC: ')]);
   });
 
-  it('takes an encoder for the whole stream only when one of them needs it', () => {
+  it('needs an encoder for the whole stream only if one of the tracks needs it', () => {
     expect(needsTranscoding(planStream([video('H264'), audio('opus')], 'keep'))).toBe(false);
     expect(needsTranscoding(planStream([video('H264'), audio('PCMA')], 'keep'))).toBe(true);
     expect(needsTranscoding(planStream([], 'keep'))).toBe(false);

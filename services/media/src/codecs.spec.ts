@@ -227,13 +227,13 @@ describe('what a source announces', () => {
     expect(notCarriedOf(tracks)).toEqual([expect.stringContaining(named)]);
   });
 
-  it('is one track of a kind: a second one is named', () => {
+  it('becomes one track of each kind; a second one is named as not carried', () => {
     const tracks = announced(...H264, ...H264);
     expect(usableTracks(tracks).map(({ announcedIndex }) => announcedIndex)).toEqual([0]);
     expect(notCarriedOf(tracks)).toEqual([expect.stringContaining('video H264: ')]);
   });
 
-  it('is told with its stream', async () => {
+  it('is shown with its stream', async () => {
     const options = [...X264, '-c:a', 'libopus', '-map', '0:v', '-map', '0:v', '-map', '1:a'];
     await push(options);
     expect(info()).toMatchObject({ codecs: { video: 'H264', audio: 'opus' } });
@@ -241,8 +241,8 @@ describe('what a source announces', () => {
   });
 });
 
-describe('what decoding costs', () => {
-  it('has a limit in pictures, for snapshots and for players', async () => {
+describe('decoding', () => {
+  it('has a limit for the size of a picture, for snapshots and for players', async () => {
     const video = encode('H265', '4112x4112', [], 1);
     const pusher = await RawPusher.push(await node.awaitPush('cam', 's1'), { video });
     await waitFor(() => info()?.width === 4112, { what: 'the size' });
@@ -251,14 +251,14 @@ describe('what decoding costs', () => {
     pusher.stop();
   });
 
-  it('has a limit in streams', async () => {
+  it('has a limit for the number of streams', async () => {
     await node.close();
     node = await RtspNode.start(redis, { maxTranscodes: 0 });
     await push(H264_AAC);
     await expect(tappedForWebRtc()).rejects.toMatchObject({ code: ErrorCode.EXHAUSTED });
   });
 
-  it('is paid for a snapshot of H.265, too', async () => {
+  it('makes snapshots of H.265 too', async () => {
     const pusher = await RawPusher.push(await node.awaitPush('cam', 's1'), { video: encode('H265', '320x240') });
     await waitFor(() => info()?.width === 320);
     const png = Buffer.from(await node.recorded.core.snapshot('demo', 'cam'));

@@ -68,7 +68,7 @@ describe('the media core with Chromium', () => {
     });
   });
 
-  it('carries VP8 to a player that numbers its codecs in another way', async () => {
+  it('carries VP8 to a player that numbers its codecs differently', async () => {
     await publish(stage(), 'p1', { prefer: 'VP8' });
     const { page, answer } = await play(stage(), 'v1', { renumber: true });
     expect(answer.answerSdp).toContain('a=rtpmap:119 opus/48000/2');
@@ -76,7 +76,7 @@ describe('the media core with Chromium', () => {
     expect(core.pipeCount).toBeGreaterThan(0);
   });
 
-  it('carries media by TCP to who asks for it', async () => {
+  it('carries media by TCP to a client that asks for it', async () => {
     await publish(stage(), 'p1', { tcp: true });
     const { page } = await play(stage(), 'v1', { tcp: true });
     expect((await expectPicture(page)).protocol).toBe('tcp');
@@ -153,7 +153,7 @@ describe('a picture that stands still', () => {
     await waitFor(async () => (await packets()) === 0, { timeoutMs: 20_000 });
   };
 
-  it('is no silence while its publisher sends sender reports', async () => {
+  it('does not count as silence while its publisher sends sender reports', async () => {
     await standStill({});
     await sleep(3 * NO_MEDIA_TIMEOUT_MS);
     expect(has('p1', 'ended')).toBe(false);

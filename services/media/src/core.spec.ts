@@ -116,7 +116,7 @@ describe('the media core', () => {
     expect(core.load.publishers).toBe(1);
   });
 
-  it('gives a name away that comes free while its next publisher waits', async () => {
+  it('gives a name to a waiting publisher as soon as it is free', async () => {
     await publish('p1');
     const second = publish('p2');
     setTimeout(() => core.closeSession('p1', EndReason.DISCONNECTED), 100);
@@ -135,7 +135,7 @@ describe('the media core', () => {
     expect(await foundNames()).toEqual(['cam']);
   });
 
-  it('gives the name of a publisher that has fallen silent to whoever proves to be the same', async () => {
+  it('gives the name of a publisher that has fallen silent to a client that proves to be the same', async () => {
     await publish('p1', 'cam', { claim: { claimer: 'token:1' } });
     await expect(publish('p2', 'cam', { claim: { claimer: 'token:2' } })).rejects.toMatchObject({
       code: ErrorCode.ALREADY_EXISTS,
@@ -146,7 +146,7 @@ describe('the media core', () => {
     expect((await core.findStreams('demo', 'cam'))[0]?.publisherSessionId).toBe('p4');
   });
 
-  it('gives it to one that has come to another node, too', async () => {
+  it('gives it to such a client on another node too', async () => {
     await publish('p1', 'cam', { claim: { claimer: 'token:1' } });
     const claim = (claimer: string) => create(NameClaimSchema, { claimer });
     expect(await core.yieldName('demo', 'cam', claim('token:2'))).toBe(false);
@@ -163,7 +163,7 @@ describe('the media core', () => {
     beforeEach(() => robots().reserve({ tenant: 'demo', prefix: 'dog/' }));
     afterEach(() => redis.flushall());
 
-    it('is claimed by its owner and by a right to just these names, and by nobody else', async () => {
+    it('can be claimed by its owner and with a right to exactly these names, and by nobody else', async () => {
       for (const claim of [{}, { owner: 'calls' }, { publishPatterns: ['*'] }, { publishPatterns: ['cat/*'] }])
         await expect(publish('p1', FRONT, { claim })).rejects.toMatchObject({ code: ErrorCode.FORBIDDEN });
       await publish('p2', FRONT, { claim: { publishPatterns: ['dog/*'] } });
@@ -172,13 +172,13 @@ describe('the media core', () => {
       await publish('p4', 'dog');
     });
 
-    it('stays so when Redis is emptied', async () => {
+    it('stays reserved when Redis is emptied', async () => {
       await publish('p1', 'cam');
       await redis.flushall();
       await expect(publish('p2', FRONT)).rejects.toMatchObject({ code: ErrorCode.FORBIDDEN });
     });
 
-    it('comes to its owner at once, whoever had it before it was reserved', async () => {
+    it('goes to its owner at once, whoever had it before it was reserved', async () => {
       await robots().release({ tenant: 'demo', prefix: 'dog/' });
       await publish('p1', FRONT);
       await robots().reserve({ tenant: 'demo', prefix: 'dog/' });
@@ -187,7 +187,7 @@ describe('the media core', () => {
       await expect(publish('p3', FRONT, byOwner)).rejects.toMatchObject({ code: ErrorCode.ALREADY_EXISTS });
     });
 
-    it('is taken from whoever had it before it was reserved, though its owner does not ask for it', async () => {
+    it('is taken from whoever had it before it was reserved, even if its owner does not ask for it', async () => {
       await robots().release({ tenant: 'demo', prefix: 'dog/' });
       await publish('p1', FRONT);
       await robots().reserve({ tenant: 'demo', prefix: 'dog/' });
@@ -243,7 +243,7 @@ describe('the media core', () => {
     expect((await play('v1')).notCarried).toEqual(notCarried);
   });
 
-  it('refuses an offer that is no SDP and leaves the name free', async () => {
+  it('refuses an offer that is not SDP and leaves the name free', async () => {
     await expect(publish('p1', 'cam', { offerSdp: 'nonsense' })).rejects.toMatchObject({ code: ErrorCode.INVALID });
     await publish('p2');
     expect(core.load).toEqual({ streams: 1, publishers: 1, players: 0 });
@@ -292,7 +292,7 @@ describe('the media core', () => {
     expect(core.load.streams).toBe(0);
   });
 
-  it("doesn't take a client that no answer reaches for one whose DTLS fails", async () => {
+  it('tells a client that no answer reaches from one whose DTLS fails', async () => {
     recorded.close();
     await start({ connectTimeoutMs: 2_000 });
     const { answerSdp } = await publish('p1');
@@ -310,7 +310,7 @@ describe('the media core', () => {
     begins.close();
   });
 
-  it('answers from every announced address that a client asks at', async () => {
+  it('answers a client from the announced address that it has asked', async () => {
     recorded.close();
     const announced = ['127.0.0.2', '127.0.0.1', '203.0.113.7', ...(hasIpv6Loopback ? ['::1'] : [])];
     recorded = await RecordedCore.start(
@@ -375,8 +375,8 @@ describe('the media core', () => {
   });
 });
 
-describe('whoever comes while a stream ends', () => {
-  it('is told that it has ended, whatever fails of it at that moment', async () => {
+describe('a client that comes while a stream ends', () => {
+  it('is told that the stream has ended, whatever part of it fails at that moment', async () => {
     const told: string[] = [];
     for (let round = 0; round < 40; round++) {
       await publish(`p${round}`);

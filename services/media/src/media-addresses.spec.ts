@@ -12,7 +12,7 @@ const listening = (host: string, announced: string[], local: LocalAddress[]) =>
     ({ protocol, ip, shared }) => `${protocol} ${ip}${shared ? ' shared' : ''}`,
   );
 
-describe('where media are listened for', () => {
+describe('where the node listens for media', () => {
   it('is the host that is set', () => {
     expect(listening('10.0.0.5', ['203.0.113.7'], [v4('10.0.0.5'), v4('10.0.0.6')])).toEqual([
       'udp 10.0.0.5',
@@ -80,7 +80,7 @@ describe('what clients are told', () => {
     expect(new Set(candidates.map(({ foundation }) => foundation))).toHaveProperty('size', 6);
   });
 
-  it('is TCP alone to who asks for it', () => {
+  it('is TCP alone for a client that asks for it', () => {
     const addresses = mediaAddresses('127.0.0.1', ['127.0.0.1'], []);
     expect(announcedCandidates(addresses, [candidate('tcp', '127.0.0.1', 3)])).toMatchObject([{ protocol: 'tcp' }]);
   });

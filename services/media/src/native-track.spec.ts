@@ -61,7 +61,7 @@ const sequencesReceived = () => received.map((packet) => packet.readUInt16BE(2))
 const sendFrom = (fromKeyFrame: boolean) => track.sendTo({ ip: '127.0.0.1', port: receiver.port }, { fromKeyFrame });
 
 describe('a track of an RTSP source', () => {
-  it('hands on no packet that is no RTP, and goes on', async () => {
+  it('passes on no packet that is not RTP, and goes on', async () => {
     const heard: RtpPacket[] = [];
     await track.listen({ onRtp: (packet) => heard.push(packet) });
     const longerThanItIs = Buffer.from('9060000100000e1000001267bede0040', 'hex');

@@ -89,13 +89,13 @@ describe.each(['H264', 'H265'] as const)('the parameter sets of %s that comes by
     },
   );
 
-  it('are those of the stream where the SDP tells others', async () => {
+  it('are those of the stream if the SDP has others', async () => {
     await push(await node.awaitPush('cam', 's1'), { video: videos[codec], described: others[codec] });
     await sized(320);
     expect(widthOf(codec, await described())).toBe(320);
   });
 
-  it('are put into the stream where the SDP alone tells them, and size and frame rate are known', async () => {
+  it('are put into the stream if only the SDP has them, and size and frame rate are known', async () => {
     await push(await node.awaitPush('cam', 's1'), { video: videos[codec], inBand: false });
     await sized(320);
     expect(info()).toMatchObject({ width: 320, height: 240 });

@@ -8,17 +8,17 @@ const heard = (...receivedBytes: number[]) => {
   return voice;
 };
 
-describe("a client's voice", () => {
-  it('is lost when nothing more has come for six looks', () => {
+describe('a client', () => {
+  it('counts as silent when nothing more has come for six looks', () => {
     expect(heard(100, 200, 200, 200, 200, 200, 200).isLost).toBe(false);
     expect(heard(100, 200, 200, 200, 200, 200, 200, 200).isLost).toBe(true);
   });
 
-  it('is there again with the next packet', () => {
+  it('is heard again with the next packet', () => {
     expect(heard(100, 200, 200, 200, 200, 200, 200, 201, 201, 201).isLost).toBe(false);
   });
 
-  it('is not missed in a client that has had nothing to send since its handshake', () => {
+  it('does not count as silent if it has had nothing to send since its handshake', () => {
     expect(heard(1_500, 1_500, 1_500, 1_500, 1_500, 1_500, 1_500, 1_500, 1_500).isLost).toBe(false);
   });
 });

@@ -47,7 +47,7 @@ describe('recent packets', () => {
     expect(large.packets).toEqual([]);
   });
 
-  it('are none when the key frame has gone already', () => {
+  it('are none when the key frame is no longer kept', () => {
     const recent = filled([1, 2]);
     expect(recent.beginWithFrame(9)).toBeUndefined();
     expect(recent.packets).toEqual([]);
@@ -55,7 +55,7 @@ describe('recent packets', () => {
 });
 
 describe('a paced sender', () => {
-  it('sends what had piled up in pieces, and behind it what comes meanwhile, in order', async () => {
+  it('sends what had piled up in small groups, then what has come meanwhile, in order', async () => {
     const sent: number[] = [];
     const piledUp = Array.from({ length: 45 }, (_packet, index) => packet(index));
     const sender = new PacedSender(piledUp, (bytes) => sent.push(timestampOf(bytes)));
@@ -68,7 +68,7 @@ describe('a paced sender', () => {
     expect(sent).toEqual(Array.from({ length: 47 }, (_packet, index) => index));
   });
 
-  it('waits for what must be sent before', async () => {
+  it('waits for what must be sent first', async () => {
     const sent = vi.fn();
     const first = new PacedSender([packet(1)], () => sent('video'));
     const second = new PacedSender([packet(2)], () => sent('audio'), first.caughtUp);

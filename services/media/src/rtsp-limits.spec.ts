@@ -47,7 +47,7 @@ async function answer(socket: Socket): Promise<string> {
 }
 
 describe('an RTSP client', () => {
-  it('that asks and never reads is cut off before its answers take room', async () => {
+  it('that asks and never reads is cut off before its answers fill the memory', async () => {
     await start();
     const socket = await client();
     const asking = setInterval(() => socket.write(request('OPTIONS', 1).repeat(500)), 5);
@@ -58,7 +58,7 @@ describe('an RTSP client', () => {
     }
   });
 
-  it('that asks much at once and reads is answered', async () => {
+  it('that sends many requests at once and reads is answered', async () => {
     await start();
     const socket = await client();
     let text = '';
@@ -69,7 +69,7 @@ describe('an RTSP client', () => {
     await waitFor(() => text.match(/CSeq: 7/g)?.length === 300);
   });
 
-  it('that says nothing is let go although it never closes its side', async () => {
+  it('that says nothing is cut off even if it never closes its side', async () => {
     await start();
     const idleTimeoutMs = vi.spyOn(DEFAULT_SERVER_CONFIG, 'idleTimeoutMs', 'get').mockReturnValue(200);
     const socket = await client();

@@ -264,7 +264,7 @@ describe('RTSP', () => {
     expect(node.recorded.has('s2', 'connected')).toBe(false);
   });
 
-  it('lets the holder of the URL take over at once from a pusher whose link has died without a word', async () => {
+  it('lets the holder of the URL take over at once from a pusher whose link has died without a FIN', async () => {
     const url = await node.awaitPush('cam', 's1');
     const silent = node.push(url);
     await flowing('s1');
@@ -294,7 +294,7 @@ describe('RTSP', () => {
     expect(ended('s1')).toMatchObject({ reason: EndReason.SOURCE_FAILED });
   });
 
-  describe('from a publisher on its own account', () => {
+  describe('what a publisher with a credential pushes', () => {
     const stream = () => node.recorded.core.findLocal('demo', 'studio/1');
     const published = () =>
       waitFor(() => (stream()?.info.ready === true ? stream() : undefined), { timeoutMs: 15_000 });
@@ -312,7 +312,7 @@ describe('RTSP', () => {
       await published();
     });
 
-    it.runIf(hasGStreamer)('is taken from GStreamer too', async () => {
+    it.runIf(hasGStreamer)('is accepted from GStreamer too', async () => {
       const source =
         'videotestsrc is-live=true ! x264enc tune=zerolatency key-int-max=30 ! video/x-h264,profile=baseline';
       const sink = ['rtspclientsink', 'protocols=tcp', `location=${node.publishUrl('studio/1')}`];
@@ -321,7 +321,7 @@ describe('RTSP', () => {
       expect(framesOf(await probe(node.playUrl('studio/1')), 'video')).toBeGreaterThan(20);
     });
 
-    it('is refused for other names, other tenants, and what only plays', async () => {
+    it('is refused for other names, for other tenants, and with a credential that may only play', async () => {
       expect(await isRefused(node.publishUrl('cam'))).toBe(true);
       expect(await isRefused(node.publishUrl('studio/1').replace('/demo/', '/other/'))).toBe(true);
       expect(await isRefused(node.publishUrl('studio/1', PLAYER_TOKEN))).toBe(true);
@@ -378,14 +378,14 @@ describe('RTSP', () => {
       beforeEach(() => robots().reserve({ tenant: 'demo', prefix: 'studio/' }));
       afterEach(() => robots().release({ tenant: 'demo', prefix: 'studio/' }));
 
-      it('is taken only with a right to just these names', async () => {
+      it('is accepted only with a right to exactly these names', async () => {
         expect(await isRefused(node.publishUrl('studio/1', PUBLISHER_OF_ALL_TOKEN))).toBe(true);
         expect(stream()).toBeUndefined();
         node.push(node.publishUrl('studio/1'));
         await published();
       });
 
-      it('does not come to where the robot is awaited, either', async () => {
+      it('is not taken for the push of the robot, either', async () => {
         const url = await node.awaitPush('studio/1', 's1', 30_000, { owner: 'robots' });
         expect(await isRefused(node.publishUrl('studio/1', PUBLISHER_OF_ALL_TOKEN))).toBe(true);
         expect(node.recorded.has('s1', 'connected')).toBe(false);
@@ -395,7 +395,7 @@ describe('RTSP', () => {
     });
   });
 
-  it('pulls a camera, once for all, and again after the camera was away', async () => {
+  it('pulls a camera once for all viewers, and again after the camera was away', async () => {
     const camera = await RtspNode.start(new Redis(redisServer.url, { db: 1 }));
     try {
       const cameraUrl = await camera.awaitPush('lens', 'c1', 60_000);

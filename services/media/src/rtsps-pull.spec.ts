@@ -71,13 +71,13 @@ it('pulls a camera over TLS that has signed its own certificate', async () => {
   await waitFor(() => recorded.has('s1', 'connected'), { timeoutMs: 15_000 });
 });
 
-it('pulls none that nobody vouches for, when it shall not', async () => {
+it('pulls no camera with a certificate that nobody vouches for, if certificates are checked', async () => {
   const { recorded } = await pull({ verify: true });
   await waitFor(() => recorded.find('s1', 'ended') !== undefined, { timeoutMs: 10_000 });
   expect(recorded.find('s1', 'ended')?.reason).toBe(EndReason.SOURCE_FAILED);
 });
 
-it('pulls one whose authority is known', async () => {
+it('pulls a camera whose authority is known', async () => {
   const { recorded } = await pull({ verify: true, ca: readFileSync(certificate, 'utf8') });
   await waitFor(() => recorded.has('s1', 'connected'), { timeoutMs: 15_000 });
 });

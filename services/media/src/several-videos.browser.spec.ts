@@ -152,7 +152,7 @@ describe('a publisher whose videos change while it is live', () => {
     expect(recorded.has('p1', 'ended')).toBe(false);
   });
 
-  it('goes on with what it had when a further offer is of no use', async () => {
+  it('goes on with what it had when a further offer can not be used', async () => {
     const { cameras } = await publish(['red', 'green']);
     const page = await watch('cam/2');
     await expectColour(page, 'green');

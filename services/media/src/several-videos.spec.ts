@@ -189,7 +189,7 @@ describe('a further offer', () => {
     expect(events().slice(3)).toEqual(['cam/2 ended', 'cam/2 started']);
   });
 
-  it('begins a stream anew when its video has other numbers, and no other stream', async () => {
+  it('begins a stream anew when its video has another SSRC, and no other stream', async () => {
     await publish([opus(1), vp8(2), vp8(3)]);
     const [first] = await found();
     await offerAgain([opus(1), vp8(2), vp8(33)]);
@@ -234,7 +234,7 @@ describe('a further offer', () => {
     expect(events()).toEqual(['cam started']);
   });
 
-  it('changes nothing when it is of no use', async () => {
+  it('changes nothing when it can not be used', async () => {
     await publish([opus(1), vp8(2)]);
     const refused = (sdp: string) =>
       recorded.webRtc.renegotiate('p1', sdp).then(

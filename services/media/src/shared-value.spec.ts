@@ -23,7 +23,7 @@ describe('what is shared', () => {
     expect(what).toEqual(['over', 'closed pipe']);
   });
 
-  it('is closed although its last user has let go before it was made', async () => {
+  it('is closed even if its last user lets go before it is made', async () => {
     const { what, options } = told();
     let finish: (value: string) => void = () => undefined;
     const making = new Promise<string>((resolve) => {
@@ -37,7 +37,7 @@ describe('what is shared', () => {
     expect(what).toEqual(['over', 'closed pipe']);
   });
 
-  it('is closed once when it is ended under its users', async () => {
+  it('is closed once when it is ended while it has users', async () => {
     const { what, options } = told();
     const shared = new Shared(Promise.resolve('pipe'), options);
     const { release } = await shared.use();

@@ -80,7 +80,7 @@ describe.skipIf(!hasWebRtcBin)('webrtcbin', () => {
     60_000,
   );
 
-  it('plays without a packetization mode and with Opus of no channels, on a transport for each', async () => {
+  it('plays H.264 without a packetization mode and Opus without channels, each on its own transport', async () => {
     await start();
     await publish();
     const player = await play({ bundlePolicy: 'none' });

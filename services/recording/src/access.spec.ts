@@ -111,7 +111,7 @@ it('every call of the service is among those that are tried here', () => {
 });
 
 describe.each(Object.entries(objectCalls))('%s', (call, pathOf) => {
-  it.each(Object.entries(strangers))('%s is refused, and is as for what doesn’t exist', async (_who, stranger) => {
+  it.each(Object.entries(strangers))('%s is refused with the answer for what doesn’t exist', async (_who, stranger) => {
     const [status, credential] = stranger;
     const as = await credential();
     const answer = await ask(call, pathOf({ recording: recordingId, session: sessionId }), as);
@@ -169,7 +169,7 @@ describe('a list', () => {
   });
 });
 
-it('a recording is started with the grant record on its stream only', async () => {
+it('a recording is started only with the grant record on its stream', async () => {
   const start = async (as: string | null) =>
     (await recorder.request('POST', '/recordings', { as, body: { stream: 'bedroom' } })).status;
   await waitFor(async () => (await start(KEYS.neighbour)) === 404, { what: 'the media node to be known' });
@@ -177,7 +177,7 @@ it('a recording is started with the grant record on its stream only', async () =
   expect(statuses).toEqual([401, 401, 403, 403, 404, 401, 401, 401, 401]);
 });
 
-it('a file is opened with the signature of its URL only, whatever else is sent', async () => {
+it('a file is opened only with the signature of its URL, whatever else is sent', async () => {
   const expires = String(Math.floor(Date.now() / 1_000) + 60);
   for (const as of [null, KEYS.operator, KEYS.neighbour]) {
     const file = (id: string, query: string) => recorder.request('GET', `/recordings/${id}/file${query}`, { as });

@@ -48,7 +48,7 @@ describe('a recording', () => {
     ]);
   });
 
-  it('ends with its stream, and with what breaks its part', () => {
+  it('ends when its stream ends, and when its part breaks', () => {
     for (const input of [STREAM_ENDED, { tag: 'broken', reason: 'full' } as const])
       expect(transcript(begin(SETTINGS, false, 0), ['opened', 1], [input, 2], ['closed', 3]).at(-1)).toBe(
         `closed: finishing (${input.reason}) > save > make-file`,
@@ -77,7 +77,7 @@ describe('a recording', () => {
     ]);
   });
 
-  it('is finished when its stream stays away, and fails if there was never one', () => {
+  it('is finished when its stream stays away, and fails if the stream never came', () => {
     const away = (hasParts: boolean) => transcript(begin(SETTINGS, hasParts, 0), [AWAY, 10_000]).at(-1);
     expect(away(true)).toBe('refused: finishing (no stream) > save > make-file');
     expect(away(false)).toBe('refused: failed (no stream) > save');
@@ -120,7 +120,7 @@ describe('a recording', () => {
     );
   });
 
-  it('is let go of in every state, and keeps its parts', () => {
+  it('can be released in every state, and keeps its parts', () => {
     const paths: (readonly [RecordingInput | RecordingInput['tag'], number])[][] = [
       [
         [RELEASE, 1],
@@ -164,7 +164,7 @@ describe('a recording', () => {
     for (const path of paths) expect(transcript(begin(SETTINGS, true, 0), ...path).at(-1)).toMatch(/: released$/);
   });
 
-  it('takes every input in every state, and leaves an ended state for none', () => {
+  it('accepts every input in every state, and stays in an end state', () => {
     const inputs: RecordingInput[] = [
       ...[AWAY, UNFIT, NODE_LOST, STREAM_ENDED, STOP, RELEASE, NO_ROOM],
       ...(['opened', 'closed', 'file-made', 'nothing-recorded', 'stream-began', 'tick'] as const).map((tag) => ({

@@ -81,7 +81,7 @@ describe('a recording', () => {
     expect((await recorder.request('GET', pathname, { as: null })).status).toBe(400);
   }, 60_000);
 
-  it('is put to its destination, also again, and tells how that goes', async () => {
+  it('is delivered to its destination, also a second time, and shows how that goes', async () => {
     const receiver = await PutReceiver.open();
     try {
       const refused = await recorder.request('POST', '/recordings', {
@@ -108,7 +108,7 @@ describe('a recording', () => {
     }
   }, 60_000);
 
-  it('tells its webhook how each delivery ended, its log tells every attempt, and both are sent again', async () => {
+  it('tells its webhook how each delivery ended, logs every attempt, and can repeat both', async () => {
     const [receiver, hook] = await Promise.all([PutReceiver.open(), WebhookReceiver.open()]);
     try {
       const refused = await recorder.request('POST', '/recordings', {
@@ -165,7 +165,7 @@ describe('a recording', () => {
     expect(await until('finished', id)).toMatchObject({ reason: 'the stream ended' });
   }, 60_000);
 
-  it('goes on as another part when its stream comes back on another node, and tells the gap', async () => {
+  it('goes on with another part when its stream comes back on another node, and names the gap', async () => {
     const id = await begun('yard');
     await recordedBytes(id, 20_000);
     media.endStream('yard', EndReason.NODE_LOST);
@@ -265,7 +265,7 @@ describe('when a recorder is gone', () => {
     }
   }, 60_000);
 
-  it('and its stream too, what there is becomes a file', async () => {
+  it('and its stream too, what was recorded becomes a file', async () => {
     const id = await begun('attic');
     await recordedBytes(id, 30_000);
     const { path } = recorder.recording.recordings.folderOf(id);
@@ -288,7 +288,7 @@ describe('when a recorder is gone', () => {
 });
 
 describe('media that make their reader fail', () => {
-  it('end their own recording, which keeps what there is, and no other', async () => {
+  it('end only their own recording, which keeps what was recorded', async () => {
     const [bad, good] = [await begun('bad'), await begun('good')];
     await Promise.all([recordedBytes(bad, 20_000), recordedBytes(good, 20_000)]);
     const failing = vi.spyOn(MediaRecorder.prototype, 'take').mockImplementationOnce(() => {
@@ -315,7 +315,7 @@ describe('media that make their reader fail', () => {
 });
 
 describe('when a process is killed', () => {
-  it('what was lost while it recorded is still told', async () => {
+  it('what was lost while it recorded is still reported', async () => {
     const id = await begun('cellar');
     await recordedBytes(id, 20_000);
     media.loseVideo(3);
@@ -368,7 +368,7 @@ describe('when a process is killed', () => {
     }
   }, 60_000);
 
-  it('in the middle of a split, the next file goes on, and this one only gets its file', async () => {
+  it('in the middle of a split, the next recording goes on, and the first only gets its file', async () => {
     const id = await begun('drive');
     await recordedBytes(id, 20_000);
     const names = { tenant: 'house', streamName: 'drive', urlKey: '' };

@@ -132,7 +132,7 @@ const webhooks = (count: number) =>
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 describe('a recorded session', () => {
-  test('has several recordings one after another, and tells each when it is delivered', async () => {
+  test('has several recordings one after another, and reports when each is delivered', async () => {
     const client = await started('door');
     const first = await client.record('/1.webm');
     client.say('recording_stop');
@@ -204,7 +204,7 @@ describe('a recorded session', () => {
     });
   }, 60_000);
 
-  test('tells the status of a destination that refuses the file, once', async () => {
+  test('reports once the status of a destination that refuses the file', async () => {
     receiver.faults.push((_request, response) => answer(response, 403, 'AccessDenied'));
     const client = await started('gate');
     const id = await client.record('/refused.webm');
@@ -220,7 +220,7 @@ describe('a recorded session', () => {
     expect(await instance.recording.store.find(id)).toMatchObject({ state: 'FAILED' });
   }, 60_000);
 
-  test('tells that nothing was recorded when no media came', async () => {
+  test('reports that nothing was recorded when no media came', async () => {
     media.isSilent = true;
     try {
       const client = await started('dark');
@@ -282,7 +282,7 @@ describe('a recorded session', () => {
   );
 });
 
-test('a session that was left behind ends its recording, whichever instance has that by then', async () => {
+test('a session that was left behind ends its recording, whichever instance has the recording by then', async () => {
   const client = await started('left behind');
   const id = await client.record('/behind.webm');
   // This is what an instance does that finds a live session without its owner.

@@ -172,7 +172,7 @@ describe("a client's session", () => {
     expect((await instance.request('POST', '/api/v2/session', token, { client_id: clientId })).status).toBe(401);
   });
 
-  test('is the only one of its client while that is heard, and gives way when it is not', async () => {
+  test('is the only one of its client while the client is heard, and gives way when it is not', async () => {
     const first = await startClient();
     const body = { client_id: first.clientId };
     const refused = await instance.request('POST', '/api/v2/session', first.token, body);
@@ -259,7 +259,7 @@ describe('supervisors', () => {
     await expect.poll(() => media.answers).toEqual(['v=0 fine']);
   });
 
-  test('reach neither a client that is not live, nor another one than their token names, nor another tenant’s', async () => {
+  test('reach no client that is not live, that their token does not name, or that is another tenant’s', async () => {
     const client = await startClient();
     expect((await ask('nobody')).status).toBe(404);
     const other = { client_id: 'guard', client_id_to_monitor: client.clientId };

@@ -119,7 +119,7 @@ describe('another service', () => {
     });
   }, 60_000);
 
-  it('is refused like a REST client: no such stream, no room on the disk, a request that is wrong', async () => {
+  it('is refused like a REST client: no such stream, no room on the disk, an invalid request', async () => {
     await begin({ WEIR_RECORDING_MIN_FREE_BYTES: String(Number.MAX_SAFE_INTEGER) });
     media.publish('porch');
     await expect(start('refused', 'porch')).rejects.toMatchObject({ code: ErrorCode.EXHAUSTED });

@@ -69,7 +69,7 @@ const metric = async (name: string): Promise<Record<string, unknown>> => {
   );
 };
 
-it('a recording is a span that is linked to the request for it, and what it does belongs to it', async () => {
+it('a recording is a span that is linked to the request for it and contains what the recording does', async () => {
   media.publish('door');
   const request = trace.getTracer('spec').startSpan('a frame');
   const { recording } = await context.with(trace.setSpan(context.active(), request), () =>
@@ -119,7 +119,7 @@ it('a delivery is a span that is linked to its recording, without the secret URL
   expect(JSON.stringify([delivery.attributes, delivery.events])).not.toContain('secret');
 });
 
-it('metrics tell the recordings by state, their bytes, what is at risk, and how they and their deliveries ended', async () => {
+it('metrics show the recordings by state, their bytes, what is at risk, and how they and their deliveries ended', async () => {
   media.publish('yard');
   const { body } = await recorder.request('POST', '/recordings', {
     body: { stream: 'yard', destination: { kind: 'put', url: receiver.url('/yard') } },

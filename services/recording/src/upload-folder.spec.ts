@@ -27,7 +27,7 @@ describe('a folder as destination', () => {
     expect(await readFile(path.join(folder, 'f.webm'), 'utf8')).toBe('film');
   });
 
-  it('loses what a killed attempt left aside, and has the file once', async () => {
+  it('gets rid of what a killed attempt left behind, and has the file once', async () => {
     await mkdir(folder);
     await writeFile(path.join(folder, '.f.webm.part'), 'fi');
     expect(await copy()).toMatchObject({ tag: 'uploaded' });

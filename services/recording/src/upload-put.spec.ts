@@ -129,7 +129,7 @@ describe('an upload by PUT', () => {
     expect(receiver.seen).toHaveLength(1);
   });
 
-  it('hears a refusal although the destination never wanted the body', async () => {
+  it('learns of a refusal even if the destination never asks for the body', async () => {
     const outcome = await failing((request, response) => {
       answer(response, 403, 'AccessDenied', { connection: 'close' });
       request.socket.destroySoon();
@@ -138,7 +138,7 @@ describe('an upload by PUT', () => {
     expect(progress).toEqual([]);
   });
 
-  it('hears a refusal in the middle of the body', async () => {
+  it('learns of a refusal in the middle of the body', async () => {
     const outcome = await failing((request, response) => {
       response.writeContinue();
       request.once('data', () => answer(response, 403, 'RequestTimeTooSkewed'));

@@ -87,7 +87,7 @@ describe('an upload to S3', () => {
     expect(receiver.operations).toEqual(['ListParts', 'UploadPart', 'CompleteMultipartUpload', 'HeadObject']);
   });
 
-  it('sends a part again that the storage has wrongly', async () => {
+  it('sends a part again of which the storage has other bytes', async () => {
     receiver.fail('CompleteMultipartUpload', says(500, 'InternalError'));
     await upload(large);
     [...receiver.uploads.values()][0]?.parts.set(1, { body: Buffer.alloc(5 * MIB), etag: '"old"' });
@@ -127,7 +127,7 @@ describe('an upload to S3', () => {
     expect(await upload(large)).toEqual(UPLOADED);
   });
 
-  it('removes what an attempt left whose id could not be stored, and nothing else', async () => {
+  it('removes what was left by an attempt whose id could not be stored, and nothing else', async () => {
     receiver.uploads.set('lost', { key: 'films/recordings/f.webm', metadata: {}, parts: new Map() });
     receiver.uploads.set('other', { key: 'films/recordings/f.webm2', metadata: {}, parts: new Map() });
     await upload(large);
@@ -170,7 +170,7 @@ describe('an upload to S3', () => {
     expect(await upload(small)).toMatchObject({ tag: 'retry', words: expect.stringContaining('7 bytes') as string });
   });
 
-  it('is confirmed by its checksums when the storage lets nobody look', async () => {
+  it('is confirmed by its checksums when the storage lets nobody read', async () => {
     receiver.fail('HeadObject', (_request, response) => answer(response, 403));
     expect(await upload(small)).toEqual({ tag: 'uploaded', confirmation: { by: 'checksum' } });
   });

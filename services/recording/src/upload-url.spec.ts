@@ -114,7 +114,7 @@ describe('an upload URL', () => {
       expect(uploadUrlProblem(url, rules)?.text).not.toContain('secret-signature');
   });
 
-  it('tells until when it is valid', () => {
+  it('shows until when it is valid', () => {
     expect(expiryOf(s3())).toBe(Date.parse('2026-11-30T12:59:00Z'));
     expect(expiryOf('https://files.example/f')).toBeUndefined();
     expect(expiryOf('no url')).toBeUndefined();

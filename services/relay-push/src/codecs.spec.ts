@@ -69,7 +69,7 @@ describe('the agreed codec', () => {
 });
 
 describe('a received track', () => {
-  it('is described to the media core under numbers of ours', () => {
+  it('is described to the media core with numbers of our own', () => {
     const opus = audio?.codecs.find(({ name }) => name === 'opus');
     expect(opus && receivedTrack(opus, 9)).toEqual({
       payloadType: 111,

@@ -56,7 +56,7 @@ describe('several instances', () => {
     await waitFor(() => !server.published.has('far-cam'), { what: 'the end on the other server' });
   });
 
-  it('end a relay with the key that it was asked for with', async () => {
+  it('end a relay together with the key of its request', async () => {
     const [first, second] = [await start(), await start()];
     await push(first, 'lobby-1', KEYS.lobby);
     await push(first, 'attic');
@@ -69,7 +69,7 @@ describe('several instances', () => {
     expect([server.published.has('far-lobby-1'), server.published.has('far-attic')]).toEqual([false, true]);
   });
 
-  it('take over what one that stops leaves behind', async () => {
+  it('take over what an instance that stops leaves behind', async () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
@@ -82,7 +82,7 @@ describe('several instances', () => {
     expect(await second.list()).toHaveLength(1);
   });
 
-  it('never say that a relay is up whose instance is gone', async () => {
+  it('never show a relay as up when its instance is gone', async () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
@@ -98,7 +98,7 @@ describe('several instances', () => {
     expect(await second.list()).toEqual([]);
   });
 
-  it('run a relay once that is slow to begin, although it looks as if it were left behind', async () => {
+  it('run a relay only once that is slow to begin, although it looks left behind', async () => {
     const first = await start();
     const { store } = first.relayPush;
     const add = store.add.bind(store);
@@ -110,14 +110,14 @@ describe('several instances', () => {
     expect(server.heard.slice(before)).toEqual(['connection', 'publishStream']);
   });
 
-  it('tell of a relay what the one that runs it counts', async () => {
+  it('show for a relay what the instance that runs it counts', async () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => ((await second.list())[0]?.stats?.['packets'] ?? 0) > 0, { what: 'packets' });
     expect((await second.list())[0]).toMatchObject({ status: 'PUBLISHING' });
   });
 
-  it('tell of a relay what it leaves out', async () => {
+  it('show for a relay what it leaves out', async () => {
     const [first, second] = [await start(), await start()];
     server.amends = (answer) => answer.replace(/m=audio \d+/, 'm=audio 0');
     await push(first);
@@ -126,7 +126,7 @@ describe('several instances', () => {
     expect(item?.notCarried).toEqual(["audio opus: the other server doesn't take it"]);
   });
 
-  it('never run the same relay at once: who has lost the lease lets go', async () => {
+  it('never run the same relay at once: the one that has lost the lease lets go', async () => {
     const first = await start();
     await push(first);
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
@@ -138,7 +138,7 @@ describe('several instances', () => {
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING', { what: 'the relay' });
   });
 
-  it('take nothing over that its instance still runs, although Redis has forgotten who owns it', async () => {
+  it('take over no relay that its instance still runs, even if Redis has forgotten who owns it', async () => {
     const [first, second] = [await start(), await start()];
     await push(first);
     await waitFor(async () => (await statusOf(second)) === 'PUBLISHING', { what: 'the state at the second' });
@@ -152,7 +152,7 @@ describe('several instances', () => {
     expect(server.heard.slice(looked)).not.toContain('publishStream');
   });
 
-  it('keep what runs running while Redis and PostgreSQL are gone', async () => {
+  it('keep relays running while Redis and PostgreSQL are gone', async () => {
     const first = await start();
     await push(first);
     await waitFor(async () => (await statusOf(first)) === 'PUBLISHING');
@@ -205,7 +205,7 @@ describe('who may relay', () => {
     });
   });
 
-  it('is decided for each stream, and sees no more than that', async () => {
+  it('is decided for each stream, and sees no other streams', async () => {
     const instance = await start();
     expect(await push(instance, 'attic', KEYS.lobby)).toMatchObject({ status: 403 });
     expect(await push(instance, 'lobby-1', KEYS.lobby)).toMatchObject({ status: 200 });

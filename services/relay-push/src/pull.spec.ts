@@ -111,7 +111,7 @@ describe('a pull from a server with the original’s answers', () => {
     );
   });
 
-  it('asks the server for lost packets, and hands them on', async () => {
+  it('asks the server for lost packets, and passes them on', async () => {
     const answered = pull();
     const played = await plays({ skips: (number) => number % 10 === 3 });
     await answered;
@@ -179,7 +179,7 @@ describe('what a pull can’t take', () => {
     await expectSoundAlone(answered, 'video: nothing that was agreed on came in time');
   });
 
-  it('when it is everything is the reason of a 500, and no relay', async () => {
+  it('is the reason of a 500, without a relay, if it is everything', async () => {
     server.amends = (answer) => withVideo('AV1/90000', 'H265/90000')(answer).replace(/m=audio \d+/, 'm=audio 0');
     const { status, body } = await pull();
     expect(status).toBe(500);
@@ -204,7 +204,7 @@ describe('what a pull can’t take', () => {
   });
 });
 
-describe('a pull that can’t be', () => {
+describe('an impossible pull', () => {
   it('under a local name that is in use is 409, without a word to the server', async () => {
     media.publish('near');
     expect(await pull()).toMatchObject({ status: 409 });

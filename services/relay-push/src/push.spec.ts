@@ -100,7 +100,7 @@ describe('a push to a server with the original’s answers', () => {
     );
   });
 
-  it('comes about although the last flight of the DTLS handshake is lost', async () => {
+  it('succeeds although the last flight of the DTLS handshake is lost', async () => {
     server.losesLastFlight = true;
     await push();
     await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the state' });
@@ -115,7 +115,7 @@ describe('a push to a server with the original’s answers', () => {
     await waitFor(() => here.peer.checks >= 12, { timeoutMs: 20_000, what: 'connectivity checks' });
   });
 
-  it('isn’t said to be up while nothing comes from the server, and is when it comes again', async () => {
+  it('isn’t shown as up while nothing comes from the server, and is shown as up again when something comes', async () => {
     await push();
     const { peer } = await published();
     await waitFor(async () => (await listed())?.status === 'PUBLISHING', { what: 'the state' });
@@ -141,7 +141,7 @@ describe('a push to a server with the original’s answers', () => {
     expect((await listed())?.stats?.['resentPackets']).toBeGreaterThan(10);
   });
 
-  it('tells the source’s clock, or its own where the source tells none', async () => {
+  it('passes on the source’s clock, or its own if the source sends none', async () => {
     await push();
     const here = await published();
     await waitFor(() => here.senderReports.length >= 2, { what: 'sender reports' });
@@ -210,14 +210,14 @@ describe('what a push can’t carry', () => {
     await expectHalf('video', 'audio G726-32: no WCS server takes this codec');
   });
 
-  it('because the source’s node already can’t is named', async () => {
+  it('because the source’s node can’t carry it either is named', async () => {
     media.notCarried = ['video H264: a stream has one video track'];
     expect(JSON.parse((await push()).body)).toEqual({ notCarried: media.notCarried });
     await published();
     expect((await listed())?.notCarried).toEqual(media.notCarried);
   });
 
-  it('is no longer said of the next try, when the server takes all', async () => {
+  it('is no longer named for the next attempt, if the server then takes everything', async () => {
     server.amends = rejecting('audio');
     await push();
     expect(await listed()).toHaveProperty('notCarried');
@@ -229,7 +229,7 @@ describe('what a push can’t carry', () => {
     expect(await listed()).not.toHaveProperty('notCarried');
   });
 
-  it('when it is everything is the reason of a 500, and no relay', async () => {
+  it('is the reason of a 500, without a relay, if it is everything', async () => {
     media.source = { audio: ['G726-32', 8_000], video: ['AV1', 90_000] };
     const { status, body } = await push();
     expect(status).toBe(500);
@@ -271,7 +271,7 @@ describe('what a push can’t carry', () => {
   });
 });
 
-describe('a push that can’t be', () => {
+describe('an impossible push', () => {
   it('of an unknown stream is 404', async () => {
     expect(await push('far', server.uri, 'nobody')).toMatchObject({ status: 404 });
     expect(server.heard).toEqual([]);

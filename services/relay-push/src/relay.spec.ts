@@ -111,7 +111,7 @@ describe('a relay', () => {
     expect(relay.status).toMatchObject({ phase: 'running', reason: '' });
   });
 
-  it('isn’t tried again where that is of no use', async () => {
+  it('isn’t tried again when that can’t help', async () => {
     const { attempt, attempts, outcomes } = newRelay({ retries: 0, reason: '' });
     (await attempt(1)).ended(FORBIDDEN);
     expect(outcomes).toEqual([{ tag: 'failed', end: FORBIDDEN }]);
@@ -143,7 +143,7 @@ describe('a relay', () => {
     expect(waiting.outcomes).toHaveLength(1);
   });
 
-  it('is let go of for another instance without being finished', async () => {
+  it('is released for another instance without being finished', async () => {
     const { relay, attempt, outcomes } = newRelay();
     await attempt(1);
     await relay.stop('release');

@@ -33,7 +33,7 @@ const added = async (id: string): Promise<RelayRow> => {
   return row;
 };
 
-it('keeps what the new owner of a relay has written from the one that was paused', async () => {
+it('protects what the new owner of a relay has written from the owner that was paused', async () => {
   const row = await added('r1');
   expect(await store.take(row, { owner: 'heir', epoch: 9n })).toMatchObject({ id: 'r1', owner: 'heir', epoch: 9n });
   await store.save('r1', 9n, running('by the heir'));
@@ -44,7 +44,7 @@ it('keeps what the new owner of a relay has written from the one that was paused
   expect(await store.list('r1')).toEqual([]);
 });
 
-it('gives a relay to one of two owners that have seen it left behind', async () => {
+it('gives a relay to only one of two instances that have found it left behind', async () => {
   const row = await added('r2');
   expect(await store.take(row, { owner: 'heir', epoch: 9n })).toBeDefined();
   expect(await store.take(row, { owner: 'late', epoch: 7n })).toBeUndefined();

@@ -138,7 +138,7 @@ describe('a camera whose robot pushes', () => {
     expect(stream.stage).toBe('live');
   });
 
-  it('is live by its picture alone, and a no that comes afterwards is none', () => {
+  it('is live with its picture alone, and a refusal that comes afterwards has no effect', () => {
     const stream = until.asked();
     expect(stream.tell({ tag: 'connected' })).toEqual(['started: ok']);
     expect(stream.tell({ tag: 'robot-answered', to: 'start', outcome: no(errOf('stream-failed')) })).toEqual([]);
@@ -153,7 +153,7 @@ describe('a camera whose robot pushes', () => {
     ]);
   });
 
-  it('fails with the robot’s no', () => {
+  it('fails with the robot’s refusal', () => {
     const refusal = no({ ec: 106, em: '', dm: 'ffmpeg_failed' });
     expect(until.asked().tell({ tag: 'robot-answered', to: 'start', outcome: refusal })).toEqual([
       'started: ffmpeg_failed',
@@ -163,7 +163,7 @@ describe('a camera whose robot pushes', () => {
     ]);
   });
 
-  it('fails in time when the robot says nothing, and when it says yes and no picture comes', () => {
+  it('fails in time when the robot says nothing, and when it agrees but no picture comes', () => {
     expect(until.asked().wait(9_999)).toEqual([]);
     expect(until.asked().wait(10_000)).toEqual(['started: timeout', 'over: failed-to-start', 'stop-robot', 'close']);
     const acknowledged = until.acknowledged();
@@ -204,7 +204,7 @@ describe('a camera that is pulled', () => {
 });
 
 describe('a name that is taken', () => {
-  it('is asked for again once the stream of a dead owner has been sent away', () => {
+  it('is asked for again once the stream of a dead owner has been ended', () => {
     const stream = until.opening();
     expect(stream.tell({ tag: 'name-taken', err: errOf('name-taken') })).toEqual(['evict']);
     expect(stream.tell({ tag: 'evicted', wasOurs: true })).toEqual([]);
@@ -212,7 +212,7 @@ describe('a name that is taken', () => {
     expect(stream.wait(1)).toEqual(['open for a push within 9900']);
   });
 
-  it('is another’s when no robot-channel has made its stream', () => {
+  it('belongs to somebody else if no robot-channel has made its stream', () => {
     expect(until.evicting().tell({ tag: 'evicted', wasOurs: false })).toEqual([
       `started: ${errOf('name-taken').dm}`,
       'over: failed-to-start',
@@ -246,7 +246,7 @@ describe('a live stream', () => {
     expect(stream.tell({ tag: 'closed' })).toEqual(['gone']);
   });
 
-  it('goes on with viewers, and its time begins anew with the last of them and with everybody who asks', () => {
+  it('goes on while it has viewers, and its time begins anew when the last one leaves and when somebody asks', () => {
     const stream = until.live();
     stream.tell({ tag: 'watched', viewers: 2 });
     expect(stream.dueMs).toBe(Infinity);
@@ -268,7 +268,7 @@ describe('a live stream', () => {
     expect(stream.wait(0)).toEqual(['over: unwatched', 'stop-robot']);
   });
 
-  it('ends when the last who asked lately leaves and nobody watches', () => {
+  it('ends when the last app that asked lately leaves and nobody watches', () => {
     const stream = until.live();
     stream.tell({ tag: 'joined', asker: 'one' });
     stream.tell({ tag: 'joined', asker: 'other' });
@@ -279,7 +279,7 @@ describe('a live stream', () => {
     expect(stream.tell({ tag: 'left', asker: 'other' })).toEqual(['over: stopped', 'stop-robot']);
   });
 
-  it('ends with its camera’s address, and with its camera', () => {
+  it('ends when its camera’s address changes, and when its camera is removed', () => {
     expect(until.live().tell({ tag: 'camera-changed', camera: PULLED })).toContain('over: camera-changed');
     expect(until.live().tell({ tag: 'camera-changed', camera: undefined })).toContain('over: camera-changed');
     expect(until.live().tell({ tag: 'camera-changed', camera: PUSHED })).toEqual([]);
@@ -304,7 +304,7 @@ describe('a live stream', () => {
   });
 });
 
-describe('a start that is of no use any more', () => {
+describe('a start that nobody needs any more', () => {
   it.each(STARTING)('ends at once while it is %s, and what comes of it afterwards changes nothing', (name) => {
     const stream = until[name]();
     const said = stream.tell({ tag: 'end', cause: 'draining' });

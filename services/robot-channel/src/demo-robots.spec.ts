@@ -24,7 +24,7 @@ const robotsDuring = async (env: Record<string, string>, work?: (service: Instan
   }
 };
 
-test('a single machine has two, which come back as their operator leaves them, and a cluster has none', async () => {
+test('a single machine has two, which stay as their operator leaves them, and a cluster has none', async () => {
   expect(await robotsDuring({ WEIR_DEMO_ROBOTS: '0' })).toEqual([]);
   expect(await robotsDuring({})).toEqual([
     ['robot_dog_sr_20001', ['back', 'front'], 'front'],

@@ -37,7 +37,7 @@ afterEach(async () => {
 });
 
 describe('an instance that is killed', () => {
-  it('leaves its streams to whoever is asked next, though the media core still has them', async () => {
+  it('leaves its streams to the instance that is asked next, although the media core still has them', async () => {
     const dog = await robot(there);
     expect((await (await app(here)).start(DOG)).err?.ec).toBe(0);
     const old = around.media.named(`${DOG}/front`).request;
@@ -50,7 +50,7 @@ describe('an instance that is killed', () => {
     expect(dog.starts()).toBe(2);
   });
 
-  it('does not have its name taken from somebody else who publishes under it', async () => {
+  it('leaves its stream’s name to somebody else who publishes under it', async () => {
     await robot(here);
     const { request } = await (async () => {
       await (await app(here)).start(DOG);
@@ -114,7 +114,7 @@ describe('Redis', () => {
     await waitFor(async () => (await there.channel.presence.online('demo', [DOG])).has(DOG));
   }, 60_000);
 
-  it('that has lost everything lets nobody start a stream twice for long', async () => {
+  it('that has lost everything soon prevents a second start of a stream again', async () => {
     await robot(here);
     await (await app(here)).start(DOG);
     around.media.watch(`${DOG}/front`, 1);

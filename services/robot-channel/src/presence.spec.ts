@@ -93,7 +93,7 @@ describe('a robot', () => {
     expect((await statuses(await app()))[1]).toBe('online');
   });
 
-  it('is told of only to those who may see it', async () => {
+  it('is announced only to those who may see it', async () => {
     const [mine, others, foreign] = [
       await app(here, [{ verb: 'play', object: 'robot_dog_sr_20001/front' }]),
       await app(here, [{ verb: 'play', object: 'robot_dog_sr_20002/*' }]),

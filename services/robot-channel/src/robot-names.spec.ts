@@ -26,7 +26,7 @@ afterAll(async () => {
   await Promise.all([postgres.stop(), redisServer.stop()]);
 });
 
-it("keeps robots' names for them: those that were there, new ones until they go, and all when Redis lost them", async () => {
+it("reserves robots' names: existing ones, new ones until the robots go, and all of them after Redis has lost them", async () => {
   const names = new ReservedNames({ redis, log });
   const isReserved = async (name: string) => (await names.find('demo', name))?.owner === 'robots';
   await database.robot.create({ data: { tenant: 'demo', id: 'dog' } });

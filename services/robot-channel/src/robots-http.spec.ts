@@ -101,7 +101,7 @@ test.each([
   await ask('PUT', '/robot_dog_sr_20002/cameras/back', { rtspUrl: null });
 });
 
-test('a list tells who is online, and goes on where it was left', async () => {
+test('a list shows who is online, and goes on after the last page', async () => {
   const dog = await Robot.open(service.wsUrl, around.auth.key(ofRobot('robot_dog_sr_20001')));
   await waitFor(() => service.channel.robots.count === 1);
   const summary = async (query: string) =>
@@ -135,7 +135,7 @@ describe('a request', () => {
     expect([status, json.error.code, Object.keys(json.error.fields)]).toEqual([400, 'INVALID', [field]]);
   });
 
-  it('for what is not there, or there already, is told so', async () => {
+  it('for what does not exist, or exists already, gets that answer', async () => {
     expect((await ask('POST', '', { id: 'robot_dog_sr_20001' })).status).toBe(409);
     expect((await ask('POST', '/robot_dog_sr_20001/cameras', { name: 'front' })).status).toBe(409);
     for (const [method, path, body] of [

@@ -46,7 +46,7 @@ describe('a token', () => {
     expect((await client.asks('robot.list')).err?.ec).toBe(0);
   });
 
-  it('that is not there, or not valid, opens nothing', async () => {
+  it('that is missing or not valid opens nothing', async () => {
     const body = {
       err: { ec: 104, em: 'Not logged in, or no longer.', dm: 'not_logged_in' },
       ret: null,
@@ -71,7 +71,7 @@ describe('a token', () => {
     expect(refusalOf(dog)).toMatchObject([expect.toBeOneOf([403, 404]), { err: { ec: 107, dm: 'permission' } }]);
   });
 
-  it('of another tenant’s robot of the same name is no robot’s', async () => {
+  it('of another tenant’s robot of the same name opens no socket', async () => {
     const token = await around.auth.token(ofRobot('robot_dog_sr_20001'), { tenant: 'other' });
     expect((await opened(Robot.open(service.wsUrl, token))).refused?.status).toBe(404);
   });
@@ -94,7 +94,7 @@ describe('a token', () => {
     expect(await client.closes()).toBe(4401);
   });
 
-  it('that is a removed key closes what it opened, though nobody hears of the removal', async () => {
+  it('that is a key closes what it opened when the key is removed, even if the event is lost', async () => {
     await restart({ WEIR_ROBOT_CREDENTIAL_CHECK_MS: '100' });
     const keys = [
       around.auth.key(ofRobot('robot_dog_sr_20001')),
@@ -117,7 +117,7 @@ describe('a socket', () => {
     },
   );
 
-  it('hears what was wrong with its frames, and lives', async () => {
+  it('is told what was wrong with its frames, and stays open', async () => {
     const client = await app();
     client.raw('{"act":');
     client.raw(Buffer.from('hello'));

@@ -107,7 +107,7 @@ describe('robot.start_stream', () => {
     expect((await reply).ret).toMatchObject({ stream: 'r1/front' });
   });
 
-  it('names the camera in the HLS URL, save for the default one', async () => {
+  it('names the camera in the HLS URL, except the default one', async () => {
     const [client] = [await app(), await robot()];
     expect((await client.start('r1', 'back')).ret.hls_uri).toBe('https://weir.example/videos/r1/back/index.m3u8');
     expect((await client.start('r1', 'front')).ret.hls_uri).toBe('https://weir.example/videos/r1/index.m3u8');
@@ -145,14 +145,14 @@ describe('robot.start_stream', () => {
     expect(dog.commands).toEqual([]);
   });
 
-  it('takes the picture for a yes', async () => {
+  it('accepts the picture instead of an acknowledgement', async () => {
     const [client, dog] = [await app(), await robot()];
     dog.behaviour = 'pushes-only';
     expect((await client.start()).err?.ec).toBe(0);
   });
 });
 
-describe('robot.start_stream says no', () => {
+describe('robot.start_stream fails', () => {
   const outcome = ({ err, ret }: Awaited<ReturnType<App['start']>>) => [err?.ec, err?.dm, ret];
 
   it('when the robot is offline, at once, and claims nothing', async () => {
@@ -177,7 +177,7 @@ describe('robot.start_stream says no', () => {
     expect(around.media.closed).toHaveLength(1);
   });
 
-  it('tells a robot that failed to send its picture to stop', async () => {
+  it('and tells a robot that sent no picture to stop', async () => {
     const [client, dog] = [await app(), await robot()];
     dog.behaviour = 'acknowledges-only';
     await client.start();
@@ -237,7 +237,7 @@ describe('robot.start_stream says no', () => {
     await waitFor(() => around.media.closed.length === 1);
   });
 
-  it('for a camera that the robot has not', async () => {
+  it('for a camera that the robot does not have', async () => {
     const client = await app();
     expect(outcome(await client.start('r1', 'top'))).toEqual([103, 'invalid_arg', null]);
   });
@@ -251,13 +251,13 @@ describe('a stream', () => {
   };
   const isGone = () => waitFor(() => !around.media.has('r1/front'), { what: 'the end of the stream' });
 
-  it('ends some time after nobody came, and the robot is told', async () => {
+  it('ends after some time if nobody comes, and the robot is told', async () => {
     const { dog } = await live();
     await isGone();
     expect(dog.commands).toEqual(['robot.start_stream', 'robot.stop_stream']);
   });
 
-  it('ends some time after its last viewer, and a viewer in between keeps it', async () => {
+  it('ends some time after its last viewer has left, and goes on if a viewer comes in between', async () => {
     const { client, dog } = await live();
     around.media.watch('r1/front', 2);
     await new Promise((resolve) => setTimeout(resolve, 1_800));
@@ -280,7 +280,7 @@ describe('a stream', () => {
     await here.channel.fleet.changeCamera('demo', 'r1', 'pinned', { pinned: true });
   });
 
-  it('ends at once when the only one who asked wants it no more', async () => {
+  it('ends at once when the only app that asked for it stops it', async () => {
     const { client, dog } = await live();
     expect((await client.stop()).ret).toEqual({ stopped: true });
     expect([around.media.has('r1/front'), dog.stops()]).toEqual([false, 1]);
@@ -363,7 +363,7 @@ describe('a stream', () => {
     await isGone();
   });
 
-  it('ends when its camera is removed, and when it is to come from elsewhere', async () => {
+  it('ends when its camera is removed, and when its camera gets another URL', async () => {
     const { client } = await live();
     around.media.watch('r1/front', 1);
     await there.channel.fleet.changeCamera('demo', 'r1', 'front', { rtspUrl: 'rtsp://198.51.100.9/' });

@@ -74,7 +74,7 @@ describe('policy token', () => {
     await (await connect({ authToken: token })).publishes('p', 'cam2');
   });
 
-  it('lets a connection without a token stand, whose streams bring their own', async () => {
+  it('accepts a connection without a token whose streams bring their own', async () => {
     const client = await connect({ authToken: '/127.0.0.1:5/127.0.0.1:6' });
     client.says('publishStream', publication('p1', 'cam1'));
     expect(await client.status('p1', 'FAILED')).toMatchObject({ info: 'Restricted access' });
@@ -120,7 +120,7 @@ describe('policy token', () => {
     await waitFor(() => around.media.published.size === 0);
   });
 
-  it('holds for sessions that were opened before it', async () => {
+  it('applies to sessions that were opened before it', async () => {
     around.auth.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.OPEN });
     const client = await connect({ appKey: 'changing' });
     await client.publishes('p', 'before');
@@ -197,7 +197,7 @@ describe('names that are reserved', () => {
       .sort();
   };
 
-  it('are as if they were not there to anonymous players, whether or not there is a stream', async () => {
+  it('do not exist for anonymous players, whether or not there is a stream', async () => {
     const owner = await connect({
       appKey: 'guarded',
       custom: (await around.auth.token([{ verb: 'publish', object: 'dog/*' }])).token,
@@ -209,7 +209,7 @@ describe('names that are reserved', () => {
     expect(around.media.played.size).toBe(0);
   });
 
-  it('are played by whoever may, also in an open application, and only as long', async () => {
+  it('are played with the right to do so, also in an open application, as long as the right lasts', async () => {
     const publishing = await around.auth.token([{ verb: 'publish', object: 'dog/*' }]);
     await (await connect({ custom: publishing.token })).publishes('p', NAME);
     const { token, tokenId } = await around.auth.token([{ verb: 'play', object: '*' }]);
@@ -220,7 +220,7 @@ describe('names that are reserved', () => {
     expect(player.closeCode).toBeUndefined();
   });
 
-  it('are published in an open application by nobody without a right to just these', async () => {
+  it('are published by nobody without a right to exactly these names, even in an open application', async () => {
     const { token: wide } = await around.auth.token([{ verb: 'publish', object: '*' }]);
     for (const custom of [undefined, { token: wide }, { token: 'nonsense' }]) {
       const client = await connect({ appKey: 'defaultApp', custom });
@@ -232,7 +232,7 @@ describe('names that are reserved', () => {
     await robot.publishes('p', NAME);
   });
 
-  it('and who claims them are told to the media core, which decides', async () => {
+  it('are passed to the media core with the rights of the client that claims them, and it decides', async () => {
     const { token, tokenId } = await around.auth.token([
       { verb: 'publish', object: 'cam*' },
       { verb: 'play', object: '*' },
@@ -244,7 +244,7 @@ describe('names that are reserved', () => {
 });
 
 describe('an auth service that is away', () => {
-  it('lets nobody in, and says that it may pass', async () => {
+  it('lets nobody in, and says that the problem may pass', async () => {
     const other = await startSurroundings();
     const alone = await startService(other);
     await other.auth.stop();

@@ -34,7 +34,7 @@ describe('a media node', () => {
     await client.hears('pong');
   });
 
-  it('that is silent counts as gone, one that was never heard too', async () => {
+  it('that is silent counts as gone, even one that was never heard', async () => {
     const mute = await FakeMedia.start(around.nats.url, 'media-mute');
     mute.fallSilent();
     await around.media.stop();
@@ -112,7 +112,7 @@ describe('a client that is refused or fails', () => {
 });
 
 describe('a bus that goes away and comes back', () => {
-  it('loses no stream that still is, and ends those that ended meanwhile', async () => {
+  it('loses no stream that still exists, and ends those that ended meanwhile', async () => {
     await client.publishes('kept', 'kept');
     await client.publishes('lost', 'lost');
     const lost = around.media.sessionOf('lost');
@@ -127,7 +127,7 @@ describe('a bus that goes away and comes back', () => {
     await waitFor(() => !around.media.published.size);
   });
 
-  it('is no death of nodes: nobody is counted silent while nothing can be heard', async () => {
+  it('is no reason to give nodes up: nobody counts as silent while nothing can be heard', async () => {
     await client.publishes('p', 'cam');
     await around.nats.kill();
     // This is longer than a node may be silent.

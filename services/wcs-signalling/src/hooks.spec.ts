@@ -98,7 +98,7 @@ describe('connect', () => {
     expect(await client.closes()).toBe(4503);
   });
 
-  it('never goes to an address that the operator has not opened', async () => {
+  it('never goes to an address that the operator has not allowed', async () => {
     const strict = await startService(around, {}, 'wcs-signalling-strict');
     const client = await Client.open(strict.wsUrl);
     clients.push(client);
@@ -135,7 +135,7 @@ describe('a stream', () => {
     await lax.publishes('p', 'two');
   });
 
-  it('is told of with its own custom, its status and its end', async () => {
+  it('is reported with its own custom, its status and its end', async () => {
     const client = await connected();
     client.says('publishStream', { ...publication('p', 'told'), custom: { seat: 7 } });
     await client.status('p', 'PUBLISHING');
@@ -157,7 +157,7 @@ describe('a stream', () => {
     await waitFor(() => backend.of('ConnectionStatusEvent').some(({ body }) => body.status === 'DISCONNECTED'));
   });
 
-  it('has its recording told, without what a rule excludes', async () => {
+  it('has its recording reported, without what a rule excludes', async () => {
     const recorder = await FakeRecorder.start(around.nats.url);
     try {
       const client = await connected({ RecordingStatusEvent: { restExclude: 'recordTimestamp' } });

@@ -81,7 +81,7 @@ describe('publishStream with record: true', () => {
     ]);
   });
 
-  it('goes on without a recording when nobody records', async () => {
+  it('goes on without a recording when there is no recorder', async () => {
     await recorder.stop();
     const client = await connect();
     client.says('publishStream', { ...publication('p', 'alone'), record: true });
@@ -153,7 +153,7 @@ describe('an operator', () => {
     expect((await find(all.token)).status).toBe(404);
   });
 
-  it('is told of a stream that is not there, of a body that is wrong and of a right that is missing', async () => {
+  it('is told when the stream does not exist, the body is wrong or a right is missing', async () => {
     const [all, blind] = await Promise.all([around.auth.token(everything), around.auth.token(everything.slice(0, 1))]);
     const client = await connect();
     await client.publishes('p', 'closed');

@@ -99,7 +99,7 @@ describe('streams', () => {
     expect(found).toEqual([expect.objectContaining({ notCarried })]);
   });
 
-  it('are found by what is asked for', async () => {
+  it('are found by the given fields', async () => {
     const client = await connect(there);
     await client.publishes('p1', 'one');
     await client.publishes('p2', 'two');
@@ -166,7 +166,7 @@ describe('connections', () => {
   });
 });
 
-describe('who asks', () => {
+describe('a caller', () => {
   const routes = [
     ['GET', 'stream/find_all'],
     ['GET', 'stream/find'],
@@ -200,7 +200,7 @@ describe('who asks', () => {
     expect(around.media.published.size).toBe(1);
   });
 
-  it('sees only what his grants cover', async () => {
+  it('sees only what its grants cover', async () => {
     const client = await connect(there);
     await client.publishes('p1', 'mine-1');
     await client.publishes('p2', 'yours-1');

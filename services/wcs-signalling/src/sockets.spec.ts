@@ -66,7 +66,7 @@ describe('a socket', () => {
     expect(await client.hears('getVersion')).toMatch(/^5\.2/);
   });
 
-  it('is named after the client that the gateway tells of', async () => {
+  it('is named after the client address that the gateway reports', async () => {
     const client = await open('/', { 'x-forwarded-for': '203.0.113.9, 127.0.0.1' });
     client.says('connection', {});
     const { authToken } = await client.hears('getUserData');
@@ -137,7 +137,7 @@ describe('a socket', () => {
     expect(many.some(({ closeCode }) => closeCode === undefined)).toBe(true);
   });
 
-  it('hears what was wrong with malformed and binary frames', async () => {
+  it('is told what was wrong with malformed and binary frames', async () => {
     const client = await connect();
     client.raw('{"message":');
     client.raw(Buffer.from('hello'));
@@ -269,7 +269,7 @@ describe('streams', () => {
     expect(around.media.published.size).toBe(0);
   });
 
-  it('tell players what the publisher says, those who come later too', async () => {
+  it('tell players what the publisher signals, even players that come later', async () => {
     const [publisher, player] = [await connect(), await connect()];
     await publisher.publishes('p', 'talk');
     await player.plays('v', 'talk');
@@ -289,7 +289,7 @@ describe('streams', () => {
     });
   });
 
-  it('can be asked for: availability, a snapshot, data', async () => {
+  it('answer requests for availability, a snapshot and data', async () => {
     const client = await connect();
     client.says('availableStream', { mediaSessionId: 'a1', name: 'shown' });
     expect(await client.hears('availableStream')).toEqual({ id: 'a1', status: 'false', info: 'Stream not found' });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Turnstile } from './turnstile.js';
 
 describe('Turnstile', () => {
-  it('lets so many in at once, and the others in the order they came', async () => {
+  it('lets a limited number in at once, and the others in the order in which they came', async () => {
     const turnstile = new Turnstile(2);
     const leaveFirst = await turnstile.enter(1_000);
     await turnstile.enter(1_000);

@@ -8,7 +8,7 @@ const heard = (...sequenceNumbers: number[]): LossDetector => {
 };
 
 describe('a loss detector', () => {
-  it('asks at once for what is missing, over the turn of the numbers too', () => {
+  it('asks at once for what is missing, across a wraparound of the numbers too', () => {
     expect(heard(10, 11, 15).due(0, 0)).toEqual({ wanted: [12, 13, 14], abandoned: 0 });
     expect(heard(65_534, 2).due(0, 0)).toEqual({ wanted: [65_535, 0, 1], abandoned: 0 });
   });
@@ -33,7 +33,7 @@ describe('a loss detector', () => {
     expect(detector.due(2_001, 5_000)).toEqual({ wanted: [], abandoned: 1 });
   });
 
-  it('takes a late packet once', () => {
+  it('accepts a late packet once', () => {
     const detector = heard(1, 4);
     expect(detector.received(2, 0)).toBe(true);
     expect(detector.received(2, 0)).toBe(false);
@@ -41,7 +41,7 @@ describe('a loss detector', () => {
     expect(detector.due(0, 0).wanted).toEqual([3]);
   });
 
-  it('gives hundreds up at once, and goes on from there', () => {
+  it('gives up hundreds of packets at once, and goes on from there', () => {
     const detector = heard(1, 9_000);
     expect(detector.due(0, 0)).toEqual({ wanted: [], abandoned: 8_998 });
     expect(detector.due(0, 0)).toEqual({ wanted: [], abandoned: 0 });
@@ -49,7 +49,7 @@ describe('a loss detector', () => {
     expect(detector.due(0, 0).wanted).toEqual([9_001]);
   });
 
-  it('takes a jump backwards for a new numbering', () => {
+  it('treats a jump backwards as a new numbering', () => {
     const detector = heard(30_000);
     expect(detector.received(100, 0)).toBe(true);
     expect(detector.received(102, 0)).toBe(true);

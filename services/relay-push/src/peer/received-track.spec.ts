@@ -14,11 +14,11 @@ const packet = (sequenceNumber: number, timestamp: number, ssrc = 1): Buffer => 
 const newTrack = () => new ReceivedTrack({ clockRate: 90_000, out: { ssrc: 0x0a0b_0c0d, payloadType: 102 } });
 
 describe('a received track', () => {
-  it('renames packets for the media core', () => {
+  it('rewrites SSRC and payload type for the media core', () => {
     expect(newTrack().receive(packet(7, 900), 0)?.subarray(0, 12).toString('hex')).toBe('80e60007000003840a0b0c0d');
   });
 
-  it('hands a packet on once, also one that comes late', () => {
+  it('passes a packet on once, even if it comes late', () => {
     const track = newTrack();
     expect(track.receive(packet(1, 0), 0)).toBeDefined();
     expect(track.receive(packet(3, 0), 0)).toBeDefined();

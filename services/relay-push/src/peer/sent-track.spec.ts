@@ -30,7 +30,7 @@ const newTrack = (absSendTimeId?: number) => {
 const numbersOf = (packets: readonly Buffer[]) => packets.map((each) => each.readUInt16BE(2));
 
 describe('a sent track', () => {
-  it('renames packets and leaves what they carry alone', () => {
+  it('rewrites SSRC and payload type and leaves payloads alone', () => {
     const { track, sent } = newTrack();
     track.forward(packet(7, 900, { marker: true }), 0);
     const [only] = sent;
@@ -38,7 +38,7 @@ describe('a sent track', () => {
     expect(only?.subarray(12).toString('latin1')).toBe('\t\t\t\tsealed');
   });
 
-  it('takes off header extensions that the remote knows nothing of, and writes the time where it wants it', () => {
+  it('removes header extensions that the remote does not know, and writes the send time if the remote wants it', () => {
     const { track, sent } = newTrack(3);
     const extended = Buffer.concat([
       packet(1, 1, { first: 0x90 }).subarray(0, 12),
@@ -52,7 +52,7 @@ describe('a sent track', () => {
     expect(sent[0]?.subarray(20).toString('latin1')).toBe('payloadsealed');
   });
 
-  it('sends the very same packet again, not twice in a moment, and not an old one', () => {
+  it('sends exactly the same packet again, but not twice in a moment, and not an old one', () => {
     const { track, sent } = newTrack();
     for (let index = 0; index < 5; index += 1) track.forward(packet(65_534 + index, index), 1_000);
     track.resend([65_535, 0], 1_100);
@@ -76,7 +76,7 @@ describe('a sent track', () => {
     expect(sent).toHaveLength(3);
   });
 
-  it('fills no path with repetitions', () => {
+  it('does not fill a path with repetitions', () => {
     const { track, sent } = newTrack();
     for (let index = 0; index < 1_000; index += 1) track.forward(packet(index, 0), 0);
     track.resend(
@@ -92,7 +92,7 @@ describe('a sent track', () => {
     expect(sent).toHaveLength(1_230);
   });
 
-  it('forgets nothing of a second at 1000 packets', () => {
+  it('forgets nothing of a second with 1000 packets', () => {
     const { track, sent } = newTrack();
     for (let index = 0; index < 1_024; index += 1) track.forward(packet(index, 0), index);
     track.resend([0, 1_023], 1_024);
@@ -117,7 +117,7 @@ describe('a sent track', () => {
     expect(track.stats.packets).toBe(0);
   });
 
-  it('tells the source’s clock, and learns the round trip from the answer to it', () => {
+  it('passes on the source’s clock, and learns the round trip from the answer', () => {
     const { track } = newTrack();
     track.forward(packet(1, 1), 0);
     const [message] = parseRtcp(
@@ -134,7 +134,7 @@ describe('a sent track', () => {
     expect(track.stats).toMatchObject({ fractionLost: 0.1, rttMs: 40 });
   });
 
-  it('throws away what isn’t RTP', () => {
+  it('drops what isn’t RTP', () => {
     const { track, sent } = newTrack();
     for (const bytes of [Buffer.alloc(0), Buffer.alloc(11, 0x80), Buffer.alloc(20, 0x9f), Buffer.from('hello world!')])
       track.forward(bytes, 0);

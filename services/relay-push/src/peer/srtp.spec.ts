@@ -69,7 +69,7 @@ describe.each(Object.entries(SRTP_PROFILES))('SRTP with %s', (_name, profile) =>
     expect(receiver.unprotectRtcp(srtcp.encrypt(senderReport()))).toEqual(senderReport());
   });
 
-  it('survives a turn of the sequence number in the middle of a long loss', () => {
+  it('survives a wraparound of the sequence number in the middle of a long loss', () => {
     const key = newKey(profile);
     const [sender, receiver] = [new SrtpSender(key), new SrtpReceiver(key)];
     let delivered = 0;
@@ -84,7 +84,7 @@ describe.each(Object.entries(SRTP_PROFILES))('SRTP with %s', (_name, profile) =>
     expect(delivered).toBeGreaterThan(3_000);
   });
 
-  it('takes packets in any order, each once', () => {
+  it('accepts packets in any order, each once', () => {
     const key = newKey(profile);
     const [sender, receiver] = [new SrtpSender(key), new SrtpReceiver(key)];
     const sealed = [65_534, 65_535, 0, 1, 2].map((sequenceNumber) => protect(sender, rtp(sequenceNumber)));
@@ -99,7 +99,7 @@ describe.each(Object.entries(SRTP_PROFILES))('SRTP with %s', (_name, profile) =>
     expect(sealed.map((packet) => receiver.unprotectRtp(packet))).toEqual(Array(5).fill(undefined));
   });
 
-  it('throws out what is forged, and is not led astray by it', () => {
+  it('drops forged packets, and is not misled by them', () => {
     const key = newKey(profile);
     const [sender, receiver] = [new SrtpSender(key), new SrtpReceiver(key)];
     expect(receiver.unprotectRtp(protect(sender, rtp(100)))).toBeDefined();
@@ -147,7 +147,7 @@ describe('the key derivation', () => {
 });
 
 describe('a replay window', () => {
-  it('knows what has come, and takes what is too old for seen', () => {
+  it('knows what has come, and treats what is too old as seen', () => {
     const window = new ReplayWindow();
     for (const index of [5, 3, 2_000, 1_500]) {
       expect(window.hasSeen(index)).toBe(false);
