@@ -61,7 +61,7 @@ describe('POST /stream/', () => {
     ['a stream', { stream: 'garden' }, '/videos/garden/index.m3u8'],
     ['a stream of another kind of name', { stream: 'a b/c' }, '/videos/~/a%20b%2Fc/index.m3u8'],
     ["a robot's stream by name", { stream: 'dog/back' }, '/videos/dog/back/index.m3u8'],
-  ])('packages %s, whose playlist is then there', async (_name, body, path) => {
+  ])('packages %s, and its playlist is then available', async (_name, body, path) => {
     const response = await post(withToken(token), body);
     const { ret } = (await response.json()) as { ret: { hls_url: string } };
     expect(ret.hls_url).toBe(service.url + path);
@@ -112,7 +112,7 @@ describe('POST /stream/', () => {
     ['POST', '/videos/dog/index.m3u8', 'GET, HEAD'],
     ['PUT', '/stream/', 'GET, HEAD, POST'],
     ['POST', '/stream/dog', 'DELETE, GET, HEAD'],
-  ])('is not %s %s, whose answer does not repeat the token', async (method, path, allow) => {
+  ])('does not take %s %s, and its answer does not repeat the token', async (method, path, allow) => {
     const response = await withToken(token).get(`${path}?token=${token}`, { method, body: '{}' });
     expect([response.status, response.headers.get('allow')]).toEqual([405, allow]);
     const text = await response.text();
@@ -160,7 +160,7 @@ describe('the right to watch', () => {
     ['somebody of another tenant', () => around.auth.token({ tenant: 'other' }), 404, 404],
     ['somebody who may watch other streams', () => around.auth.token({ play: ['dog/*'] }), 403, 107],
     ['somebody whose time is up', () => around.auth.token({ life: '-1 min' }), 401, 104],
-  ])('is not %s', async (_name, tokenOf, status, ec) => {
+  ])('is not given to %s', async (_name, tokenOf, status, ec) => {
     const own = await tokenOf();
     const player = own === undefined ? new Player(service.url) : withToken(own);
     for (const file of ['index.m3u8', 'media.m3u8']) {

@@ -45,7 +45,7 @@ describe('the timeline of the wall clock', () => {
   });
 
   it.each([[[]], [[0, 0, 0, 4]], [[255, 255, 255, 255, 109, 111, 111, 102]]])(
-    'leaves alone what is no fragment',
+    'leaves anything but a fragment unchanged',
     (bytes) => {
       const data = Uint8Array.from(bytes);
       new EpochTimeline(timescales).place(data, Date.now());

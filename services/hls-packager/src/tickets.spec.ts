@@ -30,7 +30,7 @@ describe('a ticket', () => {
   });
 
   it.each(['', '.', 'x', '..', 'ZGVtbw', 'ZGVtbw.x.y', '.abc', '*.abc', 'Z GVtbw.a', `${'A'.repeat(600)}.x`])(
-    'that is none names nobody: %s',
+    'names no tenant if it is malformed: %s',
     (text) => {
       expect(Tickets.tenantOf(text)).toBeUndefined();
     },

@@ -42,7 +42,7 @@ describe('a path of a video', () => {
     `/videos/~/${'r'.repeat(513)}/index.m3u8`,
     `/videos/~/${'%41'.repeat(5_000)}/index.m3u8`,
     '/other/r1/index.m3u8',
-  ])('that is none: %s', (path) => {
+  ])('is not recognised in %s', (path) => {
     expect(parseVideoPath(path)).toBeUndefined();
   });
 

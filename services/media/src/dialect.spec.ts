@@ -23,7 +23,7 @@ describe('the dialect', () => {
     ['payload type', codec('video/H264', 103, H264)],
     ['codec', codec('video/VP8', 102, H264)],
     ['profile', codec('video/H264', 102, { ...H264, 'profile-level-id': '64001f' })],
-  ])('is another with another %s', (_what, other) => {
+  ])('differs with another %s', (_what, other) => {
     expect(dialectKey([OPUS, other])).not.toBe(dialectKey([OPUS, codec('video/H264', 102, H264)]));
   });
 });

@@ -107,7 +107,7 @@ describe.each(['H264', 'H265'] as const)('the parameter sets of %s that comes by
   it.each([
     ['in band', true],
     ['in its SDP alone', false],
-  ])('change with a pusher that returns with others %s, also for who plays already', async (_name, inBand) => {
+  ])('change with a pusher that returns with others %s, even for players that play already', async (_name, inBand) => {
     const url = await node.awaitPush('cam', 's1');
     const first = await push(url, { video: videos[codec], inBand });
     await sized(320);

@@ -81,7 +81,7 @@ describe('an RTSP source in Chromium', () => {
     // When the viewer is connected, the key frame has passed, and the end of the GOP is far away.
     ['just after it', 0],
     ['in the middle of a GOP', 2_500],
-  ])('shows a picture at once to a viewer who comes %s, though a key frame is rare', async (_name, afterMs) => {
+  ])('shows a picture at once to a viewer who comes %s, although key frames are rare', async (_name, afterMs) => {
     await camera(H264_LONG_GOP);
     await waitFor(() => (node.recorded.core.findLocal('demo', 'cam')?.videoMeter?.keyFrames ?? 0) > 0);
     await new Promise((resolve) => setTimeout(resolve, afterMs));

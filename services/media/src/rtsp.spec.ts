@@ -107,7 +107,7 @@ describe('what was opened with a credential', () => {
     ['a token', () => node.playUrl('cam'), PLAYER],
     ['a URL signed for a token', () => node.signedPlayUrl('cam', PLAYER), PLAYER],
     ['a URL signed for a key', () => node.signedPlayUrl('cam', key), key],
-  ] as const)('by %s plays until that ends, and then not again', async (_what, urlOf, credential) => {
+  ] as const)('by %s plays until the credential ends, and then not again', async (_what, urlOf, credential) => {
     node.push(await node.awaitPush('cam', 's1'), H264_AAC);
     await flowing('s1');
     const url = urlOf();
@@ -148,7 +148,7 @@ describe('RTSP', () => {
     ['H.264 and Opus', H264_OPUS, ['h264', 'opus']],
     ['H.264 with B-frames', H264_B_FRAMES, ['h264', 'opus']],
     ['H.265 and PCMU', H265_PCMU, ['hevc', 'pcm_mulaw']],
-  ])('hands on %s untouched', async (_name, options, codecs) => {
+  ])('passes on %s unchanged', async (_name, options, codecs) => {
     node.push(await node.awaitPush('cam', 's1'), options);
     await flowing('s1');
     const probed = await probe(node.playUrl('cam'));

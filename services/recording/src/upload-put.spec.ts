@@ -75,7 +75,7 @@ describe('an upload by PUT', () => {
     ['the CRC32', (bytes: Buffer) => ({ 'x-amz-checksum-crc32': crcOf(bytes) }), 'checksum'],
     ['an ETag that is no MD5', () => ({ etag: '"abc"' }), 'status'],
     ['nothing', () => ({}), 'status'],
-  ])('is confirmed when the destination tells %s', async (_what, told, by) => {
+  ])('is confirmed when the destination returns %s', async (_what, told, by) => {
     receiver.told = told as typeof receiver.told;
     expect(await put()).toMatchObject({ tag: 'uploaded', confirmation: { by } });
   });
@@ -102,7 +102,7 @@ describe('an upload by PUT', () => {
     [411, 'MissingContentLength'],
     [412, 'PreconditionFailed'],
     [413, 'EntityTooLarge'],
-  ])('isn’t tried again after %i, and the log names the store’s reason %s', async (status, code) => {
+  ])('isn’t tried again after %i, and the log names the store’s reason: %s', async (status, code) => {
     const outcome = await failing((_request, response) => answer(response, status, code));
     expect(outcome).toMatchObject({ tag: 'refused', status, words: expect.stringContaining(code) as string });
   });

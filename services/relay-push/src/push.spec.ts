@@ -343,7 +343,7 @@ describe('an impossible push', () => {
     ['PUT', 'push?token=secret', 405],
     ['POST', 'nothing?token=secret', 404],
     ['POST', 'terminate', 404],
-  ] as const)('is told so in the shape of every other error: %s %s', async (method, path, status) => {
+  ] as const)('gets an error in the same form as every other: %s %s', async (method, path, status) => {
     const response = await relay.app.inject({
       method,
       url: `/rest-api/pull/${path}`,

@@ -313,13 +313,13 @@ describe('a start that nobody needs any more', () => {
     expect(LATE.flatMap((late) => stream.tell(late))).toEqual([]);
   });
 
-  it.each(['opening', 'asked', 'acknowledged'] as const)('fails with the session while it is %s', (name) => {
+  it.each(['opening', 'asked', 'acknowledged'] as const)('fails when the session ends while it is %s', (name) => {
     const input = { tag: 'media-ended', cause: 'node-lost', err: errOf('stream-failed') } as const;
     const said = until[name]().tell(input);
     expect([said[0], said.at(-1)]).toEqual([`started: ${errOf('stream-failed').dm}`, 'close']);
   });
 
-  it.each(['checking', 'opening', 'evicting'] as const)('fails with the call that failed while it is %s', (name) => {
+  it.each(['checking', 'opening', 'evicting'] as const)('fails when a call fails while it is %s', (name) => {
     expect(until[name]().tell({ tag: 'failed', err: errOf('unavailable') })).toEqual([
       `started: ${errOf('unavailable').dm}`,
       'over: failed-to-start',

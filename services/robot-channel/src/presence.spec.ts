@@ -73,7 +73,7 @@ describe('a robot', () => {
   it.each([
     ['the same instance', () => here],
     ['another instance', () => there],
-  ])('that connects anew to %s closes its old socket, and never was offline', async (_where, at) => {
+  ])('that connects anew to %s closes its old socket, and is never offline', async (_where, at) => {
     const client = await app(here);
     const old = await robot(here);
     await waitFor(() => client.states().length === 1);

@@ -66,7 +66,7 @@ describe('a token', () => {
     ['of a robot that does not exist', ofRobot('robot_dog_sr_29999')],
     ['without a camera', [{ verb: 'publish', object: 'robot_dog_sr_20001' }]],
     ['to play only', [{ verb: 'play', object: 'robot_dog_sr_20001/*' }]],
-  ])('with the grants %s is no robot’s', async (_what, grants) => {
+  ])('with the grants %s opens no robot’s socket', async (_what, grants) => {
     const dog = await opened(Robot.open(service.wsUrl, await around.auth.token(grants)));
     expect(refusalOf(dog)).toMatchObject([expect.toBeOneOf([403, 404]), { err: { ec: 107, dm: 'permission' } }]);
   });

@@ -231,7 +231,7 @@ describe('a caller', () => {
     ['POST', 'stream/nothing?token=secret', {}, 404, 'NOT_FOUND'],
     ['GET', 'stream/terminate?token=secret', undefined, 405, 'INVALID'],
     ['GET', 'stream/%zz?token=secret', undefined, 400, 'INVALID'],
-  ] as const)('is told of an error in one shape: %s %s %j', async (method, path, body, status, code) => {
+  ] as const)('gets every error in the same form: %s %s %j', async (method, path, body, status, code) => {
     const answer = await rest(method, path, body);
     expect(answer).toMatchObject({ status, body: { error: { code, message: expect.any(String), fields: {} } } });
     expect(answer.text).not.toContain('secret');
