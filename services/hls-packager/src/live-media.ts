@@ -138,7 +138,7 @@ export class LiveMedia {
   }
 
   /**
-   * Waits for the first part, which tells the codecs, or for the first finished segment, with which players can begin.
+   * Waits for the first part, which shows the codecs, or for the first finished segment, with which players can begin.
    */
   async ready(what: 'part' | 'segment', options: WaitOptions): Promise<void> {
     const has = () => (what === 'part' ? this.#playlist.isReady : this.#hasSegment) || this.#playlist.hasEnded;

@@ -5,7 +5,7 @@ export type VideoTarget =
   | { readonly tag: 'robot'; readonly id: string; readonly camera: string | undefined }
   | { readonly tag: 'stream'; readonly name: string };
 
-/** `index` tells the codecs and the address of the `media` playlist. */
+/** `index` contains the codecs and the address of the `media` playlist. */
 export type VideoFile = { readonly tag: 'index' } | { readonly tag: 'media' } | ResourceName;
 
 export interface VideoPath {

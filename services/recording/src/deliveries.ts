@@ -37,7 +37,7 @@ export interface DeliveriesPorts {
   readonly log: Logger;
 }
 
-/** Takes the finished files of recordings to their destinations, and keeps the recordings' states. */
+/** Delivers the finished files of recordings to their destinations, and keeps the recordings' states up to date. */
 export class Deliveries {
   readonly #uploads: Uploads;
 

@@ -30,7 +30,7 @@ export interface LiveRecordingPorts {
   readonly endHooks: () => readonly EndHook[];
   /** Runs the work when few enough files are being finished. */
   readonly inTurn: <Result>(work: () => Promise<Result>) => Promise<Result>;
-  /** Gives the parts from this one on to a recording of their own. */
+  /** Moves the parts from this one on to a recording of their own. */
   readonly splitOff: (row: RecordingRow, part: number, reason: string) => Promise<void>;
   readonly changed: (recording: LiveRecording) => void;
   /** Called when there are new bytes in its part. */
@@ -54,7 +54,7 @@ export interface Before {
 
 const MAX_GAPS = 200;
 
-/** One recording that this instance works on: carries out what its machine says. */
+/** One recording that this instance works on: carries out the effects of its machine. */
 export class LiveRecording {
   readonly folder: RecordingFolder;
   row: RecordingRow;

@@ -85,7 +85,7 @@ const validityOf = (query: Query): Validity =>
 export const expiryOf = (url: string): number | undefined =>
   URL.canParse(url) ? validityOf(queryOf(new URL(url))).untilMs : undefined;
 
-/** A shared access signature of Azure's blob storage, which wants to be told what kind of blob a PUT makes. */
+/** A shared access signature of Azure's blob storage, where a PUT must name the kind of blob that it makes. */
 export const wantsBlobType = (url: URL): boolean => isAzure(queryOf(url));
 
 const minutes = (ms: number): string => `${Math.ceil(ms / 60_000)} min`;

@@ -96,7 +96,7 @@ export const requestOf = ({
  */
 export class Relays {
   readonly #running = new Map<string, Running>();
-  /** Relays that are in the database but don't run yet. A check would otherwise take them for left behind. */
+  /** Relays that are in the database but don't run yet. Otherwise a check would treat them as left behind. */
   readonly #beginning = new Set<string>();
   #check: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;

@@ -66,7 +66,7 @@ export interface TransportOptions {
 /**
  * How often we send a connectivity check to show the remote that we are still there. The library sends one every four
  * to six seconds and never repeats a lost one. A server that waits 15 s for the next check, as weir does, would then
- * take a cut of 10 s for our end.
+ * treat a cut of 10 s as our end.
  */
 const SIGN_OF_LIFE_INTERVAL_MS = 1_000;
 /** A path with a longer round trip isn't usable. */
