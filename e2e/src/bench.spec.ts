@@ -184,27 +184,6 @@ describe('each benchmark gives complete results in its short form', { timeout: 1
     ]);
   });
 
-  it('recording: streams are recorded by weir and by ffmpeg, delivered, and go on after a kill', async () => {
-    const cost = z.object({
-      ...{ recording: z.number().nonnegative(), media: z.number().nonnegative(), finishing: z.number().nonnegative() },
-      ...{ peakBytes: z.number().positive(), startMs: z.array(z.number().positive()) },
-    });
-    const files = z.array(z.object({ ms: z.number().positive(), sizeBytes: z.number().positive() })).length(2);
-    const loss = z.object({ lostMs: z.number().nonnegative(), backAfterMs: z.number().positive() });
-    const figures = z
-      .object({
-        costs: z.array(z.object({ recordings: z.literal(2), measured: z.record(z.string(), z.array(cost).length(1)) })),
-        delivered: z.object({ put: files, folder: files }),
-        losses: z.array(loss).length(2),
-      })
-      .parse(await figuresOf('recording'));
-    const measured = figures.costs[0]?.measured ?? {};
-    expect(Object.keys(measured)).toEqual(['weir: recording', 'ffmpeg -c copy, fragmented MP4']);
-    expect(measured['weir: recording']?.[0]?.startMs).toHaveLength(2);
-    // What the recorder takes over is in the same file as what it had before.
-    for (const { lostMs, backAfterMs } of figures.losses) expect(lostMs).toBeLessThan(backAfterMs);
-  });
-
   it('first-frame: every viewer sees a frame, when the robot begins to push and when it already does', async () => {
     const marks = z.object({
       commanded: z.number().optional(),
