@@ -78,7 +78,8 @@ function lossAt(clocks: readonly number[], killedAtMs: number): Loss {
 
 /** Decodes a file. @returns the clocks of its pictures */
 async function clocksIn(url: string): Promise<number[]> {
-  const line = `crop=${WIDTH}:1:0:${CLOCK_BLOCK_PIXELS / 2}`;
+  // In other formats the height would be rounded to an even number.
+  const line = `format=gray,crop=${WIDTH}:1:0:${CLOCK_BLOCK_PIXELS / 2}`;
   const child = spawn(
     process.env['FFMPEG_BIN'] ?? 'ffmpeg',
     [
