@@ -326,6 +326,7 @@ async function leftovers(platform: BenchPlatform, ended: readonly Ended[], began
         return entries.filter((entry) => !/^file\.(webm|mp4)$/.test(entry)).map((entry) => join(id, entry));
       return entries.length === 0 && statSync(path).birthtimeMs > beganMs ? [id] : [];
     });
+  // What is still there afterwards is reported below.
   await waitFor(() => surplus().length === 0, { timeoutMs: TIDY_TIMEOUT_MS, intervalMs: 500 }).catch(() => undefined);
   const files = surplus();
   const known = Object.values(await platform.pids()).flatMap((pid) => (pid === undefined ? [] : [pid]));

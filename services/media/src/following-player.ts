@@ -233,7 +233,10 @@ export class FollowingPlayer implements Session {
       this.#renewalTimer = setTimeout(() => {
         if (this.#present.length === 0) this.end(EndReason.STREAM_ENDED);
       }, RENEWAL_MS);
-    void this.#inOrder(() => this.#follow());
+    void this.#inOrder(() => this.#follow()).catch((error: unknown) => {
+      this.end(EndReason.UNSPECIFIED);
+      throw error; // a defect, which the process logs
+    });
   }
 
   #inOrder<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -299,6 +302,7 @@ export class FollowingPlayer implements Session {
     const lent = await stream.use(() => track.lend(connection.lease));
     try {
       const consumer = await consume(transport, lent.producerId, section, paused);
+      if (this.#isClosed) throw new Error('the session has ended meanwhile');
       const { kind } = section;
       this.#sendings.set(section.mediaIndex, { stream, kind, lent, consumer, isAnswered: false, isStarted: false });
       const number = this.#names.indexOf(stream.info.streamName) + 1;
