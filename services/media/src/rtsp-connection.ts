@@ -18,7 +18,7 @@ import {
   type ServerState,
 } from '@weir/protocol-rtsp';
 import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
-import { awakeNowMs, type Logger } from '@weir/platform';
+import { Allowance, awakeNowMs, type Logger } from '@weir/platform';
 import { BoundedSocket } from './bounded-socket.js';
 import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
@@ -48,6 +48,8 @@ export interface RtspHost {
     connection: RtspConnection,
   ): Promise<Recording | HostAnswer>;
   play(path: string, connection: RtspConnection): Promise<Playback | HostAnswer>;
+  /** Whether the address may send one more request. */
+  allowsRequest(address: string): boolean;
   /** Logs that a client was refused or given up. */
   sayRefusal(message: string, fields: object, sent: object | undefined): void;
 }
@@ -56,6 +58,12 @@ export interface RtspHost {
 const MAX_UNREAD_MEDIA_BYTES = 4 * 1024 * 1024;
 /** Answers are small: a well-behaved client never leaves this much unread. */
 const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
+
+/**
+ * What a client may send that isn't media of its own stream. Set-up takes some ten requests, and a session a few in a
+ * minute.
+ */
+const REQUESTS = { burst: 500, perSecond: 50 };
 
 /** The connection of one RTSP client, pusher or player: it runs the protocol's state machine on a socket. */
 export class RtspConnection {
@@ -75,9 +83,12 @@ export class RtspConnection {
   #sessionsEnded = 0;
 
   readonly #out: BoundedSocket;
+  readonly #requests = new Allowance(REQUESTS, performance.now());
 
+  /** @param limitedWith the address whose clients are limited together. */
   constructor(
     private readonly socket: Socket,
+    private readonly limitedWith: string,
     private readonly host: RtspHost,
     private readonly log: Logger,
     private readonly onClosed: () => void,
@@ -94,12 +105,7 @@ export class RtspConnection {
       },
       awakeNowMs(),
     );
-    socket.on('data', (bytes) => {
-      for (const event of this.#decoder.push(bytes)) {
-        if (event.tag === 'request') this.#lastRequest = event;
-        this.#input({ tag: 'received', event });
-      }
-    });
+    socket.on('data', (bytes) => this.#read(bytes));
     socket.on('error', (error) => {
       this.log.debug({ error: error.message }, 'rtsp connection broke');
       this.#input({ tag: 'disconnected' });
@@ -113,6 +119,26 @@ export class RtspConnection {
 
   stop(cause: 'stream-ended' | 'replaced' | 'revoked' | 'shutdown'): void {
     this.#input({ tag: 'stop', cause });
+  }
+
+  /** Each element is decoded only when the ones before it are answered, so a client that is cut off costs no more. */
+  #read(bytes: Buffer): void {
+    if (this.socket.destroyed) return;
+    for (const event of this.#decoder.read(bytes)) {
+      if (event.tag === 'request') this.#lastRequest = event;
+      const isMedia = event.tag === 'interleaved' && this.#recording !== undefined;
+      if (!isMedia && !this.#isAllowed()) {
+        this.host.sayRefusal('RTSP client cut off: it asks too often', this.#about, undefined);
+        this.socket.destroy();
+        return;
+      }
+      this.#input({ tag: 'received', event });
+      if (this.socket.destroyed) return;
+    }
+  }
+
+  #isAllowed(): boolean {
+    return this.#requests.take(performance.now()) && this.host.allowsRequest(this.limitedWith);
   }
 
   #input(input: ServerInput): void {

@@ -69,6 +69,26 @@ describe('an RTSP client', () => {
     await waitFor(() => text.match(/CSeq: 7/g)?.length === 300);
   });
 
+  it('that asks too often is cut off even if it reads', async () => {
+    await start();
+    const socket = await client();
+    let text = '';
+    socket.on('data', (data: Buffer) => {
+      text += data.toString();
+    });
+    socket.write(request('OPTIONS', 7).repeat(5_000));
+    await waitFor(() => node.server.connectionCount === 0, { what: 'the connection’s end' });
+    expect(text.match(/CSeq: 7/g)?.length ?? 0).toBeLessThan(1_000);
+  });
+
+  it('that asks too often over many connections leaves others theirs', async () => {
+    await start({ connectionsPerAddress: 100 });
+    const greedy = await Promise.all(Array.from({ length: 50 }, () => client()));
+    for (const socket of greedy) socket.pause().write(request('OPTIONS', 1).repeat(400));
+    await waitFor(() => node.server.connectionCount < 10, { what: 'the end of most connections' });
+    expect(await answer(await client('127.0.0.2'))).toContain('RTSP/1.0 200');
+  });
+
   it('that says nothing is cut off even if it never closes its side', async () => {
     await start();
     const idleTimeoutMs = vi.spyOn(DEFAULT_SERVER_CONFIG, 'idleTimeoutMs', 'get').mockReturnValue(200);

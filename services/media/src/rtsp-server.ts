@@ -4,7 +4,7 @@ import { credentialNameOf, RefusalLog, type CredentialRef, type CredentialWatch 
 import { ErrorCode, isWeirError } from '@weir/contracts';
 import type { HostAnswer } from '@weir/protocol-rtsp';
 import type { SdpTrack } from '@weir/sdp';
-import { AddressCounts, rateKey, type Logger } from '@weir/platform';
+import { AddressAllowances, AddressCounts, rateKey, type Logger } from '@weir/platform';
 import type { MediaCore } from './core.js';
 import { IngestSession, usableTracks, type MediaCarrier } from './ingest.js';
 import { streamNameOf, type Permit, type RtspAccess } from './rtsp-access.js';
@@ -14,6 +14,9 @@ import type { Sources } from './sources.js';
 import type { Stream, StreamListener } from './stream.js';
 
 const MAX_CONNECTIONS = 4_096;
+/** The requests that an address may send for each connection that it may have. */
+const REQUESTS_PER_CONNECTION = { burst: 8, perSecond: 1 };
+const MIN_REQUEST_BURST = 500;
 const REFUSAL_LOG_INTERVAL_MS = 1_000;
 
 export interface RtspServerOptions {
@@ -24,7 +27,7 @@ export interface RtspServerOptions {
   access: RtspAccess;
   credentials: Pick<CredentialWatch, 'watch'>;
   log: Logger;
-  /** 0 is no limit. */
+  /** 0 is no limit, for connections and for the requests of all of them. */
   connectionsPerAddress: number;
 }
 
@@ -34,6 +37,7 @@ export class RtspServer {
   /** The functions that stop watching credentials, by connection and by the name of the credential. */
   readonly #standing = new Map<RtspConnection, Map<string, () => void>>();
   readonly #connectionsOf = new AddressCounts();
+  readonly #requestsOf: AddressAllowances | undefined;
   readonly #server: Server;
   #refusalLoggedMs = -REFUSAL_LOG_INTERVAL_MS;
   #unloggedRefusals = 0;
@@ -42,6 +46,12 @@ export class RtspServer {
 
   private constructor(private readonly options: RtspServerOptions) {
     this.#refusals = new RefusalLog(options.log);
+    const { connectionsPerAddress: count } = options;
+    if (count > 0)
+      this.#requestsOf = new AddressAllowances({
+        burst: Math.max(MIN_REQUEST_BURST, count * REQUESTS_PER_CONNECTION.burst),
+        perSecond: count * REQUESTS_PER_CONNECTION.perSecond,
+      });
     this.#server = createServer((socket) => this.#connected(socket));
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on('drop', (dropped) => this.#refused(dropped?.remoteAddress, 'the server is full'));
@@ -83,7 +93,7 @@ export class RtspServer {
       this.#refused(address, 'the address has too many; see WEIR_RTSP_CONNECTIONS_PER_ADDRESS');
       return;
     }
-    const connection: RtspConnection = new RtspConnection(socket, this.#host, this.options.log, () => {
+    const connection: RtspConnection = new RtspConnection(socket, address, this.#host, this.options.log, () => {
       this.#connections.delete(connection);
       this.#connectionsOf.release(address);
       this.#letGo(connection);
@@ -105,6 +115,7 @@ export class RtspServer {
     const { sources, access } = this.options;
     return {
       sayRefusal: (message, fields, sent) => this.#refusals.say(message, fields, sent),
+      allowsRequest: (address) => this.#requestsOf?.take(address, performance.now()) ?? true,
       authorise: async (request, connection) => {
         const decision = await access.decide(request, sources.pushUrlOf(request.path));
         if (decision.tag === 'permitted' && decision.permit.credential !== undefined)

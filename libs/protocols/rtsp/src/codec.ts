@@ -19,6 +19,10 @@ const CR = 0x0d;
 const LF = 0x0a;
 const FRAME_HEADER_BYTES = 4;
 
+/** What was read at one place: an empty line makes no event. */
+type Taken = { readonly bytes: number; readonly event?: RtspEvent };
+const EMPTY_LINE_BYTE: Taken = { bytes: 1 };
+
 type Head = { readonly message: RtspRequest | RtspResponse; readonly headBytes: number; readonly bodyBytes: number };
 
 /**
@@ -46,14 +50,25 @@ export class RtspDecoder {
     return this.#length;
   }
 
-  /** After a `malformed` event, all further bytes are dropped. */
+  /** As `read`, all at once. */
   push(bytes: Uint8Array): RtspEvent[] {
-    if (this.#broken || bytes.length === 0) return [];
+    return [...this.read(bytes)];
+  }
+
+  /**
+   * Reads each message and frame when it is asked for, so the reader of a connection can stop in the middle of a piece
+   * that holds thousands; it must not go on with later bytes then. After a `malformed` event, all further bytes are
+   * dropped.
+   */
+  *read(bytes: Uint8Array): Generator<RtspEvent, void> {
+    if (this.#broken || bytes.length === 0) return;
     const fresh = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    if (this.#length === 0) return this.#read(fresh);
+    if (this.#length === 0) {
+      yield* this.#read(fresh);
+      return;
+    }
     this.#hold(fresh);
-    if (this.#length < this.#needBytes) return [];
-    return this.#read(this.#store.subarray(0, this.#length));
+    if (this.#length >= this.#needBytes) yield* this.#read(this.#store.subarray(0, this.#length));
   }
 
   #hold(bytes: Buffer): void {
@@ -67,26 +82,25 @@ export class RtspDecoder {
     this.#length = wanted;
   }
 
-  #read(data: Buffer): RtspEvent[] {
-    const events: RtspEvent[] = [];
+  *#read(data: Buffer): Generator<RtspEvent, void> {
     let offset = 0;
     try {
       for (;;) {
-        const taken = this.#take(data, offset, events);
-        if (taken === 0) break;
-        offset += taken;
+        const taken = this.#take(data, offset);
+        if (taken === undefined) break;
+        offset += taken.bytes;
+        if (taken.event !== undefined) yield taken.event;
       }
     } catch (error) {
       if (!(error instanceof RtspProtocolError)) throw error;
-      events.push({ tag: 'malformed', error, cseq: cseqIn(data, offset, error) });
       this.#broken = true;
       this.#store = Buffer.alloc(0);
       this.#length = 0;
       this.#head = undefined;
-      return events;
+      yield { tag: 'malformed', error, cseq: cseqIn(data, offset, error) };
+      return;
     }
     this.#keep(data, offset);
-    return events;
   }
 
   /** Events may already have views of the old store, so the rest moves to a new one. */
@@ -97,33 +111,33 @@ export class RtspDecoder {
     this.#length = rest;
   }
 
-  /** Reads one message or frame at `offset`; returns the number of bytes used, or 0 if more are needed. */
-  #take(data: Buffer, offset: number, events: RtspEvent[]): number {
+  /** Reads one message, frame or empty line at `offset`; undefined if more bytes are needed. */
+  #take(data: Buffer, offset: number): Taken | undefined {
     const first = data[offset];
     if (first === undefined) return this.#wait(1);
-    if (this.#head === undefined && (first === CR || first === LF)) return 1;
-    if (first === DOLLAR) return this.#takeFrame(data, offset, events);
-    return this.#takeMessage(data, offset, events);
+    if (this.#head === undefined && (first === CR || first === LF)) return EMPTY_LINE_BYTE;
+    if (first === DOLLAR) return this.#takeFrame(data, offset);
+    return this.#takeMessage(data, offset);
   }
 
-  #takeFrame(data: Buffer, offset: number, events: RtspEvent[]): number {
+  #takeFrame(data: Buffer, offset: number): Taken | undefined {
     if (data.length - offset < FRAME_HEADER_BYTES) return this.#wait(FRAME_HEADER_BYTES);
     const total = FRAME_HEADER_BYTES + data.readUInt16BE(offset + 2);
     if (data.length - offset < total) return this.#wait(total);
     const channel = data.readUInt8(offset + 1);
-    events.push({ tag: 'interleaved', channel, data: data.subarray(offset + FRAME_HEADER_BYTES, offset + total) });
-    return total;
+    const payload = data.subarray(offset + FRAME_HEADER_BYTES, offset + total);
+    return { bytes: total, event: { tag: 'interleaved', channel, data: payload } };
   }
 
-  #takeMessage(data: Buffer, offset: number, events: RtspEvent[]): number {
+  #takeMessage(data: Buffer, offset: number): Taken | undefined {
     this.#head ??= this.#readHead(data, offset);
     const held = data.length - offset;
     if (this.#head === undefined) return this.#wait(held + 1);
     const { message, headBytes, bodyBytes } = this.#head;
     if (held < headBytes + bodyBytes) return this.#wait(headBytes + bodyBytes);
     this.#head = undefined;
-    events.push({ ...message, body: data.subarray(offset + headBytes, offset + headBytes + bodyBytes) });
-    return headBytes + bodyBytes;
+    const body = data.subarray(offset + headBytes, offset + headBytes + bodyBytes);
+    return { bytes: headBytes + bodyBytes, event: { ...message, body } };
   }
 
   #readHead(data: Buffer, offset: number): Head | undefined {
@@ -147,9 +161,9 @@ export class RtspDecoder {
     return { message, headBytes, bodyBytes };
   }
 
-  #wait(needBytes: number): 0 {
+  #wait(needBytes: number): undefined {
     this.#needBytes = needBytes;
-    return 0;
+    return undefined;
   }
 }
 
