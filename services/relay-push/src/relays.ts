@@ -155,6 +155,9 @@ export class Relays {
     const rows = await this.ports.store.list(tenant);
     const others = rows.filter(({ id, state }) => state !== 'FAILED' && !this.#running.has(id));
     const elsewhere = await this.ports.others.lookUp(others);
+    // A relay that ended meanwhile is unknown to its instance, and its row has changed.
+    const isSavedAgain = others.some(({ id }) => elsewhere(id).tag === 'unknown');
+    const saved = isSavedAgain ? await this.ports.store.list(tenant) : rows;
     return rows.flatMap((row): RelayView[] => {
       const own = this.#running.get(row.id);
       if (own !== undefined) return own.relay.isFinished ? [] : [viewOf(row, own.relay.status, own.relay.stats)];
@@ -167,7 +170,7 @@ export class Relays {
         case 'orphan':
           return [asSaved({ ...row, state: 'WAITING' })];
         case 'unknown':
-          return [asSaved(row)];
+          return saved.filter(({ id, wanted }) => id === row.id && wanted).map(asSaved);
         default:
           return found satisfies never;
       }
