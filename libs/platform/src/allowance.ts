@@ -64,7 +64,6 @@ export class AddressAllowances {
   #sweep(nowMs: number): void {
     if (nowMs - this.#sweptMs < SWEEP_INTERVAL_MS) return;
     this.#sweptMs = nowMs;
-    for (const [address, allowance] of this.#allowances)
-      if (allowance.isFull(nowMs)) this.#allowances.delete(address);
+    for (const [address, allowance] of this.#allowances) if (allowance.isFull(nowMs)) this.#allowances.delete(address);
   }
 }
