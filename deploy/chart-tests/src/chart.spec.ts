@@ -531,7 +531,7 @@ describe('settings', () => {
         const allow = chartOf(profile).settings(componentOf(workload)).get('WEIR_OUTBOUND_ALLOW');
         return allow === undefined ? [] : [[componentOf(workload), allow]];
       });
-    const callers = ['auth', 'media', 'recording', 'relay-push', 'robot-channel', 'wcs-signalling'];
+    const callers = ['auth', 'call-broker', 'media', 'recording', 'relay-push', 'robot-channel', 'wcs-signalling'];
     expect(Object.fromEntries(allowed('host-port'))).toEqual(
       Object.fromEntries(callers.map((name) => [name, '10.20.0.0/16,camera.internal'])),
     );

@@ -8,7 +8,7 @@ const options = {
   urls: { nats: '', redis: '', database: '' },
   ports: {
     ...{ gateway: 1, auth: 2, media: 3, 'wcs-signalling': 4 },
-    ...{ 'robot-channel': 5, 'relay-push': 6, 'hls-packager': 7, recording: 8 },
+    ...{ 'robot-channel': 5, 'relay-push': 6, 'hls-packager': 7, recording: 8, 'call-broker': 9 },
   },
 };
 

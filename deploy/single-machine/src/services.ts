@@ -9,6 +9,7 @@ export const SERVICES_IN_STOP_ORDER = [
   'wcs-signalling',
   'robot-channel',
   'relay-push',
+  'call-broker',
   'recording',
   'hls-packager',
   'media',
@@ -116,6 +117,7 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
         WEIR_UPSTREAM_ROBOT_CHANNEL: upstream('robot-channel'),
         WEIR_UPSTREAM_RELAY_PUSH: upstream('relay-push'),
         WEIR_UPSTREAM_HLS_PACKAGER: upstream('hls-packager'),
+        WEIR_UPSTREAM_CALL_BROKER: upstream('call-broker'),
         WEIR_UPSTREAM_RECORDING: upstream('recording'),
       };
     case 'auth': {
@@ -136,6 +138,8 @@ function ownEnvironment(name: ServiceName, { settings, env, ports, dataDir }: Se
       };
     case 'robot-channel':
       return { WEIR_HTTP_PORT: String(settings.WEIR_HTTP_PORT) };
+    case 'call-broker':
+      return { WEIR_CREDENTIALS_FILE: credentialFiles(dataDir).credentials };
     case 'recording':
       return { WEIR_RECORDING_DIR: env['WEIR_RECORDING_DIR'] || join(dataDir, 'recordings') };
     case 'wcs-signalling':

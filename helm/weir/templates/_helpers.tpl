@@ -49,7 +49,7 @@ What services need besides NATS and Redis: a database; RTP from media nodes on a
 their own address for RTP.
 */}}
 {{- define "weir.needs" -}}
-database: [auth, robot-channel, relay-push, recording]
+database: [auth, robot-channel, relay-push, recording, call-broker]
 rtp: [hls-packager, relay-push, recording]
 iceServers: [recording]
 rtpAddress:

@@ -105,6 +105,13 @@ WEIR_PUBLIC_URL: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{- define "weir.settings.call-broker" -}}
+{{- with include "weir.publicUrl" .root }}
+WEIR_PUBLIC_URL: {{ . | quote }}
+{{- end }}
+{{- include "weir.settings.outbound" . }}
+{{- end }}
+
 {{- define "weir.settings.recording" -}}
 WEIR_RECORDING_DIR: /var/lib/weir/recordings
 {{- with .service.s3 }}

@@ -19,6 +19,8 @@ describe('the route table', () => {
     ['/stream/', 'hls-packager'],
     ['/videos/a/index.m3u8', 'hls-packager'],
     ['/v2/device/channel', 'call-broker'],
+    ['/v2/devices/state', 'call-broker'],
+    ['/calls/apps', 'call-broker'],
     ['/api/v2/io', 'recording'],
     ['/api/v2/supervisor_io/id', 'recording'],
     ['/api/session', 'recording'],

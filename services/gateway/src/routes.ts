@@ -26,6 +26,8 @@ export interface Route {
 }
 
 export const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
+/** A device sends a picture of at most 2 MB; the service says so to one that sends a little more. */
+const PICTURE_BODY_BYTES = 3 * 1024 * 1024;
 
 /** Which paths belong to which service. No path is below another. */
 export const routes: readonly Route[] = [
@@ -39,7 +41,8 @@ export const routes: readonly Route[] = [
   { path: '/channel/*', service: 'robot-channel', rate: 'rest', sockets: true },
   { path: '/stream/*', service: 'hls-packager', rate: 'rest' },
   { path: '/videos/*', service: 'hls-packager', rate: 'page' },
-  { path: '/v2/*', service: 'call-broker', rate: 'rest', sockets: true },
+  { path: '/v2/*', service: 'call-broker', rate: 'rest', sockets: true, maxBodyBytes: PICTURE_BODY_BYTES },
+  { path: '/calls/*', service: 'call-broker', rate: 'rest' },
   { path: '/api/v2/*', service: 'recording', rate: 'rest', sockets: true },
   { path: '/api/session/*', service: 'recording', rate: 'rest', sockets: true },
   { path: '/recordings/*', service: 'recording', rate: 'page' },

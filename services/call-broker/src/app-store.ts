@@ -1,0 +1,159 @@
+import { timingSafeEqual } from 'node:crypto';
+import path from 'node:path';
+import { ErrorCode, WeirError } from '@weir/contracts';
+import type { Logger } from '@weir/platform';
+import { migratedAdapter } from '@weir/platform/database';
+import { Prisma, PrismaClient, type App as AppRow, type CidRange as CidRangeRow } from './generated/client.js';
+
+export type Transaction = Prisma.TransactionClient;
+
+const SCHEMA = 'call_broker';
+const MIGRATIONS = path.resolve(import.meta.dirname, '../prisma/migrations');
+
+/** Both ends belong to the range. */
+export interface CidRange {
+  readonly begin: number;
+  readonly end: number;
+  /** 1: the devices push; 2: they only view. */
+  readonly usage: 1 | 2;
+}
+
+/** An application server of a tenant. */
+export interface App {
+  readonly id: string;
+  /** Signs the tokens of the app's devices. */
+  readonly key: string;
+  readonly tenant: string;
+  /** In ascending order. */
+  readonly ranges: readonly CidRange[];
+  /** Empty: nobody. */
+  readonly webhook: string;
+  /** Empty: nobody. */
+  readonly stateWebhook: string;
+  readonly createdAt: Date;
+}
+
+export type NewApp = Pick<App, 'id' | 'key' | 'tenant' | 'ranges'> & { readonly demo?: boolean };
+export type AppChange = Partial<Pick<App, 'key' | 'ranges' | 'webhook' | 'stateWebhook'>>;
+
+const withRanges = { ranges: { orderBy: { first: 'asc' } } } as const;
+type Row = AppRow & { readonly ranges: readonly CidRangeRow[] };
+
+const appOf = ({ ranges, id, key, tenant, webhook, stateWebhook, createdAt }: Row): App => ({
+  ...{ id, key, tenant, webhook, stateWebhook, createdAt },
+  ranges: ranges.map(({ first, last, usage }) => ({
+    begin: Number(first),
+    end: Number(last),
+    usage: usage === 2 ? 2 : 1,
+  })),
+});
+
+const rowsOf = (ranges: readonly CidRange[]) =>
+  ranges.map(({ begin, end, usage }) => ({ first: BigInt(begin), last: BigInt(end), usage }));
+
+/** The apps with the devices that belong to them, in the database. */
+export class AppStore {
+  private constructor(readonly database: PrismaClient) {}
+
+  /** Waits for the database and migrates its tables. */
+  static async open(url: string, log: Pick<Logger, 'info' | 'warn'>): Promise<AppStore> {
+    const adapter = await migratedAdapter({ url, schema: SCHEMA }, MIGRATIONS, log);
+    return new AppStore(new PrismaClient({ adapter }));
+  }
+
+  async ping(): Promise<void> {
+    await this.database.$queryRaw`SELECT 1`;
+  }
+
+  async find(id: string): Promise<App | undefined> {
+    const row = await this.database.app.findUnique({ where: { id }, include: withRanges });
+    return row === null ? undefined : appOf(row);
+  }
+
+  /** The app that has this key. */
+  async authenticate(id: string, key: string): Promise<App | undefined> {
+    const app = await this.find(id);
+    return app !== undefined && isSame(app.key, key) ? app : undefined;
+  }
+
+  /** The app whose range has the device. */
+  async ownerOf(cid: number): Promise<App | undefined> {
+    const range = await this.database.cidRange.findFirst({
+      where: { first: { lte: BigInt(cid) } },
+      orderBy: { first: 'desc' },
+      include: { app: { include: withRanges } },
+    });
+    return range === null || Number(range.last) < cid ? undefined : appOf(range.app);
+  }
+
+  /** In the order of their ids. */
+  async list(tenant: string, limit: number, after = ''): Promise<App[]> {
+    const rows = await this.database.app.findMany({
+      where: { tenant, id: { gt: after } },
+      orderBy: { id: 'asc' },
+      take: limit,
+      include: withRanges,
+    });
+    return rows.map(appOf);
+  }
+
+  /** @throws ALREADY_EXISTS if another app has the id or a part of the ranges */
+  async create({ ranges, ...app }: NewApp): Promise<App> {
+    const data = { ...app, ranges: { create: rowsOf(ranges) } };
+    return appOf(await orTaken(this.database.app.create({ data, include: withRanges })));
+  }
+
+  /**
+   * @returns undefined if there is no such app
+   * @throws ALREADY_EXISTS if another app has a part of the ranges
+   */
+  async change(id: string, { ranges, ...change }: AppChange): Promise<App | undefined> {
+    const data = {
+      ...change,
+      ...(ranges !== undefined && { ranges: { deleteMany: {}, create: rowsOf(ranges) } }),
+    };
+    try {
+      return appOf(await orTaken(this.database.app.update({ where: { id }, data, include: withRanges })));
+    } catch (error) {
+      if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2025') return undefined;
+      throw error;
+    }
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.database.app.deleteMany({ where: { id } });
+  }
+
+  /** Removes what a single machine has made, except the app with the id `kept`. */
+  async removeDemo(kept?: string): Promise<number> {
+    const where = { demo: true, ...(kept !== undefined && { id: { not: kept } }) };
+    return (await this.database.app.deleteMany({ where })).count;
+  }
+
+  async close(): Promise<void> {
+    await this.database.$disconnect();
+  }
+}
+
+/** In a time that tells nothing of the key. */
+const isSame = (known: string, given: string): boolean => {
+  const [wanted, offered] = [Buffer.from(known), Buffer.from(given)];
+  return wanted.length === offered.length && timingSafeEqual(wanted, offered);
+};
+
+const orTaken = async <Value>(writing: Promise<Value>): Promise<Value> => {
+  try {
+    return await writing;
+  } catch (cause) {
+    if (!isTaken(cause)) throw cause;
+    throw new WeirError(ErrorCode.ALREADY_EXISTS, 'Another app has this id or a part of these ranges', {}, { cause });
+  }
+};
+
+/** PostgreSQL: exclusion_violation; Prisma has no code of its own for it. */
+const EXCLUSION_VIOLATION = '23P01';
+
+const isTaken = (error: unknown): boolean =>
+  (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') ||
+  (error instanceof Error && error.message.includes('CidRange_no_overlap')) ||
+  (error instanceof Error && error.message.includes(EXCLUSION_VIOLATION));
