@@ -1,8 +1,7 @@
 import { outboundSettings } from '@weir/outbound';
 import type { ServiceContext, SettingsShape } from '@weir/platform';
+import { MAX_TOKEN_LIFETIME_S } from '@weir/protocol-topvdn';
 import { z } from 'zod';
-
-const DAY_S = 24 * 60 * 60;
 
 export const callBrokerSettings = {
   DATABASE_URL: z.string().min(1).describe('The PostgreSQL database.'),
@@ -19,8 +18,8 @@ export const callBrokerSettings = {
     .number()
     .int()
     .min(60)
-    .max(366 * DAY_S)
-    .default(31 * DAY_S)
+    .max(MAX_TOKEN_LIFETIME_S)
+    .default(MAX_TOKEN_LIFETIME_S)
     .describe('A device’s token that is valid for longer from now on is refused.'),
   WEIR_OUTBOUND_ALLOW: outboundSettings.WEIR_OUTBOUND_ALLOW.describe(
     'Addresses, networks and hosts that may be called although they are not on the public internet.',
