@@ -108,7 +108,7 @@ interface Leg {
   readonly media: 'none' | 'opening' | 'open' | 'connected';
   readonly muted: Muted;
   /** Since when the device's channel is away. */
-  readonly awayMs?: number;
+  readonly awayMs: number | undefined;
 }
 
 interface Begun {
@@ -122,7 +122,7 @@ interface Begun {
 interface Ringing extends Begun {
   readonly tag: 'ringing';
   readonly deadlineMs: number;
-  readonly awayMs?: number;
+  readonly awayMs: number | undefined;
 }
 
 /** The first device has opened the URL, and the places are being claimed. */
@@ -155,10 +155,10 @@ interface Ended extends Begun {
 }
 
 /** Plain data, so that another instance can go on with it. */
-export type CallState = Ringing | Claiming | Connecting | Established | Ended;
+export type Call = Ringing | Claiming | Connecting | Established | Ended;
 
 export interface CallStep {
-  readonly state: CallState;
+  readonly state: Call;
   readonly effects: readonly CallEffect[];
 }
 
@@ -175,16 +175,14 @@ export interface NewCall {
 }
 
 /** A call whose URL is on its way to the callees. */
-export const newCall = (
-  { callId, caller, rung = [], settings = CALL_SETTINGS }: NewCall,
-  nowMs: number,
-): CallState => ({
+export const newCall = ({ callId, caller, rung = [], settings = CALL_SETTINGS }: NewCall, nowMs: number): Call => ({
   ...{ tag: 'ringing', callId, caller, settings, rung: rung.filter((cid) => cid !== caller) },
   deadlineMs: nowMs + settings.ringMs,
+  awayMs: undefined,
 });
 
 /** The two devices of the call, once there are two. */
-export const sidesOf = (state: CallState): Readonly<Record<Side, number>> | undefined => {
+export const sidesOf = (state: Call): Readonly<Record<Side, number>> | undefined => {
   switch (state.tag) {
     case 'claiming':
       return { caller: state.caller, callee: state.opening.cid };
@@ -200,7 +198,7 @@ export const sidesOf = (state: CallState): Readonly<Record<Side, number>> | unde
 };
 
 /** When the call needs its next `tick`; Infinity if it needs none. */
-export const callDeadlineMs = (state: CallState): number => {
+export const callDeadlineMs = (state: Call): number => {
   const { graceMs } = state.settings;
   const away = (sinceMs: number | undefined): number => (sinceMs === undefined ? Infinity : sinceMs + graceMs);
   switch (state.tag) {
@@ -220,7 +218,7 @@ export const callDeadlineMs = (state: CallState): number => {
 };
 
 /** Inputs carry the time of their arrival; effects must be carried out in the given order. No input throws. */
-export const stepCall = (state: CallState, input: CallInput, nowMs: number): CallStep => {
+export const stepCall = (state: Call, input: CallInput, nowMs: number): CallStep => {
   switch (state.tag) {
     case 'ringing':
       return ringing(state, input, nowMs);
@@ -240,7 +238,7 @@ export const stepCall = (state: CallState, input: CallInput, nowMs: number): Cal
  * Another instance goes on with a call. Its times count anew, because clocks differ. An offer that was being answered is
  * lost with the instance, so a call goes on only if no offer waits.
  */
-export const resumedCall = (state: CallState, nowMs: number): CallStep => {
+export const resumedCall = (state: Call, nowMs: number): CallStep => {
   switch (state.tag) {
     case 'ringing':
       return unchanged({ ...state, deadlineMs: nowMs + state.settings.ringMs });
@@ -267,7 +265,7 @@ const legsOf = ({ legs }: Talking): readonly Leg[] => [legs.caller, legs.callee]
 const membersOf = (state: Talking): number[] => legsOf(state).map(({ cid }) => cid);
 const sideOf = ({ legs }: Talking, cid: number): Side | undefined => SIDES.find((side) => legs[side].cid === cid);
 
-const unchanged = (state: CallState, ...effects: CallEffect[]): CallStep => ({ state, effects });
+const unchanged = (state: Call, ...effects: CallEffect[]): CallStep => ({ state, effects });
 const tell = (cid: number, news: CallNews): CallEffect => ({ tag: 'tell', cid, news });
 const refuse = (cid: number, tag: 'busy' | 'answered-elsewhere' | 'already-open' | 'no-such-call'): CallEffect =>
   tell(cid, { tag: 'refused', refusal: { tag } });
@@ -275,7 +273,7 @@ const refuse = (cid: number, tag: 'busy' | 'answered-elsewhere' | 'already-open'
 const begunOf = ({ callId, caller, rung, settings }: Begun): Begun => ({ callId, caller, rung, settings });
 
 /** The devices are told before the end, because the host forgets the call then. */
-const over = (state: Exclude<CallState, Ended>, cause: EndCause, told: readonly CallEffect[]): CallStep => ({
+const over = (state: Exclude<Call, Ended>, cause: EndCause, told: readonly CallEffect[]): CallStep => ({
   state: { ...begunOf(state), tag: 'ended', cause },
   effects: [...told, { tag: 'end', cause }],
 });
@@ -316,7 +314,13 @@ const ringing = (state: Ringing, input: CallInput, nowMs: number): CallStep => {
     case 'open':
       if (input.cid === state.caller) return unchanged(state, refuse(input.cid, 'no-such-call'));
       return {
-        state: { ...begunOf(state), tag: 'claiming', opening: openingOf(input), waiting: [], deadlineMs: state.deadlineMs },
+        state: {
+          ...begunOf(state),
+          tag: 'claiming',
+          opening: openingOf(input),
+          waiting: [],
+          deadlineMs: state.deadlineMs,
+        },
         effects: [{ tag: 'claim', cids: placesOf(state.caller, input.cid) }],
       };
     case 'join':
@@ -327,7 +331,7 @@ const ringing = (state: Ringing, input: CallInput, nowMs: number): CallStep => {
     case 'gone':
       return input.cid === state.caller ? unchanged({ ...state, awayMs: nowMs }) : unchanged(state);
     case 'back':
-      return input.cid === state.caller ? unchanged(withoutAway(state)) : unchanged(state);
+      return input.cid === state.caller ? unchanged({ ...state, awayMs: undefined }) : unchanged(state);
     case 'tick':
       if (state.awayMs !== undefined && state.awayMs + state.settings.graceMs <= nowMs)
         return unopened(state, 'channel-lost', [], state.caller);
@@ -344,11 +348,6 @@ const ringing = (state: Ringing, input: CallInput, nowMs: number): CallStep => {
     default:
       return input satisfies never;
   }
-};
-
-const withoutAway = <State extends { readonly awayMs?: number }>(state: State): State => {
-  const { awayMs: _awayMs, ...rest } = state;
-  return rest as State;
 };
 
 const declined = (state: Ringing, cid: number): CallStep => {
@@ -406,8 +405,8 @@ const answered = (state: Claiming, nowMs: number): CallStep => {
     state: {
       ...{ ...begunOf(state), tag: 'connecting', answeredMs: nowMs },
       legs: {
-        caller: { cid: caller, media: 'none', muted: NOT_MUTED },
-        callee: { cid: opening.cid, media: 'opening', muted: NOT_MUTED },
+        caller: { cid: caller, media: 'none', muted: NOT_MUTED, awayMs: undefined },
+        callee: { cid: opening.cid, media: 'opening', muted: NOT_MUTED, awayMs: undefined },
       },
       deadlineMs: nowMs + state.settings.joinMs,
     },
@@ -438,7 +437,7 @@ const collided = (state: Claiming, by: OtherCall, nowMs: number): CallStep => {
   const isCallerTaken = by.caller === caller || by.callee === caller;
   const refused = refuse(opening.cid, 'busy');
   if (isCallerTaken || rung.length === 0) return unopened(state, 'busy', [refused, ...late]);
-  const back: Ringing = { ...begunOf(state), tag: 'ringing', deadlineMs: state.deadlineMs };
+  const back: Ringing = { ...begunOf(state), tag: 'ringing', deadlineMs: state.deadlineMs, awayMs: undefined };
   // Only the callee is busy, so somebody else who was rung may still answer.
   return waiting.reduce<CallStep>(
     (step, later) => then(step, { tag: 'open', ...later }, nowMs),
@@ -497,8 +496,7 @@ const withLeg = <State extends Talking>(state: State, side: Side, leg: Leg): Sta
 /** Glare: the caller opens the callee's URL. Its offer is its side of this call. */
 const openedAgain = (state: Talking, { cid, sdp }: Opening, nowMs: number): CallStep => {
   const side = sideOf(state, cid);
-  if (side === 'caller' && state.legs.caller.media === 'none')
-    return joined(state, { cid, sdp }, nowMs);
+  if (side === 'caller' && state.legs.caller.media === 'none') return joined(state, { cid, sdp }, nowMs);
   if (side !== undefined) return unchanged(state, refuse(cid, 'already-open'));
   const isSameRing = state.rung.includes(cid) || nowMs - state.answeredMs < state.settings.ringMs;
   return unchanged(state, refuse(cid, isSameRing ? 'answered-elsewhere' : 'busy'));
@@ -561,7 +559,7 @@ const channelChanged = (state: Talking, change: 'gone' | 'back', cid: number, no
   const leg = state.legs[side];
   const isAway = leg.awayMs !== undefined;
   if (isAway === (change === 'gone')) return unchanged(state);
-  const next = change === 'gone' ? { ...leg, awayMs: nowMs } : withoutAway(leg);
+  const next: Leg = { ...leg, awayMs: change === 'gone' ? nowMs : undefined };
   const news = { tag: change === 'gone' ? 'peer-away' : 'peer-back' } as const;
   return unchanged(withLeg(state, side, next), tell(state.legs[peerOf(side)].cid, news));
 };

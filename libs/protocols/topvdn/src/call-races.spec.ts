@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { newCall, sidesOf, stepCall, type CallInput, type CallNews, type CallState } from './call-machine.js';
+import { newCall, sidesOf, stepCall, type CallInput, type CallNews, type Call } from './call-machine.js';
 
 /** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => (limit: number) => {
@@ -14,7 +14,7 @@ const randomOf = (seed: number) => (limit: number) => {
  * action of its own, and the actions come in any order.
  */
 class World {
-  readonly calls = new Map<string, CallState>();
+  readonly calls = new Map<string, Call>();
   readonly places = new Map<number, string>();
   readonly news: { readonly cid: number; readonly callId: string; readonly news: CallNews }[] = [];
   readonly #random: (limit: number) => number;
@@ -66,7 +66,7 @@ class World {
     this.run();
   }
 
-  get live(): CallState[] {
+  get live(): Call[] {
     return [...this.calls.values()].filter(({ tag }) => tag === 'connecting' || tag === 'established');
   }
 

@@ -90,12 +90,15 @@ export const END_CAUSES = [
   'join-timeout',
   /** No media came from one side in time. */
   'no-media',
-  /** Media of both sides ended. */
+  /** The media of one side ended. */
   'silence',
   /** A device's channel was lost and didn't come back in time. */
   'channel-lost',
-  /** The media core failed. */
+  /** The path of one side's media is lost, or the media core failed. */
   'media-lost',
+  /** The media core didn't take the offer of one side. */
+  'refused',
+  /** The server that ran the call is gone, and no other one could go on with it. */
   'shutdown',
 ] as const;
 export type EndCause = (typeof END_CAUSES)[number];

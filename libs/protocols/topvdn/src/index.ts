@@ -1,3 +1,4 @@
+export * from './call-machine.js';
 export * from './control-word.js';
 export * from './delivery-schedule.js';
 export * from './frames.js';

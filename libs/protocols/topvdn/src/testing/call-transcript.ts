@@ -6,7 +6,7 @@ import {
   type CallEffect,
   type CallInput,
   type CallNews,
-  type CallState,
+  type Call,
 } from '../call-machine.js';
 
 const START_MS = 1_700_000_000_000;
@@ -58,7 +58,7 @@ const line = (effect: CallEffect): string => {
 
 /** Gives a call its inputs and writes its effects down. 1 is the caller; 2, 3 and 4 are devices that it rings. */
 export class CallTranscript {
-  state: CallState;
+  state: Call;
   nowMs = START_MS;
   readonly #lines: string[] = [];
 
@@ -67,7 +67,7 @@ export class CallTranscript {
   }
 
   /** Up to the given state, with nothing written down. */
-  static in(tag: CallState['tag'], rung?: readonly number[]): CallTranscript {
+  static in(tag: Call['tag'], rung?: readonly number[]): CallTranscript {
     const call = new CallTranscript(rung);
     const steps: readonly CallInput[] = [
       { tag: 'open', cid: 2, sdp: 'b' },
