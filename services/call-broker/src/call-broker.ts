@@ -1,19 +1,56 @@
 import { Access } from '@weir/access';
+import { Outbox } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
+import { ERROR_CODE } from '@weir/protocol-topvdn';
 import { AppStore } from './app-store.js';
+import type { DeviceChannels, DeviceListener } from './device-channels.js';
+import { DeviceTokens } from './device-tokens.js';
+import { openDevices, type Devices } from './devices.js';
 import type { CallBrokerContext } from './settings.js';
+import { WakeUps } from './wake-ups.js';
 
 /** The whole service except its HTTP edge. */
-export interface CallBroker {
+export interface CallBroker extends Devices {
   readonly access: Access;
   readonly apps: AppStore;
+  readonly tokens: DeviceTokens;
   close(): Promise<void>;
 }
 
 export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> =>
   openInOrder(context.log, async (opened) => {
-    const { config, log, bus, redis, health } = context;
+    const { config, log, bus, redis, health, instanceId } = context;
     const apps = opened.add('database', await AppStore.open(config.DATABASE_URL, log));
     health.check('database', () => apps.ping());
-    return { access: new Access({ bus, redis, log }), apps };
+    const outbox = opened.add(
+      'outbox',
+      await Outbox.open({ url: config.DATABASE_URL, owner: 'call_broker', instance: instanceId, log }),
+    );
+    const tokens = new DeviceTokens(apps, { maxLifetimeS: config.WEIR_CALLS_MAX_TOKEN_TTL_S });
+    const devices: Devices = openDevices(
+      context,
+      {
+        ...{ apps, tokens },
+        wakeUps: new WakeUps(outbox),
+        listener: withoutCalls(() => devices.channels),
+        changed: () => undefined,
+      },
+      opened,
+    );
+    return { ...devices, access: new Access({ bus, redis, log }), apps, tokens };
   });
+
+/** Answers devices as long as nobody manages their calls. */
+const withoutCalls = (channels: () => Pick<DeviceChannels, 'send'>): DeviceListener => ({
+  asked: ({ cid }, request) => {
+    const ref = 'ref' in request ? request.ref : undefined;
+    void channels().send(cid, {
+      type: 'error',
+      ...(ref !== undefined && { ref }),
+      code: ERROR_CODE.unavailable,
+      message: 'Calls are not available',
+    });
+  },
+  arrived: () => undefined,
+  gone: () => undefined,
+});

@@ -1,6 +1,6 @@
 import { outboundSettings } from '@weir/outbound';
-import type { ServiceContext, SettingsShape } from '@weir/platform';
-import { MAX_TOKEN_LIFETIME_S } from '@weir/protocol-topvdn';
+import { countSetting, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
+import { MAX_TOKEN_LIFETIME_S, OFFLINE_AFTER_MS, PING_INTERVAL_MS } from '@weir/protocol-topvdn';
 import { z } from 'zod';
 
 export const callBrokerSettings = {
@@ -21,6 +21,17 @@ export const callBrokerSettings = {
     .max(MAX_TOKEN_LIFETIME_S)
     .default(MAX_TOKEN_LIFETIME_S)
     .describe('A device’s token that is valid for longer from now on is refused.'),
+  WEIR_CALLS_MAX_SOCKETS: countSetting(20_000, 1).describe('Sockets of devices that one instance takes.'),
+  WEIR_CALLS_PING_INTERVAL_MS: millisecondsSetting(PING_INTERVAL_MS, 50).describe('How often a device is pinged.'),
+  WEIR_CALLS_SILENT_AFTER_MS: millisecondsSetting(OFFLINE_AFTER_MS, 100).describe(
+    'A device of which nothing was heard for this long is offline.',
+  ),
+  WEIR_CALLS_MAX_BUFFERED_BYTES: countSetting(1024 * 1024, 64 * 1024).describe(
+    'A device that leaves more than this unread is dropped.',
+  ),
+  WEIR_CALLS_MAX_STORED_MESSAGES: countSetting(1_000, 1).describe(
+    'So many messages wait for one device. A push of more is refused with 429.',
+  ),
   WEIR_OUTBOUND_ALLOW: outboundSettings.WEIR_OUTBOUND_ALLOW.describe(
     'Addresses, networks and hosts that may be called although they are not on the public internet.',
   ),

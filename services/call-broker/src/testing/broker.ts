@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
-import { Auth, ErrorCode, WeirError } from '@weir/contracts';
-import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { Auth, ErrorCode, InstanceEvents, WeirError } from '@weir/contracts';
+import { closeHttp, connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
@@ -85,6 +85,7 @@ export class Broker {
     readonly app: NestFastifyApplication,
     readonly service: CallBroker,
     readonly url: string,
+    private readonly alive: NodeJS.Timeout,
   ) {}
 
   static async start(env: Readonly<Record<string, string>>): Promise<Broker> {
@@ -102,8 +103,12 @@ export class Broker {
       abortOnError: false,
     });
     checkAnswers(app);
+    service.listen(app);
     await app.listen(0, '127.0.0.1');
-    return new Broker(context, app, service, await app.getUrl());
+    const sayAlive = () =>
+      bus.publish(InstanceEvents.method.alive, { service: 'call-broker', instanceId, startedAtMs: 1n });
+    sayAlive();
+    return new Broker(context, app, service, await app.getUrl(), setInterval(sayAlive, 300));
   }
 
   async request(
@@ -124,12 +129,30 @@ export class Broker {
     };
   }
 
+  /** Stops in the same order as `runService`. */
   async stop(): Promise<void> {
     if (this.isOver) return;
     this.isOver = true;
-    await this.app.close();
+    await this.service.drain();
+    await closeHttp(this.app);
     await this.service.close();
-    await this.context.bus.drain();
+    clearInterval(this.alive);
+    await this.context.bus.drain({ graceMs: 500 });
     this.context.redis.disconnect();
+  }
+
+  /** As close to a kill as possible within one process: nothing is sent or written any more, then the sockets break. */
+  async crash(): Promise<void> {
+    if (this.isOver) return;
+    this.isOver = true;
+    clearInterval(this.alive);
+    this.context.redis.disconnect();
+    await this.context.bus.drain({ graceMs: 0 });
+    const closing = this.app.close();
+    this.app.getHttpServer().closeAllConnections();
+    await this.service.apps.close();
+    await this.service.drain();
+    await closing;
+    await this.service.close();
   }
 }
