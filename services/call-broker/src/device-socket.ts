@@ -45,6 +45,8 @@ const MAX_EARLY_REQUESTS = 64;
 
 /** One device's socket: reads its frames, pings it, and closes it when it is silent, floods or doesn't read. */
 export class DeviceSocket implements SocketListener {
+  /** On the clock of `performance.now()`. */
+  readonly openedMs = performance.now();
   #state: 'entering' | 'entered' | 'closed' = 'entering';
   #early: CallRequest[] = [];
   #heardMs = awakeNowMs();

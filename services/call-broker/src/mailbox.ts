@@ -1,13 +1,5 @@
 import { awakeNowMs, type Logger } from '@weir/platform';
-import {
-  cloudMessageOf,
-  dueAt,
-  encodeEvent,
-  MESSAGE_FLAG,
-  sentFirst,
-  type Delivery,
-  type MessageName,
-} from '@weir/protocol-topvdn';
+import { cloudMessageOf, dueAt, encodeEvent, MESSAGE_FLAG, sentFirst, type Delivery } from '@weir/protocol-topvdn';
 import type { StoredMessage } from './message-store.js';
 
 export interface MailboxPorts {
@@ -16,6 +8,8 @@ export interface MailboxPorts {
   /** The device has acknowledged the message, which is being removed from the database. */
   readonly isAcknowledged: (id: string) => boolean;
   readonly send: (frame: string) => void;
+  /** How long the device has been connected. */
+  readonly connectedForMs: () => number;
   /** The device didn't acknowledge the message; it is stored until the device connects again. */
   readonly gaveUp: (message: StoredMessage) => void;
   readonly log: Pick<Logger, 'warn'>;
@@ -38,8 +32,6 @@ const READ_AGAIN_AFTER_MS = 1_000;
 export class Mailbox {
   readonly #inFlight = new Map<string, InFlight>();
   #after = 0n;
-  /** Messages that are stored before the device connects have another name than those that come later. */
-  #name: MessageName = 'PopOffLineMessage';
   #isReading = false;
   #mayHaveMore = false;
   #readAgainMs = 0;
@@ -100,15 +92,15 @@ export class Mailbox {
       if (this.#isClosed) return;
       for (const message of messages) this.#send(message);
       if (messages.length === room) this.#mayHaveMore = true;
-      else this.#name = 'PopMessage';
     }
   }
 
   #send(message: StoredMessage): void {
-    const { id, from, msg, place } = message;
-    const frame = encodeEvent(cloudMessageOf(this.#name, msg, from, id));
+    const { id, from, msg, place, ageMs } = message;
     this.#after = place;
     if (this.ports.isAcknowledged(id)) return;
+    const name = ageMs > this.ports.connectedForMs() ? 'PopOffLineMessage' : 'PopMessage';
+    const frame = encodeEvent(cloudMessageOf(name, msg, from, id));
     this.#inFlight.set(id, { message, frame, delivery: sentFirst(MESSAGE_FLAG.acknowledged, awakeNowMs()) });
     this.ports.send(frame);
   }

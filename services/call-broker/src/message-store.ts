@@ -18,6 +18,7 @@ export interface NewMessage {
 export interface StoredMessage extends NewMessage {
   /** Grows with every message for the device. */
   readonly place: bigint;
+  readonly ageMs: number;
 }
 
 /** Messages that are stored together or not at all. */
@@ -49,6 +50,7 @@ const messageRow = z.object({
   place: z.bigint(),
   sender: z.bigint().transform(Number),
   msg: z.string(),
+  ageMs: z.number(),
 });
 const wakeableRow = numberRow.extend({ appId: z.string() });
 
@@ -109,7 +111,8 @@ export class MessageStore {
   /** The oldest messages for a device after a place, in their order. */
   async read(device: Wakeable, after: bigint, limit: number): Promise<StoredMessage[]> {
     const rows = await this.database.$queryRaw`
-      SELECT id, place, sender, msg FROM "DeviceMessage"
+      SELECT id, place, sender, msg, extract(epoch FROM now() - "createdAt")::float8 * 1000 AS "ageMs"
+        FROM "DeviceMessage"
        WHERE cid = ${BigInt(device.cid)} AND "appId" = ${device.appId} AND place > ${after}
          AND "createdAt" > ${KEPT_FROM}
        ORDER BY place LIMIT ${limit}`;

@@ -78,7 +78,7 @@ export class Messages {
   #isClosing = false;
   #removing: Promise<void> | undefined;
   #isLooking = false;
-  #lookedMs = awakeNowMs();
+  #lookedMs = performance.now();
   #lookDueMs = 0;
   #purgeDueMs = awakeNowMs() + PURGE_INTERVAL_MS;
 
@@ -115,6 +115,7 @@ export class Messages {
       read: (after, limit) => this.ports.store.read(device, after, limit),
       isAcknowledged: (id) => this.#acknowledged.has(id),
       send: (frame) => socket.sendFrame(frame),
+      connectedForMs: () => performance.now() - socket.openedMs,
       gaveUp: (message) => this.#wakeUp(device, [message]),
       log: this.ports.log,
     });
@@ -218,7 +219,7 @@ export class Messages {
     if (nowMs >= this.#lookDueMs && !this.#isLooking) {
       this.#lookDueMs = nowMs + LOOK_INTERVAL_MS;
       this.#isLooking = true;
-      this.#look(nowMs)
+      this.#look()
         .catch((error: unknown) => this.ports.log.warn({ err: error }, 'new messages could not be looked for'))
         .finally(() => {
           this.#isLooking = false;
@@ -233,7 +234,8 @@ export class Messages {
   }
 
   /** Finds messages that were stored since the last look. */
-  async #look(nowMs: number): Promise<void> {
+  async #look(): Promise<void> {
+    const nowMs = performance.now();
     if (this.#open.size > 0) this.#wake(await this.ports.store.recent(nowMs - this.#lookedMs + LATE_BY_MS));
     this.#lookedMs = nowMs;
   }

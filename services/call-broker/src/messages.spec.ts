@@ -1,0 +1,279 @@
+import { waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { PushedMessage } from './messages.js';
+import { Broker, startSurroundings, type Surroundings } from './testing/broker.js';
+import { APP, TestDevice } from './testing/device.js';
+
+const MAX_STORED = 40;
+
+let around: Surroundings;
+let here: Broker;
+let there: Broker;
+let devices: TestDevice[];
+let nextCid = 2_000;
+let cid: number;
+
+const start = () => Broker.start({ ...around.env, WEIR_CALLS_MAX_STORED_MESSAGES: String(MAX_STORED) });
+const device = async (at = here, options = {}, id = cid): Promise<TestDevice> => {
+  const opened = await TestDevice.open(at.url, id, options);
+  devices.push(opened);
+  return opened;
+};
+const message = (text: string, { flag = 2, to = cid, from = 0 }: Partial<PushedMessage> = {}): PushedMessage => ({
+  ...{ to, from, flag },
+  msg: Buffer.from(text).toString('base64'),
+});
+const push = (text: string, options: Partial<PushedMessage> = {}, at = here) =>
+  at.service.messages.accept({ appId: APP.id, messages: [message(text, options)] });
+const stored = () => here.service.apps.database.deviceMessage.count({ where: { cid: BigInt(cid) } });
+const isAcknowledged = () => waitFor(async () => (await stored()) === 0, { what: 'the acknowledgement' });
+const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, index) => `m${from + index}`);
+
+beforeAll(async () => {
+  around = await startSurroundings();
+  [here, there] = await Promise.all([start(), start()]);
+  await here.service.apps.create(APP);
+}, 60_000);
+beforeEach(async () => {
+  devices = [];
+  nextCid += 1;
+  cid = nextCid;
+  if (here.isOver) here = await start();
+  if (there.isOver) there = await start();
+});
+afterEach(() => {
+  for (const device of devices) device.end();
+});
+afterAll(async () => {
+  await Promise.all([here.stop(), there.stop()]);
+  await around.stop();
+});
+
+describe('a message with flag 2', () => {
+  it.each([
+    ['the same instance', () => here],
+    ['another instance', () => there],
+  ])('reaches a device on %s, and is forgotten when it is acknowledged', async (_where, at) => {
+    const phone = await device(at(), { acknowledges: false });
+    await waitFor(async () => (await here.service.channels.presences([cid])).has(cid));
+    await push('hello', { from: 1_234 });
+    await phone.hears(1);
+    const [event] = phone.events;
+    const Message = Buffer.from('hello').toString('base64');
+    expect(event).toEqual({
+      ...{ Name: 'PopMessage', Message, SrcID: 1_234, name: 'PopMessage', message: Message },
+      id: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+    });
+    expect(await stored()).toBe(1);
+    phone.ask({ type: 'ack', id: (event as { id: string }).id });
+    await isAcknowledged();
+  });
+
+  it('is sent again under its id until it is acknowledged', async () => {
+    const phone = await device(here, { acknowledges: false });
+    await push('again');
+    await phone.hears(3);
+    const ids = new Set(phone.events.map((event) => 'id' in event && event.id));
+    expect([ids.size, new Set(phone.messages())]).toEqual([1, new Set(['PopMessage again from 0'])]);
+  });
+
+  it('waits for a device that is away, in its order, and comes as one that was stored', async () => {
+    for (const text of numbers(10)) await push(text, {}, text.endsWith('3') ? there : here);
+    const phone = await device(there);
+    await phone.hears(10);
+    await push('live');
+    await phone.hears(11);
+    expect(phone.messages()).toEqual([
+      ...numbers(10).map((text) => `PopOffLineMessage ${text} from 0`),
+      'PopMessage live from 0',
+    ]);
+    await isAcknowledged();
+  });
+
+  it('that was not acknowledged comes again at the next log-in, on whichever instance', async () => {
+    const deaf = await device(here, { acknowledges: false });
+    for (const text of numbers(3)) await push(text);
+    await deaf.hears(3);
+    const [, second] = deaf.events;
+    deaf.ask({ type: 'ack', id: (second as { id: string }).id });
+    await waitFor(async () => (await stored()) === 2);
+    deaf.end();
+    const phone = await device(there);
+    await phone.hears(2);
+    expect(phone.messages()).toEqual(['PopOffLineMessage m0 from 0', 'PopOffLineMessage m2 from 0']);
+    await isAcknowledged();
+  });
+
+  it('is not acknowledged by another device', async () => {
+    const phone = await device(here, { acknowledges: false });
+    const other = await device(here, {}, cid + 50_000);
+    await push('mine');
+    await phone.hears(1);
+    other.ask({ type: 'ack', id: (phone.events[0] as { id: string }).id });
+    other.ask({ type: 'ping' });
+    await other.hears(1);
+    await here.service.messages.close();
+    expect(await stored()).toBe(1);
+    await here.stop();
+  });
+
+  it('goes to many devices at once, and several go to one in their order', async () => {
+    const [one, two] = await Promise.all([device(here), device(there, {}, cid + 50_000)]);
+    const accepted = await here.service.messages.accept({
+      appId: APP.id,
+      messages: [message('a'), message('b', { to: two.cid }), message('c'), message('d', { to: two.cid })],
+    });
+    expect(accepted).toEqual({ tag: 'accepted' });
+    await Promise.all([one.hears(2), two.hears(2)]);
+    const texts = (of: TestDevice) => of.messages().map((words) => words.split(' ')[1]);
+    expect([texts(one), texts(two)]).toEqual([
+      ['a', 'c'],
+      ['b', 'd'],
+    ]);
+  });
+
+  it('is refused with all others of its push when too many wait for the device', async () => {
+    for (const text of numbers(MAX_STORED - 1)) await push(text);
+    const other = cid + 50_000;
+    const full = await here.service.messages.accept({
+      appId: APP.id,
+      messages: [message('x', { to: other }), message('y'), message('z')],
+    });
+    expect(full).toEqual({ tag: 'full', cids: [cid] });
+    expect(await here.service.apps.database.deviceMessage.count({ where: { cid: BigInt(other) } })).toBe(0);
+    expect(await push('last')).toEqual({ tag: 'accepted' });
+    expect(await push('one too many')).toEqual({ tag: 'full', cids: [cid] });
+    const phone = await device();
+    await phone.hears(MAX_STORED);
+    await isAcknowledged();
+    expect(await push('room again')).toEqual({ tag: 'accepted' });
+  });
+
+  it('is stored once if its push is repeated under its name, and by many at the same time', async () => {
+    const named = { appId: APP.id, id: `push ${cid}`, messages: [message('once')] };
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? here : there).service.messages.accept(named)),
+    );
+    expect(answers.every(({ tag }) => tag === 'accepted')).toBe(true);
+    const phone = await device();
+    await phone.hears(1);
+    await isAcknowledged();
+    expect(await here.service.messages.accept(named)).toEqual({ tag: 'accepted' });
+    expect(await stored()).toBe(0);
+  });
+
+  it('keeps its order among those of many that push at once', async () => {
+    const phone = await device(there);
+    const senders = Array.from({ length: 8 }, (_, index) => 3_000 + index);
+    await Promise.all(
+      senders.map(async (from) => {
+        for (const text of numbers(5)) await push(text, { from }, from % 2 === 0 ? here : there);
+      }),
+    );
+    await phone.hears(40);
+    for (const from of senders)
+      expect(phone.messages().filter((words) => words.endsWith(String(from)))).toEqual(
+        numbers(5).map((text) => `PopMessage ${text} from ${from}`),
+      );
+  });
+
+  it('that is a day old is forgotten', async () => {
+    await push('old');
+    await push('young');
+    await here.service.apps.database.$executeRaw`
+      UPDATE "DeviceMessage" SET "createdAt" = now() - interval '24 hours 1 second'
+       WHERE cid = ${BigInt(cid)} AND place = (SELECT min(place) FROM "DeviceMessage" WHERE cid = ${BigInt(cid)})`;
+    const phone = await device();
+    await phone.hears(1);
+    expect(phone.messages()).toEqual(['PopOffLineMessage young from 0']);
+  });
+
+  it('of a device that has gone to another app is not delivered to it', async () => {
+    await push('for the old owner');
+    await here.service.apps.database.deviceMessage.updateMany({
+      where: { cid: BigInt(cid) },
+      data: { appId: 'gone' },
+    });
+    const phone = await device();
+    await push('for the new owner');
+    await phone.hears(1);
+    expect(phone.messages().map((words) => words.split(' ')[3])).toEqual(['new']);
+  });
+});
+
+describe('a message with flag 3', () => {
+  it.each([
+    ['the same instance', () => here],
+    ['another instance', () => there],
+  ])('is sent once, without an id, to a device on %s, and dropped for one that is away', async (_where, at) => {
+    await push('into the void', { flag: 3 });
+    const phone = await device(at());
+    await waitFor(async () => (await here.service.channels.presences([cid])).has(cid));
+    await push('hello', { flag: 3 });
+    await push('stored', { flag: 2 });
+    await phone.hears(2);
+    expect(phone.messages()).toEqual(['PopMessage hello from 0', 'PopMessage stored from 0']);
+    expect(phone.events[0]).not.toHaveProperty('id');
+  });
+});
+
+describe('messages survive', () => {
+  it('the end of the instance that has accepted them, and of the one that delivers them', async () => {
+    const deaf = await device(there, { acknowledges: false });
+    for (const text of numbers(5)) await push(text);
+    await deaf.hears(5);
+    await Promise.all([here.crash(), there.crash()]);
+    here = await start();
+    const phone = await device(here);
+    await phone.hears(5);
+    expect(phone.messages()).toEqual(numbers(5).map((text) => `PopOffLineMessage ${text} from 0`));
+    await isAcknowledged();
+  }, 30_000);
+
+  it('a restart of PostgreSQL: what was accepted arrives, once and in order, and what was not is refused', async () => {
+    const phone = await device(there);
+    const accepted: string[] = [];
+    const pushing = (async () => {
+      for (const text of numbers(60)) {
+        try {
+          if ((await push(text)).tag === 'accepted') accepted.push(text);
+        } catch {
+          // The message may be stored: the caller wasn't told.
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      }
+    })();
+    await phone.hears(5);
+    await around.postgres.kill();
+    await around.postgres.restart();
+    await pushing;
+    expect(accepted.length).toBeGreaterThan(10);
+    await waitFor(async () => (await stored().catch(() => 1)) === 0, { timeoutMs: 20_000 });
+    const ids = new Set<string>();
+    const texts = phone.events.flatMap((event) => {
+      if (!('Name' in event) || event.id === undefined || ids.has(event.id)) return [];
+      ids.add(event.id);
+      return [Buffer.from(event.Message, 'base64').toString()];
+    });
+    expect(texts.filter((text) => accepted.includes(text))).toEqual(accepted);
+  }, 60_000);
+
+  it.each([
+    ['NATS', () => around.nats],
+    ['Redis', () => around.redis],
+  ])(
+    'a restart of %s, and arrive on the other instance',
+    async (_what, server) => {
+      const phone = await device(there);
+      await push('before');
+      await phone.hears(1);
+      await server().kill();
+      for (const text of numbers(3)) await push(text);
+      await server().restart();
+      await phone.hears(4);
+      expect(phone.messages()).toEqual(['before', ...numbers(3)].map((text) => `PopMessage ${text} from 0`));
+      expect(phone.closeCode).toBeUndefined();
+    },
+    40_000,
+  );
+});
