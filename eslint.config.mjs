@@ -2,7 +2,10 @@ import nx from '@nx/eslint-plugin';
 import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
-/** What may import what. Nothing imports a service; pure code uses no framework, no socket and no clock. */
+/**
+ * What may import what. Nothing imports a service; pure code uses no framework, no socket and no clock. What runs in our
+ * users' pages and programs, `type:client`, uses pure code alone.
+ */
 const depConstraints = [
   {
     sourceTag: 'type:service',
@@ -46,7 +49,11 @@ const depConstraints = [
   },
   { sourceTag: 'type:testing', onlyDependOnLibsWithTags: ['type:contracts', 'type:bus'] },
   { sourceTag: 'type:deploy', onlyDependOnLibsWithTags: ['type:timing', 'type:testing'] },
-  { sourceTag: 'type:e2e', onlyDependOnLibsWithTags: ['type:testing', 'type:pure', 'type:deploy'] },
+  {
+    sourceTag: 'type:client',
+    onlyDependOnLibsWithTags: ['type:pure', 'type:timing', 'type:testing'],
+  },
+  { sourceTag: 'type:e2e', onlyDependOnLibsWithTags: ['type:testing', 'type:pure', 'type:deploy', 'type:client'] },
 ];
 
 const pureFiles = [

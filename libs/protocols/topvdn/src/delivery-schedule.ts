@@ -71,6 +71,10 @@ export class RecentIds {
     this.#limit = limit;
   }
 
+  has(id: string): boolean {
+    return this.#ids.has(id);
+  }
+
   /** Notes the id. @returns whether it is new */
   note(id: string): boolean {
     if (this.#ids.has(id)) return false;

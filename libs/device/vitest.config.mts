@@ -1,0 +1,3 @@
+import { nodeTest } from '../../vitest.shared.mts';
+
+export default nodeTest(import.meta.dirname, '@weir/device');
