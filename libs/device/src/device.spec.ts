@@ -323,6 +323,19 @@ describe('a call that another device accepts', () => {
     expect(FakePeerConnection.made.map(({ isClosed }) => isClosed)).toEqual([true, false]);
   });
 
+  it("is not joined if it is the one that the device is opening: both have opened each other's URL", async () => {
+    const { device } = await startDevice();
+    const opening = device.open(URL_TEXT);
+    const { ref } = await server.requested('open');
+    accept();
+    server.send({ type: 'opened', ref, call_id: 'c1', sdp: 'answer 1' });
+    const call = await opening;
+    server.say('PopMessage', 'aGVsbG8=', 'm1');
+    await server.requested('ack');
+    expect(device.calls).toEqual([call]);
+    expect(server.requests.filter(({ type }) => type === 'join')).toEqual([]);
+  });
+
   it('and that cannot be joined is closed', async () => {
     const { device } = await startDevice({ localMedia: () => Promise.reject(new Error('the camera is in use')) });
     const errors: string[] = [];

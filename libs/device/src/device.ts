@@ -84,6 +84,8 @@ export class Device extends Emitter<DeviceEvents> {
   readonly #settings: DeviceSettings;
   readonly #calls = new Set<Call>();
   readonly #recentIds = new RecentIds(REMEMBERED_MESSAGES);
+  /** Calls whose URL is being opened. */
+  readonly #opening = new Set<Promise<unknown>>();
   /** Messages that the application is reading. */
   readonly #delivering = new Set<string>();
   #channel: Channel | undefined;
@@ -192,13 +194,19 @@ export class Device extends Emitter<DeviceEvents> {
    */
   async open(url: string, { media, record }: OpenOptions = {}): Promise<Call> {
     const channel = this.#channelOrThrow();
-    return this.#begin({ role: 'opener' }, media, async (sdp) => {
+    const opening = this.#begin({ role: 'opener' }, media, async (sdp) => {
       const { call_id, sdp: answerSdp } = await channel.ask(
         { type: 'open', url, sdp, ...(record !== undefined && { record }) },
         'opened',
       );
       return { callId: call_id, answerSdp };
     });
+    this.#opening.add(opening);
+    try {
+      return await opening;
+    } finally {
+      this.#opening.delete(opening);
+    }
   }
 
   /** Joins a call that another device has accepted; only needed without `autoJoin`. */
@@ -282,7 +290,7 @@ export class Device extends Emitter<DeviceEvents> {
     for (const { call_id, cid, role, phase } of state.calls) {
       if (this.calls.some(({ callId }) => callId === call_id)) continue;
       // Accepted while this device was away.
-      if (role === 'opened' && phase === 'connecting') this.#accepted(call_id, cid);
+      if (role === 'opened' && phase === 'connecting') void this.#accepted(call_id, cid);
       // Of an earlier life of this device; nothing is left here that could go on.
       else this.#channel?.tell({ type: 'close', call_id });
     }
@@ -315,7 +323,8 @@ export class Device extends Emitter<DeviceEvents> {
       case 'ConnectionAcceptted': {
         const accepted = bodyOf(acceptance, message.Message);
         await this.#deliver(message);
-        if (accepted !== undefined && this.#options.autoJoin !== false) this.#accepted(accepted.call_id, accepted.cid);
+        if (accepted !== undefined && this.#options.autoJoin !== false)
+          await this.#accepted(accepted.call_id, accepted.cid);
         break;
       }
       case 'ConnectionClosed': {
@@ -396,12 +405,16 @@ export class Device extends Emitter<DeviceEvents> {
     }
   }
 
-  #accepted(callId: string, cid: number): void {
+  async #accepted(callId: string, cid: number): Promise<void> {
+    // Two devices that open each other's URL at once get one call, perhaps the one that is being opened here.
+    await Promise.allSettled([...this.#opening]);
     if (this.#callOf(callId) !== undefined) return;
-    this.join(callId, cid).catch((error: unknown) => {
+    try {
+      await this.join(callId, cid);
+    } catch (error) {
       this.#channel?.tell({ type: 'close', call_id: callId });
       this.emit('error', error instanceof Error ? error : new Error(String(error)));
-    });
+    }
   }
 
   #callOf(callId: string): Call | undefined {
