@@ -35,6 +35,13 @@ describe('a question for states', () => {
 });
 
 describe('a push of the application server', () => {
+  it('may have a name of its own', () => {
+    const named = (id: unknown) =>
+      serverPushBody.safeParse({ proxy: 0, id, payload: { msg: 'aGVsbG8=', clients: [1] } });
+    expect(named('order 66').data).toMatchObject({ id: 'order 66' });
+    for (const id of ['', 'x'.repeat(65), 66]) expect(named(id).success).toBe(false);
+  });
+
   it("is the vendor's example", () => {
     const payload = { msg: 'aGVsbG8=', flag: 3, clients: [1003181] };
     expect(push(payload).data).toEqual({ proxy: 0, payload });

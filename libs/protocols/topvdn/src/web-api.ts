@@ -164,15 +164,19 @@ const msg = z
   .refine((text) => decodedLength(text) <= MAX_MESSAGE_BYTES, `is longer than ${MAX_MESSAGE_BYTES} bytes`);
 const flag = z.literal(Object.values(MESSAGE_FLAG)).default(MESSAGE_FLAG.acknowledged);
 
+/** The caller's own name of a push: within a day, a push with the same name is answered again and not carried out again. */
+const id = z.string().min(1).max(LENGTHS.ref).optional();
+
 export const serverPushBody = z.discriminatedUnion('proxy', [
   /** One message to several devices, from the application server. */
-  z.object({ proxy: z.literal(0), payload: z.object({ msg, flag, clients: z.array(cid).max(MAX_ITEMS) }) }),
+  z.object({ proxy: z.literal(0), id, payload: z.object({ msg, flag, clients: z.array(cid).max(MAX_ITEMS) }) }),
   /** Messages in the names of devices. */
-  z.object({ proxy: z.literal(1), payload: z.array(z.object({ from: cid, to: cid, flag, msg })).max(MAX_ITEMS) }),
+  z.object({ proxy: z.literal(1), id, payload: z.array(z.object({ from: cid, to: cid, flag, msg })).max(MAX_ITEMS) }),
 ]);
 export type ServerPush = z.infer<typeof serverPushBody>;
 
 export const clientPushBody = z.object({
+  id,
   msg,
   flag,
   /** 1: the application server is told too, by its webhook. */
