@@ -1,6 +1,7 @@
 import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { databaseAdapter } from '@weir/platform/database';
+import { DEVICE_CONTROL, makeToken, parseToken, verifyToken } from '@weir/protocol-topvdn';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { generateApiKey } from './api-keys.js';
 import { AuthInstance, startSurroundings, type Surroundings } from './testing/auth-instance.js';
@@ -54,6 +55,11 @@ describe('the single-machine mode', () => {
         user: { username: 'demo', password: expect.stringMatching(/^[\w-]{20}$/) },
         operator: { key: expect.stringMatching(/^weir_/) },
         recording: { apiId: 'demo', masterKey: expect.stringMatching(/^weir_/) },
+        calls: {
+          appId: 'demo',
+          appKey: expect.stringMatching(/^[0-9a-f]{32}$/),
+          devices: [1_003_538, 1_003_181, 1_003_469].map((cid) => ({ cid, token: expect.any(String) })),
+        },
         robots: ['robot_dog_sr_20001', 'robot_dog_sr_20002'].map((id) => ({
           id,
           token: expect.stringMatching(/^weir_/),
@@ -93,6 +99,34 @@ describe('the single-machine mode', () => {
       expect(await instance.auth.apiKeys.verifyMaster(mine.masterKey)).toMatchObject({ tenant: 'demo', apiId: 'mine' });
       expect(await ask(instance, old.masterKey)).toBe(401);
     });
+  });
+
+  test('makes tokens of devices that the key of their app signs and that are valid for months', async () => {
+    const months = (count: number) => Date.now() + count * 30 * 24 * 60 * 60 * 1_000;
+    const validAt = (token: string, key: string, atMs: number) => {
+      const reading = parseToken(token);
+      return reading.tag === 'token' && verifyToken(reading.token, key, atMs).tag === 'valid';
+    };
+    await during(single, async () => undefined);
+    const { calls, ...rest } = await credentials();
+    for (const { token } of calls.devices) expect(validAt(token, calls.appKey, months(5))).toBe(true);
+    const [first, second, third] = calls.devices;
+    const expireS = Math.floor(months(0.5) / 1_000);
+    const stale = { ...second, token: makeToken({ cid: second.cid, control: DEVICE_CONTROL, expireS }, calls.appKey) };
+    const stranger = { cid: 7, token: 'unknown here' };
+    await writeFile(file, JSON.stringify({ ...rest, calls: { ...calls, devices: [stranger, stale, first] } }));
+    await during(single, async () => undefined);
+    const mended = (await credentials()).calls;
+    expect(mended.devices.slice(0, 2)).toEqual([stranger, first]);
+    const renewed = mended.devices.slice(2);
+    expect(renewed.map(({ cid }: { cid: number }) => cid)).toEqual([second.cid, third.cid]);
+    for (const { token } of renewed) expect(validAt(token, calls.appKey, months(5))).toBe(true);
+    const appKey = 'm'.repeat(32);
+    await writeFile(file, JSON.stringify({ ...rest, calls: { ...mended, appKey } }));
+    await during(single, async () => undefined);
+    const moved = (await credentials()).calls;
+    expect(moved.appKey).toBe(appKey);
+    for (const { token } of moved.devices.slice(1)) expect(validAt(token, appKey, months(5))).toBe(true);
   });
 
   test('makes a new token for a robot that lost its own, and leaves other robots alone', async () => {

@@ -10,6 +10,7 @@ import {
   type DemoCredentials,
   type RobotCredentials,
 } from './credentials-file.js';
+import { completed } from './demo-calls.js';
 import { writeGrants, type Database, type DatabaseTransaction } from './database.js';
 import type { Passwords } from './passwords.js';
 import { subjectOfUser } from './users.js';
@@ -87,10 +88,12 @@ const makeDemoTenant = async (
     user: username ?? { username: DEMO_USERNAME, password: randomBytes(15).toString('base64url') },
     operator: found.operator ?? { key: generateApiKey() },
     recording: found.recording ?? { apiId: DEMO_API_ID, masterKey: generateApiKey() },
+    calls: completed(found.calls, Date.now()),
     robots,
   };
-  const { operator, recording } = found;
-  if (operator === undefined || recording === undefined || username === undefined || missing.length > 0) {
+  const { operator, recording, calls } = found;
+  const isComplete = operator !== undefined && recording !== undefined && username !== undefined;
+  if (!isComplete || calls !== credentials.calls || missing.length > 0) {
     await writeCredentials(file, { ...found, ...credentials });
     log.info({ file }, 'credentials of the demo tenant written');
   } else {

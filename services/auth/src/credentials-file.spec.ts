@@ -8,6 +8,7 @@ const credentials = {
   user: { username: 'demo', password: 'secret' },
   operator: { key: `weir_abcdefghijkl_${'x'.repeat(43)}` },
   recording: { apiId: 'demo', masterKey: `weir_abcdefghijkl_${'y'.repeat(43)}` },
+  calls: { appId: 'demo', appKey: 'k'.repeat(32), devices: [] },
   robots: [],
 };
 
@@ -34,7 +35,14 @@ test('a missing file reads as empty', async () => {
 test('unusable parts count as missing; the others stay', async () => {
   await writeFile(
     file,
-    JSON.stringify({ user: { username: 7 }, operator: { key: 'short' }, recording: 1, robots: 2, devices: [] }),
+    JSON.stringify({
+      user: { username: 7 },
+      operator: { key: 'short' },
+      recording: 1,
+      calls: { appId: 'x' },
+      robots: 2,
+      devices: [],
+    }),
   );
   expect(await readCredentials(file)).toEqual({ devices: [] });
 });

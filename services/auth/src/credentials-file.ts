@@ -3,6 +3,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { API_KEY_PATTERN } from '@weir/access';
 import { z } from 'zod';
+import { callsSchema, type CallCredentials } from './demo-calls.js';
 
 /** The credentials that the single-machine mode gives to its user. */
 export interface DemoCredentials {
@@ -10,6 +11,8 @@ export interface DemoCredentials {
   readonly operator: { readonly key: string };
   /** Makes the tokens of `/auth_v2`. */
   readonly recording: { readonly apiId: string; readonly masterKey: string };
+  /** call-broker makes the app that this names. */
+  readonly calls: CallCredentials;
   /** Entries of other robots stay as they are. */
   readonly robots: readonly unknown[];
 }
@@ -45,6 +48,7 @@ const fileSchema = z.looseObject({
     .looseObject({ apiId: z.string().min(1), masterKey: z.string().regex(API_KEY_PATTERN) })
     .optional()
     .catch(undefined),
+  calls: callsSchema.optional().catch(undefined),
   robots: z.array(z.unknown()).readonly().optional().catch(undefined),
 });
 export type CredentialsFile = z.infer<typeof fileSchema>;

@@ -3,6 +3,7 @@ import { Outbox } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
 import { ERROR_CODE } from '@weir/protocol-topvdn';
 import { AppStore } from './app-store.js';
+import { ensureDemoApp } from './demo-app.js';
 import type { DeviceChannels, DeviceListener } from './device-channels.js';
 import { DeviceTokens } from './device-tokens.js';
 import { openDevices, type Devices } from './devices.js';
@@ -22,6 +23,9 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
     const { config, log, bus, redis, health, instanceId } = context;
     const apps = opened.add('database', await AppStore.open(config.DATABASE_URL, log));
     health.check('database', () => apps.ping());
+    const file = config.WEIR_SINGLE_MACHINE ? config.WEIR_CREDENTIALS_FILE : undefined;
+    if (file !== undefined) await ensureDemoApp(apps, file, log);
+    else await apps.removeDemo();
     const outbox = opened.add(
       'outbox',
       await Outbox.open({ url: config.DATABASE_URL, owner: 'call_broker', instance: instanceId, log }),
