@@ -366,10 +366,14 @@ export class Call extends Emitter<CallEvents> {
     const parameters = sender?.getParameters?.();
     const encodings = parameters?.encodings ?? [];
     if (sender === undefined || parameters === undefined || encodings.length === 0) return;
-    await sender
-      .setParameters({ ...parameters, encodings: encodings.map((encoding) => ({ ...encoding, ...change })) })
+    try {
+      await sender.setParameters({
+        ...parameters,
+        encodings: encodings.map((encoding) => ({ ...encoding, ...change })),
+      });
+    } catch {
       // A sender that can't be limited sends as before.
-      .catch(() => undefined);
+    }
   }
 }
 
