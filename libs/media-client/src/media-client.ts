@@ -70,6 +70,20 @@ export interface PublishRequest extends WebRtcRequest {
   readonly furtherNames?: readonly string[];
   /** The video codecs that are received, the preferred one first; all of them without it. */
   readonly videoCodecs?: readonly ('H264' | 'VP8' | 'VP9' | 'AV1')[];
+  /**
+   * A stream that the client gets on the same connection, as soon as it is there. Then the client need not send anything.
+   */
+  readonly heardStreamName?: string;
+  /** The node of the session with which this one shares a call; any node without it. */
+  readonly nodeId?: string;
+  /** How long the session outlives this process, waiting for another one that adopts it. */
+  readonly orphanMs?: number;
+}
+
+export interface AdoptRequest {
+  readonly sessionId: string;
+  readonly nodeId: string;
+  readonly onEvent?: (event: SessionEvent) => void;
 }
 
 export interface PlayRequest extends WebRtcRequest {
@@ -172,10 +186,11 @@ export class MediaClient {
 
   /** Publishes a new stream; any node may take it. */
   publish({ tenant, streamName }: StreamName, request: PublishRequest): MediaSession<Published> {
-    const { protocol, claim, furtherNames = [], videoCodecs = [] } = request;
+    const { protocol, claim, furtherNames = [], videoCodecs = [], heardStreamName = '', orphanMs = 0 } = request;
+    const method = request.nodeId === undefined ? Media.method.publish : Media.method.publishOnNode;
     return this.#claim({ tenant, streamName }, request, async (sessionId) => {
-      const { nodeId, answerSdp, codecs, notCarried, streams } = await this.ports.bus.call(Media.method.publish, {
-        ...{ tenant, streamName, protocol },
+      const { nodeId, answerSdp, codecs, notCarried, streams } = await this.ports.bus.call(method, {
+        ...{ tenant, streamName, protocol, heardStreamName, orphanMs, nodeId: request.nodeId ?? '' },
         ...(claim && { claim }),
         ...{ furtherStreamNames: [...furtherNames], videoCodecs: [...videoCodecs] },
         ...this.#webRtc(sessionId, request),
@@ -200,6 +215,15 @@ export class MediaClient {
       ...{ nodeId, sessionId, offerSdp },
     });
     return { answerSdp, streams: streams.map(published), notCarried };
+  }
+
+  /** Goes on with a session of an owner that is gone. `opened` tells whether its media are connected. */
+  adopt({ sessionId, nodeId, onEvent }: AdoptRequest): MediaSession<{ readonly connected: boolean }> {
+    return this.#receive(nodeId, { sessionId, ...(onEvent && { onEvent }) }, async () => {
+      const ownerId = this.ports.bus.instanceId;
+      const { connected } = await this.ports.bus.call(Media.method.adoptSession, { nodeId, sessionId, ownerId });
+      return { connected };
+    });
   }
 
   play({ tenant, streamName, nodeId }: Located, request: PlayRequest): MediaSession<Played> {

@@ -23,14 +23,16 @@ export interface AnsweredTransport {
 
 /** What weir sends; the values come from the consumer. */
 export interface SentRtp {
-  ssrc: number;
+  /** Undefined for media that begin later: the client then knows them by their payload type. */
+  ssrc?: number;
   cname: string;
   /** The MediaStream that both media of a player belong to: the same for audio and video. */
   streamId: string;
   trackId: string;
 }
 
-export type AnswerSection = ReceiveSection | InactiveSection | RejectedSection | (SendSection & { sent: SentRtp });
+export type AnswerSection =
+  (ReceiveSection & { sent?: SentRtp }) | InactiveSection | RejectedSection | (SendSection & { sent: SentRtp });
 
 /** Bits per second; 0 and undefined mean unset. */
 export interface BitrateBounds {
@@ -123,11 +125,11 @@ function rejectedLines(media: OfferedMedia): string[] {
 function receiveLines(
   offer: Offer,
   media: OfferedMedia,
-  section: ReceiveSection,
+  section: ReceiveSection & { sent?: SentRtp },
   transports: AnswerOptions['transports'],
   bitrate: BitrateBounds,
 ): string[] {
-  const { codec, rtx, kind, rtpParameters } = section;
+  const { codec, rtx, kind, rtpParameters, sent } = section;
   const isVideo = kind === 'video';
   const payloadTypes = [codec.payloadType, ...(rtx ? [rtx.payloadType] : [])];
   const parameters = { ...answeredParameters(codec), ...(isVideo ? encoderParameters(bitrate) : {}) };
@@ -135,7 +137,7 @@ function receiveLines(
   return [
     ...headLines(offer, media, section.transportIndex, transports, payloadTypes, bandwidth),
     ...rtpParameters.headerExtensions.map(({ id, uri }) => `a=extmap:${wholeNumber(id)} ${word(uri)}`),
-    'a=recvonly',
+    ...(sent === undefined ? ['a=recvonly'] : ['a=sendrecv', `a=msid:${msidOf(sent)}`]),
     ...codecLines({ ...codec, parameters }, rtpParameters.codecs[0]?.rtcpFeedback.map(feedbackText)),
     ...(rtx ? codecLines({ ...rtx, parameters: { apt: codec.payloadType } }) : []),
   ];
@@ -147,7 +149,7 @@ function sendLines(
   { transportIndex, codec, rtpCapabilities, sent }: SendSection & { sent: SentRtp },
   transports: AnswerOptions['transports'],
 ): string[] {
-  const msid = `${word(sent.streamId)} ${word(sent.trackId)}`;
+  const msid = msidOf(sent);
   return [
     ...headLines(offer, media, transportIndex, transports, [codec.payloadType]),
     'a=sendonly',
@@ -156,9 +158,11 @@ function sendLines(
       { ...codec, parameters: answeredParameters(codec) },
       rtpCapabilities.codecs[0]?.rtcpFeedback.map(feedbackText),
     ),
-    ...ssrcLines(sent.ssrc, sent.cname, msid),
+    ...(sent.ssrc === undefined ? [] : ssrcLines(sent.ssrc, sent.cname, msid)),
   ];
 }
+
+const msidOf = ({ streamId, trackId }: SentRtp): string => `${word(streamId)} ${word(trackId)}`;
 
 /** The m-line, the c-line and the transport's attributes, which every section repeats for clients without BUNDLE. */
 function headLines(

@@ -56,6 +56,8 @@ export interface ReceiveSection {
   /** For `worker.createRouter()`; see `routerCodecs()`. */
   routerCodec: RtpCodecCapability;
   streamCodec: StreamCodec;
+  /** How media go back to the client in the same section, if the session has both directions. */
+  back?: SendSection;
 }
 
 /** weir sends and the client receives. */

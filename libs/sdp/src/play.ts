@@ -109,7 +109,7 @@ function send(
   return NO_COMMON_CODEC;
 }
 
-function sendSection(
+export function sendSection(
   media: OfferedMedia,
   { kind, transportIndex, streamIndex }: Pick<SendSection, 'kind' | 'transportIndex' | 'streamIndex'>,
   streamCodec: StreamCodec,

@@ -137,6 +137,67 @@ describe('the media core with Chromium', () => {
   });
 });
 
+describe('two clients that hear each other', () => {
+  const talk = (name: string, peer: string, options: { isWatching?: boolean; bundlePolicy?: 'max-bundle' } = {}) =>
+    publish(stage(), `session-${name}`, { streamName: name, hears: peer, ...options });
+
+  it('get picture and sound on the connections on which they send, whoever comes first', async () => {
+    const first = await talk('b', 'a');
+    await waitFor(() => has('session-b', 'connected'));
+    const second = await talk('a', 'b', { bundlePolicy: 'max-bundle' });
+    await expectPicture(second.page);
+    expect((await expectPicture(first.page)).codec).toBe('video/VP8');
+  });
+
+  it('hear a peer again that has left and come back', async () => {
+    const staying = await talk('b', 'a');
+    const leaving = await talk('a', 'b');
+    await expectPicture(staying.page);
+    core.closeSession('session-a', EndReason.CLIENT);
+    await leaving.page.close();
+    await waitFor(() => has('session-a', 'ended'));
+    const before = (await see(staying.page)).framesDecoded;
+    await publish(stage(), 'session-a2', { streamName: 'a', hears: 'b' });
+    await waitFor(async () => (await see(staying.page)).framesDecoded > before + 30);
+  });
+
+  it('may be one that only watches', async () => {
+    const watching = await talk('b', 'a', { isWatching: true });
+    await talk('a', 'b');
+    await expectPicture(watching.page);
+    expect(has('session-b', 'connected')).toBe(true);
+  });
+
+  it('end and leave nothing behind', async () => {
+    await talk('b', 'a');
+    await talk('a', 'b');
+    await waitFor(() => has('session-a', 'connected') && has('session-b', 'connected'));
+    core.closeSession('session-a', EndReason.CLIENT);
+    core.closeSession('session-b', EndReason.CLIENT);
+    expect(core.load).toEqual({ streams: 0, publishers: 0, players: 0 });
+    await waitFor(() => core.pipeCount === 0 && recorded.workers.list().every(({ routerCount }) => routerCount === 0));
+  });
+});
+
+describe('a session whose owner is gone', () => {
+  it('waits for another owner as long as it may, and goes on with it', async () => {
+    const { page } = await publish(stage(), 'p1', { orphanMs: 60_000 });
+    await waitFor(() => has('p1', 'connected'));
+    core.closeSessionsOf('owner');
+    expect(core.adoptSession('p1', 'another')).toBe(true);
+    core.closeSessionsOf('owner');
+    expect(has('p1', 'ended')).toBe(false);
+    await page.close();
+  });
+
+  it('ends when no other owner comes', async () => {
+    await publish(stage(), 'p1', { orphanMs: 100 });
+    core.closeSessionsOf('owner');
+    await waitFor(() => recorded.find('p1', 'ended')?.reason === EndReason.OWNER_LOST);
+    expect(() => core.adoptSession('p1', 'another')).toThrow('no such session');
+  });
+});
+
 describe('a picture that stands still', () => {
   const NO_MEDIA_TIMEOUT_MS = 3_000;
 

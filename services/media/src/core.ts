@@ -71,6 +71,8 @@ export class MediaCore {
   readonly #sessions = new Map<string, Session>();
   readonly #followers = new Set<Follower>();
   readonly #nextStatsMs = new Map<Session, number>();
+  /** When sessions end whose owner is gone. */
+  readonly #orphans = new Map<Session, number>();
   readonly #ticker: NodeJS.Timeout;
   #lastRefreshMs = 0;
   #lastMeasureMs = 0;
@@ -192,16 +194,33 @@ export class MediaCore {
   forget(session: Session): void {
     this.#sessions.delete(session.identity.sessionId);
     this.#nextStatsMs.delete(session);
+    this.#orphans.delete(session);
   }
 
   closeSession(sessionId: string, reason: EndReason): void {
     this.#sessions.get(sessionId)?.end(reason);
   }
 
+  /** A session that may outlive its owner waits for another one. */
   closeSessionsOf(ownerId: string): void {
     const orphans = [...this.#sessions.values()].filter(({ identity }) => identity.ownerId === ownerId);
     if (orphans.length > 0) this.options.log.warn({ ownerId, sessions: orphans.length }, 'owner of sessions is gone');
-    for (const session of orphans) session.end(EndReason.OWNER_LOST);
+    for (const session of orphans) {
+      const { orphanMs = 0 } = session.identity;
+      if (orphanMs === 0) session.end(EndReason.OWNER_LOST);
+      else if (!this.#orphans.has(session)) this.#orphans.set(session, performance.now() + orphanMs);
+    }
+  }
+
+  /** @returns whether its media are connected @throws WeirError NOT_FOUND */
+  adoptSession(sessionId: string, ownerId: string): boolean {
+    const session = this.#sessions.get(sessionId);
+    if (session === undefined)
+      throw new WeirError(ErrorCode.NOT_FOUND, 'no such session on this media node', { sessionId });
+    session.identity.ownerId = ownerId;
+    this.#orphans.delete(session);
+    this.options.surroundings.watchOwner(ownerId);
+    return session.connected;
   }
 
   async findStreams(tenant: string, streamName: string): Promise<StreamInfo[]> {
@@ -368,6 +387,10 @@ export class MediaCore {
     for (const session of [...this.#sessions.values()]) {
       if (session.isSilent) {
         session.end(EndReason.NO_MEDIA);
+        continue;
+      }
+      if (nowMs >= (this.#orphans.get(session) ?? Infinity)) {
+        session.end(EndReason.OWNER_LOST);
         continue;
       }
       this.#reportWhenDue(session, nowMs);

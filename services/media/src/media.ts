@@ -59,6 +59,7 @@ export const openMedia = (context: MediaContext): Promise<OpenService> =>
       noMediaTimeoutMs: config.WEIR_MEDIA_NO_MEDIA_TIMEOUT_MS,
       rtpActivity,
       maxBitrateBps: config.WEIR_MEDIA_MAX_BITRATE_BPS,
+      log,
     });
     const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));
     const access = new RtspAccess(

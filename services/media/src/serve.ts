@@ -8,6 +8,10 @@ import type { WebRtc } from './webrtc.js';
 export function serveMedia(bus: Bus, nodeId: string, core: MediaCore, webRtc: WebRtc): void {
   const { method } = Media;
   bus.serve(method.publish, async (request) => ({ nodeId, ...(await webRtc.publish(request)) }));
+  bus.serve(method.publishOnNode, async (request) => ({ nodeId, ...(await webRtc.publish(request)) }));
+  bus.serve(method.adoptSession, ({ sessionId, ownerId }) =>
+    Promise.resolve({ connected: core.adoptSession(sessionId, ownerId) }),
+  );
   bus.serve(method.renegotiate, ({ sessionId, offerSdp }) => webRtc.renegotiate(sessionId, offerSdp));
   bus.serve(method.play, (request) => webRtc.play(request));
   bus.serve(method.answerOffer, async ({ sessionId, answerSdp }) => {

@@ -18,6 +18,8 @@ export interface SessionIdentity {
   ownerId: string;
   /** Milliseconds between reports to the owner; 0 for no reports. */
   statsIntervalMs: number;
+  /** How long the session outlives its owner. */
+  orphanMs?: number;
 }
 
 /** A session whose owner wants no reports is also measured, once a second, so that its silence is noticed. */

@@ -3,20 +3,26 @@ import { create } from '@bufbuild/protobuf';
 import { ErrorCode, StreamInfoSchema, WeirError, type PublishRequest, type StreamInfo } from '@weir/contracts';
 import {
   DEFAULT_VIDEO_CODECS,
+  negotiateBothWays,
   negotiatePublish,
   parseOffer,
   routerCodecs,
+  sentIn,
   writeAnswer,
+  type AnswerSection,
   type Offer,
   type PublishPreferences,
-  type PublishSection,
   type ReceiveSection,
   type RtpCodecCapability,
+  type SendSection,
+  type TwoWaySection,
   type VideoCodecName,
 } from '@weir/sdp';
+import type { Logger } from '@weir/platform';
 import type { types as mediasoup } from 'mediasoup';
 import { ClientLinks } from './client-links.js';
 import type { MediaCore } from './core.js';
+import { HeardStream } from './heard-stream.js';
 import type { SessionNotifier } from './notifier.js';
 import { WebRtcPeer, type PeerTimeouts } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
@@ -37,6 +43,7 @@ export interface WebRtcOptions {
   /** Without these rules every track is checked. */
   rtpActivity?: RtpActivityRules | undefined;
   maxBitrateBps: number;
+  log: Logger;
 }
 
 export const peerTimeouts = ({ connectTimeoutMs, consentTimeoutMs }: WebRtcOptions): PeerTimeouts => ({
@@ -87,6 +94,8 @@ export class WebRtcPublisher {
   #links: ClientLinks | undefined;
   #home: RouterLease | undefined;
   #session: PublisherSession | undefined;
+  /** What the client gets on the same connection, if anything. */
+  #heard: HeardStream | undefined;
   /** By the index of the stream's name. */
   readonly #streams = new Map<number, OpenStream>();
   /** The index of the name that each section has had, by the section's index. */
@@ -120,7 +129,7 @@ export class WebRtcPublisher {
     const { core } = this.options;
     core.assertFreshId(this.request.sessionId);
     const offer = refusing(() => parseOffer(this.request.offerSdp));
-    const { sections, notCarried } = refusing(() => negotiatePublish(offer, this.#preferences));
+    const { sections, notCarried } = this.#negotiate(offer, this.#preferences);
     const planned = this.#plan(sections);
     const infos = new Map<number, StreamInfo>();
     try {
@@ -142,7 +151,7 @@ export class WebRtcPublisher {
 
   async #receive(
     offer: Offer,
-    sections: readonly PublishSection[],
+    sections: readonly TwoWaySection[],
     planned: ReadonlyMap<number, ReceiveSection[]>,
     infos: ReadonlyMap<number, StreamInfo>,
   ): Promise<string> {
@@ -158,6 +167,7 @@ export class WebRtcPublisher {
       await this.#limitBitrate(planned);
       const answerSdp = this.#writeAnswer(offer, sections, opened);
       this.#openSession(home, transports, planned, infos, media);
+      this.#hear(home, offer, sections);
       return answerSdp;
     } catch (error) {
       for (const { tracks } of media.values()) for (const track of tracks) track.close();
@@ -184,6 +194,7 @@ export class WebRtcPublisher {
       noMediaTimeoutMs: options.noMediaTimeoutMs,
       rtpActivity: options.rtpActivity,
       onClosed: () => {
+        this.#heard?.close();
         core.forget(session);
         this.onOver();
       },
@@ -191,7 +202,10 @@ export class WebRtcPublisher {
     session.link = new WebRtcPeer(
       transports,
       peerTimeouts(options),
-      () => session.onConnected(),
+      () => {
+        session.onConnected();
+        this.#heard?.onConnected();
+      },
       (reason) => session.end(reason),
     );
     core.addSession(session);
@@ -207,7 +221,7 @@ export class WebRtcPublisher {
     const parsed = refusing(() => parseOffer(offerSdp));
     const { offer, transports } = links.onLinks(parsed);
     const earlier = { routerCodecs: home.codecs as RtpCodecCapability[] };
-    const { sections, notCarried } = refusing(() => negotiatePublish(offer, { ...this.#preferences, earlier }));
+    const { sections, notCarried } = this.#negotiate(offer, { ...this.#preferences, earlier });
     for (const section of sections)
       if (section.tag !== 'rejected' && transports[section.transportIndex] === undefined)
         throw new WeirError(ErrorCode.INVALID, 'The offer adds a transport; new media must use BUNDLE');
@@ -240,15 +254,36 @@ export class WebRtcPublisher {
       throw error;
     }
     links.accepted(offer);
+    this.#hear(home, offer, sections);
     const answerSdp = this.#writeAnswer(offer, sections, transports);
     return { answerSdp, notCarried, streams: this.#listed };
+  }
+
+  #negotiate(offer: Offer, preferences: PublishPreferences) {
+    const isHearing = this.request.heardStreamName !== '';
+    return refusing(() => (isHearing ? negotiateBothWays : negotiatePublish)(offer, preferences));
+  }
+
+  /** Sends the client what it is to hear, in these sections. */
+  #hear(home: RouterLease, offer: Offer, sections: readonly TwoWaySection[]): void {
+    const { heardStreamName: streamName, tenant } = this.request;
+    const session = this.#session;
+    if (streamName === '' || session === undefined || session.isOver) return;
+    const { core, log } = this.options;
+    const transportOf = ({ transportIndex }: SendSection) =>
+      this.#links?.transportOf(offer.transports[transportIndex]?.mediaIndexes ?? []);
+    this.#heard ??= new HeardStream({
+      ...{ core, log, tenant, streamName, home, transportOf },
+      isConnected: () => session.connected,
+    });
+    this.#heard.setSections(sections.flatMap((section) => sentIn(section) ?? []));
   }
 
   /**
    * Divides the received sections among the names: audio and the first video belong to the first name, each further
    * video to a name of its own. A section keeps its name, and a new video gets the first name without a video.
    */
-  #plan(sections: readonly PublishSection[]): Map<number, ReceiveSection[]> {
+  #plan(sections: readonly TwoWaySection[]): Map<number, ReceiveSection[]> {
     const received = sections.filter((section) => section.tag === 'receive');
     const videos = new Map<number, ReceiveSection>();
     const isHere = ({ mediaIndex }: ReceiveSection) =>
@@ -358,7 +393,7 @@ export class WebRtcPublisher {
 
   #writeAnswer(
     offer: Offer,
-    sections: readonly PublishSection[],
+    sections: readonly TwoWaySection[],
     transports: readonly (mediasoup.WebRtcTransport | undefined)[],
   ): string {
     const home = this.#home;
@@ -368,7 +403,7 @@ export class WebRtcPublisher {
     return writeAnswer({
       offer,
       transports: announced(home.worker, transports),
-      sections,
+      sections: sections.map((section) => withSent(request.sessionId, section)),
       bitrate: { minBps: Number(request.bitrate?.minBps ?? 0n), maxBps: Number(request.bitrate?.maxBps ?? 0n) },
       originId: this.#originId,
       version: this.#answers + 1,
@@ -384,6 +419,13 @@ export class WebRtcPublisher {
   #gone(): WeirError {
     return new WeirError(ErrorCode.NOT_FOUND, 'the session has ended', { sessionId: this.request.sessionId });
   }
+}
+
+/** Names what is sent in a section. Its SSRC isn't known yet, so it is told from other media by its payload type. */
+function withSent(sessionId: string, section: TwoWaySection): AnswerSection {
+  const sent = (kind: string) => ({ cname: sessionId, streamId: sessionId, trackId: `${sessionId}-${kind}` });
+  if (section.tag === 'send') return { ...section, sent: sent(section.kind) };
+  return section.tag === 'receive' && section.back !== undefined ? { ...section, sent: sent(section.kind) } : section;
 }
 
 const isVideoCodec = (name: string): name is VideoCodecName => DEFAULT_VIDEO_CODECS.some((known) => known === name);

@@ -8,10 +8,10 @@ import {
   type Offer,
   type PlayableStream,
   type PlaySection,
-  type PublishSection,
   type ReceiveSection,
   type SendSection,
   type SentRtp,
+  type TwoWaySection,
 } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { dialectKey } from './dialect.js';
@@ -30,7 +30,7 @@ export interface Played {
 /** A player waits this long for the first pictures, if only they can tell whether the stream needs transcoding. */
 export const KNOWN_TIMEOUT_MS = 1_000;
 
-type Sections = readonly (PublishSection | PlaySection)[];
+type Sections = readonly (TwoWaySection | PlaySection)[];
 
 export function leaseRouter(worker: MediaWorker, sections: Sections): Promise<RouterLease> {
   const codecs = routerCodecs(sections);

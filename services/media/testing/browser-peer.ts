@@ -33,11 +33,21 @@ export interface PeerOptions {
 export async function publish(
   { context, webRtc }: Stage,
   sessionId: string,
-  options: PeerOptions & { tcp?: boolean; streamName?: string; still?: boolean } = {},
+  options: PeerOptions & {
+    tcp?: boolean;
+    streamName?: string;
+    still?: boolean;
+    /** How long the session outlives its owner. */
+    orphanMs?: number;
+    /** The stream that the page gets on the same connection. */
+    hears?: string;
+    /** With `hears`: the page sends nothing itself. */
+    isWatching?: boolean;
+  } = {},
 ) {
   const page = await context.newPage();
   await page.goto('about:blank');
-  const offerSdp = await page.evaluate(async ({ bundlePolicy, prefer, still }) => {
+  const offerSdp = await page.evaluate(async ({ bundlePolicy, prefer, still, hears, isWatching }) => {
     const canvas = document.createElement('canvas');
     canvas.width = 320;
     canvas.height = 240;
@@ -61,7 +71,15 @@ export async function publish(
     const [toneTrack] = output.stream.getAudioTracks();
     if (toneTrack !== undefined && still !== true) stream.addTrack(toneTrack);
     const pc = new RTCPeerConnection({ bundlePolicy: bundlePolicy ?? 'max-compat' });
-    for (const track of stream.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
+    const direction = hears === undefined ? 'sendonly' : isWatching === true ? 'recvonly' : 'sendrecv';
+    for (const track of stream.getTracks())
+      pc.addTransceiver(isWatching === true ? track.kind : track, { direction, streams: [stream] });
+    const video = document.createElement('video');
+    video.autoplay = true;
+    document.body.append(video);
+    pc.addEventListener('track', (event) => {
+      video.srcObject = event.streams[0] ?? null;
+    });
     if (prefer !== undefined)
       for (const transceiver of pc.getTransceivers()) {
         if (transceiver.sender.track?.kind !== 'video') continue;
@@ -70,7 +88,7 @@ export async function publish(
       }
     const offer = await pc.createOffer();
     await pc.setLocalDescription(offer);
-    Object.assign(window, { pc });
+    Object.assign(window, { pc, video });
     return offer.sdp ?? '';
   }, options);
   const answer = await webRtc.publish(
@@ -81,6 +99,8 @@ export async function publish(
       ownerId: 'owner',
       offerSdp,
       iceTransport: options.tcp === true ? IceTransport.TCP : IceTransport.ANY,
+      orphanMs: options.orphanMs ?? 0,
+      ...(options.hears === undefined ? {} : { heardStreamName: options.hears, videoCodecs: ['VP8', 'H264'] }),
     }),
   );
   await setAnswer(page, answer.answerSdp);

@@ -82,6 +82,7 @@ export class RecordedCore {
       consentTimeoutMs: 30_000,
       noMediaTimeoutMs: 15_000,
       maxBitrateBps: 5_000_000,
+      log: createLogger('media', 'node-1', 'silent'),
       ...overrides,
     });
   }
