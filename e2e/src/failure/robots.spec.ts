@@ -269,7 +269,7 @@ describe("a robot's stream when something breaks", () => {
     expect(silent).toMatchObject({ ec: 106, dm: 'timeout', em: 'The robot did not answer in time.' });
     expect(failing).toMatchObject({ ec: 106, dm: 'ffmpeg_failed' });
     expect(inOtherWords).toMatchObject({ ec: 106, dm: 'camera_broken', em: expect.stringContaining('lens') });
-    expect(withoutPicture).toMatchObject({ ec: 106, dm: 'timeout', em: 'No picture came in time.' });
+    expect(withoutPicture).toMatchObject({ ec: 106, dm: 'timeout', em: 'No picture came from the camera in time.' });
   });
 
   it('comes back after the robot and with it its ffmpeg were killed', async () => {

@@ -150,7 +150,7 @@ export class OwnedSession<Opened> implements MediaSession<Opened>, LiveSession {
     else
       this.#end(
         { tag: 'ended', reason, detail: '' },
-        new WeirError(ErrorCode.UNAVAILABLE, 'The media node is gone', { sessionId }),
+        new WeirError(ErrorCode.UNAVAILABLE, 'The media node has ended; start the stream again', { sessionId }),
       );
   }
 

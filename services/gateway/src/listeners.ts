@@ -23,6 +23,8 @@ const MAX_HEADER_BYTES = 16 * 1024;
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 const IDLE_SWEEP_MS = 100;
 const MAX_STREAMS_PER_CONNECTION = 100;
+/** The connections that the operating system holds until they are accepted; all clients may come at once. */
+const BACKLOG = 4_096;
 
 export interface ListenerPorts {
   host: string;
@@ -187,7 +189,7 @@ function open(server: Server, entry: ListeningPort, host: string): Promise<void>
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(new Error(whyNot(error, entry, host), { cause: error })),
     );
-    server.listen(entry.port, host, resolve);
+    server.listen({ port: entry.port, host, backlog: BACKLOG }, resolve);
   });
 }
 

@@ -97,5 +97,5 @@ export class Admission {
 
 export function demandPlay(principal: Principal, tenant: string, streamName: string): void {
   if (permits(principal, 'play', tenant, streamName)) return;
-  throw new WeirError(ErrorCode.FORBIDDEN, 'This stream is not yours');
+  throw new WeirError(ErrorCode.FORBIDDEN, 'Your credential may not play this stream');
 }

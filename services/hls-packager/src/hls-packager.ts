@@ -17,7 +17,7 @@ import { WaitingPlaces } from './waiting-places.js';
 export type HlsContext = Pick<ServiceContext<typeof hlsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
 
 const toUnavailable = (cause: unknown): never => {
-  throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can not be asked just now', {}, { cause });
+  throw new WeirError(ErrorCode.UNAVAILABLE, "Redis can't be reached now; try again later", {}, { cause });
 };
 
 /** The whole service except its HTTP edge. */

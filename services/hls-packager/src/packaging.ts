@@ -258,7 +258,7 @@ export class Packaging {
     // The packaging may have ended, or another call may have tapped a source meanwhile.
     if (this.#state !== awaiting || isLost) {
       source.close();
-      if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The source ended as soon as it was tapped');
+      if (isLost) throw new WeirError(ErrorCode.UNAVAILABLE, 'The stream ended at once; ask again when it runs');
       return;
     }
     this.#takeRemainder();

@@ -121,7 +121,7 @@ export class Packagings {
   #assertRoom(): void {
     const running = [...this.#byStream.values()].filter(({ state }) => state !== 'ended').length;
     if (this.#closed || running >= this.options.maxStreams) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, 'No more streams can be packaged just now');
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'No more streams can be packaged now; try again later');
     }
   }
 

@@ -56,7 +56,7 @@ export const hlsSettings = {
     .default('keep')
     .describe('Opus as it is, or transcoded to AAC, for Apple devices before iOS 17 and macOS 14.'),
   WEIR_HLS_MAX_TRANSCODES: countSetting(4).describe(
-    'Streams at a time whose codecs HLS can not carry, each an ffmpeg; for more, 503.',
+    "Streams at a time whose codecs HLS can't carry, each an ffmpeg; for more, 503.",
   ),
   WEIR_HLS_TICKET_KEY: z
     .string()

@@ -116,7 +116,7 @@ export class Source {
   async #startTranscoder(plan: StreamPlan): Promise<void> {
     this.#giveBack = this.ports.reserveTranscode();
     if (this.#giveBack === undefined) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, 'No more streams can be transcoded just now');
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'No more streams can be transcoded now; try again later');
     }
     const { segmentMs, ffmpegBin, log } = this.ports;
     this.#transcoder = await Transcoder.start({

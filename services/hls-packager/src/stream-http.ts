@@ -74,7 +74,7 @@ export class StreamController {
     const reading = readStreamRequest(body);
     switch (reading.tag) {
       case 'invalid':
-        throw new BadRequestException(`${reading.field} is missing or can not be used`);
+        throw new BadRequestException(`${reading.field} is missing or not valid`);
       case 'foreign':
         throw new ForbiddenException('The rtsp_url is not one of this platform');
       case 'request': {

@@ -38,7 +38,7 @@ export interface Resource {
 }
 
 const notFound = (what: string): WeirError => new WeirError(ErrorCode.NOT_FOUND, what);
-const notYet = (): WeirError => new WeirError(ErrorCode.UNAVAILABLE, 'It did not come in time; ask again');
+const notYet = (): WeirError => new WeirError(ErrorCode.UNAVAILABLE, 'The video did not come in time; ask again');
 const noKeyFrameYet = (): WeirError =>
   new WeirError(
     ErrorCode.UNAVAILABLE,
@@ -75,7 +75,7 @@ export class Videos {
     const { id, rtsp } = request;
     demandPlay(principal, rtsp.tenant, rtsp.streamName);
     const target = await this.ports.targets.targetOf(id, rtsp);
-    if (target === undefined) throw new WeirError(ErrorCode.FORBIDDEN, "The rtsp_url is not that robot's");
+    if (target === undefined) throw new WeirError(ErrorCode.FORBIDDEN, 'The rtsp_url belongs to another robot');
     await this.#open(tenant, target, rtsp.streamName);
     return target;
   }
@@ -128,7 +128,11 @@ export class Videos {
     const decision = await this.#waiting(viewer, packaging, (timeoutMs) =>
       live.reload(directives, { timeoutMs, signal: viewer.signal }),
     );
-    if (decision === 'bad-request') throw new WeirError(ErrorCode.INVALID, 'This playlist is far from that segment');
+    if (decision === 'bad-request')
+      throw new WeirError(
+        ErrorCode.INVALID,
+        'The segment or part asked for is too far ahead; load the playlist again without _HLS_msn',
+      );
     // While the source is away, nothing new comes, and that is no error.
     if (decision === 'late' && (packaging.state !== 'away' || !live.isReady)) throw notYet();
     return live.playlist(['YES', 'v2'].includes(viewer.query.get('_HLS_skip') ?? ''));
@@ -188,7 +192,7 @@ export class Videos {
 
   async #open(tenant: string, target: VideoTarget, streamName: string): Promise<Packaging> {
     const tickets = await this.ports.ticketKey.tickets().catch((cause: unknown) => {
-      throw new WeirError(ErrorCode.UNAVAILABLE, 'Segment addresses can not be signed just now', {}, { cause });
+      throw new WeirError(ErrorCode.UNAVAILABLE, "Segment URLs can't be signed now; try again later", {}, { cause });
     });
     return this.ports.packagings.open(
       tenant,
@@ -213,7 +217,7 @@ export class Videos {
     work: (timeoutMs: number) => Promise<Result>,
   ): Promise<Result> {
     if (packaging.live.waiting >= this.ports.maxWaitingPerStream) {
-      throw new WeirError(ErrorCode.UNAVAILABLE, 'Too many requests wait for this stream already');
+      throw new WeirError(ErrorCode.UNAVAILABLE, 'Too many requests are waiting for this stream; ask again later');
     }
     return this.ports.places.during(viewer.address, () => work(this.ports.blockTimeoutMs));
   }

@@ -10,7 +10,10 @@ export class WaitingPlaces {
   async during<Result>(address: string, work: () => Promise<Result>): Promise<Result> {
     const taken = this.#taken.get(address) ?? 0;
     if (taken >= this.maxPerAddress) {
-      throw new WeirError(ErrorCode.EXHAUSTED, 'Too many requests of this address wait already');
+      throw new WeirError(
+        ErrorCode.EXHAUSTED,
+        'Too many requests from this address are waiting; ask again when some are answered',
+      );
     }
     this.#taken.set(address, taken + 1);
     try {

@@ -175,7 +175,7 @@ export class MediaCore {
     this.#streams.set(key, stream);
     joinMetrics.published(info.codecs?.video ?? '');
     stream.watchVideo().catch((error: unknown) => {
-      this.options.log.warn({ err: error, streamName: info.streamName }, 'video can not be watched');
+      this.options.log.warn({ err: error, streamName: info.streamName }, "video can't be watched");
     });
     this.options.surroundings.streamStarted(info);
     for (const { tenant, streamNames, began } of this.#followers)

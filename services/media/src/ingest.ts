@@ -108,7 +108,7 @@ export class IngestSession implements Session, StreamSource, StreamListener {
     this.options.info.notCarried = notCarried;
     if (notCarried.length > 0) {
       const { streamName } = this.options.info;
-      this.options.log.warn({ streamName, notCarried }, 'a source sends what can not be carried');
+      this.options.log.warn({ streamName, notCarried }, "a source sends what can't be carried");
     }
     if (this.stream !== undefined) {
       const same =

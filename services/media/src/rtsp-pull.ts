@@ -122,7 +122,7 @@ function describeEnd(reason: ClientEndReason): string {
     case 'guarded':
       return 'the address of the source is not allowed; see WEIR_OUTBOUND_ALLOW';
     case 'unreachable':
-      return 'the source can not be reached';
+      return "the source can't be reached";
     case 'untrusted':
       return 'nobody who is trusted vouches for the certificate of the source; see WEIR_RTSPS_VERIFY';
     case 'unauthorised':

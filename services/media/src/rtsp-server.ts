@@ -59,7 +59,8 @@ export class RtspServer {
 
   static async listen(options: RtspServerOptions): Promise<RtspServer> {
     const rtsp = new RtspServer(options);
-    rtsp.#server.listen(options.port, options.host);
+    // As many as there may be can come at once after a restart; the operating system holds them until they are accepted.
+    rtsp.#server.listen({ port: options.port, host: options.host, backlog: MAX_CONNECTIONS });
     try {
       await once(rtsp.#server, 'listening');
     } catch (error) {

@@ -75,13 +75,9 @@ export class Transcoders {
   reserve(): () => void {
     const { maxTranscodes } = this.options;
     if (this.#count >= maxTranscodes)
-      throw new WeirError(
-        ErrorCode.EXHAUSTED,
-        'no more streams can be transcoded just now; see WEIR_MEDIA_MAX_TRANSCODES',
-        {
-          maxTranscodes: String(maxTranscodes),
-        },
-      );
+      throw new WeirError(ErrorCode.EXHAUSTED, 'no more streams can be transcoded now; see WEIR_MEDIA_MAX_TRANSCODES', {
+        maxTranscodes: String(maxTranscodes),
+      });
     this.#count += 1;
     running.add(1);
     let isGivenBack = false;

@@ -335,7 +335,7 @@ const closeAll = (taps: Iterable<{ readonly tap: Tap }>): void => {
 async function found({ media }: PartPorts, { tenant, streamNames }: PartRequest): Promise<StreamInfo[]> {
   const streams = await Promise.all(streamNames.map((streamName) => media.find({ tenant, streamName }))).catch(
     (error: unknown) => {
-      throw new PartRefused('the media core can’t be asked', 'may-return', { cause: error });
+      throw new PartRefused("the media core can't be reached", 'may-return', { cause: error });
     },
   );
   const present = streams.filter((stream) => stream !== undefined);

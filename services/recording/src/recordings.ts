@@ -208,7 +208,7 @@ export class Recordings {
     this.#stillborn.delete(id);
     try {
       epoch = await leases.take(id).catch((cause: unknown) => {
-        throw new WeirError(ErrorCode.UNAVAILABLE, 'Redis can’t be asked now; try again later', {}, { cause });
+        throw new WeirError(ErrorCode.UNAVAILABLE, "Redis can't be reached now; try again later", {}, { cause });
       });
       const row = await store.add(
         {
@@ -228,7 +228,11 @@ export class Recordings {
         previous,
       );
       if (row === undefined)
-        throw new WeirError(ErrorCode.ALREADY_EXISTS, 'A recording with this key goes on', { key: claim ?? '' });
+        throw new WeirError(
+          ErrorCode.ALREADY_EXISTS,
+          'A recording with this key already runs: stop it, or use another key',
+          { key: claim ?? '' },
+        );
       const recording = this.#keep(row, folder);
       const start = recording.record({ parts: 0, bytes: 0 }, streams);
       const refusal = await within(START_TIMEOUT_MS, start, () => undefined);
@@ -320,7 +324,10 @@ export class Recordings {
 
   async #demandRoom(): Promise<void> {
     if (this.#isClosing || this.#live.size >= this.settings.maxRecordings)
-      throw new WeirError(ErrorCode.EXHAUSTED, 'This server takes no more recordings');
+      throw new WeirError(
+        ErrorCode.EXHAUSTED,
+        `This server already runs ${this.settings.maxRecordings} recordings, or is closing; try again later`,
+      );
     const freeBytes = await this.#freeBytes();
     if (freeBytes < this.settings.minFreeBytes)
       throw new WeirError(ErrorCode.EXHAUSTED, 'The disk has too little free space for another recording', {

@@ -126,7 +126,10 @@ export class Relays {
    */
   async create(request: RelayRequest): Promise<readonly string[]> {
     if (this.#isClosing || this.#running.size >= this.settings.maxRelays)
-      throw new RelayRefused('failed', 'This server takes no more relays');
+      throw new RelayRefused(
+        'failed',
+        `This server already runs ${this.settings.maxRelays} relays, or is closing; try again later`,
+      );
     const id = randomUUID();
     const { relay, epoch } = await this.#begin(id, request);
     const end = await this.#firstEnd(relay);
@@ -145,7 +148,7 @@ export class Relays {
       const row = await store.add(id, request, { owner: instanceId, epoch });
       if (row !== undefined) return this.#run(row, undefined);
       await leases.release(id, epoch);
-      throw new RelayRefused('conflict', 'There is such a relay already');
+      throw new RelayRefused('conflict', 'Such a relay already exists: terminate it first');
     } finally {
       this.#beginning.delete(id);
     }

@@ -39,7 +39,7 @@ const parsedJson = (text: string): unknown => {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new WeirError(ErrorCode.INVALID, 'The argument is not JSON', {}, { cause });
+    throw new WeirError(ErrorCode.INVALID, 'The argument of the command is not JSON', {}, { cause });
   }
 };
 
@@ -80,7 +80,7 @@ export const serveBus = (
   })),
   bus.serve(RobotSocketsContract.method.command, async ({ tenant, robotId, act, argJson, timeoutMs }) => {
     const command = robotCommandSchema.safeParse({ act, arg: parsedJson(argJson) });
-    if (!command.success) throw new WeirError(ErrorCode.INVALID, 'No such command', { act });
+    if (!command.success) throw new WeirError(ErrorCode.INVALID, 'The robot has no such command', { act });
     const socket = sockets.find({ tenant, robotId });
     if (socket === undefined) return refused(errOf('robot-offline'));
     return {

@@ -49,7 +49,11 @@ const admit = async (request: IncomingMessage, { channels, access }: ChannelServ
   const channel = channels.get(pathOf(request).replace(/\/$/, ''));
   if (channel === undefined) throw new NoChannel();
   const credential = credentialOf(request);
-  if (credential === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'A token or key is needed');
+  if (credential === undefined)
+    throw new WeirError(
+      ErrorCode.UNAUTHENTICATED,
+      'A token or key is needed: send Authorization: Bearer <token or key>',
+    );
   const principal = await access.authenticate(credential);
   return { limitedWith: `${principal.tenant}/${principal.subject}`, open: await channel.admit(principal) };
 };

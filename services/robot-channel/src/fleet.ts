@@ -132,7 +132,8 @@ export class Fleet {
       this.#changed(tenant, robotId);
       return recordOf(row);
     } catch (error) {
-      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'There is such a robot', { robotId });
+      if (isTaken(error))
+        throw new WeirError(ErrorCode.ALREADY_EXISTS, 'A robot with this id already exists', { robotId });
       throw error;
     }
   }
@@ -164,7 +165,7 @@ export class Fleet {
   async addCamera(tenant: string, robotId: string, name: string, change: CameraChange): Promise<CameraRecord> {
     const robot = await this.get(tenant, robotId);
     if (robot.cameras.length >= MAX_CAMERAS)
-      throw new WeirError(ErrorCode.EXHAUSTED, 'The robot has too many cameras', { robotId });
+      throw new WeirError(ErrorCode.EXHAUSTED, `A robot has at most ${MAX_CAMERAS} cameras`, { robotId });
     try {
       const { rtspUrl, pinned } = await this.#run(() =>
         this.ports.database.camera.create({
@@ -174,7 +175,10 @@ export class Fleet {
       this.#changed(tenant, robotId);
       return { name, rtspUrl: rtspUrl ?? undefined, pinned };
     } catch (error) {
-      if (isTaken(error)) throw new WeirError(ErrorCode.ALREADY_EXISTS, 'There is such a camera', { camera: name });
+      if (isTaken(error))
+        throw new WeirError(ErrorCode.ALREADY_EXISTS, 'The robot already has a camera with this name', {
+          camera: name,
+        });
       if (isMissing(error)) throw noRobot(robotId);
       throw error;
     }

@@ -217,7 +217,7 @@ export class RobotSockets {
     this.#arrive(opened).catch((error: unknown) => {
       // Nobody could find this robot, so it had better connect again.
       this.ports.log.warn({ err: error, ...robot }, 'a robot could not be entered in Redis');
-      opened.terminate(CLOSE.goingAway, 'Not available just now');
+      opened.terminate(CLOSE.goingAway, 'Not available now; connect again later');
     });
     return opened;
   }

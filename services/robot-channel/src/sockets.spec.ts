@@ -48,7 +48,7 @@ describe('a token', () => {
 
   it('that is missing or not valid opens nothing', async () => {
     const body = {
-      err: { ec: 104, em: 'Not logged in, or no longer.', dm: 'not_logged_in' },
+      err: { ec: 104, em: 'You are not logged in, or the log-in has ended. Log in again.', dm: 'not_logged_in' },
       ret: null,
       ext: null,
       ebd: null,

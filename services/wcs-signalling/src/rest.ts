@@ -30,7 +30,7 @@ const filterOf = (body: z.output<typeof filterBody>): StreamFilter => {
 
 const isEmpty = (filter: StreamFilter): boolean => Object.values(filter).every((value) => value === undefined);
 
-const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'There is nothing of the kind');
+const nothing = (): WeirError => new WeirError(ErrorCode.NOT_FOUND, 'Nothing that you may see matches the request');
 
 const orNotFound = <Item>(items: readonly Item[]): readonly Item[] => {
   if (items.length === 0) throw nothing();

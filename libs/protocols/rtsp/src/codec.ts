@@ -255,7 +255,7 @@ function cseqIn(data: Buffer, offset: number, { code }: RtspProtocolError): numb
 /** @throws RtspProtocolError `bad-header` or `bad-start-line` if a value would break out of its line. */
 export function encodeRequest(request: Omit<RtspRequest, 'tag'>): Buffer {
   if (!/^[A-Z_]+$/.test(request.method) || !isLine(request.url) || /\s/.test(request.url)) {
-    throw new RtspProtocolError('bad-start-line', 'method or URL can not be written');
+    throw new RtspProtocolError('bad-start-line', "method or URL can't be written");
   }
   return encode(`${request.method} ${request.url} RTSP/1.0`, request.headers, request.body);
 }
@@ -263,7 +263,7 @@ export function encodeRequest(request: Omit<RtspRequest, 'tag'>): Buffer {
 /** @throws RtspProtocolError `bad-header` or `bad-start-line` if a value would break out of its line. */
 export function encodeResponse(response: Omit<RtspResponse, 'tag'>): Buffer {
   const reason = response.reason || reasonOf(response.status);
-  if (!isLine(reason)) throw new RtspProtocolError('bad-start-line', 'reason can not be written');
+  if (!isLine(reason)) throw new RtspProtocolError('bad-start-line', "reason can't be written");
   return encode(`RTSP/1.0 ${response.status} ${reason}`, response.headers, response.body);
 }
 

@@ -36,7 +36,7 @@ export function signStreamUrl(url: UrlToSign): string {
   const origin = parseRtspUrl(url.origin);
   const path = `/${url.path.split('/').map(encodeURIComponent).join('/')}`;
   const whole = origin && { ...origin, path, user: undefined };
-  if (!whole || streamPathOf(whole) !== url.path) throw new RangeError('origin or path can not be written as a URL');
+  if (!whole || streamPathOf(whole) !== url.path) throw new RangeError("origin or path can't be written as a URL");
   const { key, verb, salt } = url;
   const grant: Grant = { verb, path: url.path, expires: String(url.expiresAtS), salt };
   const signature = signatureOf(key, grant).toString('base64url');

@@ -15,25 +15,29 @@ export const SUCCESS: Err = { ec: 0, em: 'This operation is successful.', dm: 'o
  */
 const PROBLEMS = {
   'unknown-act': { ec: 102, dm: 'invalid_operation', em: 'There is no such act.' },
-  'not-a-request': { ec: 103, dm: 'input', em: 'The frame is no request.' },
+  'not-a-request': { ec: 103, dm: 'input', em: 'The frame is not a request.' },
   'too-long': { ec: 103, dm: 'input', em: 'The frame is too long.' },
-  'invalid-arg': { ec: 103, dm: 'invalid_arg', em: 'An argument is missing or can not be used.' },
+  'invalid-arg': { ec: 103, dm: 'invalid_arg', em: 'An argument is missing or not valid.' },
   'no-such-camera': { ec: 103, dm: 'invalid_arg', em: 'The robot has no such camera.' },
-  'not-logged-in': { ec: 104, dm: 'not_logged_in', em: 'Not logged in, or no longer.' },
+  'not-logged-in': {
+    ec: 104,
+    dm: 'not_logged_in',
+    em: 'You are not logged in, or the log-in has ended. Log in again.',
+  },
   /** Also used for robots that don't exist, so that nobody can find out which robots others have. */
-  'not-permitted': { ec: 107, dm: 'permission', em: 'This robot or camera is not yours.' },
+  'not-permitted': { ec: 107, dm: 'permission', em: 'You may not use this robot or camera, or it does not exist.' },
   timeout: { ec: 106, dm: 'timeout', em: 'The robot did not answer in time.' },
-  'no-media': { ec: 106, dm: 'timeout', em: 'No picture came in time.' },
-  'ffmpeg-failed': { ec: 106, dm: 'ffmpeg_failed', em: 'The robot can not send its picture.' },
+  'no-media': { ec: 106, dm: 'timeout', em: 'No picture came from the camera in time.' },
+  'ffmpeg-failed': { ec: 106, dm: 'ffmpeg_failed', em: "The robot can't send its picture." },
   'command-failed': { ec: 106, dm: 'cmd_error', em: 'The robot reports an error.' },
-  'source-failed': { ec: 106, dm: 'connection_error', em: 'The picture could not be had from its source.' },
-  'name-taken': { ec: 106, dm: 'logic_error', em: 'Somebody else publishes a stream of this name.' },
+  'source-failed': { ec: 106, dm: 'connection_error', em: "The camera's picture can't be fetched." },
+  'name-taken': { ec: 106, dm: 'logic_error', em: 'Somebody else publishes a stream with this name.' },
   'stream-failed': { ec: 106, dm: 'failed', em: 'The stream ended while it was being started.' },
   'not-streaming': { ec: 404, dm: 'no_stream', em: 'The camera has no stream now. Start it first.' },
   'robot-offline': { ec: 400, dm: 'robot_offline', em: 'The robot is offline.' },
-  'too-many': { ec: 429, dm: 'limited', em: 'Too many requests at a time.' },
-  internal: { ec: 500, dm: 'logic_error', em: 'Something went wrong here.' },
-  unavailable: { ec: 503, dm: 'connection_error', em: 'This can not be done just now.' },
+  'too-many': { ec: 429, dm: 'limited', em: 'Too many requests at a time. Wait for some answers.' },
+  internal: { ec: 500, dm: 'logic_error', em: 'The server has failed. Its log says why.' },
+  unavailable: { ec: 503, dm: 'connection_error', em: "This can't be done now. Try again later." },
 } as const satisfies Record<string, Err>;
 
 export type Problem = keyof typeof PROBLEMS;

@@ -112,7 +112,8 @@ export class Transport {
     this.#ice.localPassword = options.password;
     this.#ice.onData.subscribe((packet) => this.#receive(packet));
     this.#ice.stateChanged.subscribe((state) => {
-      if (state === 'failed' && this.#dtls?.connected === true) this.#end('ice-lost', 'The path to the server is gone');
+      if (state === 'failed' && this.#dtls?.connected === true)
+        this.#end('ice-lost', 'The path to the server has failed');
     });
   }
 
