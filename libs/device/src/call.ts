@@ -141,6 +141,7 @@ export class Call extends Emitter<CallEvents> {
       for (const candidate of this.#unsentCandidates.splice(0)) this.#sendCandidate(candidate);
       await connection.setRemoteDescription({ type: 'answer', sdp: answerSdp });
       await this.#preferSound();
+      if (this.#isOver()) throw new DeviceError(LOCAL_CODE.noCall, 'The call was closed while it was set up');
       this.#qualityTimer = setInterval(() => this.#measureNow(), this.#ports.settings.qualityIntervalMs);
     } catch (error) {
       this.#close(causeOf(error));

@@ -95,7 +95,7 @@ describe('the cloud service', () => {
   });
 
   it('ends its start if no server answers in time, and can be started again', async () => {
-    const device = makeDevice({ settings: { answerDeadlineMs: 50 } });
+    const device = makeDevice({ settings: { startDeadlineMs: 50 } });
     await server.stop();
     const refused = { code: LOCAL_CODE.notStarted };
     await expect(device.startCloudService('token-1')).rejects.toMatchObject(refused);
@@ -264,6 +264,15 @@ describe('a call that the device opens', () => {
     device.close();
     server.send({ type: 'opened', ref, call_id: 'c1', sdp: 'answer 1' });
     await expect(opening).rejects.toMatchObject({ code: LOCAL_CODE.noCall });
+    expect(await server.requested('close')).toEqual({ type: 'close', call_id: 'c1' });
+  });
+
+  it('is closed on the server too if the server has answered too late', async () => {
+    const { device } = await startDevice({ settings: { answerDeadlineMs: 100 } });
+    const opening = device.open(URL_TEXT);
+    const { ref } = await server.requested('open');
+    await expect(opening).rejects.toMatchObject({ code: ERROR_CODE.unavailable });
+    server.send({ type: 'opened', ref, call_id: 'c1', sdp: 'answer 1' });
     expect(await server.requested('close')).toEqual({ type: 'close', call_id: 'c1' });
   });
 

@@ -143,12 +143,12 @@ export class Device extends Emitter<DeviceEvents> {
       },
     });
     this.#channel = channel;
-    const { answerDeadlineMs } = this.#settings;
+    const { startDeadlineMs } = this.#settings;
     const started = new Promise<void>((resolve, reject) => {
       const deadline = setTimeout(
         () =>
-          settle(() => reject(new DeviceError(LOCAL_CODE.notStarted, `No connection within ${answerDeadlineMs} ms`))),
-        answerDeadlineMs,
+          settle(() => reject(new DeviceError(LOCAL_CODE.notStarted, `No connection within ${startDeadlineMs} ms`))),
+        startDeadlineMs,
       );
       const ends = [
         this.on('online', () => settle(resolve)),
@@ -393,6 +393,9 @@ export class Device extends Emitter<DeviceEvents> {
         break;
       case 'opened':
       case 'joined':
+        // It came too late: the call was given up here.
+        if (this.#callOf(event.call_id) === undefined) this.#channel?.tell({ type: 'close', call_id: event.call_id });
+        break;
       case 'restarted':
       case 'closed':
       case 'state':

@@ -1,7 +1,9 @@
 import type { Pace } from '@weir/timing';
 
 export interface DeviceSettings {
-  /** The longest time until the first connection, and until the answer to a request. */
+  /** The longest time until the first connection. */
+  readonly startDeadlineMs: number;
+  /** The longest time until the answer to a request. */
   readonly answerDeadlineMs: number;
   /** A socket that isn't open after this time is given up, and another one is tried. */
   readonly connectDeadlineMs: number;
@@ -24,6 +26,7 @@ export interface DeviceSettings {
 }
 
 export const DEFAULT_SETTINGS: DeviceSettings = {
+  startDeadlineMs: 15_000,
   answerDeadlineMs: 15_000,
   connectDeadlineMs: 4_000,
   pace: { firstMs: 300, maxMs: 30_000 },
