@@ -17,9 +17,11 @@ export { Outbox, type OutboxOptions } from './outbox.js';
 export type { QueueHandler } from './queue-worker.js';
 export {
   hostOf,
+  postWebhook,
   webhookHandler,
   webhookMessage,
   webhookSchema,
+  type PostLimits,
   type Webhook,
   type WebhookOptions,
   type WebhookPorts,

@@ -72,24 +72,37 @@ const post = async (
   guard: WebhookPorts['guard'],
   { id, payload: { url, body } }: Message<Webhook>,
   secrets: readonly string[],
-  limits: { readonly signal: AbortSignal; readonly timeoutMs: number; readonly schemes: readonly string[] },
+  limits: PostLimits,
 ): Promise<Outcome> => {
-  const timestampS = Math.floor(Date.now() / 1_000);
+  const signed = webhookHeaders({ id, timestampS: Math.floor(Date.now() / 1_000), body }, secrets);
+  const headers = { ...signed, 'content-type': 'application/json', 'user-agent': 'weir' };
+  return postWebhook(guard, { url, body, headers }, limits);
+};
+
+export interface PostLimits {
+  readonly signal: AbortSignal;
+  /** From the look-up to the answer. */
+  readonly timeoutMs: number;
+  readonly schemes: readonly string[];
+}
+
+/** Posts the body as it is, for webhooks that are signed in another way than that of Standard Webhooks. */
+export const postWebhook = async (
+  guard: Pick<OutboundGuard, 'fetch'>,
+  { url, body, headers }: Webhook & { readonly headers: Readonly<Record<string, string>> },
+  limits: PostLimits,
+): Promise<Outcome> => {
   try {
-    const { status, headers } = await guard.fetch(url, {
+    const answer = await guard.fetch(url, {
       ...limits,
       method: 'POST',
-      headers: {
-        ...webhookHeaders({ id, timestampS, body }, secrets),
-        'content-type': 'application/json',
-        'user-agent': 'weir',
-      },
+      headers,
       body,
       redirects: 'return',
       answerBody: 'cut',
       maxResponseBytes: MAX_ANSWER_BYTES,
     });
-    return outcomeOf(status, headers);
+    return outcomeOf(answer.status, answer.headers);
   } catch (error) {
     return outcomeOfFailure(error);
   }

@@ -35,6 +35,7 @@ export const appChangeBody = z.strictObject({
   ranges: ranges.optional(),
   webhook: hookUrl.optional(),
   stateWebhook: hookUrl.optional(),
+  wakeHook: hookUrl.optional().describe('The push gateway that wakes devices without a connection.'),
 });
 export const newKeyBody = z.strictObject({}).optional();
 export const listQuery = z.object({
@@ -47,6 +48,7 @@ export const appJson = z.strictObject({
   ranges: z.array(z.strictObject({ begin: cid, end: cid, usage })).readonly(),
   webhook: z.string(),
   stateWebhook: z.string(),
+  wakeHook: z.string(),
   createdAt: z.iso.datetime(),
 });
 export type AppJson = z.infer<typeof appJson>;

@@ -30,17 +30,19 @@ export interface App {
   readonly webhook: string;
   /** Empty: nobody. */
   readonly stateWebhook: string;
+  /** Called for a device that a message can't reach; empty: nobody. */
+  readonly wakeHook: string;
   readonly createdAt: Date;
 }
 
 export type NewApp = Pick<App, 'id' | 'key' | 'tenant' | 'ranges'> & { readonly demo?: boolean };
-export type AppChange = Partial<Pick<App, 'key' | 'ranges' | 'webhook' | 'stateWebhook'>>;
+export type AppChange = Partial<Pick<App, 'key' | 'ranges' | 'webhook' | 'stateWebhook' | 'wakeHook'>>;
 
 const withRanges = { ranges: { orderBy: { first: 'asc' } } } as const;
 type Row = AppRow & { readonly ranges: readonly CidRangeRow[] };
 
-const appOf = ({ ranges, id, key, tenant, webhook, stateWebhook, createdAt }: Row): App => ({
-  ...{ id, key, tenant, webhook, stateWebhook, createdAt },
+const appOf = ({ ranges, id, key, tenant, webhook, stateWebhook, wakeHook, createdAt }: Row): App => ({
+  ...{ id, key, tenant, webhook, stateWebhook, wakeHook, createdAt },
   ranges: ranges.map(({ first, last, usage }) => ({
     begin: Number(first),
     end: Number(last),

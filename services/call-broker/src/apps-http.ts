@@ -15,8 +15,8 @@ const ID_ATTEMPTS = 10;
 const randomText = (length: number): string =>
   Array.from({ length }, () => ALPHABET[randomInt(ALPHABET.length)]).join('');
 
-const appJsonOf = ({ id, ranges, webhook, stateWebhook, createdAt }: App): AppJson => ({
-  ...{ id, ranges, webhook, stateWebhook },
+const appJsonOf = ({ id, ranges, webhook, stateWebhook, wakeHook, createdAt }: App): AppJson => ({
+  ...{ id, ranges, webhook, stateWebhook, wakeHook },
   createdAt: createdAt.toISOString(),
 });
 

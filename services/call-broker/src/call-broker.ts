@@ -1,4 +1,5 @@
 import { Access } from '@weir/access';
+import { OutboundGuard } from '@weir/outbound';
 import { Outbox } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
 import { ERROR_CODE } from '@weir/protocol-topvdn';
@@ -7,6 +8,7 @@ import { ensureDemoApp } from './demo-app.js';
 import type { DeviceChannels, DeviceListener } from './device-channels.js';
 import { DeviceTokens } from './device-tokens.js';
 import { openDevices, type Devices } from './devices.js';
+import { MessageStore } from './message-store.js';
 import type { CallBrokerContext } from './settings.js';
 import { WakeUps } from './wake-ups.js';
 
@@ -31,11 +33,13 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       await Outbox.open({ url: config.DATABASE_URL, owner: 'call_broker', instance: instanceId, log }),
     );
     const tokens = new DeviceTokens(apps, { maxLifetimeS: config.WEIR_CALLS_MAX_TOKEN_TTL_S });
+    const guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
+    const store = new MessageStore(apps.database, config.WEIR_CALLS_MAX_STORED_MESSAGES);
     const devices: Devices = openDevices(
       context,
       {
-        ...{ apps, tokens },
-        wakeUps: new WakeUps(outbox),
+        ...{ tokens, store },
+        wakeUps: new WakeUps({ outbox, apps, store, guard }),
         listener: withoutCalls(() => devices.channels),
         changed: () => undefined,
       },

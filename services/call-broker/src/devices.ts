@@ -2,19 +2,18 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { RefusalLog } from '@weir/access';
 import { Leases } from '@weir/leases';
 import { Instances, type Opened } from '@weir/platform';
-import type { AppStore } from './app-store.js';
 import { deviceChannelServer } from './device-channel-server.js';
 import { DeviceChannels, type DeviceListener, type StateChange } from './device-channels.js';
 import { DevicePresences, PRESENCE_TTL_MS } from './device-presence.js';
 import type { DeviceTokens } from './device-tokens.js';
-import { MessageStore } from './message-store.js';
+import type { MessageStore } from './message-store.js';
 import { Messages } from './messages.js';
 import type { CallBrokerContext } from './settings.js';
 import type { WakeUps } from './wake-ups.js';
 
 export interface DevicesPorts {
-  readonly apps: AppStore;
   readonly tokens: DeviceTokens;
+  readonly store: MessageStore;
   readonly wakeUps: WakeUps;
   readonly listener: DeviceListener;
   /** Told on one instance for each change of a device's state. */
@@ -40,10 +39,8 @@ export const openDevices = (context: CallBrokerContext, ports: DevicesPorts, ope
   const { config, log, bus, redis, instanceId } = context;
   const refusals = new RefusalLog(log);
   const messages: Messages = new Messages({
-    store: new MessageStore(ports.apps.database, config.WEIR_CALLS_MAX_STORED_MESSAGES),
     channels: () => channels,
-    wakeUps: ports.wakeUps,
-    ...{ bus, log },
+    ...{ store: ports.store, wakeUps: ports.wakeUps, bus, log },
   });
   opened.add('messages', messages);
   const channels: DeviceChannels = new DeviceChannels({

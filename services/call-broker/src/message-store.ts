@@ -142,6 +142,11 @@ export class MessageStore {
       .map(({ cid }) => cid);
   }
 
+  /** Whether the message waits for its device's acknowledgement. */
+  async isStored(id: string): Promise<boolean> {
+    return (await this.database.deviceMessage.count({ where: { id } })) > 0;
+  }
+
   /** Those of the devices whose apps want them woken. */
   async wakeable(cids: readonly number[]): Promise<Wakeable[]> {
     const rows = await this.database.$queryRaw`

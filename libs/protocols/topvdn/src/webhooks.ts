@@ -2,9 +2,10 @@
 // eslint-disable-next-line no-restricted-imports
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';
+import type { MessageFlag } from './delivery-schedule.js';
 import type { deviceStateData } from './web-api.js';
 
-/** What an application's server is told by its webhooks. `device-state` has a URL of its own. */
+/** What an application's server is told by its webhooks. `device-state` and `device-wake-up` have URLs of their own. */
 export type WebhookEvent =
   | { readonly event: 'device-state'; readonly data: z.infer<typeof deviceStateData> }
   | {
@@ -14,6 +15,21 @@ export type WebhookEvent =
         readonly msg: string;
         readonly from: number;
         readonly to: readonly number[];
+        /** UNIX time in seconds. */
+        readonly created: number;
+      };
+    }
+  /** weir's own: a message is there for a device that has no connection, or doesn't answer on it. */
+  | {
+      readonly event: 'device-wake-up';
+      readonly data: {
+        readonly device: number;
+        /** The same for the device, so that it recognizes the message if it comes both ways. */
+        readonly id: string;
+        readonly from: number;
+        /** Base64, as it was pushed. */
+        readonly msg: string;
+        readonly flag: MessageFlag;
         /** UNIX time in seconds. */
         readonly created: number;
       };
