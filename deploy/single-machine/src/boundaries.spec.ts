@@ -52,6 +52,11 @@ describe('the lint', () => {
     expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('"type:pure" is not allowed') });
   });
 
+  it("refuses a library for users' pages that imports the bus", { timeout: 60_000 }, async () => {
+    const found = await lint('libs/device/src/index.ts', "export { Bus } from '@weir/bus';\n");
+    expect(found).toContainEqual({ rule: BOUNDARIES, message: expect.stringContaining('"type:client" can only') });
+  });
+
   it('refuses pure code that reads the clock', { timeout: 60_000 }, async () => {
     const found = await lint('libs/sdp/src/index.ts', 'export const startedAtMs = Date.now();\n');
     expect(found).toContainEqual({ rule: 'no-restricted-properties', message: expect.stringContaining('an input') });
