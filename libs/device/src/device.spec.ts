@@ -478,6 +478,28 @@ describe('a call', () => {
     });
   });
 
+  it('sends less picture on a poor path, then none, and prefers its sound', async () => {
+    const { connection } = await callingDevice({ settings: { qualityIntervalMs: 5 } });
+    const sent = (kind: string) => connection.senders.find(({ track }) => track.kind === kind)?.encoding;
+    expect(sent('audio')).toEqual({ priority: 'high', networkPriority: 'high' });
+    await waitFor(
+      () => {
+        connection.packets = { sent: connection.packets.sent + 100, lost: connection.packets.lost + 20 };
+        return JSON.stringify(sent('video')) === JSON.stringify({ maxBitrate: 120_000, active: false });
+      },
+      { what: 'no picture', intervalMs: 1 },
+    );
+    expect(sent('audio')).toEqual({ priority: 'high', networkPriority: 'high' });
+    const lost = connection.packets.lost;
+    await waitFor(
+      () => {
+        connection.packets = { sent: connection.packets.sent + 100, lost };
+        return JSON.stringify(sent('video')) === JSON.stringify({ maxBitrate: 1_500_000, active: true });
+      },
+      { what: 'the whole picture again', intervalMs: 1 },
+    );
+  });
+
   it('is closed when the service is stopped', async () => {
     const { device, call } = await callingDevice();
     device.stopCloudService();

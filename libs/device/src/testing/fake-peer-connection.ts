@@ -8,6 +8,25 @@ interface FakeTrack {
 export const fakeTrack = (kind: FakeTrack['kind']): MediaStreamTrack & FakeTrack =>
   ({ kind, enabled: true }) as unknown as MediaStreamTrack & FakeTrack;
 
+class FakeSender {
+  #parameters = { encodings: [{}] };
+
+  constructor(readonly track: FakeTrack) {}
+
+  /** How the track is sent now. */
+  get encoding(): object {
+    return this.#parameters.encodings[0] ?? {};
+  }
+
+  getParameters(): { encodings: object[] } {
+    return structuredClone(this.#parameters);
+  }
+
+  async setParameters(parameters: { encodings: object[] }): Promise<void> {
+    this.#parameters = parameters;
+  }
+}
+
 /** WebRTC without media: it keeps the rules of offers and answers, and a spec moves its states. */
 export class FakePeerConnection {
   static made: FakePeerConnection[] = [];
@@ -15,6 +34,9 @@ export class FakePeerConnection {
 
   readonly sections: { kind: string; direction: string }[] = [];
   readonly remoteSdps: string[] = [];
+  readonly senders: FakeSender[] = [];
+  /** What the statistics say was sent so far, and what of it was lost. */
+  packets = { sent: 0, lost: 0 };
   signalingState = 'stable';
   iceConnectionState = 'new';
   isClosed = false;
@@ -36,6 +58,7 @@ export class FakePeerConnection {
 
   addTransceiver(track: string | FakeTrack, { direction }: { direction: string }): void {
     this.sections.push({ kind: typeof track === 'string' ? track : track.kind, direction });
+    if (typeof track !== 'string') this.senders.push(new FakeSender(track));
   }
 
   async createOffer(options?: { iceRestart?: boolean }): Promise<object> {
@@ -59,11 +82,15 @@ export class FakePeerConnection {
   }
 
   async getStats(): Promise<Map<string, object>> {
-    return new Map();
+    const { sent, lost } = this.packets;
+    return new Map<string, object>([
+      ['out', { type: 'outbound-rtp', packetsSent: sent }],
+      ['in', { type: 'remote-inbound-rtp', packetsLost: lost }],
+    ]);
   }
 
-  getSenders(): [] {
-    return [];
+  getSenders(): readonly FakeSender[] {
+    return this.senders;
   }
 
   close(): void {
