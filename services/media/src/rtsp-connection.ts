@@ -18,7 +18,8 @@ import {
   type ServerState,
 } from '@weir/protocol-rtsp';
 import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
-import { Allowance, awakeNowMs, type Logger } from '@weir/platform';
+import { awakeNowMs, type Logger } from '@weir/platform';
+import { charged, fullAllowance } from '@weir/timing';
 import { BoundedSocket } from './bounded-socket.js';
 import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';
 import { bindPortPair, type PortPair } from './udp-ports.js';
@@ -63,7 +64,7 @@ const MAX_UNREAD_ANSWER_BYTES = 64 * 1024;
  * What a client may send that isn't media of its own stream. Set-up takes some ten requests, and a session a few in a
  * minute.
  */
-const REQUESTS = { burst: 500, perSecond: 50 };
+const REQUESTS = { frameBurst: 500, framesPerSecond: 50 };
 
 /** The connection of one RTSP client, pusher or player: it runs the protocol's state machine on a socket. */
 export class RtspConnection {
@@ -83,7 +84,7 @@ export class RtspConnection {
   #sessionsEnded = 0;
 
   readonly #out: BoundedSocket;
-  readonly #requests = new Allowance(REQUESTS, performance.now());
+  #allowance = fullAllowance(REQUESTS, performance.now());
 
   /** @param limitedWith the address whose clients are limited together. */
   constructor(
@@ -138,7 +139,10 @@ export class RtspConnection {
   }
 
   #isAllowed(): boolean {
-    return this.#requests.take(performance.now()) && this.host.allowsRequest(this.limitedWith);
+    const allowance = charged(this.#allowance, 1, REQUESTS, performance.now());
+    if (allowance === undefined || !this.host.allowsRequest(this.limitedWith)) return false;
+    this.#allowance = allowance;
+    return true;
   }
 
   #input(input: ServerInput): void {

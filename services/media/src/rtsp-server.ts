@@ -15,7 +15,7 @@ import type { Stream, StreamListener } from './stream.js';
 
 const MAX_CONNECTIONS = 4_096;
 /** The requests that an address may send for each connection that it may have. */
-const REQUESTS_PER_CONNECTION = { burst: 8, perSecond: 1 };
+const REQUESTS_PER_CONNECTION = { atOnce: 8, perSecond: 1 };
 const MIN_REQUEST_BURST = 500;
 const REFUSAL_LOG_INTERVAL_MS = 1_000;
 
@@ -49,8 +49,8 @@ export class RtspServer {
     const { connectionsPerAddress: count } = options;
     if (count > 0)
       this.#requestsOf = new AddressAllowances({
-        burst: Math.max(MIN_REQUEST_BURST, count * REQUESTS_PER_CONNECTION.burst),
-        perSecond: count * REQUESTS_PER_CONNECTION.perSecond,
+        frameBurst: Math.max(MIN_REQUEST_BURST, count * REQUESTS_PER_CONNECTION.atOnce),
+        framesPerSecond: count * REQUESTS_PER_CONNECTION.perSecond,
       });
     this.#server = createServer((socket) => this.#connected(socket));
     this.#server.maxConnections = MAX_CONNECTIONS;
