@@ -50,7 +50,7 @@ const admit = async (
     throw new WeirError(ErrorCode.UNAUTHENTICATED, "The device's token is needed: append ?client_token=<token>");
   const from = originOf(request);
   const { cid, app } = await tokens.authenticate(token, from.address);
-  const device = { cid, appId: app.id, tenant: app.tenant, ...from };
+  const device = { cid, appId: app.id, appKey: app.key, tenant: app.tenant, ...from };
   return { limitedWith: String(cid), open: (socket) => channels.open(device, socket) };
 };
 

@@ -167,6 +167,20 @@ describe('a device', () => {
   });
 });
 
+describe('a device whose token ends', () => {
+  it.each([
+    ['its app gets a new key', { key: 'n'.repeat(32) }],
+    ['its app has the device no longer', { ranges: [{ begin: 1, end: 999, usage: 1 as const }] }],
+  ])('because %s is closed with 4401', async (_why, change) => {
+    const phone = await device();
+    await comesTo(1, there);
+    await here.service.apps.change(APP.id, change);
+    expect(await phone.closes()).toBe(CLOSE.unauthorized);
+    await expect(device()).rejects.toThrow('status 401');
+    await here.service.apps.change(APP.id, { key: APP.key, ranges: APP.ranges });
+  });
+});
+
 describe('devices of an instance', () => {
   it('that was killed are offline on the others', async () => {
     await device(here);

@@ -178,6 +178,13 @@ export class DeviceChannels {
       if (presence.instanceId === instanceId && (await presences.leave(presence))) this.#tellGone(presence);
   }
 
+  /** Closes the channels of devices that may no longer have one. */
+  async closeEnded(ended: (devices: readonly ConnectedDevice[]) => Promise<ReadonlySet<number>>): Promise<void> {
+    const cids = await ended([...this.#held.values()].map(({ socket }) => socket.device));
+    for (const cid of cids)
+      this.find(cid)?.close(CLOSE.unauthorized, 'The token of the device is no longer valid; get a new one');
+  }
+
   /** The instances that have devices' sockets, this one included, as Redis knows them. */
   async instances(): Promise<ReadonlySet<string>> {
     return new Set((await this.ports.presences.all()).map(({ instanceId }) => instanceId));

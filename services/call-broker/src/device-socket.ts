@@ -12,6 +12,8 @@ export interface ConnectedDevice {
   readonly cid: number;
   /** The app that the device belongs to. */
   readonly appId: string;
+  /** The key with which the device's token was signed. */
+  readonly appKey: string;
   readonly tenant: string;
   readonly address: string;
   /** 0 if it isn't known. */

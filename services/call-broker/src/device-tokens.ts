@@ -1,5 +1,5 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { parseToken, verifyToken, type ParsedToken, type TokenRefusal } from '@weir/protocol-topvdn';
+import { isInRanges, parseToken, verifyToken, type ParsedToken, type TokenRefusal } from '@weir/protocol-topvdn';
 import type { App, AppStore } from './app-store.js';
 
 /** The holder of a valid token of a device. */
@@ -20,10 +20,16 @@ const WORDS: Readonly<Record<TokenRefusal, string>> = {
 
 const refused = (reason: TokenRefusal): WeirError => new WeirError(ErrorCode.UNAUTHENTICATED, WORDS[reason]);
 
+interface TokenOwner {
+  readonly cid: number;
+  readonly appId: string;
+  readonly appKey: string;
+}
+
 /** Checks the tokens of devices with the keys of their apps. */
 export class DeviceTokens {
   constructor(
-    private readonly apps: Pick<AppStore, 'ownerOf'>,
+    private readonly apps: Pick<AppStore, 'ownerOf' | 'find'>,
     private readonly options: { readonly maxLifetimeS: number },
   ) {}
 
@@ -37,5 +43,16 @@ export class DeviceTokens {
     const check = verifyToken(token, app.key, Date.now(), { ...this.options, clientIp });
     if (check.tag === 'refused') throw refused(check.reason);
     return { cid: token.cid, app, token };
+  }
+
+  /** The devices whose tokens have ended: their app is gone, has a new key, or has them no longer. */
+  async ended(owners: readonly TokenOwner[]): Promise<ReadonlySet<number>> {
+    const ids = [...new Set(owners.map(({ appId }) => appId))];
+    const apps = new Map(await Promise.all(ids.map(async (id) => [id, await this.apps.find(id)] as const)));
+    const isEnded = ({ cid, appId, appKey }: TokenOwner) => {
+      const app = apps.get(appId);
+      return app?.key !== appKey || !isInRanges(cid, app.ranges);
+    };
+    return new Set(owners.filter(isEnded).map(({ cid }) => cid));
   }
 }

@@ -30,6 +30,8 @@ export interface Devices {
 }
 
 const INSTANCE_SILENT_AFTER_MS = 4_000;
+/** How late the end of a token is noticed. */
+const TOKEN_CHECK_MS = 3_000;
 /** How often to look for instances that have ended while nobody listened. */
 const LOOK_FOR_INSTANCES_MS = 30_000;
 /** A device may acknowledge all messages that were stored for it at once. */
@@ -65,6 +67,7 @@ export const openDevices = (context: CallBrokerContext, ports: DevicesPorts, ope
   });
   opened.add('device channels', channels);
   opened.add('presence upkeep', keepPresence(context, channels));
+  opened.onClose('token checks', endChannels(context, channels, ports.tokens));
   let isDraining = false;
   const server = deviceChannelServer({
     channels,
@@ -81,6 +84,20 @@ export const openDevices = (context: CallBrokerContext, ports: DevicesPorts, ope
       await server.close();
     },
   };
+};
+
+/** @returns what stops it */
+const endChannels = (
+  { log }: Pick<CallBrokerContext, 'log'>,
+  channels: DeviceChannels,
+  tokens: DeviceTokens,
+): (() => void) => {
+  const checking = setInterval(() => {
+    channels
+      .closeEnded((devices) => tokens.ended(devices))
+      .catch((error: unknown) => log.warn({ err: error }, 'the tokens of devices could not be checked'));
+  }, TOKEN_CHECK_MS);
+  return () => clearInterval(checking);
 };
 
 /** Notices instances that end without closing their sockets, and a Redis that comes back, perhaps without its data. */
