@@ -1,13 +1,19 @@
+import { randomUUID } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+// eslint-disable-next-line @nx/enforce-module-boundaries -- streams are tapped as the platform's services do it
+import { Media, MediaRtp } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
-import { playUrlOf } from './demo-user.js';
+import type { BareReceiverReady } from './bare-receiver.js';
+import { ChildProgram } from './child-program.js';
+import { DEMO_TENANT, playUrlOf } from './demo-user.js';
 import { FfmpegProcess } from './ffmpeg-process.js';
 import type { BenchPlatform } from './platform.js';
 import { CpuWindow, cpuMs, pssBytes, treeCpuMs } from './process-usage.js';
 import type { RecordingsClient } from './recordings-client.js';
 import { sum } from './samples.js';
+import { StandInService } from './stand-in-service.js';
 
 const MEMORY_INTERVAL_MS = 500;
 /** Enough for the file's head and some media. */
@@ -16,6 +22,7 @@ const LEAST_BYTES = 64 * 1024;
 export const RECORDERS = {
   'weir: recording': recordByWeir,
   'ffmpeg -c copy, fragmented MP4': recordByFfmpeg,
+  'bare UDP sockets in Node, nothing recorded': receiveByNode,
 } as const satisfies Record<string, (bed: TestBed, count: number) => Promise<Recorders>>;
 export type RecorderKind = keyof typeof RECORDERS;
 
@@ -147,4 +154,36 @@ async function recordByFfmpeg(bed: TestBed, count: number): Promise<Recorders> {
       return undefined;
     },
   };
+}
+
+/** Taps the streams as weir's recorder does, and drops the packets. */
+async function receiveByNode(bed: TestBed, count: number): Promise<Recorders> {
+  const service = await StandInService.connect(bed.platform);
+  let receiver: ChildProgram<BareReceiverReady> | undefined;
+  const sessions: { nodeId: string; sessionId: string }[] = [];
+  const stop = async () => {
+    await Promise.allSettled(sessions.map((session) => service.bus.call(Media.method.closeSession, session)));
+    await receiver?.stop();
+    await service.close();
+    return undefined;
+  };
+  try {
+    receiver = await ChildProgram.start<BareReceiverReady>('bare-receiver', [String(2 * count)]);
+    const { pid, ready } = receiver;
+    const addressOf = (socket: number) => ({ ip: '127.0.0.1', port: ready.ports[socket] ?? 0 });
+    for (let index = 0; index < count; index++) {
+      const stream = { tenant: DEMO_TENANT, streamName: streamAt(bed, index) };
+      const { streams } = await service.bus.call(Media.method.findStreams, stream);
+      const session = { nodeId: streams[0]?.nodeId ?? '', sessionId: `bench-${randomUUID()}` };
+      await service.bus.call(MediaRtp.method.tap, {
+        ...{ ...stream, ...session, ownerId: service.bus.instanceId },
+        ...{ audio: addressOf(2 * index), video: addressOf(2 * index + 1) },
+      });
+      sessions.push(session);
+    }
+    return { ...{ pids: [pid], startMs: [] }, untilWritten: () => Promise.resolve(), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }

@@ -13,6 +13,7 @@ import type { Table } from './table.js';
 
 const WEIR = 'weir: recording' satisfies RecorderKind;
 const BASELINE = 'ffmpeg -c copy, fragmented MP4' satisfies RecorderKind;
+const FLOOR = 'bare UDP sockets in Node, nothing recorded' satisfies RecorderKind;
 const KINDS = Object.keys(RECORDERS) as RecorderKind[];
 const MEBIBYTE = 2 ** 20;
 
@@ -47,7 +48,7 @@ export const recording: Benchmark = {
       for (const recordings of loads) {
         const load: Load = {
           ...{ recordings, ingest: [] },
-          measured: { [WEIR]: [], [BASELINE]: [] },
+          measured: { [WEIR]: [], [BASELINE]: [], [FLOOR]: [] },
         };
         for (let round = 0; round < rounds; round++) {
           load.ingest.push(await ingestCost(bed, window));
@@ -109,7 +110,8 @@ function costTable({ recordings, ingest, measured }: Load): Table {
     note:
       '1000 ms/s is one core. The streams, 720p at 30/s with 2 Mbit/s H.264 and AAC, are pushed to weir by RTSP. Weir records ' +
       'them from a tap, in one process, and syncs each file about once a second; one ffmpeg for each recording takes its stream ' +
-      'from weir by RTSP and syncs nothing. Memory is the highest proportional share (PSS) of all recorders, the processes ' +
+      'from weir by RTSP and syncs nothing. The bare sockets, in one process too, get the same packets as weir from the same tap ' +
+      'and drop them: no recorder in Node can take less. Memory is the highest proportional share (PSS) of all recorders, the processes ' +
       'themselves included. Media are its Node process and its workers.',
   };
 }

@@ -20,6 +20,8 @@ import { WebmWriter } from './webm.js';
 
 /** How long the other tracks wait for a video's first key frame, so that the file begins with it. */
 const START_PATIENCE_MS = 2_000;
+/** The file begins at least this long after its first frame. The first packets may have waited, and arrive too late. */
+const SETTLE_MS = 300;
 /** If the whole source is away for longer than this, the file doesn't show that time. */
 const MAX_HOLE_MS = 30_000;
 /** How much of such a hole the file shows. */
@@ -190,7 +192,7 @@ export class Recorder {
     // Not earlier, because the first sender reports may come meanwhile.
     const isComplete = this.#tracks.every(({ config }) => config.isKnown);
     const waitingMs = this.#nowMs - (this.#waiting[0]?.arrivalMs ?? this.#nowMs);
-    if (isComplete || waitingMs > START_PATIENCE_MS) this.#begin();
+    if (waitingMs > (isComplete ? SETTLE_MS : START_PATIENCE_MS)) this.#begin();
     this.#advanceSound();
     return this.#write();
   }
@@ -308,8 +310,14 @@ export class Recorder {
   #addSound(track: AudioTrack, pieces: readonly SoundPiece[]): void {
     for (const { startTicks, durationTicks, data } of pieces) {
       this.#add({
-        ...{ track: track.index, pts: startTicks, dts: startTicks, durationTicks },
-        ...{ isKeyFrame: true, bytes: data.length, chunks: [data], hasNalLengths: false },
+        track: track.index,
+        pts: startTicks,
+        dts: startTicks,
+        durationTicks,
+        isKeyFrame: true,
+        bytes: data.length,
+        chunks: [data],
+        hasNalLengths: false,
       });
     }
     track.endMs = (track.sound.endTicks * 1000) / track.config.timescale;
@@ -334,9 +342,16 @@ export class Recorder {
     track.lastDts = dts;
     track.lastPts = Math.max(track.lastPts, pts);
     track.endMs = (track.lastPts + track.frameTicks) / ticksPerMs;
+    const { chunks, bytes, hasNalLengths } = contentOf(frame);
     this.#add({
-      ...{ track: track.index, pts, dts, durationTicks: track.frameTicks },
-      ...{ isKeyFrame: frame.isKeyFrame, ...contentOf(frame) },
+      track: track.index,
+      pts,
+      dts,
+      durationTicks: track.frameTicks,
+      isKeyFrame: frame.isKeyFrame,
+      bytes,
+      chunks,
+      hasNalLengths,
     });
   }
 

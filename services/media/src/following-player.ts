@@ -16,7 +16,7 @@ import { joinMetrics } from './metrics.js';
 import { WebRtcPeer } from './peer.js';
 import type { Session, SessionIdentity, SessionStatsInit } from './session.js';
 import type { Stream, StreamListener } from './stream.js';
-import type { LentTrack } from './track.js';
+import type { LentTrack, Track } from './track.js';
 import { peerTimeouts, type WebRtcOptions } from './webrtc-publisher.js';
 import {
   announced,
@@ -73,6 +73,8 @@ export class FollowingPlayer implements Session {
   /** What is sent, by the index of its section. */
   readonly #sendings = new Map<number, Sending>();
   readonly #viewers = new Map<Stream, StreamListener>();
+  /** Media that the client can't get, of which the owner knows. */
+  readonly #leftOut = new WeakSet<Track>();
   #connection: Connection | undefined;
   #stopFollowing: (() => void) | undefined;
   #answerTimer: NodeJS.Timeout | undefined;
@@ -274,12 +276,18 @@ export class FollowingPlayer implements Session {
 
   /** @returns whether there is one more medium to offer */
   async #add(stream: Stream, streamIndex: number, kind: 'audio' | 'video'): Promise<boolean> {
-    const codec = stream.track(kind)?.webRtcCodec;
+    const track = stream.track(kind);
     const isSent = [...this.#sendings.values()].some((each) => each.stream === stream && each.kind === kind);
     const lease = this.#connection?.lease;
-    if (codec === undefined || isSent || lease === undefined || this.#isClosed) return false;
+    if (track === undefined || isSent || lease === undefined || this.#isClosed) return false;
+    const codec = track.webRtcCodec;
     const negotiated = negotiateFurther(this.#offer, this.#sections, { kind, codec, streamIndex });
-    if (negotiated === undefined) return false;
+    if (negotiated === undefined) {
+      // A client that has offered no sound wants none.
+      if (this.#offer.media.some((media) => media.kind === kind))
+        this.#leaveOut(stream, track, 'the client has no codec or no section for it');
+      return false;
+    }
     const { section, offer } = negotiated;
     try {
       const present = lease.codecs as RtpCodecCapability[];
@@ -287,10 +295,19 @@ export class FollowingPlayer implements Session {
       this.#sections[section.mediaIndex] = await this.#send(section, stream, true);
       this.#offer = offer;
       return true;
-    } catch {
-      // The stream has just ended, which brings the next change, or the router can't carry it for this client.
+    } catch (error) {
+      // A stream that has just ended brings the next change.
+      if (this.#present.includes(stream) && !this.#isClosed)
+        this.#leaveOut(stream, track, error instanceof Error ? error.message : String(error));
       return false;
     }
+  }
+
+  #leaveOut({ info: { streamName } }: Stream, track: Track, reason: string): void {
+    if (this.#leftOut.has(track)) return;
+    this.#leftOut.add(track);
+    const { mimeType } = track.webRtcCodec;
+    this.options.notifier.notCarried(this.identity, `${streamName}: ${mimeType} can't be sent: ${reason}`);
   }
 
   async #send(section: SendSection, stream: Stream, paused: boolean): Promise<PlayedSection> {

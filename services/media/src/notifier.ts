@@ -14,6 +14,8 @@ export interface SessionNotifier {
   notEnoughBandwidth(session: SessionIdentity, neededBps: number, availableBps: number): void;
   /** Passes on an offer that the client must answer. */
   offer(session: SessionIdentity, sdp: string): void;
+  /** @param reason for people to read */
+  notCarried(session: SessionIdentity, reason: string): void;
 }
 
 /** Publishes `MediaEvents.SessionChanged`. */
@@ -49,6 +51,10 @@ export class BusNotifier implements SessionNotifier {
 
   offer(session: SessionIdentity, sdp: string): void {
     this.#send(session, { case: 'offer', value: { sdp } });
+  }
+
+  notCarried(session: SessionIdentity, reason: string): void {
+    this.#send(session, { case: 'notCarried', value: { reason } });
   }
 
   #send({ ownerId, sessionId }: SessionIdentity, change: SessionChange): void {

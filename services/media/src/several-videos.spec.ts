@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { NameReservations } from '@weir/access';
-import { EndReason, ErrorCode, PublishRequestSchema } from '@weir/contracts';
+import { EndReason, ErrorCode, PlayRequestSchema, PublishRequestSchema } from '@weir/contracts';
 import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -260,5 +260,26 @@ describe('a further offer', () => {
     await expect(late).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
     await expect(offerAgain([vp8(2)])).rejects.toMatchObject({ code: ErrorCode.NOT_FOUND });
     await nothingIsLeft();
+  });
+});
+
+describe('a player of all videos of a publisher', () => {
+  it('is told once of a video that it can not get, and gets those after it', async () => {
+    await publish([opus(1), vp8(2)]);
+    const offerSdp = offer([opus(11), vp8(12)]).replaceAll('a=sendonly', 'a=recvonly');
+    const names = { streamName: 'cam', furtherStreamNames: ['cam/2', 'cam/3'] };
+    await recorded.webRtc.play(
+      create(PlayRequestSchema, { ...{ tenant: 'demo', sessionId: 'v', ownerId: 'owner', offerSdp }, ...names }),
+    );
+    const toldOfIt = () => recorded.told.filter(({ sessionId }) => sessionId === 'v');
+    const vp9 = vp8(3, { codec: 'VP9/90000' });
+    await offerAgain([opus(1), vp8(2), vp9]);
+    await waitFor(() => recorded.has('v', 'not-carried'));
+    await offerAgain([opus(1), vp8(2), vp9, vp8(4)]);
+    await waitFor(() => recorded.has('v', 'offer'));
+    expect(toldOfIt().map(({ what, detail }) => [what, detail])).toEqual([
+      ['not-carried', "cam/2: video/VP9 can't be sent: the client has no codec or no section for it"],
+      ['offer', undefined],
+    ]);
   });
 });

@@ -11,8 +11,9 @@ import { WorkerPool } from '../src/worker-pool.js';
 
 export interface Told {
   sessionId: string;
-  what: 'connected' | 'ended' | 'video-size' | 'stats' | 'signal' | 'bandwidth' | 'offer';
+  what: 'connected' | 'ended' | 'video-size' | 'stats' | 'signal' | 'bandwidth' | 'offer' | 'not-carried';
   reason?: EndReason;
+  detail?: string;
   width?: number;
   height?: number;
   sdp?: string;
@@ -53,6 +54,7 @@ export class RecordedCore {
       signal: ({ sessionId }) => void told.push({ sessionId, what: 'signal' }),
       notEnoughBandwidth: ({ sessionId }) => void told.push({ sessionId, what: 'bandwidth' }),
       offer: ({ sessionId }, sdp) => void told.push({ sessionId, what: 'offer', sdp }),
+      notCarried: ({ sessionId }, detail) => void told.push({ sessionId, what: 'not-carried', detail }),
     };
     this.core = new MediaCore({
       nodeId: 'node-1',

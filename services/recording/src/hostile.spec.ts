@@ -7,6 +7,7 @@ import { probed, Recorder, startSurroundings, type Surroundings } from './testin
 
 const PACKETS = 3_000;
 const FATAL = Buffer.from('a packet that no parser can bear');
+const ENDLESS = Buffer.from('a packet that no parser comes to the end of');
 
 let around: Surroundings;
 let media: MediaNode;
@@ -95,27 +96,51 @@ it('a stream of malformed packets spoils neither another recording nor its own f
   expect({ state, reason }).toEqual({ state: 'finished', reason: 'stopped' });
 }, 90_000);
 
-it('an exception in what reads the media ends one recording, whose file is kept, and no other', async () => {
-  const take = Object.getOwnPropertyDescriptor(FileRecorder.prototype, 'take')?.value as FileRecorder['take'];
-  vi.spyOn(FileRecorder.prototype, 'take').mockImplementation(function (this: FileRecorder, track, packet, arrivalMs) {
-    if (FATAL.equals(packet)) throw new RangeError('Offset is outside the bounds of the DataView');
-    take.call(this, track, packet, arrivalMs);
-  });
-  const [hostile, calm] = [await begun('fatal'), await begun('calmer')];
-  await Promise.all([grown(hostile), grown(calm)]);
-  await sendTo('fatal', [FATAL]);
-  const { state, reason, sizeBytes } = await waitFor(
-    async () => {
-      const { body } = await recorder.request('GET', `/recordings/${hostile}`);
-      return body.state === 'finished' && body;
+it.each([
+  {
+    what: 'an exception',
+    packet: FATAL,
+    read: () => {
+      throw new RangeError('Offset is outside the bounds of the DataView');
     },
-    { what: 'the end of the hostile recording', timeoutMs: 20_000 },
-  );
-  expect({ state, reason }).toEqual({
-    state: 'finished',
     reason: 'its media could not be read: Offset is outside the bounds of the DataView',
-  });
-  expect(sizeBytes).toBeGreaterThan(20_000);
-  await grown(calm);
-  await expectWhole(calm);
-}, 90_000);
+  },
+  {
+    what: 'an endless loop',
+    packet: ENDLESS,
+    read: () => {
+      for (let steps = 0; steps >= 0;) steps += 1;
+    },
+    reason: 'its media could not be read: it takes more than 2 s',
+  },
+])(
+  '$what in what reads the media ends one recording, whose file is kept, and no other',
+  async (fault) => {
+    const take = Object.getOwnPropertyDescriptor(FileRecorder.prototype, 'take')?.value as FileRecorder['take'];
+    vi.spyOn(FileRecorder.prototype, 'take').mockImplementation(function (
+      this: FileRecorder,
+      track,
+      packet,
+      arrivalMs,
+    ) {
+      if (fault.packet.equals(packet)) fault.read();
+      take.call(this, track, packet, arrivalMs);
+    });
+    const [fatal, calmer] = [`${fault.what} hits it`, `beside ${fault.what}`];
+    const [hostile, calm] = [await begun(fatal), await begun(calmer)];
+    await Promise.all([grown(hostile), grown(calm)]);
+    await sendTo(fatal, [fault.packet]);
+    const { state, reason, sizeBytes } = await waitFor(
+      async () => {
+        const { body } = await recorder.request('GET', `/recordings/${hostile}`);
+        return body.state === 'finished' && body;
+      },
+      { what: 'the end of the hostile recording', timeoutMs: 20_000 },
+    );
+    expect({ state, reason }).toEqual({ state: 'finished', reason: fault.reason });
+    expect(sizeBytes).toBeGreaterThan(20_000);
+    await grown(calm);
+    await expectWhole(calm);
+  },
+  90_000,
+);

@@ -4,11 +4,14 @@ import { codecNamed } from '@weir/frames';
 import type { Ended, MediaClient, MediumKind, Tap } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { containerFor, Recorder, type RecordedTrack, type RecordingFacts } from '@weir/recorder';
+import { bounded, WorkStopped } from './bounded-work.js';
 import type { Absence } from './recording-machine.js';
 import type { Container, PartFile } from './recording-folder.js';
 
-/** How often bytes are written. A killed process loses no more than this, plus the time of one write. */
+/** How often packets are read, and bytes written. A killed process loses no more than this, plus the time of one write. */
 const FLUSH_MS = 500;
+/** Packets are read earlier if there are so many bytes of them. */
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 const KEY_FRAME_REQUEST_MS = 1_000;
 /** How long streams of one client may all be away while the client changes what it sends. */
 const RENEWAL_MS = 1_000;
@@ -80,12 +83,19 @@ interface Source {
   readonly places: ReadonlyMap<MediumKind, number>;
 }
 
+interface ArrivedPacket {
+  /** The index of its track. */
+  readonly place: number;
+  readonly packet: Buffer;
+  readonly arrivalMs: number;
+}
+
 /** The wall clock at the start of the process, continued by a clock that never steps. */
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
 /**
  * Records streams into one part until all of them have ended or the part is closed. Streams that begin later get tracks
- * of their own in the same file. An error in the media, or in what reads them, ends this part alone.
+ * of their own in the same file. An error or an endless loop in what reads the media ends this part alone.
  */
 export class RecordedPart {
   readonly container: Container;
@@ -102,6 +112,9 @@ export class RecordedPart {
   #isBroken = false;
   #keyFrameAskedMs = -Infinity;
   #firstWrittenAt: Date | undefined;
+  /** Packets of the time since the last flush. */
+  #unread: ArrivedPacket[] = [];
+  #unreadBytes = 0;
 
   private constructor(
     private readonly ports: PartPorts,
@@ -168,7 +181,7 @@ export class RecordedPart {
     closeAll(this.#sources);
     await this.#writing;
     try {
-      if (!this.#isBroken) await this.#write(this.recorder.end(nowMs()));
+      if (!this.#isBroken) await this.#write(bounded(() => this.#end()));
     } finally {
       await this.file.close();
     }
@@ -207,7 +220,7 @@ export class RecordedPart {
   #add(stream: TappedStream, notCarried: readonly string[]): void {
     for (const reason of notCarried) this.#notCarried.add(reason);
     if (!this.#isClosed && !this.#isBroken)
-      this.#carefully(UNREADABLE, () => {
+      this.#carefully(() => {
         for (const track of stream.tracks) this.#makeRoom(track);
       });
     this.#listen(stream);
@@ -248,7 +261,9 @@ export class RecordedPart {
     tap.listen((kind, packet) => {
       const place = source.places.get(kind);
       if (place === undefined || this.#isClosed || this.#isBroken || packet.length < 12) return;
-      this.#carefully(UNREADABLE, () => this.recorder.take(place, packet, nowMs()));
+      this.#unread.push({ place, packet, arrivalMs: nowMs() });
+      this.#unreadBytes += packet.length;
+      if (this.#unreadBytes > MAX_UNREAD_BYTES) this.#carefully(() => bounded(() => this.#read()));
     });
     tap.requestKeyFrame();
     void tap.ended.then((ending) => {
@@ -272,11 +287,27 @@ export class RecordedPart {
     }, RENEWAL_MS);
   }
 
+  #read(): void {
+    const packets = this.#unread;
+    this.#unread = [];
+    this.#unreadBytes = 0;
+    for (const { place, packet, arrivalMs } of packets) this.recorder.take(place, packet, arrivalMs);
+  }
+
+  #end(): Uint8Array[] {
+    this.#read();
+    return this.recorder.end(nowMs());
+  }
+
   #flush(): void {
-    // The disk is slow: what comes meanwhile stays in the recorder, which limits it.
-    if (this.#isWriting || this.#isClosed || this.#isBroken) return;
-    this.#carefully(UNWRITTEN, () => {
-      const chunks = this.recorder.flush(nowMs());
+    if (this.#isClosed || this.#isBroken) return;
+    this.#carefully(() => {
+      // The disk is slow: what comes meanwhile stays in the recorder, which limits it.
+      const chunks = bounded(() => {
+        this.#read();
+        return this.#isWriting ? undefined : this.recorder.flush(nowMs());
+      });
+      if (chunks === undefined) return;
       if (nowMs() - this.#keyFrameAskedMs > KEY_FRAME_REQUEST_MS) this.#askForKeyFrames();
       this.#isWriting = true;
       this.#writing = this.#write(chunks).then(
@@ -306,17 +337,22 @@ export class RecordedPart {
     this.listener.onWritten();
   }
 
-  #carefully(trouble: string, work: () => void): void {
+  #carefully(work: () => void): void {
     try {
       work();
     } catch (error) {
-      this.#break(trouble, error);
+      this.#break(UNREADABLE, error);
     }
   }
 
   #break(trouble: string, error: unknown): void {
     if (this.#isBroken || this.#isClosed) return;
     this.#isBroken = true;
+    if (error instanceof WorkStopped && error.isPause) {
+      this.ports.log.warn({ err: error }, 'a recording goes on with another part');
+      this.listener.onLost(error.message, 'may-return');
+      return;
+    }
     this.ports.log.error({ err: error }, 'a recording ends because of an error');
     this.listener.onBroken(isDiskFull(error) ? 'the disk is full' : `${trouble}: ${messageOf(error)}`);
   }

@@ -300,6 +300,7 @@ export class SessionSocket {
         furtherNames,
         onEvent: (event) => {
           if (event.case === 'offer') this.take({ tag: 'offer', offerSdp: event.value.sdp });
+          else if (event.case === 'notCarried') this.take({ tag: 'not-carried', reason: event.value.reason });
         },
       },
     );

@@ -120,6 +120,7 @@ export const mediaEventOf = (change: SessionEvent): MediaEvent | undefined => {
         availableBps: Number(change.value.availableBps),
       };
     case 'offer':
+    case 'notCarried':
       return undefined; // only for players of several streams
     default:
       return change satisfies never;

@@ -207,6 +207,13 @@ describe('a new offer', () => {
 });
 
 describe('a supervisor', () => {
+  it('is told of videos that it can not get, after the answer if they are found before', () => {
+    const notCarried = { tag: 'not-carried', reason: 'no codec' } as const;
+    const guard = new Transcript(SUPERVISOR).given(notCarried).starts().given(notCarried).answered().given(notCarried);
+    const told = 'S error NOT_CARRIED';
+    expect(guard.takes()).toEqual(['start join', 'S sdp_update answer', told, told]);
+  });
+
   it('joins, sees the offer change, and leaves', () => {
     const guard = new Transcript(SUPERVISOR).starts().answered().given({ tag: 'offer', offerSdp: 'v=0' });
     guard.says('session_stop');

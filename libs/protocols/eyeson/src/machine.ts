@@ -38,6 +38,8 @@ interface Starting extends Open {
   readonly destination: Destination | undefined;
   /** What the server offers as soon as the session is live. */
   readonly offerSdp: string | undefined;
+  /** What a supervisor is told as soon as the session is live. */
+  readonly notCarried: readonly string[];
   readonly deadlineMs: number;
 }
 
@@ -82,6 +84,8 @@ export type Input =
   | { readonly tag: 'renegotiated'; readonly answerSdp: string }
   /** The server offers other media. */
   | { readonly tag: 'offer'; readonly offerSdp: string }
+  /** A supervisor can't get one of the client's media. */
+  | { readonly tag: 'not-carried'; readonly reason: string }
   | { readonly tag: 'recording-started'; readonly recordingId: string }
   | { readonly tag: 'recording-refused'; readonly refusal: Refusal }
   /** Nothing more is recorded; the file follows. `reason`: why it ended by itself. */
@@ -159,6 +163,9 @@ export const step = (state: SessionState, input: Input, nowMs: number): Step => 
     case 'offer':
       if (state.tag === 'starting') return unchanged({ ...state, offerSdp: input.offerSdp });
       return state.tag === 'live' ? negotiated(state, input, nowMs) : unchanged(state);
+    case 'not-carried':
+      if (state.tag === 'starting') return unchanged({ ...state, notCarried: [...state.notCarried, input.reason] });
+      return state.tag === 'live' ? { state, effects: [notCarried(state, input.reason)] } : unchanged(state);
     case 'renegotiated':
       return state.tag === 'live' ? negotiated(state, input, nowMs) : unchanged(state);
     case 'recording-started':
@@ -195,6 +202,9 @@ const complaint = (state: Open, sessionId: string, refusal: Refusal): Effect[] =
   { tag: 'refusal', refusal },
   said(state, sessionId, { type: 'error', data: refusal }),
 ];
+
+const notCarried = (state: Live, reason: string): Effect =>
+  said(state, state.sessionId, { type: 'error', data: { code: 'NOT_CARRIED', message: reason } });
 
 const sessionIdOf = (state: Waiting | Starting | Live): string => (state.tag === 'waiting' ? '' : state.sessionId);
 
@@ -306,6 +316,7 @@ const start = (state: Waiting | Starting | Live, message: StartMessage, nowMs: n
       sessionId: message.sessionId,
       destination: message.tag === 'start-recording-session' ? message.destination : undefined,
       offerSdp: undefined,
+      notCarried: [],
       deadlineMs: nowMs + state.settings.answerDeadlineMs,
     },
     effects: [{ tag: 'start', message }],
@@ -325,6 +336,7 @@ const started = (
   const effects: Effect[] = [
     said(live, live.sessionId, { type: 'sdp_update', data: { sdp: { type: 'answer', sdp: answerSdp } } }),
     ...candidates.map((candidate) => said(live, live.sessionId, { type: 'candidate', data: { candidate } })),
+    ...state.notCarried.map((reason) => notCarried(live, reason)),
   ];
   if (offerSdp !== undefined) {
     const offered = negotiated(live, { tag: 'offer', offerSdp }, nowMs);
