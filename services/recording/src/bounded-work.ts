@@ -3,16 +3,13 @@ import { createContext, Script } from 'node:vm';
 
 /** What is done at once for one recording takes some milliseconds. */
 const LIMIT_MS = 2_000;
-/** A loop has more than this even on a busy machine. */
-const LEAST_PROCESSOR_MS = 200;
 
 /** The work was stopped. What it was changing is in no known state. */
 export class WorkStopped extends Error {
   override readonly name = 'WorkStopped';
 
-  /** @param isPause whether it had hardly any processor time, as when the whole machine is paused */
-  constructor(readonly isPause: boolean) {
-    super(isPause ? 'the process was paused' : `it takes more than ${LIMIT_MS / 1_000} s`);
+  constructor() {
+    super(`it takes more than ${LIMIT_MS / 1_000} s`);
   }
 }
 
@@ -26,16 +23,13 @@ const script = new Script('work()');
  */
 export function bounded<Result>(work: () => Result): Result {
   let result: { readonly value: Result } | undefined;
-  const before = process.cpuUsage();
   sandbox.work = () => {
     result = { value: work() };
   };
   try {
     script.runInContext(context, { timeout: LIMIT_MS });
   } catch (error) {
-    if (!isTimeout(error)) throw error;
-    const { user, system } = process.cpuUsage(before);
-    throw new WorkStopped((user + system) / 1_000 < LEAST_PROCESSOR_MS);
+    throw isTimeout(error) ? new WorkStopped() : error;
   } finally {
     sandbox.work = () => undefined;
   }

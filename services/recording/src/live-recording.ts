@@ -81,6 +81,7 @@ export class LiveRecording {
   #isReleased = false;
   /** Whether a stream has begun since the part was asked for, so that the part may not have seen it. */
   #hasBegun = false;
+  #wasStuck = false;
   readonly #span: RecordingSpan;
 
   constructor(
@@ -247,6 +248,7 @@ export class LiveRecording {
           {
             onLost: (reason, absence) => this.#input({ tag: 'lost', reason, absence }),
             onBroken: (reason) => this.#input({ tag: 'broken', reason }),
+            onStuck: (reason) => this.#stuck(reason),
             onWritten: () => this.#written(part),
           },
         ),
@@ -268,6 +270,15 @@ export class LiveRecording {
       this.#answer(refused);
       this.#input({ tag: 'refused', reason: refused.message, absence: refused.absence });
     }
+  }
+
+  /** It goes on once, because a pause of the whole machine looks the same. */
+  #stuck(reason: string): void {
+    const input: RecordingInput = this.#wasStuck
+      ? { tag: 'broken', reason }
+      : { tag: 'lost', reason, absence: 'may-return' };
+    this.#wasStuck = true;
+    this.#input(input);
   }
 
   #answer(refusal: PartRefused | undefined): void {

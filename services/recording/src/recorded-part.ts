@@ -39,6 +39,8 @@ export interface PartRequest {
 export interface PartListener {
   onLost(reason: string, absence: Absence): void;
   onBroken(reason: string): void;
+  /** Reading the media didn't end. */
+  onStuck(reason: string): void;
   /** Called when there are new bytes in the file. */
   onWritten(): void;
 }
@@ -348,13 +350,10 @@ export class RecordedPart {
   #break(trouble: string, error: unknown): void {
     if (this.#isBroken || this.#isClosed) return;
     this.#isBroken = true;
-    if (error instanceof WorkStopped && error.isPause) {
-      this.ports.log.warn({ err: error }, 'a recording goes on with another part');
-      this.listener.onLost(error.message, 'may-return');
-      return;
-    }
-    this.ports.log.error({ err: error }, 'a recording ends because of an error');
-    this.listener.onBroken(isDiskFull(error) ? 'the disk is full' : `${trouble}: ${messageOf(error)}`);
+    this.ports.log.error({ err: error }, 'a part of a recording ends because of an error');
+    const reason = isDiskFull(error) ? 'the disk is full' : `${trouble}: ${messageOf(error)}`;
+    if (error instanceof WorkStopped) this.listener.onStuck(reason);
+    else this.listener.onBroken(reason);
   }
 }
 
