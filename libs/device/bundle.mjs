@@ -3,8 +3,13 @@
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 
-/** @returns {Promise<string>} the module's text */
-export async function bundleDevice() {
+/** @type {Promise<string> | undefined} */
+let bundled;
+
+/** Bundles once, however often it is asked. @returns {Promise<string>} the module's text */
+export const bundleDevice = () => (bundled ??= bundle());
+
+async function bundle() {
   const result = await build({
     root: fileURLToPath(new URL('.', import.meta.url)),
     configFile: false,
