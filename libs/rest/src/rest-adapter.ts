@@ -11,6 +11,8 @@ export interface RestAdapterOptions {
   readonly trustProxy?: FastifyServerOptions['trustProxy'];
   /** Builds errors in the protocol's own shape; the default is `restErrorBody`. */
   readonly bodyOf?: ErrorBody;
+  /** Routes whose handlers get the body's bytes as they are sent, such as a file's, each with the size of the largest. */
+  readonly byteRoutes?: ReadonlyMap<string, number>;
 }
 
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
@@ -27,6 +29,7 @@ export const restAdapter = ({
   maxBodyBytes = DEFAULT_MAX_BODY_BYTES,
   trustProxy = false,
   bodyOf = restErrorBody,
+  byteRoutes = new Map(),
 }: RestAdapterOptions = {}): FastifyAdapter => {
   const adapter = new FastifyAdapter({
     bodyLimit: maxBodyBytes,
@@ -40,7 +43,11 @@ export const restAdapter = ({
   });
   const fastify = adapter.getInstance();
   const routed = new RoutedMethods();
-  fastify.addHook('onRoute', ({ url, method }) => routed.add(url, method));
+  fastify.addHook('onRoute', (route) => {
+    routed.add(route.url, route.method);
+    const maxBytes = byteRoutes.get(route.url);
+    if (maxBytes !== undefined) route.bodyLimit = maxBytes;
+  });
   fastify.addHook('onRequest', (request, reply, done) => {
     if (request.is404) return done(notRouted(routed, request, reply));
     // It stands for a NUL, which no name contains.
@@ -51,6 +58,7 @@ export const restAdapter = ({
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     // Some clients send a body with DELETE, where it has no meaning.
     if (request.method === 'DELETE') return done(null, undefined);
+    if (byteRoutes.has(request.routeOptions.url ?? '')) return done(null, body);
     const reading = readJson(body);
     switch (reading.tag) {
       case 'empty':

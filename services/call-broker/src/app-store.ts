@@ -3,6 +3,7 @@ import path from 'node:path';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { migratedAdapter } from '@weir/platform/database';
+import { z } from 'zod';
 import { Prisma, PrismaClient, type App as AppRow, type CidRange as CidRangeRow } from './generated/client.js';
 
 export type Transaction = Prisma.TransactionClient;
@@ -115,27 +116,120 @@ export class AppStore {
       ...(ranges !== undefined && { ranges: { deleteMany: {}, create: rowsOf(ranges) } }),
     };
     try {
-      return appOf(await orTaken(this.database.app.update({ where: { id }, data, include: withRanges })));
+      const changing = this.database.$transaction(async (transaction) => {
+        const row = await transaction.app.update({ where: { id }, data, include: withRanges });
+        if (ranges !== undefined) await forgetDevicesWithoutApp(transaction);
+        return row;
+      });
+      return appOf(await orTaken(changing));
     } catch (error) {
       if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2025') return undefined;
       throw error;
     }
   }
 
+  /** Those of the devices for which their owners let the app act. */
+  async grantedTo(appId: string, cids: readonly number[]): Promise<ReadonlySet<number>> {
+    const rows = await this.database.deviceGrant.findMany({ where: { appId, cid: { in: cids.map(BigInt) } } });
+    return new Set(rows.map(({ cid }) => Number(cid)));
+  }
+
+  /** Lets the apps act for the devices. Idempotent. */
+  async grant(cids: readonly number[], appIds: readonly string[]): Promise<void> {
+    const data = cids.flatMap((cid) => appIds.map((appId) => ({ cid: BigInt(cid), appId })));
+    await this.database.deviceGrant.createMany({ data, skipDuplicates: true });
+  }
+
+  /** @param appIds undefined: of all apps */
+  async revoke(cids: readonly number[], appIds?: readonly string[]): Promise<void> {
+    await this.database.deviceGrant.deleteMany({
+      where: { cid: { in: cids.map(BigInt) }, ...(appIds !== undefined && { appId: { in: [...appIds] } }) },
+    });
+  }
+
+  /** Whether all of these are apps of the tenant. */
+  async areOfTenant(tenant: string, appIds: readonly string[]): Promise<boolean> {
+    const ids = [...new Set(appIds)];
+    return (await this.database.app.count({ where: { tenant, id: { in: ids } } })) === ids.length;
+  }
+
+  /** The keys that sign the devices' tokens. Devices without an app are left out. */
+  async keysOf(cids: readonly number[]): Promise<ReadonlyMap<number, string>> {
+    const rows = await this.database.$queryRaw`
+      SELECT cid, a.key FROM unnest(${cids.map(BigInt)}::bigint[]) AS c(cid)
+        JOIN "CidRange" r ON cid BETWEEN r.first AND r.last JOIN "App" a ON a.id = r."appId"`;
+    return new Map(
+      z
+        .array(keyRow)
+        .parse(rows)
+        .map(({ cid, key }) => [cid, key]),
+    );
+  }
+
+  /** Notes that these devices exist. Those without an app are left out. */
+  async seen(cids: readonly number[]): Promise<void> {
+    await this.database.$executeRaw`
+      INSERT INTO "Device" (cid) SELECT DISTINCT cid FROM unnest(${cids.map(BigInt)}::bigint[]) AS c(cid)
+        JOIN "CidRange" r ON cid BETWEEN r.first AND r.last
+        ON CONFLICT (cid) DO UPDATE SET "seenAt" = now()`;
+  }
+
+  /** The devices that were seen and for which the app may act, in ascending order, and how many there are. */
+  async devicesOf(
+    appId: string,
+    skip: number,
+    limit: number,
+  ): Promise<{ readonly found: readonly number[]; readonly total: number }> {
+    const of = Prisma.sql`
+      FROM "Device" d WHERE EXISTS (
+          SELECT 1 FROM "CidRange" r WHERE r."appId" = ${appId} AND d.cid BETWEEN r.first AND r.last)
+        OR EXISTS (SELECT 1 FROM "DeviceGrant" g WHERE g."appId" = ${appId} AND g.cid = d.cid)`;
+    const [rows, counts] = await Promise.all([
+      this.database.$queryRaw`SELECT d.cid ${of} ORDER BY d.cid OFFSET ${skip} LIMIT ${limit}`,
+      this.database.$queryRaw`SELECT count(*) AS total ${of}`,
+    ]);
+    const [{ total } = { total: 0 }] = z.array(z.object({ total: numberColumn })).parse(counts);
+    return {
+      found: z
+        .array(z.object({ cid: numberColumn }))
+        .parse(rows)
+        .map(({ cid }) => cid),
+      total,
+    };
+  }
+
   async remove(id: string): Promise<void> {
-    await this.database.app.deleteMany({ where: { id } });
+    await this.#remove({ id });
   }
 
   /** Removes what a single machine has made, except the app with the id `kept`. */
   async removeDemo(kept?: string): Promise<number> {
     const where = { demo: true, ...(kept !== undefined && { id: { not: kept } }) };
-    return (await this.database.app.deleteMany({ where })).count;
+    return this.#remove(where);
   }
 
   async close(): Promise<void> {
     await this.database.$disconnect();
   }
+
+  #remove(where: Prisma.AppWhereInput): Promise<number> {
+    return this.database.$transaction(async (transaction) => {
+      const { count } = await transaction.app.deleteMany({ where });
+      if (count > 0) await forgetDevicesWithoutApp(transaction);
+      return count;
+    });
+  }
 }
+
+/** A device that gets another app later begins anew: the app learns nothing of its past, and no earlier grant counts. */
+const forgetDevicesWithoutApp = async (transaction: Transaction): Promise<void> => {
+  for (const table of ['Device', 'DeviceGrant', 'Cover', 'DeviceMessage'].map((name) => Prisma.raw(`"${name}"`)))
+    await transaction.$executeRaw`
+      DELETE FROM ${table} d WHERE NOT EXISTS (SELECT 1 FROM "CidRange" r WHERE d.cid BETWEEN r.first AND r.last)`;
+};
+
+const numberColumn = z.bigint().transform(Number);
+const keyRow = z.object({ cid: numberColumn, key: z.string() });
 
 /** In a time that tells nothing of the key. */
 const isSame = (known: string, given: string): boolean => {

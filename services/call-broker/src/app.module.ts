@@ -6,21 +6,32 @@ import { restAdapter } from '@weir/rest';
 import { AppStore } from './app-store.js';
 import { AppsController } from './apps-http.js';
 import type { CallBroker } from './call-broker.js';
+import { Covers } from './covers.js';
 import { errorBody, ErrorFilter } from './error-filter.js';
 import { requestIdOf } from './request-id.js';
 import type { CallBrokerContext } from './settings.js';
+import { SnapshotsController, UPLOAD } from './snapshots-http.js';
+import { WebApiCallers } from './web-api-callers.js';
+import { WEB_API, WebApiController } from './web-api-http.js';
 
-const MAX_BODY_BYTES = 64 * 1024;
+/** A push has up to a thousand messages. */
+const MAX_BODY_BYTES = 1024 * 1024;
 
 @Module({})
 export class AppModule {
-  static with({ access, apps }: CallBroker, { log }: Pick<CallBrokerContext, 'log'>): DynamicModule {
+  static with(
+    { access, apps, callers, covers, webApi }: CallBroker,
+    { log }: Pick<CallBrokerContext, 'log'>,
+  ): DynamicModule {
     return {
       module: AppModule,
-      controllers: [AppsController],
+      controllers: [AppsController, WebApiController, SnapshotsController],
       providers: [
         { provide: Access, useValue: access },
         { provide: AppStore, useValue: apps },
+        { provide: WebApiCallers, useValue: callers },
+        { provide: Covers, useValue: covers },
+        { provide: WEB_API, useValue: webApi },
         { provide: APP_FILTER, useValue: new ErrorFilter(log) },
       ],
     };
@@ -28,7 +39,10 @@ export class AppModule {
 }
 
 export const httpAdapter = (): FastifyAdapter => {
-  const adapter = restAdapter({ maxBodyBytes: MAX_BODY_BYTES, bodyOf: errorBody });
+  const adapter = restAdapter({
+    ...{ maxBodyBytes: MAX_BODY_BYTES, bodyOf: errorBody },
+    byteRoutes: new Map([[UPLOAD.route, UPLOAD.maxBodyBytes]]),
+  });
   adapter.getInstance().addHook('onSend', async (request, reply, payload) => {
     reply.header('x-request-id', requestIdOf(request));
     return payload;

@@ -40,20 +40,29 @@ export type WebhookEvent =
 export const webhookSignature = (appId: string, body: string, appKey: string): string =>
   createHash('md5').update(appId).update(body).update(appKey).digest('hex');
 
+interface SigningApp {
+  readonly id: string;
+  readonly key: string;
+}
+
+/** The headers of a call to a webhook with this body. */
+export const webhookHeaders = (
+  event: WebhookEvent['event'],
+  body: string,
+  app: SigningApp,
+): Readonly<Record<string, string>> => ({
+  'content-type': 'application/json',
+  'user-agent': 'Topvdn',
+  'x-app-id': app.id,
+  'x-topvdn-event': event,
+  'x-event-sign': webhookSignature(app.id, body, app.key),
+});
+
 /** The body and headers of a call to a webhook. The body must be sent byte for byte, because it is signed. */
 export const webhookRequest = (
   { event, data }: WebhookEvent,
-  app: { readonly id: string; readonly key: string },
+  app: SigningApp,
 ): { readonly body: string; readonly headers: Readonly<Record<string, string>> } => {
   const body = JSON.stringify({ event, data });
-  return {
-    body,
-    headers: {
-      'content-type': 'application/json',
-      'user-agent': 'Topvdn',
-      'x-app-id': app.id,
-      'x-topvdn-event': event,
-      'x-event-sign': webhookSignature(app.id, body, app.key),
-    },
-  };
+  return { body, headers: webhookHeaders(event, body, app) };
 };

@@ -25,7 +25,6 @@ CREATE TABLE "CidRange" (
 -- CreateTable
 CREATE TABLE "Device" (
     "cid" BIGINT NOT NULL,
-    "appId" TEXT NOT NULL,
     "seenAt" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 
     CONSTRAINT "Device_pkey" PRIMARY KEY ("cid")
@@ -56,9 +55,6 @@ CREATE INDEX "App_tenant_id_idx" ON "App"("tenant", "id");
 
 -- CreateIndex
 CREATE INDEX "CidRange_appId_idx" ON "CidRange"("appId");
-
--- CreateIndex
-CREATE INDEX "Device_appId_cid_idx" ON "Device"("appId", "cid");
 
 -- CreateIndex
 CREATE INDEX "DeviceGrant_appId_idx" ON "DeviceGrant"("appId");
