@@ -1,6 +1,7 @@
 export * from './error.js';
 export * from './gen/weir/options/v1/options_pb.js';
 export * from './gen/weir/v1/auth_pb.js';
+export * from './gen/weir/v1/call_pb.js';
 export * from './gen/weir/v1/device_pb.js';
 export * from './gen/weir/v1/error_pb.js';
 export * from './gen/weir/v1/instance_pb.js';

@@ -85,6 +85,12 @@ export class LiveSessions {
   async close(): Promise<void> {
     this.#closed.abort();
     await Promise.all([...this.#byId.values()].map((session) => session.close()));
+    await this.leave();
+  }
+
+  /** Stops without closing the sessions that are still open. */
+  async leave(): Promise<void> {
+    this.#closed.abort();
     await Promise.all(this.#closings);
     clearInterval(this.#ticker);
     this.#stopWatchingConnection();

@@ -350,6 +350,11 @@ export class MediaClient {
     });
   }
 
+  /** Stops without closing the sessions that are still open: another process may adopt them. */
+  leave(): Promise<void> {
+    return this.#sessions.leave();
+  }
+
   /** Closes the sessions that are still open; after that, no events are reported. */
   close(): Promise<void> {
     return this.#sessions.close();

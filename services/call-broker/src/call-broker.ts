@@ -1,14 +1,18 @@
-import { Access } from '@weir/access';
+import { Access, NameReservations } from '@weir/access';
+import { Leases } from '@weir/leases';
+import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Outbox } from '@weir/outbox';
 import { openInOrder } from '@weir/platform';
-import { ERROR_CODE } from '@weir/protocol-topvdn';
 import { AppStore } from './app-store.js';
 import { AppWebhooks } from './app-webhooks.js';
 import { Covers } from './covers.js';
+import { CALL_LEASE_TTL_MS, CallLeases } from './call-leases.js';
+import { CallStore } from './call-store.js';
+import { Calls } from './calls.js';
 import { ensureDemoApp } from './demo-app.js';
-import type { DeviceChannels, DeviceListener } from './device-channels.js';
 import { DeviceTokens } from './device-tokens.js';
+import { CALL_PREFIX } from './live-call.js';
 import { openDevices, type Devices } from './devices.js';
 import { MessageStore } from './message-store.js';
 import { endpointOf } from './public-origin.js';
@@ -27,6 +31,7 @@ export interface CallBroker extends Devices {
   readonly covers: Covers;
   readonly webhooks: AppWebhooks;
   readonly webApi: WebApiPorts;
+  readonly calls: Calls;
   close(): Promise<void>;
 }
 
@@ -51,12 +56,25 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
     const webhooks = new AppWebhooks({ apps, outbox, guard, tracker, log });
     webhooks.deliver();
     const sightings = new Sightings(apps, log);
+    const media = new MediaClient({ bus, log });
+    opened.onClose('media', () => media.leave());
+    const names = new NameReservations({ redis, owner: 'calls' });
+    const leasesOf = (prefix: string): Leases =>
+      new Leases(redis, { prefix: `call-broker:${prefix}`, owner: instanceId, ttlMs: CALL_LEASE_TTL_MS });
+    const calls: Calls = new Calls({
+      leases: new CallLeases({ calls: leasesOf('call'), places: leasesOf('place'), rings: leasesOf('ring') }),
+      store: new CallStore(apps.database),
+      channels: () => devices.channels,
+      reserveNames: (tenant) => names.reserve({ tenant, prefix: CALL_PREFIX }),
+      ...{ bus, media, tokens, log },
+    });
+    opened.add('calls', calls);
     const devices: Devices = openDevices(
       context,
       {
         ...{ tokens, store },
         wakeUps: new WakeUps({ outbox, apps, store, guard }),
-        listener: withoutCalls(() => devices.channels),
+        listener: calls,
         changed: (change) => {
           sightings.note(change.cid);
           void webhooks.deviceState(change);
@@ -70,20 +88,15 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       ...{ apps, callers, webhooks, publicUrl, maxTokenLifeS },
       ...{ presence: devices.channels, messages: devices.messages },
     };
-    return { ...devices, access: new Access({ bus, redis, log }), apps, tokens, callers, covers, webhooks, webApi };
+    return {
+      ...devices,
+      access: new Access({ bus, redis, log }),
+      apps,
+      tokens,
+      calls,
+      callers,
+      covers,
+      webhooks,
+      webApi,
+    };
   });
-
-/** Answers devices as long as nobody manages their calls. */
-const withoutCalls = (channels: () => Pick<DeviceChannels, 'send'>): DeviceListener => ({
-  asked: ({ cid }, request) => {
-    const ref = 'ref' in request ? request.ref : undefined;
-    void channels().send(cid, {
-      type: 'error',
-      ...(ref !== undefined && { ref }),
-      code: ERROR_CODE.unavailable,
-      message: 'Calls are not available',
-    });
-  },
-  arrived: () => undefined,
-  gone: () => undefined,
-});

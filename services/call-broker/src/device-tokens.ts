@@ -18,7 +18,8 @@ const WORDS: Readonly<Record<TokenRefusal, string>> = {
   bound: 'The token is bound to another address, page, object or recording',
 };
 
-const refused = (reason: TokenRefusal): WeirError => new WeirError(ErrorCode.UNAUTHENTICATED, WORDS[reason]);
+const refused = (reason: TokenRefusal): WeirError =>
+  new WeirError(ErrorCode.UNAUTHENTICATED, WORDS[reason], { reason });
 
 interface TokenOwner {
   readonly cid: number;

@@ -219,6 +219,7 @@ export class PublisherSession implements Session {
       pliCount: BigInt(video.pliCount),
       lostPackets: BigInt(Math.max(0, video.packetsLost)),
       audioLostPackets: BigInt(Math.max(0, audio.packetsLost)),
+      packets: BigInt(video.packetCount + audio.packetCount),
       width: stream?.videoMeter?.width ?? 0,
       height: stream?.videoMeter?.height ?? 0,
       videoKeyFrames: BigInt(stream?.videoMeter?.keyFrames ?? 0),

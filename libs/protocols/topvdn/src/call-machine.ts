@@ -108,7 +108,7 @@ interface Leg {
   readonly media: 'none' | 'opening' | 'open' | 'connected';
   readonly muted: Muted;
   /** Since when the device's channel is away. */
-  readonly awayMs: number | undefined;
+  readonly awayMs: number | null;
 }
 
 interface Begun {
@@ -122,7 +122,7 @@ interface Begun {
 interface Ringing extends Begun {
   readonly tag: 'ringing';
   readonly deadlineMs: number;
-  readonly awayMs: number | undefined;
+  readonly awayMs: number | null;
 }
 
 /** The first device has opened the URL, and the places are being claimed. */
@@ -178,7 +178,7 @@ export interface NewCall {
 export const newCall = ({ callId, caller, rung = [], settings = CALL_SETTINGS }: NewCall, nowMs: number): Call => ({
   ...{ tag: 'ringing', callId, caller, settings, rung: rung.filter((cid) => cid !== caller) },
   deadlineMs: nowMs + settings.ringMs,
-  awayMs: undefined,
+  awayMs: null,
 });
 
 /** The two devices of the call, once there are two. */
@@ -200,7 +200,7 @@ export const sidesOf = (state: Call): Readonly<Record<Side, number>> | undefined
 /** When the call needs its next `tick`; Infinity if it needs none. */
 export const callDeadlineMs = (state: Call): number => {
   const { graceMs } = state.settings;
-  const away = (sinceMs: number | undefined): number => (sinceMs === undefined ? Infinity : sinceMs + graceMs);
+  const away = (sinceMs: number | null): number => (sinceMs === null ? Infinity : sinceMs + graceMs);
   switch (state.tag) {
     case 'ringing':
       return Math.min(state.deadlineMs, away(state.awayMs));
@@ -331,9 +331,9 @@ const ringing = (state: Ringing, input: CallInput, nowMs: number): CallStep => {
     case 'gone':
       return input.cid === state.caller ? unchanged({ ...state, awayMs: nowMs }) : unchanged(state);
     case 'back':
-      return input.cid === state.caller ? unchanged({ ...state, awayMs: undefined }) : unchanged(state);
+      return input.cid === state.caller ? unchanged({ ...state, awayMs: null }) : unchanged(state);
     case 'tick':
-      if (state.awayMs !== undefined && state.awayMs + state.settings.graceMs <= nowMs)
+      if (state.awayMs !== null && state.awayMs + state.settings.graceMs <= nowMs)
         return unopened(state, 'channel-lost', [], state.caller);
       return state.deadlineMs <= nowMs ? unopened(state, 'ring-timeout', []) : unchanged(state);
     case 'rings':
@@ -405,8 +405,8 @@ const answered = (state: Claiming, nowMs: number): CallStep => {
     state: {
       ...{ ...begunOf(state), tag: 'connecting', answeredMs: nowMs },
       legs: {
-        caller: { cid: caller, media: 'none', muted: NOT_MUTED, awayMs: undefined },
-        callee: { cid: opening.cid, media: 'opening', muted: NOT_MUTED, awayMs: undefined },
+        caller: { cid: caller, media: 'none', muted: NOT_MUTED, awayMs: null },
+        callee: { cid: opening.cid, media: 'opening', muted: NOT_MUTED, awayMs: null },
       },
       deadlineMs: nowMs + state.settings.joinMs,
     },
@@ -437,7 +437,7 @@ const collided = (state: Claiming, by: OtherCall, nowMs: number): CallStep => {
   const isCallerTaken = by.caller === caller || by.callee === caller;
   const refused = refuse(opening.cid, 'busy');
   if (isCallerTaken || rung.length === 0) return unopened(state, 'busy', [refused, ...late]);
-  const back: Ringing = { ...begunOf(state), tag: 'ringing', deadlineMs: state.deadlineMs, awayMs: undefined };
+  const back: Ringing = { ...begunOf(state), tag: 'ringing', deadlineMs: state.deadlineMs, awayMs: null };
   // Only the callee is busy, so somebody else who was rung may still answer.
   return waiting.reduce<CallStep>(
     (step, later) => then(step, { tag: 'open', ...later }, nowMs),
@@ -557,16 +557,16 @@ const channelChanged = (state: Talking, change: 'gone' | 'back', cid: number, no
   const side = sideOf(state, cid);
   if (side === undefined) return unchanged(state);
   const leg = state.legs[side];
-  const isAway = leg.awayMs !== undefined;
+  const isAway = leg.awayMs !== null;
   if (isAway === (change === 'gone')) return unchanged(state);
-  const next: Leg = { ...leg, awayMs: change === 'gone' ? nowMs : undefined };
+  const next: Leg = { ...leg, awayMs: change === 'gone' ? nowMs : null };
   const news = { tag: change === 'gone' ? 'peer-away' : 'peer-back' } as const;
   return unchanged(withLeg(state, side, next), tell(state.legs[peerOf(side)].cid, news));
 };
 
 const timePassed = (state: Talking, nowMs: number): CallStep => {
   const { graceMs } = state.settings;
-  const lost = legsOf(state).some(({ awayMs }) => awayMs !== undefined && awayMs + graceMs <= nowMs);
+  const lost = legsOf(state).some(({ awayMs }) => awayMs !== null && awayMs + graceMs <= nowMs);
   if (lost) return finished(state, 'channel-lost', membersOf(state));
   if (state.tag === 'established' || state.deadlineMs > nowMs) return unchanged(state);
   const cause = state.legs.caller.media === 'none' ? 'join-timeout' : 'no-media';

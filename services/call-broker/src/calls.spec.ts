@@ -1,0 +1,259 @@
+import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
+import { ERROR_CODE, type DeviceEvent, type TypedEvent } from '@weir/protocol-topvdn';
+import { waitFor } from '@weir/testing';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Broker, startSurroundings, type Surroundings } from './testing/broker.js';
+import { CallMedia } from './testing/call-media.js';
+import { APP, TestDevice, tokenOf } from './testing/device.js';
+
+let around: Surroundings;
+let here: Broker;
+let there: Broker;
+let media: CallMedia;
+let devices: TestDevice[];
+let nextCid = 2_000;
+
+const device = async (at = here, cid = (nextCid += 1)): Promise<TestDevice> => {
+  const opened = await TestDevice.open(at.url, cid);
+  devices.push(opened);
+  await waitFor(async () => (await at.service.channels.presences([cid])).has(cid));
+  return opened;
+};
+
+const urlOf = (cid: number, token = tokenOf(cid)): string => `topvdn://127.0.0.1:80?protocolType=1&token=${token}`;
+
+type Typed<Type extends TypedEvent['type']> = Extract<TypedEvent, { type: Type }>;
+
+const said = <Type extends TypedEvent['type']>(to: TestDevice, type: Type): Typed<Type>[] =>
+  to.events.filter((event): event is Typed<Type> => 'type' in event && event.type === type);
+
+/** Each message of the platform about calls, as `<name> <JSON>`. */
+const told = (to: TestDevice): string[] =>
+  to.events.flatMap((event: DeviceEvent) => ('Name' in event ? [`${event.Name} ${event.Message}`] : []));
+
+const hears = (to: TestDevice, type: TypedEvent['type'], count = 1): Promise<unknown> =>
+  waitFor(() => said(to, type).length >= count, { what: `${type} for ${to.cid}`, timeoutMs: 20_000 });
+
+const closed = (to: TestDevice, cause: string): Promise<unknown> =>
+  waitFor(() => told(to).some((text) => text.startsWith('ConnectionClosed') && text.includes(`"${cause}"`)), {
+    what: `the end "${cause}" for ${to.cid}`,
+    timeoutMs: 20_000,
+  });
+
+const open = (who: TestDevice, whom: TestDevice): void =>
+  who.ask({ type: 'open', ref: 'o', url: urlOf(whom.cid), sdp: `offer of ${who.cid}` });
+
+async function talking(a: TestDevice, b: TestDevice): Promise<string> {
+  open(b, a);
+  await hears(b, 'opened');
+  const { call_id: callId } = said(b, 'opened')[0] ?? { call_id: '' };
+  await waitFor(() => told(a).some((text) => text.startsWith('ConnectionAcceptted')));
+  a.ask({ type: 'join', ref: 'j', call_id: callId, sdp: `offer of ${a.cid}` });
+  await hears(a, 'joined');
+  media.connect();
+  await waitFor(() => [a, b].every((each) => told(each).some((text) => text.startsWith('StartPopData'))));
+  return callId;
+}
+
+const nothingIsLeft = (): Promise<unknown> =>
+  waitFor(
+    async () => {
+      const keys = await here.context.redis.keys('call-broker:*');
+      const left = keys.filter((key) => /^call-broker:(?:call|place|ring)(?:-group)?:/.test(key));
+      return left.length === 0 && media.sessions.size === 0;
+    },
+    { what: 'nothing of a call', timeoutMs: 20_000 },
+  );
+
+beforeAll(async () => {
+  around = await startSurroundings();
+  media = await CallMedia.start(around.nats.url);
+  [here, there] = await Promise.all([Broker.start(around.env), Broker.start(around.env)]);
+  await here.service.apps.create(APP);
+}, 60_000);
+beforeEach(async () => {
+  devices = [];
+  media.refusal = undefined;
+  if (here.isOver) here = await Broker.start(around.env);
+  if (there.isOver) there = await Broker.start(around.env);
+});
+afterEach(async () => {
+  for (const device of devices) device.end();
+  await nothingIsLeft();
+});
+afterAll(async () => {
+  await Promise.all([here.stop(), there.stop()]);
+  await media.stop();
+  await around.stop();
+});
+
+describe.each([
+  ['one instance', () => [here, here] as const],
+  ['two instances', () => [here, there] as const],
+])('devices on %s', (_where, instances) => {
+  it('open, join and close a call, of which a record stays', async () => {
+    const [atA, atB] = instances();
+    const [a, b] = [await device(atA), await device(atB)];
+    const callId = await talking(a, b);
+    expect(said(b, 'opened')).toEqual([
+      { type: 'opened', ref: 'o', call_id: callId, sdp: `answer to offer of ${b.cid}` },
+    ]);
+    expect(said(a, 'joined')).toEqual([
+      { type: 'joined', ref: 'j', call_id: callId, sdp: `answer to offer of ${a.cid}` },
+    ]);
+    expect(
+      [...media.sessions.values()].map(({ streamName, heardStreamName }) => [streamName, heardStreamName]),
+    ).toEqual([
+      [`calls/${callId}/callee`, `calls/${callId}/caller`],
+      [`calls/${callId}/caller`, `calls/${callId}/callee`],
+    ]);
+    a.ask({ type: 'close', ref: 'c', call_id: callId });
+    a.ask({ type: 'close', ref: 'd', call_id: callId });
+    await closed(b, 'closed');
+    await hears(a, 'closed', 2);
+    expect(told(a).some((text) => text.startsWith('ConnectionClosed'))).toBe(false);
+    await waitFor(
+      async () => (await here.service.calls.records('house', { page: 1, size: 10, cid: a.cid })).total === 1,
+    );
+    const { calls } = await here.service.calls.records('house', { page: 1, size: 10, cid: a.cid });
+    expect(calls).toMatchObject([{ id: callId, caller: BigInt(a.cid), callee: BigInt(b.cid), cause: 'closed' }]);
+  });
+
+  it('get one call when each opens the other one’s URL', async () => {
+    const [atA, atB] = instances();
+    const [a, b] = [await device(atA), await device(atB)];
+    open(a, b);
+    open(b, a);
+    await Promise.all([hears(a, 'opened'), hears(b, 'opened')]);
+    expect(said(a, 'opened')[0]?.call_id).toBe(said(b, 'opened')[0]?.call_id);
+    expect(media.sessions.size).toBe(2);
+    a.ask({ type: 'close', call_id: said(a, 'opened')[0]?.call_id ?? '' });
+    await closed(b, 'closed');
+  });
+
+  it('pass on what is switched off and how good the media are', async () => {
+    const [atA, atB] = instances();
+    const [a, b] = [await device(atA), await device(atB)];
+    const callId = await talking(a, b);
+    b.ask({ type: 'mute', call_id: callId, audio: false, video: true });
+    const quality = { loss: 0.1, rtt_ms: 40, bitrate_bps: 500_000 };
+    b.ask({ type: 'quality', call_id: callId, received: quality });
+    await Promise.all([hears(a, 'muted'), hears(a, 'quality')]);
+    expect(said(a, 'muted')).toEqual([{ type: 'muted', call_id: callId, audio: false, video: true }]);
+    expect(said(a, 'quality')).toEqual([{ type: 'quality', call_id: callId, sent: quality }]);
+    b.ask({ type: 'close', call_id: callId });
+    await closed(a, 'closed');
+  });
+});
+
+describe('a call', () => {
+  it('is refused when a device is busy, gone, itself or not permitted', async () => {
+    const [a, b, c] = [await device(), await device(), await device()];
+    const callId = await talking(a, b);
+    open(a, c);
+    open(c, a);
+    open(c, c);
+    c.ask({ type: 'open', ref: 'o', url: urlOf(65_000), sdp: 'x' });
+    c.ask({ type: 'open', ref: 'o', url: urlOf(a.cid, tokenOf(a.cid, { lifeS: -1 })), sdp: 'x' });
+    c.ask({ type: 'open', ref: 'o', url: urlOf(a.cid, tokenOf(a.cid, { key: 'z'.repeat(32) })), sdp: 'x' });
+    c.ask({ type: 'open', ref: 'o', url: 'topvdn://127.0.0.1:80', sdp: 'x' });
+    await Promise.all([hears(c, 'error', 6), hears(a, 'error')]);
+    expect(said(a, 'error').map(({ code }) => code)).toEqual([ERROR_CODE.busy]);
+    expect(said(c, 'error').map(({ code }) => code)).toEqual([
+      ERROR_CODE.answeredElsewhere,
+      ...[ERROR_CODE.self, ERROR_CODE.offline, ERROR_CODE.tokenExpired, ERROR_CODE.tokenRefused, ERROR_CODE.parameter],
+    ]);
+    a.ask({ type: 'close', call_id: callId });
+    await closed(b, 'closed');
+  });
+
+  it('is told to both when its media die', async () => {
+    const [a, b] = [await device(), await device(there)];
+    const callId = await talking(a, b);
+    media.end(`calls/${callId}/caller`, EndReason.NODE_LOST);
+    await Promise.all([closed(a, 'media-lost'), closed(b, 'media-lost')]);
+  });
+
+  it('whose offer the media core refuses ends, and tells why', async () => {
+    const [a, b] = [await device(), await device()];
+    media.refusal = new WeirError(ErrorCode.NO_COMMON_CODECS, 'no common codec');
+    open(b, a);
+    await hears(b, 'error');
+    expect(said(b, 'error')).toMatchObject([{ code: ERROR_CODE.media, message: 'no common codec', ref: 'o' }]);
+  });
+
+  it('restarts ICE for a device whose network has changed', async () => {
+    const [a, b] = [await device(), await device()];
+    const callId = await talking(a, b);
+    a.ask({ type: 'restart', ref: 'r', call_id: callId, sdp: 'another offer' });
+    await hears(a, 'restarted');
+    expect(said(a, 'restarted')).toEqual([
+      { type: 'restarted', ref: 'r', call_id: callId, sdp: 'answer to another offer' },
+    ]);
+    a.ask({ type: 'close', call_id: callId });
+    await closed(b, 'closed');
+  });
+
+  it('is known to a device that comes back in time, and ends when it does not', async () => {
+    const [a, b] = [await device(), await device()];
+    const callId = await talking(a, b);
+    a.end();
+    const again = await device(there, a.cid);
+    again.ask({ type: 'state', ref: 's' });
+    await hears(again, 'state');
+    expect(said(again, 'state')).toMatchObject([
+      { calls: [{ call_id: callId, cid: b.cid, role: 'opened', phase: 'established' }] },
+    ]);
+    again.end();
+    await closed(b, 'channel-lost');
+  });
+});
+
+describe('ringing', () => {
+  const ring = (caller: TestDevice, rung: readonly TestDevice[]) =>
+    here.service.calls.ring(
+      { cid: caller.cid, tenant: APP.tenant, appId: APP.id },
+      rung.map(({ cid }) => cid),
+    );
+
+  it('goes to several devices, of which the first one to answer gets the call', async () => {
+    const [a, b, c] = [await device(), await device(), await device(there)];
+    await ring(a, [b, c]);
+    c.ask({ type: 'ringing', ref: 'r', url: urlOf(a.cid) });
+    await Promise.all([hears(c, 'done'), hears(a, 'ringing')]);
+    open(b, a);
+    await Promise.all([hears(b, 'opened'), hears(c, 'stopped-ringing')]);
+    expect(said(c, 'stopped-ringing')).toEqual([{ type: 'stopped-ringing', cid: a.cid, cause: 'answered-elsewhere' }]);
+    open(c, a);
+    await hears(c, 'error');
+    expect(said(c, 'error')[0]?.code).toBe(ERROR_CODE.answeredElsewhere);
+    b.ask({ type: 'close', call_id: said(b, 'opened')[0]?.call_id ?? '' });
+    await closed(a, 'closed');
+  });
+
+  it('is declined by the callee, or cancelled by the caller', async () => {
+    const [a, b] = [await device(), await device()];
+    await ring(a, [b]);
+    b.ask({ type: 'decline', url: urlOf(a.cid) });
+    await hears(a, 'stopped-ringing');
+    expect(said(a, 'stopped-ringing')).toEqual([{ type: 'stopped-ringing', cid: b.cid, cause: 'declined' }]);
+    await nothingIsLeft();
+    await ring(a, [b]);
+    a.ask({ type: 'cancel' });
+    await hears(b, 'stopped-ringing');
+    expect(said(b, 'stopped-ringing')).toEqual([{ type: 'stopped-ringing', cid: a.cid, cause: 'cancelled' }]);
+  });
+});
+
+describe('a call whose instance is killed', () => {
+  it('goes on at another one, and can still be ended', async () => {
+    const [a, b] = [await device(there), await device(there)];
+    const callId = await talking(a, b);
+    await there.crash();
+    const [a2, b2] = [await device(here, a.cid), await device(here, b.cid)];
+    await waitFor(() => here.service.calls.count === 1, { what: 'the take-over', timeoutMs: 20_000 });
+    expect(media.sessions.size).toBe(2);
+    a2.ask({ type: 'close', ref: 'c', call_id: callId });
+    await Promise.all([closed(b2, 'closed'), hears(a2, 'closed')]);
+  });
+});
