@@ -116,7 +116,7 @@ export class Messages {
       isAcknowledged: (id) => this.#acknowledged.has(id),
       send: (frame) => socket.sendFrame(frame),
       connectedForMs: () => performance.now() - socket.openedMs,
-      gaveUp: (message) => this.#wakeUp(device, [message]),
+      gaveUp: (message) => this.#wakeUp(device, [message], (cids) => this.ports.store.wakeable(cids)),
       log: this.ports.log,
     });
     this.#open.set(device.cid, { socket, mailbox });
@@ -127,7 +127,7 @@ export class Messages {
     const open = this.#open.get(socket.device.cid);
     if (open?.socket !== socket) return;
     this.#open.delete(socket.device.cid);
-    this.#wakeUp(socket.device, open.mailbox.close());
+    this.#wakeUp(socket.device, open.mailbox.close(), (cids) => this.#asleep(cids));
   }
 
   acknowledged({ device: { cid } }: DeviceSocket, id: string): void {
@@ -183,16 +183,19 @@ export class Messages {
     return added;
   }
 
-  /** A device that doesn't acknowledge is perhaps asleep behind a connection that nobody has closed. */
-  #wakeUp(device: Wakeable, messages: readonly StoredMessage[]): void {
-    const { store, wakeUps, log } = this.ports;
+  /** A device that doesn't acknowledge is perhaps asleep, even behind a connection that nobody has closed. */
+  #wakeUp(
+    { cid, appId }: Wakeable,
+    messages: readonly StoredMessage[],
+    toWake: (cids: readonly number[]) => Promise<readonly Wakeable[]>,
+  ): void {
+    const { wakeUps, log } = this.ports;
     const waking = async () => {
-      if ((await store.wakeable([device.cid])).length === 0) return;
-      for (const message of messages)
-        await wakeUps.addAlone({ appId: device.appId, flag: MESSAGE_FLAG.acknowledged, ...message });
+      if ((await toWake([cid])).length === 0) return;
+      for (const message of messages) await wakeUps.addAlone({ appId, flag: MESSAGE_FLAG.acknowledged, ...message });
     };
     if (messages.length === 0) return;
-    waking().catch((error: unknown) => log.warn({ err: error, cid: device.cid }, 'a device could not be woken'));
+    waking().catch((error: unknown) => log.warn({ err: error, cid }, 'a device could not be woken'));
   }
 
   #wake(cids: readonly number[]): void {

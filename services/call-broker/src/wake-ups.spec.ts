@@ -125,9 +125,12 @@ describe('the push gateway of an app is called', () => {
   }, 40_000);
 
   it('for no device that is connected and acknowledges', async () => {
-    const phone = await device(there);
+    const deaf = await device(here, { acknowledges: false });
     await isConnected();
     await push('hello');
+    await deaf.hears(1);
+    const phone = await device(there);
+    await deaf.closes();
     await push('once', 3);
     await phone.hears(2);
     phone.end();
