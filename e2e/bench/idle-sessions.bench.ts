@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BareWsReady } from './bare-ws.js';
 import type { Benchmark, BenchmarkContext } from './benchmark.js';
 import { ChildProgram } from './child-program.js';
 import { IdleSockets, type OpeningFigures } from './idle-sockets.js';
 import { LoneGateway } from './lone-gateway.js';
-import { cpuMs, CpuWindow, rssBytes } from './process-usage.js';
+import { checkOpenFiles, cpuMs, CpuWindow, listenPort, rssBytes } from './process-usage.js';
 import { median, sum } from './samples.js';
 import type { Table } from './table.js';
 
@@ -44,6 +43,7 @@ export const idleSessions: Benchmark = {
     const { sessionCount, rounds, idleMs } = context.short
       ? { sessionCount: 200, rounds: 1, idleMs: 1_000 }
       : { sessionCount: 5_000, rounds: 3, idleMs: 30_000 };
+    // The gateway holds two sockets for each session.
     checkOpenFiles(2 * sessionCount + 500);
     const kinds = Object.keys(KINDS) as Kind[];
     const measured = new Map<Kind, Round[]>(kinds.map((kind) => [kind, []]));
@@ -134,25 +134,6 @@ async function bareWsBehindGateway({ platform }: BenchmarkContext): Promise<Serv
     await program.stop();
     throw error;
   }
-}
-
-/** The port that a service was told to listen on. */
-function listenPort(pid: number): number {
-  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-  const port = environment.find((entry) => entry.startsWith('WEIR_LISTEN_PORT='))?.split('=')[1];
-  if (port === undefined) throw new Error(`process ${pid} has no WEIR_LISTEN_PORT`);
-  return Number(port);
-}
-
-/** The gateway holds two sockets for each session. */
-function checkOpenFiles(needed: number): void {
-  const limits = readFileSync('/proc/self/limits', 'utf8');
-  const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? '';
-  if (hard !== 'unlimited' && Number(hard) < needed)
-    throw new Error(
-      `A process may open ${hard} files here, but this benchmark needs ${needed}. ` +
-        `As root: ulimit -n ${needed}, or raise nofile in /etc/security/limits.conf`,
-    );
 }
 
 type Measured = ReadonlyMap<Kind, readonly Round[]>;

@@ -3,6 +3,7 @@ import { join as joinPath } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Benchmark } from './benchmark.js';
 import { bus } from './bus.bench.js';
+import { calls } from './calls.bench.js';
 import { controlCpu } from './control-cpu.bench.js';
 import { firstFrame } from './first-frame.bench.js';
 import { glassToGlass } from './glass-to-glass.bench.js';
@@ -28,6 +29,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   recording,
   firstFrame,
   robots,
+  calls,
   slowStart,
 ];
 

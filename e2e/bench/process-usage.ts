@@ -32,6 +32,25 @@ export function pssBytes(pid: number): number {
   return Number(kilobytes) * 1_024;
 }
 
+/** The port that a service was told to listen on. */
+export function listenPort(pid: number): number {
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  const port = environment.find((entry) => entry.startsWith('WEIR_LISTEN_PORT='))?.split('=')[1];
+  if (port === undefined) throw new Error(`process ${pid} has no WEIR_LISTEN_PORT`);
+  return Number(port);
+}
+
+/** Throws if a process may not open so many files. */
+export function checkOpenFiles(needed: number): void {
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? '';
+  if (hard !== 'unlimited' && Number(hard) < needed)
+    throw new Error(
+      `A process may open ${hard} files here, but this benchmark needs ${needed}. ` +
+        `As root: ulimit -n ${needed}, or raise nofile in /etc/security/limits.conf`,
+    );
+}
+
 /** The processes that a process has started, directly or indirectly, without itself. */
 export function descendants(pid: number): number[] {
   const parents = new Map<number, number[]>();

@@ -5,13 +5,14 @@ import { attachPlatform, startBenchPlatform } from '../bench/platform.js';
 import { formatTable } from '../bench/table.js';
 import { bodies } from './bodies.series.js';
 import { frames } from './frames.series.js';
+import { messages } from './messages.series.js';
 import { recording } from './recording.series.js';
 import { reloads } from './reloads.series.js';
 import { rtsp } from './rtsp.series.js';
 import { SeededRandom } from './seeded-random.js';
 import type { Series } from './series.js';
 
-const SERIES: readonly Series[] = [bodies, reloads, frames, rtsp, recording];
+const SERIES: readonly Series[] = [bodies, reloads, frames, rtsp, recording, messages];
 
 /**
  * The limits stay those of a fresh installation. The demo's robots would add to what is measured. The series themselves

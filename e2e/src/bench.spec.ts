@@ -215,6 +215,25 @@ describe('each benchmark gives complete results in its short form', { timeout: 1
     for (const byRate of Object.values(figures.started)) expect(Object.keys(byRate)).toEqual(['1', '2']);
   });
 
+  it('calls: every device connects, comes again and acknowledges', async () => {
+    const cpu = z.record(z.string(), z.number().nonnegative());
+    const round = z.object({
+      ...{
+        openedPerS: z.number().positive(),
+        rssBytesBefore: z.number().positive(),
+        churnedPerS: z.number().positive(),
+      },
+      ...{ idleMsPerS: cpu, churnMsPerS: cpu, lost: z.literal(0) },
+    });
+    const rounds = z.array(round).length(1);
+    const loads = z.array(z.array(summary.extend({ count: z.literal(20) })).length(1)).length(2);
+    const figures = z.object({
+      online: z.object({ measured: z.object({ 'call-broker': rounds, 'bare ws': rounds }) }),
+      messages: z.object({ measured: z.object({ 'call-broker': loads, 'raw NATS and socket': loads }) }),
+    });
+    figures.parse(await figuresOf('calls'));
+  });
+
   it('robots: every robot connects, gets commands, and is seen to come and go', async () => {
     const some = summary.extend({ count: z.literal(10) });
     const bytes = z.record(z.string(), z.number().positive());
