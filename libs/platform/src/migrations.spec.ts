@@ -17,6 +17,7 @@ beforeAll(async () => {
 
 afterAll(() => postgres.stop());
 
+/** Without exclusion constraints and their indexes: a Prisma schema can't declare them. */
 const SHAPE = `
   SELECT 'column ' || table_name || '.' || column_name || ' ' || udt_name || ' ' || coalesce(datetime_precision, 0)
          || ' ' || is_nullable || ' ' || coalesce(column_default, '')
@@ -25,9 +26,11 @@ const SHAPE = `
   UNION ALL
   SELECT 'index ' || replace(indexdef, current_schema() || '.', '')
     FROM pg_indexes WHERE schemaname = current_schema() AND tablename <> '_prisma_migrations'
+     AND indexname NOT IN (SELECT conname FROM pg_constraint
+                            WHERE contype = 'x' AND connamespace = current_schema()::regnamespace)
   UNION ALL
   SELECT 'constraint ' || conname || ' ' || replace(pg_get_constraintdef(oid), current_schema() || '.', '')
-    FROM pg_constraint WHERE connamespace = current_schema()::regnamespace AND conname NOT LIKE '\\_prisma%'
+    FROM pg_constraint WHERE connamespace = current_schema()::regnamespace AND contype <> 'x' AND conname NOT LIKE '\\_prisma%'
   UNION ALL
   SELECT 'enum ' || typname || ' ' || enumlabel
     FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid WHERE typnamespace = current_schema()::regnamespace
