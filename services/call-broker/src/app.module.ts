@@ -5,6 +5,8 @@ import { Access } from '@weir/access';
 import { restAdapter } from '@weir/rest';
 import { AppStore } from './app-store.js';
 import { AppsController } from './apps-http.js';
+import { Calls } from './calls.js';
+import { CallsController } from './calls-http.js';
 import type { CallBroker } from './call-broker.js';
 import { Covers } from './covers.js';
 import { errorBody, ErrorFilter } from './error-filter.js';
@@ -20,16 +22,17 @@ const MAX_BODY_BYTES = 1024 * 1024;
 @Module({})
 export class AppModule {
   static with(
-    { access, apps, callers, covers, webApi }: CallBroker,
+    { access, apps, callers, calls, covers, webApi }: CallBroker,
     { log }: Pick<CallBrokerContext, 'log'>,
   ): DynamicModule {
     return {
       module: AppModule,
-      controllers: [AppsController, WebApiController, SnapshotsController],
+      controllers: [AppsController, CallsController, WebApiController, SnapshotsController],
       providers: [
         { provide: Access, useValue: access },
         { provide: AppStore, useValue: apps },
         { provide: WebApiCallers, useValue: callers },
+        { provide: Calls, useValue: calls },
         { provide: Covers, useValue: covers },
         { provide: WEB_API, useValue: webApi },
         { provide: APP_FILTER, useValue: new ErrorFilter(log) },

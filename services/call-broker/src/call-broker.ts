@@ -83,10 +83,10 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       opened,
     );
     const callers = new WebApiCallers(apps, tokens);
-    const covers = new Covers({ database: apps.database, livePicture: async () => undefined });
+    const covers = new Covers({ database: apps.database, livePicture: (cid) => livePicture(calls, cid) });
     const webApi = {
       ...{ apps, callers, webhooks, publicUrl, maxTokenLifeS },
-      ...{ presence: devices.channels, messages: devices.messages },
+      ...{ presence: devices.channels, messages: devices.messages, calls },
     };
     return {
       ...devices,
@@ -100,3 +100,8 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       webApi,
     };
   });
+
+const livePicture = async (calls: Calls, cid: number) => {
+  const image = await calls.picture(cid);
+  return image && { contentType: 'image/png' as const, image };
+};

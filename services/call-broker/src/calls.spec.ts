@@ -2,7 +2,7 @@ import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
 import { ERROR_CODE, type DeviceEvent, type TypedEvent } from '@weir/protocol-topvdn';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Broker, startSurroundings, type Surroundings } from './testing/broker.js';
+import { Broker, KEYS, startSurroundings, type Surroundings } from './testing/broker.js';
 import { CallMedia } from './testing/call-media.js';
 import { APP, TestDevice, tokenOf } from './testing/device.js';
 
@@ -210,11 +210,16 @@ describe('a call', () => {
 });
 
 describe('ringing', () => {
-  const ring = (caller: TestDevice, rung: readonly TestDevice[]) =>
-    here.service.calls.ring(
-      { cid: caller.cid, tenant: APP.tenant, appId: APP.id },
-      rung.map(({ cid }) => cid),
-    );
+  /** The application's server pushes the caller's URL. */
+  const ring = async (caller: TestDevice, rung: readonly TestDevice[]) => {
+    const msg = Buffer.from(`{"call":"${urlOf(caller.cid)}"}`).toString('base64');
+    const clients = rung.map(({ cid }) => cid);
+    const pushed = await here.request('POST', '/v2/message/server/push', {
+      headers: { 'x-app-id': APP.id, 'x-app-key': APP.key },
+      body: { proxy: 0, payload: { msg, flag: 3, clients } },
+    });
+    expect(pushed.status).toBe(200);
+  };
 
   it('goes to several devices, of which the first one to answer gets the call', async () => {
     const [a, b, c] = [await device(), await device(), await device(there)];
@@ -242,6 +247,41 @@ describe('ringing', () => {
     a.ask({ type: 'cancel' });
     await hears(b, 'stopped-ringing');
     expect(said(b, 'stopped-ringing')).toEqual([{ type: 'stopped-ringing', cid: a.cid, cause: 'cancelled' }]);
+  });
+});
+
+describe('the REST of calls', () => {
+  it('lists the calls that have ended, page by page, to those who administer the apps', async () => {
+    const [a, b] = [await device(), await device()];
+    for (let count = 0; count < 3; count++) {
+      a.events.length = b.events.length = 0;
+      const callId = await talking(a, b);
+      b.ask({ type: 'close', call_id: callId });
+      await closed(a, 'closed');
+      await nothingIsLeft();
+    }
+    const page = (query: string, as: string = KEYS.operator) =>
+      here.request('GET', `/calls/records?cid=${a.cid}&${query}`, { as });
+    await waitFor(async () => (await page('')).body.total === 3);
+    const first = await page('size=2');
+    expect(first.body).toMatchObject({ total: 3, page: 1, size: 2 });
+    expect(first.body.calls).toHaveLength(2);
+    expect(first.body.calls[0]).toMatchObject({ caller: a.cid, callee: b.cid, cause: 'closed', isRecorded: false });
+    expect(first.body.calls[0].setUpMs).toBeGreaterThanOrEqual(0);
+    expect((await page('size=2&page=2')).body.calls).toHaveLength(1);
+    expect((await page('', KEYS.neighbour)).body.total).toBe(0);
+    expect((await page('', KEYS.member)).status).toBe(403);
+  });
+
+  it('knows no call to record that has ended, or that belongs to another tenant', async () => {
+    const [a, b] = [await device(), await device()];
+    const callId = await talking(a, b);
+    const record = (as: string) => there.request('POST', `/calls/${callId}/recording`, { as });
+    expect((await record(KEYS.neighbour)).status).toBe(403);
+    a.ask({ type: 'close', call_id: callId });
+    await closed(b, 'closed');
+    await nothingIsLeft();
+    expect((await record(KEYS.member)).status).toBe(404);
   });
 });
 

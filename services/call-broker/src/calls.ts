@@ -17,6 +17,7 @@ import {
   type DeviceEvent,
   type DeviceRequest,
   type ErrorCode,
+  type Side,
 } from '@weir/protocol-topvdn';
 import type { CallLeases } from './call-leases.js';
 import { NO_SUCH_CALL } from './call-news.js';
@@ -25,7 +26,8 @@ import type { CallStore } from './call-store.js';
 import type { DeviceChannels, DeviceListener } from './device-channels.js';
 import type { CallRequest, ConnectedDevice } from './device-socket.js';
 import type { DeviceTokens, TokenHolder } from './device-tokens.js';
-import { LiveCall, type LiveCallPorts } from './live-call.js';
+import { LiveCall, streamNameOf, type LiveCallPorts } from './live-call.js';
+import type { PushedMessage } from './messages.js';
 
 export interface CallsPorts {
   readonly bus: Bus;
@@ -51,6 +53,9 @@ class Refused extends Error {
 
 type AboutUrl = Extract<CallRequest, { url: string }>;
 
+/** In a message, with the blank that some of the vendor's samples have. */
+const CALL_URL = /topvdn:\/\/[^\s"'<>]+(?: &[^\s"'<>]+)*/i;
+
 const TICK_INTERVAL_MS = 200;
 const RENEW_INTERVAL_MS = 10_000;
 const LOOK_FOR_ORPHANS_MS = 10_000;
@@ -68,7 +73,7 @@ export class Calls implements DeviceListener {
   /** The requests of each device are handled one after the other. */
   readonly #turns = new Map<number, Promise<void>>();
   readonly #working = new Set<Promise<unknown>>();
-  readonly #registration: Registration;
+  readonly #registrations: readonly Registration[];
   readonly #instances: Instances;
   readonly #ticker: NodeJS.Timeout;
   #renewDueMs = 0;
@@ -78,12 +83,17 @@ export class Calls implements DeviceListener {
 
   constructor(private readonly ports: CallsPorts) {
     const { bus, log } = ports;
-    this.#registration = bus.serve(CallsContract.method.give, ({ callId, cid, frame }) => {
-      const call = this.#live.get(callId);
-      const read = readRequest(frame);
-      if (read.tag === 'request') call?.asks(cid, read.request);
-      return { taken: call !== undefined };
-    });
+    this.#registrations = [
+      bus.serve(CallsContract.method.give, ({ callId, cid, frame }) => {
+        const call = this.#live.get(callId);
+        const read = readRequest(frame);
+        if (read.tag === 'request') call?.asks(cid, read.request);
+        return { taken: call !== undefined };
+      }),
+      bus.serve(CallsContract.method.record, async ({ tenant, callId }) => ({
+        recorded: await this.#recordHere(tenant, callId),
+      })),
+    ];
     this.#instances = new Instances({
       bus,
       service: 'call-broker',
@@ -134,16 +144,64 @@ export class Calls implements DeviceListener {
   ): Promise<void> {
     const { leases } = this.ports;
     if ((await leases.callOf(cid)) !== undefined) return;
+    const earlier = await leases.ringOf(cid);
+    if (earlier !== undefined) await this.#give(earlier, cid, { type: 'cancel' }).catch(() => undefined); // it has just ended
     const call = await this.#begin({ caller: cid, rung, tenant, appId });
     call.rings(await leases.ring(cid, call.callId));
   }
 
   /** Records a call that goes on. @returns false if this tenant has no such call @throws WeirError of the recorder */
   async record(tenant: string, callId: string): Promise<boolean> {
+    if (this.#live.has(callId)) return this.#recordHere(tenant, callId);
+    const stored = await this.ports.leases.find(callId);
+    if (stored === undefined || stored.owner === this.ports.bus.instanceId) return false;
+    const { owner: instanceId } = stored;
+    return (await this.ports.bus.call(CallsContract.method.record, { instanceId, tenant, callId })).recorded;
+  }
+
+  async #recordHere(tenant: string, callId: string): Promise<boolean> {
     const live = this.#live.get(callId);
     if (live === undefined || live.tenant !== tenant) return false;
     await live.record();
     return true;
+  }
+
+  /** Messages are on their way to devices. A device whose URL is in one of them calls those that get it. Never rejects. */
+  async pushed(messages: readonly Pick<PushedMessage, 'to' | 'msg'>[]): Promise<void> {
+    const rung = new Map<string, number[]>();
+    for (const { to, msg } of messages) {
+      const [url] = CALL_URL.exec(Buffer.from(msg, 'base64').toString()) ?? [];
+      if (url !== undefined) rung.set(url, [...(rung.get(url) ?? []), to]);
+    }
+    for (const [url, cids] of rung)
+      try {
+        const reading = parseCallUrl(url);
+        if (reading.tag === 'refused') continue;
+        const { cid, app } = await this.ports.tokens.authenticate(reading.url.token);
+        await this.ring({ cid, tenant: app.tenant, appId: app.id }, cids);
+      } catch (error) {
+        // Whoever opens the URL hears why that can't be.
+        this.ports.log.info({ err: error }, 'a call does not ring');
+      }
+  }
+
+  /** The picture that the device sends in its call, as PNG; undefined if it sends none. */
+  async picture(cid: number): Promise<Buffer | undefined> {
+    const { leases, media } = this.ports;
+    const callId = await leases.callOf(cid);
+    const snapshot = callId === undefined ? undefined : (await leases.find(callId))?.snapshot;
+    const sides = snapshot && sidesOf(snapshot.call);
+    if (callId === undefined || snapshot === undefined || sides === undefined) return undefined;
+    const side: Side = sides.caller === cid ? 'caller' : 'callee';
+    const sent = snapshot.media[side];
+    if (sent === undefined || sent.video === '') return undefined;
+    const { nodeId } = sent;
+    try {
+      return await media.snapshot({ tenant: snapshot.tenant, streamName: streamNameOf(callId, side), nodeId });
+    } catch (error) {
+      this.ports.log.info({ err: error, callId, side }, 'a call has no picture now');
+      return undefined;
+    }
   }
 
   /** The calls of a tenant that have ended, the newest first. */
@@ -155,7 +213,7 @@ export class Calls implements DeviceListener {
   async close(): Promise<void> {
     this.#isClosing = true;
     clearInterval(this.#ticker);
-    await Promise.all([this.#registration.close(), this.#instances.close()]);
+    await Promise.all([...this.#registrations.map((each) => each.close()), this.#instances.close()]);
     await Promise.allSettled([...this.#working]);
     this.#live.clear();
   }

@@ -30,6 +30,7 @@ import { z } from 'zod';
 import { hookUrl } from './app-body.js';
 import type { App, AppStore } from './app-store.js';
 import type { AppWebhooks } from './app-webhooks.js';
+import type { Calls } from './calls.js';
 import type { DeviceChannels } from './device-channels.js';
 import { connectionFields } from './device-state.js';
 import type { Messages, PushedMessage } from './messages.js';
@@ -45,6 +46,7 @@ export interface WebApiPorts {
   readonly callers: WebApiCallers;
   readonly presence: Pick<DeviceChannels, 'presences'>;
   readonly messages: Pick<Messages, 'accept'>;
+  readonly calls: Pick<Calls, 'pushed'>;
   readonly webhooks: Pick<AppWebhooks, 'deviceMessage' | 'isReachable'>;
   /** The URL at which clients reach the platform; if undefined, that of the request. */
   readonly publicUrl: string | undefined;
@@ -227,6 +229,8 @@ export class WebApiController {
   }
 
   async #accept(push: Parameters<Messages['accept']>[0]): Promise<void> {
+    // The call is known before a device can open its URL.
+    await this.ports.calls.pushed(push.messages);
     const outcome = await this.ports.messages.accept({ ...push, id: push.id ?? undefined });
     switch (outcome.tag) {
       case 'accepted':
