@@ -331,6 +331,8 @@ export class Recorder {
     // The next millisecond, because that is how exact the times of WebM are.
     const nextPts = track.lastPts + Math.ceil(ticksPerMs);
     if (pts < nextPts - reordersMs * ticksPerMs) pts = nextPts;
+    // The first key frame of a further video may be slightly older than the file's beginning.
+    if (track.lastPts === -Infinity) pts = Math.max(0, pts);
     // A picture that refers to one before the first key frame, and that no other refers to.
     if (pts < 0) return;
     const gapMs = pts / ticksPerMs - track.endMs;

@@ -94,15 +94,18 @@ export async function captureRtp(
   return { tracks, packets };
 }
 
-/** When each flash and each beep of a file begins, in ms. Pictures count by their times, sound by its samples. */
-export async function flashesAndBeeps(file: string): Promise<{ flashes: number[]; beeps: number[] }> {
+/**
+ * When each flash of one of a file's videos begins, and each beep, in ms. Pictures count by their times, sound by its
+ * samples.
+ */
+export async function flashesAndBeeps(file: string, video = 0): Promise<{ flashes: number[]; beeps: number[] }> {
   const [times, pictures, sound] = await Promise.all([
     run('ffprobe', [
-      ...['-v', 'error', '-select_streams', 'v:0', '-show_entries', 'frame=best_effort_timestamp_time'],
+      ...['-v', 'error', '-select_streams', `v:${video}`, '-show_entries', 'frame=best_effort_timestamp_time'],
       ...['-of', 'csv=p=0', file],
     ]),
     run('ffmpeg', [
-      ...['-v', 'error', '-i', file, '-map', '0:v:0', '-vsync', 'passthrough', '-vf', 'scale=1:1,format=gray'],
+      ...['-v', 'error', '-i', file, '-map', `0:v:${video}`, '-vsync', 'passthrough', '-vf', 'scale=1:1,format=gray'],
       // Times in ms, because the muxer complains of two pictures in one step.
       ...['-enc_time_base', '1:1000'],
       ...['-f', 'rawvideo', '-'],
