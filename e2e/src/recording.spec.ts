@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { z } from 'zod';
 import { middlePixel, received, startBrowser } from './browser.js';
 import {
-  addCamera,
+  changeCamera,
   joinSession,
   recordFirstGeneration,
   recordWithSdk,
@@ -283,14 +283,23 @@ describe('a session of several cameras', () => {
     const second = randomUUID();
     const secondId = await record(second, firstId);
     await sendPictures(page, 25);
-    await addCamera(page, 'blue');
+    await changeCamera(page, 'add', 'blue');
     await expectShown(['red', 'green', 'blue']);
+    await sendPictures(page, 25);
+    await say(page, 'recording_stop');
+    await told(page, 'recording_state', (each) => isState('stopped')(each) && recordingId(each) === secondId);
+
+    await changeCamera(page, 'remove', 'green');
+    const third = randomUUID();
+    const thirdId = await record(third, secondId);
     await sendPictures(page, 25);
     await say(page, 'session_stop');
     await expectDelivered(first, firstId, client.clientId);
     await expectDelivered(second, secondId, client.clientId);
+    await expectDelivered(third, thirdId, client.clientId);
     expect(await coloursIn(await receiver.file(first))).toEqual(['red', 'green']);
     expect(await coloursIn(await receiver.file(second))).toEqual(['red', 'green', 'blue']);
+    expect(await coloursIn(await receiver.file(third))).toEqual(['red', 'blue']);
   }, 180_000);
 });
 
