@@ -64,6 +64,7 @@ export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase)
         sentences.push(`of its ${codec}, ${Math.round(lateMs)} ms are missing before ${what}`);
     }
     let lost = 0;
+    const lostAtMs: number[] = [];
     for (const [index, frame] of found.entries()) {
       const before = found[index - 1];
       if (before === undefined || frame.number === before.number + 1) continue;
@@ -72,7 +73,10 @@ export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase)
         ({ atMs }) => before.sentMs <= atMs + ON_THE_WAY_MS && before.sentMs > atMs - MAX_MISSING_MS - frameMs,
       );
       const wasSending = sentMs.slice(before.number + 1, frame.number).some((sent) => sent !== undefined);
-      if (wasSending && !isAtCut) lost += frame.number - before.number - 1;
+      if (wasSending && !isAtCut) {
+        lost += frame.number - before.number - 1;
+        lostAtMs.push(Math.round(frame.atMs));
+      }
       const isShown = Math.abs(frame.atMs - before.atMs - (frame.sentMs - before.sentMs)) < LEAST_HOLE_MS;
       if (holeMs > LEAST_HOLE_MS && !isShown && !isTold(holeMs, frame.atMs, answer))
         sentences.push(
@@ -82,7 +86,9 @@ export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase)
     }
     lostFrames += lost;
     if (lost > found.length * MAX_LOST_SHARE)
-      sentences.push(`its ${codec} lacks ${lost} frames of ${found.length} where nothing was killed`);
+      sentences.push(
+        `its ${codec} lacks ${lost} frames of ${found.length} where nothing was killed, before ${lostAtMs.join(', ')} ms`,
+      );
   }
   return { missingMs, lostFrames, sentences };
 }

@@ -1,10 +1,12 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { EndReason, ErrorCode, isWeirError, MediaKind, type StreamInfo, type TappedTrack } from '@weir/contracts';
 import { codecNamed } from '@weir/frames';
 import type { Ended, MediaClient, MediumKind, Tap } from '@weir/media-client';
 import type { Logger } from '@weir/platform';
 import { containerFor, Recorder, type RecordedTrack, type RecordingFacts } from '@weir/recorder';
-import { bounded, WorkStopped } from './bounded-work.js';
+import { bounded, Rounds, WorkStopped } from './bounded-work.js';
+import { PacketMemory } from './packet-memory.js';
 import type { Absence } from './recording-machine.js';
 import type { Container, PartFile } from './recording-folder.js';
 
@@ -85,6 +87,8 @@ interface Source {
   readonly places: ReadonlyMap<MediumKind, number>;
 }
 
+const rounds = new Rounds(FLUSH_MS);
+
 interface ArrivedPacket {
   /** The index of its track. */
   readonly place: number;
@@ -104,7 +108,7 @@ export class RecordedPart {
   readonly #sources = new Set<Source>();
   readonly #tracks: PlannedTrack[];
   readonly #notCarried: Set<string>;
-  #timer: NodeJS.Timeout | undefined;
+  #leaveRounds: () => void = () => undefined;
   #lostTimer: NodeJS.Timeout | undefined;
   #attachTimer: NodeJS.Timeout | undefined;
   #attaching: Promise<void> = Promise.resolve();
@@ -114,8 +118,10 @@ export class RecordedPart {
   #isBroken = false;
   #keyFrameAskedMs = -Infinity;
   #firstWrittenAt: Date | undefined;
+  #unwritten: readonly Uint8Array[] | undefined;
   /** Packets of the time since the last flush. */
   #unread: ArrivedPacket[] = [];
+  readonly #memory = new PacketMemory();
   #unreadBytes = 0;
 
   private constructor(
@@ -177,7 +183,7 @@ export class RecordedPart {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearInterval(this.#timer);
+    this.#leaveRounds();
     clearTimeout(this.#lostTimer);
     clearTimeout(this.#attachTimer);
     closeAll(this.#sources);
@@ -216,7 +222,12 @@ export class RecordedPart {
 
   #start(taps: readonly TappedStream[]): void {
     for (const tappedStream of taps) this.#listen(tappedStream);
-    this.#timer = setInterval(() => this.#flush(), FLUSH_MS);
+    this.#leaveRounds = rounds.add({
+      work: () => this.#flush(),
+      // The spans of what follows belong to the recording, not to the rounds.
+      worked: AsyncLocalStorage.bind(() => this.#writeFlushed()),
+      failed: AsyncLocalStorage.bind((error: unknown) => this.#break(UNREADABLE, error)),
+    });
   }
 
   #add(stream: TappedStream, notCarried: readonly string[]): void {
@@ -263,7 +274,7 @@ export class RecordedPart {
     tap.listen((kind, packet) => {
       const place = source.places.get(kind);
       if (place === undefined || this.#isClosed || this.#isBroken || packet.length < 12) return;
-      this.#unread.push({ place, packet, arrivalMs: nowMs() });
+      this.#unread.push({ place, packet: this.#memory.copied(packet), arrivalMs: nowMs() });
       this.#unreadBytes += packet.length;
       if (this.#unreadBytes > MAX_UNREAD_BYTES) this.#carefully(() => bounded(() => this.#read()));
     });
@@ -303,25 +314,26 @@ export class RecordedPart {
 
   #flush(): void {
     if (this.#isClosed || this.#isBroken) return;
-    this.#carefully(() => {
-      // The disk is slow: what comes meanwhile stays in the recorder, which limits it.
-      const chunks = bounded(() => {
-        this.#read();
-        return this.#isWriting ? undefined : this.recorder.flush(nowMs());
-      });
-      if (chunks === undefined) return;
-      if (nowMs() - this.#keyFrameAskedMs > KEY_FRAME_REQUEST_MS) this.#askForKeyFrames();
-      this.#isWriting = true;
-      this.#writing = this.#write(chunks).then(
-        () => {
-          this.#isWriting = false;
-        },
-        (error: unknown) => {
-          this.#isWriting = false;
-          this.#break(UNWRITTEN, error);
-        },
-      );
-    });
+    this.#read();
+    // The disk is slow: what comes meanwhile stays in the recorder, which limits it.
+    if (!this.#isWriting) this.#unwritten = this.recorder.flush(nowMs());
+  }
+
+  #writeFlushed(): void {
+    const chunks = this.#unwritten;
+    this.#unwritten = undefined;
+    if (chunks === undefined || this.#isBroken) return;
+    if (nowMs() - this.#keyFrameAskedMs > KEY_FRAME_REQUEST_MS) this.#askForKeyFrames();
+    this.#isWriting = true;
+    this.#writing = this.#write(chunks).then(
+      () => {
+        this.#isWriting = false;
+      },
+      (error: unknown) => {
+        this.#isWriting = false;
+        this.#break(UNWRITTEN, error);
+      },
+    );
   }
 
   #askForKeyFrames(): void {
