@@ -153,24 +153,19 @@ export async function joinSession(context: BrowserContext, url: string, joining:
   return page;
 }
 
-/** Adds a camera or takes it away, by a new offer. */
-export const changeCamera = async (page: Page, change: 'add' | 'remove', colour: Colour): Promise<void> => {
-  const isAnswered = await page.evaluate(
-    async ([what, changed]) => {
-      const { connection, socket, ids, cameras, film } = (window as unknown as RecordingWindow).recording;
-      if (film === undefined) throw new Error('the page has no cameras');
-      const removed = cameras.get(changed);
-      if (what === 'add') cameras.set(changed, connection.addTransceiver(film(changed), { direction: 'sendonly' }));
-      else if (removed !== undefined) removed.direction = 'inactive';
-      await connection.setLocalDescription();
-      socket.send(JSON.stringify({ type: 'sdp_update', ...ids, data: { sdp: connection.localDescription } }));
-      return new Promise<boolean>((resolve) =>
-        connection.addEventListener('signalingstatechange', () => resolve(connection.signalingState === 'stable')),
-      );
-    },
-    [change, colour] as const,
-  );
-  if (!isAnswered) throw new Error('the offer of other cameras was not answered');
+/** Adds a camera, by a new offer. */
+export const addCamera = async (page: Page, colour: Colour): Promise<void> => {
+  const isAnswered = await page.evaluate(async (added) => {
+    const { connection, socket, ids, cameras, film } = (window as unknown as RecordingWindow).recording;
+    if (film === undefined) throw new Error('the page has no cameras');
+    cameras.set(added, connection.addTransceiver(film(added), { direction: 'sendonly' }));
+    await connection.setLocalDescription();
+    socket.send(JSON.stringify({ type: 'sdp_update', ...ids, data: { sdp: connection.localDescription } }));
+    return new Promise<boolean>((resolve) =>
+      connection.addEventListener('signalingstatechange', () => resolve(connection.signalingState === 'stable')),
+    );
+  }, colour);
+  if (!isAnswered) throw new Error('the offer of another camera was not answered');
 };
 
 /** The colour in the middle of each picture that the page shows: [red, green, blue]. */

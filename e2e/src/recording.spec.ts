@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { z } from 'zod';
 import { middlePixel, received, startBrowser } from './browser.js';
 import {
-  changeCamera,
+  addCamera,
   joinSession,
   recordFirstGeneration,
   recordWithSdk,
@@ -243,12 +243,12 @@ describe('a session of several cameras', () => {
     const client = await session(`court-${randomUUID()}`);
     const { webhookUrl } = receiver;
     const page = await joinSession(context, siteUrl, { ...client, webhookUrl, cameras: ['red', 'green'] });
-    const record = async (name: string, ...before: readonly string[]) => {
+    const record = async (name: string, before?: string) => {
       await say(page, 'recording_start', { upload_url: receiver.uploadUrl(name), webhook_url: webhookUrl });
       const begun = await told(
         page,
         'recording_state',
-        (each) => isState('started')(each) && !before.includes(recordingId(each)),
+        (each) => isState('started')(each) && recordingId(each) !== before,
       );
       return recordingId(begun);
     };
@@ -283,23 +283,14 @@ describe('a session of several cameras', () => {
     const second = randomUUID();
     const secondId = await record(second, firstId);
     await sendPictures(page, 25);
-    await changeCamera(page, 'add', 'blue');
+    await addCamera(page, 'blue');
     await expectShown(['red', 'green', 'blue']);
-    await sendPictures(page, 25);
-    await say(page, 'recording_stop');
-    await told(page, 'recording_state', (each) => isState('stopped')(each) && recordingId(each) === secondId);
-
-    await changeCamera(page, 'remove', 'green');
-    const third = randomUUID();
-    const thirdId = await record(third, firstId, secondId);
     await sendPictures(page, 25);
     await say(page, 'session_stop');
     await expectDelivered(first, firstId, client.clientId);
     await expectDelivered(second, secondId, client.clientId);
-    await expectDelivered(third, thirdId, client.clientId);
     expect(await coloursIn(await receiver.file(first))).toEqual(['red', 'green']);
     expect(await coloursIn(await receiver.file(second))).toEqual(['red', 'green', 'blue']);
-    expect(await coloursIn(await receiver.file(third))).toEqual(['red', 'blue']);
   }, 180_000);
 });
 
