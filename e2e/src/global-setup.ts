@@ -18,6 +18,7 @@ declare module 'vitest' {
       password: string;
       operatorKey: string;
       robots: { id: string; token: string; cameras: string[] }[];
+      calls: { appId: string; appKey: string; devices: { cid: number; token: string }[] };
       natsUrl: string;
       redisUrl: string;
       databaseUrl: string;
@@ -32,7 +33,13 @@ declare module 'vitest' {
   }
 }
 
+const calls = z.object({
+  appId: z.string(),
+  appKey: z.string(),
+  devices: z.array(z.object({ cid: z.number(), token: z.string() })),
+});
 const credentials = z.object({
+  calls,
   user: z.object({ username: z.string(), password: z.string() }),
   operator: z.object({ key: z.string() }),
   robots: z.array(z.object({ id: z.string(), token: z.string(), cameras: z.array(z.string()) })).default([]),
@@ -69,7 +76,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     log: (line) => lines.push(line),
   });
   const control = await startControl(platform);
-  const { user, operator, robots } = credentials.parse(platform.credentials);
+  const { user, operator, robots, calls } = credentials.parse(platform.credentials);
   project.provide('platform', {
     httpUrl: platform.httpUrl,
     rtspPort,
@@ -77,6 +84,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     ...user,
     operatorKey: operator.key,
     robots,
+    calls,
     natsUrl: platform.urls.nats,
     redisUrl: platform.urls.redis,
     databaseUrl: platform.urls.database,

@@ -15,6 +15,7 @@ import { DeviceTokens } from './device-tokens.js';
 import { CALL_PREFIX } from './live-call.js';
 import { openDevices, type Devices } from './devices.js';
 import { MessageStore } from './message-store.js';
+import { CallBrokerMetrics } from './metrics.js';
 import { endpointOf } from './public-origin.js';
 import type { CallBrokerContext } from './settings.js';
 import { Sightings } from './sightings.js';
@@ -82,10 +83,12 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       },
       opened,
     );
+    const metrics = new CallBrokerMetrics();
+    metrics.observe(() => devices.channels.count);
     const callers = new WebApiCallers(apps, tokens);
-    const covers = new Covers({ database: apps.database, livePicture: (cid) => livePicture(calls, cid) });
+    const covers = new Covers({ database: apps.database, livePicture: (cid) => livePicture(calls, cid), metrics });
     const webApi = {
-      ...{ apps, callers, webhooks, publicUrl, maxTokenLifeS },
+      ...{ apps, callers, webhooks, metrics, publicUrl, maxTokenLifeS },
       ...{ presence: devices.channels, messages: devices.messages, calls },
     };
     return {

@@ -1,5 +1,6 @@
 import { SNAPSHOT } from '@weir/protocol-topvdn';
 import type { PrismaClient } from './generated/client.js';
+import type { CallBrokerMetrics } from './metrics.js';
 
 export interface Cover {
   readonly contentType: ImageType;
@@ -29,6 +30,7 @@ export interface CoversPorts {
   readonly database: Pick<PrismaClient, 'cover' | '$executeRaw'>;
   /** The picture that the device sends at this moment; undefined if it sends none. */
   readonly livePicture: (cid: number) => Promise<{ contentType: ImageType; image: Buffer } | undefined>;
+  readonly metrics: Pick<CallBrokerMetrics, 'snapshot'>;
 }
 
 /** The pictures that show devices: the live one, or the last. */
@@ -41,7 +43,9 @@ export class Covers {
   async of(cid: number): Promise<Cover | undefined> {
     const taking = this.#taking.get(cid) ?? this.#take(cid).finally(() => this.#taking.delete(cid));
     this.#taking.set(cid, taking);
-    return taking;
+    const cover = await taking;
+    this.ports.metrics.snapshot(cover === undefined ? 'missing' : 'shown');
+    return cover;
   }
 
   /** @returns false if the device has sent a picture less than five minutes ago */
@@ -53,6 +57,7 @@ export class Covers {
           "takenAt" = now(), "uploadedAt" = now()
         WHERE "Cover"."uploadedAt" IS NULL
           OR "Cover"."uploadedAt" <= now() - ${SNAPSHOT.pauseMs}::float8 * interval '1 millisecond'`;
+    this.ports.metrics.snapshot(count > 0 ? 'uploaded' : 'refused');
     return count > 0;
   }
 

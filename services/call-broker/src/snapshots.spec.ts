@@ -152,6 +152,7 @@ describe('a cover', () => {
         taken += 1;
         return live && { contentType: 'image/png', image: live };
       },
+      metrics: { snapshot: () => undefined },
     });
     const shown = await Promise.all([covers.of(cid), covers.of(cid), covers.of(cid)]);
     for (const one of shown) expect(one).toMatchObject({ contentType: 'image/png' });

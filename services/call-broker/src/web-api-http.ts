@@ -34,6 +34,7 @@ import type { Calls } from './calls.js';
 import type { DeviceChannels } from './device-channels.js';
 import { connectionFields } from './device-state.js';
 import type { Messages, PushedMessage } from './messages.js';
+import type { CallBrokerMetrics } from './metrics.js';
 import { endpointOf, publicOrigin } from './public-origin.js';
 import { demandOwned, demandReach, reached } from './reach.js';
 import { requestIdOf } from './request-id.js';
@@ -48,6 +49,7 @@ export interface WebApiPorts {
   readonly messages: Pick<Messages, 'accept'>;
   readonly calls: Pick<Calls, 'pushed'>;
   readonly webhooks: Pick<AppWebhooks, 'deviceMessage' | 'isReachable'>;
+  readonly metrics: Pick<CallBrokerMetrics, 'pushed'>;
   /** The URL at which clients reach the platform; if undefined, that of the request. */
   readonly publicUrl: string | undefined;
   /** The longest life of a token. */
@@ -231,7 +233,11 @@ export class WebApiController {
   async #accept(push: Parameters<Messages['accept']>[0]): Promise<void> {
     // The call is known before a device can open its URL.
     await this.ports.calls.pushed(push.messages);
-    const outcome = await this.ports.messages.accept({ ...push, id: push.id ?? undefined });
+    const outcome = await this.ports.messages.accept(push);
+    this.ports.metrics.pushed(
+      push.messages.map(({ flag }) => flag),
+      outcome.tag,
+    );
     switch (outcome.tag) {
       case 'accepted':
         return;
