@@ -17,7 +17,8 @@ const named = async (calls: unknown) => {
   await writeFile(file, JSON.stringify({ user: {}, calls }));
   return file;
 };
-const ensure = async (appId: string, appKey: string) => ensureDemoApp(apps, await named({ appId, appKey }), log);
+const ensure = async (appId: string, appKey: string, devices: unknown[] = []) =>
+  ensureDemoApp(apps, await named({ appId, appKey, devices }), log);
 
 beforeAll(async () => {
   postgres = await startPostgres();
@@ -32,7 +33,8 @@ afterAll(async () => {
 });
 
 it('a single machine has the app that its credentials name, and no earlier one of these', async () => {
-  await ensure('demo', 'a'.repeat(32));
+  await ensure('demo', 'a'.repeat(32), [{ cid: 1_003_538 }, { cid: 7 }, 'nonsense', { cid: 1_003_181 }]);
+  expect(await apps.devicesOf('demo', 0, 10)).toEqual({ found: [1_003_181, 1_003_538], total: 2 });
   expect(await apps.ownerOf(1_003_538)).toMatchObject({ id: 'demo', tenant: 'demo', key: 'a'.repeat(32) });
   await apps.change('demo', { webhook: 'https://app.example/hook' });
   await ensure('demo', 'b'.repeat(32));

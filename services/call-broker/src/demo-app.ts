@@ -12,7 +12,11 @@ const RANGES = [{ begin: 1_003_000, end: 1_003_999, usage: 1 }] as const;
 const WAIT_MS = 60_000;
 const LOOK_AGAIN_MS = 200;
 
-const fileSchema = z.object({ calls: z.object({ appId: z.string(), appKey: z.string() }) });
+/** A device that can't be read has no app. */
+const device = z.object({ cid: z.number().int().min(0) }).catch({ cid: 0 });
+const fileSchema = z.object({
+  calls: z.object({ appId: z.string(), appKey: z.string(), devices: z.array(device).default([]) }),
+});
 
 /** Makes the app that the credentials file of a single machine names, and removes the one that it named before. */
 export const ensureDemoApp = async (
@@ -21,7 +25,7 @@ export const ensureDemoApp = async (
   log: Pick<Logger, 'warn'>,
   waitMs = WAIT_MS,
 ): Promise<void> => {
-  const { appId: id, appKey: key } = await written(file, waitMs);
+  const { appId: id, appKey: key, devices } = await written(file, waitMs);
   await apps.removeDemo(id);
   const known = await apps.find(id);
   if (known === undefined) {
@@ -37,6 +41,7 @@ export const ensureDemoApp = async (
   } else {
     log.warn({ id }, `the app in ${file} belongs to another tenant, so it doesn't get the key that the file names`);
   }
+  await apps.seen(devices.map(({ cid }) => cid));
 };
 
 /** What the file says of calls. auth writes it when it starts, at the same time as this service. */
