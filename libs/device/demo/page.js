@@ -50,10 +50,12 @@ device.setCloudMessageListener(async ({ Name, Message }) => {
   await device.ringing(text).catch(() => undefined);
 });
 
-device.on('ringing', ({ cid }) => say(`Device ${cid} rings`));
+device.on('ringing', ({ cid }) => {
+  if (call === undefined) say(`Device ${cid} rings`);
+});
 device.on('stoppedRinging', ({ cause }) => {
   stopRinging();
-  say(`Not any more: ${cause}`);
+  if (call === undefined) say(`Not any more: ${cause}`);
 });
 device.on('offline', () => say('Offline; it comes back by itself'));
 device.on('online', () => {
