@@ -1,0 +1,145 @@
+import { bundleDevice } from '@weir/device/bundle';
+import type { Call, Device } from '@weir/device';
+import type { BrowserContext, Page } from 'playwright-core';
+
+/** What a page sends in its calls. */
+export interface Sending {
+  /** A colour of CSS; no picture without it. */
+  readonly colour?: string;
+  /** No sound without it. */
+  readonly toneHz?: number;
+}
+
+interface DevicePageWindow {
+  readonly device: Device;
+  /** `Name` of each message, with the text of a pushed one. */
+  readonly messages: string[];
+  /** The newest call. */
+  call?: Call;
+  analyser?: AnalyserNode;
+}
+
+const START = `
+  window.messages = [];
+  window.startDevice = async ({ serverUrl, token, colour, toneHz }) => {
+    const stream = new MediaStream();
+    if (colour !== undefined) {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 240 });
+      const drawing = canvas.getContext('2d');
+      let tick = 0;
+      setInterval(() => {
+        drawing.fillStyle = colour;
+        drawing.fillRect(0, 0, 320, 240);
+        drawing.fillStyle = '#888888';
+        drawing.fillRect((tick++ * 3) % 320, 230, 10, 10);
+      }, 40);
+      for (const track of canvas.captureStream(25).getTracks()) stream.addTrack(track);
+    }
+    const audio = new AudioContext();
+    if (toneHz !== undefined) {
+      const tone = new OscillatorNode(audio, { frequency: toneHz });
+      const output = audio.createMediaStreamDestination();
+      tone.connect(output);
+      tone.start();
+      for (const track of output.stream.getTracks()) stream.addTrack(track);
+    }
+    const device = new weir.Device({ serverUrl, localMedia: async () => stream.clone() });
+    const video = Object.assign(document.createElement('video'), { autoplay: true });
+    document.body.append(video);
+    device.on('call', (call) => {
+      window.call = call;
+      window.calls = [...(window.calls ?? []), call];
+      call.on('track', () => {
+        video.srcObject = call.remoteStream;
+        if (call.remoteStream.getAudioTracks().length === 0 || window.analysed === call) return;
+        window.analysed = call;
+        window.analyser = new AnalyserNode(audio, { fftSize: 8192 });
+        audio.createMediaStreamSource(call.remoteStream).connect(window.analyser);
+      });
+    });
+    device.setCloudMessageListener(({ Name, Message }) => {
+      window.messages.push(Name === 'PopMessage' ? Name + ' ' + atob(Message) : Name + ' ' + Message);
+    });
+    window.device = device;
+    await device.startCloudService(token);
+  };`;
+
+/** Opens a page that is a device. */
+export async function openDevicePage(
+  context: BrowserContext,
+  { pageUrl, serverUrl, token, ...sending }: Sending & { pageUrl: string; serverUrl: string; token: string },
+): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(pageUrl);
+  const url = `data:text/javascript;base64,${Buffer.from(await bundleDevice()).toString('base64')}`;
+  await page.addScriptTag({
+    type: 'module',
+    content: `import * as weir from ${JSON.stringify(url)}; window.weir = weir;`,
+  });
+  await page.waitForFunction('window.weir !== undefined');
+  await page.evaluate(START);
+  await page.evaluate(`window.startDevice(${JSON.stringify({ serverUrl, token, ...sending })})`);
+  return page;
+}
+
+/** Opens the URL of another device. Resolves with the error's code if that is refused. */
+export const openCall = (page: Page, url: string): Promise<number | undefined> =>
+  page.evaluate(async (target) => {
+    try {
+      await (window as unknown as DevicePageWindow).device.open(target);
+      return undefined;
+    } catch (error) {
+      return (error as { code?: number }).code ?? 0;
+    }
+  }, url);
+
+export const closeCall = (page: Page): Promise<void> =>
+  page.evaluate(() => (window as unknown as DevicePageWindow).call?.close());
+
+export const messagesOf = (page: Page): Promise<string[]> =>
+  page.evaluate(() => (window as unknown as DevicePageWindow).messages);
+
+/** What the newest call of a page shows and plays. */
+export interface Heard {
+  readonly state: string;
+  /** Why it ended; empty as long as it goes on. */
+  readonly cause: string;
+  readonly callId: string;
+  readonly framesDecoded: number;
+  /** The strongest frequency of the other side's sound; 0 while it is silent. */
+  readonly toneHz: number;
+  /** [red, green, blue] in the middle of the picture; empty without one. */
+  readonly colour: readonly number[];
+  readonly peerMuted: string;
+}
+
+export const heard = (page: Page): Promise<Heard> =>
+  page.evaluate(async () => {
+    const { call, analyser } = window as unknown as DevicePageWindow;
+    const video = document.querySelector('video');
+    const colour: number[] = [];
+    if (video !== null && video.videoWidth > 0) {
+      const canvas = document.createElement('canvas');
+      canvas.width = canvas.height = 1;
+      const drawing = canvas.getContext('2d');
+      drawing?.drawImage(video, video.videoWidth / 2, video.videoHeight / 2, 1, 1, 0, 0, 1, 1);
+      colour.push(...Array.from(drawing?.getImageData(0, 0, 1, 1).data ?? []).slice(0, 3));
+    }
+    let toneHz = 0;
+    if (analyser !== undefined) {
+      const spectrum = new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(spectrum);
+      const peak = spectrum.reduce((best, level, index) => (level > (spectrum[best] ?? -Infinity) ? index : best), 0);
+      if ((spectrum[peak] ?? -Infinity) > -60) toneHz = (peak * analyser.context.sampleRate) / analyser.fftSize;
+    }
+    let framesDecoded = 0;
+    if (call !== undefined && call.state.tag !== 'ended')
+      for (const report of (await call.peerConnection.getStats()).values() as Iterable<Record<string, unknown>>)
+        if (report['type'] === 'inbound-rtp' && report['kind'] === 'video')
+          framesDecoded = Number(report['framesDecoded'] ?? 0);
+    return {
+      ...{ state: call?.state.tag ?? '', callId: call?.callId ?? '', framesDecoded, toneHz, colour },
+      cause: call?.state.tag === 'ended' ? call.state.cause : '',
+      peerMuted: JSON.stringify(call?.peerMuted ?? null),
+    };
+  });
