@@ -603,7 +603,7 @@ describe('TURN', () => {
         ...['--set', 'turn.enabled=true', '--set', 'turn.urls={turn:turn.example.com:3478?transport=udp}'],
         ...['--set', 'turn.allowedPeers={10.0.0.4-10.0.0.9}', ...args],
       ),
-    ).filter(({ metadata }) => metadata.name === 'weir-turn' || metadata.name === 'weir-recording');
+    ).filter(({ metadata }) => ['weir-turn', 'weir-recording', 'weir-call-broker'].includes(metadata.name));
   const ofKind = (manifests: Awaited<ReturnType<typeof withTurn>>, kind: string, name = 'weir-turn') =>
     manifests.find((manifest) => manifest.kind === kind && manifest.metadata.name === name);
 
@@ -643,9 +643,13 @@ describe('TURN', () => {
     expect(ofKind(manifests, 'StatefulSet', 'weir-recording')).toMatchObject(
       containers({ name: 'WEIR_TURN_SECRET', valueFrom: { secretKeyRef } }),
     );
-    expect(ofKind(manifests, 'ConfigMap', 'weir-recording')).toMatchObject({
-      data: { WEIR_TURN_URLS: 'turn:turn.example.com:3478?transport=udp' },
-    });
+    expect(ofKind(manifests, 'Deployment', 'weir-call-broker')).toMatchObject(
+      containers({ name: 'WEIR_TURN_SECRET', valueFrom: { secretKeyRef } }),
+    );
+    for (const service of ['weir-recording', 'weir-call-broker'])
+      expect(ofKind(manifests, 'ConfigMap', service)).toMatchObject({
+        data: { WEIR_TURN_URLS: 'turn:turn.example.com:3478?transport=udp' },
+      });
     expect(ofKind(manifests, 'Service')).toMatchObject({
       spec: {
         ports: [

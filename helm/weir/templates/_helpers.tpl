@@ -51,7 +51,7 @@ their own address for RTP.
 {{- define "weir.needs" -}}
 database: [auth, robot-channel, relay-push, recording, call-broker]
 rtp: [hls-packager, relay-push, recording]
-iceServers: [recording]
+iceServers: [recording, call-broker]
 rtpAddress:
   media: WEIR_MEDIA_INTERNAL_ADDRESS
   hls-packager: WEIR_HLS_RTP_ADDRESS

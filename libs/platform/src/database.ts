@@ -43,8 +43,8 @@ const TRANSIENT_CODES = new Set([
   ...['EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EPIPE', 'ETIMEDOUT'],
   ...['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND'],
 ]);
-/** Prisma: P1xxx are errors of the connection; P2024 and P2037 mean that no connection is left. */
-const CLIENT_CODES = /^P1\d{3}$|^P2024$|^P2037$/;
+/** Prisma: P1xxx are errors of the connection; no connection is left (P2024, P2037), or none for a transaction in time (P2028). */
+const CLIENT_CODES = /^P1\d{3}$|^P2024$|^P2028$|^P2037$/;
 /** The driver's own errors have no code, only a message. */
 const CONNECTION_MESSAGES =
   /^Connection terminated|^timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed and is not queryable/;

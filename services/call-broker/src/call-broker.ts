@@ -3,7 +3,7 @@ import { Leases } from '@weir/leases';
 import { MediaClient } from '@weir/media-client';
 import { OutboundGuard } from '@weir/outbound';
 import { Outbox } from '@weir/outbox';
-import { openInOrder } from '@weir/platform';
+import { iceServers, openInOrder } from '@weir/platform';
 import { AppStore } from './app-store.js';
 import { AppWebhooks } from './app-webhooks.js';
 import { Covers } from './covers.js';
@@ -67,6 +67,7 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       store: new CallStore(apps.database),
       channels: () => devices.channels,
       reserveNames: (tenant) => names.reserve({ tenant, prefix: CALL_PREFIX }),
+      iceServersFor: (cid) => iceServers(config, String(cid), Date.now()),
       ...{ bus, media, tokens, log },
     });
     opened.add('calls', calls);

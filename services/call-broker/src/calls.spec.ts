@@ -13,6 +13,9 @@ let media: CallMedia;
 let devices: TestDevice[];
 let nextCid = 2_000;
 
+const start = (): Promise<Broker> =>
+  Broker.start({ ...around.env, WEIR_TURN_URLS: 'turn:turn.example:3478', WEIR_TURN_SECRET: 'north' });
+
 const device = async (at = here, cid = (nextCid += 1)): Promise<TestDevice> => {
   const opened = await TestDevice.open(at.url, cid);
   devices.push(opened);
@@ -68,14 +71,14 @@ const nothingIsLeft = (): Promise<unknown> =>
 beforeAll(async () => {
   around = await startSurroundings();
   media = await CallMedia.start(around.nats.url);
-  [here, there] = await Promise.all([Broker.start(around.env), Broker.start(around.env)]);
+  [here, there] = await Promise.all([start(), start()]);
   await here.service.apps.create(APP);
 }, 60_000);
 beforeEach(async () => {
   devices = [];
   media.refusal = undefined;
-  if (here.isOver) here = await Broker.start(around.env);
-  if (there.isOver) there = await Broker.start(around.env);
+  if (here.isOver) here = await start();
+  if (there.isOver) there = await start();
 });
 afterEach(async () => {
   for (const device of devices) device.end();
@@ -85,6 +88,25 @@ afterAll(async () => {
   await Promise.all([here.stop(), there.stop()]);
   await media.stop();
   await around.stop();
+});
+
+describe('a device', () => {
+  it('is told the TURN servers when it asks for its state, and when its URL is opened', async () => {
+    const [a, b] = [await device(), await device(there)];
+    a.ask({ type: 'state' });
+    await hears(a, 'state');
+    const servers = [
+      {
+        urls: ['turn:turn.example:3478'],
+        username: expect.stringMatching(`^\\d+:${a.cid}$`) as string,
+        credential: expect.any(String) as string,
+      },
+    ];
+    expect(said(a, 'state')[0]?.ice_servers).toEqual(servers);
+    await talking(a, b);
+    const accepted = told(a).find((text) => text.startsWith('ConnectionAcceptted')) ?? '';
+    expect(JSON.parse(accepted.slice('ConnectionAcceptted '.length))).toMatchObject({ ice_servers: servers });
+  });
 });
 
 describe.each([

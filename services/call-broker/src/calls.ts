@@ -37,6 +37,7 @@ export interface CallsPorts {
   readonly tokens: Pick<DeviceTokens, 'authenticate'>;
   readonly channels: () => Pick<DeviceChannels, 'send' | 'setState' | 'presences'>;
   readonly reserveNames: LiveCallPorts['reserveNames'];
+  readonly iceServersFor: LiveCallPorts['iceServersFor'];
   readonly settings?: CallSettings;
   readonly log: Logger;
 }
@@ -252,7 +253,7 @@ export class Calls implements DeviceListener {
       }
       case 'state': {
         const { calls, rings } = await this.#knownOf(cid);
-        return this.#tell(cid, { type: 'state', ...ref, cid, calls, rings, ice_servers: [] });
+        return this.#tell(cid, { type: 'state', ...ref, cid, calls, rings, ice_servers: this.ports.iceServersFor(cid) });
       }
       default:
         request satisfies never;
@@ -365,9 +366,9 @@ export class Calls implements DeviceListener {
   }
 
   get #livePorts(): LiveCallPorts {
-    const { leases, store, media, bus, channels, reserveNames, log } = this.ports;
+    const { leases, store, media, bus, channels, reserveNames, iceServersFor, log } = this.ports;
     return {
-      ...{ leases, store, media, bus, channels, reserveNames, log },
+      ...{ leases, store, media, bus, channels, reserveNames, iceServersFor, log },
       passOpen: async (callId, cid, frame) => {
         const read = readRequest(frame);
         if (read.tag !== 'request') return;

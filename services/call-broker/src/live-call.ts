@@ -16,6 +16,7 @@ import {
   type DeviceEvent,
   type DeviceRequest,
   type EndCause,
+  type IceServers,
   type PathQuality,
   type Side,
 } from '@weir/protocol-topvdn';
@@ -44,6 +45,8 @@ export interface LiveCallPorts {
   readonly channels: () => Pick<DeviceChannels, 'send' | 'setState'>;
   /** Gives an open to the call that it belongs to. */
   readonly passOpen: (callId: string, cid: number, frame: string) => Promise<void>;
+  /** The STUN and TURN servers that a device is told. */
+  readonly iceServersFor: (cid: number) => IceServers;
   /** Reserves the names of calls in a tenant. Rejects while Redis is away. */
   readonly reserveNames: (tenant: string) => Promise<void>;
   /** Takes over work that goes on by itself. A stopping service waits for it. */
@@ -213,7 +216,7 @@ export class LiveCall {
     if (isAnswer) this.#asked.delete(cid);
     const sides = sidesOf(this.#call) ?? sidesOf(before);
     const peer = sides?.caller === cid ? sides.callee : this.#call.caller;
-    const event = eventOf(news, { callId: this.callId, peer, asked, iceServers: [] });
+    const event = eventOf(news, { callId: this.callId, peer, asked, iceServers: this.ports.iceServersFor(cid) });
     if (event !== undefined) this.#send(cid, event);
   }
 

@@ -1,5 +1,5 @@
 import { outboundSettings } from '@weir/outbound';
-import { countSetting, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
+import { countSetting, iceServerSettings, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
 import { MAX_TOKEN_LIFETIME_S, OFFLINE_AFTER_MS, PING_INTERVAL_MS } from '@weir/protocol-topvdn';
 import { z } from 'zod';
 
@@ -32,6 +32,7 @@ export const callBrokerSettings = {
   WEIR_CALLS_MAX_STORED_MESSAGES: countSetting(1_000, 1).describe(
     'So many messages wait for one device. A push of more is refused with 429.',
   ),
+  ...iceServerSettings,
   WEIR_OUTBOUND_ALLOW: outboundSettings.WEIR_OUTBOUND_ALLOW.describe(
     'Addresses, networks and hosts that may be called although they are not on the public internet.',
   ),

@@ -2,7 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { CredentialWatch, RecordingAccess, RefusalLog } from '@weir/access';
 import type { MediaClient } from '@weir/media-client';
 import type { Outbox } from '@weir/outbox';
-import { Instances, type Opened } from '@weir/platform';
+import { iceServers, Instances, type Opened } from '@weir/platform';
 import { DEFAULT_SETTINGS, type Refusal } from '@weir/protocol-eyeson';
 import type { Deliveries } from './deliveries.js';
 import { RecordingStats } from './recording-stats.js';
@@ -74,8 +74,7 @@ export const openSessionEdge = (
   return {
     ...{ access, store, names, sockets },
     stats: new RecordingStats(database),
-    ice: iceSettings(config),
-    turnTtlMs: config.WEIR_TURN_TTL_S * 1_000,
+    iceServersFor: (id) => iceServers(config, id, Date.now()),
     publicUrl: config.WEIR_PUBLIC_URL,
     listen: (app) => server.listen(app.getHttpServer()),
     drain: async () => {
@@ -84,14 +83,6 @@ export const openSessionEdge = (
     },
   };
 };
-
-const iceSettings = (config: RecordingContext['config']) => ({
-  stunUrls: config.WEIR_STUN_URLS,
-  turn:
-    config.WEIR_TURN_SECRET === undefined
-      ? undefined
-      : { urls: config.WEIR_TURN_URLS, secret: config.WEIR_TURN_SECRET },
-});
 
 /** Ends the sessions whose instance is gone, because their sockets are gone too. */
 const endOrphans = ({ bus, log }: RecordingContext, store: SessionStore): { close(): Promise<void> } => {

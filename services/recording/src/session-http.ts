@@ -1,8 +1,8 @@
 import { Body, Controller, Get, Inject, Param, Post, Query, Req } from '@nestjs/common';
 import type { RecordingAccess, RecordingHolder } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
+import type { IceServer } from '@weir/platform';
 import {
-  iceServers,
   newRecordingSessionAnswer,
   newSessionAnswer,
   newSessionBody,
@@ -11,7 +11,6 @@ import {
   recordingStatsAnswer,
   sessionStatsAnswer,
   statsQuery,
-  type IceServerSettings,
   type NewRecordingSession,
   type NewSession,
   type NewSupervisorSession,
@@ -35,8 +34,7 @@ export interface SessionEdge {
   readonly stats: RecordingStats;
   readonly names: Pick<SessionNames, 'reserve'>;
   readonly sockets: Pick<SessionSockets, 'makeWay'>;
-  readonly ice: IceServerSettings;
-  readonly turnTtlMs: number;
+  readonly iceServersFor: (id: string) => readonly IceServer[];
   /** The URL at which clients reach the platform; if undefined, that of the request. */
   readonly publicUrl: string | undefined;
 }
@@ -150,7 +148,7 @@ export class SessionController {
   }
 
   #ice(sessionId: string) {
-    return { iceServers: iceServers(this.edge.ice, sessionId, Date.now() + this.edge.turnTtlMs) };
+    return { iceServers: this.edge.iceServersFor(sessionId) };
   }
 
   #socketUrl({ headers, protocol, host }: FastifyRequest, path: string): string {

@@ -1,6 +1,7 @@
 import { outboundSettings } from '@weir/outbound';
 import {
   countSetting,
+  iceServerSettings,
   listSetting,
   millisecondsSetting,
   type ServiceContext,
@@ -55,21 +56,7 @@ export const recordingSettings = {
   WEIR_RECORDING_MAX_BUFFERED_BYTES: countSetting(1024 * 1024, 64 * 1024).describe(
     'A client that leaves more than this unread is dropped.',
   ),
-  WEIR_STUN_URLS: listSetting([]).describe('STUN servers that clients of sessions are told, such as `stun:host:3478`.'),
-  WEIR_TURN_URLS: listSetting([]).describe(
-    'TURN servers that clients of sessions are told, such as `turn:host:3478?transport=tcp`. They need WEIR_TURN_SECRET.',
-  ),
-  WEIR_TURN_SECRET: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('The secret shared with the TURN servers, by which clients get credentials that expire.'),
-  WEIR_TURN_TTL_S: z.coerce
-    .number()
-    .int()
-    .min(60)
-    .default(24 * 60 * 60)
-    .describe('How long the credentials for the TURN servers are valid, in seconds.'),
+  ...iceServerSettings,
   WEIR_WEBHOOK_SECRETS: listSetting([]).describe(
     'Secrets that sign webhooks (`whsec_…`); two during a rotation. Not set: one that is made at each start, which no receiver can check.',
   ),

@@ -1,5 +1,4 @@
 export * from './codec.js';
-export * from './ice-servers.js';
 export * from './machine.js';
 export * from './messages.js';
 export * from './rest.js';

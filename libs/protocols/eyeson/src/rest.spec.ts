@@ -1,35 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import {
-  iceServers,
   periodOf,
   sessionFinished,
   statsQuery,
   supervisorTokenBody,
-  turnCredentials,
   uploadFailed,
   uploadReady,
 } from './index.js';
 
 const AT_MS = Date.UTC(2026, 10, 30, 12);
-
-describe('ICE servers', () => {
-  it('have credentials that a TURN server with the same secret accepts until they expire', () => {
-    // Computed with: printf 1796040000:s1 | openssl dgst -sha1 -hmac north -binary | base64
-    expect(turnCredentials('north', 's1', 1_796_040_000_999)).toEqual({
-      username: '1796040000:s1',
-      credential: 'B7qZS5kMnmCZK1CLL3ZkPGtsc88=',
-    });
-  });
-
-  it('are the configured ones only', () => {
-    expect(iceServers({ stunUrls: [], turn: undefined }, 's', AT_MS)).toEqual([]);
-    const turn = { urls: ['turn:t.example:3478'], secret: 'north' };
-    expect(iceServers({ stunUrls: ['stun:t.example:3478'], turn }, 's', AT_MS)).toEqual([
-      { urls: ['stun:t.example:3478'], username: '', credential: '' },
-      { urls: ['turn:t.example:3478'], username: `${AT_MS / 1000}:s`, credential: expect.any(String) },
-    ]);
-  });
-});
 
 describe('the stats', () => {
   it.each([
