@@ -45,7 +45,7 @@ it('a picture of two megabytes passes the gateway and is the device’s cover', 
   const picture = Buffer.concat([Buffer.from([0xff, 0xd8, 0xff, 0xe0]), Buffer.alloc(2 * 1024 * 1024 - 4, 1)]);
   const upload = async (bytes: Buffer) => {
     const form = new FormData();
-    form.append('file', new Blob([bytes], { type: 'image/jpeg' }), 'cover.jpg');
+    form.append('file', new Blob([new Uint8Array(bytes)], { type: 'image/jpeg' }), 'cover.jpg');
     const path = `/v2/devices/${caller.cid}/snapshots?client_token=${caller.token}`;
     return (await fetch(`${httpUrl}${path}`, { method: 'POST', body: form })).status;
   };
