@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
 import { iceServers, iceServerSettings, turnCredentials } from './ice-servers.js';
+import { parseSettings } from './settings.js';
 
 const AT_MS = Date.UTC(2026, 10, 30, 12);
-const settings = (environment: Record<string, string>) => z.object(iceServerSettings).parse(environment);
+const settings = (environment: Record<string, string>) => parseSettings(iceServerSettings, environment);
 
 describe('ICE servers', () => {
   it('have credentials that a TURN server with the same secret accepts until they expire', () => {
