@@ -253,7 +253,14 @@ export class Calls implements DeviceListener {
       }
       case 'state': {
         const { calls, rings } = await this.#knownOf(cid);
-        return this.#tell(cid, { type: 'state', ...ref, cid, calls, rings, ice_servers: this.ports.iceServersFor(cid) });
+        return this.#tell(cid, {
+          type: 'state',
+          ...ref,
+          cid,
+          calls,
+          rings,
+          ice_servers: this.ports.iceServersFor(cid),
+        });
       }
       default:
         request satisfies never;

@@ -1,5 +1,11 @@
 import { outboundSettings } from '@weir/outbound';
-import { countSetting, iceServerSettings, millisecondsSetting, type ServiceContext, type SettingsShape } from '@weir/platform';
+import {
+  countSetting,
+  iceServerSettings,
+  millisecondsSetting,
+  type ServiceContext,
+  type SettingsShape,
+} from '@weir/platform';
 import { MAX_TOKEN_LIFETIME_S, OFFLINE_AFTER_MS, PING_INTERVAL_MS } from '@weir/protocol-topvdn';
 import { z } from 'zod';
 

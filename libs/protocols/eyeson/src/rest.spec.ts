@@ -1,12 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  periodOf,
-  sessionFinished,
-  statsQuery,
-  supervisorTokenBody,
-  uploadFailed,
-  uploadReady,
-} from './index.js';
+import { periodOf, sessionFinished, statsQuery, supervisorTokenBody, uploadFailed, uploadReady } from './index.js';
 
 const AT_MS = Date.UTC(2026, 10, 30, 12);
 
