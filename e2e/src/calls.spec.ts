@@ -170,6 +170,17 @@ describe('two devices', () => {
     await expectNothingLeft();
   });
 
+  it('are not disturbed by a third one, which hears that they are busy', async () => {
+    const { a, b } = await talking();
+    const third = await device(C, BLUE);
+    expect(await openCall(third, await urlOf(A))).toBe(-2104);
+    expect(await openCall(a, await urlOf(C))).toBe(-2100);
+    expect((await heard(b)).state).toBe('established');
+    await closeCall(b);
+    await waitFor(async () => (await closings(a)).length === 1);
+    await expectNothingLeft();
+  });
+
   it('learn what the other one has switched off', async () => {
     const { a, b } = await talking();
     await a.evaluate('window.call.mute({ video: true })');
