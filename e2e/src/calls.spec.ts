@@ -135,8 +135,18 @@ describe('two devices', () => {
   it('see and hear each other in a call that only the HTTP calls and the device channel set up', async () => {
     const { a, b } = await talking();
     const { callId } = await heard(b);
-    expect((await messagesOf(a)).filter((message) => message.startsWith('ConnectionAcceptted'))).toEqual([
-      `ConnectionAcceptted ${JSON.stringify({ call_id: callId, cid: B.cid, ice_servers: [] })}`,
+    const accepted = (await messagesOf(a)).filter((message) => message.startsWith('ConnectionAcceptted'));
+    expect(accepted.map((message) => JSON.parse(message.slice('ConnectionAcceptted '.length)) as unknown)).toEqual([
+      {
+        ...{ call_id: callId, cid: B.cid },
+        ice_servers: [
+          expect.objectContaining({ urls: [expect.stringMatching(/^stun:/)] }),
+          {
+            urls: expect.arrayContaining([expect.stringMatching(/^turn:/)]),
+            ...{ username: expect.stringMatching(`^\\d+:${A.cid}$`), credential: expect.any(String) },
+          },
+        ],
+      },
     ]);
     expect((await messagesOf(a)).some((message) => message.startsWith('StartPopData'))).toBe(true);
     expect((await messagesOf(b)).some((message) => message.startsWith('StartPopData'))).toBe(true);
