@@ -12,5 +12,6 @@ export {
 export { Authenticated, CurrentPrincipal } from './guard.js';
 export { httpStatusOf } from './http-status.js';
 export { parsed } from './parsed.js';
+export { publicOrigin } from './public-origin.js';
 export { restAdapter, type RestAdapterOptions } from './rest-adapter.js';
 export { Traced } from './traced.js';

@@ -24,7 +24,7 @@ import {
   type DoneAnswer,
   type ServerPush,
 } from '@weir/protocol-topvdn';
-import { Answers, parsed, Traced } from '@weir/rest';
+import { Answers, parsed, Traced, publicOrigin } from '@weir/rest';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { hookUrl } from './app-body.js';
@@ -35,7 +35,7 @@ import type { DeviceChannels } from './device-channels.js';
 import { connectionFields } from './device-state.js';
 import type { Messages, PushedMessage } from './messages.js';
 import type { CallBrokerMetrics } from './metrics.js';
-import { endpointOf, publicOrigin } from './public-origin.js';
+import { endpointOf } from './endpoint.js';
 import { demandOwned, demandReach, reached } from './reach.js';
 import { requestIdOf } from './request-id.js';
 import type { WebApiCallers } from './web-api-callers.js';

@@ -4,7 +4,17 @@ import { stat } from 'node:fs/promises';
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { demandPermit, permits, type Principal } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { Answers, AnswersFile, Authenticated, byteRange, CurrentPrincipal, noBody, parsed, Traced } from '@weir/rest';
+import {
+  Answers,
+  AnswersFile,
+  Authenticated,
+  byteRange,
+  CurrentPrincipal,
+  noBody,
+  parsed,
+  Traced,
+  publicOrigin,
+} from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
@@ -102,9 +112,7 @@ export class PlaybackUrls {
     const expiresAt = new Date(Math.ceil((Date.now() + this.options.ttlMs) / 1_000) * 1_000);
     const expires = String(expiresAt.getTime() / 1_000);
     const query = new URLSearchParams({ expires, signature: signatureOf(id, urlKey, expires) });
-    const forwarded = (name: string): string | undefined => request.headers[name]?.toString().split(',')[0]?.trim();
-    const host = forwarded('x-forwarded-host') ?? request.headers.host ?? 'localhost';
-    const base = this.options.publicUrl ?? `${forwarded('x-forwarded-proto') ?? 'http'}://${host}`;
+    const base = publicOrigin(this.options.publicUrl, request);
     return { url: `${base}/recordings/${id}/file?${query}`, expiresAt: expiresAt.toISOString() };
   }
 

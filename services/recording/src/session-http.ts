@@ -17,7 +17,7 @@ import {
   type RecordingStatsPage,
   type SessionStatsPage,
 } from '@weir/protocol-eyeson';
-import { Answers, parsed, Traced } from '@weir/rest';
+import { Answers, parsed, publicOrigin, Traced } from '@weir/rest';
 import type { FastifyRequest } from 'fastify';
 import { CLIENT_PATH, FIRST_GENERATION_PATH, SUPERVISOR_PATH } from './rtm-server.js';
 import type { RecordingStats } from './recording-stats.js';
@@ -151,12 +151,8 @@ export class SessionController {
     return { iceServers: this.edge.iceServersFor(sessionId) };
   }
 
-  #socketUrl({ headers, protocol, host }: FastifyRequest, path: string): string {
-    const forwarded = headers['x-forwarded-proto'];
-    const scheme = typeof forwarded === 'string' ? forwarded : protocol;
-    const forwardedHost = headers['x-forwarded-host'];
-    const base = this.edge.publicUrl ?? `${scheme}://${typeof forwardedHost === 'string' ? forwardedHost : host}`;
-    return `${base.replace(/^http/, 'ws')}${path}`;
+  #socketUrl(request: FastifyRequest, path: string): string {
+    return `${publicOrigin(this.edge.publicUrl, request).replace(/^http/, 'ws')}${path}`;
   }
 }
 
