@@ -13,6 +13,7 @@ import {
 import { LENGTHS } from '@weir/protocol-topvdn';
 import { restErrorOf } from '@weir/rest';
 import type { DeviceChannels } from './device-channels.js';
+import { originOf } from './device-origin.js';
 import type { DeviceTokens } from './device-tokens.js';
 
 export const CHANNEL_PATH = '/v2/device/channel';
@@ -52,14 +53,6 @@ const admit = async (
   const { cid, app } = await tokens.authenticate(token, from.address);
   const device = { cid, appId: app.id, appKey: app.key, tenant: app.tenant, ...from };
   return { limitedWith: String(cid), open: (socket) => channels.open(device, socket) };
-};
-
-/** The gateway tells from where a client comes; it knows no port. */
-const originOf = ({ headers, socket }: IncomingMessage): { readonly address: string; readonly port: number } => {
-  const forwarded = headers['x-forwarded-for'];
-  return typeof forwarded === 'string'
-    ? { address: forwarded.split(',', 1)[0]?.trim() ?? '', port: 0 }
-    : { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
 };
 
 const refuse = (

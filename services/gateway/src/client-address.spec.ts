@@ -54,6 +54,22 @@ describe('where a request comes from', () => {
     expect(origin).toMatchObject({ address, forwardedFor: chain });
   });
 
+  it('has the port of the client’s connection, or the one that a trusted proxy tells', () => {
+    const portOf = (remoteAddress: string, forwardedFor: string) =>
+      originOf(
+        {
+          socket: { remoteAddress, remotePort: 50_000 },
+          headers: { 'x-forwarded-for': forwardedFor },
+        } as unknown as IncomingMessage,
+        trusted,
+      ).port;
+    expect(portOf('198.51.100.1', '1.1.1.1:4711')).toBe(50_000);
+    expect(portOf('192.0.2.1', '198.51.100.1:4711')).toBe(4_711);
+    expect(portOf('192.0.2.1', '[2001:db8::1]:4711')).toBe(4_711);
+    expect(portOf('192.0.2.1', '2001:db8::1')).toBeUndefined();
+    expect(portOf('192.0.2.1', '198.51.100.1')).toBeUndefined();
+  });
+
   it('gives no host that is not a valid one', () => {
     expect(originOf(request('198.51.100.1', { host: 'a.example:8080' }), trusted).host).toBe('a.example:8080');
     expect(originOf(request('198.51.100.1', { host: '[::1]:8080' }), trusted).host).toBe('[::1]:8080');

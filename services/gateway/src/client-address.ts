@@ -9,6 +9,8 @@ type Address = ipaddr.IPv4 | ipaddr.IPv6;
 export interface Origin {
   /** The client's IP address. */
   address: string;
+  /** The port of the client's connection; undefined behind a proxy that doesn't tell it. */
+  port: number | undefined;
   /** The X-Forwarded-For that the service gets: the entries of trusted proxies, and the address that connects. */
   forwardedFor: string;
   proto: 'http' | 'https';
@@ -59,19 +61,22 @@ export function originOf(request: IncomingMessage, trusted: TrustedProxies): Ori
   const remote = remoteAddressOf(request.socket);
   const direct = request.socket instanceof TLSSocket ? 'https' : 'http';
   const { headers } = request;
+  let port = request.socket.remotePort;
   if (!trusted.includes(remote))
-    return { address: remote, forwardedFor: remote, proto: direct, host: sane(authorityOf(headers)) };
+    return { address: remote, port, forwardedFor: remote, proto: direct, host: sane(authorityOf(headers)) };
 
   const chain = [remote];
   for (const entry of list(headers, 'x-forwarded-for').reverse()) {
     const address = normalAddress(entry);
     if (address === undefined) break;
     chain.unshift(address);
+    port = portIn(entry);
     if (!trusted.includes(address)) break;
   }
   const proto = list(headers, 'x-forwarded-proto').at(-1)?.toLowerCase();
   return {
     address: chain[0] ?? remote,
+    port,
     forwardedFor: chain.join(', '),
     proto: proto === 'http' || proto === 'https' ? proto : direct,
     host: sane(list(headers, 'x-forwarded-host').at(-1)) ?? sane(authorityOf(headers)),
@@ -93,6 +98,12 @@ function list(headers: IncomingHttpHeaders, name: string): string[] {
     .split(',')
     .map((entry) => entry.trim())
     .filter((entry) => entry !== '');
+}
+
+/** The port after an address; undefined if there is none. */
+function portIn(text: string): number | undefined {
+  const digits = /^(?:\[[^\]]+\]|[\d.]+):(\d{1,5})$/.exec(text)?.[1];
+  return digits === undefined ? undefined : Number(digits);
 }
 
 /** Turns `::ffff:192.0.2.1` into `192.0.2.1` and removes a port; undefined if the text is no address. */

@@ -34,10 +34,15 @@ export function headersForService(
     ...Object.fromEntries(kept),
     'x-request-id': requestId,
     'x-forwarded-for': origin.forwardedFor,
+    ...(origin.port === undefined ? {} : { forwarded: forwardedOf(origin.address, origin.port) }),
     'x-forwarded-proto': origin.proto,
     ...(origin.host === undefined ? {} : { 'x-forwarded-host': origin.host }),
   };
 }
+
+/** The client's address and port as RFC 7239 has them; X-Forwarded-For has no usual form for a port. */
+const forwardedOf = (address: string, port: number): string =>
+  `for="${address.includes(':') ? `[${address}]` : address}:${port}"`;
 
 /** A service's headers as the client gets them. The gateway itself sets the request id and the CORS headers. */
 export function headersForClient<Headers extends IncomingHttpHeaders | OutgoingHttpHeaders>(headers: Headers): Headers {

@@ -83,12 +83,13 @@ describe('a WebSocket', () => {
     for (const path of ['/', '/websocket', '/any/where?x=1', '/healthz'])
       await open(`${socketUrl}${path}`, {
         origin: 'https://page.example',
-        headers: { 'x-forwarded-for': '203.0.113.9' },
+        headers: { 'x-forwarded-for': '203.0.113.9', forwarded: 'for="203.0.113.9:1"' },
       });
     expect(wcs.sockets.map(({ handshake: { url } }) => url)).toEqual(['/', '/websocket', '/any/where?x=1', '/healthz']);
     expect(wcs.sockets[0]?.handshake.headers).toMatchObject({
       origin: 'https://page.example',
       'x-forwarded-for': '127.0.0.1',
+      forwarded: expect.stringMatching(/^for="127\.0\.0\.1:\d+"$/) as string,
       'x-forwarded-proto': 'http',
       'x-request-id': expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     });
