@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startPostgres, type TestServer } from '@weir/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { databaseAdapter, migrateDatabase, schemaDifference } from './database.js';
+import { databaseAdapter, migrateDatabase, MIGRATION_LOCK, schemaDifference } from './database.js';
 
 let postgres: TestServer;
 let folder: string;
@@ -49,6 +49,15 @@ describe('migrateDatabase', () => {
     expect(await migrateDatabase(database, folder)).toEqual([]);
     await migration('0002_cameras', 'ALTER TABLE robot ADD COLUMN camera TEXT;');
     expect(await migrateDatabase(database, folder)).toEqual(['0002_cameras']);
+  });
+
+  test('finds nothing to do while another process migrates, without waiting for it', async () => {
+    const database = { url: postgres.url, schema: 'no_turn' };
+    await migrateDatabase(database, folder);
+    const migrating = await databaseAdapter(database, { maxConnections: 1 }).connect();
+    await migrating.queryRaw({ sql: `SELECT pg_advisory_lock(${MIGRATION_LOCK})::text`, args: [], argTypes: [] });
+    expect(await migrateDatabase(database, folder)).toEqual([]);
+    await migrating.dispose();
   });
 
   test('keeps the tables of two services in one database apart', async () => {

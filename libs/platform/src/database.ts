@@ -9,6 +9,7 @@ import {
   type SqlDriverAdapter,
   type SqlMigrationAwareDriverAdapterFactory,
   type SqlQuery,
+  type SqlQueryable,
 } from '@prisma/driver-adapter-utils';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
 import { backOffMs } from '@weir/timing';
@@ -34,7 +35,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** For how long this process waits while another process migrates. */
 const LOCK_TIMEOUT_MS = 120_000;
 /** An arbitrary number, the same in every service, so that migrations of one database run one after another. */
-const LOCK_ID = 7_741_001;
+export const MIGRATION_LOCK = 7_741_001;
 const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
 const NO_FILTERS = { externalTables: [], externalEnums: [] };
 
@@ -79,7 +80,8 @@ export const databaseAdapter = (
 
 /**
  * Brings the service's schema up to date with Prisma's schema engine and returns the names of the migrations that it
- * applied. Processes that start together take turns, and the second finds nothing left to do.
+ * applied. Processes that start together take turns, and the second finds nothing left to do. A start that finds nothing
+ * to do takes no turn and doesn't load the engine.
  * It waits for a database that can't be reached; on wrong credentials or a failing migration it throws at once.
  */
 export const migrateDatabase = async (
@@ -95,15 +97,28 @@ export const migrateDatabase = async (
     max: 1,
   }).connect();
   try {
-    await whenReachable(() => turn.queryRaw(statement('SELECT 1')), options);
+    const names = await migrationNames(migrationsDir);
+    if (await whenReachable(() => areApplied(turn, database.schema, names), options)) return [];
     await turn.executeRaw(statement(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`));
-    await turn.executeRaw(statement(`SELECT pg_advisory_lock(${LOCK_ID})::text`));
+    await turn.executeRaw(statement(`SELECT pg_advisory_lock(${MIGRATION_LOCK})::text`));
     await turn.executeRaw(statement(`CREATE SCHEMA IF NOT EXISTS "${database.schema}"`));
     return await applyMigrations(databaseAdapter(database, { maxConnections: 1 }), migrationsDir);
   } finally {
     await turn.dispose();
   }
 };
+
+/** Whether the schema has all of the migrations. False also if one has failed: the engine names it. */
+async function areApplied(connection: SqlQueryable, schema: string, names: readonly string[]): Promise<boolean> {
+  const table = `"${schema}"."_prisma_migrations"`;
+  const exists = await connection.queryRaw(statement(`SELECT to_regclass('${table}') IS NOT NULL`));
+  if (exists.rows[0]?.[0] !== true) return false;
+  const { rows } = await connection.queryRaw(
+    statement(`SELECT migration_name, finished_at IS NOT NULL FROM ${table} WHERE rolled_back_at IS NULL`),
+  );
+  const applied = new Set(rows.map(([name]) => name));
+  return rows.every(([, isFinished]) => isFinished === true) && names.every((name) => applied.has(name));
+}
 
 /**
  * Waits for the database, brings the service's schema up to date, and returns the adapter for its Prisma client:
@@ -247,13 +262,18 @@ async function recorded(
   return connection;
 }
 
-async function readMigrations(migrationsDir: string) {
-  const baseDir = path.resolve(migrationsDir);
-  const entries = await readdir(baseDir, { withFileTypes: true });
-  const names = entries
+/** In the order in which they are applied. */
+async function migrationNames(migrationsDir: string): Promise<string[]> {
+  const entries = await readdir(migrationsDir, { withFileTypes: true });
+  return entries
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name)
     .sort();
+}
+
+async function readMigrations(migrationsDir: string) {
+  const baseDir = path.resolve(migrationsDir);
+  const names = await migrationNames(baseDir);
   const migrationDirectories = await Promise.all(
     names.map(async (name) => {
       const value = await readFile(path.join(baseDir, name, 'migration.sql'), 'utf8');
