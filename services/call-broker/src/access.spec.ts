@@ -189,7 +189,10 @@ it('a device that gets another app begins anew, without grants, messages and pic
   await apps.seen([600]);
   await apps.grant([600], ['same']);
   await covers.upload(600, 'image/png', Buffer.from('x'));
-  await messages.accept({ appId: 'old1', messages: [{ to: 600, from: 0, msg: 'aGk=', flag: 2 }] });
+  await messages.accept({
+    app: { ...owner('old1'), wakeHook: '' },
+    messages: [{ to: 600, from: 0, msg: 'aGk=', flag: 2 }],
+  });
   await apps.change('old1', { webhook: 'https://a.example/' });
   expect(await left()).toEqual([1, 1, 1, 1]);
   await apps.change('old1', { ranges: [{ begin: 601, end: 601, usage: 1 }] });

@@ -40,7 +40,14 @@ export type NewApp = Pick<App, 'id' | 'key' | 'tenant' | 'ranges'> & { readonly 
 export type AppChange = Partial<Pick<App, 'key' | 'ranges' | 'webhook' | 'stateWebhook' | 'wakeHook'>>;
 
 const withRanges = { ranges: { orderBy: { first: 'asc' } } } as const;
-type Row = AppRow & { readonly ranges: readonly CidRangeRow[] };
+type RangeRow = Pick<CidRangeRow, 'usage'> & Readonly<Record<'first' | 'last', bigint | number>>;
+type Row = Omit<AppRow, 'demo'> & { readonly ranges: readonly RangeRow[] };
+
+const appRow = z.object({
+  ...{ id: z.string(), key: z.string(), tenant: z.string(), createdAt: z.date() },
+  ...{ webhook: z.string(), stateWebhook: z.string(), wakeHook: z.string() },
+  ranges: z.array(z.object({ first: z.number(), last: z.number(), usage: z.number() })),
+}) satisfies z.ZodType<Row>;
 
 const appOf = ({ ranges, id, key, tenant, webhook, stateWebhook, wakeHook, createdAt }: Row): App => ({
   ...{ id, key, tenant, webhook, stateWebhook, wakeHook, createdAt },
@@ -68,9 +75,8 @@ export class AppStore {
     await this.database.$queryRaw`SELECT 1`;
   }
 
-  async find(id: string): Promise<App | undefined> {
-    const row = await this.database.app.findUnique({ where: { id }, include: withRanges });
-    return row === null ? undefined : appOf(row);
+  find(id: string): Promise<App | undefined> {
+    return this.#read(Prisma.sql`a.id = ${id}`);
   }
 
   /** The app that has this key. */
@@ -80,13 +86,9 @@ export class AppStore {
   }
 
   /** The app whose range has the device. */
-  async ownerOf(cid: number): Promise<App | undefined> {
-    const range = await this.database.cidRange.findFirst({
-      where: { first: { lte: BigInt(cid) } },
-      orderBy: { first: 'desc' },
-      include: { app: { include: withRanges } },
-    });
-    return range === null || Number(range.last) < cid ? undefined : appOf(range.app);
+  ownerOf(cid: number): Promise<App | undefined> {
+    return this.#read(Prisma.sql`
+      a.id = (SELECT "appId" FROM "CidRange" WHERE int8range(first, last, '[]') @> ${BigInt(cid)}::bigint)`);
   }
 
   /** In the order of their ids. */
@@ -210,6 +212,17 @@ export class AppStore {
 
   async close(): Promise<void> {
     await this.database.$disconnect();
+  }
+
+  /** An app with its ranges in one query: every push needs one, and every device that connects. */
+  async #read(which: Prisma.Sql): Promise<App | undefined> {
+    const rows = await this.database.$queryRaw`
+      SELECT a.id, a.key, a.tenant, a.webhook, a."stateWebhook", a."wakeHook", a."createdAt",
+             (SELECT coalesce(json_agg(json_build_object('first', first, 'last', last, 'usage', usage) ORDER BY first), '[]')
+                FROM "CidRange" WHERE "appId" = a.id) AS ranges
+        FROM "App" a WHERE ${which}`;
+    const [row] = z.array(appRow).parse(rows);
+    return row && appOf(row);
   }
 
   #remove(where: Prisma.AppWhereInput): Promise<number> {

@@ -57,6 +57,14 @@ export class Mailbox {
       });
   }
 
+  /** The message was stored just now. Unless one before it wasn't sent yet, it is sent without reading it. */
+  stored(message: StoredMessage): void {
+    const hasRoom = this.#inFlight.size < MAX_IN_FLIGHT;
+    const isNext = message.place === this.#after + 1n && !this.#isReading && !this.#mayHaveMore;
+    if (isNext && hasRoom && !this.#isClosed) this.#send(message);
+    else if (message.place > this.#after) this.wake();
+  }
+
   acknowledged(id: string): void {
     this.#inFlight.delete(id);
     if (this.#mayHaveMore) this.wake();

@@ -28,8 +28,12 @@ export interface Addition {
   readonly push: { readonly appId: string; readonly id: string } | undefined;
 }
 
+/** A message that was stored just now, with the app to which its device belongs. */
+export type AddedMessage = StoredMessage & { readonly appId: string };
+
 export type Added =
-  | { readonly tag: 'added' }
+  /** The messages for each device in their order. */
+  | { readonly tag: 'added'; readonly messages: readonly AddedMessage[] }
   /** The push was stored before. */
   | { readonly tag: 'known' }
   /** These devices have too many messages already; nothing was stored. */
@@ -44,7 +48,11 @@ export interface Wakeable {
 const PURGED_AT_ONCE = 10_000;
 
 const numberRow = z.object({ cid: z.bigint().transform(Number) });
-const addedRow = z.object({ full: z.array(z.bigint()), known: z.boolean() });
+const addedRow = z.object({
+  full: z.array(z.bigint()),
+  known: z.boolean(),
+  stored: z.array(z.object({ id: z.string(), place: z.string().transform(BigInt), appId: z.string() })),
+});
 const messageRow = z.object({
   id: z.string(),
   place: z.bigint(),
@@ -101,11 +109,22 @@ export class MessageStore {
              INSERT INTO "DeviceMessage" (cid, place, id, sender, msg, "appId")
              SELECT cid, queue.last - added + row_number() OVER (PARTITION BY cid ORDER BY n), id, sender, msg, r."appId"
                FROM pushed JOIN counted USING (cid) JOIN queue USING (cid)
-               JOIN "CidRange" r ON cid BETWEEN r.first AND r.last)
-      SELECT ARRAY(SELECT cid FROM full_device) AS full, NOT EXISTS (SELECT FROM allowed) AS known`;
-    const [row] = z.array(addedRow).parse(rows);
-    if (row !== undefined && row.full.length > 0) return { tag: 'full', cids: row.full.map(Number) };
-    return row?.known === true ? { tag: 'known' } : { tag: 'added' };
+               JOIN "CidRange" r ON cid BETWEEN r.first AND r.last
+             RETURNING id, place, "appId")
+      SELECT ARRAY(SELECT cid FROM full_device) AS full, NOT EXISTS (SELECT FROM allowed) AS known,
+             (SELECT coalesce(json_agg(json_build_object('id', id, 'place', place::text, 'appId', "appId") ORDER BY place), '[]')
+                FROM stored) AS stored`;
+    const [{ full, known, stored }] = z.tuple([addedRow]).parse(rows);
+    if (full.length > 0) return { tag: 'full', cids: full.map(Number) };
+    if (known) return { tag: 'known' };
+    const pushed = new Map(messages.map((message) => [message.id, message]));
+    return {
+      tag: 'added',
+      messages: stored.flatMap(({ id, ...at }) => {
+        const message = pushed.get(id);
+        return message === undefined ? [] : [{ ...message, ...at, ageMs: 0 }];
+      }),
+    };
   }
 
   /** The oldest messages for a device after a place, in their order. */

@@ -24,7 +24,7 @@ const message = (text: string, { flag = 2, to = cid, from = 0 }: Partial<PushedM
   msg: Buffer.from(text).toString('base64'),
 });
 const push = (text: string, options: Partial<PushedMessage> = {}, at = here) =>
-  at.service.messages.accept({ appId: APP.id, messages: [message(text, options)] });
+  at.service.messages.accept({ app: APP, messages: [message(text, options)] });
 const stored = () => here.service.apps.database.deviceMessage.count({ where: { cid: BigInt(cid) } });
 const isAcknowledged = () => waitFor(async () => (await stored()) === 0, { what: 'the acknowledgement' });
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, index) => `m${from + index}`);
@@ -120,7 +120,7 @@ describe('a message with flag 2', () => {
   it('goes to many devices at once, and several go to one in their order', async () => {
     const [one, two] = await Promise.all([device(here), device(there, {}, cid + 50_000)]);
     const accepted = await here.service.messages.accept({
-      appId: APP.id,
+      app: APP,
       messages: [message('a'), message('b', { to: two.cid }), message('c'), message('d', { to: two.cid })],
     });
     expect(accepted).toEqual({ tag: 'accepted' });
@@ -136,7 +136,7 @@ describe('a message with flag 2', () => {
     for (const text of numbers(MAX_STORED - 1)) await push(text);
     const other = cid + 50_000;
     const full = await here.service.messages.accept({
-      appId: APP.id,
+      app: APP,
       messages: [message('x', { to: other }), message('y'), message('z')],
     });
     expect(full).toEqual({ tag: 'full', cids: [cid] });
@@ -150,7 +150,7 @@ describe('a message with flag 2', () => {
   });
 
   it('is stored once if its push is repeated under its name, and by many at the same time', async () => {
-    const named = { appId: APP.id, id: `push ${cid}`, messages: [message('once')] };
+    const named = { app: APP, id: `push ${cid}`, messages: [message('once')] };
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? here : there).service.messages.accept(named)),
     );

@@ -3,12 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bus, Registration } from '@weir/bus';
 import { DeviceEvents } from '@weir/contracts';
 import { awakeNowMs, type Logger } from '@weir/platform';
-import { cloudMessageOf, MESSAGE_FLAG, type MessageFlag } from '@weir/protocol-topvdn';
+import { cloudMessageOf, isInRanges, MESSAGE_FLAG, type MessageFlag } from '@weir/protocol-topvdn';
 import { within } from '@weir/timing';
+import type { App } from './app-store.js';
 import type { DeviceChannels } from './device-channels.js';
 import type { DeviceSocket } from './device-socket.js';
 import { Mailbox } from './mailbox.js';
-import type { Added, MessageStore, StoredMessage, Wakeable } from './message-store.js';
+import type { Added, AddedMessage, MessageStore, StoredMessage, Wakeable } from './message-store.js';
 import type { WakeUps } from './wake-ups.js';
 
 /** A message as it is pushed. */
@@ -21,10 +22,12 @@ export interface PushedMessage {
   readonly flag: MessageFlag;
 }
 
+/** The app that pushes. */
+export type Pusher = Pick<App, 'id' | 'ranges' | 'wakeHook'>;
+
 /** Messages that are accepted together or not at all. */
 export interface Push {
-  /** The app that pushes. */
-  readonly appId: string;
+  readonly app: Pusher;
   /** The caller's own name of this push: with the same one again, nothing more is sent. */
   readonly id?: string | undefined;
   /** All for devices that exist. */
@@ -40,7 +43,7 @@ export interface MessagesPorts {
   readonly store: MessageStore;
   readonly channels: () => Pick<DeviceChannels, 'send' | 'presences'>;
   readonly wakeUps: Pick<WakeUps, 'add' | 'addAlone' | 'look'>;
-  readonly bus: Pick<Bus, 'publish' | 'subscribe' | 'onConnectionChange'>;
+  readonly bus: Pick<Bus, 'instanceId' | 'publish' | 'subscribe' | 'onConnectionChange'>;
   readonly log: Logger;
 }
 
@@ -51,6 +54,7 @@ interface Open {
   readonly mailbox: Mailbox;
 }
 
+const NOTHING_STORED: Added = { tag: 'added', messages: [] };
 const TICK_INTERVAL_MS = 250;
 /** How often to look for messages whose announcement was lost. */
 const LOOK_INTERVAL_MS = 5_000;
@@ -83,7 +87,9 @@ export class Messages {
   #purgeDueMs = awakeNowMs() + PURGE_INTERVAL_MS;
 
   constructor(private readonly ports: MessagesPorts) {
-    this.#subscription = ports.bus.subscribe(DeviceEvents.method.messagesStored, ({ cids }) => this.#wake(cids));
+    this.#subscription = ports.bus.subscribe(DeviceEvents.method.messagesStored, ({ cids, instanceId }) => {
+      if (instanceId !== ports.bus.instanceId) this.#wake(cids);
+    });
     this.#stopWatchingBus = ports.bus.onConnectionChange(() => {
       this.#lookDueMs = 0;
     });
@@ -96,16 +102,24 @@ export class Messages {
     const added = await this.#store(push, messages);
     if (added.tag === 'full') return added;
     if (added.tag === 'known') return { tag: 'accepted' };
-    const sendings: Promise<boolean>[] = [];
-    const cids = new Set<number>();
-    for (const { to, from, msg, flag } of messages)
-      if (flag === MESSAGE_FLAG.acknowledged) cids.add(to);
-      else sendings.push(this.ports.channels().send(to, cloudMessageOf('PopMessage', msg, from)));
-    // The instance that has a device's socket may be this one, and the bus may be away.
-    this.#wake([...cids]);
-    if (cids.size > 0) this.ports.bus.publish(DeviceEvents.method.messagesStored, { cids: [...cids] });
+    const sendings = messages
+      .filter(({ flag }) => flag === MESSAGE_FLAG.once)
+      .map(({ to, from, msg }) => this.ports.channels().send(to, cloudMessageOf('PopMessage', msg, from)));
+    this.#deliver(added.messages);
     await Promise.all(sendings);
     return { tag: 'accepted' };
+  }
+
+  /** The messages were stored just now. The sockets of their devices are here, or on other instances. */
+  #deliver(messages: readonly AddedMessage[]): void {
+    if (messages.length === 0) return;
+    for (const message of messages) {
+      const open = this.#open.get(message.to);
+      if (open?.socket.device.appId === message.appId) open.mailbox.stored(message);
+    }
+    const { bus } = this.ports;
+    const cids = [...new Set(messages.map(({ to }) => to))];
+    bus.publish(DeviceEvents.method.messagesStored, { cids, instanceId: bus.instanceId });
   }
 
   /** The device's socket is here: its messages are sent over it. */
@@ -127,7 +141,9 @@ export class Messages {
     const open = this.#open.get(socket.device.cid);
     if (open?.socket !== socket) return;
     this.#open.delete(socket.device.cid);
-    this.#wakeUp(socket.device, open.mailbox.close(), (cids) => this.#asleep(cids));
+    this.#wakeUp(socket.device, open.mailbox.close(), async (cids) =>
+      this.#asleep(await this.ports.store.wakeable(cids)),
+    );
   }
 
   acknowledged({ device: { cid } }: DeviceSocket, id: string): void {
@@ -147,9 +163,16 @@ export class Messages {
     await within(CLOSE_WITHIN_MS, this.#removing ?? Promise.resolve(), () => undefined);
   }
 
-  /** Those of the devices that are connected nowhere and whose apps want to wake them. */
-  async #asleep(cids: readonly number[]): Promise<readonly Wakeable[]> {
-    const wakeable = await this.ports.store.wakeable([...new Set(cids)]);
+  /** Those of the devices whose apps want to wake them. Most pushes are for devices of the app that pushes. */
+  async #wakeable(cids: readonly number[], { id, ranges, wakeHook }: Pusher): Promise<readonly Wakeable[]> {
+    const isOwn = (cid: number) => isInRanges(cid, ranges);
+    const own = wakeHook === '' ? [] : cids.filter(isOwn).map((cid) => ({ cid, appId: id }));
+    const others = cids.filter((cid) => !isOwn(cid));
+    return others.length === 0 ? own : [...own, ...(await this.ports.store.wakeable(others))];
+  }
+
+  /** Those of the devices that are connected nowhere. */
+  async #asleep(wakeable: readonly Wakeable[]): Promise<readonly Wakeable[]> {
     if (wakeable.length === 0) return [];
     try {
       const connected = await this.ports.channels().presences(wakeable.map(({ cid }) => cid));
@@ -163,15 +186,16 @@ export class Messages {
   /** Stores messages in the same transaction as the calls that wake their devices. */
   async #store(push: Push, messages: readonly IdentifiedMessage[]): Promise<Added> {
     const { store, wakeUps } = this.ports;
-    const asleep = new Map((await this.#asleep(messages.map(({ to }) => to))).map((device) => [device.cid, device]));
+    const wakeable = await this.#wakeable([...new Set(messages.map(({ to }) => to))], push.app);
+    const asleep = new Map((await this.#asleep(wakeable)).map((device) => [device.cid, device]));
     const addition = {
       messages: messages.filter(({ flag }) => flag === MESSAGE_FLAG.acknowledged),
-      push: push.id === undefined ? undefined : { appId: push.appId, id: push.id },
+      push: push.id === undefined ? undefined : { appId: push.app.id, id: push.id },
     };
     const isEmpty = addition.messages.length === 0 && addition.push === undefined;
-    if (asleep.size === 0) return isEmpty ? { tag: 'added' } : store.add(addition);
+    if (asleep.size === 0) return isEmpty ? NOTHING_STORED : store.add(addition);
     const added = await store.transaction(async (transaction) => {
-      const outcome: Added = isEmpty ? { tag: 'added' } : await store.add(addition, transaction);
+      const outcome: Added = isEmpty ? NOTHING_STORED : await store.add(addition, transaction);
       if (outcome.tag !== 'added') return outcome;
       for (const message of messages) {
         const device = asleep.get(message.to);

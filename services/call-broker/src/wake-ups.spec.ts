@@ -11,6 +11,7 @@ let around: Surroundings;
 let here: Broker;
 let there: Broker;
 let gateway: Server;
+let wakeHook: string;
 /** What the operator's push gateway was told, and how it answers. */
 let told: { body: string; headers: Record<string, unknown> }[];
 let status: number;
@@ -20,7 +21,7 @@ let cid: number;
 
 const push = (text: string, flag: PushedMessage['flag'] = 2, at = here) =>
   at.service.messages.accept({
-    appId: APP.id,
+    app: { ...APP, wakeHook },
     messages: [{ to: cid, from: 1_234, flag, msg: Buffer.from(text).toString('base64') }],
   });
 const texts = () =>
@@ -45,7 +46,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve));
   [here, there] = await Promise.all([Broker.start(around.env), Broker.start(around.env)]);
   await here.service.apps.create(APP);
-  const wakeHook = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/wake`;
+  wakeHook = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/wake`;
   await here.service.apps.change(APP.id, { wakeHook });
 }, 60_000);
 beforeEach(() => {

@@ -157,7 +157,7 @@ export class WebApiController {
     const { id } = parsed(pushName, body);
     const devices = messages.flatMap(({ to, from }) => (from === 0 ? [to] : [to, from]));
     await demandReach(apps, app, [...new Set(devices)]);
-    await this.#accept({ appId: app.id, id, messages });
+    await this.#accept({ app, id, messages });
     return doneWith(request);
   }
 
@@ -170,7 +170,7 @@ export class WebApiController {
     const { msg, flag, callback, access_tokens: texts } = parsed(clientPushBody, body);
     const peers = await callers.peers(request, texts);
     const to = [...new Set(peers.map(({ cid }) => cid))];
-    await this.#accept({ appId: app.id, messages: to.map((cid) => ({ to: cid, from, msg, flag })) });
+    await this.#accept({ app, messages: to.map((cid) => ({ to: cid, from, msg, flag })) });
     if (callback === 1) await webhooks.deviceMessage(app, { msg, from, to, created: Math.floor(Date.now() / 1_000) });
     return doneWith(request);
   }

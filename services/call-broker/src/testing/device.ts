@@ -14,6 +14,7 @@ export const APP = {
   key: 'k'.repeat(32),
   tenant: 'house',
   ranges: [{ begin: 1_000, end: 99_999, usage: 1 as const }],
+  wakeHook: '',
 };
 
 const TOKEN_LIFE_S = 3_600;
