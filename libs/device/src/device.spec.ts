@@ -305,6 +305,13 @@ describe('a call that another device accepts', () => {
     await waitFor(() => media === 1, { what: 'media' });
   });
 
+  it('is joined at once, however long the application takes with the message', async () => {
+    const { device } = await startDevice();
+    device.setCloudMessageListener(() => new Promise(() => undefined));
+    accept();
+    await server.requested('join');
+  });
+
   it('is joined by the application if it wants that', async () => {
     const { device, messages } = await startDevice({ autoJoin: false });
     accept();

@@ -322,9 +322,11 @@ export class Device extends Emitter<DeviceEvents> {
     switch (message.Name) {
       case 'ConnectionAcceptted': {
         const accepted = bodyOf(acceptance, message.Message);
-        await this.#deliver(message);
+        // The application hears of it first, but however long it takes with it, the other side waits for the media.
+        const delivered = this.#deliver(message);
         if (accepted !== undefined && this.#options.autoJoin !== false)
           await this.#accepted(accepted.call_id, accepted.cid);
+        await delivered;
         break;
       }
       case 'ConnectionClosed': {

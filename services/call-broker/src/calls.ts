@@ -273,7 +273,8 @@ export class Calls implements DeviceListener {
     if (caller === device.cid) throw new Refused(ERROR_CODE.self, 'A device can’t call itself');
     if (!(await channels().presences([caller])).has(caller))
       throw new Refused(ERROR_CODE.offline, 'The device of the URL isn’t connected');
-    const known = (await leases.callOf(caller)) ?? (await leases.ringOf(caller));
+    const [inCall, rings] = await Promise.all([leases.callOf(caller), leases.ringOf(caller)]);
+    const known = inCall ?? rings;
     if (known !== undefined) {
       try {
         return await this.#give(known, device.cid, request);

@@ -227,7 +227,10 @@ export class LiveCall {
   async #claim(cids: readonly [number, number]): Promise<void> {
     // Whoever collides with this call looks its two devices up.
     await persistently(() => this.#saved());
-    const claimed = await persistently(() => this.ports.leases.claim(this.callId, cids));
+    const [claimed] = await Promise.all([
+      persistently(() => this.ports.leases.claim(this.callId, cids)),
+      persistently(() => this.ports.reserveNames(this.tenant)),
+    ]);
     if (claimed.tag === 'taken') return this.take(claimed);
     this.#places = claimed.places;
     this.take({ tag: 'claimed' });
@@ -245,7 +248,6 @@ export class LiveCall {
     const sides = sidesOf(this.#call);
     if (sides === undefined) return;
     try {
-      await ports.reserveNames(tenant);
       const session = ports.media.publish(
         { tenant, streamName: streamNameOf(callId, side) },
         {

@@ -30,7 +30,7 @@ import type { RtpActivityRules } from './rtp-activity.js';
 import { PublisherSession, type PublishedMedia, type PublishedSource } from './session.js';
 import { produceStray } from './stray-media.js';
 import { StreamTranscoder } from './transcoder.js';
-import { announced, codecNames, leaseRouter, openTransports, refusing } from './webrtc-transports.js';
+import { announced, codecNames, homeWorkerOf, leaseRouter, openTransports, refusing } from './webrtc-transports.js';
 import type { RouterLease } from './worker-pool.js';
 
 export interface WebRtcOptions {
@@ -156,7 +156,8 @@ export class WebRtcPublisher {
     infos: ReadonlyMap<number, StreamInfo>,
   ): Promise<string> {
     const { request, options } = this;
-    const home = await leaseRouter(options.core.pickWorker(), sections);
+    const heard = options.core.findLocal(request.tenant, request.heardStreamName);
+    const home = await leaseRouter(options.core.pickWorker(heard && homeWorkerOf(heard)), sections);
     const transports: mediasoup.WebRtcTransport[] = [];
     const media = new Map<number, PublishedMedia>();
     try {
