@@ -27,8 +27,8 @@ export interface CutReport {
 }
 
 export interface CutCase {
-  readonly source: KnownSource;
-  readonly file: RecordedFile;
+  readonly source: Pick<KnownSource, 'tracks' | 'sentMs'>;
+  readonly file: Pick<RecordedFile, 'frames'>;
   readonly answer: RecordingAnswer;
   /** When the platform said that it was recording. */
   readonly startedMs: number;
@@ -36,7 +36,10 @@ export interface CutCase {
   readonly cuts: readonly Cut[];
 }
 
-/** Compares the frames in a file with those that its source has sent, by the times of sending. */
+/**
+ * Compares the frames in a file with those that its source has sent. The cuts go by the times of sending, and everything
+ * else by the times of capture, so that a busy machine changes nothing.
+ */
 export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase): CutReport {
   const sentences: string[] = [];
   let missingMs = 0;
@@ -56,28 +59,30 @@ export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase)
     if (first.sentMs > startedMs + MAX_MISSING_MS)
       sentences.push(`its ${codec} begins ${Math.round(first.sentMs - startedMs)} ms after the start was answered`);
     for (const { atMs, what } of cuts) {
-      const lastSentMs = Math.max(...sentMs.filter((sent) => sent !== undefined && sent <= atMs).map(Number));
-      const lastFoundMs = Math.max(...found.map((frame) => frame.sentMs).filter((sent) => sent <= atMs));
-      const lateMs = lastSentMs - lastFoundMs;
-      missingMs = Math.max(missingMs, lateMs);
-      if (lateMs > MAX_MISSING_MS)
-        sentences.push(`of its ${codec}, ${Math.round(lateMs)} ms are missing before ${what}`);
+      const last = found.findLast((frame) => frame.sentMs <= atMs)?.number ?? -1;
+      // By the length of the media, so that a pause of the source doesn't count.
+      const missing = sentMs.filter((sent, number) => number > last && sent !== undefined && sent <= atMs);
+      missingMs = Math.max(missingMs, missing.length * frameMs);
+      if (missing.length * frameMs > MAX_MISSING_MS)
+        sentences.push(`of its ${codec}, ${Math.round(missing.length * frameMs)} ms are missing before ${what}`);
     }
     let lost = 0;
     const lostAtMs: number[] = [];
     for (const [index, frame] of found.entries()) {
       const before = found[index - 1];
       if (before === undefined || frame.number === before.number + 1) continue;
-      const holeMs = frame.sentMs - before.sentMs - frameMs;
+      // Files go by the times of capture. After a pause, a source sends late what it captured meanwhile.
+      const spanMs = (frame.number - before.number) * frameMs;
+      const holeMs = spanMs - frameMs;
       const isAtCut = cuts.some(
         ({ atMs }) => before.sentMs <= atMs + ON_THE_WAY_MS && before.sentMs > atMs - MAX_MISSING_MS - frameMs,
       );
-      const wasSending = sentMs.slice(before.number + 1, frame.number).some((sent) => sent !== undefined);
-      if (wasSending && !isAtCut) {
-        lost += frame.number - before.number - 1;
+      const sent = sentMs.slice(before.number + 1, frame.number).filter((atMs) => atMs !== undefined);
+      if (sent.length > 0 && !isAtCut) {
+        lost += sent.length;
         lostAtMs.push(Math.round(frame.atMs));
       }
-      const isShown = Math.abs(frame.atMs - before.atMs - (frame.sentMs - before.sentMs)) < LEAST_HOLE_MS;
+      const isShown = Math.abs(frame.atMs - before.atMs - spanMs) < LEAST_HOLE_MS;
       if (holeMs > LEAST_HOLE_MS && !isShown && !isTold(holeMs, frame.atMs, answer))
         sentences.push(
           `its ${codec} has a hole of ${Math.round(holeMs)} ms at ${Math.round(frame.atMs)} ms, ` +
@@ -87,7 +92,8 @@ export function reportOfCuts({ source, file, answer, startedMs, cuts }: CutCase)
     lostFrames += lost;
     if (lost > found.length * MAX_LOST_SHARE)
       sentences.push(
-        `its ${codec} lacks ${lost} frames of ${found.length} where nothing was killed, before ${lostAtMs.join(', ')} ms`,
+        `its ${codec} lacks ${lost} frames of ${found.length} where nothing was killed, before ${lostAtMs.join(', ')} ms; ` +
+          `losses told: ${answer.details.losses}`,
       );
   }
   return { missingMs, lostFrames, sentences };

@@ -26,6 +26,8 @@ const recordingAnswer = z.object({
   details: z.looseObject({
     joints: z.array(joint).default([]),
     gaps: z.array(z.looseObject({ atMs: z.number(), lengthMs: z.number() })).default([]),
+    /** How often packets didn't come to the recorder. */
+    losses: z.number().default(0),
   }),
 });
 export type RecordingAnswer = z.output<typeof recordingAnswer>;

@@ -4,8 +4,11 @@ import type { KnownFrame, KnownTrack } from './known-media.js';
 
 /** A way into the platform. */
 export interface Connection {
-  /** @param track its place among the source's tracks */
-  send(track: number, frame: KnownFrame, rtpTimestamp: number): void;
+  /**
+   * @param track its place among the source's tracks
+   * @param capturedMs when the frame was due, by `wallMs`
+   */
+  send(track: number, frame: KnownFrame, rtpTimestamp: number, capturedMs: number): void;
   readonly isLost: boolean;
   close(): void;
 }
@@ -87,8 +90,10 @@ export class KnownSource {
         for (; this.#dueMs(track) <= nowMs; this.#next[track]! += 1) {
           const index = this.#next[track]!;
           const frame = frames[index % frames.length]!;
-          const isLate = nowMs - this.#dueMs(track) > MAX_LATE_MS + frameMs;
-          this.#sentMs[track]![index] = this.#send(track, frame, index * ticksPerFrame, isLate) ? wallMs() : undefined;
+          const capturedMs = this.#dueMs(track);
+          const isLate = nowMs - capturedMs > MAX_LATE_MS + frameMs;
+          const isSent = this.#send(track, frame, index * ticksPerFrame, capturedMs, isLate);
+          this.#sentMs[track]![index] = isSent ? wallMs() : undefined;
         }
       }
       const dueMs = Math.min(...this.tracks.map((_, track) => this.#dueMs(track)));
@@ -100,14 +105,14 @@ export class KnownSource {
     return this.#beganMs + this.#next[track]! * this.tracks[track]!.frameMs;
   }
 
-  #send(track: number, frame: KnownFrame, rtpTimestamp: number, isLate: boolean): boolean {
+  #send(track: number, frame: KnownFrame, rtpTimestamp: number, capturedMs: number, isLate: boolean): boolean {
     if (this.#connection === undefined || this.#connection.isLost) return false;
     if (track === 0) {
       if (isLate) this.#isWaitingForKeyFrame = true;
       if (frame.isKeyFrame && !isLate) this.#isWaitingForKeyFrame = false;
     }
     if (this.#isWaitingForKeyFrame || isLate) return false;
-    this.#connection.send(track, frame, rtpTimestamp);
+    this.#connection.send(track, frame, rtpTimestamp, capturedMs);
     return true;
   }
 }

@@ -1,6 +1,14 @@
 import { once } from 'node:events';
 import { waitFor } from '@weir/testing';
-import { MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters } from 'werift';
+import { ntpTimeOf } from '@weir/frames';
+import {
+  MediaStreamTrack,
+  RTCPeerConnection,
+  RTCRtpCodecParameters,
+  RtcpSenderInfo,
+  RtcpSrPacket,
+  type RTCRtpSender,
+} from 'werift';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
 import type { KnownTrack } from './known-media.js';
@@ -17,6 +25,7 @@ export interface SessionOptions {
 }
 
 const ANSWER_TIMEOUT_MS = 10_000;
+const REPORT_INTERVAL_MS = 1_000;
 
 const frame = z.object({ type: z.string(), data: z.record(z.string(), z.unknown()).default({}) });
 type Frame = z.output<typeof frame>;
@@ -87,12 +96,14 @@ export class RecordedSession {
     const senders = this.#peer.getSenders();
     const packets = tracks.map((track, index) => new KnownPackets(track, 101 + index));
     const isLost = () => this.#isLost;
+    const reports = senders.map((sender) => new SenderReports(sender));
     return {
       get isLost() {
         return isLost();
       },
-      send: (track, known, rtpTimestamp) => {
+      send: (track, known, rtpTimestamp, capturedMs) => {
         for (const packet of packets[track]?.of(known, rtpTimestamp) ?? []) void senders[track]?.sendRtp(packet);
+        reports[track]?.sent(rtpTimestamp, capturedMs);
       },
       close: () => this.#close(),
     };
@@ -146,5 +157,23 @@ export class RecordedSession {
   #close(): void {
     this.socket.terminate();
     void this.#peer.close();
+  }
+}
+
+/** Reports when frames were captured. Those that werift makes by itself are wrong by up to a second. */
+class SenderReports {
+  #reportedMs = -Infinity;
+
+  constructor(private readonly sender: RTCRtpSender) {
+    sender.rtcpRunning = true;
+  }
+
+  sent(rtpTimestamp: number, capturedMs: number): void {
+    if (capturedMs - this.#reportedMs < REPORT_INTERVAL_MS) return;
+    this.#reportedMs = capturedMs;
+    const { ntpSeconds, ntpFraction } = ntpTimeOf(capturedMs);
+    const ntpTimestamp = (BigInt(ntpSeconds) << 32n) | BigInt(ntpFraction);
+    const senderInfo = new RtcpSenderInfo({ ntpTimestamp, rtpTimestamp, packetCount: 0, octetCount: 0 });
+    void this.sender.dtlsTransport.sendRtcp([new RtcpSrPacket({ ssrc: this.sender.ssrc, senderInfo })]);
   }
 }

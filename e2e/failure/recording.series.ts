@@ -34,7 +34,7 @@ const INTERRUPTS: Readonly<Record<Kill, 'all' | 'sessions' | 'none'>> = {
 
 const CAST: readonly FilmedKind[] = [...FILMED_KINDS, 'a session'];
 const MEDIA_LENGTH_S = 40;
-const HEALTHY_TIMEOUT_MS = 60_000;
+const HEALTHY_TIMEOUT_MS = 180_000;
 const DELIVERED_TIMEOUT_MS = 90_000;
 const WEBHOOKS_TIMEOUT_MS = 180_000;
 const TIDY_TIMEOUT_MS = 60_000;
