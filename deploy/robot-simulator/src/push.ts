@@ -28,7 +28,7 @@ process.on('exit', () => {
 
 /** Removes user info and query from the URLs in a line of ffmpeg's, which names the push URL with its signature. */
 const withoutSecrets = (line: string): string =>
-  line.replace(/(\brtsps?:\/\/)(?:[^\s/@]*@)?([^\s?'"]*)\?[^\s'"]*/gi, '$1$2');
+  line.replace(/(\brtsps?:\/\/)(?:[^\s/@]*@)?([^\s?'"]*)(?:\?[^\s'"]*)?/gi, '$1$2');
 
 /** One camera's ffmpeg, started again when it ends by itself, until `stop`. */
 export class Push {
