@@ -507,6 +507,18 @@ describe('the URLs it asks for', () => {
       'rtsp://camera.example/live?channel=1/trackID=1',
     ],
     ['absolute', 'rtsp://camera.example/live/', 'rtsp://10.0.0.1/x/trackID=1', 'rtsp://10.0.0.1/x/trackID=1'],
+    [
+      'relative to a base with two schemes',
+      'rtsp://rtsp://camera.example/live/',
+      'trackID=1',
+      'rtsp://camera.example/live/trackID=1',
+    ],
+    [
+      'absolute with two schemes',
+      'rtsp://camera.example/live/',
+      'rtsp://rtsp://camera.example/live/trackID=1',
+      'rtsp://camera.example/live/trackID=1',
+    ],
     ['of the request when the base is no URL', '/live/', 'trackID=1', 'rtsp://camera.example/live/trackID=1'],
   ])('%s', (_name, base, control, expected) => {
     const rig = rigIn('describing');

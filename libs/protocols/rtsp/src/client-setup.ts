@@ -20,7 +20,7 @@ import { parseMethods, parseRtpInfo, parseSession } from './header-values.js';
 import type { HeaderEntry, RtspHeaders } from './headers.js';
 import type { RtspResponse } from './messages.js';
 import { formatTransport, parseTransport, type PortPair, type TransportSpec } from './transport-header.js';
-import { contentBaseOf, formatRtspUrl, parseRtspUrl, resolveControl } from './url.js';
+import { contentBaseOf, formatRtspUrl, parseRtspUrl, resolveControl, withOneScheme } from './url.js';
 
 const DEFAULT_SESSION_TIMEOUT_MS = 60_000;
 const LOWEST_SESSION_TIMEOUT_MS = 2_000;
@@ -62,7 +62,7 @@ export function described(state: ClientState, request: SentRequest, response: Rt
  */
 function baseOf(headers: RtspHeaders, requestUrl: string): string {
   for (const name of ['Content-Base', 'Content-Location']) {
-    const url = parseRtspUrl(headers.get(name) ?? '');
+    const url = parseRtspUrl(withOneScheme(headers.get(name) ?? ''));
     if (url) return formatRtspUrl(url);
   }
   return requestUrl;

@@ -132,7 +132,7 @@ function writable(control: string): string {
 }
 
 function joinControl(base: string, control: string): string {
-  if (/^rtspu?s?:\/\//i.test(control)) return withoutUser(control);
+  if (/^rtspu?s?:\/\//i.test(control)) return withoutUser(withOneScheme(control));
   if (control.startsWith('?')) return base + control;
   if (control.startsWith('/')) {
     const url = parseRtspUrl(base);
@@ -143,6 +143,9 @@ function joinControl(base: string, control: string): string {
   }
   return base.endsWith('/') ? base + control : `${base}/${control}`;
 }
+
+/** Some cameras write the scheme of their URLs twice, as in `rtsp://rtsp://10.0.0.1/live/`. */
+export const withOneScheme = (text: string): string => text.replace(/^(?:rtsps?:\/\/)+(?=rtsps?:\/\/)/i, '');
 
 function withoutUser(text: string): string {
   const url = parseRtspUrl(text);
