@@ -71,9 +71,9 @@ const MOST_TARGET_DURATIONS_WITH_PARTS = 3;
 const PART_HOLD_BACKS_WITH_PARTS = 4;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
-/** Three finished segments and the one being written. */
 /** How far a segment's date may be from the wall clock. */
 const MAX_DATE_ERROR_MS = 150;
+/** Three finished segments and the one being written. */
 const LEAST_SEGMENTS = 4;
 
 /**

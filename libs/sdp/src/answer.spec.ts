@@ -179,6 +179,8 @@ describe('the answer to a publisher', () => {
     const { media, groups } = parse(publishAnswer(fixture('chromium-156-publish-data-channel')));
     expect(media[2]).toMatchObject({ type: 'application', port: 0, protocol: 'UDP/DTLS/SCTP', direction: 'inactive' });
     expect(groups?.[0]?.mids).toBe('0 1');
+    // Some clients want these in every section.
+    expect(media[2]).toMatchObject({ iceUfrag: 'serverfragment', setup: 'passive' });
   });
 
   it('keeps a second camera in BUNDLE, inactive', () => {

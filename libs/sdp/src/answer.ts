@@ -91,7 +91,7 @@ function sectionLines(
 ): string[] {
   switch (section.tag) {
     case 'rejected':
-      return rejectedLines(media);
+      return rejectedLines(offer, media, transports);
     case 'inactive': {
       const { codec, transportIndex } = section;
       return [
@@ -113,11 +113,14 @@ function sectionLines(
 const dataChannelLines = ({ formats }: OfferedMedia): string[] =>
   formats.includes('webrtc-datachannel') ? ['a=sctp-port:5000'] : [];
 
-function rejectedLines(media: OfferedMedia): string[] {
+/** GStreamer's webrtcbin refuses an answer in which any section lacks ICE credentials or a DTLS role, even a rejected one. */
+function rejectedLines(offer: Offer, media: OfferedMedia, transports: AnswerOptions['transports']): string[] {
+  const anyTransport = transports.findIndex((transport) => transport !== undefined);
   return [
     mediaLine(media.mediaType, 0, media.protocol, media.formats),
     'c=IN IP4 0.0.0.0',
     ...midLine(media),
+    ...(anyTransport === -1 ? [] : securityLines(offer, anyTransport, transports)),
     'a=inactive',
   ];
 }
@@ -174,25 +177,33 @@ function headLines(
   bandwidth: readonly string[] = [],
 ): string[] {
   const transport = transports[transportIndex];
-  const remote = offer.transports[transportIndex];
-  if (!transport || !remote) throw new RangeError(`Section ${media.index} is in use and has no transport`);
-  const { iceParameters, iceCandidates, dtlsParameters } = transport;
-  const fingerprint =
-    dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256') ?? dtlsParameters.fingerprints[0];
-  if (!fingerprint) throw new RangeError('The transport has no fingerprint');
+  if (!transport) throw new RangeError(`Section ${media.index} is in use and has no transport`);
+  const { iceCandidates } = transport;
   const { port, connection } = defaultDestination(iceCandidates);
-  const setup = remote.dtlsParameters.role === 'client' ? 'passive' : 'active';
   return [
     mediaLine(media.mediaType, port, media.protocol, formats),
     `c=IN ${connection}`,
     ...bandwidth,
     ...midLine(media),
-    ...transportLines({ ...iceParameters, fingerprint, setup }),
+    ...securityLines(offer, transportIndex, transports),
     ...iceCandidates.map(candidateLine),
     'a=end-of-candidates',
     'a=rtcp-mux',
     ...(media.rtcpReducedSize ? ['a=rtcp-rsize'] : []),
   ];
+}
+
+/** The ICE credentials, the fingerprint and the DTLS role of a transport. */
+function securityLines(offer: Offer, transportIndex: number, transports: AnswerOptions['transports']): string[] {
+  const transport = transports[transportIndex];
+  const remote = offer.transports[transportIndex];
+  if (!transport || !remote) throw new RangeError(`There is no transport ${transportIndex}`);
+  const { iceParameters, dtlsParameters } = transport;
+  const fingerprint =
+    dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256') ?? dtlsParameters.fingerprints[0];
+  if (!fingerprint) throw new RangeError('The transport has no fingerprint');
+  const setup = remote.dtlsParameters.role === 'client' ? 'passive' : 'active';
+  return transportLines({ ...iceParameters, fingerprint, setup });
 }
 
 function midLine({ mid }: OfferedMedia): string[] {
