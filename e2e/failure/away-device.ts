@@ -8,6 +8,8 @@ const cloudMessage = z.object({ Name: z.string(), Message: z.string(), id: z.str
 /** Connected and away for so long, on average: half of the time each. */
 const PERIOD_MS = { min: 200, spread: 2_600 };
 const RETRY_MS = 100;
+/** Of a device that goes away no more. */
+const MAX_PAUSE_MS = 60_000;
 
 export interface AwayDevicePorts {
   readonly cid: number;
@@ -31,6 +33,8 @@ export class AwayDevice {
   #isStaying = false;
   #isOver = false;
   #socket: WebSocket | undefined;
+  /** Ends a pause of the device's life before its time. */
+  #interrupt: () => void = () => undefined;
   readonly #living: Promise<void>;
 
   constructor(private readonly ports: AwayDevicePorts) {
@@ -40,10 +44,12 @@ export class AwayDevice {
   /** Goes away no more. */
   stay(): void {
     this.#isStaying = true;
+    this.#interrupt();
   }
 
   async end(): Promise<void> {
     this.#isOver = true;
+    this.#interrupt();
     this.#socket?.terminate();
     await this.#living;
   }
@@ -52,7 +58,7 @@ export class AwayDevice {
     const { random } = this.ports;
     const periodMs = () => PERIOD_MS.min + random.below(PERIOD_MS.spread);
     while (!this.#isOver) {
-      if (!this.#isStaying) await sleep(periodMs());
+      if (!this.#isStaying) await this.#pause(periodMs());
       const socket = await this.#connect();
       if (socket === undefined) {
         await sleep(RETRY_MS);
@@ -61,18 +67,25 @@ export class AwayDevice {
       const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
       const beganMs = performance.now();
       const leaveAtMs = beganMs + periodMs();
-      while (
-        socket.readyState === WebSocket.OPEN &&
-        (this.#isStaying || performance.now() < leaveAtMs) &&
-        !this.#isOver
-      )
-        await Promise.race([closed, sleep(50)]);
+      const shouldStay = () => !this.#isOver && (this.#isStaying || performance.now() < leaveAtMs);
+      while (socket.readyState === WebSocket.OPEN && shouldStay())
+        await Promise.race([closed, this.#pause(this.#isStaying ? MAX_PAUSE_MS : leaveAtMs - performance.now())]);
       this.connectedMs += performance.now() - beganMs;
       // Half of them say that they go.
       if (random.below(2) === 0) socket.terminate();
       else socket.close();
       await closed;
     }
+  }
+
+  async #pause(forMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, forMs);
+      this.#interrupt = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   async #connect(): Promise<WebSocket | undefined> {

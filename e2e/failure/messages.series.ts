@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DEVICE_CONTROL, makeToken } from '@weir/protocol-topvdn';
 import { startNats, startPostgres, startRedis } from '@weir/testing';
 import pg from 'pg';
-import { sum } from '../bench/samples.js';
+import { median, sum } from '../bench/samples.js';
 import { AwayDevice } from './away-device.js';
 import { BrokerProcess } from './broker-process.js';
 import { SeededRandom } from './seeded-random.js';
@@ -67,7 +67,9 @@ export const messages: Series = {
       for (const device of devices) device.stay();
       await untilNothingComes(devices, total);
       const left = await site.stored();
-      return resultOf({ devices, total, kills, pushed, awayShare, left, elapsedMs: performance.now() - beganMs });
+      const startsMs = site.instances.flatMap((instance) => instance.startsMs);
+      const elapsedMs = performance.now() - beganMs;
+      return resultOf({ devices, total, kills, pushed, awayShare, left, startsMs, elapsedMs });
     } finally {
       await Promise.all(devices.map((device) => device.end()));
       await site.close();
@@ -190,10 +192,11 @@ interface Outcome {
   readonly pushed: Pushed;
   readonly awayShare: number;
   readonly left: number;
+  readonly startsMs: readonly number[];
   readonly elapsedMs: number;
 }
 
-function resultOf({ devices, total, kills, pushed, awayShare, left, elapsedMs }: Outcome): SeriesResult {
+function resultOf({ devices, total, kills, pushed, awayShare, left, startsMs, elapsedMs }: Outcome): SeriesResult {
   const distinct = sum(devices.map(({ texts }) => new Set(texts).size));
   const twice = arrived(devices) - distinct;
   const disordered = devices.filter(
@@ -214,6 +217,8 @@ function resultOf({ devices, total, kills, pushed, awayShare, left, elapsedMs }:
           ['messages accepted', pushed.messages],
           ['kills', kills],
           ['time, s', elapsedMs / 1_000],
+          ['start of an instance until it is healthy, s, median', median(startsMs) / 1_000],
+          ['the same, longest', Math.max(...startsMs) / 1_000],
           ['share of the time that devices were away, %', awayShare * 100],
           ['connections of devices', sum(devices.map(({ connections }) => connections))],
           ['pushes that were made again', pushed.repeats],
