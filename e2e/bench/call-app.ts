@@ -1,4 +1,4 @@
-import { DEVICE_CONTROL, makeToken } from '@weir/protocol-topvdn';
+import { DEVICE_CONTROL, formatCallUrl, makeToken } from '@weir/protocol-topvdn';
 import { z } from 'zod';
 import type { BenchPlatform } from './platform.js';
 
@@ -32,11 +32,20 @@ export class CallApp {
     return this.firstCid + index;
   }
 
+  tokenOf(index: number): string {
+    const expireS = Math.floor(Date.now() / 1_000) + TOKEN_LIFE_S;
+    return makeToken({ cid: this.cidOf(index), control: DEVICE_CONTROL, expireS }, this.key);
+  }
+
   /** The path of the device's channel with its token. */
   channelOf(index: number): string {
-    const expireS = Math.floor(Date.now() / 1_000) + TOKEN_LIFE_S;
-    const token = makeToken({ cid: this.cidOf(index), control: DEVICE_CONTROL, expireS }, this.key);
-    return `/v2/device/channel?client_token=${token}`;
+    return `/v2/device/channel?client_token=${this.tokenOf(index)}`;
+  }
+
+  /** With it, another device calls this one. */
+  callUrlOf(index: number): string {
+    const { hostname, port } = new URL(this.platform.httpUrl);
+    return formatCallUrl({ host: hostname, port: Number(port), token: this.tokenOf(index) });
   }
 
   /** @param url of the gateway or of call-broker */

@@ -14,7 +14,8 @@ export interface JoinMarks {
   decoded: number | undefined;
 }
 
-interface MarkedWindow {
+export interface MarkedWindow {
+  /** By `performance.now()`. */
   joinMarks: Record<string, number>;
   MediaStreamTrackProcessor: new (init: { track: MediaStreamTrack }) => {
     readable: ReadableStream<{ close(): void }>;
@@ -57,7 +58,8 @@ export function installJoinMarks(): void {
   };
   const send = WebSocket.prototype.send;
   WebSocket.prototype.send = function (this: WebSocket, data) {
-    if (typeof data === 'string' && /"(publish|play)Stream"/.test(data.slice(0, 60))) mark('asked');
+    const asks = /"(publish|play)Stream"|"type":"(open|join)"/;
+    if (typeof data === 'string' && asks.test(data.slice(0, 60))) mark('asked');
     send.call(this, data);
   };
 }

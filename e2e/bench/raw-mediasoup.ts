@@ -5,21 +5,12 @@
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import {
-  negotiatePlay,
-  negotiatePublish,
-  parseOffer,
-  routerCodecs,
-  writeAnswer,
-  type AnswerSection,
-  type Offer,
-  type PlaySection,
-  type PublishSection,
-} from '@weir/sdp';
-import { createWorker, types as mediasoup } from 'mediasoup';
+import { negotiatePlay, negotiatePublish, parseOffer, writeAnswer, type AnswerSection, type Offer } from '@weir/sdp';
+import type { types as mediasoup } from 'mediasoup';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { z } from 'zod';
 import { announce } from './child-program.js';
+import { MAX_BITRATE_BPS, RawWorker } from './raw-worker.js';
 
 export interface RawMediasoupReady {
   port: number;
@@ -31,8 +22,6 @@ interface Published {
   producers: { codec: Parameters<typeof negotiatePlay>[1]['video']; producer: mediasoup.Producer }[];
 }
 
-const MAX_BITRATE_BPS = 8_000_000;
-
 const frame = z.object({ message: z.string(), data: z.array(z.unknown()) });
 const request = z.object({
   mediaSessionId: z.string(),
@@ -43,23 +32,14 @@ const request = z.object({
 });
 const stop = z.object({ mediaSessionId: z.string() });
 
-const worker = await createWorker({ logLevel: 'warn' });
-const webRtcServer = await worker.createWebRtcServer({
-  listenInfos: (['udp', 'tcp'] as const).map((protocol) => ({
-    protocol,
-    ip: '0.0.0.0',
-    announcedAddress: '127.0.0.1',
-  })),
-});
-/** By dialect. They are never closed; there are only as many as clients have ways to number their codecs. */
-const routers = new Map<string, Promise<mediasoup.Router>>();
+const raw = await RawWorker.start();
 const streams = new Map<string, Published>();
 const pipes = new Map<string, Promise<string>>();
 
 const httpServer = createServer();
 new WebSocketServer({ server: httpServer, perMessageDeflate: false, clientTracking: false }).on('connection', serve);
 httpServer.listen(0, '127.0.0.1', () => {
-  const ready: RawMediasoupReady = { port: (httpServer.address() as AddressInfo).port, workerPid: worker.pid };
+  const ready: RawMediasoupReady = { port: (httpServer.address() as AddressInfo).port, workerPid: raw.pid };
   announce(ready);
 });
 
@@ -112,7 +92,7 @@ interface Joining {
 async function publish({ name, sdp, minBitrate, maxBitrate }: z.output<typeof request>, joining: Joining) {
   const offer = parseOffer(sdp);
   const { sections } = negotiatePublish(offer);
-  const router = await routerFor(sections);
+  const router = await raw.routerFor(sections);
   const transport = await openTransport(router, offer, joining);
   await transport.setMaxIncomingBitrate(maxBitrate * 1_000 || MAX_BITRATE_BPS);
   const producers = await Promise.all(
@@ -142,7 +122,7 @@ async function play({ mediaSessionId, name, sdp }: z.output<typeof request>, joi
   const codecOf = (kind: string) => stream.producers.find(({ producer }) => producer.kind === kind)?.codec;
   const [audio, video] = [codecOf('audio'), codecOf('video')];
   const { sections } = negotiatePlay(offer, { ...(audio && { audio }), ...(video && { video }) });
-  const router = await routerFor(sections);
+  const router = await raw.routerFor(sections);
   const transport = await openTransport(router, offer, joining);
   const answers: AnswerSection[] = await Promise.all(
     sections.map(async (section) => {
@@ -164,31 +144,11 @@ async function play({ mediaSessionId, name, sdp }: z.output<typeof request>, joi
 }
 
 async function openTransport(router: mediasoup.Router, offer: Offer, joining: Joining) {
-  const [offered] = offer.transports;
-  if (offered === undefined || offer.transports.length > 1) throw new Error('only one transport is served');
-  const transport = await router.createWebRtcTransport({
-    webRtcServer,
-    enableUdp: true,
-    enableTcp: true,
-    preferUdp: true,
-    initialAvailableOutgoingBitrate: 2_000_000,
-  });
+  const transport = await raw.openTransport(router, offer);
   transport.on('dtlsstatechange', (state) => {
     if (state === 'connected') joining.connected();
   });
-  await transport.connect({ dtlsParameters: offered.dtlsParameters as mediasoup.DtlsParameters });
   return transport;
-}
-
-function routerFor(sections: readonly (PublishSection | PlaySection)[]): Promise<mediasoup.Router> {
-  const codecs = routerCodecs(sections);
-  const dialect = JSON.stringify(codecs);
-  let router = routers.get(dialect);
-  if (router === undefined) {
-    router = worker.createRouter({ mediaCodecs: codecs as mediasoup.RouterRtpCodecCapability[] });
-    routers.set(dialect, router);
-  }
-  return router;
 }
 
 /** Players that number their codecs differently from the publisher get the stream over a pipe, which is kept. */

@@ -215,7 +215,7 @@ describe('each benchmark gives complete results in its short form', { timeout: 1
     for (const byRate of Object.values(figures.started)) expect(Object.keys(byRate)).toEqual(['1', '2']);
   });
 
-  it('calls: every device connects, comes again and acknowledges', async () => {
+  it('calls: both sides see a picture, and every device connects, comes again and acknowledges', async () => {
     const cpu = z.record(z.string(), z.number().nonnegative());
     const round = z.object({
       ...{
@@ -227,11 +227,24 @@ describe('each benchmark gives complete results in its short form', { timeout: 1
     });
     const rounds = z.array(round).length(1);
     const loads = z.array(z.array(summary.extend({ count: z.literal(20) })).length(1)).length(2);
+    const side = z.object({
+      ...{ asked: z.number().positive(), answered: z.number().positive() },
+      ...{ connected: z.number().positive(), decoded: z.number().positive() },
+    });
+    const calls = z.array(z.object({ opener: side, opened: side })).length(3);
     const figures = z.object({
+      setUp: z.object({ marks: perServer(calls) }),
       online: z.object({ measured: z.object({ 'call-broker': rounds, 'bare ws': rounds }) }),
       messages: z.object({ measured: z.object({ 'call-broker': loads, 'raw NATS and socket': loads }) }),
     });
-    figures.parse(await figuresOf('calls'));
+    const { setUp } = figures.parse(await figuresOf('calls'));
+    for (const { opener, opened } of Object.values(setUp.marks).flat()) {
+      expect(opened.asked).toBeGreaterThan(opener.asked);
+      for (const { asked, answered, decoded } of [opener, opened]) {
+        expect(answered).toBeGreaterThan(asked);
+        expect(decoded).toBeGreaterThan(answered);
+      }
+    }
   });
 
   it('robots: every robot connects, gets commands, and is seen to come and go', async () => {
