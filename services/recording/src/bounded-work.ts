@@ -1,7 +1,7 @@
 import { types } from 'node:util';
 import { createContext, Script } from 'node:vm';
 
-/** What is done at once takes some milliseconds. */
+/** Usual work takes some milliseconds. */
 const LIMIT_MS = 2_000;
 /** Into how many groups the members of rounds are divided, so that not all of them work at the same moment. */
 const GROUPS = 5;

@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamInfo } from '@weir/contracts';
 import type { Logger } from '@weir/platform';
 import { asWeirError } from '@weir/platform/database';
 import type { MediaClient } from '@weir/media-client';
+import { backOffMs } from '@weir/timing';
 import { z } from 'zod';
 import { isDiskFull, messageOf, PartRefused, RecordedPart } from './recorded-part.js';
 import type { RecordingFolder, StoredFile } from './recording-folder.js';
@@ -53,6 +55,7 @@ export interface Before {
 }
 
 const MAX_GAPS = 200;
+const STORE_PACE = { firstMs: 200, maxMs: 5_000 } as const;
 
 /** One recording that this instance works on: carries out the effects of its machine. */
 export class LiveRecording {
@@ -272,7 +275,7 @@ export class LiveRecording {
     }
   }
 
-  /** It goes on once, because a pause of the whole machine looks the same. */
+  /** The first time the recording goes on, because a pause of the whole machine looks the same. */
   #stuck(reason: string): void {
     const input: RecordingInput = this.#wasStuck
       ? { tag: 'broken', reason }
@@ -401,7 +404,7 @@ export class LiveRecording {
 
   async #fail(change: RecordingChange): Promise<void> {
     await this.#saving;
-    for (let pauseMs = 200; !this.#isReleased; pauseMs = Math.min(2 * pauseMs, 5_000)) {
+    for (let failures = 0; !this.#isReleased; failures++) {
       try {
         const ended = await this.ports.store.end(
           this.id,
@@ -415,7 +418,7 @@ export class LiveRecording {
         break;
       } catch (error) {
         this.ports.log.debug({ err: error, recordingId: this.id }, 'a failed recording could not be saved yet');
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        await sleep(backOffMs(STORE_PACE, failures, Math.random()));
       }
     }
     this.#leave();

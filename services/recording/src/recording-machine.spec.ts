@@ -10,7 +10,7 @@ import {
 } from './recording-machine.js';
 
 const SETTINGS: RecordingSettings = {
-  ...{ streamWaitMs: 10_000, lookAgainMs: 500, finishAgainMs: 500, finishAgainMaxMs: 4_000 },
+  ...{ streamWaitMs: 10_000, lookAgainMs: 500, finishPace: { firstMs: 500, maxMs: 4_000 } },
 };
 
 const AWAY: RecordingInput = { tag: 'refused', reason: 'no stream', absence: 'may-return' };

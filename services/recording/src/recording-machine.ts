@@ -1,12 +1,13 @@
+import { backOffMs, type Pace } from '@weir/timing';
+
 /** How long and how often a recording tries. */
 export interface RecordingSettings {
   /** How long to wait for a stream that isn't there yet, or has gone away. */
   readonly streamWaitMs: number;
   /** The pause between two attempts to find a stream. */
   readonly lookAgainMs: number;
-  /** The first and the longest pause before another attempt to finish a file. */
-  readonly finishAgainMs: number;
-  readonly finishAgainMaxMs: number;
+  /** The pauses between attempts to finish a file. */
+  readonly finishPace: Pace;
 }
 
 /** What the stream's absence means for the recording. */
@@ -247,9 +248,9 @@ function inFinishing(
       return failed(reason === '' ? 'nothing was recorded' : `nothing was recorded: ${reason}`);
     case 'file-failed': {
       if (isReleased) return RELEASED;
-      const pauseMs = Math.min(settings.finishAgainMs * 2 ** retries, settings.finishAgainMaxMs);
+      const tryAtMs = nowMs + backOffMs(settings.finishPace, retries);
       return {
-        state: { tag: 'unfinished', reason, trouble: input.trouble, retries: retries + 1, tryAtMs: nowMs + pauseMs },
+        state: { tag: 'unfinished', reason, trouble: input.trouble, retries: retries + 1, tryAtMs },
         effects: [{ tag: 'save' }],
       };
     }

@@ -72,15 +72,14 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
 
 const OUTBOX_OWNER = 'recording';
 const LOOK_AGAIN_MS = 500;
-const FINISH_AGAIN_MS = 500;
-const FINISH_AGAIN_MAX_MS = 30_000;
+const FINISH_PACE = { firstMs: 500, maxMs: 30_000 } as const;
 
 const recordingsSettings = (config: RecordingConfig): RecordingsSettings => ({
   dir: config.WEIR_RECORDING_DIR,
   rtpAddress: config.WEIR_RECORDING_RTP_ADDRESS,
   recording: {
     streamWaitMs: config.WEIR_RECORDING_STREAM_WAIT_MS,
-    ...{ lookAgainMs: LOOK_AGAIN_MS, finishAgainMs: FINISH_AGAIN_MS, finishAgainMaxMs: FINISH_AGAIN_MAX_MS },
+    ...{ lookAgainMs: LOOK_AGAIN_MS, finishPace: FINISH_PACE },
   },
   keyFrameIntervalMs: config.WEIR_RECORDING_KEY_FRAME_INTERVAL_MS,
   leaseMs: config.WEIR_RECORDING_LEASE_MS,

@@ -1,5 +1,4 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readdir, statfs } from 'node:fs/promises';
 import { ErrorCode, WeirError, type StreamInfo } from '@weir/contracts';
 import type { Leases } from '@weir/leases';
 import type { MediaClient } from '@weir/media-client';
@@ -8,8 +7,9 @@ import { within } from '@weir/timing';
 import { LiveRecording, type LiveRecordingPorts } from './live-recording.js';
 import type { RecordingMetrics } from './metrics.js';
 import type { PartRefused } from './recorded-part.js';
-import { RecordingFolder } from './recording-folder.js';
+import type { RecordingFolder } from './recording-folder.js';
 import type { RecordingSettings } from './recording-machine.js';
+import { RecordingsDisk, type DiskSettings } from './recordings-disk.js';
 import { recordedStreams } from './session-names.js';
 import type { EndHook, NewRecording, RecordingRow, RecordingStore } from './store.js';
 import { inStep } from './tracing.js';
@@ -51,32 +51,17 @@ export interface RecordingsPorts {
   readonly log: Logger;
 }
 
-export interface RecordingsSettings {
-  readonly dir: string;
+export interface RecordingsSettings extends DiskSettings {
   readonly rtpAddress: string;
   readonly recording: RecordingSettings;
   readonly keyFrameIntervalMs: number;
   readonly leaseMs: number;
   readonly maxRecordings: number;
-  readonly minFreeBytes: number;
-  /** 0: for ever. */
-  readonly keepMs: number;
-  /** 0: no limit. */
-  readonly keepBytes: number;
 }
 
 const CHECKS_PER_LEASE = 4;
 const MAX_FINISHING = 2;
 const START_TIMEOUT_MS = 8_000;
-const RETENTION_INTERVAL_MS = 30_000;
-const TIDY_INTERVAL_MS = 30_000;
-/** How far back to tidy up: what ended earlier has been tidied up already, at the latest when this instance started. */
-const TIDY_BACK_MS = 3_600_000;
-/** An empty folder of this age belongs to no recording that is just beginning. */
-const ABANDONED_AFTER_MS = 600_000;
-const MAX_FOUND_AT_ONCE = 500;
-/** The space that stays free beside what the largest recording needs to be finished. */
-const RESERVE_BYTES = 4 * 1024 * 1024;
 
 /**
  * All recordings of this instance: those that were asked for here, and those that other instances have left behind in
@@ -96,10 +81,9 @@ export class Recordings {
   readonly #endHooks: EndHook[] = [];
   readonly #turns = new Turns(MAX_FINISHING);
   readonly #livePorts: LiveRecordingPorts;
+  readonly #disk: RecordingsDisk;
   #check: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
-  #retainedMs = 0;
-  #tidiedMs: number | undefined;
   #isClosing = false;
   #isTroubled = false;
 
@@ -107,6 +91,10 @@ export class Recordings {
     private readonly ports: RecordingsPorts,
     private readonly settings: RecordingsSettings,
   ) {
+    this.#disk = new RecordingsDisk(
+      { store: ports.store, isInUse: (id) => this.#live.has(id) || this.#beginning.has(id) },
+      settings,
+    );
     this.#livePorts = {
       ...{ media: ports.media, store: ports.store, log: ports.log, settings: settings.recording },
       ...{ rtpAddress: settings.rtpAddress, keyFrameIntervalMs: settings.keyFrameIntervalMs },
@@ -176,13 +164,12 @@ export class Recordings {
   }
 
   folderOf(id: string): RecordingFolder {
-    return new RecordingFolder(this.settings.dir, id);
+    return this.#disk.folderOf(id);
   }
 
   /** Deletes the file of a recording that has ended; the row stays, marked as deleted. */
-  async deleteFile(id: string, by: 'user' | 'age' | 'space'): Promise<void> {
-    await this.ports.store.deleted(id, by);
-    await this.folderOf(id).remove();
+  async deleteFile(id: string): Promise<void> {
+    await this.#disk.deleteFile(id, 'user');
   }
 
   /** Releases every recording in order, so that another instance can go on with it. */
@@ -328,17 +315,7 @@ export class Recordings {
         ErrorCode.EXHAUSTED,
         `This server already runs ${this.settings.maxRecordings} recordings, or is closing; try again later`,
       );
-    const freeBytes = await this.#freeBytes();
-    if (freeBytes < this.settings.minFreeBytes)
-      throw new WeirError(ErrorCode.EXHAUSTED, 'The disk has too little free space for another recording', {
-        freeBytes: String(freeBytes),
-        neededBytes: String(this.settings.minFreeBytes),
-      });
-  }
-
-  async #freeBytes(): Promise<number> {
-    const { bavail, bsize } = await statfs(this.settings.dir);
-    return bavail * bsize;
+    await this.#disk.demandRoom();
   }
 
   #scheduleCheck(delayMs: number): void {
@@ -355,14 +332,11 @@ export class Recordings {
     }, delayMs);
   }
 
-  /**
-   * While a file is being finished, its parts are still there, so it needs its size a second time. When hardly more
-   * space than that is left, the largest recording ends; its parts then make room for the others.
-   */
+  /** When the disk is nearly full, the largest recording ends; its parts then make room for the others. */
   async #keepRoom(): Promise<void> {
     const recorded = [...this.#live.values()].filter(({ state }) => state.tag === 'recording');
     const largest = recorded.sort((a, b) => b.sizeBytes - a.sizeBytes)[0];
-    if (largest === undefined || (await this.#freeBytes()) > largest.sizeBytes + RESERVE_BYTES) return;
+    if (largest === undefined || (await this.#disk.canFinish(largest.sizeBytes))) return;
     this.ports.log.warn({ recordingId: largest.id }, 'the largest recording ends: the disk is nearly full');
     largest.stop('the disk is full');
   }
@@ -388,8 +362,7 @@ export class Recordings {
       if (!row.wanted) this.#live.get(row.id)?.stop('stopped');
       if (unowned.has(row.id)) await this.#takeOver(row);
     }
-    await this.#retain();
-    await this.#tidy();
+    await this.#disk.cleanUp();
   }
 
   /** The recordings that nobody has owned for long enough, without those of this instance. */
@@ -425,47 +398,6 @@ export class Recordings {
     else void recording.record(before);
   }
 
-  /**
-   * Removes what killed processes have left behind: parts beside a finished file, files of recordings that must have
-   * none, and empty folders of recordings that never began. The first time it looks at all folders.
-   */
-  async #tidy(): Promise<void> {
-    const isFirst = this.#tidiedMs === undefined;
-    if (performance.now() - (this.#tidiedMs ?? -Infinity) < TIDY_INTERVAL_MS) return;
-    this.#tidiedMs = performance.now();
-    const sinceMs = isFirst ? 0 : Date.now() - TIDY_BACK_MS;
-    const ids = (await readdir(this.settings.dir)).filter((id) => !this.#live.has(id) && !this.#beginning.has(id));
-    for (let from = 0; from < ids.length; from += MAX_FOUND_AT_ONCE) {
-      const some = ids.slice(from, from + MAX_FOUND_AT_ONCE);
-      const rows = new Map((await this.ports.store.findAll(some)).map((row) => [row.id, row]));
-      for (const id of some) {
-        const row = rows.get(id);
-        const folder = this.folderOf(id);
-        if (row === undefined) await folder.removeIfAbandoned(ABANDONED_AFTER_MS);
-        else if (row.finishedAt === null) continue;
-        else if (row.deleted !== null || row.sizeBytes === null) await folder.remove();
-        else if (row.finishedAt.getTime() >= sinceMs) await folder.dropParts();
-      }
-    }
-  }
-
-  /** Deletes files that are too old, and the oldest ones if all together are too large. */
-  async #retain(): Promise<void> {
-    if (performance.now() - this.#retainedMs < RETENTION_INTERVAL_MS) return;
-    this.#retainedMs = performance.now();
-    const { keepMs, keepBytes } = this.settings;
-    if (keepMs === 0 && keepBytes === 0) return;
-    const folders = new Set(await readdir(this.settings.dir));
-    const files = (await this.ports.store.removable()).filter(({ id }) => folders.has(id));
-    let bytes = files.reduce((sum, { sizeBytes }) => sum + Number(sizeBytes ?? 0), 0);
-    for (const { id, finishedAt, sizeBytes } of files) {
-      const isOld = keepMs > 0 && Date.now() - (finishedAt?.getTime() ?? Date.now()) > keepMs;
-      if (!isOld && (keepBytes === 0 || bytes <= keepBytes)) continue;
-      await this.deleteFile(id, isOld ? 'age' : 'space');
-      bytes -= Number(sizeBytes ?? 0);
-    }
-  }
-
   /** @returns whether `work` succeeded */
   async #quietly(message: string, work: () => Promise<unknown>): Promise<boolean> {
     try {
@@ -479,9 +411,9 @@ export class Recordings {
   }
 }
 
-const wishesOf = ({ destination, labels }: RecordingRow): Pick<NewRecording, 'destination' | 'labels'> => ({
-  ...(destination !== null && { destination }),
-  ...(typeof labels === 'object' && labels !== null && !Array.isArray(labels) && { labels }),
+const wishesOf = (row: RecordingRow): Pick<NewRecording, 'destination' | 'labels'> => ({
+  ...(row.destination !== null && { destination: row.destination }),
+  labels: labelsOf(row),
 });
 
 /** The request for the next file of a recording that is split. */
@@ -495,6 +427,7 @@ const requestOf = (row: RecordingRow): StartRequest => ({
   claim: row.claim ?? undefined,
 });
 
+/** What its owner has noted about the recording. */
 export const labelsOf = ({ labels }: Pick<RecordingRow, 'labels'>): Readonly<Record<string, string>> =>
   typeof labels === 'object' && labels !== null && !Array.isArray(labels)
     ? Object.fromEntries(

@@ -17,7 +17,6 @@ import {
 } from '@weir/rest';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-
 import { Deliveries, wantedDestination } from './deliveries.js';
 import { Recordings } from './recordings.js';
 import { permittedRecording, RecordingStore, type RecordingPhase, type RecordingRow } from './store.js';
@@ -155,7 +154,7 @@ export class RecordingsController {
     if (problem !== undefined) throw new WeirError(ErrorCode.INVALID, `webhook can't be used: ${problem}`);
     const labels = { protocol: 'rest', subject: principal.subject };
     const asked = { tenant, streamName: stream, webhookUrl: webhook, labels, ...wishes };
-    return this.answer(await this.recordings.record(asked));
+    return this.#answer(await this.recordings.record(asked));
   }
 
   @Get()
@@ -174,7 +173,7 @@ export class RecordingsController {
     return {
       recordings: page
         .filter((row) => permits(principal, 'record', tenant, row.streamName))
-        .map((row) => this.answer(row)),
+        .map((row) => this.#answer(row)),
       next: rows.length > limit ? (page.at(-1)?.id ?? null) : null,
     };
   }
@@ -183,7 +182,7 @@ export class RecordingsController {
   @Authenticated('header')
   @Answers(recordingAnswer)
   async one(@CurrentPrincipal() principal: Principal, @Param('id') id: string): Promise<RecordingAnswer> {
-    return this.answer(await this.permitted(principal, id));
+    return this.#answer(await this.#permitted(principal, id));
   }
 
   @Post(':id/stop')
@@ -191,9 +190,9 @@ export class RecordingsController {
   @Authenticated('header')
   @Answers(recordingAnswer)
   async stop(@CurrentPrincipal() principal: Principal, @Param('id') id: string): Promise<RecordingAnswer> {
-    const row = await this.permitted(principal, id);
+    const row = await this.#permitted(principal, id);
     await this.recordings.stop(row.id);
-    return this.answer((await this.store.find(row.id)) ?? row);
+    return this.#answer((await this.store.find(row.id)) ?? row);
   }
 
   /** A URL that opens the file without a credential, for `<video>`. */
@@ -206,7 +205,7 @@ export class RecordingsController {
     @Param('id') id: string,
     @Req() request: FastifyRequest,
   ): Promise<z.infer<typeof playbackAnswer>> {
-    const row = await this.permitted(principal, id);
+    const row = await this.#permitted(principal, id);
     demandFile(row);
     return this.urls.make(row, request);
   }
@@ -256,7 +255,7 @@ export class RecordingsController {
     @CurrentPrincipal() principal: Principal,
     @Param('id') id: string,
   ): Promise<z.infer<typeof deliveryAnswer>> {
-    const row = await this.permitted(principal, id);
+    const row = await this.#permitted(principal, id);
     const state = await this.deliveries.state(row.id);
     if (state === undefined)
       throw new WeirError(
@@ -284,7 +283,7 @@ export class RecordingsController {
     @Body() body: unknown,
   ): Promise<void> {
     const { destination } = parsed(deliverBody, body) ?? {};
-    const row = await this.permitted(principal, id);
+    const row = await this.#permitted(principal, id);
     demandFile(row);
     if (destination !== undefined) await this.deliveries.demandUsable(destination);
     await this.deliveries.again(row, destination);
@@ -296,17 +295,17 @@ export class RecordingsController {
   @Authenticated('header')
   @Answers(noBody)
   async remove(@CurrentPrincipal() principal: Principal, @Param('id') id: string): Promise<void> {
-    const row = await this.permitted(principal, id);
+    const row = await this.#permitted(principal, id);
     if (!ENDED.has(row.state))
       throw new WeirError(ErrorCode.INVALID, 'The recording still runs: stop it, and delete it when it is finished');
-    await this.recordings.deleteFile(row.id, 'user');
+    await this.recordings.deleteFile(row.id);
   }
 
-  private permitted(principal: Principal, id: string): Promise<RecordingRow> {
+  #permitted(principal: Principal, id: string): Promise<RecordingRow> {
     return permittedRecording(this.store, principal, id);
   }
 
-  private answer(row: RecordingRow): RecordingAnswer {
+  #answer(row: RecordingRow): RecordingAnswer {
     const live = this.recordings.progressOf(row.id);
     const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
     return {
