@@ -17,33 +17,6 @@ export function formatSession(session: SessionHeader): string {
   return session.timeoutS === undefined ? session.id : `${session.id};timeout=${session.timeoutS}`;
 }
 
-/** RFC 2326, 12.29. Times are seconds of normal play time; `now` is the live position; other units are kept as text. */
-export type RangeHeader =
-  | { readonly tag: 'npt'; readonly startS: number | 'now'; readonly endS: number | undefined }
-  | { readonly tag: 'other'; readonly text: string };
-
-export function parseRange(header: string): RangeHeader {
-  const match = /^npt\s*=\s*([0-9:.]+|now)?\s*-\s*([0-9:.]+)?/i.exec(header.trim());
-  if (!match) return { tag: 'other', text: header };
-  const startS = match[1]?.toLowerCase() === 'now' ? 'now' : nptSeconds(match[1] ?? '0');
-  const endS = match[2] === undefined ? undefined : nptSeconds(match[2]);
-  if (startS === undefined || (match[2] !== undefined && endS === undefined)) return { tag: 'other', text: header };
-  return { tag: 'npt', startS, endS };
-}
-
-/** `123.45` or `hh:mm:ss.fraction`. */
-function nptSeconds(text: string): number | undefined {
-  const match = /^(?:(\d{1,6}):(\d{1,2}):)?(\d{1,9}(?:\.\d{0,9})?)$/.exec(text);
-  if (!match) return undefined;
-  return Number(match[1] ?? 0) * 3600 + Number(match[2] ?? 0) * 60 + Number(match[3]);
-}
-
-export function formatRange(range: RangeHeader): string {
-  if (range.tag === 'other') return range.text;
-  const start = range.startS === 'now' ? 'now' : range.startS.toFixed(3);
-  return `npt=${start}-${range.endS?.toFixed(3) ?? ''}`;
-}
-
 /** Where a track's timeline starts (RFC 2326, 12.33). */
 export interface RtpInfo {
   readonly url: string;

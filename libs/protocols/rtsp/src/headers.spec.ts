@@ -1,13 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  formatRange,
-  formatRtpInfo,
-  formatSession,
-  parseMethods,
-  parseRange,
-  parseRtpInfo,
-  parseSession,
-} from './header-values.js';
+import { formatRtpInfo, formatSession, parseMethods, parseRtpInfo, parseSession } from './header-values.js';
 import { RtspHeaders } from './headers.js';
 import { formatTransport, parseTransport } from './transport-header.js';
 
@@ -87,25 +79,6 @@ describe('Session', () => {
   it('is written', () => {
     expect(formatSession({ id: 'a', timeoutS: 60 })).toBe('a;timeout=60');
     expect(formatSession({ id: 'a', timeoutS: undefined })).toBe('a');
-  });
-});
-
-describe('Range', () => {
-  it.each([
-    ['npt=0.000-', { tag: 'npt', startS: 0, endS: undefined }],
-    ['npt=now-', { tag: 'npt', startS: 'now', endS: undefined }],
-    ['npt=-20', { tag: 'npt', startS: 0, endS: 20 }],
-    ['npt=1:02:03.5-7200', { tag: 'npt', startS: 3723.5, endS: 7200 }],
-    ['clock=20260101T000000Z-', { tag: 'other', text: 'clock=20260101T000000Z-' }],
-    ['npt=1:2-', { tag: 'other', text: 'npt=1:2-' }],
-  ] as const)('is read: %s', (header, expected) => {
-    expect(parseRange(header)).toEqual(expected);
-  });
-
-  it('is written', () => {
-    expect(formatRange({ tag: 'npt', startS: 1.5, endS: 2 })).toBe('npt=1.500-2.000');
-    expect(formatRange({ tag: 'npt', startS: 'now', endS: undefined })).toBe('npt=now-');
-    expect(formatRange({ tag: 'other', text: 'smpte=0-' })).toBe('smpte=0-');
   });
 });
 

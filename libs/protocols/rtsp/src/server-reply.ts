@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { type Challenge, formatChallenge } from './authentication.js';
+import { formatSession } from './header-values.js';
 import { type HeaderEntry, RtspHeaders } from './headers.js';
 import { cseqOf, reasonOf, type RtspRequest, type RtspResponse } from './messages.js';
 import type {
@@ -51,7 +52,7 @@ export function respond(
 }
 
 function sessionHeader(phase: SessionPhase, config: ServerConfig): string {
-  return `${phase.id};timeout=${Math.floor(config.sessionTimeoutMs / 1000)}`;
+  return formatSession({ id: phase.id, timeoutS: Math.floor(config.sessionTimeoutMs / 1000) });
 }
 
 export function responseEffect(

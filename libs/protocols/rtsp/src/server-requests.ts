@@ -1,5 +1,5 @@
 import { type Credentials, type DigestCredentials, parseAuthorization } from './authentication.js';
-import { formatRange, parseSession } from './header-values.js';
+import { parseSession } from './header-values.js';
 import { cseqOf, isRtspMethod, type RtspRequest } from './messages.js';
 import { after, challenge, isSession, respond, wrongState } from './server-reply.js';
 import { chooseTransport } from './server-setup.js';
@@ -168,7 +168,8 @@ function handlePlay(state: ServerState, request: RtspRequest, nowMs: number): Se
   return ask(state, request, { tag: 'start-play' }, nowMs, (id) => ({ tag: 'start-play', id, path, tracks }));
 }
 
-export const LIVE_RANGE = formatRange({ tag: 'npt', startS: 0, endS: undefined });
+/** Normal play time without an end (RFC 2326, 12.29). */
+export const LIVE_RANGE = 'npt=0.000-';
 
 function handleRecord(state: ServerState, request: RtspRequest, nowMs: number): ServerStep {
   const { phase } = state;
