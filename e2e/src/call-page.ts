@@ -10,18 +10,51 @@ export interface Sending {
   readonly toneHz?: number;
 }
 
+export interface DevicePageOptions extends Sending {
+  readonly pageUrl: string;
+  readonly serverUrl: string;
+  readonly token: string;
+  /** Its media may leave only by the TURN server, over this transport. */
+  readonly relayedBy?: 'udp' | 'tcp';
+  /** The only codecs that it has for pictures, such as `video/VP8`. */
+  readonly videoCodecs?: readonly string[];
+}
+
 interface DevicePageWindow {
   readonly device: Device;
   /** `Name` of each message, with the text of a pushed one. */
   readonly messages: string[];
   /** The newest call. */
   call?: Call;
+  missing?: readonly string[];
   analyser?: AnalyserNode;
 }
 
 const START = `
   window.messages = [];
-  window.startDevice = async ({ serverUrl, token, colour, toneHz }) => {
+  window.connections = [];
+  window.startDevice = async ({ serverUrl, token, colour, toneHz, relayedBy, videoCodecs }) => {
+    const relayed = ({ iceServers, ...config }) => ({
+      ...config,
+      iceTransportPolicy: 'relay',
+      iceServers: iceServers
+        .map(({ urls, ...server }) => ({ ...server, urls: urls.filter((url) => url.endsWith('transport=' + relayedBy)) }))
+        .filter(({ urls }) => urls.length > 0),
+    });
+    class PageConnection extends RTCPeerConnection {
+      constructor(config) {
+        super(relayedBy === undefined ? config : relayed(config));
+        window.connections.push(this);
+      }
+      addTransceiver(track, init) {
+        const transceiver = super.addTransceiver(track, init);
+        if (videoCodecs !== undefined && (track === 'video' || track.kind === 'video'))
+          transceiver.setCodecPreferences(
+            RTCRtpReceiver.getCapabilities('video').codecs.filter(({ mimeType }) => videoCodecs.includes(mimeType)),
+          );
+        return transceiver;
+      }
+    }
     const stream = new MediaStream();
     if (colour !== undefined) {
       const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 240 });
@@ -43,12 +76,17 @@ const START = `
       tone.start();
       for (const track of output.stream.getTracks()) stream.addTrack(track);
     }
-    const device = new weir.Device({ serverUrl, localMedia: async () => stream.clone() });
+    const device = new weir.Device({
+      serverUrl,
+      localMedia: async () => stream.clone(),
+      RTCPeerConnection: PageConnection,
+    });
     const video = Object.assign(document.createElement('video'), { autoplay: true });
     document.body.append(video);
     device.on('call', (call) => {
       window.call = call;
-      window.calls = [...(window.calls ?? []), call];
+      window.missing = [];
+      call.on('notCarried', ({ way, message }) => window.missing.push(way + ' ' + message));
       call.on('track', () => {
         video.srcObject = call.remoteStream;
         if (call.remoteStream.getAudioTracks().length === 0 || window.analysed === call) return;
@@ -67,7 +105,7 @@ const START = `
 /** Opens a page that is a device. */
 export async function openDevicePage(
   context: BrowserContext,
-  { pageUrl, serverUrl, token, ...sending }: Sending & { pageUrl: string; serverUrl: string; token: string },
+  { pageUrl, ...options }: DevicePageOptions,
 ): Promise<Page> {
   const page = await context.newPage();
   await page.goto(pageUrl);
@@ -78,20 +116,27 @@ export async function openDevicePage(
   });
   await page.waitForFunction('window.weir !== undefined');
   await page.evaluate(START);
-  await page.evaluate(`window.startDevice(${JSON.stringify({ serverUrl, token, ...sending })})`);
+  await page.evaluate(`window.startDevice(${JSON.stringify(options)})`);
   return page;
 }
 
 /** Opens the URL of another device. Resolves with the error's code if that is refused. */
-export const openCall = (page: Page, url: string): Promise<number | undefined> =>
-  page.evaluate(async (target) => {
-    try {
-      await (window as unknown as DevicePageWindow).device.open(target);
-      return undefined;
-    } catch (error) {
-      return (error as { code?: number }).code ?? 0;
-    }
-  }, url);
+export const openCall = (
+  page: Page,
+  url: string,
+  options: { readonly record?: boolean } = {},
+): Promise<number | undefined> =>
+  page.evaluate(
+    async ([target, wishes]) => {
+      try {
+        await (window as unknown as DevicePageWindow).device.open(target, wishes);
+        return undefined;
+      } catch (error) {
+        return (error as { code?: number }).code ?? 0;
+      }
+    },
+    [url, options] as const,
+  );
 
 export const closeCall = (page: Page): Promise<void> =>
   page.evaluate(() => (window as unknown as DevicePageWindow).call?.close());
@@ -111,11 +156,13 @@ export interface Heard {
   /** [red, green, blue] in the middle of the picture; empty without one. */
   readonly colour: readonly number[];
   readonly peerMuted: string;
+  /** What does not reach its side: `sent` or `received`, and the words. */
+  readonly missing: readonly string[];
 }
 
 export const heard = (page: Page): Promise<Heard> =>
   page.evaluate(async () => {
-    const { call, analyser } = window as unknown as DevicePageWindow;
+    const { call, analyser, missing = [] } = window as unknown as DevicePageWindow;
     const video = document.querySelector('video');
     const colour: number[] = [];
     if (video !== null && video.videoWidth > 0) {
@@ -141,5 +188,6 @@ export const heard = (page: Page): Promise<Heard> =>
       ...{ state: call?.state.tag ?? '', callId: call?.callId ?? '', framesDecoded, toneHz, colour },
       cause: call?.state.tag === 'ended' ? call.state.cause : '',
       peerMuted: JSON.stringify(call?.peerMuted ?? null),
+      missing,
     };
   });

@@ -5,6 +5,8 @@ import { persistently } from './failed-call.js';
 import { OwnedSession, type LiveSession, type MediaSession, type SessionOpening } from './media-session.js';
 
 const NODE_SILENT_AFTER_MS = 4_000;
+/** A node that NATS no longer knows is noticed within three seconds: nodes say every second that they live. */
+const ASK_NODE_AFTER_MS = 1_200;
 const TICK_INTERVAL_MS = 1_000;
 /** A node that hasn't mentioned a session for this long is asked about it. */
 const ASK_AFTER_MS = 15_000;
@@ -40,6 +42,7 @@ export class LiveSessions {
       bus,
       service: 'media',
       silentAfterMs: NODE_SILENT_AFTER_MS,
+      askAfterMs: ASK_NODE_AFTER_MS,
       onLost: (nodeId) => this.#nodeLost(nodeId),
     });
     // Events that were sent while there was no connection are lost.

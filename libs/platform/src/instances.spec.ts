@@ -42,12 +42,12 @@ async function faultyLink(): Promise<FaultyLink> {
   return link;
 }
 
-function watch(bus: Bus) {
+function watch(bus: Bus, times: { silentAfterMs: number; askAfterMs?: number } = { silentAfterMs: SILENT_AFTER_MS }) {
   const lost: string[] = [];
   const instances = new Instances({
     bus,
     service: 'tiny',
-    silentAfterMs: SILENT_AFTER_MS,
+    ...times,
     onLost: (instanceId) => lost.push(instanceId),
   });
   open.push(() => instances.close());
@@ -146,4 +146,38 @@ it('calls no instance gone while it cannot hear, nor before it has listened for 
   link.hold();
   await waitFor(() => !instances.isGone('tiny-never'));
   link.release();
+});
+
+it('asked early, reports an instance lost that NATS does not know for a second, long before its time of silence', async () => {
+  const link = await faultyLink();
+  const [watcher, paused, ended] = [
+    await connect('watcher'),
+    await connect('tiny', link.through(nats.url)),
+    await connect('ended'),
+  ];
+  const { instances, lost } = watch(watcher, { silentAfterMs: 60_000, askAfterMs: 500 });
+  for (const bus of [paused, ended]) speaking(bus);
+  await waitFor(() => instances.list().length === 2);
+  link.hold();
+  await ended.drain();
+  await waitFor(() => lost.length > 0);
+  await sleep(2 * SILENT_AFTER_MS);
+  expect(lost).toEqual(['ended-test']);
+});
+
+it('asked early, considers no instance dead that connects again at its own pace', async () => {
+  const link = await faultyLink();
+  const [watcher, speaker] = [await connect('watcher'), await connect('tiny', link.through(nats.url))];
+  const { instances, lost } = watch(watcher, { silentAfterMs: 60_000, askAfterMs: 300 });
+  speaking(speaker);
+  await waitFor(() => instances.has('tiny-test'));
+  link.refuse();
+  await nats.kill();
+  await nats.restart();
+  await waitFor(() => watcher.connected);
+  await sleep(2_000);
+  link.accept();
+  await waitFor(() => speaker.connected, { timeoutMs: 20_000 });
+  await sleep(2 * SILENT_AFTER_MS);
+  expect(lost).toEqual([]);
 });

@@ -12,6 +12,11 @@ export interface InstancesOptions {
   service?: string;
   /** An instance silent for this long is asked whether it lives; if NATS no longer knows it, it counts as lost. */
   silentAfterMs?: number;
+  /**
+   * An instance silent for this long is asked earlier. It then counts as lost if NATS doesn't know it for a second: its
+   * connection has ended, and it has not connected again. Default: no earlier than `silentAfterMs`.
+   */
+  askAfterMs?: number;
   onLost?: (instanceId: string) => void;
   onSeen?: (instanceId: string) => void;
 }
@@ -19,6 +24,8 @@ export interface InstancesOptions {
 interface Watched extends Instance {
   seenMs: number;
   asking: boolean;
+  /** Since when NATS hasn't known it. */
+  unknownSinceMs: number | undefined;
 }
 
 const CHECK_INTERVAL_MS = 500;
@@ -26,6 +33,10 @@ const CHECK_INTERVAL_MS = 500;
 const DEAF_AFTER_MS = 1_500;
 /** Multiplies the allowed silence of an instance that NATS knows but that is paused, blocked or cut off. */
 const PATIENCE = 3;
+/** Longer than an instance waits before it connects again. Questions come twice a second, so the third one decides. */
+const UNKNOWN_FOR_MS = 900;
+/** After a restart of NATS, its clients connect again within this time, each in its own moment. */
+const RECONNECTING_MS = 4_000;
 /** After listening without a gap for this long, this process has heard every instance that lives. */
 const ALL_KNOWN_AFTER_MS = 5_000;
 
@@ -42,12 +53,13 @@ export class Instances {
   readonly #stopWatchingConnection: () => void;
   #heardMs = performance.now();
   #countFromMs = this.#heardMs;
+  #reconnectedMs = -Infinity;
 
   constructor(private readonly options: InstancesOptions) {
     const { bus } = options;
     this.#subscription = bus.subscribe(InstanceEvents.method.alive, (event) => this.#onAlive(event));
     this.#stopWatchingConnection = bus.onConnectionChange(() => {
-      this.#countFromMs = performance.now();
+      this.#countFromMs = this.#reconnectedMs = performance.now();
     });
     this.#timer = setInterval(() => void this.#listen(), CHECK_INTERVAL_MS);
     this.#timer.unref();
@@ -71,7 +83,9 @@ export class Instances {
   /** Counts an instance as seen now, before its own first message, so that its silence is noticed too. */
   expect(instanceId: string): void {
     if (this.#watched.has(instanceId)) return;
-    this.#watched.set(instanceId, { instanceId, draining: false, seenMs: performance.now(), asking: false });
+    this.#watched.set(instanceId, {
+      ...{ instanceId, draining: false, seenMs: performance.now(), asking: false, unknownSinceMs: undefined },
+    });
   }
 
   async close(): Promise<void> {
@@ -88,7 +102,9 @@ export class Instances {
     }
     const before = this.#watched.get(instanceId);
     const asking = before?.asking ?? false;
-    this.#watched.set(instanceId, { instanceId, draining, seenMs: performance.now(), asking });
+    this.#watched.set(instanceId, {
+      ...{ instanceId, draining, seenMs: performance.now(), asking, unknownSinceMs: undefined },
+    });
     if (before === undefined) this.options.onSeen?.(instanceId);
   }
 
@@ -103,9 +119,11 @@ export class Instances {
     const nowMs = performance.now();
     if (nowMs - this.#heardMs > DEAF_AFTER_MS) this.#countFromMs = nowMs;
     this.#heardMs = nowMs;
-    const silentAfterMs = this.options.silentAfterMs ?? 4_000;
+    const { silentAfterMs = 4_000, askAfterMs = silentAfterMs } = this.options;
+    const allAreConnected = nowMs - this.#reconnectedMs > RECONNECTING_MS;
+    const askedAfterMs = allAreConnected ? Math.min(askAfterMs, silentAfterMs) : silentAfterMs;
     for (const instance of this.#watched.values())
-      if (!instance.asking && this.#silentMs(instance) > silentAfterMs) void this.#ask(instance, silentAfterMs);
+      if (!instance.asking && this.#silentMs(instance) > askedAfterMs) void this.#ask(instance, silentAfterMs);
   }
 
   #silentMs({ seenMs }: Watched): number {
@@ -119,9 +137,13 @@ export class Instances {
     const instance = this.#watched.get(instanceId);
     if (instance === undefined) return;
     instance.asking = false;
-    if (answer === 'lives') instance.seenMs = performance.now();
+    const nowMs = performance.now();
+    if (answer === 'lives') instance.seenMs = nowMs;
+    const isUnknown = answer === 'unknown to NATS';
+    instance.unknownSinceMs = isUnknown ? (instance.unknownSinceMs ?? nowMs) : undefined;
     const silentMs = this.#silentMs(instance);
-    if (silentMs > silentAfterMs * (answer === 'unknown to NATS' ? 1 : PATIENCE)) this.#drop(instanceId);
+    const unknownMs = nowMs - (instance.unknownSinceMs ?? nowMs);
+    if (unknownMs > UNKNOWN_FOR_MS || silentMs > silentAfterMs * (isUnknown ? 1 : PATIENCE)) this.#drop(instanceId);
   }
 
   async #answerOf(instanceId: string): Promise<'lives' | 'unknown to NATS' | 'silent'> {

@@ -1,6 +1,5 @@
 import { OutboundFailed, OutboundRefused, type OutboundGuard } from '@weir/outbound';
 import { hostOf, postWebhook, type Outbox, type Outcome } from '@weir/outbox';
-import type { Logger } from '@weir/platform';
 import { webhookHeaders, webhookRequest, type Endpoint, type WebhookEvent } from '@weir/protocol-topvdn';
 import { z } from 'zod';
 import type { App, AppStore } from './app-store.js';
@@ -13,7 +12,6 @@ export interface AppWebhooksPorts {
   readonly guard: Pick<OutboundGuard, 'fetch'>;
   /** Where devices open their channels, as far as the settings tell. */
   readonly tracker: Endpoint;
-  readonly log: Pick<Logger, 'warn'>;
 }
 
 type DataOf<Event extends WebhookEvent['event']> = Extract<WebhookEvent, { event: Event }>['data'];
@@ -48,17 +46,13 @@ export class AppWebhooks {
     });
   }
 
-  /** Never rejects. */
+  /** Resolves when it can't be lost any more. */
   async deviceState({ cid, presence }: StateChange): Promise<void> {
-    const { apps, tracker, log } = this.ports;
-    try {
-      const app = await apps.ownerOf(cid);
-      if (app === undefined || app.stateWebhook === '') return;
-      const data = { device: cid, ...connectionFields(tracker, presence) };
-      await this.#add(app, app.stateWebhook, { event: 'device-state', data }, `state/${cid}`);
-    } catch (err) {
-      log.warn({ err, cid }, 'a change of a device’s state is not told to its app');
-    }
+    const { apps, tracker } = this.ports;
+    const app = await apps.ownerOf(cid);
+    if (app === undefined || app.stateWebhook === '') return;
+    const data = { device: cid, ...connectionFields(tracker, presence) };
+    await this.#add(app, app.stateWebhook, { event: 'device-state', data }, `state/${cid}`);
   }
 
   /** Resolves when it can't be lost any more. */

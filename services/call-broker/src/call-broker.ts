@@ -18,7 +18,9 @@ import { MessageStore } from './message-store.js';
 import { endpointOf } from './endpoint.js';
 import { CallBrokerMetrics } from './metrics.js';
 import type { CallBrokerContext } from './settings.js';
+import { OpenRecords } from './open-records.js';
 import { Sightings } from './sightings.js';
+import { StateReports } from './state-reports.js';
 import { WakeUps } from './wake-ups.js';
 import { WebApiCallers } from './web-api-callers.js';
 import type { WebApiPorts } from './web-api-http.js';
@@ -33,6 +35,7 @@ export interface CallBroker extends Devices {
   readonly webhooks: AppWebhooks;
   readonly webApi: WebApiPorts;
   readonly calls: Calls;
+  readonly openRecords: OpenRecords;
   close(): Promise<void>;
 }
 
@@ -54,23 +57,33 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
     const guard = new OutboundGuard({ allow: config.WEIR_OUTBOUND_ALLOW });
     const store = new MessageStore(apps.database, config.WEIR_CALLS_MAX_STORED_MESSAGES);
     const tracker = publicUrl === undefined ? { host: '', port: 0 } : endpointOf(publicUrl);
-    const webhooks = new AppWebhooks({ apps, outbox, guard, tracker, log });
+    const webhooks = new AppWebhooks({ apps, outbox, guard, tracker });
     webhooks.deliver();
+    const stateReports = opened.add(
+      'reports of states',
+      new StateReports({ write: (change) => webhooks.deviceState(change), log }),
+    );
     const sightings = new Sightings(apps, log);
     const media = new MediaClient({ bus, log });
     opened.onClose('media', () => media.leave());
     const names = new NameReservations({ redis, owner: 'calls' });
     const leasesOf = (prefix: string): Leases =>
       new Leases(redis, { prefix: `call-broker:${prefix}`, owner: instanceId, ttlMs: CALL_LEASE_TTL_MS });
+    const leases = new CallLeases({ calls: leasesOf('call'), places: leasesOf('place'), rings: leasesOf('ring') });
+    const callStore = new CallStore(apps.database);
     const calls: Calls = new Calls({
-      leases: new CallLeases({ calls: leasesOf('call'), places: leasesOf('place'), rings: leasesOf('ring') }),
-      store: new CallStore(apps.database),
+      store: callStore,
       channels: () => devices.channels,
       reserveNames: (tenant) => names.reserve({ tenant, prefix: CALL_PREFIX }),
       iceServersFor: (cid) => iceServers(config, String(cid), Date.now()),
-      ...{ bus, media, tokens, log },
+      ...{ bus, leases, media, tokens, log },
     });
     opened.add('calls', calls);
+    const renewCalls = (): void => calls.renewSoon();
+    redis.on('ready', renewCalls);
+    opened.onClose('renewal of calls', () => void redis.off('ready', renewCalls));
+    const running = (): readonly string[] => calls.ids;
+    const openRecords = opened.add('open records', new OpenRecords({ store: callStore, leases, running, log }));
     const devices: Devices = openDevices(
       context,
       {
@@ -79,7 +92,7 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
         listener: calls,
         changed: (change) => {
           sightings.note(change.cid);
-          void webhooks.deviceState(change);
+          stateReports.add(change);
         },
       },
       opened,
@@ -98,6 +111,7 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
       apps,
       tokens,
       calls,
+      openRecords,
       callers,
       covers,
       webhooks,

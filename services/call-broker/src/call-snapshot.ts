@@ -53,6 +53,8 @@ const sideQuality = z.object({
 });
 export type SideQuality = z.infer<typeof sideQuality>;
 
+const place = z.object({ cid: z.number(), epoch: z.string() });
+
 /** Everything of a call that another instance needs to go on with it. */
 export const callSnapshot = z.object({
   tenant: z.string(),
@@ -60,7 +62,9 @@ export const callSnapshot = z.object({
   call,
   media: z.partialRecord(side, legMedia),
   /** The epochs of the places' leases. */
-  places: z.array(z.object({ cid: z.number(), epoch: z.string() })),
+  places: z.array(place),
+  /** The lease of the caller's URL, if it was handed out. */
+  ring: place.nullable(),
   record: z.boolean(),
   startedMs: z.number(),
   establishedMs: z.number().nullable(),

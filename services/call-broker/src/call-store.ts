@@ -2,8 +2,8 @@ import type { EndCause, Side } from '@weir/protocol-topvdn';
 import type { CallRecord as CallRow, PrismaClient } from './generated/client.js';
 import type { SideQuality } from './call-snapshot.js';
 
-/** A call that has ended. */
-export interface CallRecord {
+/** What is known of a call that goes on. */
+export interface OpenRecord {
   readonly id: string;
   readonly tenant: string;
   readonly appId: string;
@@ -12,46 +12,91 @@ export interface CallRecord {
   readonly startedMs: number;
   readonly answeredMs: number | undefined;
   readonly establishedMs: number | undefined;
-  readonly endedMs: number;
-  readonly cause: EndCause;
   readonly quality: Partial<Record<Side, SideQuality>>;
   readonly isRecorded: boolean;
 }
 
+/** A call that has ended. */
+export interface CallRecord extends OpenRecord {
+  readonly endedMs: number;
+  readonly cause: EndCause;
+}
+
+/** A call that goes on as far as its record tells, but of which no instance has said so for some time. */
+export interface ForsakenRecord {
+  readonly id: string;
+  readonly seenAt: Date;
+}
+
+export type EndedRow = CallRow & { readonly endedAt: Date; readonly cause: string };
+
 export interface CallPage {
-  readonly calls: readonly CallRow[];
+  readonly calls: readonly EndedRow[];
   readonly total: number;
 }
 
-const dateOf = (atMs: number | undefined): Date | null => (atMs === undefined ? null : new Date(atMs));
+const MAX_FORSAKEN = 500;
+
+/** Of a call whose instance is gone, and with which no other one goes on. */
+const FORSAKEN: EndCause = 'shutdown';
 
 /** The records of calls, in the database. */
 export class CallStore {
   constructor(private readonly database: Pick<PrismaClient, 'callRecord'>) {}
 
+  /** Writes the record of a call that goes on. Changes nothing if the call has ended. */
+  async write(record: OpenRecord): Promise<void> {
+    const row = { ...rowOf(record), seenAt: new Date() };
+    const { count } = await this.database.callRecord.createMany({ data: [row], skipDuplicates: true });
+    if (count === 0) await this.database.callRecord.updateMany({ where: { id: record.id, endedAt: null }, data: row });
+  }
+
+  /** These calls go on. */
+  async confirm(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return;
+    await this.database.callRecord.updateMany({
+      where: { id: { in: [...ids] }, endedAt: null },
+      data: { seenAt: new Date() },
+    });
+  }
+
   /** Idempotent by the call's id. */
-  async add({ startedMs, answeredMs, establishedMs, endedMs, caller, callee, ...record }: CallRecord): Promise<void> {
-    const row = {
-      ...record,
-      caller: BigInt(caller),
-      callee: callee === undefined ? null : BigInt(callee),
-      startedAt: new Date(startedMs),
-      answeredAt: dateOf(answeredMs),
-      establishedAt: dateOf(establishedMs),
-      endedAt: new Date(endedMs),
-    };
+  async end({ endedMs, cause, ...record }: CallRecord): Promise<void> {
+    const row = { ...rowOf(record), endedAt: new Date(endedMs), cause };
     await this.database.callRecord.upsert({ where: { id: record.id }, create: row, update: row });
+  }
+
+  /** The open records of calls that nobody has confirmed for so long. */
+  forsaken(silentMs: number): Promise<readonly ForsakenRecord[]> {
+    return this.database.callRecord.findMany({
+      where: { endedAt: null, seenAt: { lt: new Date(Date.now() - silentMs) } },
+      select: { id: true, seenAt: true },
+      orderBy: { seenAt: 'asc' },
+      take: MAX_FORSAKEN,
+    });
+  }
+
+  /**
+   * Ends the record at the moment when the call was last confirmed.
+   * @returns false if the call has ended or was confirmed meanwhile
+   */
+  async endForsaken({ id, seenAt }: ForsakenRecord): Promise<boolean> {
+    const { count } = await this.database.callRecord.updateMany({
+      where: { id, seenAt, endedAt: null },
+      data: { endedAt: seenAt, cause: FORSAKEN },
+    });
+    return count > 0;
   }
 
   async find(tenant: string, id: string): Promise<CallRow | undefined> {
     return (await this.database.callRecord.findFirst({ where: { tenant, id } })) ?? undefined;
   }
 
-  /** The newest first. @param cid only calls of this device */
+  /** Calls that have ended, the newest first. @param cid only calls of this device */
   async page(tenant: string, { page, size, cid }: { page: number; size: number; cid?: number }): Promise<CallPage> {
     const ofDevice = cid === undefined ? {} : { OR: [{ caller: BigInt(cid) }, { callee: BigInt(cid) }] };
-    const where = { tenant, ...ofDevice };
-    const [calls, total] = await Promise.all([
+    const where = { tenant, endedAt: { not: null }, ...ofDevice };
+    const [rows, total] = await Promise.all([
       this.database.callRecord.findMany({
         where,
         orderBy: [{ endedAt: 'desc' }, { id: 'desc' }],
@@ -60,6 +105,20 @@ export class CallStore {
       }),
       this.database.callRecord.count({ where }),
     ]);
-    return { calls, total };
+    return { calls: rows.flatMap(endedIn), total };
   }
 }
+
+const dateOf = (atMs: number | undefined): Date | null => (atMs === undefined ? null : new Date(atMs));
+
+const rowOf = ({ startedMs, answeredMs, establishedMs, caller, callee, ...record }: OpenRecord) => ({
+  ...record,
+  caller: BigInt(caller),
+  callee: callee === undefined ? null : BigInt(callee),
+  startedAt: new Date(startedMs),
+  answeredAt: dateOf(answeredMs),
+  establishedAt: dateOf(establishedMs),
+});
+
+const endedIn = ({ endedAt, cause, ...row }: CallRow): EndedRow[] =>
+  endedAt === null || cause === null ? [] : [{ ...row, endedAt, cause }];

@@ -34,7 +34,7 @@ const callsAnswer = z.strictObject({ calls: z.array(callJson), total: z.number()
 
 const isoOf = (date: Date | null): string | null => date?.toISOString() ?? null;
 
-const jsonOf = ({ tenant: _tenant, ...row }: CallPage['calls'][number]): z.infer<typeof callJson> => ({
+const jsonOf = ({ tenant: _tenant, seenAt: _seenAt, ...row }: CallPage['calls'][number]): z.infer<typeof callJson> => ({
   ...row,
   caller: Number(row.caller),
   callee: row.callee === null ? null : Number(row.callee),

@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
-import { ERROR_CODE, type DeviceEvent, type TypedEvent } from '@weir/protocol-topvdn';
+import { DEVICE_STATE, ERROR_CODE, type DeviceEvent, type TypedEvent } from '@weir/protocol-topvdn';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { CallStore } from './call-store.js';
 import { Broker, KEYS, startSurroundings, type Surroundings } from './testing/broker.js';
 import { CallMedia } from './testing/call-media.js';
 import { APP, TestDevice, tokenOf } from './testing/device.js';
@@ -58,15 +60,16 @@ async function talking(a: TestDevice, b: TestDevice): Promise<string> {
   return callId;
 }
 
-const nothingIsLeft = (): Promise<unknown> =>
-  waitFor(
-    async () => {
-      const keys = await here.context.redis.keys('call-broker:*');
-      const left = keys.filter((key) => /^call-broker:(?:call|place|ring)(?:-group)?:/.test(key));
-      return left.length === 0 && media.sessions.size === 0;
-    },
-    { what: 'nothing of a call', timeoutMs: 20_000 },
+const ofCalls = async (): Promise<string[]> =>
+  (await here.context.redis.keys('call-broker:*')).filter((key) =>
+    /^call-broker:(?:call|place|ring)(?:-group)?:/.test(key),
   );
+
+const nothingIsLeft = (): Promise<unknown> =>
+  waitFor(async () => (await ofCalls()).length === 0 && media.sessions.size === 0, {
+    what: 'nothing of a call',
+    timeoutMs: 20_000,
+  });
 
 beforeAll(async () => {
   around = await startSurroundings();
@@ -307,14 +310,95 @@ describe('the REST of calls', () => {
   });
 });
 
+describe('the record of a call', () => {
+  const row = (id: string) => here.service.apps.database.callRecord.findUniqueOrThrow({ where: { id } });
+  const age = (id: string) =>
+    here.service.apps.database.callRecord.update({ where: { id }, data: { seenAt: new Date(Date.now() - 120_000) } });
+  const listed = async ({ cid }: Pick<TestDevice, 'cid'>) =>
+    (await here.service.calls.records('house', { page: 1, size: 10, cid })).calls;
+
+  it('is written when the call begins, completed when it is established, and listed when it has ended', async () => {
+    const [a, b] = [await device(), await device()];
+    open(b, a);
+    await hears(b, 'opened');
+    const callId = said(b, 'opened')[0]?.call_id ?? '';
+    await waitFor(() => row(callId));
+    expect(await row(callId)).toMatchObject({ caller: BigInt(a.cid), establishedAt: null, endedAt: null, cause: null });
+    a.ask({ type: 'join', call_id: callId, sdp: 'an offer' });
+    await hears(a, 'joined');
+    media.connect();
+    await waitFor(async () => (await row(callId)).establishedAt !== null);
+    expect(await row(callId)).toMatchObject({ callee: BigInt(b.cid), endedAt: null });
+    expect(await listed(a)).toEqual([]);
+    b.ask({ type: 'close', call_id: callId });
+    await waitFor(async () => (await listed(a)).length === 1);
+    expect(await listed(a)).toMatchObject([{ id: callId, callee: BigInt(b.cid), cause: 'closed' }]);
+  });
+
+  it('is ended by any instance if nobody confirms it and no instance has a lease of the call', async () => {
+    const id = randomUUID();
+    const [caller, callee] = [1_900, 1_901];
+    await new CallStore(here.service.apps.database).write({
+      ...{ id, tenant: 'house', appId: APP.id, caller, callee, startedMs: Date.now(), quality: {}, isRecorded: false },
+      ...{ answeredMs: undefined, establishedMs: undefined },
+    });
+    await here.service.openRecords.tend();
+    expect(await row(id)).toMatchObject({ endedAt: null });
+    const { seenAt } = await age(id);
+    await here.service.openRecords.tend();
+    expect(await listed({ cid: caller })).toMatchObject([{ id, cause: 'shutdown', endedAt: seenAt }]);
+  });
+
+  it('stays open as long as an instance runs the call, although nobody confirmed it for some time', async () => {
+    const [a, b] = [await device(there), await device(there)];
+    const callId = await talking(a, b);
+    await waitFor(async () => (await row(callId)).establishedAt !== null);
+    const { seenAt } = await age(callId);
+    await here.service.openRecords.tend();
+    expect(await row(callId)).toMatchObject({ endedAt: null, seenAt });
+    await there.service.openRecords.tend();
+    expect((await row(callId)).seenAt.getTime()).toBeGreaterThan(seenAt.getTime());
+    a.ask({ type: 'close', call_id: callId });
+    await closed(b, 'closed');
+  });
+});
+
+describe('a call while Redis loses everything', () => {
+  it('goes on, and a device on another instance can still end it', async () => {
+    const [a, b] = [await device(here), await device(there)];
+    const callId = await talking(a, b);
+    await here.context.redis.flushall();
+    await around.redis.kill();
+    await around.redis.restart();
+    await waitFor(async () => (await here.context.redis.exists(`call-broker:call:${callId}`)) === 1, {
+      timeoutMs: 5_000,
+      what: 'the call in Redis',
+    });
+    const cids = [a.cid, b.cid];
+    await waitFor(
+      async () => (await here.context.redis.exists(...cids.map((cid) => `call-broker:device:${cid}`))) === 2,
+    );
+    a.ask({ type: 'close', call_id: callId });
+    await closed(b, 'closed');
+  });
+});
+
 describe('a call whose instance is killed', () => {
   it('goes on at another one, and can still be ended', async () => {
     const [a, b] = [await device(there), await device(there)];
+    await there.service.calls.ring({ cid: a.cid, tenant: 'house', appId: APP.id }, [b.cid]);
     const callId = await talking(a, b);
     await there.crash();
     const [a2, b2] = [await device(here, a.cid), await device(here, b.cid)];
     await waitFor(() => here.service.calls.count === 1, { what: 'the take-over', timeoutMs: 20_000 });
     expect(media.sessions.size).toBe(2);
+    await waitFor(
+      async () => {
+        const presences = await here.service.channels.presences([a.cid, b.cid]);
+        return [a, b].every(({ cid }) => presences.get(cid)?.state === DEVICE_STATE.pushing);
+      },
+      { what: 'the state of devices that send' },
+    );
     a2.ask({ type: 'close', ref: 'c', call_id: callId });
     await Promise.all([closed(b2, 'closed'), hears(a2, 'closed')]);
   });

@@ -19,6 +19,7 @@ import {
   type ErrorCode,
   type Side,
 } from '@weir/protocol-topvdn';
+import { CALL_BROKERS } from './call-brokers.js';
 import type { CallLeases } from './call-leases.js';
 import { NO_SUCH_CALL } from './call-news.js';
 import { callSnapshot, type CallSnapshot } from './call-snapshot.js';
@@ -60,7 +61,6 @@ const CALL_URL = /topvdn:\/\/[^\s"'<>]+(?: &[^\s"'<>]+)*/i;
 const TICK_INTERVAL_MS = 200;
 const RENEW_INTERVAL_MS = 10_000;
 const LOOK_FOR_ORPHANS_MS = 10_000;
-const INSTANCE_SILENT_AFTER_MS = 4_000;
 /** How long a request waits for an instance that takes over its call. */
 const TAKE_OVER_WITHIN_MS = 10_000;
 const ASK_AGAIN_MS = 300;
@@ -96,9 +96,7 @@ export class Calls implements DeviceListener {
       })),
     ];
     this.#instances = new Instances({
-      bus,
-      service: 'call-broker',
-      silentAfterMs: INSTANCE_SILENT_AFTER_MS,
+      ...{ bus, ...CALL_BROKERS },
       onLost: (instanceId) =>
         this.#background(
           this.#takeOverFrom(instanceId).catch((error: unknown) => {
@@ -112,6 +110,11 @@ export class Calls implements DeviceListener {
   /** The number of calls that this instance runs. */
   get count(): number {
     return this.#live.size;
+  }
+
+  /** The calls that this instance runs. */
+  get ids(): readonly string[] {
+    return [...this.#live.keys()];
   }
 
   asked(device: ConnectedDevice, request: CallRequest): void {
@@ -128,7 +131,7 @@ export class Calls implements DeviceListener {
   }
 
   arrived(cid: number): void {
-    for (const call of this.#live.values()) if (call.has(cid)) call.take({ tag: 'back', cid });
+    for (const call of this.#live.values()) if (call.has(cid)) call.back(cid);
   }
 
   gone(cid: number): void {
@@ -208,6 +211,11 @@ export class Calls implements DeviceListener {
   /** The calls of a tenant that have ended, the newest first. */
   records(...asked: Parameters<CallStore['page']>): ReturnType<CallStore['page']> {
     return this.ports.store.page(...asked);
+  }
+
+  /** Writes the leases of this instance's calls again, now: Redis may have lost them. */
+  renewSoon(): void {
+    this.#renewDueMs = 0;
   }
 
   /** Leaves the calls to other instances; their media go on. */
@@ -300,11 +308,13 @@ export class Calls implements DeviceListener {
     const { settings = CALL_SETTINGS } = this.ports;
     const begun = newCall({ callId, caller, rung, settings }, nowMs);
     const snapshot: CallSnapshot = {
-      ...{ tenant, appId, call: callSnapshot.shape.call.parse(begun), media: {}, places: [], record: false },
-      ...{ startedMs: nowMs, establishedMs: null, quality: {} },
+      ...{ tenant, appId, call: callSnapshot.shape.call.parse(begun), media: {}, places: [], ring: null },
+      ...{ record: false, startedMs: nowMs, establishedMs: null, quality: {} },
     };
     const epoch = await this.ports.leases.begin(callId, snapshot);
-    return this.#keep(new LiveCall(this.#livePorts, callId, snapshot, epoch));
+    const live = this.#keep(new LiveCall(this.#livePorts, callId, snapshot, epoch));
+    live.writeRecord();
+    return live;
   }
 
   #keep(call: LiveCall): LiveCall {
@@ -444,11 +454,13 @@ export class Calls implements DeviceListener {
       log.info({ callId, from: instanceId }, 'a call is taken over');
       const call = this.#keep(new LiveCall(this.#livePorts, callId, stored.snapshot, epoch));
       call.resume();
-      await call.renew();
       const sides = sidesOf(stored.snapshot.call);
       const members = sides === undefined ? [stored.snapshot.call.caller] : Object.values(sides);
-      const present = await channels().presences(members);
-      for (const cid of members) call.take({ tag: present.has(cid) ? 'back' : 'gone', cid });
+      // A device that connects from now on is told of by itself; only those that are connected already are looked up.
+      for (const cid of members) call.take({ tag: 'gone', cid });
+      await call.renew();
+      for (const { cid, instanceId: at } of (await channels().presences(members)).values())
+        if (at !== instanceId) call.back(cid);
     }
   }
 }

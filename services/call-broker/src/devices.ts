@@ -2,6 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { RefusalLog } from '@weir/access';
 import { Leases } from '@weir/leases';
 import { Instances, type Opened } from '@weir/platform';
+import { CALL_BROKERS } from './call-brokers.js';
 import { deviceChannelServer } from './device-channel-server.js';
 import { DeviceChannels, type DeviceListener, type StateChange } from './device-channels.js';
 import { DevicePresences, PRESENCE_TTL_MS } from './device-presence.js';
@@ -29,7 +30,6 @@ export interface Devices {
   drain(): Promise<void>;
 }
 
-const INSTANCE_SILENT_AFTER_MS = 4_000;
 /** How late the end of a token is noticed. */
 const TOKEN_CHECK_MS = 3_000;
 /** How often to look for instances that have ended while nobody listened. */
@@ -103,9 +103,7 @@ const endChannels = (
 /** Notices instances that end without closing their sockets, and a Redis that comes back, perhaps without its data. */
 const keepPresence = ({ bus, redis, log }: CallBrokerContext, channels: DeviceChannels): { close(): Promise<void> } => {
   const instances = new Instances({
-    bus,
-    service: 'call-broker',
-    silentAfterMs: INSTANCE_SILENT_AFTER_MS,
+    ...{ bus, ...CALL_BROKERS },
     onLost: (instanceId) => {
       channels
         .instanceLost(instanceId)

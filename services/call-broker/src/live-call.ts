@@ -5,6 +5,7 @@ import type { MediaClient, MediaSession, SessionEvent } from '@weir/media-client
 import type { Logger } from '@weir/platform';
 import {
   callDeadlineMs,
+  DEVICE_STATE,
   encodeRequest,
   resumedCall,
   sidesOf,
@@ -23,7 +24,7 @@ import {
 import type { CallLeases, Place } from './call-leases.js';
 import { eventOf, type Asked } from './call-news.js';
 import type { CallSnapshot, LegMedia, SideQuality } from './call-snapshot.js';
-import type { CallStore } from './call-store.js';
+import type { CallStore, OpenRecord } from './call-store.js';
 import type { DeviceChannels } from './device-channels.js';
 
 /** Streams of calls have names under this prefix, in every tenant. */
@@ -39,7 +40,7 @@ const VIDEO_CODECS = ['VP8', 'H264', 'VP9', 'AV1'] as const;
 
 export interface LiveCallPorts {
   readonly leases: CallLeases;
-  readonly store: Pick<CallStore, 'add'>;
+  readonly store: Pick<CallStore, 'write' | 'end'>;
   readonly media: Pick<MediaClient, 'publish' | 'renegotiate' | 'adopt'>;
   readonly bus: Pick<Bus, 'call'>;
   readonly channels: () => Pick<DeviceChannels, 'send' | 'setState'>;
@@ -69,6 +70,8 @@ export class LiveCall {
   /** The second side is opened where the first one is. */
   #opening: Promise<unknown> = Promise.resolve();
   #snapshot: CallSnapshot;
+  /** Another instance runs the call by now. */
+  #isTakenOver = false;
   readonly #lost = new Map<Side, { packets: bigint; lost: bigint }>();
 
   constructor(
@@ -79,7 +82,8 @@ export class LiveCall {
   ) {
     this.#snapshot = snapshot;
     this.#call = snapshot.call;
-    this.#places = snapshot.places.map(({ cid, epoch: text }) => ({ cid, epoch: BigInt(text) }));
+    this.#places = snapshot.places.map(placeIn);
+    this.#ring = snapshot.ring === null ? undefined : placeIn(snapshot.ring);
   }
 
   get tenant(): string {
@@ -102,6 +106,7 @@ export class LiveCall {
   /** Everybody who was rung hears that ringing is over only as long as the call rings. */
   rings(ring: Place): void {
     this.#ring = ring;
+    this.#save();
   }
 
   /** Goes on with a call of an instance that is gone. */
@@ -110,7 +115,22 @@ export class LiveCall {
       const leg = this.#snapshot.media[side];
       if (leg !== undefined) this.#adopt(side, leg);
     }
+    this.writeRecord();
     this.#carryOut(resumedCall(this.#call, Date.now()));
+  }
+
+  /** A call whose instance dies, and with which no other one goes on, has a record too. */
+  writeRecord(): void {
+    const record = this.#recordOf(this.#call);
+    this.#inBackground(persistently(() => this.ports.store.write(record)));
+  }
+
+  /** The device has connected again, so its reported state is that of a device without a call. */
+  back(cid: number): void {
+    this.take({ tag: 'back', cid });
+    const sides = sidesOf(this.#call);
+    const side = SIDES.find((each) => sides?.[each] === cid);
+    if (side !== undefined && this.#call.tag === 'established') this.#tellPushing(side, cid);
   }
 
   asks(cid: number, request: DeviceRequest): void {
@@ -147,7 +167,7 @@ export class LiveCall {
   }
 
   take(input: CallInput): void {
-    if (this.#call.tag === 'ended' && input.tag !== 'claimed') return;
+    if (this.#isTakenOver || (this.#call.tag === 'ended' && input.tag !== 'claimed')) return;
     this.#carryOut(stepCall(this.#call, input, Date.now()));
   }
 
@@ -166,10 +186,18 @@ export class LiveCall {
   }
 
   /** Writes the call's leases again. */
-  async renew(): Promise<void> {
+  renew(): Promise<void> {
+    // An end that comes meanwhile waits, so nothing is written again that it has released.
+    const renewed = this.#writing.then(() => this.#renew());
+    this.#writing = renewed.catch(() => undefined);
+    return renewed;
+  }
+
+  async #renew(): Promise<void> {
     if (this.#call.tag === 'ended') return;
     if (!(await this.ports.leases.save(this.callId, this.epoch, this.#stored()))) {
       this.ports.log.warn({ callId: this.callId }, 'another instance runs the call now');
+      this.#isTakenOver = true;
       return this.ports.ended(this);
     }
     await this.ports.leases.renew(this.callId, this.#places, this.#ring);
@@ -343,12 +371,15 @@ export class LiveCall {
   #established(): void {
     if (this.#snapshot.establishedMs !== null) return;
     this.#change({ establishedMs: Date.now() });
+    this.writeRecord();
     const sides = sidesOf(this.#call);
-    // 4: the device pushes.
-    for (const side of SIDES)
-      if (sides !== undefined && this.#snapshot.media[side]?.sends === true)
-        this.ports.background(this.ports.channels().setState(sides[side], 4));
+    for (const side of SIDES) if (sides !== undefined) this.#tellPushing(side, sides[side]);
     if (this.#snapshot.record) this.#inBackground(this.record());
+  }
+
+  #tellPushing(side: Side, cid: number): void {
+    if (this.#snapshot.media[side]?.sends === true)
+      this.ports.background(this.ports.channels().setState(cid, DEVICE_STATE.pushing));
   }
 
   /** How the media of one side arrive at the platform: both are told. */
@@ -388,18 +419,11 @@ export class LiveCall {
     this.#change({ quality: { ...this.#snapshot.quality, [side]: quality } });
   }
 
-  /** Media end first, then the devices are free, then the record is written. */
+  /** Media end first, then the devices are free, then the record is completed. */
   #end(cause: EndCause, before: Call): void {
     const { ports, callId } = this;
     const sides = sidesOf(before);
-    const record = {
-      ...{ id: callId, tenant: this.tenant, appId: this.#snapshot.appId, caller: before.caller, callee: sides?.callee },
-      startedMs: this.#snapshot.startedMs,
-      answeredMs: 'answeredMs' in before ? before.answeredMs : undefined,
-      establishedMs: this.#snapshot.establishedMs ?? undefined,
-      endedMs: Date.now(),
-      ...{ cause, quality: this.#snapshot.quality, isRecorded: this.#snapshot.record },
-    };
+    const record = { ...this.#recordOf(before), endedMs: Date.now(), cause };
     ports.log.info({ callId, caller: before.caller, callee: sides?.callee, cause }, 'a call has ended');
     ports.ended(this);
     const ending = this.#writing.then(async () => {
@@ -409,11 +433,21 @@ export class LiveCall {
         if (this.#ring !== undefined) await ports.leases.stopRinging(this.#ring);
         await ports.leases.end(callId, this.epoch);
       });
-      for (const cid of Object.values(sides ?? {})) await ports.channels().setState(cid, 1);
-      await persistently(() => ports.store.add(record));
+      for (const cid of Object.values(sides ?? {})) await ports.channels().setState(cid, DEVICE_STATE.ready);
+      await persistently(() => ports.store.end(record));
     });
     this.#writing = ending;
     this.#inBackground(ending);
+  }
+
+  #recordOf(call: Call): OpenRecord {
+    const { appId, startedMs, establishedMs, quality, record } = this.#snapshot;
+    return {
+      ...{ id: this.callId, tenant: this.tenant, appId, caller: call.caller, callee: sidesOf(call)?.callee, startedMs },
+      answeredMs: 'answeredMs' in call ? call.answeredMs : undefined,
+      establishedMs: establishedMs ?? undefined,
+      ...{ quality, isRecorded: record },
+    };
   }
 
   #change(change: Partial<CallSnapshot>): void {
@@ -421,8 +455,9 @@ export class LiveCall {
   }
 
   #stored(): CallSnapshot {
-    const places = this.#places.map(({ cid, epoch }) => ({ cid, epoch: String(epoch) }));
-    return this.#call.tag === 'ended' ? this.#snapshot : { ...this.#snapshot, call: this.#call, places };
+    const places = this.#places.map(storedPlace);
+    const ring = this.#ring === undefined ? null : storedPlace(this.#ring);
+    return this.#call.tag === 'ended' ? this.#snapshot : { ...this.#snapshot, call: this.#call, places, ring };
   }
 
   #save(): void {
@@ -449,6 +484,9 @@ export class LiveCall {
 
 const SIDES = ['caller', 'callee'] as const;
 const otherOf = (side: Side): Side => (side === 'caller' ? 'callee' : 'caller');
+
+const storedPlace = ({ cid, epoch }: Place) => ({ cid, epoch: String(epoch) });
+const placeIn = ({ cid, epoch }: ReturnType<typeof storedPlace>): Place => ({ cid, epoch: BigInt(epoch) });
 
 const NO_QUALITY: SideQuality = { worstLoss: 0, loss: 0, rttMs: null, bitrateBps: 0, reports: 0 };
 

@@ -458,6 +458,22 @@ describe('webhooks', () => {
     expect(offline.data).toMatchObject({ device: 1_003_401, state: 0, conn_key: 0 });
   });
 
+  it('tell what became of a device while the database was away, once it is back', async () => {
+    await broker.service.apps.change('Test', { stateWebhook: hook });
+    const [staying, leaving] = [await device(1_003_402), await device(1_003_403)];
+    await waitFor(() => told.length === 2, { what: 'that both are online' });
+    await around.postgres.kill();
+    leaving.end();
+    await broker.service.channels.setState(staying.cid, 4);
+    await broker.service.channels.setState(staying.cid, 1);
+    await waitFor(async () => !(await broker.service.channels.presences([leaving.cid])).has(leaving.cid));
+    await around.postgres.restart();
+    await waitFor(() => told.length === 5, { what: 'the changes', timeoutMs: 30_000 });
+    const states = told.slice(2).map(({ body }) => JSON.parse(body).data);
+    expect(states.filter(({ device }) => device === staying.cid).map(({ state }) => state)).toEqual([4, 1]);
+    expect(states.filter(({ device }) => device === leaving.cid).map(({ state }) => state)).toEqual([0]);
+  }, 60_000);
+
   it('tell when a recorded clip is complete', async () => {
     await broker.service.apps.change('Test', { webhook: hook });
     const app = (await broker.service.apps.find('Test')) ?? expect.unreachable();

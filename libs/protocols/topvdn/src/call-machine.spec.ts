@@ -293,6 +293,13 @@ describe('a call whose server is gone', () => {
     expect(call.given(close(1)).takes()).toEqual(['2: closed closed', 'end closed']);
   });
 
+  it('gives a device that was away its whole time again, from the moment when it is known to be still away', () => {
+    const call = CallTranscript.in('established').given({ tag: 'gone', cid: 2 }).waits(9_000);
+    call.resumed().given({ tag: 'gone', cid: 2 }).waits(9_999);
+    expect(call.takes()).not.toContain('end channel-lost');
+    expect(call.waits(1).takes()).toContain('end channel-lost');
+  });
+
   it('rings on', () => {
     expect(new CallTranscript().waits(30_000).resumed().waits(30_000).takes()).toEqual([]);
   });

@@ -235,20 +235,22 @@ export const stepCall = (state: Call, input: CallInput, nowMs: number): CallStep
 };
 
 /**
- * Another instance goes on with a call. Its times count anew, because clocks differ. An offer that was being answered is
- * lost with the instance, so a call goes on only if no offer waits.
+ * Another instance goes on with a call. Its times count anew, because clocks differ, so devices that are still away must
+ * be named by `gone` again. An offer that was being answered is lost with the instance, so a call goes on only if no offer
+ * waits.
  */
 export const resumedCall = (state: Call, nowMs: number): CallStep => {
   switch (state.tag) {
     case 'ringing':
-      return unchanged({ ...state, deadlineMs: nowMs + state.settings.ringMs });
+      return unchanged({ ...state, deadlineMs: nowMs + state.settings.ringMs, awayMs: null });
     case 'claiming':
       return unopened(state, 'shutdown', openersOf(state));
     case 'connecting':
       return legsOf(state).some(({ media }) => media === 'opening')
         ? finished(state, 'shutdown', membersOf(state))
-        : unchanged({ ...state, deadlineMs: nowMs + state.settings.connectMs });
+        : unchanged({ ...nobodyAway(state), deadlineMs: nowMs + state.settings.connectMs });
     case 'established':
+      return unchanged(nobodyAway(state));
     case 'ended':
       return unchanged(state);
     default:
@@ -491,6 +493,11 @@ const talking = (state: Talking, input: CallInput, nowMs: number): CallStep => {
 const withLeg = <State extends Talking>(state: State, side: Side, leg: Leg): State => ({
   ...state,
   legs: { ...state.legs, [side]: leg },
+});
+
+const nobodyAway = <State extends Talking>(state: State): State => ({
+  ...state,
+  legs: { caller: { ...state.legs.caller, awayMs: null }, callee: { ...state.legs.callee, awayMs: null } },
 });
 
 /** Glare: the caller opens the callee's URL. Its offer is its side of this call. */

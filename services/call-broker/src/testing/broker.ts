@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Bus } from '@weir/bus';
-import { Auth, ErrorCode, InstanceEvents, WeirError } from '@weir/contracts';
+import { Auth, ErrorCode, InstanceEvents, InstanceProbe, WeirError } from '@weir/contracts';
 import { closeHttp, connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, waitFor, type TestServer } from '@weir/testing';
@@ -105,6 +105,7 @@ export class Broker {
     checkAnswers(app);
     service.listen(app);
     await app.listen(0, '127.0.0.1');
+    bus.serve(InstanceProbe.method.answer, () => ({}));
     const sayAlive = () =>
       bus.publish(InstanceEvents.method.alive, { service: 'call-broker', instanceId, startedAtMs: 1n });
     sayAlive();
