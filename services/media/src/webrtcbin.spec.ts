@@ -3,7 +3,7 @@ import { startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { RecordedCore, type Overrides } from '../testing/recorded-core.js';
-import { hasWebRtcBin, WebRtcBinPeer, type WebRtcBinOptions } from '../testing/webrtcbin-peer.js';
+import { hasWebRtcBin, OPUS_CAPS, VP8_CAPS, WebRtcBinPeer, type WebRtcBinOptions } from '../testing/webrtcbin-peer.js';
 
 let redisServer: TestServer;
 let redis: Redis;
@@ -88,4 +88,18 @@ describe.skipIf(!hasWebRtcBin)('webrtcbin', () => {
     expect(player.offerSdp).toContain('OPUS/48000\r\n');
     await Promise.all([decodes(player, 'H264', 30), decodes(player, 'OPUS', 30)]);
   }, 60_000);
+
+  it.each([
+    ['its last section', { caps: [OPUS_CAPS, VP8_CAPS] }],
+    ['its first section, which describes the transport of both', { caps: [VP8_CAPS, OPUS_CAPS] }],
+    ['a section with its own transport', { caps: [VP8_CAPS, OPUS_CAPS], bundlePolicy: 'none' }],
+  ] satisfies [string, Parameters<typeof WebRtcBinPeer.play>[2]][])(
+    'hears a stream although the picture is in a codec that it does not take: %s',
+    async (_what, options) => {
+      await start();
+      await publish();
+      await decodes(await play(options), 'OPUS', 30);
+    },
+    60_000,
+  );
 });

@@ -40,6 +40,7 @@ const OPUS_TONE =
   'audiotestsrc is-live=true ! opusenc ! rtpopuspay ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! w. ';
 
 export const H264_CAPS = 'application/x-rtp,media=video,encoding-name=H264,payload=102,clock-rate=90000';
+export const VP8_CAPS = 'application/x-rtp,media=video,encoding-name=VP8,payload=96,clock-rate=90000';
 export const OPUS_CAPS = 'application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000';
 
 /** GStreamer's webrtcbin, in a process of its own. */
