@@ -1,7 +1,15 @@
 import type { Page } from 'playwright-core';
 
+interface HlsPlayer {
+  loadSource(url: string): void;
+  attachMedia(element: HTMLMediaElement): void;
+  /** The playlist with the player's own times. */
+  readonly latestLevelDetails: { live: boolean; edge: number } | null;
+}
+
 interface HlsPage {
-  Hls: new (options: object) => { loadSource(url: string): void; attachMedia(element: HTMLMediaElement): void };
+  Hls: new (options: object) => HlsPlayer;
+  hlsPlayer?: HlsPlayer;
 }
 
 /** Plays a playlist with hls.js in a new video element of the page, which has the id `hls`. */
@@ -9,16 +17,17 @@ export async function playByHls(page: Page, siteUrl: string, url: string, bearer
   await page.addScriptTag({ url: `${siteUrl}/hls.js` });
   await page.evaluate(
     ([source, token]) => {
-      const { Hls } = window as unknown as HlsPage;
+      const hlsPage = window as unknown as HlsPage;
       const video = document.createElement('video');
       video.id = 'hls';
       video.muted = true;
       video.autoplay = true;
       document.body.append(video);
-      const player = new Hls({
+      const player = new hlsPage.Hls({
         lowLatencyMode: true,
         xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader('authorization', `Bearer ${token}`),
       });
+      hlsPage.hlsPlayer = player;
       player.loadSource(source);
       player.attachMedia(video);
     },
@@ -45,3 +54,13 @@ export const pictureOf = (page: Page, selector: string): Promise<Picture> =>
       positionS: video?.currentTime ?? 0,
     };
   }, selector);
+
+/**
+ * Where a playlist that has ended ends on the timeline of the page's player, in seconds; undefined as long as the player
+ * doesn't know that it has. hls.js aligns playlists by their dates, so its time 0 need not be the first segment's.
+ */
+export const endOfPlaylistS = (page: Page): Promise<number | undefined> =>
+  page.evaluate(() => {
+    const details = (window as unknown as HlsPage).hlsPlayer?.latestLevelDetails;
+    return details?.live === false ? details.edge : undefined;
+  });
