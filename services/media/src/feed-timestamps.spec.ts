@@ -5,7 +5,10 @@ const TICKS_PER_MS = 90;
 const INTERVAL_MS = 40;
 
 /** A source that sends a picture every 40 ms. Picture k is stamped and sent at k × 40 ms unless told otherwise. */
-function timesOf(count: number, { stampedMs = (_k: number) => 0, lateMs = (_k: number) => 0 } = {}): number[] {
+function timesOf(
+  count: number,
+  { stampedMs = (_k: number): number => 0, lateMs = (_k: number): number => 0 } = {},
+): number[] {
   const timestamps = new FeedTimestamps(90_000, 1_000_000);
   const first = timestamps.next(0, 0);
   const times = [0];
