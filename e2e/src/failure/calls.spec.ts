@@ -4,7 +4,9 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import { pipeline } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+// eslint-disable-next-line @nx/enforce-module-boundaries -- the services themselves say what they still have of a call
 import { Bus } from '@weir/bus';
+// eslint-disable-next-line @nx/enforce-module-boundaries -- the services themselves say what they still have of a call
 import { Calls, Media } from '@weir/contracts';
 import { freePorts } from '@weir/single-machine';
 import { waitFor } from '@weir/testing';

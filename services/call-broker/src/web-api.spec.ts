@@ -478,8 +478,11 @@ describe('webhooks', () => {
     await broker.service.apps.change('Test', { webhook: hook });
     const app = (await broker.service.apps.find('Test')) ?? expect.unreachable();
     await broker.service.webhooks.recordClip(app, { device: 1_003_001, clip_id: 1_024 });
-    await waitFor(() => told.length > 0, { what: 'the webhook' });
-    expect(JSON.parse(told[0]?.body ?? '')).toEqual({
+    const { body } = await waitFor(
+      () => told.find(({ headers }) => headers['x-topvdn-event'] === 'device-record-clip'),
+      { what: 'the webhook' },
+    );
+    expect(JSON.parse(body)).toEqual({
       event: 'device-record-clip',
       data: { device: 1_003_001, clip_id: 1_024 },
     });

@@ -128,7 +128,7 @@ describe('what a service learns about the client', () => {
       'x-forwarded-proto': 'http',
       'x-forwarded-host': `127.0.0.1:${port}`,
     });
-    expect(headers).not.toHaveProperty('forwarded');
+    expect(headers).toHaveProperty('forwarded', expect.stringMatching(/^for="127\.0\.0\.1:\d+"$/));
     expect(headers).not.toHaveProperty('x-real-ip');
   });
 
