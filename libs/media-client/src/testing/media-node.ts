@@ -64,7 +64,10 @@ export class MediaNode {
     const feed = createSocket('udp4');
     feed.bind(0, '127.0.0.1');
     await once(feed, 'listening');
-    return new MediaNode(await Bus.connect({ url: natsUrl, service: 'media', instanceId: nodeId }), feed);
+    const node = new MediaNode(await Bus.connect({ url: natsUrl, service: 'media', instanceId: nodeId }), feed);
+    // Calls reach it from now on.
+    await node.bus.flush();
+    return node;
   }
 
   get nodeId(): string {

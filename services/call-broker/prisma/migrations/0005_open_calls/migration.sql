@@ -2,4 +2,4 @@ ALTER TABLE "CallRecord" ALTER COLUMN "endedAt" DROP NOT NULL;
 ALTER TABLE "CallRecord" ALTER COLUMN "cause" DROP NOT NULL;
 ALTER TABLE "CallRecord" ADD COLUMN "seenAt" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP;
 
-CREATE INDEX "CallRecord_open_idx" ON "CallRecord"("seenAt") WHERE "endedAt" IS NULL;
+CREATE INDEX "CallRecord_endedAt_seenAt_idx" ON "CallRecord"("endedAt", "seenAt");
