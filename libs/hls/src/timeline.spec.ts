@@ -236,7 +236,7 @@ describe('the time of a stream', () => {
     },
   );
 
-  it.each([7_200_000, 30_000_000, -7_200_000, 2_500, -2_500, 900, -900, 400, -400])(
+  it.each([7_200_000, 30_000_000, -7_200_000, 2_500, -2_500])(
     'is not that which one packet claims: each 37th picture is stamped %d ms away',
     (byMs) => {
       const { discontinuities } = expectWhole({ strays: { each: 37, byMs } });

@@ -2,10 +2,11 @@ import { AudioPacketizer, H264Packetizer, ntpTimeOf, writeSenderReport, type Fra
 import type { StreamCodec } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { randomInt } from 'node:crypto';
-import { FeedTimestamps } from './feed-timestamps.js';
 import { producerOptionsOf } from './track.js';
 import type { RouterLease } from './worker-pool.js';
 
+/** The timestamps of a restarted source jump. After a jump of this size, new frames continue the earlier timestamps. */
+const TIMESTAMP_JUMP_MS = 5_000;
 const SENDER_REPORT_INTERVAL_MS = 1_000;
 /** The timestamps of frames of the past are this far apart, so that a decoder plays them at once. */
 const CATCH_UP_FRAME_MS = 1;
@@ -24,7 +25,9 @@ export interface WebRtcFeedOptions {
 /** Sends a native track's frames to a mediasoup producer, in packets that fit WebRTC, with parameter sets in band. */
 export class WebRtcFeed {
   readonly #packetizer: H264Packetizer | AudioPacketizer;
-  readonly #timestamps: FeedTimestamps;
+  #offset: number;
+  #lastTimestamp: number | undefined;
+  #lastSentMs = 0;
   #nextReportMs = 0;
   #packets = 0;
   #bytes = 0;
@@ -37,7 +40,7 @@ export class WebRtcFeed {
   ) {
     const numbering = { payloadType: FEED_PAYLOAD_TYPE, ssrc, sequenceNumber: randomInt(0x1_00_00) };
     this.#packetizer = options.codec.kind === 'video' ? new H264Packetizer(numbering) : new AudioPacketizer(numbering);
-    this.#timestamps = new FeedTimestamps(options.codec.clockRate, randomInt(0x1_00_00_00));
+    this.#offset = randomInt(0x1_00_00_00);
   }
 
   static async open(options: WebRtcFeedOptions): Promise<WebRtcFeed> {
@@ -64,16 +67,20 @@ export class WebRtcFeed {
     const last = frames.at(-1);
     if (last === undefined) return;
     const step = (CATCH_UP_FRAME_MS * this.options.codec.clockRate) / 1_000;
-    const end = this.#timestamps.begin(last.rtpTimestamp, this.options.nowMs());
-    for (const [index, frame] of frames.entries()) this.#packetize(frame, end - (frames.length - 1 - index) * step);
+    for (const [index, frame] of frames.entries())
+      this.#packetize({ ...frame, rtpTimestamp: last.rtpTimestamp - (frames.length - 1 - index) * step });
+    this.#lastTimestamp = last.rtpTimestamp + this.#offset;
+    this.#lastSentMs = this.options.nowMs();
   }
 
   send(frame: Frame): void {
     if (this.closed) return;
     const nowMs = this.options.nowMs();
-    const timestamp = this.#timestamps.next(frame.rtpTimestamp, nowMs);
-    this.#packetize(frame, timestamp);
-    if (nowMs >= this.#nextReportMs) this.#report(frame.rtpTimestamp, timestamp, nowMs);
+    this.#follow(frame.rtpTimestamp, nowMs);
+    this.#packetize(frame);
+    this.#lastTimestamp = frame.rtpTimestamp + this.#offset;
+    this.#lastSentMs = nowMs;
+    if (nowMs >= this.#nextReportMs) this.#report(frame.rtpTimestamp, nowMs);
   }
 
   close(): void {
@@ -81,8 +88,17 @@ export class WebRtcFeed {
     this.options.lease.release();
   }
 
-  #packetize(frame: Frame, timestamp: number): void {
-    const shifted = { ...frame, rtpTimestamp: timestamp };
+  #follow(rtpTimestamp: number, nowMs: number): void {
+    if (this.#lastTimestamp === undefined) return;
+    const ticksPerMs = this.options.codec.clockRate / 1_000;
+    const advancedMs = (rtpTimestamp + this.#offset - this.#lastTimestamp) / ticksPerMs;
+    const elapsedMs = nowMs - this.#lastSentMs;
+    if (Math.abs(advancedMs - elapsedMs) < TIMESTAMP_JUMP_MS) return;
+    this.#offset = Math.round(this.#lastTimestamp + Math.max(1, elapsedMs) * ticksPerMs) - rtpTimestamp;
+  }
+
+  #packetize(frame: Frame): void {
+    const shifted = { ...frame, rtpTimestamp: frame.rtpTimestamp + this.#offset };
     const packets =
       this.#packetizer instanceof H264Packetizer
         ? 'nalUnits' in shifted
@@ -98,16 +114,13 @@ export class WebRtcFeed {
     }
   }
 
-  /**
-   * Tells the wall-clock time of the feed's timestamp, by which a player synchronises picture and sound (RFC 3550
-   * §6.4.1). `rtpTimestamp` is that of the source.
-   */
-  #report(rtpTimestamp: number, timestamp: number, nowMs: number): void {
+  /** Tells the wall-clock time of a timestamp, by which a player synchronises picture and sound (RFC 3550 §6.4.1). */
+  #report(rtpTimestamp: number, nowMs: number): void {
     this.#nextReportMs = nowMs + SENDER_REPORT_INTERVAL_MS;
     const report = writeSenderReport({
       ssrc: this.ssrc,
       ...ntpTimeOf(this.options.wallClockMs(rtpTimestamp) ?? Date.now()),
-      rtpTimestamp: timestamp,
+      rtpTimestamp: rtpTimestamp + this.#offset,
       packetCount: this.#packets,
       octetCount: this.#bytes,
     });
