@@ -228,10 +228,13 @@ export class LiveRecording {
   }
 
   #change(change: RecordingChange): void {
+    // The end of a failed recording and what follows from it are stored in one transaction, so `save` must not store it.
+    if (this.#state.tag === 'failed') {
+      void this.#fail(change);
+      return;
+    }
     this.#unsaved = { ...this.#unsaved, ...change };
-    // The end of a failed recording and what follows from it are stored in one transaction.
-    if (this.#state.tag === 'failed') void this.#fail(this.#unsaved);
-    else void this.save();
+    void this.save();
   }
 
   async #open(): Promise<void> {
@@ -409,7 +412,7 @@ export class LiveRecording {
         const ended = await this.ports.store.end(
           this.id,
           this.epoch,
-          { ...change, state: 'FAILED', finishedAt: new Date() },
+          { ...this.#unsaved, ...change, state: 'FAILED', finishedAt: new Date() },
           this.ports.endHooks(),
         );
         if (ended !== undefined) this.row = ended;

@@ -4,9 +4,10 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EndReason } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { MediaNode } from './testing/media-node.js';
 import { answer, PutReceiver } from './testing/put-receiver.js';
 import { probed } from './testing/recorder.js';
@@ -220,8 +221,12 @@ describe('a recorded session', () => {
     expect(await instance.recording.store.find(id)).toMatchObject({ state: 'FAILED' });
   }, 60_000);
 
-  test('reports that nothing was recorded when no media came', async () => {
+  test('reports that nothing was recorded when no media came, although its state is saved meanwhile', async () => {
     media.isSilent = true;
+    const { store } = instance.recording;
+    const end = store.end.bind(store);
+    // Longer than the pause between two rounds in which an instance saves the states of its recordings.
+    vi.spyOn(store, 'end').mockImplementationOnce(async (...what) => sleep(1_000).then(() => end(...what)));
     try {
       const client = await started('dark');
       client.say('recording_start', { upload_url: receiver.url('/none.webm'), webhook_url: hookUrl() });

@@ -163,7 +163,10 @@ export class RecordingStore {
 
   /** Does nothing if another instance has taken the recording. */
   async save(id: string, epoch: bigint, change: RecordingChange): Promise<void> {
-    await this.database.recording.updateMany({ where: { id, epoch }, data: { ...change, ...claimAfter(change) } });
+    await this.database.recording.updateMany({
+      where: { id, epoch, state: { in: [...UNFINISHED] } },
+      data: { ...change, ...claimAfter(change) },
+    });
   }
 
   /** The file with which a recording that is split goes on, if it has begun. */
