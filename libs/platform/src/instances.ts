@@ -83,9 +83,7 @@ export class Instances {
   /** Counts an instance as seen now, before its own first message, so that its silence is noticed too. */
   expect(instanceId: string): void {
     if (this.#watched.has(instanceId)) return;
-    this.#watched.set(instanceId, {
-      ...{ instanceId, draining: false, seenMs: performance.now(), asking: false, unknownSinceMs: undefined },
-    });
+    this.#see({ instanceId, draining: false, asking: false });
   }
 
   async close(): Promise<void> {
@@ -102,9 +100,7 @@ export class Instances {
     }
     const before = this.#watched.get(instanceId);
     const asking = before?.asking ?? false;
-    this.#watched.set(instanceId, {
-      ...{ instanceId, draining, seenMs: performance.now(), asking, unknownSinceMs: undefined },
-    });
+    this.#see({ instanceId, draining, asking });
     if (before === undefined) this.options.onSeen?.(instanceId);
   }
 
@@ -124,6 +120,10 @@ export class Instances {
     const askedAfterMs = allAreConnected ? Math.min(askAfterMs, silentAfterMs) : silentAfterMs;
     for (const instance of this.#watched.values())
       if (!instance.asking && this.#silentMs(instance) > askedAfterMs) void this.#ask(instance, silentAfterMs);
+  }
+
+  #see(instance: Pick<Watched, 'instanceId' | 'draining' | 'asking'>): void {
+    this.#watched.set(instance.instanceId, { ...instance, seenMs: performance.now(), unknownSinceMs: undefined });
   }
 
   #silentMs({ seenMs }: Watched): number {

@@ -161,7 +161,7 @@ export class RecordingStore {
     return count === 0 ? undefined : this.find(id);
   }
 
-  /** Does nothing if another instance has taken the recording. */
+  /** Does nothing if the recording has ended, or another instance has taken it. */
   async save(id: string, epoch: bigint, change: RecordingChange): Promise<void> {
     await this.database.recording.updateMany({
       where: { id, epoch, state: { in: [...UNFINISHED] } },
