@@ -4,6 +4,7 @@ export * from './gen/weir/v1/auth_pb.js';
 export * from './gen/weir/v1/call_pb.js';
 export * from './gen/weir/v1/device_pb.js';
 export * from './gen/weir/v1/error_pb.js';
+export * from './gen/weir/v1/hls_pb.js';
 export * from './gen/weir/v1/instance_pb.js';
 export * from './gen/weir/v1/media_pb.js';
 export * from './gen/weir/v1/recording_pb.js';

@@ -82,6 +82,9 @@ device.on('call', (begun) => {
     const off = [audio && 'microphone off', video && 'camera off'].filter(Boolean);
     element('peer-muted').textContent = off.length === 0 ? '' : `(${off.join(', ')})`;
   });
+  call.on('notCarried', ({ way, message }) => {
+    say(`${way === 'sent' ? 'The other side doesn’t get' : 'This side doesn’t get'} ${message}`);
+  });
   call.on('quality', ({ sent }) => {
     if (sent === undefined) return;
     const rtt = sent.rtt_ms === undefined ? '' : `, ${Math.round(sent.rtt_ms)} ms`;

@@ -38,6 +38,8 @@ export interface CallEvents {
   peerMuted: Muted;
   /** As this device measures it, or as the server tells it. */
   quality: Quality;
+  /** One of the media doesn't reach its side, such as a picture without a common codec. `message` is for people. */
+  notCarried: { readonly way: 'sent' | 'received'; readonly message: string };
 }
 
 /** The sound and picture that a device sends in a call. */
@@ -171,7 +173,7 @@ export class Call extends Emitter<CallEvents> {
   }
 
   /** What the server says about this call. */
-  handle(event: Extract<TypedEvent, { type: 'candidate' | 'muted' | 'quality' }>): void {
+  handle(event: Extract<TypedEvent, { type: 'candidate' | 'muted' | 'quality' | 'not-carried' }>): void {
     switch (event.type) {
       case 'candidate':
         // The answer has all candidates that matter; one that doesn't fit the description is none.
@@ -186,6 +188,9 @@ export class Call extends Emitter<CallEvents> {
           ...(event.sent && { sent: event.sent }),
           ...(event.received && { received: event.received }),
         });
+        break;
+      case 'not-carried':
+        this.emit('notCarried', { way: event.way, message: event.message });
         break;
       default:
         event satisfies never;

@@ -485,6 +485,15 @@ describe('a call', () => {
     });
   });
 
+  it('tells the application what does not reach its side', async () => {
+    const { call } = await callingDevice();
+    const told: object[] = [];
+    call.on('notCarried', (missing) => told.push(missing));
+    server.send({ type: 'not-carried', call_id: 'c1', way: 'sent', message: 'video H264: the client takes VP8' });
+    await waitFor(() => told.length > 0, { what: 'what is missing' });
+    expect(told).toEqual([{ way: 'sent', message: 'video H264: the client takes VP8' }]);
+  });
+
   it('sends less picture on a poor path, then none, and prefers its sound', async () => {
     const { connection } = await callingDevice({ settings: { qualityIntervalMs: 5 } });
     const sent = (kind: string) => connection.senders.find(({ track }) => track.kind === kind)?.encoding;

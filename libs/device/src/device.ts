@@ -382,6 +382,7 @@ export class Device extends Emitter<DeviceEvents> {
       case 'candidate':
       case 'muted':
       case 'quality':
+      case 'not-carried':
         this.#callOf(event.call_id)?.handle(event);
         break;
       case 'ringing':

@@ -2,6 +2,7 @@ import { RequestMethod, type Type } from '@nestjs/common';
 import { controlWord, DEVICE_CONTROL, makeToken } from '@weir/protocol-topvdn';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AppsController } from './apps-http.js';
+import { CallsController } from './calls-http.js';
 import { SnapshotsController } from './snapshots-http.js';
 import { Broker, KEYS, startSurroundings, type Asking, type Surroundings } from './testing/broker.js';
 import { WebApiController } from './web-api-http.js';
@@ -76,6 +77,8 @@ const operatorsCalls = {
   'PUT calls/apps/:id': { webhook: '' },
   'POST calls/apps/:id/key': {},
   'DELETE calls/apps/:id': undefined,
+  'GET calls/records': undefined,
+  'POST calls/:id/recording': undefined,
 } as const;
 /** The calls of application servers for a device; `state` and what is about the app itself have tests of their own. */
 const appsCalls: Readonly<Record<string, (cid: number) => unknown>> = {
@@ -109,7 +112,7 @@ const ask = async (call: string, path: string, stranger: Asking, body?: unknown)
 };
 
 it('every call of the service is among those that are tried here', () => {
-  const all = [AppsController, WebApiController, SnapshotsController].flatMap(callsOf);
+  const all = [AppsController, CallsController, WebApiController, SnapshotsController].flatMap(callsOf);
   const tried = [operatorsCalls, appsCalls, devicesCalls].flatMap((calls) => Object.keys(calls));
   expect(all.sort()).toEqual([...tried, ...otherCalls].sort());
 });

@@ -61,10 +61,11 @@ export class AppWebhooks {
       await this.#add(app, app.webhook, { event: 'device-message', data }, `messages/${data.from}`);
   }
 
-  /** Resolves when it can't be lost any more. */
+  /** Resolves when it can't be lost any more. A clip is told once. */
   async recordClip(app: App, data: DataOf<'device-record-clip'>): Promise<void> {
+    const id = `clip-${data.clip_id}`;
     if (app.webhook !== '')
-      await this.#add(app, app.webhook, { event: 'device-record-clip', data }, `clips/${data.device}`);
+      await this.#add(app, app.webhook, { event: 'device-record-clip', data }, `clips/${data.device}`, id);
   }
 
   /** Whether a server answers there, whatever it says. */
@@ -81,10 +82,13 @@ export class AppWebhooks {
   }
 
   /** Events of one device keep their order. */
-  async #add(app: App, url: string, event: AppEvent, key: string): Promise<void> {
+  async #add(app: App, url: string, event: AppEvent, key: string, id?: string): Promise<void> {
     const { body } = webhookRequest(event, app);
     const payload = { url, event: event.event, body } satisfies Payload;
-    await this.ports.outbox.addAlone({ queue: QUEUE, scope: app.id, key, destination: hostOf(url), payload });
+    await this.ports.outbox.addAlone({
+      ...{ queue: QUEUE, scope: app.id, key, destination: hostOf(url), payload },
+      ...(id !== undefined && { id }),
+    });
   }
 
   /** Each attempt is signed with the key that the app has by then. */

@@ -10,6 +10,7 @@ import { Covers } from './covers.js';
 import { CALL_LEASE_TTL_MS, CallLeases } from './call-leases.js';
 import { CallStore } from './call-store.js';
 import { Calls } from './calls.js';
+import { serveClips } from './clips.js';
 import { ensureDemoApp } from './demo-app.js';
 import { DeviceTokens } from './device-tokens.js';
 import { CALL_PREFIX } from './live-call.js';
@@ -22,6 +23,7 @@ import { OpenRecords } from './open-records.js';
 import { Sightings } from './sightings.js';
 import { StateReports } from './state-reports.js';
 import { WakeUps } from './wake-ups.js';
+import { WatchAddresses } from './watch-addresses.js';
 import { WebApiCallers } from './web-api-callers.js';
 import type { WebApiPorts } from './web-api-http.js';
 
@@ -59,6 +61,7 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
     const tracker = publicUrl === undefined ? { host: '', port: 0 } : endpointOf(publicUrl);
     const webhooks = new AppWebhooks({ apps, outbox, guard, tracker });
     webhooks.deliver();
+    opened.add('clips', serveClips({ bus, database: apps.database, apps, webhooks }));
     const stateReports = opened.add(
       'reports of states',
       new StateReports({ write: (change) => webhooks.deviceState(change), log }),
@@ -104,6 +107,7 @@ export const openCallBroker = (context: CallBrokerContext): Promise<CallBroker> 
     const webApi = {
       ...{ apps, callers, webhooks, metrics, publicUrl, maxTokenLifeS },
       ...{ presence: devices.channels, messages: devices.messages, calls },
+      watching: new WatchAddresses({ bus, calls, log }),
     };
     return {
       ...devices,

@@ -53,6 +53,10 @@ const sideQuality = z.object({
 });
 export type SideQuality = z.infer<typeof sideQuality>;
 
+/** What one side sends and the other one doesn't get. */
+const notCarried = z.object({ from: side, message: z.string() });
+export type NotCarried = z.infer<typeof notCarried>;
+
 const place = z.object({ cid: z.number(), epoch: z.string() });
 
 /** Everything of a call that another instance needs to go on with it. */
@@ -69,5 +73,6 @@ export const callSnapshot = z.object({
   startedMs: z.number(),
   establishedMs: z.number().nullable(),
   quality: z.partialRecord(side, sideQuality),
+  notCarried: z.array(notCarried).readonly(),
 });
 export type CallSnapshot = z.infer<typeof callSnapshot>;

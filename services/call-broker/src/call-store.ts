@@ -1,5 +1,5 @@
 import type { EndCause, Side } from '@weir/protocol-topvdn';
-import type { CallRecord as CallRow, PrismaClient } from './generated/client.js';
+import type { CallRecord as CallRow, Clip, PrismaClient } from './generated/client.js';
 import type { SideQuality } from './call-snapshot.js';
 
 /** What is known of a call that goes on. */
@@ -31,7 +31,7 @@ export interface ForsakenRecord {
 export type EndedRow = CallRow & { readonly endedAt: Date; readonly cause: string };
 
 export interface CallPage {
-  readonly calls: readonly EndedRow[];
+  readonly calls: readonly (EndedRow & { readonly clips: readonly Clip[] })[];
   readonly total: number;
 }
 
@@ -42,7 +42,7 @@ const FORSAKEN: EndCause = 'shutdown';
 
 /** The records of calls, in the database. */
 export class CallStore {
-  constructor(private readonly database: Pick<PrismaClient, 'callRecord'>) {}
+  constructor(private readonly database: Pick<PrismaClient, 'callRecord' | 'clip'>) {}
 
   /** Writes the record of a call that goes on. Changes nothing if the call has ended. */
   async write(record: OpenRecord): Promise<void> {
@@ -105,7 +105,15 @@ export class CallStore {
       }),
       this.database.callRecord.count({ where }),
     ]);
-    return { calls: rows.flatMap(endedIn), total };
+    const calls = rows.flatMap(endedIn);
+    const clips = await this.database.clip.findMany({
+      where: { callId: { in: calls.map(({ id }) => id) } },
+      orderBy: { number: 'asc' },
+    });
+    return {
+      calls: calls.map((call) => ({ ...call, clips: clips.filter(({ callId }) => callId === call.id) })),
+      total,
+    };
   }
 }
 

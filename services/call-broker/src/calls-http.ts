@@ -29,6 +29,8 @@ const callJson = z.strictObject({
   cause: z.string(),
   quality: z.unknown(),
   isRecorded: z.boolean(),
+  /** Its recordings whose files are complete. */
+  clips: z.array(z.strictObject({ clipId: z.number(), cid, recordingId: z.string() })),
 });
 const callsAnswer = z.strictObject({ calls: z.array(callJson), total: z.number(), page: z.number(), size: z.number() });
 
@@ -46,6 +48,10 @@ const jsonOf = ({ tenant: _tenant, seenAt: _seenAt, ...row }: CallPage['calls'][
     row.answeredAt === null || row.establishedAt === null
       ? null
       : row.establishedAt.getTime() - row.answeredAt.getTime(),
+  clips: row.clips.map(({ number, cid: ofDevice, recordingId }) => ({
+    clipId: number,
+    ...{ cid: Number(ofDevice), recordingId },
+  })),
 });
 
 /** The operator's REST for calls. */

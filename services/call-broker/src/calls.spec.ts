@@ -1,5 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { Bus } from '@weir/bus';
+import {
+  EndReason,
+  ErrorCode,
+  HlsAddresses,
+  StreamRecordingOwner,
+  StreamRecordings,
+  WeirError,
+  type SignHlsAddressesRequest,
+  type StartStreamRecordingRequest,
+} from '@weir/contracts';
 import { DEVICE_STATE, ERROR_CODE, type DeviceEvent, type TypedEvent } from '@weir/protocol-topvdn';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -199,6 +213,33 @@ describe('a call', () => {
     await Promise.all([closed(a, 'media-lost'), closed(b, 'media-lost')]);
   });
 
+  it('tells both sides what of its media does not reach the other one, as soon as it is established', async () => {
+    const [a, b] = [await device(), await device(there)];
+    open(b, a);
+    await hears(b, 'opened');
+    const { call_id: callId } = said(b, 'opened')[0] ?? { call_id: '' };
+    await waitFor(() => told(a).some((text) => text.startsWith('ConnectionAcceptted')));
+    a.ask({ type: 'join', ref: 'j', call_id: callId, sdp: 'offer' });
+    await hears(a, 'joined');
+    media.notCarried(`calls/${callId}/caller`, 'video H264: the client takes VP8');
+    media.connect();
+    await Promise.all([hears(a, 'not-carried'), hears(b, 'not-carried')]);
+    media.notCarried(`calls/${callId}/callee`, 'video VP8: the client takes H264');
+    await Promise.all([hears(a, 'not-carried', 2), hears(b, 'not-carried', 2)]);
+    const event = { type: 'not-carried', call_id: callId };
+    const [h264, vp8] = ['video H264: the client takes VP8', 'video VP8: the client takes H264'];
+    expect(said(a, 'not-carried')).toEqual([
+      { ...event, way: 'received', message: h264 },
+      { ...event, way: 'sent', message: vp8 },
+    ]);
+    expect(said(b, 'not-carried')).toEqual([
+      { ...event, way: 'sent', message: h264 },
+      { ...event, way: 'received', message: vp8 },
+    ]);
+    a.ask({ type: 'close', call_id: callId });
+    await closed(b, 'closed');
+  });
+
   it('whose offer the media core refuses ends, and tells why', async () => {
     const [a, b] = [await device(), await device()];
     media.refusal = new WeirError(ErrorCode.NO_COMMON_CODECS, 'no common codec');
@@ -380,6 +421,102 @@ describe('a call while Redis loses everything', () => {
     );
     a.ask({ type: 'close', call_id: callId });
     await closed(b, 'closed');
+  });
+});
+
+describe('the stream of a device', () => {
+  it('has an address for its app while the device sends in a call', async () => {
+    const packager = await Bus.connect({ url: around.nats.url, service: 'hls-packager', instanceId: 'hls-1' });
+    const asked: SignHlsAddressesRequest[] = [];
+    const serving = packager.serve(HlsAddresses.method.sign, (request) => {
+      asked.push(request);
+      return { addresses: request.streamNames.map((name) => `/videos/${name}?signed`) };
+    });
+    try {
+      const [a, b] = [await device(), await device(there)];
+      const hlsOf = async () => {
+        const { body } = await here.request('POST', '/v2/devices/state', {
+          headers: { 'x-app-id': APP.id, 'x-app-key': APP.key, host: 'weir.example' },
+          body: { cids: [a.cid, b.cid] },
+        });
+        return body.devices.map(({ hls, rtmp_url }: { hls: string; rtmp_url: string }) => [hls, rtmp_url]);
+      };
+      const none = [
+        ['', ''],
+        ['', ''],
+      ];
+      expect(await hlsOf()).toEqual(none);
+      const callId = await talking(a, b);
+      await waitFor(async () => (await hlsOf()).every(([hls]: [string]) => hls !== ''), { what: 'the addresses' });
+      const address = (side: string) => [`http://weir.example/videos/calls/${callId}/${side}?signed`, ''];
+      expect(await hlsOf()).toEqual([address('caller'), address('callee')]);
+      expect(asked.at(-1)).toMatchObject({ tenant: 'house' });
+      const lifeMs = Number(asked.at(-1)?.expiresAtMs) - Date.now();
+      expect([lifeMs > 500_000, lifeMs <= 600_000]).toEqual([true, true]);
+      await serving.close();
+      expect(await hlsOf()).toEqual(none);
+      a.ask({ type: 'close', call_id: callId });
+      await closed(b, 'closed');
+    } finally {
+      await packager.drain({ graceMs: 0 });
+    }
+  });
+});
+
+describe('a recording of a call', () => {
+  it('whose file is complete is told to the device’s app once, and is among the call’s records', async () => {
+    const told: string[] = [];
+    const receiver = createServer((request, response) => {
+      void text(request).then((body) => {
+        told.push(`${request.headers['x-topvdn-event']} ${body}`);
+        response.end();
+      });
+    });
+    await once(receiver.listen(0, '127.0.0.1'), 'listening');
+    const recorder = await Bus.connect({ url: around.nats.url, service: 'recording', instanceId: 'recording-1' });
+    const asked: StartStreamRecordingRequest[] = [];
+    recorder.serve(StreamRecordings.method.start, (request) => {
+      asked.push(request);
+      return { recording: { recordingId: `of ${request.key}` } };
+    });
+    try {
+      await here.service.apps.change(APP.id, {
+        webhook: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`,
+      });
+      const [a, b] = [await device(), await device(there)];
+      const callId = await talking(a, b);
+      expect((await there.request('POST', `/calls/${callId}/recording`, { as: KEYS.member })).status).toBe(204);
+      expect(asked).toMatchObject([
+        { tenant: 'house', streamName: `calls/${callId}/caller`, tellOwner: true, labels: { cid: String(a.cid) } },
+        { tenant: 'house', streamName: `calls/${callId}/callee`, tellOwner: true, labels: { cid: String(b.cid) } },
+      ]);
+      a.ask({ type: 'close', call_id: callId });
+      await closed(b, 'closed');
+      for (const { tenant, key, labels } of [...asked, ...asked])
+        await recorder.call(StreamRecordingOwner.method.fileReady, { tenant, recordingId: `of ${key}`, labels });
+      await waitFor(() => told.length >= 2, { what: 'the webhooks', timeoutMs: 15_000 });
+      await nothingIsLeft();
+      const records = await waitFor(async () => {
+        const { body } = await here.request('GET', `/calls/records?cid=${a.cid}`, { as: KEYS.operator });
+        return body.total === 1 ? body : undefined;
+      });
+      const [call] = records.calls;
+      expect(call).toMatchObject({
+        isRecorded: true,
+        clips: [
+          { clipId: expect.any(Number) as number, cid: a.cid, recordingId: `of calls/${callId}/caller` },
+          { clipId: expect.any(Number) as number, cid: b.cid, recordingId: `of calls/${callId}/callee` },
+        ],
+      });
+      const clip = (of: { cid: number; clipId: number }) =>
+        `device-record-clip {"event":"device-record-clip","data":{"device":${of.cid},"clip_id":${of.clipId}}}`;
+      expect(told.sort()).toEqual(call.clips.map(clip).sort());
+    } finally {
+      await here.service.apps.change(APP.id, { webhook: '' });
+      await recorder.drain({ graceMs: 0 });
+      receiver.closeAllConnections();
+      receiver.close();
+    }
   });
 });
 

@@ -22,7 +22,7 @@ import {
 import { CALL_BROKERS } from './call-brokers.js';
 import type { CallLeases } from './call-leases.js';
 import { NO_SUCH_CALL } from './call-news.js';
-import { callSnapshot, type CallSnapshot } from './call-snapshot.js';
+import { callSnapshot, type CallSnapshot, type LegMedia } from './call-snapshot.js';
 import type { CallStore } from './call-store.js';
 import type { DeviceChannels, DeviceListener } from './device-channels.js';
 import type { CallRequest, ConnectedDevice } from './device-socket.js';
@@ -191,21 +191,32 @@ export class Calls implements DeviceListener {
 
   /** The picture that the device sends in its call, as PNG; undefined if it sends none. */
   async picture(cid: number): Promise<Buffer | undefined> {
-    const { leases, media } = this.ports;
+    const sent = await this.#sentBy(cid);
+    if (sent === undefined || sent.leg.video === '') return undefined;
+    const { tenant, streamName, leg } = sent;
+    try {
+      return await this.ports.media.snapshot({ tenant, streamName, nodeId: leg.nodeId });
+    } catch (error) {
+      this.ports.log.info({ err: error, streamName }, 'a call has no picture now');
+      return undefined;
+    }
+  }
+
+  /** The name of the stream that the device sends in its call; undefined if it sends none. */
+  async streamOf(cid: number): Promise<string | undefined> {
+    const sent = await this.#sentBy(cid);
+    return sent?.leg.sends === true ? sent.streamName : undefined;
+  }
+
+  async #sentBy(cid: number): Promise<{ tenant: string; streamName: string; leg: LegMedia } | undefined> {
+    const { leases } = this.ports;
     const callId = await leases.callOf(cid);
     const snapshot = callId === undefined ? undefined : (await leases.find(callId))?.snapshot;
     const sides = snapshot && sidesOf(snapshot.call);
     if (callId === undefined || snapshot === undefined || sides === undefined) return undefined;
     const side: Side = sides.caller === cid ? 'caller' : 'callee';
-    const sent = snapshot.media[side];
-    if (sent === undefined || sent.video === '') return undefined;
-    const { nodeId } = sent;
-    try {
-      return await media.snapshot({ tenant: snapshot.tenant, streamName: streamNameOf(callId, side), nodeId });
-    } catch (error) {
-      this.ports.log.info({ err: error, callId, side }, 'a call has no picture now');
-      return undefined;
-    }
+    const leg = snapshot.media[side];
+    return leg && { tenant: snapshot.tenant, streamName: streamNameOf(callId, side), leg };
   }
 
   /** The calls of a tenant that have ended, the newest first. */
@@ -309,7 +320,7 @@ export class Calls implements DeviceListener {
     const begun = newCall({ callId, caller, rung, settings }, nowMs);
     const snapshot: CallSnapshot = {
       ...{ tenant, appId, call: callSnapshot.shape.call.parse(begun), media: {}, places: [], ring: null },
-      ...{ record: false, startedMs: nowMs, establishedMs: null, quality: {} },
+      ...{ record: false, startedMs: nowMs, establishedMs: null, quality: {}, notCarried: [] },
     };
     const epoch = await this.ports.leases.begin(callId, snapshot);
     const live = this.#keep(new LiveCall(this.#livePorts, callId, snapshot, epoch));

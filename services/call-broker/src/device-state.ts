@@ -22,7 +22,7 @@ export interface ConnectionFields {
 }
 
 /**
- * Every device is private: weir's calls have no viewers. A relay, in the vendor's meaning, is a server that takes RTMP; weir
+ * Every device is private: only its app can have its calls watched. A relay, in the vendor's meaning, is a server that takes RTMP; weir
  * has none. The address in the device's own network isn't told to anybody.
  */
 export const connectionFields = (

@@ -23,7 +23,7 @@ import {
 } from '@weir/protocol-topvdn';
 import type { CallLeases, Place } from './call-leases.js';
 import { eventOf, type Asked } from './call-news.js';
-import type { CallSnapshot, LegMedia, SideQuality } from './call-snapshot.js';
+import type { CallSnapshot, LegMedia, NotCarried, SideQuality } from './call-snapshot.js';
 import type { CallStore, OpenRecord } from './call-store.js';
 import type { DeviceChannels } from './device-channels.js';
 
@@ -175,12 +175,14 @@ export class LiveCall {
   async record(): Promise<void> {
     this.#change({ record: true });
     const { tenant, callId } = this;
+    const sides = sidesOf(this.#call);
+    if (sides === undefined) return;
     for (const side of SIDES) {
       if (this.#snapshot.media[side]?.sends !== true) continue;
       const streamName = streamNameOf(callId, side);
       await this.ports.bus.call(StreamRecordings.method.start, {
-        ...{ tenant, streamName, key: streamName, name: `call ${callId}, ${side}` },
-        labels: { protocol: 'topvdn', callId, side },
+        ...{ tenant, streamName, key: streamName, name: `call ${callId}, ${side}`, tellOwner: true },
+        labels: { protocol: 'topvdn', callId, side, cid: String(sides[side]) },
       });
     }
   }
@@ -293,7 +295,7 @@ export class LiveCall {
         },
       );
       this.#keep(side, session);
-      const { nodeId, answerSdp, codecs } = await session.opened;
+      const { nodeId, answerSdp, codecs, notCarried } = await session.opened;
       const leg = {
         sessionId: session.sessionId,
         nodeId,
@@ -302,6 +304,7 @@ export class LiveCall {
       };
       this.#change({ media: { ...this.#snapshot.media, [side]: leg } });
       this.take({ tag: 'answered', side, sdp: answerSdp });
+      for (const message of notCarried) this.#notCarried({ from: side, message });
     } catch (error) {
       ports.log.info({ err: error, callId, side }, 'the media of a call could not be opened');
       this.take({ tag: 'refused', side, message: wordsOf(error) });
@@ -353,15 +356,30 @@ export class LiveCall {
         const loss = all > 0 ? Math.min(1, Math.max(0, lostNow / all)) : 0;
         return this.#measured(side, { loss, bitrate_bps: Number(videoBps + audioBps) });
       }
+      case 'notCarried':
+        return this.#notCarried({ from: otherOf(side), message: event.value.reason });
       case 'videoSize':
       case 'signal':
       case 'notEnoughBandwidth':
       case 'offer':
-      case 'notCarried':
         return;
       default:
         event satisfies never;
     }
+  }
+
+  /** Before the call is established, the caller's device may not know it yet. */
+  #notCarried(missing: NotCarried): void {
+    this.#change({ notCarried: [...this.#snapshot.notCarried, missing] });
+    if (this.#snapshot.establishedMs !== null) this.#tellMissing(missing);
+  }
+
+  #tellMissing({ from, message }: NotCarried): void {
+    const sides = sidesOf(this.#call);
+    if (sides === undefined) return;
+    const event = { type: 'not-carried', call_id: this.callId, message } as const;
+    this.#send(sides[from], { ...event, way: 'sent' });
+    this.#send(sides[otherOf(from)], { ...event, way: 'received' });
   }
 
   #connected(side: Side): void {
@@ -375,6 +393,7 @@ export class LiveCall {
     const sides = sidesOf(this.#call);
     for (const side of SIDES) if (sides !== undefined) this.#tellPushing(side, sides[side]);
     if (this.#snapshot.record) this.#inBackground(this.record());
+    for (const missing of this.#snapshot.notCarried) this.#tellMissing(missing);
   }
 
   #tellPushing(side: Side, cid: number): void {

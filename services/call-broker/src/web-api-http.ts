@@ -5,6 +5,7 @@ import {
   cancellationBody,
   clientPushBody,
   DEVICE_CONTROL,
+  DEVICE_STATE,
   doneAnswer,
   errorAnswer,
   idsAnswer,
@@ -38,6 +39,7 @@ import type { CallBrokerMetrics } from './metrics.js';
 import { endpointOf } from './endpoint.js';
 import { demandOwned, demandReach, reached } from './reach.js';
 import { requestIdOf } from './request-id.js';
+import type { WatchAddresses } from './watch-addresses.js';
 import type { WebApiCallers } from './web-api-callers.js';
 
 export const WEB_API = Symbol('parts of the Web API');
@@ -48,6 +50,7 @@ export interface WebApiPorts {
   readonly presence: Pick<DeviceChannels, 'presences'>;
   readonly messages: Pick<Messages, 'accept'>;
   readonly calls: Pick<Calls, 'pushed'>;
+  readonly watching: Pick<WatchAddresses, 'of'>;
   readonly webhooks: Pick<AppWebhooks, 'deviceMessage' | 'isReachable'>;
   readonly metrics: Pick<CallBrokerMetrics, 'pushed'>;
   /** The URL at which clients reach the platform; if undefined, that of the request. */
@@ -85,7 +88,7 @@ export class WebApiController {
     const origin = publicOrigin(this.ports.publicUrl, request);
     return {
       init_string: initString([endpointOf(origin)]),
-      devices: await this.#entries(found, origin),
+      devices: await this.#entries(app, found, origin),
       ...{ total, size, page, request_id: requestIdOf(request) },
     };
   }
@@ -211,9 +214,11 @@ export class WebApiController {
     return { found: mine.slice(skip, skip + size), total: mine.length };
   }
 
-  async #entries(cids: readonly number[], origin: string): Promise<DeviceEntry[]> {
-    const { apps, presence, maxTokenLifeS } = this.ports;
+  async #entries({ tenant }: App, cids: readonly number[], origin: string): Promise<DeviceEntry[]> {
+    const { apps, presence, watching, maxTokenLifeS } = this.ports;
     const [presences, keys] = await Promise.all([presence.presences(cids), apps.keysOf(cids)]);
+    const pushing = cids.filter((cid) => presences.get(cid)?.state === DEVICE_STATE.pushing);
+    const addresses = await watching.of(tenant, pushing);
     const tracker = endpointOf(origin);
     const expireS = Math.floor(Date.now() / 1_000) + Math.min(SNAPSHOT.coverUrlLifeS, maxTokenLifeS);
     return cids.flatMap((cid) => {
@@ -224,8 +229,9 @@ export class WebApiController {
         cid,
         ...connectionFields(tracker, presences.get(cid)),
         cover_url: `${origin}/v2/snapshots/${cid}/cover?client_token=${token}`,
-        // Nothing plays a device's stream but its calls.
-        ...{ rtmp_url: '', hls: '' },
+        // Every device is private, and private devices have none.
+        rtmp_url: '',
+        hls: addresses.has(cid) ? `${origin}${addresses.get(cid)}` : '',
       };
     });
   }

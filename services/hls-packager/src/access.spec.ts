@@ -1,4 +1,4 @@
-import { Robots, ErrorCode, WeirError } from '@weir/contracts';
+import { ErrorCode, HlsAddresses, Robots, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { H264 } from './testing/fake-media.js';
@@ -210,6 +210,31 @@ describe('the right to watch', () => {
     expect(query).toMatch(/^\?token=weirp_[\w-]{32}$/);
     expect((await new Player(service.url).get(`/videos/garden/media.m3u8${query}`)).status).toBe(200);
     expect(await withToken(token).text(path)).toContain('\nmedia.m3u8\n');
+  });
+
+  it('comes with a signed address, for one stream and until a time', async () => {
+    const sign = async (streamName: string, expiresAtMs = Date.now() + 60_000) => {
+      const asked = { tenant: 'demo', streamNames: [streamName], expiresAtMs: BigInt(expiresAtMs) };
+      return (await around.auth.bus.call(HlsAddresses.method.sign, asked)).addresses[0] ?? '';
+    };
+    const garden = await sign('garden');
+    const base = garden.split('index.m3u8')[0] ?? '';
+    const stranger = new Player(service.url);
+    const [, media = ''] = /\n(media\.m3u8\?signature=.*)\n/.exec(await stranger.text(garden)) ?? [];
+    const playlist = parsePlaylist(await stranger.text(base + media));
+    expect((await stranger.get(base + playlist.segments.at(-1))).status).toBe(200);
+    expect((await stranger.get(`${garden}?client_token=x`)).status).toBe(200);
+    expect((await stranger.get(await sign('a b/c'))).status).toBe(200);
+    const [, query = ''] = garden.split('?');
+    for (const refused of [
+      `${base}index.m3u8`,
+      `${base}index.m3u8?signature=`,
+      `/videos/garden/index.m3u8?${query}`,
+      `/videos/~/a%20b%2Fc/index.m3u8?${query}`,
+      await sign('garden', Date.now() - 1_000),
+    ])
+      expect([refused, (await stranger.get(refused)).status]).toEqual([refused, 401]);
+    expect((await stranger.get(await sign('nowhere'))).status).toBe(404);
   });
 
   it('ends when the token is revoked', async () => {

@@ -1,5 +1,5 @@
 import { Access, CredentialWatch } from '@weir/access';
-import { ErrorCode, WeirError } from '@weir/contracts';
+import { ErrorCode, HlsAddresses, WeirError } from '@weir/contracts';
 import { MediaClient, receiveBuffer } from '@weir/media-client';
 import { openInOrder, type ServiceContext } from '@weir/platform';
 import { Admission } from './admission.js';
@@ -59,6 +59,14 @@ export const openHlsPackager = (context: HlsContext): Promise<HlsPackager> =>
       blockTimeoutMs: config.WEIR_HLS_BLOCK_TIMEOUT_MS,
       maxWaitingPerStream: config.WEIR_HLS_MAX_WAITING_PER_STREAM,
     });
+    opened.add(
+      'bus',
+      bus.serve(HlsAddresses.method.sign, async ({ tenant, streamNames, expiresAtMs }) => ({
+        addresses: await Promise.all(
+          streamNames.map((streamName) => videos.signedAddress(tenant, streamName, Number(expiresAtMs))),
+        ),
+      })),
+    );
     return {
       ...{ metrics, packagings, videos },
       get load() {

@@ -36,3 +36,30 @@ describe('a ticket', () => {
     },
   );
 });
+
+describe('the signature of an address', () => {
+  const signature = tickets.issueSignature('demo', 'calls/1/caller', 1_000);
+
+  it('opens the playlists of its stream until its time', () => {
+    expect(tickets.verifySignature(signature, 'calls/1/caller', 999_999)).toBe('demo');
+    expect(tickets.verifySignature(signature, 'calls/1/caller', 1_000_000)).toBeUndefined();
+    expect(tickets.verifySignature(signature, 'calls/1/callee', 0)).toBeUndefined();
+    expect(signature).toMatch(/^[A-Za-z0-9_.-]+$/);
+  });
+
+  it('can be neither prolonged nor moved to another tenant nor made from a segment’s ticket', () => {
+    const [tenant, , mac] = signature.split('.');
+    const other = Buffer.from('other').toString('base64url');
+    for (const forged of [
+      ...[
+        `${tenant}.2000.${mac}`,
+        `${other}.1000.${mac}`,
+        `${tenant}.01000.${mac}`,
+        `${signature}.x`,
+        signature.slice(0, -1),
+      ],
+      ...['', '.', '..', tickets.issue('demo', 'calls/1/caller', segment)],
+    ])
+      expect(tickets.verifySignature(forged, 'calls/1/caller', 0)).toBeUndefined();
+  });
+});

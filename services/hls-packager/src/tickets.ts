@@ -3,9 +3,16 @@ import type { ResourceName } from '@weir/hls';
 
 /** The query parameter of a segment's address. */
 export const TICKET = 'ticket';
+/** The query parameter of a signed address of playlists. */
+export const SIGNATURE = 'signature';
 const MAC_BYTES = 16;
 
 const base64url = (text: string): string => Buffer.from(text).toString('base64url');
+
+const areEqual = (given: string, issued: string): boolean => {
+  const [one, other] = [Buffer.from(given), Buffer.from(issued)];
+  return one.length === other.length && timingSafeEqual(one, other);
+};
 
 /**
  * Tickets let players fetch segments without a header or a token. A ticket is valid for one segment and its parts, or
@@ -16,7 +23,8 @@ export class Tickets {
   constructor(private readonly key: Buffer) {}
 
   issue(tenant: string, streamName: string, resource: ResourceName): string {
-    return `${base64url(tenant)}.${this.#mac(tenant, streamName, resource).toString('base64url')}`;
+    const what = resource.tag === 'init' ? `init ${resource.initId}` : `segment ${resource.msn}`;
+    return `${base64url(tenant)}.${this.#mac(tenant, streamName, what).toString('base64url')}`;
   }
 
   /** The tenant that the ticket claims. This isn't verified. */
@@ -28,13 +36,24 @@ export class Tickets {
   }
 
   verify(ticket: string, tenant: string, streamName: string, resource: ResourceName): boolean {
-    const given = Buffer.from(ticket);
-    const issued = Buffer.from(this.issue(tenant, streamName, resource));
-    return given.length === issued.length && timingSafeEqual(given, issued);
+    return areEqual(ticket, this.issue(tenant, streamName, resource));
   }
 
-  #mac(tenant: string, streamName: string, resource: ResourceName): Buffer {
-    const what = resource.tag === 'init' ? `init ${resource.initId}` : `segment ${resource.msn}`;
+  /** The signature of an address of one stream's playlists that opens until a time. */
+  issueSignature(tenant: string, streamName: string, expiresS: number): string {
+    const mac = this.#mac(tenant, streamName, `watch ${expiresS}`);
+    return `${base64url(tenant)}.${expiresS}.${mac.toString('base64url')}`;
+  }
+
+  /** The tenant of a signature that is valid for the stream's playlists now. */
+  verifySignature(signature: string, streamName: string, nowMs: number): string | undefined {
+    const [encoded = '', expires = '', mac, ...more] = signature.split('.');
+    const tenant = more.length === 0 ? Tickets.tenantOf(`${encoded}.${mac ?? ''}`) : undefined;
+    if (tenant === undefined || !/^\d{1,12}$/.test(expires) || Number(expires) * 1_000 <= nowMs) return undefined;
+    return areEqual(signature, this.issueSignature(tenant, streamName, Number(expires))) ? tenant : undefined;
+  }
+
+  #mac(tenant: string, streamName: string, what: string): Buffer {
     const text = JSON.stringify([tenant, streamName, what]);
     return createHmac('sha256', this.key).update(text).digest().subarray(0, MAC_BYTES);
   }

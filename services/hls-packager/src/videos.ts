@@ -1,15 +1,15 @@
 import { permits, type CredentialCarrier } from '@weir/access';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import type { ResourceName } from '@weir/hls';
-import { type Admission, demandPlay, type Admitted } from './admission.js';
+import { type Admission, demandPlay } from './admission.js';
 import type { HlsMetrics } from './metrics.js';
 import type { Packaging } from './packaging.js';
 import type { Packagings } from './packagings.js';
 import type { StreamRequest } from './stream-request.js';
 import type { Targets } from './targets.js';
 import type { TicketKey } from './ticket-key.js';
-import { TICKET, Tickets } from './tickets.js';
-import { targetOfStream, type VideoTarget } from './video-path.js';
+import { TICKET, Tickets, SIGNATURE } from './tickets.js';
+import { indexPath, targetOfStream, type VideoTarget } from './video-path.js';
 import type { WaitingPlaces } from './waiting-places.js';
 
 export interface VideosPorts {
@@ -29,6 +29,17 @@ export interface Viewer extends CredentialCarrier {
   readonly address: string;
   readonly query: URLSearchParams;
   readonly signal: AbortSignal;
+}
+
+/** Who asks for a playlist, by a credential or by a signed address. */
+interface Watcher {
+  readonly tenant: string;
+  /** Differs for different credentials and addresses. */
+  readonly digest: string;
+  /** What must be in the addresses for this watcher. */
+  readonly query: string | undefined;
+  /** @throws WeirError FORBIDDEN */
+  readonly demandPlay: (streamName: string) => void;
 }
 
 export interface Resource {
@@ -107,12 +118,18 @@ export class Videos {
     return found;
   }
 
+  /** The address of a stream's playlist that opens without a credential until a time: path and query. */
+  async signedAddress(tenant: string, streamName: string, expiresAtMs: number): Promise<string> {
+    const signature = (await this.#tickets()).issueSignature(tenant, streamName, Math.floor(expiresAtMs / 1_000));
+    return `${indexPath({ tag: 'stream', name: streamName })}?${SIGNATURE}=${signature}`;
+  }
+
   /** The multivariant playlist. Players ask for it first, so an ended stream begins again with it. */
   async index(viewer: Viewer, target: VideoTarget): Promise<string> {
-    const { packaging, admitted } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
+    const { packaging, watcher } = await this.#playlistOf(viewer, target, (known) => known.state !== 'ended');
     if (!packaging.live.isReady) throw packaging.state === 'waiting' ? noKeyFrameYet() : notYet();
     if (!packaging.live.canBegin) throw noKeyFrame();
-    return packaging.live.index(admitted.query);
+    return packaging.live.index(watcher.query);
   }
 
   async media(viewer: Viewer, target: VideoTarget): Promise<string> {
@@ -173,33 +190,51 @@ export class Videos {
     viewer: Viewer,
     target: VideoTarget,
     isUsable: (known: Packaging) => boolean,
-  ): Promise<{ packaging: Packaging; admitted: Admitted }> {
+  ): Promise<{ packaging: Packaging; watcher: Watcher }> {
     const beganMs = performance.now();
-    const admitted = await this.ports.admission.admit(viewer);
-    const { tenant } = admitted.principal;
+    const watcher = await this.#watcher(viewer, target);
+    const { tenant } = watcher;
     const known = this.ports.packagings.at(tenant, target);
     const streamName = known?.streamName ?? (await this.ports.targets.streamNameOf(tenant, target));
-    demandPlay(admitted.principal, tenant, streamName);
+    watcher.demandPlay(streamName);
     const packaging = known !== undefined && isUsable(known) ? known : await this.#open(tenant, target, streamName);
     packaging.asked();
-    packaging.viewers.saw(`${admitted.digest} ${viewer.address}`);
+    packaging.viewers.saw(`${watcher.digest} ${viewer.address}`);
     if (!packaging.live.isReady) {
       await this.#waitForStart(viewer, packaging, 'part');
       if (packaging.live.isReady) this.ports.metrics.started(performance.now() - beganMs);
     }
-    return { packaging, admitted };
+    return { packaging, watcher };
+  }
+
+  async #watcher(viewer: Viewer, target: VideoTarget): Promise<Watcher> {
+    // Clients of other services append their own query with a second question mark.
+    const signature = viewer.query.get(SIGNATURE)?.split('?', 1)[0];
+    if (signature === undefined || target.tag !== 'stream') {
+      const { principal, digest, query } = await this.ports.admission.admit(viewer);
+      const { tenant } = principal;
+      return { tenant, digest, query, demandPlay: (streamName) => demandPlay(principal, tenant, streamName) };
+    }
+    const tenant = (await this.#tickets()).verifySignature(signature, target.name, Date.now());
+    if (tenant === undefined)
+      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'The address is not valid or has expired; ask for a new one');
+    return { tenant, digest: signature, query: `${SIGNATURE}=${signature}`, demandPlay: () => undefined };
   }
 
   async #open(tenant: string, target: VideoTarget, streamName: string): Promise<Packaging> {
-    const tickets = await this.ports.ticketKey.tickets().catch((cause: unknown) => {
-      throw new WeirError(ErrorCode.UNAVAILABLE, "Segment URLs can't be signed now; try again later", {}, { cause });
-    });
+    const tickets = await this.#tickets();
     return this.ports.packagings.open(
       tenant,
       target,
       streamName,
       (resource) => `${TICKET}=${tickets.issue(tenant, streamName, resource)}`,
     );
+  }
+
+  #tickets(): Promise<Tickets> {
+    return this.ports.ticketKey.tickets().catch((cause: unknown) => {
+      throw new WeirError(ErrorCode.UNAVAILABLE, "URLs can't be signed now; try again later", {}, { cause });
+    });
   }
 
   #streamNameOf(tenant: string, target: VideoTarget): Promise<string> | string {

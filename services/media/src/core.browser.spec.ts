@@ -138,8 +138,11 @@ describe('the media core with Chromium', () => {
 });
 
 describe('two clients that hear each other', () => {
-  const talk = (name: string, peer: string, options: { isWatching?: boolean; bundlePolicy?: 'max-bundle' } = {}) =>
-    publish(stage(), `session-${name}`, { streamName: name, hears: peer, ...options });
+  const talk = (
+    name: string,
+    peer: string,
+    options: { isWatching?: boolean; bundlePolicy?: 'max-bundle'; prefer?: string } = {},
+  ) => publish(stage(), `session-${name}`, { streamName: name, hears: peer, ...options });
 
   it('get picture and sound on the connections on which they send, whoever comes first', async () => {
     const first = await talk('b', 'a');
@@ -161,6 +164,14 @@ describe('two clients that hear each other', () => {
     const before = (await see(staying.page)).framesDecoded;
     await publish(stage(), 'session-a2', { streamName: 'a', hears: 'b' });
     await waitFor(async () => (await see(staying.page)).framesDecoded > before + 30);
+  });
+
+  it('have owners that are told which picture is not carried if they have no common video codec', async () => {
+    await talk('b', 'a', { prefer: 'H264' });
+    await talk('a', 'b', { prefer: 'VP8' });
+    await waitFor(() => has('session-a', 'not-carried') && has('session-b', 'not-carried'));
+    expect(recorded.find('session-a', 'not-carried')?.detail).toBe('video H264: the client takes VP8');
+    expect(recorded.find('session-b', 'not-carried')?.detail).toBe('video VP8: the client takes H264');
   });
 
   it('may be one that only watches', async () => {

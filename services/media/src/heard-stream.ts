@@ -17,6 +17,8 @@ export interface HeardStreamOptions {
   readonly home: RouterLease;
   readonly transportOf: (section: SendSection) => mediasoup.WebRtcTransport | undefined;
   readonly isConnected: () => boolean;
+  /** Told once each time that the stream begins. @param reason for people */
+  readonly notCarried: (reason: string) => void;
   readonly log: Logger;
 }
 
@@ -88,10 +90,12 @@ export class HeardStream {
   }
 
   async #send(stream: Stream, section: SendSection): Promise<void> {
-    const { home, transportOf, isConnected } = this.options;
+    const { home, transportOf, isConnected, notCarried } = this.options;
     const track = stream.track(section.kind);
     const transport = transportOf(section);
-    if (track === undefined || transport === undefined || codecName(track.webRtcCodec) !== codecName(section)) return;
+    if (track === undefined || transport === undefined) return;
+    const [sent, taken] = [codecName(track.webRtcCodec), codecName(section)];
+    if (sent !== taken) return notCarried(`${section.kind} ${sent}: the client takes ${taken}`);
     const lent = await stream.use(() => track.lend(home));
     try {
       const consumer = await consume(transport, lent.producerId, section);

@@ -270,12 +270,13 @@ export class WebRtcPublisher {
     const { heardStreamName: streamName, tenant } = this.request;
     const session = this.#session;
     if (streamName === '' || session === undefined || session.isOver) return;
-    const { core, log } = this.options;
+    const { core, log, notifier } = this.options;
     const transportOf = ({ transportIndex }: SendSection) =>
       this.#links?.transportOf(offer.transports[transportIndex]?.mediaIndexes ?? []);
     this.#heard ??= new HeardStream({
       ...{ core, log, tenant, streamName, home, transportOf },
       isConnected: () => session.connected,
+      notCarried: (reason) => notifier.notCarried(this.request, reason),
     });
     this.#heard.setSections(sections.flatMap((section) => sentIn(section) ?? []));
   }

@@ -54,7 +54,7 @@ export const openRecording = (context: RecordingContext): Promise<Recording> =>
     );
     opened.add('stream changes', media.onStreams({ started: (stream) => recordings.streamStarted(stream) }));
     recordings.start();
-    opened.add('bus', serveStreamRecordings({ bus, recordings, store }));
+    opened.add('bus', serveStreamRecordings({ bus, outbox, recordings, store }));
     const isSigned = config.WEIR_WEBHOOK_SECRETS.length > 0;
     if (!isSigned) log.warn('no receiver can check the signatures of webhooks; set WEIR_WEBHOOK_SECRETS');
     const secrets = isSigned ? config.WEIR_WEBHOOK_SECRETS : [newWebhookSecret()];

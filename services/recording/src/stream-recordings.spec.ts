@@ -1,5 +1,13 @@
 import { Bus } from '@weir/bus';
-import { ErrorCode, StreamRecordingEvents, StreamRecordings, type StreamRecordingChanged } from '@weir/contracts';
+import {
+  ErrorCode,
+  StreamRecordingEvents,
+  StreamRecordingOwner,
+  StreamRecordings,
+  WeirError,
+  type StreamRecordingChanged,
+  type StreamRecordingFile,
+} from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MediaNode } from './testing/media-node.js';
@@ -117,6 +125,31 @@ describe('another service', () => {
       recordingNow: false,
       recording: { recordingId: recording?.recordingId },
     });
+  }, 60_000);
+
+  it('hears of the files of its recordings if it asks for that, until it has answered', async () => {
+    await begin();
+    const files: StreamRecordingFile[] = [];
+    const owner = caller.serve(StreamRecordingOwner.method.fileReady, (file) => {
+      files.push(file);
+      if (files.length === 1) throw new WeirError(ErrorCode.UNAVAILABLE, 'not now');
+      return {};
+    });
+    try {
+      media.publish('told');
+      await start('untold', 'told');
+      const { recording } = await start('told', 'told', { tellOwner: true, labels: { callId: 'c-1' } });
+      const id = recording?.recordingId ?? '';
+      for (const key of ['untold', 'told']) await stop(key);
+      await waitFor(() => files.length >= 2, { what: 'the file again', timeoutMs: 20_000 });
+      expect(files.map(({ tenant, recordingId, labels }) => ({ tenant, recordingId, labels }))).toEqual(
+        Array(2).fill({ tenant: 'house', recordingId: id, labels: { callId: 'c-1' } }),
+      );
+      const all = await listed('told');
+      expect(all.map(({ state }: { state: string }) => state)).toEqual(['finished', 'finished']);
+    } finally {
+      await owner.close();
+    }
   }, 60_000);
 
   it('is refused like a REST client: no such stream, no room on the disk, an invalid request', async () => {

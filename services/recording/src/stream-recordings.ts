@@ -4,22 +4,35 @@ import {
   ErrorCode,
   isWeirError,
   StreamRecordingEvents,
+  StreamRecordingOwner,
   StreamRecordings,
   type StreamRecordingSchema,
 } from '@weir/contracts';
+import type { Outbox } from '@weir/outbox';
 import { parsed } from '@weir/rest';
+import type { Pace } from '@weir/timing';
 import { z } from 'zod';
 import { labelsOf, type Recordings } from './recordings.js';
 import type { RecordingRow, RecordingStore } from './store.js';
 
 export interface StreamRecordingsPorts {
-  readonly bus: Pick<Bus, 'serve' | 'publish'>;
-  readonly recordings: Pick<Recordings, 'record' | 'stop' | 'onEvent'>;
+  readonly bus: Pick<Bus, 'serve' | 'publish' | 'call'>;
+  readonly outbox: Pick<Outbox, 'add' | 'deliver'>;
+  readonly recordings: Pick<Recordings, 'record' | 'stop' | 'onEvent' | 'addEndHook'>;
   readonly store: Pick<RecordingStore, 'going' | 'allGoing'>;
 }
 
 /** The label that holds the key of a recording that another service has started. */
 const KEY = 'key';
+/** The label of a recording whose owner hears of its files. */
+const TELL_OWNER = 'tellOwner';
+
+const OWNERS_QUEUE = 'owners';
+const OWNERS_PACE: Pace = { firstMs: 1_000, maxMs: 60_000 };
+const fileSchema = z.object({
+  ...{ tenant: z.string(), recordingId: z.string() },
+  labels: z.record(z.string(), z.string()),
+});
 
 const startRequest = z.object({
   tenant: z.string().min(1),
@@ -29,11 +42,13 @@ const startRequest = z.object({
   labels: z.record(z.string(), z.string().max(1_024)),
   splitMs: z.number(),
   splitBytes: z.bigint(),
+  tellOwner: z.boolean(),
 });
 
 /** Lets other services record streams: answers their requests, and tells when such recordings begin and end. */
 export const serveStreamRecordings = ({
   bus,
+  outbox,
   recordings,
   store,
 }: StreamRecordingsPorts): { close(): Promise<void> } => {
@@ -41,12 +56,13 @@ export const serveStreamRecordings = ({
   const starting = new Map<string, Promise<RecordingRow>>();
 
   const start = async (request: z.infer<typeof startRequest>): Promise<RecordingRow> => {
-    const { tenant, streamName, key, name, labels, splitMs, splitBytes } = request;
+    const { tenant, streamName, key, name, labels, splitMs, splitBytes, tellOwner } = request;
     const [going] = await store.going(tenant, KEY, key);
     if (going !== undefined) return going;
     try {
       return await recordings.record({
-        ...{ tenant, streamName, name, labels: { ...labels, [KEY]: key }, claim: key },
+        ...{ tenant, streamName, name, claim: key },
+        labels: { ...labels, [KEY]: key, ...(tellOwner && { [TELL_OWNER]: 'yes' }) },
         splitMs: splitMs || undefined,
         splitBytes: Number(splitBytes) || undefined,
       });
@@ -92,6 +108,20 @@ export const serveStreamRecordings = ({
       ...{ tenant: row.tenant, key, reason: row.reason, recording: described(row) },
       recordingNow: event === 'started',
     });
+  });
+  recordings.addEndHook(async (transaction, row) => {
+    const { [TELL_OWNER]: isTold, [KEY]: _key, ...labels } = labelsOf(row);
+    if (isTold === undefined || row.state === 'FAILED') return;
+    const payload = { tenant: row.tenant, recordingId: row.id, labels } satisfies z.infer<typeof fileSchema>;
+    await outbox.add(transaction, { id: `file_${row.id}`, queue: OWNERS_QUEUE, scope: row.tenant, payload });
+  });
+  outbox.deliver(OWNERS_QUEUE, {
+    schema: fileSchema,
+    deliver: async ({ payload }) => {
+      await bus.call(StreamRecordingOwner.method.fileReady, payload);
+      return { tag: 'delivered' };
+    },
+    pace: OWNERS_PACE,
   });
   return {
     close: async () => {

@@ -80,6 +80,7 @@ describe('an event', () => {
     cloudMessageOf('ConnectionAcceptted', '{"call_id":"c1","cid":7,"ice_servers":[]}', 7),
     { type: 'opened', call_id: 'c1', sdp: 'v=0', ref: '1' },
     { type: 'stopped-ringing', cid: 7, cause: 'answered-elsewhere' },
+    { type: 'not-carried', call_id: 'c1', way: 'sent', message: 'video H264: the client takes VP8' },
     { type: 'error', code: ERROR_CODE.busy, message: 'The device is in another call' },
     {
       ...{ type: 'state', cid: 7, rings: [{ cid: 8, direction: 'in', url: URL_TEXT }], ice_servers: [] },

@@ -211,6 +211,8 @@ const typedEvent = z.discriminatedUnion('type', [
   /** The other side's microphone and camera. */
   z.object({ type: z.literal('muted'), call_id: callId, audio: z.boolean(), video: z.boolean() }),
   z.object({ type: z.literal('quality'), call_id: callId, ...quality.shape }),
+  /** One of the call's media doesn't reach the other side: `sent` is what this device sends. `message` is for people. */
+  z.object({ type: z.literal('not-carried'), call_id: callId, way: z.enum(['sent', 'received']), message: z.string() }),
   /** A callee's device rings. */
   z.object({ type: z.literal('ringing'), cid }),
   /** Don't ring any more for the calls of this device, or don't expect that it rings. */

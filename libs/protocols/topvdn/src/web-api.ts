@@ -90,7 +90,7 @@ export const deviceEntry = z.strictObject({
   cover_url: z.string(),
   /** Empty for private devices. */
   rtmp_url: z.string(),
-  /** With the text `<cid>` in its path, for which the caller puts the device's id. Empty for private devices. */
+  /** A playlist; empty while the device sends nothing. weir's opens for some minutes, without a further token. */
   hls: z.string(),
 });
 export type DeviceEntry = z.infer<typeof deviceEntry>;

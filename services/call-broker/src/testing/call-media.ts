@@ -55,6 +55,13 @@ export class CallMedia {
     for (const session of this.sessions.values()) this.#tell(session, { case: 'connected', value: {} });
   }
 
+  /** The client that publishes this stream doesn't get a part of what it hears. */
+  notCarried(streamName: string, reason: string): void {
+    const session = this.sessions.get(streamName);
+    if (session === undefined) throw new Error('no such stream');
+    this.#tell(session, { case: 'notCarried', value: { reason } });
+  }
+
   end(streamName: string, reason: EndReason): void {
     const session = this.sessions.get(streamName);
     if (session === undefined) throw new Error('no such stream');
