@@ -1,4 +1,4 @@
-import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { chromium, firefox, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
 const ARGUMENTS = [
   ...['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-quic', '--disable-sync'],
@@ -13,6 +13,20 @@ const ARGUMENTS = [
 /** Starts Debian's Chromium with a fake camera (a green clock face) and a fake microphone (a beep every second). */
 export const startBrowser = (executablePath = process.env['CHROMIUM_BIN'] ?? '/usr/bin/chromium'): Promise<Browser> =>
   chromium.launch({ executablePath, args: ARGUMENTS });
+
+const FIREFOX_PREFERENCES = {
+  'media.autoplay.default': 0,
+  'media.autoplay.block-webaudio': false,
+  // Otherwise it has no candidates on a machine without a network.
+  'media.peerconnection.ice.loopback': true,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+};
+
+export const FIREFOX = process.env['FIREFOX_BIN'] ?? '/usr/bin/firefox-esr';
+
+/** Starts Debian's Firefox, unmodified; with a channel `moz-…` the library drives it by WebDriver BiDi. */
+export const startFirefox = (): Promise<Browser> =>
+  firefox.launch({ channel: 'moz-firefox', executablePath: FIREFOX, firefoxUserPrefs: FIREFOX_PREFERENCES });
 
 /** What all RTCPeerConnections of a page together have received so far. */
 export interface Received {

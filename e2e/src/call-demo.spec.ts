@@ -30,6 +30,13 @@ afterAll(async () => {
   await once(server, 'exit');
 });
 
+async function devicePair(): Promise<[string, string]> {
+  const devices = (await (await fetch(new URL('devices', pageUrl))).json()) as number[];
+  const [first, second] = devices.map(String);
+  if (first === undefined || second === undefined) throw new Error('the platform has no two devices');
+  return [first, second];
+}
+
 /** Opens the page and brings its device online. */
 async function openTab(cid: string): Promise<Page> {
   const page = await openPage(await browser.newContext(), pageUrl);
@@ -56,9 +63,7 @@ const seesAndHears = (page: Page) =>
 
 describe('on the demo page of calls', () => {
   it('two tabs call each other through the example application server', async () => {
-    const devices = (await (await fetch(new URL('devices', pageUrl))).json()) as number[];
-    const [first, second] = devices.map(String);
-    if (first === undefined || second === undefined) throw new Error('the platform has no two devices');
+    const [first, second] = await devicePair();
     const caller = await openTab(first);
     const callee = await openTab(second);
 
@@ -74,5 +79,17 @@ describe('on the demo page of calls', () => {
     await callee.click('#hang-up');
     await showsStatus(caller, 'The call has ended: closed');
     expect(await caller.isVisible('#talking')).toBe(false);
+  });
+
+  it('a tab declines, and the other one says so', async () => {
+    const [first, second] = await devicePair();
+    const caller = await openTab(first);
+    const callee = await openTab(second);
+    await caller.selectOption('#other', second);
+    await caller.click('#call');
+    await callee.click('#decline', { timeout: 30_000 });
+    await showsStatus(caller, 'Not any more: declined');
+    await showsStatus(callee, 'Declined');
+    expect(await Promise.all([caller.isVisible('#talking'), callee.isVisible('#ring')])).toEqual([false, false]);
   });
 });

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { waitFor } from '@weir/testing';
@@ -29,13 +29,18 @@ it('an application’s server finds a device’s state, and its message reaches 
   const socket = new WebSocket(`${tracker}/v2/device/channel?client_token=${callee.token}`);
   const heard: Record<string, unknown>[] = [];
   socket.on('message', (data: Buffer) => heard.push(JSON.parse(data.toString()) as Record<string, unknown>));
-  await once(socket, 'open');
+  const [[upgraded]] = await Promise.all([once(socket, 'upgrade') as Promise<[IncomingMessage]>, once(socket, 'open')]);
+  const { localPort } = upgraded.socket;
   const url = `topvdn://${device.tracker_ip}:${device.tracker_port}?protocolType=1&token=${caller.token}`;
   const msg = Buffer.from(url).toString('base64');
   const pushed = await post('message/server/push', { proxy: 0, payload: { msg, flag: 2, clients: [callee.cid] } });
   expect([pushed.status, pushed.json]).toEqual([200, { request_id: expect.stringMatching(/^[0-9a-f]{32}$/) }]);
   await waitFor(() => heard.some(({ Message }) => Message === msg), { what: 'the message' });
   const own = await post('devices/state', {});
+  const connected = (own.json['devices'] as { cid: number; public_ip: string; public_port: number }[]).find(
+    ({ cid }) => cid === callee.cid,
+  );
+  expect(connected).toMatchObject({ public_ip: '127.0.0.1', public_port: localPort });
   const cids = (own.json['devices'] as { cid: number }[]).map(({ cid }) => cid);
   expect(cids).toEqual(expect.arrayContaining([callee.cid]));
   socket.close();

@@ -1,10 +1,12 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { waitFor } from '@weir/testing';
 import { Redis } from 'ioredis';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { startBrowser } from './browser.js';
 import { BLUE, CallApp, ended, expectToHear, RED, type CallDevice } from './call-app.js';
-import { closeCall, heard, messagesOf, openCall, type Sending } from './call-page.js';
+import { closeCall, heard, messagesOf, openCall } from './call-page.js';
 
 const { httpUrl, siteUrl, redisUrl, calls } = inject('platform');
 const app = new CallApp({ httpUrl, siteUrl, calls });
@@ -27,7 +29,8 @@ afterAll(async () => {
   redis.disconnect();
 });
 
-const device = (who: CallDevice, sending: Sending): Promise<Page> => app.openPage(context, who, sending);
+const device = (who: CallDevice, sending: Parameters<CallApp['openPage']>[2]): Promise<Page> =>
+  app.openPage(context, who, sending);
 
 const closings = async (page: Page): Promise<string[]> =>
   (await messagesOf(page)).filter((message) => message.startsWith('ConnectionClosed'));
@@ -91,6 +94,39 @@ describe('two devices', () => {
     await expectNothingLeft();
   });
 
+  it('can be watched at the address that their app is told while they talk, and nowhere else', async () => {
+    const { a, b } = await talking();
+    const { hls, rtmp_url } = await app.stateOf(A.cid);
+    expect(rtmp_url).toBe('');
+    const index = await waitFor(async () => {
+      const response = await fetch(hls);
+      return response.ok && (await response.text());
+    });
+    const [media = ''] = /^media\.m3u8.*$/m.exec(index) ?? [];
+    expect(await (await fetch(new URL(media, hls))).text()).toContain('#EXTINF');
+    const { stdout } = await promisify(execFile)(
+      'ffmpeg',
+      ['-v', 'error', '-i', hls, '-frames:v', '1', '-vf', 'scale=1:1', '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-'],
+      { encoding: 'buffer' },
+    );
+    const [red = 0, green = 0, blue = 0] = stdout;
+    expect(red).toBeGreaterThan(Math.max(green, blue) + 100);
+    const [bare = ''] = hls.split('?');
+    const ofOther = hls.replace('caller', 'callee');
+    const ofNoCall = bare.replace((await heard(a)).callId, '00000000-0000-0000-0000-000000000000');
+    const refusals = await Promise.all(
+      [bare, ofOther, ofNoCall].map(async (url) => {
+        const response = await fetch(url);
+        return [response.status, await response.text()];
+      }),
+    );
+    expect(refusals.map(([status]) => status)).toEqual([401, 401, 401]);
+    expect(refusals[2]).toEqual(refusals[0]);
+    await closeCall(b);
+    await ended(a, 'closed');
+    await waitFor(async () => (await app.stateOf(A.cid)).hls === '');
+  });
+
   it('get one call when both open at once', async () => {
     const { a, b } = await pair();
     const [urlA, urlB] = await Promise.all([app.urlOf(A), app.urlOf(B)]);
@@ -135,6 +171,22 @@ describe('two devices', () => {
     await closeCall(b);
     await ended(watching, 'closed');
     await expectNothingLeft();
+  });
+
+  it('hear each other and are told that there is no picture if they have no common video codec', async () => {
+    const [a, b] = await Promise.all([
+      device(A, { ...RED, videoCodecs: ['video/VP8'] }),
+      device(B, { ...BLUE, videoCodecs: ['video/H264'] }),
+    ]);
+    expect(await app.call(A, { cid: B.cid, page: b })).toBeUndefined();
+    const [missesA, missesB] = ['video H264: the client takes VP8', 'video VP8: the client takes H264'];
+    await waitFor(async () => (await heard(a)).missing.length === 2 && (await heard(b)).missing.length === 2);
+    expect([...(await heard(a)).missing].sort()).toEqual([`received ${missesA}`, `sent ${missesB}`]);
+    expect([...(await heard(b)).missing].sort()).toEqual([`received ${missesB}`, `sent ${missesA}`]);
+    await waitFor(async () => Math.abs((await heard(a)).toneHz - 1_200) < 15, { timeoutMs: 20_000 });
+    await waitFor(async () => Math.abs((await heard(b)).toneHz - 500) < 15, { timeoutMs: 20_000 });
+    await closeCall(a);
+    await ended(b, 'closed');
   });
 
   it('end their call when one of them goes away for good', async () => {

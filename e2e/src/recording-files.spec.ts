@@ -1,18 +1,22 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text as textOf } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { waitFor } from '@weir/testing';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { startBrowser } from './browser.js';
+import { BLUE, CallApp, ended, expectToHear, RED } from './call-app.js';
+import { closeCall, heard, type Sending } from './call-page.js';
+import { serveOnLoopback } from './loopback-server.js';
 import { RobotApp } from './robot-app.js';
 import { SdkPage } from './sdk-page.js';
 
-const { httpUrl, siteUrl, operatorKey, username, password, robots } = inject('platform');
+const { httpUrl, siteUrl, operatorKey, username, password, robots, calls, dataDir } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 const run = promisify(execFile);
 
@@ -145,7 +149,8 @@ const played = async (url: string) => {
 const playbackUrl = async (id: string): Promise<string> =>
   z.object({ url: z.url() }).parse(await rest('POST', `/recordings/${id}/playback`)).url;
 
-async function expectWholeFile({ id, container, durationMs, sizeBytes }: z.infer<typeof recording>): Promise<void> {
+/** @returns where the file is now */
+async function expectWholeFile({ id, container, durationMs, sizeBytes }: z.infer<typeof recording>): Promise<string> {
   const url = await playbackUrl(id);
   const bytes = Buffer.from(await (await fetch(url)).arrayBuffer());
   expect(bytes.length).toBe(sizeBytes);
@@ -161,6 +166,7 @@ async function expectWholeFile({ id, container, durationMs, sizeBytes }: z.infer
   expect(shown.width).toBeGreaterThan(0);
   expect(shown.soughtBy).toBeLessThan(0.1);
   expect(shown.now).toBeGreaterThan(shown.middle);
+  return file;
 }
 
 describe('a camera that the unmodified WebSDK publishes from Chromium', { timeout: 120_000 }, () => {
@@ -245,3 +251,91 @@ describe('a robot’s camera', { timeout: 120_000 }, () => {
     }
   });
 });
+
+describe('a call between two devices', { timeout: 120_000 }, () => {
+  const app = new CallApp({ httpUrl, siteUrl, calls });
+  const [a, b] = [app.device(0), app.device(1)];
+
+  it.each(['when its URL is opened', 'by REST'])(
+    'that is recorded, asked for %s, becomes a file of each side, and the app is told of both',
+    async (asked) => {
+      const told: unknown[] = [];
+      const hook = await serveOnLoopback((request, response) => {
+        void textOf(request).then((body) => {
+          if (request.headers['x-topvdn-event'] === 'device-record-clip') told.push(JSON.parse(body));
+          response.end();
+        });
+      });
+      await app.ask('/v2/apps/webhook', { webhook: hook.url });
+      const [pageA, pageB] = await Promise.all([app.openPage(context, a, RED), app.openPage(context, b, BLUE)]);
+      const record = asked !== 'by REST';
+      expect(await app.call(a, { cid: b.cid, page: pageB }, { record })).toBeUndefined();
+      await Promise.all([expectToHear(pageA, BLUE), expectToHear(pageB, RED)]);
+      const { callId } = await heard(pageA);
+      if (!record) await rest('POST', `/calls/${callId}/recording`);
+      const sides = [
+        { cid: a.cid, sent: RED, name: `calls/${callId}/caller` },
+        { cid: b.cid, sent: BLUE, name: `calls/${callId}/callee` },
+      ];
+      for (const { name } of sides) await lasts(name, 4_000);
+      await closeCall(pageA);
+      await ended(pageB, 'closed');
+
+      const made = [];
+      for (const { cid, sent, name } of sides) {
+        const recorded = await finished(name);
+        await expectToHold(await expectWholeFile(recorded), sent);
+        await expectToBeDelivered(recorded);
+        made.push({ cid, recordingId: recorded.id });
+      }
+      const { clips } = callRecords.parse(await rest('GET', `/calls/records?cid=${a.cid}&size=1`)).calls[0];
+      expect(clips).toHaveLength(2);
+      expect(clips).toEqual(expect.arrayContaining(made.map((clip) => expect.objectContaining(clip) as unknown)));
+      await waitFor(() => told.length >= 2, { what: 'both webhooks', timeoutMs: 20_000 });
+      expect(told).toHaveLength(2);
+      const toldOf = ({ cid, clipId }: (typeof clips)[number]) => ({
+        event: 'device-record-clip',
+        data: { device: cid, clip_id: clipId },
+      });
+      expect(told).toEqual(expect.arrayContaining(clips.map(toldOf)));
+
+      await app.ask('/v2/apps/webhook', { webhook: '' });
+      await Promise.all([hook.close(), pageA.close(), pageB.close()]);
+    },
+  );
+});
+
+const callRecords = z.object({
+  calls: z.tuple([
+    z.object({ clips: z.array(z.object({ clipId: z.number(), cid: z.number(), recordingId: z.string() })) }),
+  ]),
+});
+
+/** The file shows the colour and has the tone that one side of a call has sent. */
+async function expectToHold(file: string, { colour, toneHz = 0 }: Sending): Promise<void> {
+  const raw = async (...args: string[]) =>
+    (await run('ffmpeg', ['-v', 'error', '-ss', '1.5', '-i', file, ...args, '-'], { encoding: 'buffer' })).stdout;
+  const [red = 0, green = 0, blue = 0] = await raw(
+    ...['-frames:v', '1', '-vf', 'scale=1:1', '-f', 'rawvideo', '-pix_fmt', 'rgb24'],
+  );
+  const [strong, weak] = colour === RED.colour ? [red, blue] : [blue, red];
+  expect(strong).toBeGreaterThan(Math.max(weak, green) + 100);
+  const lengthS = 2;
+  const sound = await raw('-t', String(lengthS), '-map', '0:a', '-ac', '1', '-ar', '16000', '-f', 's16le');
+  const samples = new Int16Array(sound.buffer, sound.byteOffset, sound.length / 2);
+  const risings = samples.filter((sample, index) => sample >= 0 && (samples[index - 1] ?? 0) < 0).length;
+  expect(Math.abs(risings / lengthS - toneHz)).toBeLessThan(15);
+}
+
+/** Its owner may have it delivered to any destination afterwards. */
+async function expectToBeDelivered({ id, container, sizeBytes }: z.infer<typeof recording>): Promise<void> {
+  await rest('POST', `/recordings/${id}/delivery`, { destination: { kind: 'folder' } });
+  await waitFor(
+    async () => {
+      const { state } = z.object({ state: z.string() }).parse(await rest('GET', `/recordings/${id}/delivery`));
+      return state === 'delivered';
+    },
+    { what: 'the delivery', timeoutMs: 20_000 },
+  );
+  expect((await readFile(join(dataDir, 'delivered', `${id}.${container}`))).length).toBe(sizeBytes);
+}

@@ -5,10 +5,12 @@ import { TurnClient } from '@weir/testing';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { startBrowser } from './browser.js';
+import { BLUE, CallApp, ended, expectToHear, RED } from './call-app.js';
+import { closeCall } from './call-page.js';
 import { expectPictureAndSound } from './picture-and-sound.js';
 import { SdkPage } from './sdk-page.js';
 
-const { httpUrl, siteUrl, dataDir, turnPort, natsUrl, redisUrl, databaseUrl } = inject('platform');
+const { httpUrl, siteUrl, dataDir, turnPort, natsUrl, redisUrl, databaseUrl, calls } = inject('platform');
 const wsUrl = httpUrl.replace('http:', 'ws:');
 
 /** Made as another program would make them, from the secret that the machine has made. */
@@ -50,6 +52,21 @@ describe('a client that reaches nothing but the TURN server', () => {
     await expectPictureAndSound(player);
     for (const { page } of [publisher, player])
       expect(await paths(page)).toEqual([{ candidateType: 'relay', relayProtocol: transport }]);
+  });
+
+  it('calls another one like it, both by the servers that the platform tells them', async () => {
+    const app = new CallApp({ httpUrl, siteUrl, calls });
+    const [a, b] = [app.device(0), app.device(1)];
+    const [pageA, pageB] = await Promise.all([
+      app.openPage(context, a, { ...RED, relayedBy: 'udp' }),
+      app.openPage(context, b, { ...BLUE, relayedBy: 'tcp' }),
+    ]);
+    expect(await app.call(a, { cid: b.cid, page: pageB })).toBeUndefined();
+    await Promise.all([expectToHear(pageA, BLUE), expectToHear(pageB, RED)]);
+    expect(await paths(pageA)).toEqual([{ candidateType: 'relay', relayProtocol: 'udp' }]);
+    expect(await paths(pageB)).toEqual([{ candidateType: 'relay', relayProtocol: 'tcp' }]);
+    await closeCall(pageA);
+    await ended(pageB, 'closed');
   });
 });
 
