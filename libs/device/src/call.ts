@@ -80,6 +80,7 @@ export class Call extends Emitter<CallEvents> {
   #state: CallState = { tag: 'connecting' };
   #muted: Muted = { audio: false, video: false };
   #peerMuted: Muted = { audio: false, video: false };
+  readonly #playedTracks: MediaStreamTrack[] = [];
   #remoteStream: MediaStream | undefined;
   #unsentCandidates: Candidate[] = [];
   #isChannelUp = true;
@@ -118,10 +119,13 @@ export class Call extends Emitter<CallEvents> {
     return this.#peerMuted;
   }
 
-  /** The other side's sound and picture, for a `video` element. Undefined where there is no `MediaStream`. */
+  /**
+   * The other side's sound and picture, for a `video` element. The picture is in it from its first packet on, because the
+   * element plays no sound while it waits for a picture. Undefined where there is no `MediaStream`.
+   */
   get remoteStream(): MediaStream | undefined {
     if (this.#remoteStream === undefined && typeof MediaStream !== 'undefined')
-      this.#remoteStream = new MediaStream(this.remoteTracks);
+      this.#remoteStream = new MediaStream(this.#playedTracks);
     return this.#remoteStream;
   }
 
@@ -244,8 +248,14 @@ export class Call extends Emitter<CallEvents> {
   #addTrack(track: MediaStreamTrack): void {
     if (this.remoteTracks.includes(track)) return;
     this.remoteTracks.push(track);
-    this.#remoteStream?.addTrack(track);
+    if (track.kind === 'video' && track.muted) track.addEventListener('unmute', () => this.#play(track), { once: true });
+    else this.#play(track);
     this.emit('track', track);
+  }
+
+  #play(track: MediaStreamTrack): void {
+    this.#playedTracks.push(track);
+    this.#remoteStream?.addTrack(track);
   }
 
   /** One section for sound and one for the picture, whatever this device sends: the other side may send both. */

@@ -1,7 +1,7 @@
 import { CLOSE, ERROR_CODE, initString, type CloudMessage, type EndCause } from '@weir/protocol-topvdn';
 import { waitFor } from '@weir/testing';
 import { WebSocket } from 'ws';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Device, LOCAL_CODE, type Call, type DeviceOptions, type DeviceSettings } from './index.js';
 import { FakePeerConnection, fakeTrack } from './testing/fake-peer-connection.js';
 import { DEVICE_CID, FakeServer } from './testing/fake-server.js';
@@ -23,6 +23,7 @@ beforeEach(async () => {
   FakePeerConnection.made = [];
 });
 afterEach(async () => {
+  vi.unstubAllGlobals();
   for (const device of devices) device.stopCloudService();
   await server.stop();
 });
@@ -492,6 +493,26 @@ describe('a call', () => {
     server.send({ type: 'not-carried', call_id: 'c1', way: 'sent', message: 'video H264: the client takes VP8' });
     await waitFor(() => told.length > 0, { what: 'what is missing' });
     expect(told).toEqual([{ way: 'sent', message: 'video H264: the client takes VP8' }]);
+  });
+
+  it('has the picture in its stream only when it comes, because a `video` element waits for it without a sound', async () => {
+    vi.stubGlobal(
+      'MediaStream',
+      class {
+        constructor(readonly tracks: object[]) {}
+        addTrack(track: object) {
+          this.tracks.push(track);
+        }
+      },
+    );
+    const { call, connection } = await callingDevice();
+    const sound = Object.assign(new EventTarget(), { kind: 'audio', muted: true });
+    const picture = Object.assign(new EventTarget(), { kind: 'video', muted: true });
+    for (const track of [sound, picture]) connection.ontrack?.({ track });
+    expect(call.remoteTracks).toEqual([sound, picture]);
+    expect(call.remoteStream).toMatchObject({ tracks: [sound] });
+    picture.dispatchEvent(new Event('unmute'));
+    expect(call.remoteStream).toMatchObject({ tracks: [sound, picture] });
   });
 
   it('sends less picture on a poor path, then none, and prefers its sound', async () => {
