@@ -499,7 +499,10 @@ describe('a call', () => {
     vi.stubGlobal(
       'MediaStream',
       class {
-        constructor(readonly tracks: object[]) {}
+        readonly tracks: object[];
+        constructor(tracks: readonly object[]) {
+          this.tracks = [...tracks];
+        }
         addTrack(track: object) {
           this.tracks.push(track);
         }

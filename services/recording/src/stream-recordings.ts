@@ -110,8 +110,9 @@ export const serveStreamRecordings = ({
     });
   });
   recordings.addEndHook(async (transaction, row) => {
-    const { [TELL_OWNER]: isTold, [KEY]: _key, ...labels } = labelsOf(row);
-    if (isTold === undefined || row.state === 'FAILED') return;
+    const all = labelsOf(row);
+    if (all[TELL_OWNER] === undefined || row.state === 'FAILED') return;
+    const labels = Object.fromEntries(Object.entries(all).filter(([name]) => name !== TELL_OWNER && name !== KEY));
     const payload = { tenant: row.tenant, recordingId: row.id, labels } satisfies z.infer<typeof fileSchema>;
     await outbox.add(transaction, { id: `file_${row.id}`, queue: OWNERS_QUEUE, scope: row.tenant, payload });
   });
