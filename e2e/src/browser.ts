@@ -1,4 +1,5 @@
-import { chromium, firefox, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { launch, type Browser as Firefox } from 'puppeteer-core';
 
 const ARGUMENTS = [
   ...['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-quic', '--disable-sync'],
@@ -24,9 +25,9 @@ const FIREFOX_PREFERENCES = {
 
 export const FIREFOX = process.env['FIREFOX_BIN'] ?? '/usr/bin/firefox-esr';
 
-/** Starts Debian's Firefox, unmodified; with a channel `moz-…` the library drives it by WebDriver BiDi. */
-export const startFirefox = (): Promise<Browser> =>
-  firefox.launch({ channel: 'moz-firefox', executablePath: FIREFOX, firefoxUserPrefs: FIREFOX_PREFERENCES });
+/** Starts Debian's Firefox, unmodified. Puppeteer drives it: Playwright asks for its own build or for a newer one. */
+export const startFirefox = (): Promise<Firefox> =>
+  launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: FIREFOX_PREFERENCES });
 
 /** What all RTCPeerConnections of a page together have received so far. */
 export interface Received {

@@ -1,8 +1,15 @@
 import { waitFor } from '@weir/testing';
-import type { BrowserContext, Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { z } from 'zod';
-import { heard, messagesOf, openCall, openDevicePage, type DevicePageOptions, type Sending } from './call-page.js';
+import {
+  heard,
+  messagesOf,
+  openCall,
+  openDevicePage,
+  type DevicePage,
+  type DevicePageOptions,
+  type Sending,
+} from './call-page.js';
 
 export interface CallDevice {
   readonly cid: number;
@@ -61,11 +68,11 @@ export class CallApp {
   }
 
   /** A page that is the device. */
-  openPage(
-    context: BrowserContext,
+  openPage<P extends DevicePage>(
+    context: { newPage(): Promise<P> },
     { token }: CallDevice,
     options: Omit<DevicePageOptions, 'pageUrl' | 'serverUrl' | 'token'>,
-  ): Promise<Page> {
+  ): Promise<P> {
     const { siteUrl: pageUrl, httpUrl: serverUrl } = this.options;
     return openDevicePage(context, { pageUrl, serverUrl, token, ...options });
   }
@@ -76,7 +83,7 @@ export class CallApp {
    */
   async call(
     caller: CallDevice,
-    callee: { readonly cid: number; readonly page: Page },
+    callee: { readonly cid: number; readonly page: DevicePage },
     options: { readonly record?: boolean } = {},
   ): Promise<number | undefined> {
     const url = await this.urlOf(caller);
@@ -91,7 +98,7 @@ export class CallApp {
 }
 
 /** The page shows and plays what the other side sends. */
-export async function expectToHear(page: Page, { colour, toneHz = 0 }: Sending): Promise<void> {
+export async function expectToHear(page: DevicePage, { colour, toneHz = 0 }: Sending): Promise<void> {
   let got = await heard(page);
   await waitFor(
     async () => {
@@ -105,5 +112,5 @@ export async function expectToHear(page: Page, { colour, toneHz = 0 }: Sending):
   expect(strong).toBeGreaterThan(Math.max(weak, green) + 100);
 }
 
-export const ended = (page: Page, cause: string): Promise<unknown> =>
+export const ended = (page: DevicePage, cause: string): Promise<unknown> =>
   waitFor(async () => (await heard(page)).cause === cause, { timeoutMs: 20_000, what: `the end "${cause}"` });

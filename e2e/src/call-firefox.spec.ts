@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs';
 import type { Browser } from 'playwright-core';
+import type { Browser as Firefox } from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { FIREFOX, startBrowser, startFirefox } from './browser.js';
 import { BLUE, CallApp, ended, expectToHear, RED } from './call-app.js';
-import { closeCall } from './call-page.js';
+import { closeCall, type DevicePage } from './call-page.js';
 
 const { httpUrl, siteUrl, calls } = inject('platform');
 
 describe.skipIf(!existsSync(FIREFOX))('a device in Firefox', () => {
   let chromium: Browser;
-  let firefox: Browser;
+  let firefox: Firefox;
 
   beforeAll(async () => {
     [chromium, firefox] = await Promise.all([startBrowser(), startFirefox()]);
@@ -19,15 +20,15 @@ describe.skipIf(!existsSync(FIREFOX))('a device in Firefox', () => {
   it.each(['calls', 'answers'])('%s one in Chromium: both see and hear the other', async (role) => {
     const app = new CallApp({ httpUrl, siteUrl, calls });
     const [a, b] = [app.device(0), app.device(1)];
-    const [ofCaller, ofCallee] = role === 'calls' ? [firefox, chromium] : [chromium, firefox];
+    const [ofFirefox, ofChromium] = [await firefox.createBrowserContext(), await chromium.newContext()];
     const [caller, callee] = await Promise.all([
-      app.openPage(await ofCaller.newContext(), a, RED),
-      app.openPage(await ofCallee.newContext(), b, BLUE),
+      app.openPage<DevicePage>(role === 'calls' ? ofFirefox : ofChromium, a, RED),
+      app.openPage<DevicePage>(role === 'calls' ? ofChromium : ofFirefox, b, BLUE),
     ]);
     expect(await app.call(a, { cid: b.cid, page: callee })).toBeUndefined();
     await Promise.all([expectToHear(caller, BLUE), expectToHear(callee, RED)]);
     await closeCall(callee);
     await ended(caller, 'closed');
-    await Promise.all([caller.close(), callee.close()]);
+    await Promise.all([ofFirefox.close(), ofChromium.close()]);
   });
 });

@@ -1,6 +1,14 @@
 import { bundleDevice } from '@weir/device/bundle';
 import type { Call, Device } from '@weir/device';
-import type { BrowserContext, Page } from 'playwright-core';
+
+/** What a device needs of a page, as all libraries that drive browsers have it. */
+export interface DevicePage {
+  goto(url: string): Promise<unknown>;
+  addScriptTag(script: { readonly type: string; readonly content: string }): Promise<unknown>;
+  waitForFunction(condition: string): Promise<unknown>;
+  evaluate(script: string): Promise<unknown>;
+  evaluate<T, A = void>(run: (argument: A) => T, argument?: A): Promise<Awaited<T>>;
+}
 
 /** What a page sends in its calls. */
 export interface Sending {
@@ -103,10 +111,10 @@ const START = `
   };`;
 
 /** Opens a page that is a device. */
-export async function openDevicePage(
-  context: BrowserContext,
+export async function openDevicePage<P extends DevicePage>(
+  context: { newPage(): Promise<P> },
   { pageUrl, ...options }: DevicePageOptions,
-): Promise<Page> {
+): Promise<P> {
   const page = await context.newPage();
   await page.goto(pageUrl);
   const url = `data:text/javascript;base64,${Buffer.from(await bundleDevice()).toString('base64')}`;
@@ -122,7 +130,7 @@ export async function openDevicePage(
 
 /** Opens the URL of another device. Resolves with the error's code if that is refused. */
 export const openCall = (
-  page: Page,
+  page: DevicePage,
   url: string,
   options: { readonly record?: boolean } = {},
 ): Promise<number | undefined> =>
@@ -138,10 +146,10 @@ export const openCall = (
     [url, options] as const,
   );
 
-export const closeCall = (page: Page): Promise<void> =>
+export const closeCall = (page: DevicePage): Promise<void> =>
   page.evaluate(() => (window as unknown as DevicePageWindow).call?.close());
 
-export const messagesOf = (page: Page): Promise<string[]> =>
+export const messagesOf = (page: DevicePage): Promise<string[]> =>
   page.evaluate(() => (window as unknown as DevicePageWindow).messages);
 
 /** What the newest call of a page shows and plays. */
@@ -160,7 +168,7 @@ export interface Heard {
   readonly missing: readonly string[];
 }
 
-export const heard = (page: Page): Promise<Heard> =>
+export const heard = (page: DevicePage): Promise<Heard> =>
   page.evaluate(async () => {
     const { call, analyser, missing = [] } = window as unknown as DevicePageWindow;
     const video = document.querySelector('video');

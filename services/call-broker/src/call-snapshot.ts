@@ -73,6 +73,6 @@ export const callSnapshot = z.object({
   startedMs: z.number(),
   establishedMs: z.number().nullable(),
   quality: z.partialRecord(side, sideQuality),
-  notCarried: z.array(notCarried).readonly(),
+  notCarried: z.array(notCarried).readonly().default([]),
 });
 export type CallSnapshot = z.infer<typeof callSnapshot>;
