@@ -76,7 +76,7 @@ function neededPackages(purpose) {
       COTURN,
       OPENSSL,
       CURL,
-      ...(canInstall() ? [...PEERS, FIREFOX, ...TEST_HOSTS] : []),
+      ...(canInstall() ? [...PEERS, ...FIREFOX, ...TEST_HOSTS] : []),
     ];
   return [
     ...(process.env['FFMPEG_BIN'] ? [] : [FFMPEG]),

@@ -1,5 +1,4 @@
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
-import { launch, type Browser as Firefox } from 'puppeteer-core';
 
 const ARGUMENTS = [
   ...['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-quic', '--disable-sync'],
@@ -14,20 +13,6 @@ const ARGUMENTS = [
 /** Starts Debian's Chromium with a fake camera (a green clock face) and a fake microphone (a beep every second). */
 export const startBrowser = (executablePath = process.env['CHROMIUM_BIN'] ?? '/usr/bin/chromium'): Promise<Browser> =>
   chromium.launch({ executablePath, args: ARGUMENTS });
-
-const FIREFOX_PREFERENCES = {
-  'media.autoplay.default': 0,
-  'media.autoplay.block-webaudio': false,
-  // Otherwise it has no candidates on a machine without a network.
-  'media.peerconnection.ice.loopback': true,
-  'media.peerconnection.ice.obfuscate_host_addresses': false,
-};
-
-export const FIREFOX = process.env['FIREFOX_BIN'] ?? '/usr/bin/firefox-esr';
-
-/** Starts Debian's Firefox, unmodified. Puppeteer drives it: Playwright asks for its own build or for a newer one. */
-export const startFirefox = (): Promise<Firefox> =>
-  launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: FIREFOX_PREFERENCES });
 
 /** What all RTCPeerConnections of a page together have received so far. */
 export interface Received {

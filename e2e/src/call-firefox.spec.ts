@@ -1,14 +1,13 @@
-import { existsSync } from 'node:fs';
 import type { Browser } from 'playwright-core';
-import type { Browser as Firefox } from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { FIREFOX, startBrowser, startFirefox } from './browser.js';
+import { startBrowser } from './browser.js';
 import { BLUE, CallApp, ended, expectToHear, RED } from './call-app.js';
 import { closeCall, type DevicePage } from './call-page.js';
+import { isFirefoxInstalled, startFirefox, type Firefox } from './firefox.js';
 
 const { httpUrl, siteUrl, calls } = inject('platform');
 
-describe.skipIf(!existsSync(FIREFOX))('a device in Firefox', () => {
+describe.skipIf(!isFirefoxInstalled())('a device in Firefox', () => {
   let chromium: Browser;
   let firefox: Firefox;
 
@@ -20,7 +19,7 @@ describe.skipIf(!existsSync(FIREFOX))('a device in Firefox', () => {
   it.each(['calls', 'answers'])('%s one in Chromium: both see and hear the other', async (role) => {
     const app = new CallApp({ httpUrl, siteUrl, calls });
     const [a, b] = [app.device(0), app.device(1)];
-    const [ofFirefox, ofChromium] = [await firefox.createBrowserContext(), await chromium.newContext()];
+    const [ofFirefox, ofChromium] = [await firefox.browser.createBrowserContext(), await chromium.newContext()];
     const [caller, callee] = await Promise.all([
       app.openPage<DevicePage>(role === 'calls' ? ofFirefox : ofChromium, a, RED),
       app.openPage<DevicePage>(role === 'calls' ? ofChromium : ofFirefox, b, BLUE),

@@ -80,8 +80,15 @@ export const PEERS = [
     elsewhere: "GStreamer's RTSP server with its introspection data",
   },
 ];
-/** @type {SystemPackage} */
-export const FIREFOX = { debian: 'firefox-esr', programs: ['firefox-esr'], elsewhere: 'Firefox ESR' };
+/**
+ * Firefox, and a sound server for it: without a place to play at, its Web Audio stands still.
+ *
+ * @type {readonly SystemPackage[]}
+ */
+export const FIREFOX = [
+  { debian: 'firefox-esr', programs: ['firefox-esr'], elsewhere: 'Firefox ESR' },
+  { debian: 'pulseaudio', programs: ['pulseaudio'], elsewhere: 'PulseAudio' },
+];
 
 export const canInstall = () => findProgram('apt-get') !== undefined;
 
