@@ -137,9 +137,12 @@ describe('another service', () => {
     });
     try {
       media.publish('told');
-      await start('untold', 'told');
+      const untold = await start('untold', 'told');
       const { recording } = await start('told', 'told', { tellOwner: true, labels: { callId: 'c-1' } });
       const id = recording?.recordingId ?? '';
+      const { recordings } = recorder.recording;
+      for (const each of [untold.recording?.recordingId ?? '', id])
+        await waitFor(() => (recordings.progressOf(each)?.sizeBytes ?? 0) > 20_000, { what: 'bytes' });
       for (const key of ['untold', 'told']) await stop(key);
       await waitFor(() => files.length >= 2, { what: 'the file again', timeoutMs: 20_000 });
       expect(files.map(({ tenant, recordingId, labels }) => ({ tenant, recordingId, labels }))).toEqual(
