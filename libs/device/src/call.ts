@@ -248,7 +248,8 @@ export class Call extends Emitter<CallEvents> {
   #addTrack(track: MediaStreamTrack): void {
     if (this.remoteTracks.includes(track)) return;
     this.remoteTracks.push(track);
-    if (track.kind === 'video' && track.muted) track.addEventListener('unmute', () => this.#play(track), { once: true });
+    if (track.kind === 'video' && track.muted)
+      track.addEventListener('unmute', () => this.#play(track), { once: true });
     else this.#play(track);
     this.emit('track', track);
   }
