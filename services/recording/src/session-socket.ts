@@ -19,7 +19,7 @@ import {
   type StartMessage,
   type TerminationCause,
 } from '@weir/protocol-eyeson';
-import { backOffMs, type Pace } from '@weir/timing';
+import { backOffMs, within } from '@weir/timing';
 import { furtherStreamNames, streamNameOf } from './session-names.js';
 import type { Session, SessionStore } from './session-store.js';
 
@@ -64,7 +64,7 @@ export interface SessionSocketPorts {
 
 /** WebM takes these without transcoding. */
 const VIDEO_CODECS = ['VP8', 'VP9', 'AV1', 'H264'] as const;
-const STORE_PACE: Pace = { firstMs: 200, maxMs: 5_000, factor: 2 };
+const STORE_PACE = { firstMs: 200, maxMs: 5_000 } as const;
 const CLIENT_ASKED = 'stopped';
 
 const offerOf = (sdp: string): WebRtcOffer => ({ sdp, tcpOnly: false, minBps: 0, maxBps: 0 });
@@ -162,7 +162,7 @@ export class SessionSocket {
       this.#heard = () => resolve(true);
     });
     this.socket.ping();
-    const answered = await Promise.race([pong, sleep(withinMs, false, { ref: false })]);
+    const answered = await within(withinMs, pong, () => false);
     this.#heard = undefined;
     return answered;
   }
