@@ -120,18 +120,21 @@ export interface CallRights {
 /** A device may send sound and picture if its own token allows any way of pushing. */
 export const maySend = ({ rtmpLive, hlsLive, acceptUdp }: Control): boolean => rtmpLive || hlsLive || acceptUdp;
 
+/** Whether the word names anything that a viewer may do. */
+export const hasPlaybackBits = (control: Control): boolean =>
+  [
+    ...[control.watchPublic, control.watchPrivate, control.timeShift, control.watchRecordings],
+    ...[control.voiceBack, control.videoBack, control.snapshot, control.audio],
+  ].includes(true);
+
 /**
  * What a call may carry that is opened with this token. A word without any playback bit is the device's own token, as the
  * vendor's example of a call has it: it allows everything if the device may send, and else nothing. A word with playback
  * bits was made for a viewer and allows only what it names.
  */
 export const callRights = (control: Control): CallRights => {
-  const { watchPublic, watchPrivate, timeShift, watchRecordings, voiceBack, videoBack, snapshot, audio } = control;
-  const isViewers = [
-    ...[watchPublic, watchPrivate, timeShift, watchRecordings],
-    ...[voiceBack, videoBack, snapshot, audio],
-  ].includes(true);
-  if (!isViewers) {
+  const { watchPublic, watchPrivate, voiceBack, videoBack, audio } = control;
+  if (!hasPlaybackBits(control)) {
     const all = maySend(control);
     return { see: all, hear: all, speak: all, show: all };
   }

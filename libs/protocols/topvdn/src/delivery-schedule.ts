@@ -1,4 +1,4 @@
-/** The flag of a message: how hard it is tried to deliver it. */
+/** The flag of a message says how long delivery is tried. */
 export const MESSAGE_FLAG = {
   /** Until it is acknowledged: sent, and sent again up to five times, and then kept until the device comes back. */
   acknowledged: 2,

@@ -165,7 +165,6 @@ export type IceServers = z.infer<typeof iceServers>;
 
 /** The `Message` of `ConnectionAcceptted`: who has opened. */
 export const acceptance = z.object({ call_id: callId, cid, ice_servers: iceServers });
-export type Acceptance = z.infer<typeof acceptance>;
 /** The `Message` of `ConnectionClosed`. */
 export const closing = z.object({ call_id: callId, cause: z.enum(END_CAUSES) });
 export type Closing = z.infer<typeof closing>;
@@ -215,7 +214,7 @@ const typedEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('not-carried'), call_id: callId, way: z.enum(['sent', 'received']), message: z.string() }),
   /** A callee's device rings. */
   z.object({ type: z.literal('ringing'), cid }),
-  /** Don't ring any more for the calls of this device, or don't expect that it rings. */
+  /** The ringing between this device and `cid` is over. */
   z.object({ type: z.literal('stopped-ringing'), cid, cause: z.enum(END_CAUSES) }),
   z.object({
     type: z.literal('state'),

@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
 import {
-  formatCallUrl,
   makeToken,
   parseCallUrl,
   parseToken,
@@ -11,6 +10,7 @@ import {
   trackersOf,
   verifyToken,
 } from './index.js';
+import { formatCallUrl } from './testing/call-url.js';
 
 /** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {

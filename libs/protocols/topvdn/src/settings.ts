@@ -37,7 +37,7 @@ export const CLOSE = {
   tooBig: 1009,
   /** Too many frames that aren't messages. */
   protocolError: 4400,
-  /** The token has expired or its app is gone. */
+  /** The token was no longer valid: its app is gone, has a new key, or has the device no longer. */
   unauthorized: 4401,
   silent: 4408,
   /** The device has connected again; this is its old socket. */

@@ -67,7 +67,6 @@ export const CONFIG_TYPE = {
   publicRecorded: 4,
   events: 6,
 } as const;
-export type ConfigType = (typeof CONFIG_TYPE)[keyof typeof CONFIG_TYPE];
 
 const connection = {
   state: z.literal(Object.values(DEVICE_STATE)),
@@ -184,7 +183,6 @@ export const clientPushBody = z.object({
   /** Tokens of the devices that get the message; an empty list tells only the application server. */
   access_tokens: z.array(token).max(MAX_ITEMS),
 });
-export type ClientPush = z.infer<typeof clientPushBody>;
 
 // GET and POST /v2/apps/webhook
 
