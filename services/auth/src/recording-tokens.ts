@@ -1,10 +1,11 @@
+import type { TokenKind } from '@weir/protocol-eyeson';
 import type { ApiKeys, VerifiedMasterKey } from './api-keys.js';
 import type { LoginLimits } from './login-limits.js';
 import type { Tokens } from './tokens.js';
 
 export interface RecordingTokenAttempt {
   readonly masterKey: string;
-  readonly kind: 'client' | 'supervisor' | 'stats';
+  readonly kind: TokenKind;
   readonly clientId: string;
   /** The client that a supervisor may watch. */
   readonly monitor?: string;

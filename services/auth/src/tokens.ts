@@ -10,6 +10,7 @@ import {
 } from '@weir/access';
 import { AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
 import type { Bus } from '@weir/bus';
+import type { TokenKind } from '@weir/protocol-eyeson';
 import type { Redis } from 'ioredis';
 import { readGrants, writeGrants, type Database } from './database.js';
 import type { Token } from './generated/client.js';
@@ -28,7 +29,7 @@ export interface TokenRequest {
 
 /** A token for recording, which opens nothing else. */
 export interface RecordingTokenRequest {
-  readonly kind: 'client' | 'supervisor' | 'stats';
+  readonly kind: TokenKind;
   readonly clientId: string;
   /** The client that a supervisor may watch. */
   readonly monitor?: string;
