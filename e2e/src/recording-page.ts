@@ -1,4 +1,4 @@
-import { waitFor } from '@weir/testing';
+import { colouredFilm, waitFor, type FilmColour } from '@weir/testing';
 import type { BrowserContext, Page } from 'playwright-core';
 import { openPage } from './browser.js';
 
@@ -17,14 +17,10 @@ interface Recording {
   readonly ids: object;
   readonly told: Told[];
   /** Cameras that see one colour, by their colours. */
-  readonly cameras: Map<Colour, RTCRtpTransceiver>;
-  /** Makes a video of one colour. */
-  readonly film?: (colour: Colour) => MediaStreamTrack;
+  readonly cameras: Map<FilmColour, RTCRtpTransceiver>;
 }
 
-export type Colour = 'red' | 'green' | 'blue';
-
-type RecordingWindow = Window & { recording: Recording };
+type RecordingWindow = Window & { recording: Recording; film: typeof colouredFilm };
 
 /** A page without a session. */
 export interface Joining {
@@ -73,37 +69,22 @@ export interface SecondGeneration extends Joining {
   /** The session that the page watches as a supervisor. It then publishes nothing. */
   readonly monitored?: string;
   /** What the page's cameras see. Without them it has one, the browser's. */
-  readonly cameras?: readonly Colour[];
+  readonly cameras?: readonly FilmColour[];
 }
 
 /** Starts a session as a client of the second generation does: candidates trickle, the answer comes by `sdp_update`. */
 export async function joinSession(context: BrowserContext, url: string, joining: SecondGeneration): Promise<Page> {
   const page = await openPage(context, url);
+  await page.evaluate(`window.film = ${colouredFilm}`);
   await page.evaluate(
     async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored, cameras: colours }) => {
       const connection = new RTCPeerConnection({ iceServers: [...iceServers] });
       const socket = new WebSocket(`${endpoint}?auth_token=${token}`);
       const ids = { client_id: clientId, session_id: id };
       const received: Told[] = [];
-      const cameras = new Map<Colour, RTCRtpTransceiver>();
-      const film = (colour: Colour) => {
-        const canvas = document.createElement('canvas');
-        canvas.width = 320;
-        canvas.height = 240;
-        const drawing = canvas.getContext('2d');
-        let tick = 0;
-        setInterval(() => {
-          if (drawing === null) return;
-          drawing.fillStyle = { red: '#ff0000', green: '#00ff00', blue: '#0000ff' }[colour];
-          drawing.fillRect(0, 0, 320, 240);
-          drawing.fillStyle = '#ffffff';
-          drawing.fillRect((tick++ * 3) % 320, 230, 10, 10);
-        }, 40);
-        const [track] = canvas.captureStream(25).getVideoTracks();
-        if (track === undefined) throw new Error('the canvas has no video');
-        return track;
-      };
-      (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received, cameras, film };
+      const cameras = new Map<FilmColour, RTCRtpTransceiver>();
+      const { film } = window as unknown as RecordingWindow;
+      (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received, cameras };
       await new Promise((resolve, reject) => {
         socket.onopen = resolve;
         socket.onerror = reject;
@@ -154,10 +135,10 @@ export async function joinSession(context: BrowserContext, url: string, joining:
 }
 
 /** Adds a camera, by a new offer. */
-export const addCamera = async (page: Page, colour: Colour): Promise<void> => {
+export const addCamera = async (page: Page, colour: FilmColour): Promise<void> => {
   const isAnswered = await page.evaluate(async (added) => {
-    const { connection, socket, ids, cameras, film } = (window as unknown as RecordingWindow).recording;
-    if (film === undefined) throw new Error('the page has no cameras');
+    const { film } = window as unknown as RecordingWindow;
+    const { connection, socket, ids, cameras } = (window as unknown as RecordingWindow).recording;
     cameras.set(added, connection.addTransceiver(film(added), { direction: 'sendonly' }));
     await connection.setLocalDescription();
     socket.send(JSON.stringify({ type: 'sdp_update', ...ids, data: { sdp: connection.localDescription } }));
@@ -214,7 +195,7 @@ export async function recordFirstGeneration(
     const socket = new WebSocket(`${ws_endpoint.replace(/^https:\/\//, 'wss://')}?auth_token=${token}`);
     const ids = { client_id: clientId, rec_id: recording_id };
     const received: Told[] = [];
-    const cameras = new Map<Colour, RTCRtpTransceiver>();
+    const cameras = new Map<FilmColour, RTCRtpTransceiver>();
     (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received, cameras };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(String(data)) as Told;

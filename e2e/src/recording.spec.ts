@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { waitFor } from '@weir/testing';
+import { type FilmColour, waitFor } from '@weir/testing';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
@@ -20,7 +20,6 @@ import {
   stopFirstGeneration,
   switchStream,
   told,
-  type Colour,
   type Joining,
 } from './recording-page.js';
 import { startUploadReceiver, type UploadReceiver } from './upload-receiver.js';
@@ -126,14 +125,14 @@ async function expectDelivered(name: string, recordingId: string, clientId: stri
   expect(receiver.webhooks.filter(({ body }) => body['rec_id'] === recordingId)).toHaveLength(1);
 }
 
-const colourOf = ([red = 0, green = 0, blue = 0]: readonly number[]): Colour | undefined => {
+const colourOf = ([red = 0, green = 0, blue = 0]: readonly number[]): FilmColour | undefined => {
   if (red > 150 && green < 100 && blue < 100) return 'red';
   if (green > 150 && red < 100 && blue < 100) return 'green';
   return blue > 150 && red < 100 && green < 100 ? 'blue' : undefined;
 };
 
 /** The colours in the last picture of each video in the file. */
-async function coloursIn(file: string): Promise<(Colour | undefined)[]> {
+async function coloursIn(file: string): Promise<(FilmColour | undefined)[]> {
   const shown = ['-select_streams', 'v', '-show_entries', 'stream=index', '-of', 'json'];
   const { stdout } = await run('ffprobe', ['-v', 'error', ...shown, file]);
   const { streams } = z.object({ streams: z.array(z.unknown()) }).parse(JSON.parse(stdout));
@@ -270,7 +269,7 @@ describe('a session of several cameras', () => {
         }),
       ),
     );
-    const expectShown = (colours: readonly Colour[]) =>
+    const expectShown = (colours: readonly FilmColour[]) =>
       Promise.all(
         watching.map((each) =>
           expect.poll(async () => (await shownPixels(each)).map(colourOf), { timeout: 30_000 }).toEqual(colours),

@@ -1,10 +1,10 @@
 import { EndReason, ErrorCode } from '@weir/contracts';
-import { startRedis, waitFor, type TestServer } from '@weir/testing';
+import { type FilmColour, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { play, see, startChromium, type Seen } from '../testing/browser-peer.js';
-import { CamerasPage, type Colour } from '../testing/cameras-page.js';
+import { CamerasPage } from '../testing/cameras-page.js';
 import { FollowerPage } from '../testing/follower-page.js';
 import { RecordedCore } from '../testing/recorded-core.js';
 
@@ -35,12 +35,12 @@ afterAll(async () => {
 
 const NAMES = ['cam/2', 'cam/3'];
 const stage = () => ({ context, webRtc: recorded.webRtc });
-const publish = (colours: readonly Colour[], furtherStreamNames: string[] = NAMES, videoCodecs: string[] = []) =>
+const publish = (colours: readonly FilmColour[], furtherStreamNames: string[] = NAMES, videoCodecs: string[] = []) =>
   CamerasPage.publish(stage(), 'p1', colours, { furtherStreamNames, videoCodecs });
 const foundNames = async () => (await recorded.core.findStreams('demo', '')).map(({ streamName }) => streamName).sort();
 const namesOf = ({ streams }: { streams: { streamName: string }[] }) => streams.map(({ streamName }) => streamName);
 
-const colourOf = ([red = 0, green = 0, blue = 0]: readonly number[]): Colour | undefined => {
+const colourOf = ([red = 0, green = 0, blue = 0]: readonly number[]): FilmColour | undefined => {
   if (red > 150 && green < 100 && blue < 100) return 'red';
   if (green > 150 && red < 100 && blue < 100) return 'green';
   return blue > 150 && red < 100 && green < 100 ? 'blue' : undefined;
@@ -52,7 +52,7 @@ const watch = async (streamName: string): Promise<Page> => {
   return (await play(stage(), `v${viewers}`, { streamName })).page;
 };
 
-async function expectColour(page: Page, colour: Colour): Promise<Seen> {
+async function expectColour(page: Page, colour: FilmColour): Promise<Seen> {
   const { framesDecoded } = await see(page);
   let seen = await see(page);
   await waitFor(
@@ -169,7 +169,7 @@ describe('a publisher whose videos change while it is live', () => {
 describe('a player of all videos of a publisher', () => {
   const follow = (sessionId: string, videos = 1) =>
     FollowerPage.play(stage(), recorded, sessionId, ['cam', ...NAMES], videos);
-  const expectColours = (follower: FollowerPage, colours: readonly Colour[]) =>
+  const expectColours = (follower: FollowerPage, colours: readonly FilmColour[]) =>
     expect
       .poll(async () => (await follower.pictures()).map(({ pixel }) => colourOf(pixel)), { timeout: 20_000 })
       .toEqual(colours);

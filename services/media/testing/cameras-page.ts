@@ -1,16 +1,14 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { PublishRequestSchema } from '@weir/contracts';
+import { colouredFilm, type FilmColour } from '@weir/testing';
 import type { Page } from 'playwright-core';
 import type { Stage } from './browser-peer.js';
 
-export type Colour = 'red' | 'green' | 'blue';
-
 interface Cameras {
   pc: RTCPeerConnection;
-  /** Makes a video of one colour. */
-  film(colour: Colour): MediaStreamTrack;
+  readonly film: typeof colouredFilm;
   /** By the colour of the video. */
-  transceivers: Map<Colour, RTCRtpTransceiver>;
+  transceivers: Map<FilmColour, RTCRtpTransceiver>;
 }
 
 /** A page with a microphone and cameras that each see one colour, all on one connection. */
@@ -24,29 +22,14 @@ export class CamerasPage {
   static async publish(
     stage: Stage,
     sessionId: string,
-    colours: readonly Colour[],
+    colours: readonly FilmColour[],
     request: MessageInitShape<typeof PublishRequestSchema>,
   ) {
     const page = await stage.context.newPage();
     await page.goto('about:blank');
+    await page.evaluate(`window.film = ${colouredFilm}`);
     const offerSdp = await page.evaluate(async (each) => {
-      const film = (colour: Colour) => {
-        const canvas = document.createElement('canvas');
-        canvas.width = 320;
-        canvas.height = 240;
-        const drawing = canvas.getContext('2d');
-        let tick = 0;
-        setInterval(() => {
-          if (drawing === null) return;
-          drawing.fillStyle = { red: '#ff0000', green: '#00ff00', blue: '#0000ff' }[colour];
-          drawing.fillRect(0, 0, 320, 240);
-          drawing.fillStyle = '#ffffff';
-          drawing.fillRect((tick++ * 3) % 320, 230, 10, 10);
-        }, 33);
-        const [track] = canvas.captureStream(30).getVideoTracks();
-        if (track === undefined) throw new Error('the canvas has no video');
-        return track;
-      };
+      const { film } = window as unknown as Cameras;
       const audio = new AudioContext();
       const tone = audio.createOscillator();
       const output = audio.createMediaStreamDestination();
@@ -55,9 +38,9 @@ export class CamerasPage {
       const pc = new RTCPeerConnection();
       const [sound] = output.stream.getAudioTracks();
       if (sound !== undefined) pc.addTransceiver(sound, { direction: 'sendonly' });
-      const transceivers = new Map<Colour, RTCRtpTransceiver>();
+      const transceivers = new Map<FilmColour, RTCRtpTransceiver>();
       for (const colour of each) transceivers.set(colour, pc.addTransceiver(film(colour), { direction: 'sendonly' }));
-      Object.assign(window, { pc, film, transceivers });
+      Object.assign(window, { pc, transceivers });
       await pc.setLocalDescription();
       return pc.localDescription?.sdp ?? '';
     }, colours);
@@ -77,7 +60,7 @@ export class CamerasPage {
   }
 
   /** Adds a camera, as a browser offers it: with a new media section. */
-  async add(colour: Colour) {
+  async add(colour: FilmColour) {
     await this.page.evaluate((added) => {
       const { pc, film, transceivers } = window as unknown as Cameras;
       transceivers.set(added, pc.addTransceiver(film(added), { direction: 'sendonly' }));
@@ -86,7 +69,7 @@ export class CamerasPage {
   }
 
   /** Stops sending a camera; its media section stays. */
-  async remove(colour: Colour) {
+  async remove(colour: FilmColour) {
     await this.page.evaluate((removed) => {
       const { pc, transceivers } = window as unknown as Cameras;
       const transceiver = transceivers.get(removed);
@@ -96,7 +79,7 @@ export class CamerasPage {
   }
 
   /** Sends a removed camera again, in its old section. */
-  async bringBack(colour: Colour) {
+  async bringBack(colour: FilmColour) {
     await this.page.evaluate(async (back) => {
       const { film, transceivers } = window as unknown as Cameras;
       const transceiver = transceivers.get(back);
