@@ -9,7 +9,7 @@ const EXPIRES_IN_MS = 60_000;
 
 /** Makes media expect RTSP pushes, as robot-channel does for robots. */
 export class RtspPushes {
-  private readonly sessions: { nodeId: string; sessionId: string }[] = [];
+  readonly #sessions: { nodeId: string; sessionId: string }[] = [];
 
   private constructor(private readonly service: StandInService) {}
 
@@ -28,14 +28,14 @@ export class RtspPushes {
       ownerId: bus.instanceId,
       source: { case: 'rtspPush', value: { expiresInMs: EXPIRES_IN_MS } },
     });
-    this.sessions.push({ nodeId, sessionId });
+    this.#sessions.push({ nodeId, sessionId });
     return pushUrl;
   }
 
   /** Ends the streams and disconnects from the bus. */
   async close(): Promise<void> {
     await Promise.allSettled(
-      this.sessions.map((session) =>
+      this.#sessions.map((session) =>
         this.service.bus.call(Media.method.closeSession, { ...session, reason: EndReason.CLIENT }),
       ),
     );

@@ -69,6 +69,11 @@ describe('the lint', () => {
     ]);
   });
 
+  it('refuses a private member that is not written with #', { timeout: 60_000 }, async () => {
+    const found = await lint('libs/sdp/src/index.ts', 'export class Door { private open(): void {} }\n');
+    expect(found).toContainEqual({ rule: 'no-restricted-syntax', message: expect.stringContaining('#member') });
+  });
+
   it.each([
     ['the NATS client', '@nats-io/transport-node', 'libs/bus/src/connection.ts', 'libs/platform/src/instances.ts'],
     ['mediasoup', 'mediasoup', 'services/media/src/track.ts', 'services/wcs-signalling/src/main.ts'],
