@@ -2,39 +2,29 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { webhookSignature } from '@weir/protocol-topvdn';
 import { waitFor } from '@weir/testing';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { PushedMessage } from './messages.js';
-import { Broker, startSurroundings, type Surroundings } from './testing/broker.js';
-import { APP, TestDevice } from './testing/device.js';
+import { APP } from './testing/device.js';
+import { twoBrokers } from './testing/two-brokers.js';
 
-let around: Surroundings;
-let here: Broker;
-let there: Broker;
+const pair = twoBrokers(5_000);
 let gateway: Server;
 let wakeHook: string;
 /** What the operator's push gateway was told, and how it answers. */
 let told: { body: string; headers: Record<string, unknown> }[];
 let status: number;
-let devices: TestDevice[];
-let nextCid = 5_000;
-let cid: number;
 
-const push = (text: string, flag: PushedMessage['flag'] = 2, at = here) =>
+const push = (text: string, flag: PushedMessage['flag'] = 2, at = pair.here) =>
   at.service.messages.accept({
     app: { ...APP, wakeHook },
-    messages: [{ to: cid, from: 1_234, flag, msg: Buffer.from(text).toString('base64') }],
+    messages: [{ to: pair.cid, from: 1_234, flag, msg: Buffer.from(text).toString('base64') }],
   });
 const texts = () =>
   told.map(({ body }) => Buffer.from((JSON.parse(body) as { data: { msg: string } }).data.msg, 'base64').toString());
-const device = async (at = here, options = {}): Promise<TestDevice> => {
-  const opened = await TestDevice.open(at.url, cid, options);
-  devices.push(opened);
-  return opened;
-};
-const isConnected = (at = here) => waitFor(async () => (await at.service.channels.presences([cid])).has(cid));
+const isConnected = (at = pair.here) =>
+  waitFor(async () => (await at.service.channels.presences([pair.cid])).has(pair.cid));
 
 beforeAll(async () => {
-  around = await startSurroundings();
   gateway = createServer((request, response) => {
     let body = '';
     request.setEncoding('utf8').on('data', (chunk: string) => (body += chunk));
@@ -44,23 +34,14 @@ beforeAll(async () => {
     });
   });
   await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve));
-  [here, there] = await Promise.all([Broker.start(around.env), Broker.start(around.env)]);
-  await here.service.apps.create(APP);
   wakeHook = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/wake`;
-  await here.service.apps.change(APP.id, { wakeHook });
-}, 60_000);
-beforeEach(() => {
-  [told, status, devices] = [[], 200, []];
-  nextCid += 1;
-  cid = nextCid;
+  await pair.here.service.apps.change(APP.id, { wakeHook });
 });
-afterEach(() => {
-  for (const device of devices) device.end();
+beforeEach(() => {
+  [told, status] = [[], 200];
 });
 afterAll(async () => {
-  await Promise.all([here.stop(), there.stop()]);
   await new Promise((resolve) => gateway.close(resolve));
-  await around.stop();
 });
 
 describe('the push gateway of an app is called', () => {
@@ -71,7 +52,7 @@ describe('the push gateway of an app is called', () => {
     expect(JSON.parse(body)).toEqual({
       event: 'device-wake-up',
       data: {
-        device: cid,
+        device: pair.cid,
         id: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
         from: 1_234,
         msg: Buffer.from('ring').toString('base64'),
@@ -86,7 +67,7 @@ describe('the push gateway of an app is called', () => {
       'x-event-sign': webhookSignature(APP.id, body, APP.key),
     });
     const { id } = (JSON.parse(body) as { data: { id: string } }).data;
-    const phone = await device(there);
+    const phone = await pair.device(pair.there);
     await phone.hears(1);
     expect(phone.events[0]).toMatchObject({ Name: 'PopOffLineMessage', id });
   });
@@ -107,9 +88,9 @@ describe('the push gateway of an app is called', () => {
   });
 
   it('when the connection of a device ends before the message is acknowledged', async () => {
-    const deaf = await device(here, { acknowledges: false });
-    await isConnected(there);
-    await push('first', 2, there);
+    const deaf = await pair.device(pair.here, { acknowledges: false });
+    await isConnected(pair.there);
+    await push('first', 2, pair.there);
     await deaf.hears(1);
     expect(told).toEqual([]);
     deaf.end();
@@ -118,7 +99,7 @@ describe('the push gateway of an app is called', () => {
   });
 
   it('when a device that seems to be connected acknowledges nothing', async () => {
-    const deaf = await device(here, { acknowledges: false });
+    const deaf = await pair.device(pair.here, { acknowledges: false });
     await isConnected();
     await push('ring');
     await waitFor(() => told.length === 1, { timeoutMs: 30_000 });
@@ -126,16 +107,16 @@ describe('the push gateway of an app is called', () => {
   }, 40_000);
 
   it('for no device that is connected and acknowledges', async () => {
-    const deaf = await device(here, { acknowledges: false });
+    const deaf = await pair.device(pair.here, { acknowledges: false });
     await isConnected();
     await push('hello');
     await deaf.hears(1);
-    const phone = await device(there);
+    const phone = await pair.device(pair.there);
     await deaf.closes();
     await push('once', 3);
     await phone.hears(2);
     phone.end();
-    await waitFor(async () => !(await here.service.channels.presences([cid])).has(cid));
+    await waitFor(async () => !(await pair.here.service.channels.presences([pair.cid])).has(pair.cid));
     await push('last');
     await waitFor(() => told.length > 0);
     expect(texts()).toEqual(['last']);
