@@ -244,7 +244,7 @@ const forgetDevicesWithoutApp = async (transaction: Transaction): Promise<void> 
 const numberColumn = z.bigint().transform(Number);
 const keyRow = z.object({ cid: numberColumn, key: z.string() });
 
-/** In a time that tells nothing of the key. */
+/** Takes the same time wherever two keys differ, so the time reveals nothing about the key. */
 const isSame = (known: string, given: string): boolean => {
   const [wanted, offered] = [Buffer.from(known), Buffer.from(given)];
   return wanted.length === offered.length && timingSafeEqual(wanted, offered);

@@ -43,7 +43,8 @@ export class AppModule {
 
 export const httpAdapter = (): FastifyAdapter => {
   const adapter = restAdapter({
-    ...{ maxBodyBytes: MAX_BODY_BYTES, bodyOf: errorBody },
+    // Only the gateway reaches this service, and it tells from where a client comes.
+    ...{ maxBodyBytes: MAX_BODY_BYTES, trustProxy: true, bodyOf: errorBody },
     byteRoutes: new Map([[UPLOAD.route, UPLOAD.maxBodyBytes]]),
   });
   adapter.getInstance().addHook('onSend', async (request, reply, payload) => {

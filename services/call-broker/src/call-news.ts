@@ -17,7 +17,7 @@ export interface Asked {
 export interface NewsContext {
   readonly callId: string;
   /** The other device, or 0. */
-  readonly peer: number;
+  readonly other: number;
   /** What the device has asked, if the news may be the answer. */
   readonly asked: Asked | undefined;
   readonly iceServers: IceServers;
@@ -26,7 +26,7 @@ export interface NewsContext {
 const ANSWERS = { open: 'opened', join: 'joined', restart: 'restarted' } as const;
 
 /** What a device gets for what its call tells it; undefined for what no frame tells. */
-export const eventOf = (news: CallNews, { callId, peer, asked, iceServers }: NewsContext): DeviceEvent | undefined => {
+export const eventOf = (news: CallNews, { callId, other, asked, iceServers }: NewsContext): DeviceEvent | undefined => {
   const ref = asked?.ref === undefined ? {} : { ref: asked.ref };
   switch (news.tag) {
     case 'opened':
@@ -36,10 +36,10 @@ export const eventOf = (news: CallNews, { callId, peer, asked, iceServers }: New
       return cloudMessageOf('ConnectionAcceptted', JSON.stringify(message), news.callee);
     }
     case 'media':
-      return cloudMessageOf('StartPopData', JSON.stringify({ call_id: callId }), peer);
+      return cloudMessageOf('StartPopData', JSON.stringify({ call_id: callId }), other);
     case 'closed':
-      return cloudMessageOf('ConnectionClosed', JSON.stringify({ call_id: callId, cause: news.cause }), peer);
-    case 'peer-muted':
+      return cloudMessageOf('ConnectionClosed', JSON.stringify({ call_id: callId, cause: news.cause }), other);
+    case 'other-muted':
       return { type: 'muted', call_id: callId, ...news.muted };
     case 'rings':
       return { type: 'ringing', cid: news.cid };
@@ -49,8 +49,8 @@ export const eventOf = (news: CallNews, { callId, peer, asked, iceServers }: New
       const { code, message } = wordsOf(news.refusal);
       return { type: 'error', ...ref, call_id: callId, code, message };
     }
-    case 'peer-away':
-    case 'peer-back':
+    case 'other-away':
+    case 'other-back':
       return undefined; // media go on, so the device has nothing to do
     default:
       return news satisfies never;

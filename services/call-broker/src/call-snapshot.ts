@@ -52,6 +52,8 @@ const sideQuality = z.object({
   reports: z.number(),
 });
 export type SideQuality = z.infer<typeof sideQuality>;
+export const callQuality = z.partialRecord(side, sideQuality);
+export type CallQuality = z.infer<typeof callQuality>;
 
 /** What one side sends and the other one doesn't get. */
 const notCarried = z.object({ from: side, message: z.string() });
@@ -72,7 +74,7 @@ export const callSnapshot = z.object({
   record: z.boolean(),
   startedMs: z.number(),
   establishedMs: z.number().nullable(),
-  quality: z.partialRecord(side, sideQuality),
+  quality: callQuality,
   notCarried: z.array(notCarried).readonly().default([]),
 });
 export type CallSnapshot = z.infer<typeof callSnapshot>;

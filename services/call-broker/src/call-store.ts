@@ -1,6 +1,6 @@
-import type { EndCause, Side } from '@weir/protocol-topvdn';
+import type { EndCause } from '@weir/protocol-topvdn';
 import type { CallRecord as CallRow, Clip, PrismaClient } from './generated/client.js';
-import type { SideQuality } from './call-snapshot.js';
+import type { CallQuality } from './call-snapshot.js';
 
 /** What is known of a call that goes on. */
 export interface OpenRecord {
@@ -12,7 +12,7 @@ export interface OpenRecord {
   readonly startedMs: number;
   readonly answeredMs: number | undefined;
   readonly establishedMs: number | undefined;
-  readonly quality: Partial<Record<Side, SideQuality>>;
+  readonly quality: CallQuality;
   readonly isRecorded: boolean;
 }
 

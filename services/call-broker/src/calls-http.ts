@@ -4,6 +4,7 @@ import { ErrorCode, WeirError } from '@weir/contracts';
 import { Answers, Authenticated, CurrentPrincipal, noBody, parsed, Traced } from '@weir/rest';
 import { z } from 'zod';
 import { cid } from './app-body.js';
+import { callQuality } from './call-snapshot.js';
 import { Calls } from './calls.js';
 import type { CallPage } from './call-store.js';
 
@@ -27,7 +28,7 @@ const callJson = z.strictObject({
   /** From the callee's answer until media of both sides flow; null if they never did. */
   setUpMs: z.number().nullable(),
   cause: z.string(),
-  quality: z.unknown(),
+  quality: callQuality,
   isRecorded: z.boolean(),
   /** Its recordings whose files are complete. */
   clips: z.array(z.strictObject({ clipId: z.number(), cid, recordingId: z.string() })),
@@ -40,6 +41,7 @@ const jsonOf = ({ tenant: _tenant, seenAt: _seenAt, ...row }: CallPage['calls'][
   ...row,
   caller: Number(row.caller),
   callee: row.callee === null ? null : Number(row.callee),
+  quality: callQuality.parse(row.quality),
   startedAt: row.startedAt.toISOString(),
   answeredAt: isoOf(row.answeredAt),
   establishedAt: isoOf(row.establishedAt),

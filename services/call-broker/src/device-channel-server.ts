@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { RefusalLog } from '@weir/access';
 import { ErrorCode, isWeirError, WeirError } from '@weir/contracts';
@@ -15,6 +14,7 @@ import { restErrorOf } from '@weir/rest';
 import type { DeviceChannels } from './device-channels.js';
 import { originOf } from './device-origin.js';
 import type { DeviceTokens } from './device-tokens.js';
+import { requestIdOf } from './request-id.js';
 
 export const CHANNEL_PATH = '/v2/device/channel';
 
@@ -66,5 +66,5 @@ const refuse = (
   const path = request.url?.split('?', 1)[0];
   if (!isWeirError(error) || status >= 500) log.warn({ err: error, path }, 'a device could not be admitted');
   else refusals.say('device refused', { path, status, reason: message }, request.headers);
-  return { status, body: JSON.stringify({ message, request_id: randomBytes(16).toString('hex') }) };
+  return { status, body: JSON.stringify({ message, request_id: requestIdOf({ raw: request }) }) };
 };

@@ -53,7 +53,7 @@ interface Held {
 
 const TICK_INTERVAL_MS = 250;
 const RENEW_INTERVAL_MS = 10_000;
-/** How long it is tried to reach a device on another instance while Redis or the bus is away. */
+/** For how long this instance tries to reach a device on another one while Redis or the bus is away. */
 const REACH_WITHIN_MS = 5_000;
 const REACH_AGAIN_AFTER_MS = 200;
 
@@ -92,7 +92,7 @@ export class DeviceChannels {
     this.#ticker = setInterval(() => this.#tick(), TICK_INTERVAL_MS);
   }
 
-  /** Sockets, those included whose devices aren't entered yet. */
+  /** All sockets, including those of devices that aren't in Redis yet. */
   get openCount(): number {
     return this.#open.size;
   }
@@ -125,8 +125,8 @@ export class DeviceChannels {
 
   /**
    * Sends the event to the device, whichever instance has its socket. Events of this instance for one device keep their
-   * order. While Redis or the bus is away, it is tried for five seconds; an event whose sending wasn't answered is sent
-   * again, so it may arrive twice.
+   * order. While Redis or the bus is away, this instance tries for five seconds. If the other one doesn't confirm an event,
+   * it is sent again, so it may arrive twice.
    * @returns whether it was written to a socket of the device
    */
   send(cid: number, event: DeviceEvent): Promise<boolean> {
@@ -266,7 +266,7 @@ export class DeviceChannels {
     this.ports.changed({ cid, state, epoch, presence });
   }
 
-  /** The device has a newer connection than this epoch's, or exactly that one, on another instance. */
+  /** Another instance has a connection of the device with this epoch; it replaces an older one of this instance. */
   #replacedBy({ cid, epoch }: DeviceConnection): void {
     const held = this.#held.get(cid);
     if (held !== undefined && held.presence.epoch < epoch)

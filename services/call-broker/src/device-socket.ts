@@ -1,7 +1,14 @@
 import type { RefusalLog } from '@weir/access';
 import { awakeNowMs, type Logger } from '@weir/platform';
 import type { ClientSocket, SocketListener } from '@weir/platform/sockets';
-import { CLOSE, encodeEvent, readRequest, type DeviceEvent, type DeviceRequest } from '@weir/protocol-topvdn';
+import {
+  CLOSE,
+  encodeEvent,
+  ERROR_CODE,
+  readRequest,
+  type DeviceEvent,
+  type DeviceRequest,
+} from '@weir/protocol-topvdn';
 import { charged, fullAllowance, type Allowance, type FrameLimits } from '@weir/timing';
 
 /** What a device asks about calls; everything else is answered by its socket. */
@@ -121,7 +128,7 @@ export class DeviceSocket implements SocketListener {
   }
 
   binaryFrame(): void {
-    if (this.#mayGoOn()) this.#malformed({ type: 'error', code: -2000, message: 'Frames are text' });
+    if (this.#mayGoOn()) this.#malformed({ type: 'error', code: ERROR_CODE.parameter, message: 'Frames are text' });
   }
 
   heard(): void {
@@ -158,7 +165,7 @@ export class DeviceSocket implements SocketListener {
   }
 
   #malformed(error: DeviceEvent): void {
-    this.ports.refusals.say("a device's frame is of no use", this.#named);
+    this.ports.refusals.say("a device's frame can't be read", this.#named);
     const malformed = this.#allowance.malformed + 1;
     this.#allowance = { ...this.#allowance, malformed };
     if (malformed > this.ports.settings.maxMalformed)

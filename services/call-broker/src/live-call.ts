@@ -7,6 +7,7 @@ import {
   callDeadlineMs,
   DEVICE_STATE,
   encodeRequest,
+  otherOf,
   resumedCall,
   sidesOf,
   stepCall,
@@ -78,7 +79,7 @@ export class LiveCall {
     private readonly ports: LiveCallPorts,
     readonly callId: string,
     snapshot: CallSnapshot,
-    private epoch: bigint,
+    private readonly epoch: bigint,
   ) {
     this.#snapshot = snapshot;
     this.#call = snapshot.call;
@@ -103,7 +104,7 @@ export class LiveCall {
     return this.#call.caller === cid || sides?.callee === cid;
   }
 
-  /** Everybody who was rung hears that ringing is over only as long as the call rings. */
+  /** The lease that says that the caller's URL rings for this call. It is released with the call. */
   rings(ring: Place): void {
     this.#ring = ring;
     this.#save();
@@ -245,8 +246,8 @@ export class LiveCall {
     const asked = isAnswer ? this.#asked.get(cid) : undefined;
     if (isAnswer) this.#asked.delete(cid);
     const sides = sidesOf(this.#call) ?? sidesOf(before);
-    const peer = sides?.caller === cid ? sides.callee : this.#call.caller;
-    const event = eventOf(news, { callId: this.callId, peer, asked, iceServers: this.ports.iceServersFor(cid) });
+    const other = sides?.caller === cid ? sides.callee : this.#call.caller;
+    const event = eventOf(news, { callId: this.callId, other, asked, iceServers: this.ports.iceServersFor(cid) });
     if (event !== undefined) this.#send(cid, event);
   }
 
@@ -255,7 +256,7 @@ export class LiveCall {
   }
 
   async #claim(cids: readonly [number, number]): Promise<void> {
-    // Whoever collides with this call looks its two devices up.
+    // Another call that wants one of the places looks up whose it is, so both devices must be stored first.
     await persistently(() => this.#saved());
     const [claimed] = await Promise.all([
       persistently(() => this.ports.leases.claim(this.callId, cids)),
@@ -502,7 +503,6 @@ export class LiveCall {
 }
 
 const SIDES = ['caller', 'callee'] as const;
-const otherOf = (side: Side): Side => (side === 'caller' ? 'callee' : 'caller');
 
 const storedPlace = ({ cid, epoch }: Place) => ({ cid, epoch: String(epoch) });
 const placeIn = ({ cid, epoch }: ReturnType<typeof storedPlace>): Place => ({ cid, epoch: BigInt(epoch) });

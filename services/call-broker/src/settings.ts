@@ -45,4 +45,3 @@ export const callBrokerSettings = {
 } as const satisfies SettingsShape;
 
 export type CallBrokerContext = ServiceContext<typeof callBrokerSettings>;
-export type CallBrokerConfig = CallBrokerContext['config'];

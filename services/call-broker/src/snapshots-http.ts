@@ -53,13 +53,17 @@ export class SnapshotsController {
   ): Promise<DoneAnswer> {
     const cid = parsed(cidInPath, cidText);
     const holder = await this.callers.device(request);
-    if (holder.cid !== cid) throw new WeirError(ErrorCode.FORBIDDEN, 'The token is of another device');
+    if (holder.cid !== cid)
+      throw new WeirError(
+        ErrorCode.FORBIDDEN,
+        'The token belongs to another device; use the one of the device whose picture it is',
+      );
     const image = Buffer.isBuffer(body) ? fileInForm(body) : undefined;
     if (image === undefined) throw new WeirError(ErrorCode.INVALID, 'A form with the part "file" is needed');
     if (image.length > SNAPSHOT.maxBytes)
       throw new HttpException(`A picture has at most ${SNAPSHOT.maxBytes} bytes`, TOO_LARGE);
     const type = imageTypeOf(image);
-    if (type === undefined) throw new WeirError(ErrorCode.INVALID, 'The file is no JPEG, PNG, WebP or GIF');
+    if (type === undefined) throw new WeirError(ErrorCode.INVALID, 'The file must be a JPEG, PNG, WebP or GIF');
     if (!(await this.covers.upload(cid, type, image)))
       throw new HttpException('A device may send a picture every five minutes', TOO_MANY);
     return { request_id: requestIdOf(request) };

@@ -35,7 +35,7 @@ export interface WakeUpsPorts {
 }
 
 const QUEUE = 'wake-up';
-/** Nobody rings for longer. */
+/** A call rings for a shorter time than this. */
 const KEEP_TRYING_MS = 10 * 60_000;
 const TIMEOUT_MS = 10_000;
 /** Time for everything but the call. */
@@ -74,7 +74,7 @@ export class WakeUps {
   async #deliver({ appId, to, createdS, ...message }: StoredWakeUp, signal: AbortSignal): Promise<Outcome> {
     const { apps, store, guard } = this.ports;
     const app = await apps.find(appId);
-    if (app === undefined || app.wakeHook === '') return { tag: 'dead', words: 'the app wants no device to be woken' };
+    if (app === undefined || app.wakeHook === '') return { tag: 'dead', words: 'the app has no wakeHook any more' };
     if (message.flag === MESSAGE_FLAG.acknowledged && !(await store.isStored(message.id)))
       return { tag: 'delivered', words: 'the device has acknowledged the message meanwhile' };
     const data = { device: to, ...message, created: createdS };

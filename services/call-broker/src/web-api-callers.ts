@@ -1,5 +1,5 @@
 import { ErrorCode, WeirError } from '@weir/contracts';
-import { callRights, maySend, type Control } from '@weir/protocol-topvdn';
+import { callRights, hasPlaybackBits, maySend, type Control } from '@weir/protocol-topvdn';
 import type { FastifyRequest } from 'fastify';
 import type { App, AppStore } from './app-store.js';
 import type { DeviceTokens, TokenHolder } from './device-tokens.js';
@@ -59,13 +59,13 @@ export class WebApiCallers {
     return holder;
   }
 
-  /** The devices of these tokens. @throws WeirError UNAUTHENTICATED if one isn't valid */
-  peers(request: WebApiRequest, texts: readonly string[]): Promise<TokenHolder[]> {
+  /** The holders of these tokens. @throws WeirError UNAUTHENTICATED if one isn't valid */
+  holders(request: WebApiRequest, texts: readonly string[]): Promise<TokenHolder[]> {
     return Promise.all(texts.map((text) => this.#holder(request, text)));
   }
 
   #holder(request: WebApiRequest, text: string): Promise<TokenHolder> {
-    return this.tokens.authenticate(text, addressOf(request));
+    return this.tokens.authenticate(text, request.ip);
   }
 }
 
@@ -77,18 +77,6 @@ const sent = ({ headers, query }: WebApiRequest, name: keyof typeof HEADERS): st
   const inQuery = typeof query === 'object' && query !== null ? Reflect.get(query, name) : undefined;
   return typeof inQuery === 'string' && inQuery !== '' ? inQuery : undefined;
 };
-
-/** The gateway tells from where a client comes. */
-const addressOf = ({ headers, ip }: WebApiRequest): string => {
-  const forwarded = headers['x-forwarded-for'];
-  return typeof forwarded === 'string' ? (forwarded.split(',', 1)[0]?.trim() ?? '') : ip;
-};
-
-const hasPlaybackBits = (control: Control): boolean =>
-  [
-    ...[control.watchPublic, control.watchPrivate, control.timeShift, control.watchRecordings],
-    ...[control.voiceBack, control.videoBack, control.snapshot, control.audio],
-  ].includes(true);
 
 /** A word with playback bits that lets nobody push was made for a viewer. */
 const isDevicesOwn = (control: Control): boolean => maySend(control) || !hasPlaybackBits(control);

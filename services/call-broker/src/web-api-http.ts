@@ -129,11 +129,11 @@ export class WebApiController {
     const cids = devices.map(({ cid }) => cid);
     demandOwned(app, cids);
     const texts = devices.map(({ token }) => token);
-    const holders = await callers.peers(request, texts);
+    const holders = await callers.holders(request, texts);
     if (holders.some(({ cid }, index) => cid !== cids[index]))
-      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'A token is of another device than the one beside it');
+      throw new WeirError(ErrorCode.UNAUTHENTICATED, 'Each token must belong to the cid beside it');
     if (!(await apps.areOfTenant(app.tenant, appIds)))
-      throw new WeirError(ErrorCode.FORBIDDEN, 'Not all of app_ids may be given devices of this app');
+      throw new WeirError(ErrorCode.FORBIDDEN, 'app_ids must name apps of the same tenant');
     await apps.grant(cids, appIds);
     return doneWith(request);
   }
@@ -171,8 +171,8 @@ export class WebApiController {
     const { callers, webhooks } = this.ports;
     const { cid: from, app } = await callers.device(request);
     const { msg, flag, callback, access_tokens: texts } = parsed(clientPushBody, body);
-    const peers = await callers.peers(request, texts);
-    const to = [...new Set(peers.map(({ cid }) => cid))];
+    const called = await callers.holders(request, texts);
+    const to = [...new Set(called.map(({ cid }) => cid))];
     await this.#accept({ app, messages: to.map((cid) => ({ to: cid, from, msg, flag })) });
     if (callback === 1) await webhooks.deviceMessage(app, { msg, from, to, created: Math.floor(Date.now() / 1_000) });
     return doneWith(request);

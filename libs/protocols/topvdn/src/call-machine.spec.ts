@@ -233,14 +233,14 @@ describe('a channel', () => {
   it.each(['connecting', 'established'] as const)('may be lost for ten seconds while the call is %s', (tag) => {
     const call = CallTranscript.in(tag).given({ tag: 'gone', cid: 2 }).given({ tag: 'gone', cid: 2 }).waits(9_000);
     call.given({ tag: 'back', cid: 2 }).given({ tag: 'back', cid: 2 });
-    expect(call.takes()).toEqual(['1: peer-away', '1: peer-back']);
+    expect(call.takes()).toEqual(['1: other-away', '1: other-back']);
     expect(call.state.tag).toBe(tag);
   });
 
   it('that stays away ends the call', () => {
     const call = CallTranscript.in('established').given({ tag: 'gone', cid: 1 }).waits(10_000);
     expect(call.takes()).toEqual([
-      '2: peer-away',
+      '2: other-away',
       '1: closed channel-lost',
       '2: closed channel-lost',
       'end channel-lost',
@@ -249,9 +249,9 @@ describe('a channel', () => {
 });
 
 describe('mute', () => {
-  it('is told to the peer alone, and kept', () => {
+  it('is told to the other side alone, and kept', () => {
     const call = CallTranscript.in('established').given({ tag: 'mute', cid: 2, muted: { audio: true, video: true } });
-    expect(call.takes()).toEqual(['1: peer-muted audio video']);
+    expect(call.takes()).toEqual(['1: other-muted audio video']);
     expect(call.state).toMatchObject({ legs: { callee: { muted: { audio: true, video: true } } } });
   });
 });

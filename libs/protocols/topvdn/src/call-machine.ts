@@ -1,4 +1,5 @@
 import type { EndCause } from './frames.js';
+import { RECONNECT_WITHIN_MS } from './settings.js';
 
 /**
  * One call between two devices, as a machine without I/O. The caller is the device whose URL was handed out, the callee
@@ -27,7 +28,12 @@ export interface CallSettings {
   readonly graceMs: number;
 }
 
-export const CALL_SETTINGS: CallSettings = { ringMs: 60_000, joinMs: 10_000, connectMs: 20_000, graceMs: 10_000 };
+export const CALL_SETTINGS: CallSettings = {
+  ringMs: 60_000,
+  joinMs: 10_000,
+  connectMs: 20_000,
+  graceMs: RECONNECT_WITHIN_MS,
+};
 
 /** What the two sides may switch off. */
 export interface Muted {
@@ -73,11 +79,11 @@ export type CallNews =
   | { readonly tag: 'opened'; readonly sdp: string }
   /** The callee has opened the caller's URL. */
   | { readonly tag: 'accepted'; readonly callee: number }
-  /** The peer's media arrive. */
+  /** The other side's media arrive. */
   | { readonly tag: 'media' }
-  | { readonly tag: 'peer-muted'; readonly muted: Muted }
-  /** The peer's channel is lost or there again; its media go on. */
-  | { readonly tag: 'peer-away' | 'peer-back' }
+  | { readonly tag: 'other-muted'; readonly muted: Muted }
+  /** The other side's channel is lost or there again; its media go on. */
+  | { readonly tag: 'other-away' | 'other-back' }
   | { readonly tag: 'closed'; readonly cause: EndCause }
   /** The device `cid` rings. */
   | { readonly tag: 'rings'; readonly cid: number }
@@ -130,7 +136,10 @@ interface Claiming extends Begun {
   readonly tag: 'claiming';
   readonly deadlineMs: number;
   readonly opening: Opening;
-  /** Opened meanwhile. They count only if the claim fails; that of the caller, which opened the callee's URL, if not. */
+  /**
+   * Opened meanwhile. If the claim fails for the callee alone, the next of them gets the call. If it succeeds, only the caller
+   * counts, which has opened the callee's URL.
+   */
   readonly waiting: readonly Opening[];
 }
 
@@ -161,6 +170,8 @@ export interface CallStep {
   readonly state: Call;
   readonly effects: readonly CallEffect[];
 }
+
+export const otherOf = (side: Side): Side => (side === 'caller' ? 'callee' : 'caller');
 
 /** Places are claimed in this order, so of two calls that want the same two devices, the second one finds the first. */
 export const placesOf = (one: number, other: number): readonly [number, number] =>
@@ -262,7 +273,6 @@ type Talking = Connecting | Established;
 
 const NOT_MUTED: Muted = { audio: false, video: false };
 const SIDES = ['caller', 'callee'] as const;
-const peerOf = (side: Side): Side => (side === 'caller' ? 'callee' : 'caller');
 const legsOf = ({ legs }: Talking): readonly Leg[] => [legs.caller, legs.callee];
 const membersOf = (state: Talking): number[] => legsOf(state).map(({ cid }) => cid);
 const sideOf = ({ legs }: Talking, cid: number): Side | undefined => SIDES.find((side) => legs[side].cid === cid);
@@ -288,9 +298,9 @@ const finished = (state: Talking, cause: EndCause, told: readonly number[]): Cal
   );
 
 /**
- * Ends a call that nobody got.
+ * Ends a call that was never set up.
  * @param refused these devices have opened the URL; their error is the answer
- * @param knowing the device that ended it, or that knows of the end otherwise
+ * @param knowing this device has ended the call or knows its end, so it isn't told
  */
 const unopened = (
   state: Ringing | Claiming,
@@ -469,12 +479,12 @@ const talking = (state: Talking, input: CallInput, nowMs: number): CallStep => {
       const { muted } = input;
       return unchanged(
         withLeg(state, side, { ...state.legs[side], muted }),
-        tell(state.legs[peerOf(side)].cid, { tag: 'peer-muted', muted }),
+        tell(state.legs[otherOf(side)].cid, { tag: 'other-muted', muted }),
       );
     }
     case 'close': {
       const side = sideOf(state, input.cid);
-      return side === undefined ? unchanged(state) : finished(state, 'closed', [state.legs[peerOf(side)].cid]);
+      return side === undefined ? unchanged(state) : finished(state, 'closed', [state.legs[otherOf(side)].cid]);
     }
     case 'gone':
     case 'back':
@@ -545,7 +555,7 @@ const offerRefused = (state: Talking, side: Side, message: string): CallStep => 
   const leg = state.legs[side];
   const refused = tell(leg.cid, { tag: 'refused', refusal: { tag: 'media', message } });
   if (leg.media !== 'opening') return unchanged(state, refused);
-  const { state: ended, effects } = finished(state, 'refused', [state.legs[peerOf(side)].cid]);
+  const { state: ended, effects } = finished(state, 'refused', [state.legs[otherOf(side)].cid]);
   return { state: ended, effects: [refused, ...effects] };
 };
 
@@ -553,7 +563,7 @@ const connected = (state: Talking, side: Side, sends: boolean): CallStep => {
   const leg = state.legs[side];
   if (leg.media !== 'open') return unchanged(state);
   const next = withLeg(state, side, { ...leg, media: 'connected' });
-  const effects = sends ? [tell(next.legs[peerOf(side)].cid, { tag: 'media' } as const)] : [];
+  const effects = sends ? [tell(next.legs[otherOf(side)].cid, { tag: 'media' } as const)] : [];
   if (next.tag === 'established' || !legsOf(next).every(({ media }) => media === 'connected'))
     return unchanged(next, ...effects);
   const { legs, answeredMs } = next;
@@ -567,8 +577,8 @@ const channelChanged = (state: Talking, change: 'gone' | 'back', cid: number, no
   const isAway = leg.awayMs !== null;
   if (isAway === (change === 'gone')) return unchanged(state);
   const next: Leg = { ...leg, awayMs: change === 'gone' ? nowMs : null };
-  const news = { tag: change === 'gone' ? 'peer-away' : 'peer-back' } as const;
-  return unchanged(withLeg(state, side, next), tell(state.legs[peerOf(side)].cid, news));
+  const news = { tag: change === 'gone' ? 'other-away' : 'other-back' } as const;
+  return unchanged(withLeg(state, side, next), tell(state.legs[otherOf(side)].cid, news));
 };
 
 const timePassed = (state: Talking, nowMs: number): CallStep => {

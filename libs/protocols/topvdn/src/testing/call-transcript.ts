@@ -23,13 +23,13 @@ const words = (news: CallNews): string => {
       return `rings ${news.cid}`;
     case 'stopped-ringing':
       return `stopped-ringing ${news.cid} ${news.cause}`;
-    case 'peer-muted':
-      return `peer-muted${news.muted.audio ? ' audio' : ''}${news.muted.video ? ' video' : ''}`;
+    case 'other-muted':
+      return `other-muted${news.muted.audio ? ' audio' : ''}${news.muted.video ? ' video' : ''}`;
     case 'refused':
       return `refused ${news.refusal.tag}`;
     case 'media':
-    case 'peer-away':
-    case 'peer-back':
+    case 'other-away':
+    case 'other-back':
       return news.tag;
     default:
       return news satisfies never;
