@@ -4,7 +4,6 @@ import { Instances, type Logger } from '@weir/platform';
 import { persistently } from './failed-call.js';
 import { OwnedSession, type LiveSession, type MediaSession, type SessionOpening } from './media-session.js';
 
-const NODE_SILENT_AFTER_MS = 4_000;
 /** A node that NATS no longer knows is noticed within three seconds: nodes say every second that they live. */
 const ASK_NODE_AFTER_MS = 1_200;
 const TICK_INTERVAL_MS = 1_000;
@@ -41,7 +40,6 @@ export class LiveSessions {
     this.#nodes = new Instances({
       bus,
       service: 'media',
-      silentAfterMs: NODE_SILENT_AFTER_MS,
       askAfterMs: ASK_NODE_AFTER_MS,
       onLost: (nodeId) => this.#nodeLost(nodeId),
     });

@@ -10,7 +10,10 @@ export interface InstancesOptions {
   bus: Bus;
   /** The service whose instances are watched; when undefined, those of all services are. */
   service?: string;
-  /** An instance silent for this long is asked whether it lives; if NATS no longer knows it, it counts as lost. */
+  /**
+   * An instance silent for this long, by default 4 s, is asked whether it lives; if NATS no longer knows it, it counts as
+   * lost.
+   */
   silentAfterMs?: number;
   /**
    * An instance silent for this long is asked earlier. It then counts as lost if NATS doesn't know it for a second: its
@@ -28,6 +31,7 @@ interface Watched extends Instance {
   unknownSinceMs: number | undefined;
 }
 
+const SILENT_AFTER_MS = 4_000;
 const CHECK_INTERVAL_MS = 500;
 /** If NATS gives no answer for longer than this, no instance could have been heard during that time. */
 const DEAF_AFTER_MS = 1_500;
@@ -115,7 +119,7 @@ export class Instances {
     const nowMs = performance.now();
     if (nowMs - this.#heardMs > DEAF_AFTER_MS) this.#countFromMs = nowMs;
     this.#heardMs = nowMs;
-    const { silentAfterMs = 4_000, askAfterMs = silentAfterMs } = this.options;
+    const { silentAfterMs = SILENT_AFTER_MS, askAfterMs = silentAfterMs } = this.options;
     const allAreConnected = nowMs - this.#reconnectedMs > RECONNECTING_MS;
     const askedAfterMs = allAreConnected ? Math.min(askAfterMs, silentAfterMs) : silentAfterMs;
     for (const instance of this.#watched.values())

@@ -32,7 +32,6 @@ export interface SessionEdgePorts {
   readonly recorder: SessionRecorder;
 }
 
-const INSTANCE_SILENT_AFTER_MS = 4_000;
 const ORPHAN_INTERVAL_MS = 5_000;
 
 /** The edge at which clients of the recording protocol have their sessions. */
@@ -86,7 +85,7 @@ export const openSessionEdge = (
 
 /** Ends the sessions whose instance is gone, because their sockets are gone too. */
 const endOrphans = ({ bus, log }: RecordingContext, store: SessionStore): { close(): Promise<void> } => {
-  const instances = new Instances({ bus, service: 'recording', silentAfterMs: INSTANCE_SILENT_AFTER_MS });
+  const instances = new Instances({ bus, service: 'recording' });
   let working: Promise<void> = Promise.resolve();
   const look = async (): Promise<void> => {
     for (const { id, owner } of await store.liveElsewhere())

@@ -29,7 +29,6 @@ import { boundRobot } from './rights.js';
 import { RobotNames } from './robot-names.js';
 import { PRESENCE_TTL_MS, RobotSockets } from './robot-sockets.js';
 
-const INSTANCE_SILENT_AFTER_MS = 4_000;
 const COMPARE_INTERVAL_MS = 5_000;
 const COMPARISONS_PER_CATCH_UP = 6;
 
@@ -190,7 +189,6 @@ const keepPresence = ({ bus, log }: RobotChannelContext, presence: Presence): { 
   const instances = new Instances({
     bus,
     service: 'robot-channel',
-    silentAfterMs: INSTANCE_SILENT_AFTER_MS,
     onLost: (instanceId) => keep(presence.instanceLost(instanceId)),
   });
   const stopWatchingConnection = bus.onConnectionChange((connected) => {

@@ -15,8 +15,6 @@ import { Sessions } from './sessions.js';
 import { StreamRecordings } from './stream-recordings.js';
 import { wcsServer } from './ws.js';
 
-const INSTANCE_SILENT_AFTER_MS = 4_000;
-
 export type WcsContext = Pick<ServiceContext<typeof wcsSettings>, 'bus' | 'redis' | 'log' | 'config' | 'instanceId'>;
 
 /** The whole service except its HTTP and WebSocket edges. */
@@ -35,10 +33,7 @@ export const openWcsSignalling = (context: WcsContext): Promise<WcsSignalling> =
     const { bus, redis, log, config } = context;
     const refusals = new RefusalLog(log);
     const access = new Access({ bus, redis, log });
-    const instances = opened.add(
-      'instances',
-      new Instances({ bus, service: 'wcs-signalling', silentAfterMs: INSTANCE_SILENT_AFTER_MS }),
-    );
+    const instances = opened.add('instances', new Instances({ bus, service: 'wcs-signalling' }));
     const media = opened.add('media', new MediaClient({ bus, log }));
     const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));
     const applications = opened.add('applications', new Applications(bus));
