@@ -125,7 +125,7 @@ describe('a session ends once', () => {
     const ends = endsOf(session);
     node.end(session.sessionId, EndReason.STREAM_ENDED);
     await session.ended;
-    node.sayAlive(true);
+    node.leave();
     await session.close();
     await bus.flush();
     expect(ends).toEqual([{ tag: 'ended', reason: EndReason.STREAM_ENDED, detail: '' }]);
@@ -144,7 +144,7 @@ describe('a session ends once', () => {
   it('when its node says that it is gone', async () => {
     const session = publish();
     await session.opened;
-    node.sayAlive(true);
+    node.leave();
     expect(await session.ended).toEqual({ tag: 'ended', reason: EndReason.NODE_LOST, detail: '' });
   });
 
@@ -153,7 +153,7 @@ describe('a session ends once', () => {
     const elsewhere = client.play({ ...cam, nodeId: other.nodeId }, { offer });
     const session = play();
     await Promise.all([session.opened, elsewhere.opened]);
-    other.sayAlive(true);
+    other.leave();
     expect(await elsewhere.ended).toMatchObject({ reason: EndReason.NODE_LOST });
     node.tell(session.sessionId, { case: 'connected', value: {} });
     await waitFor(() => events.includes('connected'));
@@ -171,7 +171,7 @@ describe('a session ends once', () => {
     node.beforeAnswer = () => sleep(60_000, undefined, { ref: false });
     const session = play();
     await waitFor(() => node.sessions.size === 1);
-    node.sayAlive(true);
+    node.leave();
     expect(await session.ended).toMatchObject({ tag: 'ended', reason: EndReason.NODE_LOST });
     await expect(session.opened).rejects.toMatchObject({ code: ErrorCode.UNAVAILABLE });
   });
@@ -271,7 +271,7 @@ describe('a close', () => {
     node.closeErrors.push(...Array.from({ length: 4 }, () => new WeirError(ErrorCode.UNAVAILABLE, 'not now')));
     const closing = session.close();
     await waitFor(() => node.closeCalls === 1);
-    node.sayAlive(true);
+    node.leave();
     await node.die();
     await closing;
     expect(node.closeCalls).toBeLessThan(3);

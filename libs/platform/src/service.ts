@@ -4,7 +4,7 @@ import { APP_FILTER, NestFactory } from '@nestjs/core';
 import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
 import { restAdapter, RestErrorFilter } from '@weir/rest';
 import { Bus } from '@weir/bus';
-import { InstanceEvents, InstanceProbe } from '@weir/contracts';
+import { InstanceProbe } from '@weir/contracts';
 import { within } from '@weir/timing';
 import type { FastifyReply } from 'fastify';
 import type { Redis } from 'ioredis';
@@ -20,9 +20,8 @@ import {
   type Settings,
   type SettingsShape,
 } from './settings.js';
+import { SignsOfLife } from './signs-of-life.js';
 import { shutdownTelemetry } from './telemetry.js';
-
-const ALIVE_INTERVAL_MS = 1_000;
 
 /** What the platform gives a service to run with. The platform creates all of it and closes it. */
 export interface ServiceContext<Shape extends SettingsShape = SettingsShape> {
@@ -70,8 +69,8 @@ export async function runService<Shape extends SettingsShape, Service extends Op
   const log = createLogger(service, instanceId, config.LOG_LEVEL);
   const unexpected = watchUnexpectedErrors(log);
 
-  const startedAtMs = Date.now();
   const bus = await Bus.connect({ url: config.NATS_URL, service, instanceId, log });
+  const signsOfLife = new SignsOfLife(bus);
   const redis = connectRedis(config.REDIS_URL, log);
   const health = new Health();
   health.check('nats', async () => {
@@ -94,22 +93,13 @@ export async function runService<Shape extends SettingsShape, Service extends Op
 
   bus.serve(InstanceProbe.method.answer, () => ({}));
   let draining = false;
-  const sayAlive = (gone = false) =>
-    bus.publish(InstanceEvents.method.alive, {
-      service,
-      instanceId,
-      startedAtMs: BigInt(startedAtMs),
-      draining,
-      gone,
-    });
-  const aliveTimer = setInterval(sayAlive, ALIVE_INTERVAL_MS, false);
 
   const stop = async (signal: string) => {
     if (draining) return;
     draining = true;
     log.info({ signal }, 'service stopping');
     health.drain('the service is stopping');
-    sayAlive();
+    signsOfLife.drain();
     setTimeout(() => {
       log.error('service did not stop in time');
       process.exit(1);
@@ -117,8 +107,7 @@ export async function runService<Shape extends SettingsShape, Service extends Op
     await within(config.WEIR_DRAIN_TIMEOUT_MS, running.drain?.() ?? Promise.resolve(), () => undefined);
     await closeHttp(app);
     await running.close();
-    clearInterval(aliveTimer);
-    sayAlive(true);
+    signsOfLife.end();
     await bus.drain();
     redis.disconnect();
     await shutdownTelemetry();
@@ -133,7 +122,7 @@ export async function runService<Shape extends SettingsShape, Service extends Op
       });
     });
   // From this event on, others know the service and may ask it to stop.
-  sayAlive();
+  signsOfLife.begin();
   unexpected.started();
   log.info({ url: await app.getUrl(), startMs: Math.round(process.uptime() * 1_000) }, 'service started');
 }

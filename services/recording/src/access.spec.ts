@@ -1,21 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { RequestMethod, type Type } from '@nestjs/common';
-import { connectRedis, createLogger } from '@weir/platform';
 import { waitFor } from '@weir/testing';
-import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DeliveryLogController } from './delivery-log-rest.js';
 import { RecordingsController } from './rest.js';
 import { SessionController } from './session-http.js';
 import { sessionWebhookIdOf } from './session-store.js';
 import { KEYS, Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
-import { TokenMaker } from './testing/recording-instance.js';
+import { recordingToken } from './testing/session-client.js';
 import { SessionMedia } from './testing/session-media.js';
 import { uploadIdOf } from './uploads.js';
 
 let around: Surroundings;
-let redis: Redis;
-let tokens: TokenMaker;
 let media: SessionMedia;
 let recorder: Recorder;
 let recordingId: string;
@@ -23,8 +19,6 @@ let sessionId: string;
 
 beforeAll(async () => {
   around = await startSurroundings();
-  redis = connectRedis(around.redis.url, createLogger('recording', 'spec', 'silent'));
-  tokens = await TokenMaker.start(around.nats.url, redis);
   media = await SessionMedia.start(around.nats.url);
   recorder = await Recorder.start(around.env);
   const { store, sessions } = recorder.recording;
@@ -48,13 +42,12 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await recorder.stop();
-  await tokens.stop();
   await media.stop();
-  redis.disconnect();
   await around.stop();
 });
 
-const ofHouse = { tenant: 'house', api_id: 'doors' };
+const tokenOf = (claims: Readonly<Record<string, unknown>>) =>
+  recordingToken(around.auth, { tenant: 'house', api_id: 'doors', ...claims });
 /** Everybody but the operator of the tenant `house`, with the answer to their calls for what belongs to `house`. */
 const strangers = {
   'without a credential': [401, async () => null],
@@ -62,10 +55,10 @@ const strangers = {
   'with a key for other streams': [404, async () => KEYS.lobby],
   'with a key without the grant record': [404, async () => KEYS.viewer],
   'with a key of another tenant': [404, async () => KEYS.neighbour],
-  'as the session’s own client': [401, () => tokens.make({ ...ofHouse, sub: 'door', kind: 'client' })],
-  'as another client': [401, () => tokens.make({ ...ofHouse, sub: 'gate', kind: 'client' })],
-  'as its supervisor': [401, () => tokens.make({ ...ofHouse, sub: 'guard', kind: 'supervisor', monitor: 'door' })],
-  'with a token for stats': [401, () => tokens.make({ ...ofHouse, sub: 's', kind: 'stats' })],
+  'as the session’s own client': [401, () => tokenOf({ sub: 'door', kind: 'client' })],
+  'as another client': [401, () => tokenOf({ sub: 'gate', kind: 'client' })],
+  'as its supervisor': [401, () => tokenOf({ sub: 'guard', kind: 'supervisor', monitor: 'door' })],
+  'with a token for stats': [401, () => tokenOf({ sub: 's', kind: 'stats' })],
 } as const satisfies Record<string, readonly [status: number, credential: () => Promise<string | null>]>;
 
 type Ids = { readonly recording: string; readonly session: string };
@@ -155,7 +148,7 @@ describe('a list', () => {
     ['recordings', () => recordingId],
   ])('of the stats, of %s, is for the token of its api_id and tenant', async (of, id) => {
     const stats = async (claims: object) => {
-      const as = await tokens.make({ ...ofHouse, sub: 's', kind: 'stats', ...claims });
+      const as = await tokenOf({ sub: 's', kind: 'stats', ...claims });
       const { status, body } = await recorder.request('GET', `/api/v2/stats/doors/${of}`, { as });
       return [status, JSON.stringify(body).includes(id())];
     };
@@ -210,7 +203,7 @@ describe('a session', () => {
     ['v2/supervisor_session', { sub: 'guard', kind: 'supervisor', monitor: 'door', tenant: 'neighbours' }, 404],
     ['v2/supervisor_session', { sub: 'guard', kind: 'supervisor', monitor: 'door', api_id: 'gates' }, 404],
   ] as const)('is not made at %s with the token %o', async (path, claims, status) => {
-    const as = await tokens.make({ ...ofHouse, ...claims });
+    const as = await tokenOf(claims);
     const answer = await recorder.request('POST', `/api/${path}`, { as, body: bodies[path] });
     expect(answer.status).toBe(status);
     expect(JSON.stringify(answer.body)).not.toContain(sessionId);

@@ -10,14 +10,8 @@ import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { MediaNode } from './testing/media-node.js';
 import { answer, PutReceiver } from './testing/put-receiver.js';
-import { probed } from './testing/recorder.js';
-import {
-  RecordingInstance,
-  RtmClient,
-  startSurroundings,
-  TokenMaker,
-  type Surroundings,
-} from './testing/recording-instance.js';
+import { probed, Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
+import { recordingToken, RtmClient, sessionRequest } from './testing/session-client.js';
 
 interface Hooked {
   readonly id: string;
@@ -25,10 +19,8 @@ interface Hooked {
 }
 
 let around: Surroundings;
-let env: Readonly<Record<string, string>>;
 let media: MediaNode;
-let tokens: TokenMaker;
-let instance: RecordingInstance;
+let instance: Recorder;
 let hooks: Server;
 let hooked: Hooked[] = [];
 let clientIds = new Set<string>();
@@ -36,12 +28,7 @@ let receiver: PutReceiver;
 
 beforeAll(async () => {
   around = await startSurroundings();
-  env = {
-    ...around.env,
-    ...{ WEIR_RECORDING_LEASE_MS: '1000', WEIR_RECORDING_MIN_FREE_BYTES: '0', WEIR_RECORDING_UPLOAD_HTTP: '1' },
-  };
   media = await MediaNode.start(around.nats.url);
-  tokens = await TokenMaker.start(around.nats.url, around.redis);
   hooks = createServer((request, response) => {
     void text(request).then((body) => {
       hooked.push({ id: String(request.headers['webhook-id']), body: JSON.parse(body) as Hooked['body'] });
@@ -52,7 +39,6 @@ beforeAll(async () => {
 }, 60_000);
 
 afterAll(async () => {
-  await tokens.stop();
   await media.stop();
   await around.stop();
   hooks.close();
@@ -62,7 +48,7 @@ beforeEach(async () => {
   hooked = [];
   clientIds = new Set();
   receiver = await PutReceiver.open();
-  instance = await RecordingInstance.start(env);
+  instance = await Recorder.start(around.env);
 }, 30_000);
 
 afterEach(async () => {
@@ -84,9 +70,9 @@ class Client {
   ) {}
 
   static async open(id: string, generation: 'first' | 'second', tokenId?: string): Promise<Client> {
-    const token = await tokens.make({ ...TENANT, sub: id, kind: 'client' }, tokenId);
+    const token = await recordingToken(around.auth, { ...TENANT, sub: id, kind: 'client' }, tokenId);
     const path = generation === 'first' ? '/api/session' : '/api/v2/session';
-    const { json } = await instance.request('POST', path, token, { client_id: id });
+    const { json } = await sessionRequest(instance, 'POST', path, token, { client_id: id });
     const endpoint = json.ws_endpoint.replace(/^ws:\/\/[^/]+/, instance.url.replace('http', 'ws'));
     const socket = await new RtmClient(`${endpoint}?auth_token=${token}`).opened();
     const sessionId: string = json.session_id ?? json.recording_id;
@@ -172,8 +158,8 @@ describe('a recorded session', () => {
     expect(told.filter(({ body }) => body['status'] === 'session_finished')).toHaveLength(1);
     expect(new Set(told.map(({ id }) => id)).size).toBe(3);
 
-    const stats = await tokens.make({ ...TENANT, sub: 's', kind: 'stats' });
-    const listed = await instance.request('GET', '/api/v2/stats/doors/recordings', stats);
+    const stats = await recordingToken(around.auth, { ...TENANT, sub: 's', kind: 'stats' });
+    const listed = await sessionRequest(instance, 'GET', '/api/v2/stats/doors/recordings', stats);
     expect(listed.json).toMatchObject({
       api_id: 'doors',
       next_token: null,
@@ -207,7 +193,7 @@ describe('a recorded session', () => {
     });
     client.say('recording_stop');
     await webhooks(1);
-    const file = join(around.env['WEIR_RECORDING_DIR'] ?? '', 'videos.webm');
+    const file = join(around.dir, 'videos.webm');
     await writeFile(file, receiver.stored.get('/videos.webm')?.body ?? '');
     expect((await probed(file)).codecs).toEqual(['opus', 'vp8', 'vp8', 'vp8']);
     expect(await instance.recording.store.find(id)).toMatchObject({
@@ -273,13 +259,13 @@ describe('a recorded session', () => {
 
   test.each([
     ['its socket is lost', async ({ socket }: Client) => socket.drop()],
-    ['its token is revoked', async () => tokens.revoke('revoked')],
+    ['its token is revoked', async () => around.auth.revoke('revoked', instance.context.redis)],
     ['its stream ends', async ({ sessionId }: Client) => media.endStream(`recordings/${sessionId}`)],
     [
       'its instance stops, and another one follows',
       async () => {
         await instance.stop();
-        instance = await RecordingInstance.start(env);
+        instance = await Recorder.start(around.env);
       },
     ],
   ])(

@@ -5,27 +5,20 @@ import { text } from 'node:stream/consumers';
 import { ReservedNames } from '@weir/access';
 import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import {
-  RecordingInstance,
-  RtmClient,
-  startSurroundings,
-  TokenMaker,
-  type Surroundings,
-} from './testing/recording-instance.js';
+import { Recorder, startSurroundings, type Surroundings } from './testing/recorder.js';
+import { recordingToken, RtmClient, sessionRequest } from './testing/session-client.js';
 import { SessionMedia } from './testing/session-media.js';
 
 let surroundings: Surroundings;
 let media: SessionMedia;
-let tokens: TokenMaker;
-let instance: RecordingInstance;
+let instance: Recorder;
 let hooks: Server;
 let hooked: Record<string, unknown>[];
 
 beforeAll(async () => {
   surroundings = await startSurroundings();
   media = await SessionMedia.start(surroundings.nats.url);
-  tokens = await TokenMaker.start(surroundings.nats.url, surroundings.redis);
-  instance = await RecordingInstance.start(surroundings.env);
+  instance = await Recorder.start(surroundings.env);
   hooks = createServer((request, response) => {
     void text(request).then((body) => {
       hooked.push(JSON.parse(body) as Record<string, unknown>);
@@ -37,7 +30,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await instance.stop();
-  await tokens.stop();
   await media.stop();
   await surroundings.stop();
   hooks.close();
@@ -50,7 +42,9 @@ beforeEach(() => {
 
 let clients = 0;
 const newClient = () => `client-${++clients}`;
-const clientToken = (sub: string, more: object = {}, id?: string) => tokens.make({ sub, kind: 'client', ...more }, id);
+const tokenOf = (claims: Readonly<Record<string, unknown>>, id?: string) =>
+  recordingToken(surroundings.auth, claims, id);
+const clientToken = (sub: string, more: object = {}, id?: string) => tokenOf({ sub, kind: 'client', ...more }, id);
 const hookUrl = () => `http://127.0.0.1:${(hooks.address() as AddressInfo).port}/hook`;
 const socketUrl = (endpoint: string, token: string) =>
   `${endpoint.replace(/^ws:\/\/[^/]+/, instance.url.replace('http', 'ws'))}?auth_token=${token}`;
@@ -65,7 +59,7 @@ interface Started {
 
 const startClient = async (clientId = newClient(), token?: string, autoPong = true): Promise<Started> => {
   const own = token ?? (await clientToken(clientId));
-  const { json } = await instance.request('POST', '/api/v2/session', own, { client_id: clientId });
+  const { json } = await sessionRequest(instance, 'POST', '/api/v2/session', own, { client_id: clientId });
   const socket = await new RtmClient(socketUrl(json.ws_endpoint, own), {}, autoPong).opened();
   const data = { sdp: OFFER, webhook_url: hookUrl() };
   socket.say({ type: 'session_start', client_id: clientId, session_id: json.session_id, data });
@@ -114,7 +108,7 @@ describe("a client's session", () => {
 
   test("has a name that nobody else may publish: it's reserved in the tenant", async () => {
     await startClient();
-    const names = new ReservedNames({ redis: surroundings.redis, log: { warn: () => undefined } });
+    const names = new ReservedNames({ redis: instance.context.redis, log: { warn: () => undefined } });
     expect(await names.find('acme', 'recordings/anything')).toEqual({ owner: 'recordings', prefix: 'recordings/' });
     expect(await names.find('umbrella', 'recordings/anything')).toBeUndefined();
   });
@@ -131,7 +125,7 @@ describe("a client's session", () => {
   test('can be tried again when its offer is refused', async () => {
     const clientId = newClient();
     const token = await clientToken(clientId);
-    const { json } = await instance.request('POST', '/api/v2/session', token, { client_id: clientId });
+    const { json } = await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: clientId });
     const socket = await new RtmClient(socketUrl(json.ws_endpoint, token)).opened();
     const start = { type: 'session_start', client_id: clientId, session_id: json.session_id, data: { sdp: OFFER } };
     media.refusal = new WeirError(ErrorCode.INVALID, 'The offer is not usable');
@@ -167,15 +161,17 @@ describe("a client's session", () => {
     const clientId = newClient();
     const token = await clientToken(clientId, {}, 'revoked-1');
     const { socket } = await startClient(clientId, token);
-    await tokens.revoke('revoked-1');
+    await surroundings.auth.revoke('revoked-1', instance.context.redis);
     await expect.poll(() => socket.closed?.reason).toBe('TOKEN_EXPIRED');
-    expect((await instance.request('POST', '/api/v2/session', token, { client_id: clientId })).status).toBe(401);
+    expect((await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: clientId })).status).toBe(
+      401,
+    );
   });
 
   test('is the only one of its client while the client is heard, and gives way when it is not', async () => {
     const first = await startClient();
     const body = { client_id: first.clientId };
-    const refused = await instance.request('POST', '/api/v2/session', first.token, body);
+    const refused = await sessionRequest(instance, 'POST', '/api/v2/session', first.token, body);
     expect([refused.status, refused.json.error.code]).toEqual([409, 'ALREADY_EXISTS']);
     const deaf = await startClient(newClient(), undefined, false);
     const next = await startClient(deaf.clientId, deaf.token);
@@ -188,7 +184,7 @@ describe("a client's session", () => {
   test('refuses a webhook that the platform may not call, and names it', async () => {
     const clientId = newClient();
     const token = await clientToken(clientId);
-    const { json } = await instance.request('POST', '/api/v2/session', token, { client_id: clientId });
+    const { json } = await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: clientId });
     const socket = await new RtmClient(socketUrl(json.ws_endpoint, token)).opened();
     const data = { sdp: OFFER, webhook_url: 'http://10.0.0.1/' };
     socket.say({ type: 'session_start', client_id: clientId, session_id: json.session_id, data });
@@ -200,7 +196,7 @@ describe('the first generation', () => {
   test('gets a recording_id and an endpoint without a query, and starts with one message', async () => {
     const clientId = newClient();
     const token = await clientToken(clientId);
-    const { status, json } = await instance.request('POST', '/api/session', token, { client_id: clientId });
+    const { status, json } = await sessionRequest(instance, 'POST', '/api/session', token, { client_id: clientId });
     expect([status, Object.keys(json).sort()]).toEqual([201, ['ice_credentials', 'recording_id', 'ws_endpoint']]);
     expect(json.ws_endpoint).toMatch(/^ws:\/\/[^?]+$/);
     const socket = await new RtmClient(socketUrl(json.ws_endpoint, token)).opened();
@@ -214,9 +210,9 @@ describe('the first generation', () => {
 
 describe('supervisors', () => {
   const supervisorToken = (monitor: string, more: object = {}) =>
-    tokens.make({ sub: 'guard', kind: 'supervisor', monitor, ...more });
+    tokenOf({ sub: 'guard', kind: 'supervisor', monitor, ...more });
   const ask = async (monitor: string, more: object = {}) =>
-    instance.request('POST', '/api/v2/supervisor_session', await supervisorToken(monitor), {
+    sessionRequest(instance, 'POST', '/api/v2/supervisor_session', await supervisorToken(monitor), {
       ...{ client_id: 'guard', client_id_to_monitor: monitor },
       ...more,
     });
@@ -264,7 +260,7 @@ describe('supervisors', () => {
     expect((await ask('nobody')).status).toBe(404);
     const other = { client_id: 'guard', client_id_to_monitor: client.clientId };
     const statusWith = async (token: string) =>
-      (await instance.request('POST', '/api/v2/supervisor_session', token, other)).status;
+      (await sessionRequest(instance, 'POST', '/api/v2/supervisor_session', token, other)).status;
     expect(await statusWith(await supervisorToken('somebody'))).toBe(403);
     expect(await statusWith(await supervisorToken(client.clientId, { tenant: 'umbrella' }))).toBe(404);
     expect(await statusWith(await supervisorToken(client.clientId, { api_id: 'gates' }))).toBe(404);
@@ -275,7 +271,9 @@ describe('supervisors', () => {
 describe('nobody reaches what belongs to somebody else', () => {
   test("a session isn't started with another client's token", async () => {
     const [mine, theirs] = [newClient(), newClient()];
-    const { json } = await instance.request('POST', '/api/v2/session', await clientToken(mine), { client_id: mine });
+    const { json } = await sessionRequest(instance, 'POST', '/api/v2/session', await clientToken(mine), {
+      client_id: mine,
+    });
     const start = { type: 'session_start', session_id: json.session_id, data: { sdp: OFFER } };
     const strangers = [await clientToken(theirs), await clientToken(mine, { tenant: 'umbrella' })];
     for (const token of strangers) {
@@ -290,7 +288,7 @@ describe('nobody reaches what belongs to somebody else', () => {
     ['no token', undefined, 401],
     ['nonsense', 'nonsense', 401],
   ])('a session needs a token: %s', async (_what, token, status) => {
-    const answer = await instance.request('POST', '/api/v2/session', token, { client_id: 'c' });
+    const answer = await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: 'c' });
     expect([answer.status, Object.keys(answer.json.error)]).toEqual([
       status,
       expect.arrayContaining(['code', 'message']),
@@ -298,7 +296,9 @@ describe('nobody reaches what belongs to somebody else', () => {
   });
 
   test('the client_id must be the one of the token', async () => {
-    const answer = await instance.request('POST', '/api/v2/session', await clientToken('a'), { client_id: 'b' });
+    const answer = await sessionRequest(instance, 'POST', '/api/v2/session', await clientToken('a'), {
+      client_id: 'b',
+    });
     expect([answer.status, answer.json.error.code]).toEqual([403, 'FORBIDDEN']);
   });
 
@@ -306,7 +306,7 @@ describe('nobody reaches what belongs to somebody else', () => {
     ['without a token', '', 401],
     ['with a token for something else', 'stats', 403],
   ])('a socket is refused %s', async (_what, kind, status) => {
-    const token = kind === '' ? '' : await tokens.make({ sub: 'x', kind });
+    const token = kind === '' ? '' : await tokenOf({ sub: 'x', kind });
     const refused = await RtmClient.refusal(`${instance.url.replace('http', 'ws')}/api/v2/io?auth_token=${token}`);
     expect(refused).toBe(status);
   });
@@ -314,10 +314,11 @@ describe('nobody reaches what belongs to somebody else', () => {
 
 describe('the stats', () => {
   const ask = async (query: string, more: object = {}, apiId = 'paged') =>
-    instance.request(
+    sessionRequest(
+      instance,
       'GET',
       `/api/v2/stats/${apiId}/${query}`,
-      await tokens.make({ sub: 's', kind: 'stats', api_id: 'paged', ...more }),
+      await tokenOf({ sub: 's', kind: 'stats', api_id: 'paged', ...more }),
     );
 
   test('list the sessions of an api_id, page by page', async () => {
@@ -325,7 +326,9 @@ describe('the stats', () => {
     for (let i = 0; i < 5; i++) {
       const clientId = newClient();
       const token = await clientToken(clientId, { api_id: 'paged' });
-      ids.push((await instance.request('POST', '/api/v2/session', token, { client_id: clientId })).json.session_id);
+      ids.push(
+        (await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: clientId })).json.session_id,
+      );
     }
     const listed: string[] = [];
     let next: string | null = '';
@@ -352,7 +355,7 @@ describe('the stats', () => {
 });
 
 test('a stopping instance ends its sessions and tells their webhooks', async () => {
-  const other = await RecordingInstance.start(surroundings.env);
+  const other = await Recorder.start(surroundings.env);
   const first = instance;
   instance = other;
   try {

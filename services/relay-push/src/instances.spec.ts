@@ -58,12 +58,12 @@ describe('several instances', () => {
 
   it('end a relay together with the key of its request', async () => {
     const [first, second] = [await start(), await start()];
-    await push(first, 'lobby-1', KEYS.lobby);
+    await push(first, 'lobby-1', KEYS.ending);
     await push(first, 'attic');
     const statusOfLobby = async () =>
       (await second.list()).find(({ localStreamName }) => localStreamName === 'lobby-1');
     await waitFor(async () => (await statusOfLobby())?.status === 'PUBLISHING');
-    surroundings.endKey(KEYS.lobby);
+    surroundings.endKey(KEYS.ending);
     await waitFor(async () => (await statusOfLobby())?.status === 'FAILED', { what: 'the end of the relay' });
     expect((await statusOfLobby())?.reason).toMatch(/key or token .* has ended/);
     expect([server.published.has('far-lobby-1'), server.published.has('far-attic')]).toEqual([false, true]);

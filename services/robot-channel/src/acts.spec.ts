@@ -2,7 +2,7 @@ import { Bus } from '@weir/bus';
 import { ErrorCode, StreamRecordings, WeirError, type StartStreamRecordingRequest } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { everything, ofRobot } from './testing/fake-auth.js';
+import { everything, ofRobot } from './testing/grants.js';
 import { App, Robot, type Client } from './testing/clients.js';
 import { Instance, Surroundings } from './testing/service.js';
 

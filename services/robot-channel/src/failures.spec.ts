@@ -1,7 +1,7 @@
 import { ErrorCode, Robots, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ofRobot } from './testing/fake-auth.js';
+import { ofRobot } from './testing/grants.js';
 import { FakeMedia } from './testing/fake-media.js';
 import { App, Robot, type Client } from './testing/clients.js';
 import { Instance, Surroundings } from './testing/service.js';
@@ -57,7 +57,7 @@ describe('an instance that is killed', () => {
       return around.media.named(`${DOG}/front`);
     })();
     around.media.streams.clear();
-    around.media.sayAlive(true);
+    around.media.restart();
     const stranger = { ...request, sessionId: 'strange', labels: { appKey: 'defaultApp' } };
     around.media.streams.set('strange', { request: stranger, viewers: 0, pushUrl: '' });
     await waitFor(() => here.channel.streams.load.live === 0);
@@ -72,7 +72,7 @@ describe('a media node', () => {
     expect((await client.start(DOG)).err?.ec).toBe(0);
     const media = await FakeMedia.start(around.nats.url, 'media-other');
     dog.media = media;
-    around.media.sayAlive(true);
+    around.media.restart();
     await waitFor(() => here.channel.streams.load.live === 0);
     await around.media.stop();
     expect((await client.start(DOG)).err?.ec).toBe(0);

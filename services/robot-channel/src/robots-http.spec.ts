@@ -1,6 +1,6 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
-import { everything, ofRobot } from './testing/fake-auth.js';
+import { everything, ofRobot } from './testing/grants.js';
 import { Robot } from './testing/clients.js';
 import { Instance, Surroundings } from './testing/service.js';
 

@@ -1,6 +1,6 @@
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { ofRobot } from './testing/fake-auth.js';
+import { ofRobot } from './testing/grants.js';
 import { App, Robot, type Client } from './testing/clients.js';
 import { Instance, Surroundings } from './testing/service.js';
 

@@ -2,7 +2,7 @@ import { EndReason, ErrorCode, WeirError } from '@weir/contracts';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { ofRobot } from './testing/fake-auth.js';
+import { ofRobot } from './testing/grants.js';
 import { App, Robot, type Client } from './testing/clients.js';
 import { Instance, Surroundings } from './testing/service.js';
 
@@ -44,7 +44,7 @@ afterEach(async () => {
   for (const client of clients) client.end();
   clients = [];
   await waitFor(() => {
-    around.media.sayAlive(true);
+    around.media.restart();
     const [one, other] = [here.channel.streams.load, there.channel.streams.load];
     return one.starting + one.live + other.starting + other.live === 0;
   });

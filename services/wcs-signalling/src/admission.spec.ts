@@ -14,7 +14,7 @@ const clients: Client[] = [];
 beforeAll(async () => {
   around = await startSurroundings();
   service = await startService(around);
-  around.auth.set({ appKey: 'guarded', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
+  around.applications.set({ appKey: 'guarded', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
 });
 afterEach(() => {
   for (const client of clients.splice(0)) client.end();
@@ -57,7 +57,7 @@ describe('credentialIn', () => {
 
 describe('policy token', () => {
   it('lets a token of the connection publish what it grants and nothing else', async () => {
-    const { token } = await around.auth.token(publisher);
+    const { token } = await around.auth.mint(publisher);
     const client = await connect({ custom: { token } });
     await client.publishes('p', 'cam1');
     client.says('publishStream', publication('p2', 'other'));
@@ -69,7 +69,7 @@ describe('policy token', () => {
   });
 
   it('takes the token as a bare string and as the authToken too', async () => {
-    const { token } = await around.auth.token(publisher);
+    const { token } = await around.auth.mint(publisher);
     await (await connect({ custom: token })).publishes('p', 'cam1');
     await (await connect({ authToken: token })).publishes('p', 'cam2');
   });
@@ -78,19 +78,19 @@ describe('policy token', () => {
     const client = await connect({ authToken: '/127.0.0.1:5/127.0.0.1:6' });
     client.says('publishStream', publication('p1', 'cam1'));
     expect(await client.status('p1', 'FAILED')).toMatchObject({ info: 'Restricted access' });
-    const { token } = await around.auth.token(publisher);
+    const { token } = await around.auth.mint(publisher);
     client.says('publishStream', { ...publication('p2', 'cam1'), custom: { token } });
     await client.status('p2', 'PUBLISHING');
   });
 
   it('refuses a connection whose token is forged or of another tenant', async () => {
     expect(await refused({ custom: { token: 'a.b.c' } })).toBe(4401);
-    const { token } = await around.auth.token([{ verb: 'publish', object: '*' }], 'other');
+    const { token } = await around.auth.mint([{ verb: 'publish', object: '*' }], { tenant: 'other' });
     expect(await refused({ custom: { token } })).toBe(4403);
   });
 
   it('ends what a revoked token opened: a session, or only the streams that brought it', async () => {
-    const [session, stream] = await Promise.all([around.auth.token(publisher), around.auth.token(publisher)]);
+    const [session, stream] = await Promise.all([around.auth.mint(publisher), around.auth.mint(publisher)]);
     const whole = await connect({ custom: session.token });
     const partly = await connect({});
     await whole.publishes('p', 'cam1');
@@ -106,8 +106,8 @@ describe('policy token', () => {
 
   it('ends what an expired token opened: a session, or only the streams that brought it', async () => {
     const [session, stream] = await Promise.all([
-      around.auth.token(publisher, 'demo', '2s'),
-      around.auth.token(publisher, 'demo', '2s'),
+      around.auth.mint(publisher, { life: '2s' }),
+      around.auth.mint(publisher, { life: '2s' }),
     ]);
     const whole = await connect({ custom: session.token });
     const partly = await connect({});
@@ -121,10 +121,10 @@ describe('policy token', () => {
   });
 
   it('applies to sessions that were opened before it', async () => {
-    around.auth.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.OPEN });
+    around.applications.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.OPEN });
     const client = await connect({ appKey: 'changing' });
     await client.publishes('p', 'before');
-    around.auth.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
+    around.applications.set({ appKey: 'changing', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
     let attempt = 0;
     await waitFor(async () => {
       attempt += 1;
@@ -139,11 +139,11 @@ describe('policy token', () => {
   });
 
   it('asks for an application once, not for every session', async () => {
-    around.auth.set({ appKey: 'popular', tenant: 'demo', policy: ApplicationPolicy.OPEN });
+    around.applications.set({ appKey: 'popular', tenant: 'demo', policy: ApplicationPolicy.OPEN });
     await connect({ appKey: 'popular' });
-    const before = around.auth.asked;
+    const before = around.applications.asked;
     for (let count = 0; count < 5; count++) await connect({ appKey: 'popular' });
-    expect(around.auth.asked).toBe(before);
+    expect(around.applications.asked).toBe(before);
   });
 });
 
@@ -151,8 +151,8 @@ describe('an application that is removed', () => {
   it.each([ApplicationPolicy.OPEN, ApplicationPolicy.TOKEN])(
     'takes its sessions with it, policy %s',
     async (policy) => {
-      around.auth.set({ appKey: 'short-lived', tenant: 'demo', policy });
-      const { token } = await around.auth.token([...publisher, { verb: 'play', object: '*' }]);
+      around.applications.set({ appKey: 'short-lived', tenant: 'demo', policy });
+      const { token } = await around.auth.mint([...publisher, { verb: 'play', object: '*' }]);
       const [publishing, playing, other] = [
         await connect({ appKey: 'short-lived', custom: token }),
         await connect({ appKey: 'short-lived', custom: token }),
@@ -160,7 +160,7 @@ describe('an application that is removed', () => {
       ];
       await publishing.publishes('p', 'cam1');
       await playing.plays('v', 'cam1');
-      around.auth.remove('short-lived');
+      around.applications.remove('short-lived');
       expect([await publishing.closes(), await playing.closes()]).toEqual([4404, 4404]);
       await waitFor(() => around.media.published.size + around.media.played.size === 0);
       expect(other.closeCode).toBeUndefined();
@@ -200,7 +200,7 @@ describe('names that are reserved', () => {
   it('do not exist for anonymous players, whether or not there is a stream', async () => {
     const owner = await connect({
       appKey: 'guarded',
-      custom: (await around.auth.token([{ verb: 'publish', object: 'dog/*' }])).token,
+      custom: (await around.auth.mint([{ verb: 'publish', object: 'dog/*' }])).token,
     });
     const missing = await heardOf('nowhere/at-all');
     expect(await heardOf(NAME)).toEqual(missing);
@@ -210,9 +210,9 @@ describe('names that are reserved', () => {
   });
 
   it('are played with the right to do so, also in an open application, as long as the right lasts', async () => {
-    const publishing = await around.auth.token([{ verb: 'publish', object: 'dog/*' }]);
+    const publishing = await around.auth.mint([{ verb: 'publish', object: 'dog/*' }]);
     await (await connect({ custom: publishing.token })).publishes('p', NAME);
-    const { token, tokenId } = await around.auth.token([{ verb: 'play', object: '*' }]);
+    const { token, tokenId } = await around.auth.mint([{ verb: 'play', object: '*' }]);
     const player = await connect({ appKey: 'defaultApp', custom: { token } });
     await player.plays('v', NAME);
     around.auth.revoked(tokenId);
@@ -221,19 +221,19 @@ describe('names that are reserved', () => {
   });
 
   it('are published by nobody without a right to exactly these names, even in an open application', async () => {
-    const { token: wide } = await around.auth.token([{ verb: 'publish', object: '*' }]);
+    const { token: wide } = await around.auth.mint([{ verb: 'publish', object: '*' }]);
     for (const custom of [undefined, { token: wide }, { token: 'nonsense' }]) {
       const client = await connect({ appKey: 'defaultApp', custom });
       client.says('publishStream', publication('p', NAME));
       expect(await client.status('p', 'FAILED')).toMatchObject({ info: 'Restricted access' });
     }
-    const { token: narrow } = await around.auth.token([{ verb: 'publish', object: 'dog/*' }]);
+    const { token: narrow } = await around.auth.mint([{ verb: 'publish', object: 'dog/*' }]);
     const robot = await connect({ appKey: 'defaultApp', custom: { token: narrow } });
     await robot.publishes('p', NAME);
   });
 
   it('are passed to the media core with the rights of the client that claims them, and it decides', async () => {
-    const { token, tokenId } = await around.auth.token([
+    const { token, tokenId } = await around.auth.mint([
       { verb: 'publish', object: 'cam*' },
       { verb: 'play', object: '*' },
     ]);

@@ -25,8 +25,7 @@ describe('a media node', () => {
   it('that says it is gone takes its streams with it at once', async () => {
     await client.publishes('p', 'cam');
     await client.plays('v', 'cam');
-    around.media.fallSilent();
-    around.media.sayAlive(true);
+    around.media.leave();
     expect(await client.status('p', 'FAILED')).toMatchObject({ info: 'Stream failed' });
     expect(await client.status('v', 'FAILED')).toMatchObject({ info: 'Stream failed' });
     // The session itself goes on.

@@ -14,7 +14,13 @@ let backend: Backend;
 const clients: Client[] = [];
 
 const application = (url: string, hookSecret = 'secret') =>
-  around.auth.set({ appKey: 'hooked', tenant: 'demo', policy: ApplicationPolicy.HOOK, hookUrl: url, hookSecret });
+  around.applications.set({
+    appKey: 'hooked',
+    tenant: 'demo',
+    policy: ApplicationPolicy.HOOK,
+    hookUrl: url,
+    hookSecret,
+  });
 
 beforeAll(async () => {
   around = await startSurroundings();

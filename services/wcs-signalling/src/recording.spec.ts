@@ -15,7 +15,7 @@ const lines: { readonly msg?: string; readonly streamName?: string }[] = [];
 beforeAll(async () => {
   around = await startSurroundings();
   recorder = await FakeRecorder.start(around.nats.url);
-  around.auth.set({ appKey: 'guarded', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
+  around.applications.set({ appKey: 'guarded', tenant: 'demo', policy: ApplicationPolicy.TOKEN });
   const write = (line: string) => void lines.push(JSON.parse(line) as object);
   service = await startService(around, {}, 'wcs-signalling-1', pino({ level: 'warn' }, { write }));
 });
@@ -92,8 +92,8 @@ describe('publishStream with record: true', () => {
   it('needs the grant record under the policy token', async () => {
     const publish = { verb: 'publish', object: 'cam*' };
     const [without, with_] = await Promise.all([
-      around.auth.token([publish]),
-      around.auth.token([publish, { verb: 'record', object: 'cam1' }]),
+      around.auth.mint([publish]),
+      around.auth.mint([publish, { verb: 'record', object: 'cam1' }]),
     ]);
     const client = await connect({ appKey: 'guarded', custom: without.token });
     client.says('publishStream', { ...publication('p1', 'cam1'), record: true });
@@ -113,7 +113,7 @@ describe('an operator', () => {
   ];
 
   it('starts and stops a recording of a publisher, and the stream shows it', async () => {
-    const { token } = await around.auth.token(everything);
+    const { token } = await around.auth.mint(everything);
     const client = await connect();
     await client.publishes('p', 'watched');
     const config = { fileTemplate: '{streamName}-{endTime}', rotation: '20M' };
@@ -134,9 +134,9 @@ describe('an operator', () => {
   it('does the same by the later names, and lists what is being recorded', async () => {
     const narrow = everything.slice(0, 1);
     const [all, blind, foreign] = await Promise.all([
-      around.auth.token(everything),
-      around.auth.token([...narrow, { verb: 'record', object: 'other' }]),
-      around.auth.token(everything, 'other'),
+      around.auth.mint(everything),
+      around.auth.mint([...narrow, { verb: 'record', object: 'other' }]),
+      around.auth.mint(everything, { tenant: 'other' }),
     ]);
     const find = (token: string) => rest('recorder/find_all', {}, token);
     const client = await connect();
@@ -154,7 +154,7 @@ describe('an operator', () => {
   });
 
   it('is told when the stream does not exist, the body is wrong or a right is missing', async () => {
-    const [all, blind] = await Promise.all([around.auth.token(everything), around.auth.token(everything.slice(0, 1))]);
+    const [all, blind] = await Promise.all([around.auth.mint(everything), around.auth.mint(everything.slice(0, 1))]);
     const client = await connect();
     await client.publishes('p', 'closed');
     expect((await rest('startRecording', { mediaSessionId: 'other' }, all.token)).status).toBe(404);

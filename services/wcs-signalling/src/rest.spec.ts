@@ -13,8 +13,8 @@ const clients: Client[] = [];
 
 beforeAll(async () => {
   around = await startSurroundings();
-  around.auth.set({ appKey: 'otherApp', tenant: 'other', policy: ApplicationPolicy.OPEN });
-  ({ token: operator } = await around.auth.token([{ verb: 'administer', object: '*' }]));
+  around.applications.set({ appKey: 'otherApp', tenant: 'other', policy: ApplicationPolicy.OPEN });
+  ({ token: operator } = await around.auth.mint([{ verb: 'administer', object: '*' }]));
   here = await startService(around, {}, 'wcs-signalling-here');
   there = await startService(around, {}, 'wcs-signalling-there');
 });
@@ -184,7 +184,7 @@ describe('a caller', () => {
     const body = { name: 'cam', streamName: 'cam', sessionId: 'x' };
     expect((await rest(method, path, body, '')).status).toBe(401);
     expect((await rest(method, path, body, 'a.b.c')).status).toBe(401);
-    const { token: player } = await around.auth.token([{ verb: 'play', object: '*' }]);
+    const { token: player } = await around.auth.mint([{ verb: 'play', object: '*' }]);
     expect((await rest(method, path, body, player)).status).toBe(403);
   });
 
@@ -204,7 +204,7 @@ describe('a caller', () => {
     const client = await connect(there);
     await client.publishes('p1', 'mine-1');
     await client.publishes('p2', 'yours-1');
-    const { token } = await around.auth.token([{ verb: 'administer', object: 'mine-*' }]);
+    const { token } = await around.auth.mint([{ verb: 'administer', object: 'mine-*' }]);
     const { body } = await rest('GET', 'stream/find_all', undefined, token);
     expect(body.map(({ name }: { name: string }) => name)).toEqual(['mine-1']);
     expect((await rest('POST', 'stream/terminate', { mediaSessionId: 'p2' }, token)).status).toBe(404);

@@ -327,7 +327,7 @@ describe('streams', () => {
   });
 
   it('keep tenants apart', async () => {
-    around.auth.set({ appKey: 'otherApp', tenant: 'other', policy: ApplicationPolicy.OPEN });
+    around.applications.set({ appKey: 'otherApp', tenant: 'other', policy: ApplicationPolicy.OPEN });
     const [here, there] = [await connect(), await connect({ appKey: 'otherApp' })];
     await here.publishes('p', 'same');
     there.says('playStream', publication('v', 'same'));

@@ -4,7 +4,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Bus } from '@weir/bus';
 import {
   ErrorCode,
-  InstanceEvents,
   InstanceProbe,
   Media,
   MediaEvents,
@@ -14,6 +13,7 @@ import {
   type EndReason,
   type SessionChangedSchema,
 } from '@weir/contracts';
+import { SignsOfLife } from '@weir/platform';
 
 type Change = NonNullable<MessageInitShape<typeof SessionChangedSchema>['change']>;
 
@@ -44,7 +44,7 @@ export class MediaNode {
   /** The packets that arrived at the feed. */
   readonly fed: Buffer[] = [];
   readonly #feed: Socket;
-  readonly #alive: NodeJS.Timeout;
+  readonly #signsOfLife: SignsOfLife;
 
   private constructor(
     readonly bus: Bus,
@@ -56,8 +56,8 @@ export class MediaNode {
       feed.send(Buffer.from('rtcp'), port, '127.0.0.1');
     });
     this.#serve();
-    this.sayAlive();
-    this.#alive = setInterval(() => this.sayAlive(), 200);
+    this.#signsOfLife = new SignsOfLife(bus, 200);
+    this.#signsOfLife.begin();
   }
 
   static async start(natsUrl: string, nodeId: string): Promise<MediaNode> {
@@ -98,14 +98,14 @@ export class MediaNode {
       for (const port of this.sessions.get(sessionId)?.to ?? []) this.#feed.send(packet, port, '127.0.0.1');
   }
 
-  sayAlive(gone = false): void {
-    const { service, instanceId } = this.bus;
-    this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: 1n, gone });
+  /** Says that it is gone. */
+  leave(): void {
+    this.#signsOfLife.end();
   }
 
   /** Stops like a killed process: it sends nothing more. */
   async die(): Promise<void> {
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
     await this.bus.drain({ graceMs: 0 });
   }
 

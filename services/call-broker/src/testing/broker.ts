@@ -1,30 +1,36 @@
 import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { apiKeyNamed, FakeAuth, type KeyHolder } from '@weir/access/testing';
 import { Bus } from '@weir/bus';
-import { Auth, ErrorCode, InstanceEvents, InstanceProbe, WeirError } from '@weir/contracts';
-import { closeHttp, connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import {
+  closeHttp,
+  connectRedis,
+  createLogger,
+  Health,
+  parseSettings,
+  platformSettings,
+  SignsOfLife,
+} from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, waitFor, type TestServer } from '@weir/testing';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { openCallBroker, type CallBroker } from '../call-broker.js';
 import { callBrokerSettings, type CallBrokerContext } from '../settings.js';
 
-const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
-
 /** The API keys that the stand-in for auth knows, with the rights of each: */
 export const KEYS = {
   /** Administers everything of tenant `house`. */
-  operator: key('operator'),
+  operator: apiKeyNamed('operator'),
   /** Administers robots of tenant `house`, but no apps. */
-  robots: key('robots'),
+  robots: apiKeyNamed('robots'),
   /** May do everything in `house` but administer. */
-  member: key('member'),
+  member: apiKeyNamed('member'),
   /** Administers everything of another tenant. */
-  neighbour: key('neighbour'),
+  neighbour: apiKeyNamed('neighbour'),
 } as const;
 
-const HOLDERS: Readonly<Record<string, { tenant: string; grants: { verb: string; object: string }[] }>> = {
+const HOLDERS: Readonly<Record<string, KeyHolder>> = {
   [KEYS.operator]: { tenant: 'house', grants: [{ verb: 'administer', object: '*' }] },
   [KEYS.robots]: { tenant: 'house', grants: [{ verb: 'administer', object: 'robots/*' }] },
   [KEYS.member]: {
@@ -45,13 +51,7 @@ export interface Surroundings {
 
 export const startSurroundings = async (): Promise<Surroundings> => {
   const [nats, redis, postgres] = await Promise.all([startNats(), startRedis(), startPostgres()]);
-  const auth = await Bus.connect({ url: nats.url, service: 'auth', instanceId: 'auth-1' });
-  auth.serve(Auth.method.findEnded, () => ({ ended: [] }));
-  auth.serve(Auth.method.verifyApiKey, ({ key: asked }) => {
-    const holder = HOLDERS[asked];
-    if (holder === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
-    return { subject: `key:${asked.slice(5, 17)}`, ...holder };
-  });
+  const auth = await FakeAuth.start(nats.url, { keys: HOLDERS });
   return {
     ...{ nats, redis, postgres },
     env: {
@@ -60,7 +60,7 @@ export const startSurroundings = async (): Promise<Surroundings> => {
       WEIR_OUTBOUND_ALLOW: '127.0.0.1',
     },
     stop: async () => {
-      await auth.drain();
+      await auth.stop();
       await Promise.all([nats.stop(), redis.stop(), postgres.stop()]);
     },
   };
@@ -85,7 +85,7 @@ export class Broker {
     readonly app: NestFastifyApplication,
     readonly service: CallBroker,
     readonly url: string,
-    private readonly alive: NodeJS.Timeout,
+    private readonly signsOfLife: SignsOfLife,
   ) {}
 
   static async start(env: Readonly<Record<string, string>>): Promise<Broker> {
@@ -105,11 +105,9 @@ export class Broker {
     checkAnswers(app);
     service.listen(app);
     await app.listen(0, '127.0.0.1');
-    bus.serve(InstanceProbe.method.answer, () => ({}));
-    const sayAlive = () =>
-      bus.publish(InstanceEvents.method.alive, { service: 'call-broker', instanceId, startedAtMs: 1n });
-    sayAlive();
-    return new Broker(context, app, service, await app.getUrl(), setInterval(sayAlive, 300));
+    const signsOfLife = new SignsOfLife(bus, 300);
+    signsOfLife.begin();
+    return new Broker(context, app, service, await app.getUrl(), signsOfLife);
   }
 
   async request(
@@ -137,7 +135,7 @@ export class Broker {
     await this.service.drain();
     await closeHttp(this.app);
     await this.service.close();
-    clearInterval(this.alive);
+    this.signsOfLife.fallSilent();
     await this.context.bus.drain({ graceMs: 500 });
     this.context.redis.disconnect();
   }
@@ -146,7 +144,7 @@ export class Broker {
   async crash(): Promise<void> {
     if (this.isOver) return;
     this.isOver = true;
-    clearInterval(this.alive);
+    this.signsOfLife.fallSilent();
     this.context.redis.disconnect();
     await this.context.bus.drain({ graceMs: 0 });
     const closing = this.app.close();

@@ -9,7 +9,6 @@ import { Bus } from '@weir/bus';
 import {
   EndReason,
   ErrorCode,
-  InstanceEvents,
   Media,
   MediaEvents,
   MediaKind,
@@ -20,7 +19,7 @@ import {
   type TrackInfoSchema,
 } from '@weir/contracts';
 import { parseFmtp } from '@weir/frames';
-import { spawnTied } from '@weir/platform';
+import { SignsOfLife, spawnTied } from '@weir/platform';
 import { waitFor } from '@weir/testing';
 
 type StreamInfoInit = MessageInitShape<typeof StreamInfoSchema>;
@@ -65,8 +64,7 @@ export class FakeMedia {
   tapsMade = 0;
   readonly #streams = new Map<string, FakeStream>();
   #epoch = 0n;
-  #alive: NodeJS.Timeout;
-  readonly #startedAtMs = BigInt(Date.now());
+  readonly #signsOfLife: SignsOfLife;
 
   private constructor(
     readonly bus: Bus,
@@ -87,18 +85,13 @@ export class FakeMedia {
       this.keyFrameRequests += 1;
       return {};
     });
-    this.sayAlive();
-    this.#alive = setInterval(() => this.sayAlive(), 500);
+    this.#signsOfLife = new SignsOfLife(bus, 500);
+    this.#signsOfLife.begin();
   }
 
   static async start(natsUrl: string, nodeId = 'media-fake'): Promise<FakeMedia> {
     const bus = await Bus.connect({ url: natsUrl, service: 'media', instanceId: nodeId });
     return new FakeMedia(bus, await mkdtemp(join(tmpdir(), 'weir-fake-media-')));
-  }
-
-  sayAlive(gone = false): void {
-    const { service, instanceId } = this.bus;
-    this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: this.#startedAtMs, gone });
   }
 
   /** Publishes a stream, which can be found and tapped from now on. */
@@ -132,14 +125,13 @@ export class FakeMedia {
 
   /** Behaves like a killed node: it sends no event, no packet and no sign of life. */
   die(): void {
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
     this.#streams.clear();
     for (const sessionId of [...this.taps.keys()]) this.#endTap(sessionId);
   }
 
   live(): void {
-    this.sayAlive();
-    this.#alive = setInterval(() => this.sayAlive(), 500);
+    this.#signsOfLife.begin();
   }
 
   tapsOf(streamName: string): FakeTap[] {

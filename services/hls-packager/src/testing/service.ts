@@ -1,9 +1,9 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { FakeAuth } from '@weir/access/testing';
 import { Bus } from '@weir/bus';
-import { InstanceEvents } from '@weir/contracts';
-import { closeHttp, parseSettings, platformSettings } from '@weir/platform';
+import { closeHttp, parseSettings, platformSettings, SignsOfLife } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
@@ -11,7 +11,6 @@ import { pino } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { hlsSettings } from '../settings.js';
 import { openHlsPackager, type HlsPackager } from '../hls-packager.js';
-import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';
 
 export interface Running {
@@ -61,9 +60,8 @@ export async function startService(
   );
   checkAnswers(app);
   await app.listen(port, '127.0.0.1');
-  const sayAlive = () =>
-    bus.publish(InstanceEvents.method.alive, { service: 'hls-packager', instanceId, startedAtMs: 1n });
-  const alive = setInterval(sayAlive, 300);
+  const signsOfLife = new SignsOfLife(bus, 300);
+  signsOfLife.begin();
   const url = (await app.getUrl()).replace('[::1]', '127.0.0.1');
   let stopped = false;
   const stop = async (drains: boolean) => {
@@ -73,7 +71,7 @@ export async function startService(
     else app.getHttpServer().closeAllConnections();
     await closeHttp(app);
     await packager.close();
-    clearInterval(alive);
+    signsOfLife.fallSilent();
     await bus.drain({ graceMs: 500 });
     redis.disconnect();
   };
@@ -88,7 +86,7 @@ export interface Surroundings extends Servers {
 
 export async function startSurroundings(): Promise<Surroundings> {
   const [nats, redis] = await Promise.all([startNats(), startRedis()]);
-  const [media, auth] = await Promise.all([FakeMedia.start(nats.url), FakeAuth.start(nats.url, redis.url)]);
+  const [media, auth] = await Promise.all([FakeMedia.start(nats.url), FakeAuth.start(nats.url)]);
   return {
     nats,
     redis,

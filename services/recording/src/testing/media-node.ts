@@ -5,7 +5,6 @@ import { Bus } from '@weir/bus';
 import {
   EndReason,
   ErrorCode,
-  InstanceEvents,
   InstanceProbe,
   Media,
   MediaEvents,
@@ -15,7 +14,7 @@ import {
   type TapRequest,
 } from '@weir/contracts';
 import { isRtcp } from '@weir/frames';
-import { spawnTied } from '@weir/platform';
+import { SignsOfLife, spawnTied } from '@weir/platform';
 import { waitFor } from '@weir/testing';
 
 const AUDIO = {
@@ -54,14 +53,16 @@ export class MediaNode {
   /** This many of the next video packets don't arrive. */
   #losing = 0;
   #isOver = false;
-  #alive: NodeJS.Timeout | undefined;
+  readonly #signsOfLife: SignsOfLife;
 
   private constructor(
     private readonly bus: Bus,
     private readonly codec: VideoCodec,
     private readonly sockets: Readonly<Record<Kind, Socket>>,
     private readonly sender: ChildProcess,
-  ) {}
+  ) {
+    this.#signsOfLife = new SignsOfLife(bus, 500);
+  }
 
   static async start(natsUrl: string, codec: VideoCodec = 'VP8'): Promise<MediaNode> {
     const bus = await Bus.connect({ url: natsUrl, service: 'media', instanceId: `media-${randomUUID().slice(0, 8)}` });
@@ -108,7 +109,7 @@ export class MediaNode {
   async stop(): Promise<void> {
     if (this.#isOver) return;
     this.#isOver = true;
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
     this.sender.kill('SIGKILL');
     this.sockets.audio.close();
     this.sockets.video.close();
@@ -117,10 +118,7 @@ export class MediaNode {
 
   #serve(): void {
     const { bus } = this;
-    const sayAlive = () =>
-      bus.publish(InstanceEvents.method.alive, { service: 'media', instanceId: bus.instanceId, startedAtMs: 1n });
-    sayAlive();
-    this.#alive = setInterval(sayAlive, 500);
+    this.#signsOfLife.begin();
     for (const kind of ['audio', 'video'] as const)
       this.sockets[kind].on('message', (packet) => this.#forward(kind, packet));
     bus.serve(Media.method.findStreams, ({ streamName }) => ({

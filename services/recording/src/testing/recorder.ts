@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { apiKeyNamed, FakeAuth, type KeyHolder } from '@weir/access/testing';
 import { Bus } from '@weir/bus';
-import { Auth, ErrorCode, WeirError } from '@weir/contracts';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, waitFor, type TestServer } from '@weir/testing';
@@ -15,21 +15,19 @@ import { AppModule, httpAdapter } from '../app.module.js';
 import { recordingSettings, type RecordingContext } from '../settings.js';
 import { openRecording, type Recording } from '../recording.js';
 
-const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
-
 /** The keys that the stand-in for auth knows, with the rights of each: */
 export const KEYS = {
   /** `record` of everything of tenant `house`. */
-  operator: key('operator'),
+  operator: apiKeyNamed('operator'),
   /** `record` of the streams that begin with `lobby`. */
-  lobby: key('lobby'),
+  lobby: apiKeyNamed('lobby'),
   /** `play` and `administer` of everything of tenant `house`, but not `record`. */
-  viewer: key('viewer'),
+  viewer: apiKeyNamed('viewer'),
   /** `record` of everything of another tenant. */
-  neighbour: key('neighbour'),
+  neighbour: apiKeyNamed('neighbour'),
 } as const;
 
-const HOLDERS: Readonly<Record<string, { tenant: string; grants: { verb: string; object: string }[] }>> = {
+const HOLDERS: Readonly<Record<string, KeyHolder>> = {
   [KEYS.operator]: { tenant: 'house', grants: [{ verb: 'record', object: '*' }] },
   [KEYS.lobby]: { tenant: 'house', grants: [{ verb: 'record', object: 'lobby*' }] },
   [KEYS.viewer]: {
@@ -47,6 +45,7 @@ export interface Surroundings {
   readonly nats: TestServer;
   readonly redis: TestServer;
   readonly postgres: TestServer;
+  readonly auth: FakeAuth;
   readonly dir: string;
   readonly env: Readonly<Record<string, string>>;
   stop(): Promise<void>;
@@ -54,16 +53,10 @@ export interface Surroundings {
 
 export const startSurroundings = async (): Promise<Surroundings> => {
   const [nats, redis, postgres] = await Promise.all([startNats(), startRedis(), startPostgres()]);
-  const auth = await Bus.connect({ url: nats.url, service: 'auth', instanceId: 'auth-1' });
-  auth.serve(Auth.method.findEnded, () => ({ ended: [] }));
-  auth.serve(Auth.method.verifyApiKey, ({ key: asked }) => {
-    const holder = HOLDERS[asked];
-    if (holder === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
-    return { subject: `key:${asked.slice(5, 17)}`, ...holder };
-  });
+  const auth = await FakeAuth.start(nats.url, { keys: HOLDERS });
   const dir = await mkdtemp(join(tmpdir(), 'weir-recordings-'));
   return {
-    ...{ nats, redis, postgres, dir },
+    ...{ nats, redis, postgres, auth, dir },
     env: {
       NATS_URL: nats.url,
       REDIS_URL: redis.url,
@@ -77,7 +70,7 @@ export const startSurroundings = async (): Promise<Surroundings> => {
       WEIR_RECORDING_STREAM_WAIT_MS: '3000',
     },
     stop: async () => {
-      await auth.drain();
+      await auth.stop();
       await Promise.all([nats.stop(), redis.stop(), postgres.stop()]);
       await rm(dir, { recursive: true, force: true });
     },
@@ -95,6 +88,7 @@ export class Recorder {
     readonly context: RecordingContext,
     readonly app: NestFastifyApplication,
     readonly recording: Recording,
+    readonly url: string,
   ) {}
 
   static async start(env: Readonly<Record<string, string>>): Promise<Recorder> {
@@ -119,8 +113,9 @@ export class Recorder {
       abortOnError: false,
     });
     checkAnswers(app);
-    await app.init();
-    return new Recorder(context, app, recording);
+    recording.listen(app);
+    await app.listen(0, '127.0.0.1');
+    return new Recorder(context, app, recording, await app.getUrl());
   }
 
   async request(
@@ -152,6 +147,7 @@ export class Recorder {
   async stop(): Promise<void> {
     if (this.isOver) return;
     this.isOver = true;
+    await this.recording.drain();
     await this.app.close();
     await this.recording.close();
     await this.context.bus.drain();

@@ -6,7 +6,6 @@ import { Bus, type Registration } from '@weir/bus';
 import {
   EndReason,
   ErrorCode,
-  InstanceEvents,
   Media,
   MediaEvents,
   MediaKind,
@@ -15,6 +14,7 @@ import {
   type IngestRequest,
 } from '@weir/contracts';
 import { isRtcp, RtpPacket } from '@weir/frames';
+import { SignsOfLife } from '@weir/platform';
 
 export type Kind = 'audio' | 'video';
 
@@ -88,9 +88,11 @@ export class FakeMedia {
   readonly #registrations: Registration[] = [];
   #ffmpeg: ChildProcess | undefined;
   #sources: Socket[] = [];
-  #alive: NodeJS.Timeout | undefined;
+  readonly #signsOfLife: SignsOfLife;
 
-  private constructor(private readonly bus: Bus) {}
+  private constructor(private readonly bus: Bus) {
+    this.#signsOfLife = new SignsOfLife(bus);
+  }
 
   static async start(natsUrl: string): Promise<FakeMedia> {
     const instanceId = `media-${randomUUID().slice(0, 8)}`;
@@ -131,7 +133,7 @@ export class FakeMedia {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
     this.#ffmpeg?.kill('SIGKILL');
     for (const socket of this.#sources) socket.close();
     for (const name of [...this.feeds.keys()]) this.#closeFeed(name);
@@ -141,16 +143,7 @@ export class FakeMedia {
 
   async #begin(): Promise<void> {
     this.#serve();
-    const sayAlive = () =>
-      this.bus.publish(InstanceEvents.method.alive, {
-        service: 'media',
-        instanceId: this.nodeId,
-        startedAtMs: 0n,
-        draining: false,
-        gone: false,
-      });
-    this.#alive = setInterval(sayAlive, 1_000);
-    sayAlive();
+    this.#signsOfLife.begin();
     this.#sources = [await openSocket(), await openSocket()];
     for (const [index, kind] of (['audio', 'video'] as const).entries())
       this.#sources[index]?.on('message', (packet) => this.#forward(kind, packet));

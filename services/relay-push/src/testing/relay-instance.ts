@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Bus, type Registration } from '@weir/bus';
-import { Auth, AuthEvents, ErrorCode, WeirError } from '@weir/contracts';
+import { apiKeyNamed, FakeAuth, type KeyHolder } from '@weir/access/testing';
+import { Bus } from '@weir/bus';
 import { connectRedis, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
@@ -11,23 +11,24 @@ import { relaySettings, type RelayContext } from '../settings.js';
 import { openRelayPush, type RelayPush } from '../relay-push.js';
 import type { RelayItem } from '../rest-body.js';
 
-const key = (id: string) => `weir_${id.padEnd(12, '0')}_${'k'.repeat(43)}`;
-
 /** The keys that the stand-in for auth knows, with the rights of each: */
 export const KEYS = {
   /** `relay` of everything of tenant `house`. */
-  operator: key('operator'),
+  operator: apiKeyNamed('operator'),
   /** `relay` of the streams that begin with `lobby`. */
-  lobby: key('lobby'),
+  lobby: apiKeyNamed('lobby'),
+  /** As `lobby`, for a test that ends it. */
+  ending: apiKeyNamed('ending'),
   /** `play` and `administer` of everything of tenant `house`, but not `relay`. */
-  viewer: key('viewer'),
+  viewer: apiKeyNamed('viewer'),
   /** `relay` of everything of another tenant. */
-  neighbour: key('neighbour'),
+  neighbour: apiKeyNamed('neighbour'),
 } as const;
 
-const HOLDERS: Readonly<Record<string, { tenant: string; grants: { verb: string; object: string }[] }>> = {
+const HOLDERS: Readonly<Record<string, KeyHolder>> = {
   [KEYS.operator]: { tenant: 'house', grants: [{ verb: 'relay', object: '*' }] },
   [KEYS.lobby]: { tenant: 'house', grants: [{ verb: 'relay', object: 'lobby*' }] },
+  [KEYS.ending]: { tenant: 'house', grants: [{ verb: 'relay', object: 'lobby*' }] },
   [KEYS.viewer]: {
     tenant: 'house',
     grants: [
@@ -51,18 +52,7 @@ export interface Surroundings {
 
 export const startSurroundings = async (): Promise<Surroundings> => {
   const [nats, redis, postgres] = await Promise.all([startNats(), startRedis(), startPostgres()]);
-  const auth = await Bus.connect({ url: nats.url, service: 'auth', instanceId: 'auth-1' });
-  const endedKeys = new Set<string>();
-  const watching = auth.serve(Auth.method.findEnded, ({ credentials }) => ({
-    ended: credentials.flatMap(({ kind }, index) =>
-      kind.case === 'key' && endedKeys.has(kind.value.keyId) ? [index] : [],
-    ),
-  }));
-  const serving: Registration = auth.serve(Auth.method.verifyApiKey, ({ key: asked }) => {
-    const holder = HOLDERS[asked];
-    if (holder === undefined) throw new WeirError(ErrorCode.UNAUTHENTICATED, 'no such key');
-    return { subject: `key:${asked.slice(5, 17)}`, ...holder };
-  });
+  const auth = await FakeAuth.start(nats.url, { keys: HOLDERS });
   return {
     ...{ nats, redis, postgres },
     env: {
@@ -75,13 +65,9 @@ export const startSurroundings = async (): Promise<Surroundings> => {
       WEIR_RELAY_RETRY_MIN_MS: '50',
       WEIR_RELAY_RETRY_MAX_MS: '400',
     },
-    endKey: (asked) => {
-      endedKeys.add(asked.slice(5, 17));
-      auth.publish(AuthEvents.method.keyRemoved, { keyId: asked.slice(5, 17) });
-    },
+    endKey: (key) => auth.removeKey(key),
     stop: async () => {
-      await Promise.all([serving.close(), watching.close()]);
-      await auth.drain();
+      await auth.stop();
       await Promise.all([nats.stop(), redis.stop(), postgres.stop()]);
     },
   };

@@ -3,7 +3,6 @@ import { Bus } from '@weir/bus';
 import {
   EndReason,
   ErrorCode,
-  InstanceEvents,
   Media,
   MediaEvents,
   MediaRtp,
@@ -12,6 +11,7 @@ import {
   type SessionChangedSchema,
   type StreamChangedSchema,
 } from '@weir/contracts';
+import { SignsOfLife } from '@weir/platform';
 
 export interface FakeStream {
   readonly request: IngestRequest;
@@ -33,7 +33,7 @@ export class FakeMedia {
   /** Whether to publish no event when viewers change. */
   mute = false;
   #signed = 0;
-  readonly #alive: NodeJS.Timeout;
+  readonly #signsOfLife: SignsOfLife;
 
   private constructor(readonly bus: Bus) {
     bus.serve(MediaRtp.method.ingest, (request) => this.#ingest(request));
@@ -55,8 +55,8 @@ export class FakeMedia {
       this.streams.delete(sessionId);
       return {};
     });
-    this.sayAlive();
-    this.#alive = setInterval(() => this.sayAlive(), 500);
+    this.#signsOfLife = new SignsOfLife(bus, 500);
+    this.#signsOfLife.begin();
   }
 
   static async start(natsUrl: string, nodeId = 'media-fake'): Promise<FakeMedia> {
@@ -98,9 +98,10 @@ export class FakeMedia {
     this.bus.publish(MediaEvents.method.sessionChanged, { ownerId, sessionId, change });
   }
 
-  sayAlive(gone = false): void {
-    const { service, instanceId } = this.bus;
-    this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: 1n, gone });
+  /** The node goes, and is there again a moment later, without its streams. */
+  restart(): void {
+    this.#signsOfLife.end();
+    this.#signsOfLife.begin();
   }
 
   reset(): void {
@@ -113,7 +114,7 @@ export class FakeMedia {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
     await this.bus.drain({ graceMs: 200 });
   }
 

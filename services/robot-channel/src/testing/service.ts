@@ -2,16 +2,15 @@ import 'reflect-metadata';
 import { randomBytes } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { FakeAuth } from '@weir/access/testing';
 import { Bus } from '@weir/bus';
-import { InstanceEvents } from '@weir/contracts';
-import { closeHttp, createLogger, Health, parseSettings, platformSettings } from '@weir/platform';
+import { closeHttp, createLogger, Health, parseSettings, platformSettings, SignsOfLife } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startPostgres, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { robotChannelSettings } from '../settings.js';
 import { openRobotChannel, type RobotChannel } from '../robot-channel.js';
-import { FakeAuth } from './fake-auth.js';
 import { FakeMedia } from './fake-media.js';
 
 /** The servers and stand-in services that the instances of a test share. */
@@ -46,7 +45,7 @@ export class Instance {
     readonly redis: Redis,
     readonly app: NestFastifyApplication,
     readonly wsUrl: string,
-    private readonly alive: NodeJS.Timeout,
+    private readonly signsOfLife: SignsOfLife,
   ) {}
 
   static async start(around: Surroundings, env: Readonly<Record<string, string>> = {}): Promise<Instance> {
@@ -78,11 +77,10 @@ export class Instance {
     await app.init();
     channel.listen(app);
     await app.listen(0, '127.0.0.1');
-    const sayAlive = () =>
-      bus.publish(InstanceEvents.method.alive, { service: 'robot-channel', instanceId, startedAtMs: 1n });
-    sayAlive();
+    const signsOfLife = new SignsOfLife(bus, 300);
+    signsOfLife.begin();
     const wsUrl = (await app.getUrl()).replace('http', 'ws');
-    return new Instance(channel, bus, redis, app, wsUrl, setInterval(sayAlive, 300));
+    return new Instance(channel, bus, redis, app, wsUrl, signsOfLife);
   }
 
   async request(method: 'GET' | 'POST' | 'PUT' | 'DELETE', url: string, as?: string, body?: unknown) {
@@ -105,7 +103,7 @@ export class Instance {
     await this.channel.drain();
     await closeHttp(this.app);
     await this.channel.close();
-    clearInterval(this.alive);
+    this.signsOfLife.fallSilent();
     await this.bus.drain({ graceMs: 500 });
     this.redis.disconnect();
   }
@@ -114,7 +112,7 @@ export class Instance {
   async crash(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    clearInterval(this.alive);
+    this.signsOfLife.fallSilent();
     this.redis.disconnect();
     await this.bus.drain({ graceMs: 0 });
     const closing = this.app.close();

@@ -3,7 +3,6 @@ import { Bus } from '@weir/bus';
 import {
   EndReason,
   ErrorCode,
-  InstanceEvents,
   Media,
   MediaEvents,
   WeirError,
@@ -12,6 +11,7 @@ import {
   type SessionChangedSchema,
   type StreamSignal,
 } from '@weir/contracts';
+import { SignsOfLife } from '@weir/platform';
 
 interface FakeStream {
   readonly request: PublishRequest;
@@ -38,8 +38,7 @@ export class FakeMedia {
   /** Whether a stream ends when a player asks for it. */
   endsWhenPlayed = false;
   closeFailures = 0;
-  readonly #alive: NodeJS.Timeout;
-  readonly #startedAtMs = BigInt(Date.now());
+  readonly #signsOfLife: SignsOfLife;
 
   private constructor(readonly bus: Bus) {
     const { method } = Media;
@@ -78,22 +77,22 @@ export class FakeMedia {
         .filter((id) => this.published.has(id) || this.played.has(id))
         .map((sessionId) => ({ sessionId, videoBps: 500_000n, videoFps: 30, width: 640, height: 360 })),
     }));
-    this.sayAlive();
-    this.#alive = setInterval(() => this.sayAlive(), 500);
+    this.#signsOfLife = new SignsOfLife(bus, 500);
+    this.#signsOfLife.begin();
   }
 
   static async start(natsUrl: string, nodeId = 'media-fake'): Promise<FakeMedia> {
     return new FakeMedia(await Bus.connect({ url: natsUrl, service: 'media', instanceId: nodeId }));
   }
 
-  sayAlive(gone = false): void {
-    const { service, instanceId } = this.bus;
-    this.bus.publish(InstanceEvents.method.alive, { service, instanceId, startedAtMs: this.#startedAtMs, gone });
+  /** Says that it is gone. */
+  leave(): void {
+    this.#signsOfLife.end();
   }
 
   /** Sends no more signs of life, like a killed process. */
   fallSilent(): void {
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
   }
 
   tell(sessionId: string, change: Change): void {
@@ -112,7 +111,7 @@ export class FakeMedia {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#alive);
+    this.#signsOfLife.fallSilent();
     await this.bus.drain({ graceMs: 200 });
   }
 

@@ -1,9 +1,9 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FakeAuth } from '@weir/access/testing';
 import { Bus } from '@weir/bus';
-import { InstanceEvents } from '@weir/contracts';
-import { closeHttp, parseSettings, platformSettings } from '@weir/platform';
+import { closeHttp, parseSettings, platformSettings, SignsOfLife } from '@weir/platform';
 import { checkAnswers } from '@weir/rest/testing';
 import { startNats, startRedis, type TestServer } from '@weir/testing';
 import { Redis } from 'ioredis';
@@ -11,7 +11,7 @@ import { pino, type Logger } from 'pino';
 import { AppModule, httpAdapter } from '../app.module.js';
 import { wcsSettings } from '../settings.js';
 import { openWcsSignalling, type WcsSignalling } from '../wcs-signalling.js';
-import { FakeAuth } from './fake-auth.js';
+import { Applications } from './applications.js';
 import { FakeMedia } from './fake-media.js';
 
 export interface Running {
@@ -43,10 +43,8 @@ export async function startService(
   await app.init();
   wcs.listen(app);
   await app.listen(0, '127.0.0.1');
-  const sayAlive = () =>
-    bus.publish(InstanceEvents.method.alive, { service: 'wcs-signalling', instanceId, startedAtMs: 1n });
-  sayAlive();
-  const alive = setInterval(sayAlive, 300);
+  const signsOfLife = new SignsOfLife(bus, 300);
+  signsOfLife.begin();
   const httpUrl = await app.getUrl();
   let stopped = false;
   return {
@@ -60,7 +58,7 @@ export async function startService(
       await wcs.drain();
       await closeHttp(app);
       await wcs.close();
-      clearInterval(alive);
+      signsOfLife.fallSilent();
       await bus.drain({ graceMs: 500 });
       redis.disconnect();
     },
@@ -72,17 +70,20 @@ export interface Surroundings {
   readonly redis: TestServer;
   readonly media: FakeMedia;
   readonly auth: FakeAuth;
+  readonly applications: Applications;
   stop(): Promise<void>;
 }
 
 export async function startSurroundings(): Promise<Surroundings> {
   const [nats, redis] = await Promise.all([startNats(), startRedis()]);
-  const [media, auth] = await Promise.all([FakeMedia.start(nats.url), FakeAuth.start(nats.url)]);
+  const [media, applications] = await Promise.all([FakeMedia.start(nats.url), Applications.start(nats.url)]);
+  const { auth } = applications;
   return {
     nats,
     redis,
     media,
     auth,
+    applications,
     stop: async () => {
       await Promise.all([media.stop(), auth.stop()]);
       await Promise.all([nats.stop(), redis.stop()]);
