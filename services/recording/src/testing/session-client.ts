@@ -21,7 +21,7 @@ export const sessionRequest = async (
   token: string | undefined,
   body?: unknown,
 ): Promise<{ status: number; json: Answered }> => {
-  const headers = body === undefined ? {} : { 'content-type': 'text/plain;charset=UTF-8' };
+  const headers: Record<string, string> = body === undefined ? {} : { 'content-type': 'text/plain;charset=UTF-8' };
   const answer = await recorder.request(method, path, { as: token ?? null, body, headers });
   return { status: answer.status, json: answer.body };
 };
