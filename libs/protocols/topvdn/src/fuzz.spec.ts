@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import {
   makeToken,
+  formatCallUrl,
   parseCallUrl,
   parseToken,
   readEvent,
@@ -10,7 +11,6 @@ import {
   trackersOf,
   verifyToken,
 } from './index.js';
-import { formatCallUrl } from './testing/call-url.js';
 
 /** mulberry32, so a run can be repeated with its seed. */
 const randomOf = (seed: number) => () => {

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseCallUrl } from './index.js';
-import { formatCallUrl } from './testing/call-url.js';
+import { formatCallUrl, parseCallUrl } from './index.js';
 
 const TOKEN = '1003469_3222536192_1493481600_5574318032e39b62063d98e6bff50069';
 const URL_TEXT = `topvdn://203.195.157.248:80?protocolType=1&token=${TOKEN}`;

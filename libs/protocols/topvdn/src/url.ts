@@ -61,3 +61,7 @@ export const parseCallUrl = (text: string): UrlReading => {
     ? refused('malformed-token')
     : { tag: 'url', url: { host, port, token }, token: reading.token };
 };
+
+/** The URL of a device, as the vendor's samples order it. */
+export const formatCallUrl = ({ host, port, token }: CallUrl): string =>
+  `topvdn://${host.includes(':') ? `[${host}]` : host}:${port}?protocolType=1&token=${token}`;

@@ -3,6 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { apiKeyNamed, FakeAuth, type KeyHolder } from '@weir/access/testing';
 import { Bus } from '@weir/bus';
+import { InstanceProbe } from '@weir/contracts';
 import {
   closeHttp,
   connectRedis,
@@ -105,6 +106,7 @@ export class Broker {
     checkAnswers(app);
     service.listen(app);
     await app.listen(0, '127.0.0.1');
+    bus.serve(InstanceProbe.method.answer, () => ({}));
     const signsOfLife = new SignsOfLife(bus, 300);
     signsOfLife.begin();
     return new Broker(context, app, service, await app.getUrl(), signsOfLife);
