@@ -6,7 +6,7 @@ import type { HostAnswer } from '@weir/protocol-rtsp';
 import type { SdpTrack } from '@weir/sdp';
 import { AddressAllowances, AddressCounts, rateKey, type Logger } from '@weir/platform';
 import type { MediaCore } from './core.js';
-import { IngestSession, usableTracks, type MediaCarrier } from './ingest.js';
+import { usableTracks, type MediaCarrier } from './ingest.js';
 import { streamNameOf, type Permit, type RtspAccess } from './rtsp-access.js';
 import { RtspConnection, type Recording, type RtspHost } from './rtsp-connection.js';
 import { describeForRtsp, playRtsp } from './rtsp-playback.js';
@@ -187,7 +187,7 @@ export class RtspServer {
     const usable = usableTracks(announced);
     if (usable.length === 0) return refused('unsupported-media');
     const session = await this.options.sources.beginPush(path, announced, permit);
-    if (!(session instanceof IngestSession)) return refused(session);
+    if (typeof session === 'string') return refused(session);
     let isOver = false;
     const carrier: MediaCarrier = {
       stop: (cause) => {
