@@ -19,6 +19,15 @@ describe('what a client sent', () => {
     expect(sentText({ many: Array.from({ length: 10_000 }, (_none, index) => index) }).length).toBeLessThan(2_100);
   });
 
+  it.each(['['.repeat(100_000) + ']'.repeat(100_000), '{"a":'.repeat(50_000) + '1' + '}'.repeat(50_000)])(
+    'may be nested too deeply for any serialiser: %.10s',
+    (sent) => expect(sentText(sent)).toContain('[deeper]'),
+  );
+
+  it('is not shown if it is a file', () => {
+    expect(sentText({ file: Buffer.alloc(1_000) })).toBe('{"file":"[1000 bytes]"}');
+  });
+
   it('need not be JSON, and may be missing', () => {
     expect(sentText('{"half')).toBe('"{\\"half"');
     expect(sentText(undefined)).toBe('');

@@ -4,13 +4,16 @@ const MAX_LINES_A_SECOND = 20;
 const SECRET_NAMES = /pass|secret|token|authori[sz]ation|cookie|credential|^(?:key|custom|payload)$/i;
 const SECRET_LINES = /^(a=(?:ice-pwd|crypto):).*$/gm;
 const WITHHELD = '[withheld]';
+/** `JSON.parse` reads any depth; `JSON.stringify` overflows the stack at some thousands of levels. */
+const MAX_DEPTH = 16;
+const TOO_DEEP = '[deeper]';
 
 /**
  * What a client sent, as text for the log: shortened, without passwords, tokens and keys, and without the data that
  * applications exchange. A string that holds JSON is parsed first.
  */
 export function sentText(sent: unknown): string {
-  const text = JSON.stringify(typeof sent === 'string' ? (jsonIn(sent) ?? sent) : sent, withheld) ?? '';
+  const text = JSON.stringify(shown('', typeof sent === 'string' ? (jsonIn(sent) ?? sent) : sent, MAX_DEPTH)) ?? '';
   return shortened(text, MAX_SENT_LENGTH);
 }
 
@@ -22,10 +25,14 @@ const jsonIn = (text: string): unknown => {
   }
 };
 
-const withheld = (name: string, value: unknown): unknown => {
+const shown = (name: string, value: unknown, depth: number): unknown => {
   if (SECRET_NAMES.test(name) && value !== undefined && value !== null) return WITHHELD;
-  if (typeof value !== 'string') return value;
-  return shortened(value.replace(SECRET_LINES, `$1${WITHHELD}`), MAX_TEXT_LENGTH);
+  if (typeof value === 'string') return shortened(value.replace(SECRET_LINES, `$1${WITHHELD}`), MAX_TEXT_LENGTH);
+  if (typeof value !== 'object' || value === null) return value;
+  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
+  if (depth === 0) return TOO_DEEP;
+  if (Array.isArray(value)) return value.map((item) => shown('', item, depth - 1));
+  return Object.fromEntries(Object.entries(value).map(([inner, item]) => [inner, shown(inner, item, depth - 1)]));
 };
 
 const shortened = (text: string, maxLength: number): string =>

@@ -35,7 +35,10 @@ beforeEach(async () => {
         open: (socket) => {
           opened.push(socket);
           return {
-            frame: (text) => void heard.push(`frame ${text}`),
+            frame: (text) => {
+              if (text === 'unbearable') throw new RangeError('Maximum call stack size exceeded');
+              heard.push(`frame ${text}`);
+            },
             binaryFrame: (byteLength) => void heard.push(`${byteLength} bytes`),
             heard: () => void heard.push('heard'),
             broken: (reason) => void heard.push(`broken: ${reason}`),
@@ -93,6 +96,16 @@ describe('a client', () => {
     socket.close();
     await waitFor(() => heard.length === 4);
     expect(heard).toEqual(['frame hello', '7 bytes', 'heard', 'closed']);
+  });
+
+  it('whose frame can not be handled loses its own socket, and nobody else does', async () => {
+    const [one, other] = [await client(), await client()];
+    one.send('unbearable');
+    expect(await closeOf(one)).toBe(1011);
+    other.send('hello');
+    await waitFor(() => heard.length === 2);
+    expect(heard.sort()).toEqual(['closed', 'frame hello']);
+    expect(errors.splice(0)).toEqual([{ err: expect.any(RangeError) as unknown }]);
   });
 
   it('hears what it is sent, and nothing once its socket closes', async () => {

@@ -54,6 +54,8 @@ export interface SocketServerOptions {
 
 /** A client has this long to answer a close frame, or to close its side after a refusal. Then it is cut off. */
 const CLOSE_TIMEOUT_MS = 2_000;
+/** RFC 6455, section 7.4.1. */
+const UNEXPECTED_CODE = 1011;
 
 /**
  * Accepts uncompressed WebSockets. A client is admitted or refused before the upgrade. Sockets are limited in the size
@@ -122,19 +124,30 @@ export class SocketServer {
   }
 
   #opened(client: WebSocket, open: AdmittedSocket['open']): void {
-    this.#open.add(client);
     const listener = open(clientSocket(client));
-    client.on('message', (data, isBinary) => {
-      const bytes = bytesOf(data);
-      if (isBinary) listener.binaryFrame(bytes.byteLength);
-      else listener.frame(bytes.toString());
-    });
-    client.on('ping', () => listener.heard());
-    client.on('pong', () => listener.heard());
-    client.on('error', (error) => listener.broken(error.message));
+    this.#open.add(client);
+    // An error that nobody catches would end the process, with the sockets of all other clients.
+    const handled = (handle: () => void): void => {
+      try {
+        handle();
+      } catch (error) {
+        this.options.log.error({ err: error }, "a client's socket is closed: what it sent could not be handled");
+        client.close(UNEXPECTED_CODE, 'The server failed unexpectedly');
+      }
+    };
+    client.on('message', (data, isBinary) =>
+      handled(() => {
+        const bytes = bytesOf(data);
+        if (isBinary) listener.binaryFrame(bytes.byteLength);
+        else listener.frame(bytes.toString());
+      }),
+    );
+    client.on('ping', () => handled(() => listener.heard()));
+    client.on('pong', () => handled(() => listener.heard()));
+    client.on('error', (error) => handled(() => listener.broken(error.message)));
     client.on('close', () => {
       this.#open.delete(client);
-      listener.closed();
+      handled(() => listener.closed());
     });
   }
 }
