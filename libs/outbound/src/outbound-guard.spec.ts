@@ -108,6 +108,8 @@ describe('URLs', () => {
     ['http://１２７.0.0.1/', 'ambiguous-host'],
     ['http://camera.example\\@10.0.0.1/', 'malformed'],
     ['http://camera.example\t/', 'malformed'],
+    ['http://camera.example/\ud800', 'malformed'],
+    ['http://camera.example/📷', 'allowed'],
     [' http://camera.example/', 'malformed'],
     ['http:camera.example', 'malformed'],
     ['//camera.example/', 'malformed'],

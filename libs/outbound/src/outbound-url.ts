@@ -10,9 +10,12 @@ export interface Endpoint {
   readonly hasCredentials: boolean;
 }
 
-/** URL parsers disagree most about white space, control characters and backslashes. */
+/**
+ * URL parsers disagree most about white space, control characters and backslashes. Half of a surrogate pair isn't a
+ * character, and no database stores it.
+ */
 // eslint-disable-next-line no-control-regex
-const FORBIDDEN = /[\u0000-\u0020\u007f\\]/;
+const FORBIDDEN = /[\u0000-\u0020\u007f\\]|\p{Surrogate}/u;
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i;
 const NUMERIC_LABEL = /^(?:\d+|0x[0-9a-f]*)$/i;
 const HOST_NAME = /^(?=.{1,253}\.?$)[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?$/i;

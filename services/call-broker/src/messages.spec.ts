@@ -86,6 +86,17 @@ describe('a message with flag 2', () => {
     await pair.here.stop();
   });
 
+  it('is forgotten, whatever other devices acknowledge', async () => {
+    const other = await pair.device(pair.here, {}, pair.cid + 50_000);
+    for (const id of ['a\0b', '\ud800', '\u2028', '__proto__', "');"]) other.ask({ type: 'ack', id });
+    other.ask({ type: 'ping' });
+    await waitFor(() => other.events.some((event) => 'type' in event && event.type === 'pong'));
+    const phone = await pair.device(pair.here);
+    await push('mine');
+    await phone.hears(1);
+    await isAcknowledged();
+  });
+
   it('goes to many devices at once, and several go to one in their order', async () => {
     const [one, two] = await Promise.all([pair.device(pair.here), pair.device(pair.there, {}, pair.cid + 50_000)]);
     const accepted = await pair.here.service.messages.accept({

@@ -4,6 +4,7 @@ import type { RecordingHolder, RefusalLog } from '@weir/access';
 import { EndReason, ErrorCode, isWeirError } from '@weir/contracts';
 import type { MediaClient, MediaSession, Played, Published, WebRtcOffer } from '@weir/media-client';
 import { awakeNowMs, type Logger } from '@weir/platform';
+import { asWeirError } from '@weir/platform/database';
 import type { ClientSocket } from '@weir/platform/sockets';
 import {
   newSession,
@@ -97,7 +98,8 @@ const causeOf = (reason: EndReason): TerminationCause => {
   }
 };
 
-export const refusalOf = (error: unknown): Refusal => {
+export const refusalOf = (thrown: unknown): Refusal => {
+  const error = asWeirError(thrown);
   if (!isWeirError(error)) return { code: 'INTERNAL', message: 'The server failed unexpectedly' };
   switch (error.code) {
     case ErrorCode.INTERNAL:

@@ -138,6 +138,25 @@ describe("a client's session", () => {
     await expect.poll(() => socket.types).toEqual(['error', 'sdp_update']);
   });
 
+  test.each(['a\0b', '\ud800', '__proto__'])('can not be started under the id %j, and nothing failed', async (id) => {
+    const clientId = newClient();
+    const token = await clientToken(clientId);
+    const { json } = await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: clientId });
+    const socket = await new RtmClient(socketUrl(json.ws_endpoint, token)).opened();
+    const message = { type: 'session_start', client_id: clientId, data: { sdp: OFFER } };
+    socket.say({ ...message, session_id: id });
+    await expect.poll(() => socket.frames[0]?.data['code']).toMatch(/^(INVALID|NOT_FOUND)$/);
+    socket.say({ ...message, session_id: json.session_id });
+    await expect.poll(() => socket.types).toEqual(['error', 'sdp_update']);
+  });
+
+  test('can not be recorded to a URL that no database stores', async () => {
+    const { socket, sessionId, clientId } = await startClient();
+    const data = { upload_url: 'https://bucket.example/\ud800' };
+    socket.say({ type: 'recording_start', client_id: clientId, session_id: sessionId, data });
+    await expect.poll(() => socket.frames.at(-1)?.data['code']).toMatch(/^UPLOAD_URL_/);
+  });
+
   test.each([
     ['its socket is lost', 'CONN_TIMEOUT', async ({ socket }: Started) => socket.drop()],
     [
@@ -366,4 +385,20 @@ test('a stopping instance ends its sessions and tells their webhooks', async () 
   } finally {
     instance = first;
   }
+});
+
+describe('the start of a session', () => {
+  test('is refused as long as the database is away, and starts when it is back', async () => {
+    const clientId = newClient();
+    const token = await clientToken(clientId);
+    const { json } = await sessionRequest(instance, 'POST', '/api/v2/session', token, { client_id: clientId });
+    const socket = await new RtmClient(socketUrl(json.ws_endpoint, token)).opened();
+    const start = { type: 'session_start', client_id: clientId, session_id: json.session_id, data: { sdp: OFFER } };
+    await surroundings.postgres.kill();
+    socket.say(start);
+    await expect.poll(() => socket.frames[0]?.data['code'], { timeout: 15_000 }).toBe('UNAVAILABLE');
+    await surroundings.postgres.restart();
+    socket.say(start);
+    await expect.poll(() => socket.types, { timeout: 15_000 }).toEqual(['error', 'sdp_update']);
+  }, 60_000);
 });

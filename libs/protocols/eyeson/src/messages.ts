@@ -2,7 +2,11 @@ import { z } from 'zod';
 import { LENGTHS } from './settings.js';
 
 const clientId = z.string().min(1).max(LENGTHS.clientId);
-const sessionId = z.string().min(1).max(LENGTHS.sessionId);
+/** Made by the server, which stores it; a text with other characters is none of its ids. */
+const sessionId = z
+  .string()
+  .max(LENGTHS.sessionId)
+  .regex(/^[\x21-\x7e]+$/, 'is no id');
 const sdpText = z.string().min(1).max(LENGTHS.sdp);
 const offer = z.object({ type: z.literal('offer'), sdp: sdpText });
 const url = z.string().max(LENGTHS.url);

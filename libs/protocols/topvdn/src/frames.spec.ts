@@ -55,6 +55,8 @@ describe('a request of a device', () => {
     ['{"type":"__proto__"}', { message: 'There is no request of the type "__proto__"' }],
     [`{"type":"ack","id":"${'x'.repeat(100)}"}`, { message: expect.stringContaining('id') }],
     [`{"type":"ack","id":"","ref":7}`, { message: expect.stringContaining('id') }],
+    ['{"type":"ack","id":"a\\u0000b"}', { message: 'id: is no id' }],
+    ['{"type":"close","call_id":"\\ud800"}', { message: 'call_id: is no id' }],
     [
       '{"type":"quality","call_id":"c1","sent":{"loss":2,"bitrate_bps":1}}',
       { message: expect.stringContaining('loss') },

@@ -4,7 +4,10 @@ import { LENGTHS } from './settings.js';
 /** What is sent on the device channel. Both ends read and write it with the functions at the end of this file. */
 
 const cid = z.number().int().min(0).max(0xffffffff);
-const callId = z.string().min(1).max(LENGTHS.callId);
+/** Ids are made by the server, which stores them; a text with other characters is none of its ids. */
+const PRINTABLE_ASCII = /^[\x21-\x7e]+$/;
+const callId = z.string().max(LENGTHS.callId).regex(PRINTABLE_ASCII, 'is no id');
+const messageId = z.string().max(LENGTHS.messageId).regex(PRINTABLE_ASCII, 'is no id');
 const sdpText = z.string().min(1).max(LENGTHS.sdp);
 /** An offer as text, or as browsers describe it. */
 const offer = z.union([sdpText, z.object({ type: z.literal('offer'), sdp: sdpText }).transform(({ sdp }) => sdp)]);
@@ -38,7 +41,7 @@ export type Quality = z.infer<typeof quality>;
 
 const deviceRequest = z.discriminatedUnion('type', [
   /** The message arrived; it isn't sent again. */
-  z.object({ type: z.literal('ack'), id: z.string().min(1).max(LENGTHS.messageId) }),
+  z.object({ type: z.literal('ack'), id: messageId }),
   /** Calls the device of the URL, and answers it if it asked for the call. The answer is `opened`. */
   z.object({
     type: z.literal('open'),
