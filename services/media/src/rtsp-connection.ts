@@ -18,7 +18,7 @@ import {
   type ServerState,
 } from '@weir/protocol-rtsp';
 import type { AnnouncedTrack, SdpTrack } from '@weir/sdp';
-import { awakeNowMs, type Logger } from '@weir/platform';
+import { awakeNowMs, contained, type Logger } from '@weir/platform';
 import { charged, fullAllowance } from '@weir/timing';
 import { BoundedSocket } from './bounded-socket.js';
 import type { Permit, RtspDecision, RtspRequest } from './rtsp-access.js';
@@ -106,13 +106,19 @@ export class RtspConnection {
       },
       awakeNowMs(),
     );
-    socket.on('data', (bytes) => this.#read(bytes));
-    socket.on('error', (error) => {
-      this.log.debug({ error: error.message }, 'rtsp connection broke');
-      this.#input({ tag: 'disconnected' });
-    });
+    socket.on(
+      'data',
+      this.#contained((bytes: Buffer) => this.#read(bytes)),
+    );
+    socket.on(
+      'error',
+      this.#contained((error: Error) => {
+        this.log.debug({ error: error.message }, 'rtsp connection broke');
+        this.#input({ tag: 'disconnected' });
+      }),
+    );
     socket.on('close', () => {
-      this.#input({ tag: 'disconnected' });
+      this.#contained(() => this.#input({ tag: 'disconnected' }))();
       this.onClosed();
     });
     this.#arm();
@@ -120,6 +126,11 @@ export class RtspConnection {
 
   stop(cause: 'stream-ended' | 'replaced' | 'revoked' | 'shutdown'): void {
     this.#input({ tag: 'stop', cause });
+  }
+
+  #contained<Args extends readonly unknown[]>(handle: (...args: Args) => void): (...args: Args) => void {
+    const giveUp = () => this.socket.destroy();
+    return contained({ log: this.log, whose: 'an rtsp client', giveUp }, handle);
   }
 
   /** Each element is decoded only when the ones before it are answered, so a client that is cut off costs no more. */
@@ -156,7 +167,10 @@ export class RtspConnection {
     clearTimeout(this.#timer);
     const deadlineMs = serverDeadlineMs(this.#state);
     if (deadlineMs === undefined) return;
-    this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
+    this.#timer = setTimeout(
+      this.#contained(() => this.#input({ tag: 'tick' })),
+      Math.max(0, deadlineMs - awakeNowMs()) + 1,
+    );
   }
 
   #perform(effect: ServerEffect): void {
@@ -269,7 +283,7 @@ export class RtspConnection {
       this.#recording?.[kind](effect.track, data);
     };
     for (const kind of ['rtp', 'rtcp'] as const) {
-      pair[kind].on('message', receive(kind));
+      pair[kind].on('message', this.#contained(receive(kind)));
       pair[kind].on('error', (error) => this.log.debug({ error: error.message }, 'rtsp media port failed'));
     }
     return { tag: 'opened', serverPorts: { rtp: pair.rtp.address().port, rtcp: pair.rtcp.address().port } };

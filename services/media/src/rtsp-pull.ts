@@ -20,7 +20,7 @@ import {
   type RtspUrl,
 } from '@weir/protocol-rtsp';
 import type { SdpTrack } from '@weir/sdp';
-import { awakeNowMs, type Logger } from '@weir/platform';
+import { awakeNowMs, contained, type Logger } from '@weir/platform';
 import { EndReason } from '@weir/contracts';
 import { BoundedSocket } from './bounded-socket.js';
 import { usableTracks, type IngestSession, type MediaCarrier } from './ingest.js';
@@ -178,6 +178,11 @@ class PullConnection {
     this.#input({ tag: 'stop' });
   }
 
+  #contained<Args extends readonly unknown[]>(handle: (...args: Args) => void): (...args: Args) => void {
+    const giveUp = () => this.#socket?.socket.destroy();
+    return contained({ log: this.options.log, whose: 'the source of a pull', giveUp }, handle);
+  }
+
   #input(input: ClientInput): void {
     this.#apply(stepClient(this.#state, input, awakeNowMs()));
   }
@@ -188,7 +193,10 @@ class PullConnection {
     clearTimeout(this.#timer);
     const deadlineMs = clientDeadlineMs(this.#state);
     if (deadlineMs === undefined) return;
-    this.#timer = setTimeout(() => this.#input({ tag: 'tick' }), Math.max(0, deadlineMs - awakeNowMs()) + 1);
+    this.#timer = setTimeout(
+      this.#contained(() => this.#input({ tag: 'tick' })),
+      Math.max(0, deadlineMs - awakeNowMs()) + 1,
+    );
   }
 
   #perform(effect: ClientEffect): void {
@@ -210,7 +218,8 @@ class PullConnection {
         this.#announced = effect.tracks;
         const usable = usableTracks(effect.tracks);
         this.#places = new Map(usable.map(({ announcedIndex }, place) => [announcedIndex, place]));
-        queueMicrotask(() => this.#input({ tag: 'selected', tracks: usable.map((track) => track.announcedIndex) }));
+        const tracks = usable.map((track) => track.announcedIndex);
+        queueMicrotask(this.#contained(() => this.#input({ tag: 'selected', tracks })));
         break;
       }
       case 'open-ports':
@@ -261,12 +270,15 @@ class PullConnection {
       this.#serverAddress = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
       if (isCurrent()) this.#input({ tag: 'connected' });
     });
-    socket.on('data', (bytes) => {
-      for (const event of decoder.push(bytes)) {
-        if (!isCurrent()) return;
-        this.#input({ tag: 'received', event });
-      }
-    });
+    socket.on(
+      'data',
+      this.#contained((bytes: Buffer) => {
+        for (const event of decoder.push(bytes)) {
+          if (!isCurrent()) return;
+          this.#input({ tag: 'received', event });
+        }
+      }),
+    );
     socket.on('error', (error) => {
       this.options.log.info({ ...about, error: error.message }, 'pull connection broke');
       const isUntrusted = socket instanceof TLSSocket && Boolean(socket.authorizationError);
@@ -299,11 +311,14 @@ class PullConnection {
       this.#ports.set(track, pair);
       for (const kind of ['rtp', 'rtcp'] as const) {
         pair[kind].on('error', (error) => this.options.log.debug({ error: error.message }, 'pull media port failed'));
-        pair[kind].on('message', (data, from) => {
-          if (from.address !== this.#serverAddress) return;
-          this.#input({ tag: 'heard' });
-          this.options.session[kind](this.#places.get(track) ?? -1, data);
-        });
+        pair[kind].on(
+          'message',
+          this.#contained((data: Buffer, from: { address: string }) => {
+            if (from.address !== this.#serverAddress) return;
+            this.#input({ tag: 'heard' });
+            this.options.session[kind](this.#places.get(track) ?? -1, data);
+          }),
+        );
       }
     }
     this.#input({

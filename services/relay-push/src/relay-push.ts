@@ -50,6 +50,7 @@ export const openRelayPush = (context: RelayContext): Promise<RelayPush> =>
         schemes: allowedSchemes(config),
         client: clientSettings(config),
         mediaTimeoutMs: config.WEIR_RELAY_MEDIA_TIMEOUT_MS,
+        log,
       },
     };
     const credentials = opened.add('credentials', new CredentialWatch({ bus, redis, log }));

@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { OutboundFailed, OutboundRefused, type OutboundGuard, type OutboundTarget } from '@weir/outbound';
-import { awakeNowMs } from '@weir/platform';
+import { awakeNowMs, contained, type Logger } from '@weir/platform';
 import {
   newClient,
   nextClientDeadlineMs,
@@ -12,7 +12,7 @@ import {
   type ClientStream,
 } from '@weir/protocol-wcs';
 import { parseAnswer, SdpError, type AnsweredMedia, type RemoteCandidate } from '@weir/sdp';
-import { WebSocket } from 'ws';
+import { WebSocket, type RawData } from 'ws';
 import type { AttemptEnd } from './attempt.js';
 import { Peer, type AgreedSection, type PeerSection } from './peer/peer.js';
 import type { Certificate } from './peer/transport.js';
@@ -26,6 +26,7 @@ export interface RemotePorts {
   readonly schemes: readonly string[];
   readonly client: ClientSettings;
   readonly mediaTimeoutMs: number;
+  readonly log: Pick<Logger, 'error'>;
 }
 
 export interface RemoteStreamOptions {
@@ -110,10 +111,16 @@ export class RemoteStream {
     this.#socket = socket;
     let detail = '';
     socket.on('open', () => this.#input({ tag: 'opened' }));
-    socket.on('message', (data, isBinary) => {
-      const text = Buffer.isBuffer(data) ? data.toString() : '';
-      this.#input(isBinary ? { tag: 'binary-frame' } : { tag: 'frame', text });
-    });
+    socket.on(
+      'message',
+      contained(
+        { log: this.ports.log, whose: 'a foreign server', giveUp: () => socket.terminate() },
+        (data: RawData, isBinary: boolean) => {
+          const text = Buffer.isBuffer(data) ? data.toString() : '';
+          this.#input(isBinary ? { tag: 'binary-frame' } : { tag: 'frame', text });
+        },
+      ),
+    );
     // `ws` has already queued a pong, whether or not the server reads.
     socket.on('ping', () => this.#cutOffSlowReader());
     socket.on('error', (error: Error & { code?: string }) => {

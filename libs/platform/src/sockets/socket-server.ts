@@ -2,6 +2,7 @@ import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ErrorCode, WeirError } from '@weir/contracts';
 import { WebSocket, WebSocketServer, type RawData, type ServerOptions } from 'ws';
+import { contained } from '../contained.js';
 import type { Logger } from '../logger.js';
 import { UnfinishedFrames, type UnfinishedFramesOptions } from './unfinished-frames.js';
 
@@ -126,29 +127,37 @@ export class SocketServer {
   #opened(client: WebSocket, open: AdmittedSocket['open']): void {
     const listener = open(clientSocket(client));
     this.#open.add(client);
-    // An error that nobody catches would end the process, with the sockets of all other clients.
-    const handled = (handle: () => void): void => {
-      try {
-        handle();
-      } catch (error) {
-        this.options.log.error({ err: error }, "a client's socket is closed: what it sent could not be handled");
-        client.close(UNEXPECTED_CODE, 'The server failed unexpectedly');
-      }
-    };
-    client.on('message', (data, isBinary) =>
-      handled(() => {
+    const { log } = this.options;
+    const giveUp = () => client.close(UNEXPECTED_CODE, 'The server failed unexpectedly');
+    const handled = <Args extends readonly unknown[]>(handle: (...args: Args) => void) =>
+      contained({ log, whose: 'a client', giveUp }, handle);
+    client.on(
+      'message',
+      handled((data: RawData, isBinary: boolean) => {
         const bytes = bytesOf(data);
         if (isBinary) listener.binaryFrame(bytes.byteLength);
         else listener.frame(bytes.toString());
       }),
     );
-    client.on('ping', () => handled(() => listener.heard()));
-    client.on('pong', () => handled(() => listener.heard()));
-    client.on('error', (error) => handled(() => listener.broken(error.message)));
-    client.on('close', () => {
-      this.#open.delete(client);
-      handled(() => listener.closed());
-    });
+    client.on(
+      'ping',
+      handled(() => listener.heard()),
+    );
+    client.on(
+      'pong',
+      handled(() => listener.heard()),
+    );
+    client.on(
+      'error',
+      handled((error: Error) => listener.broken(error.message)),
+    );
+    client.on(
+      'close',
+      handled(() => {
+        this.#open.delete(client);
+        listener.closed();
+      }),
+    );
   }
 }
 
