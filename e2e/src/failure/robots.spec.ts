@@ -228,7 +228,7 @@ describe("a robot's stream when something breaks", () => {
     expect((await app.startStream(id, 'front', 'first')).err).toMatchObject({ ec: 0 });
     const page = await openPage(context, siteUrl);
     await playByHls(page, siteUrl, `${httpUrl}/videos/${id}/index.m3u8`, token);
-    await waitFor(async () => (await pictureOf(page, '#hls')).frames > 25, { timeoutMs: 20_000, what: 'frames' });
+    await waitFor(async () => (await pictureOf(page, '#hls')).frames > 25, { timeoutMs: 30_000, what: 'frames' });
     const sdk = await SdkPage.open(context, siteUrl);
     await sdk.connect(wsUrl, { custom: { token } });
     await sdk.play('in', { name: `${id}/front` });
