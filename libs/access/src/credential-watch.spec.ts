@@ -58,7 +58,7 @@ beforeEach(async () => {
     return { ended: names.flatMap((name, index) => (endedForAuth.has(name) ? [index] : [])) };
   });
   watch = new CredentialWatch({ bus, redis, log: { warn: () => undefined }, intervalMs: 100, nowMs: () => nowMs });
-  await bus.flush(); // so that NATS knows the subscriptions
+  await Promise.all([auth.flush(), bus.flush()]); // so that NATS knows the subscriptions
 });
 
 afterEach(async () => {
