@@ -2,6 +2,7 @@ import {
   boxesIn,
   type MovieTrack,
   type ReadRun,
+  type ReferenceTime,
   readMediaFragment,
   readMovieTracks,
   referenceTimeOf,
@@ -13,6 +14,7 @@ import { concat } from './ebml.js';
 import type { FinishResult, Joint, WritableTarget } from './finish-file.js';
 import { TIMELINE_START_S } from './mp4.js';
 import type { PartReader } from './part-reader.js';
+import { PartTime } from './part-time.js';
 import { silenceOf } from './sound.js';
 
 /** More than a recorder ever puts into one box: the file is damaged. */
@@ -25,7 +27,7 @@ const MAX_SILENCE_MS = 30_000;
 /** What a part consists of, in order. */
 type Found =
   | { readonly tag: 'movie'; readonly tracks: readonly MovieTrack[] }
-  | { readonly tag: 'reference-time'; readonly unixMs: number }
+  | { readonly tag: 'reference-time'; readonly time: ReferenceTime }
   | {
       readonly tag: 'fragment';
       readonly runs: readonly ReadRun[];
@@ -40,7 +42,7 @@ export async function finishMp4(readers: readonly PartReader[], target: Writable
     index.beginPart();
     for await (const found of contentOf(reader)) {
       if (found.tag === 'movie' && !index.learn(found.tracks)) return { tag: 'different-tracks', part };
-      if (found.tag === 'reference-time') index.partStartedAtMs = found.unixMs;
+      if (found.tag === 'reference-time') index.noteTime(found.time);
       if (found.tag === 'fragment') index.add(reader, found);
     }
   }
@@ -70,7 +72,7 @@ async function* contentOf(reader: PartReader): AsyncGenerator<Found> {
     const isWhole = offset + size <= reader.sizeBytes;
     if (size < HEAD_BYTES || size > MAX_BOX_BYTES || (!isWhole && type !== 'mdat')) return;
     if (type === 'moov') yield { tag: 'movie', tracks: readMovieTracks(await reader.bytes(offset, size)) };
-    if (type === 'prft') yield { tag: 'reference-time', unixMs: referenceTimeOf(await reader.bytes(offset, size)) };
+    if (type === 'prft') yield { tag: 'reference-time', time: referenceTimeOf(await reader.bytes(offset, size)) };
     if (type === 'moof') runs = runsOf(await reader.bytes(offset, size));
     if (type === 'mdat' && runs !== undefined) {
       const dataOffset = offset + HEAD_BYTES;
@@ -105,16 +107,24 @@ type Piece =
   | { readonly tag: 'copied'; readonly reader: PartReader; readonly offset: number; readonly bytes: number }
   | { readonly tag: 'silence'; readonly content: Uint8Array };
 
+interface JoinedParts {
+  readonly atMs: number;
+  readonly before: PartTime;
+  /** The length of the part before. */
+  readonly beforeMs: number;
+  readonly after: PartTime;
+}
+
 /** The index of the finished file, which is built while the parts are read. */
 class Index {
   readonly pieces: Piece[] = [];
-  readonly joints: Joint[] = [];
   readonly tracks: Track[] = [];
   dataBytes = 0;
   startedAtMs: number | undefined;
-  /** When the part began, by the recorder's clock. */
-  partStartedAtMs = 0;
-  #lastEndedAtMs = 0;
+  readonly #joints: JoinedParts[] = [];
+  #time = new PartTime();
+  #timeBefore = new PartTime();
+  #lengthBeforeMs = 0;
   /** Where the part begins in the finished file. */
   #partMs = 0;
   #isPartOpen = false;
@@ -123,9 +133,27 @@ class Index {
     return Math.max(0, ...this.tracks.map(({ shape, table }) => (table.endPts * 1000) / shape.timescale));
   }
 
+  /** To be asked when all parts are read. */
+  get joints(): Joint[] {
+    return this.#joints.map(({ atMs, before, beforeMs, after }) => ({
+      atMs,
+      missingMs: before.missingUntil(after, beforeMs),
+    }));
+  }
+
   beginPart(): void {
-    if (this.#isPartOpen) this.#lastEndedAtMs = this.partStartedAtMs + this.endMs - this.#partMs;
+    if (this.#isPartOpen) {
+      this.#lengthBeforeMs = this.endMs - this.#partMs;
+      this.#timeBefore = this.#time;
+    }
+    this.#time = new PartTime();
     this.#isPartOpen = false;
+  }
+
+  noteTime({ kind, unixMs, mediaTimeTicks }: ReferenceTime): void {
+    const timescale = this.tracks[0]?.shape.timescale ?? 1;
+    if (kind === 'input') this.#time.startedAtMs = unixMs;
+    else this.#time.captured({ partMs: (mediaTimeTicks / timescale - TIMELINE_START_S) * 1000, senderMs: unixMs });
   }
 
   /** Returns false if the tracks from before aren't among these. There may be more now, because tracks come later. */
@@ -170,12 +198,14 @@ class Index {
   #openPart(): void {
     this.#isPartOpen = true;
     if (this.startedAtMs === undefined) {
-      this.startedAtMs = this.partStartedAtMs;
+      this.startedAtMs = this.#time.startedAtMs;
       return;
     }
     this.#partMs = Math.round(this.endMs);
-    const missingMs = Math.max(0, this.partStartedAtMs - this.#lastEndedAtMs);
-    this.joints.push({ atMs: this.#partMs, missingMs });
+    this.#joints.push({
+      ...{ atMs: this.#partMs, before: this.#timeBefore, after: this.#time },
+      beforeMs: this.#lengthBeforeMs,
+    });
     for (const track of this.tracks) if (!track.shape.isVideo) this.#addSilence(track);
   }
 

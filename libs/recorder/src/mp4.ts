@@ -16,7 +16,13 @@ export class Mp4Writer implements ContainerWriter {
 
   header(configs: readonly TrackConfig[], startedAtMs: number): Uint8Array {
     const startTicks = TIMELINE_START_S * configs[0]!.timescale;
-    return concat([writeInitSegment(configs.map(mediaTrackOf)), referenceTimeBox(1, startedAtMs, startTicks)]);
+    const start = { kind: 'input', unixMs: startedAtMs, mediaTimeTicks: startTicks } as const;
+    return concat([writeInitSegment(configs.map(mediaTrackOf)), referenceTimeBox(1, start)]);
+  }
+
+  captured(configs: readonly TrackConfig[], fileMs: number, senderMs: number): Uint8Array {
+    const mediaTimeTicks = Math.round((TIMELINE_START_S + fileMs / 1000) * configs[0]!.timescale);
+    return referenceTimeBox(1, { kind: 'capture', unixMs: senderMs, mediaTimeTicks });
   }
 
   media(samples: readonly MediaSample[], configs: readonly TrackConfig[]): Uint8Array[] {

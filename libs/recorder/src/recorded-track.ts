@@ -28,6 +28,8 @@ export interface MediaSample {
 export interface ContainerWriter {
   /** Written again when a track has been added, or when a key frame has shown what the header lacked. */
   header(configs: readonly TrackConfig[], startedAtMs: number, isFirst: boolean): Uint8Array;
+  /** Says when what the file shows at this time was captured, by the sender's clock. */
+  captured(configs: readonly TrackConfig[], fileMs: number, senderMs: number): Uint8Array;
   /** The samples of each track are in decoding order. */
   media(samples: readonly MediaSample[], configs: readonly TrackConfig[]): Uint8Array[];
 }

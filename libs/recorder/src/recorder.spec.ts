@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { ntpTimeOf, writeSenderReport } from '@weir/frames';
 import { describe, expect, it } from 'vitest';
 
 import { containerFor, finishFile, Recorder, type RecorderOptions } from './index.js';
@@ -25,7 +26,21 @@ interface Script {
   readonly sizeAt?: (ms: number) => { width: number; height: number };
   readonly options?: Partial<RecorderOptions>;
   readonly flushMs?: number;
+  /** When the source's media begin to be recorded. */
+  readonly fromMs?: number;
+  /** How late everything arrives. */
+  readonly lateMs?: number;
+  /** Whether the source reports its clock, which is another than the recorder's. */
+  readonly reports?: boolean;
 }
+
+const SENDER_CLOCK_MS = 70_000;
+
+const reportOf = ({ numbers: { ssrc, timestamp }, description }: SyntheticTrack, ms: number): Uint8Array =>
+  writeSenderReport({
+    ...{ ssrc, ...ntpTimeOf(START_MS + SENDER_CLOCK_MS + ms), packetCount: 0, octetCount: 0 },
+    rtpTimestamp: timestamp + (ms * description.clockRate) / 1000,
+  });
 
 /** Records a stream of one video and one audio track and returns what each flush wrote. */
 function record({ container = 'webm', seconds, sends = () => true, keyFrameEveryMs = 2_000, ...rest }: Script) {
@@ -34,17 +49,21 @@ function record({ container = 'webm', seconds, sends = () => true, keyFrameEvery
   const tracks = [video.description, audio.description];
   const recorder = new Recorder({ container, tracks, ...rest.options });
   const flushes: Buffer[] = [];
-  const flushMs = rest.flushMs ?? 1_000;
-  for (let ms = 0; ms < seconds * 1000; ms += PACKET_MS) {
-    if (ms > 0 && ms % flushMs === 0) flushes.push(Buffer.concat(recorder.flush(START_MS + ms)));
+  const { flushMs = 1_000, fromMs = 0, lateMs = 0, reports = false } = rest;
+  const arrivalMs = (ms: number) => START_MS + ms + lateMs;
+  const endMs = fromMs + seconds * 1000;
+  for (let ms = fromMs; ms < endMs; ms += PACKET_MS) {
+    if (ms > fromMs && ms % flushMs === 0) flushes.push(Buffer.concat(recorder.flush(arrivalMs(ms))));
+    if (reports && ms % 1_000 === 500)
+      for (const [index, track] of [video, audio].entries()) recorder.take(index, reportOf(track, ms), arrivalMs(ms));
     const isKeyFrame = ms % keyFrameEveryMs === 0;
     const pictures =
       ms % FRAME_MS === 0 && sends(VIDEO, ms) ? video.frame(ms, { isKeyFrame, ...rest.sizeAt?.(ms) }) : [];
-    for (const packet of pictures) recorder.take(VIDEO, packet, START_MS + ms);
+    for (const packet of pictures) recorder.take(VIDEO, packet, arrivalMs(ms));
     const sound = sends(AUDIO, ms) ? audio.frame(ms) : [];
-    for (const packet of sound) recorder.take(AUDIO, packet, START_MS + ms);
+    for (const packet of sound) recorder.take(AUDIO, packet, arrivalMs(ms));
   }
-  flushes.push(Buffer.concat(recorder.end(START_MS + seconds * 1000)));
+  flushes.push(Buffer.concat(recorder.end(arrivalMs(endMs))));
   return { recorder, flushes, bytes: Buffer.concat(flushes) };
 }
 
@@ -196,6 +215,18 @@ describe.each(['webm', 'mp4'] as const)('a recording in %s', (container) => {
     expect(result.joints).toHaveLength(1);
     expect(joint!.atMs).toBeLessThanOrEqual(5_000);
     expect(Math.abs(result.durationMs - joint!.atMs - 4_000)).toBeLessThanOrEqual(PACKET_MS);
+  });
+
+  it('reports by the sender’s clock what is missing between its parts, however late the media came', async () => {
+    const missingMs = async (reports: boolean) => {
+      const first = record({ container, seconds: 5, reports });
+      const second = record({ container, seconds: 4, reports, fromMs: 8_000, lateMs: 800 });
+      const { result } = await finish(first.bytes, second.bytes);
+      if (result.tag !== 'finished') throw new Error(result.tag);
+      return result.joints[0]?.missingMs ?? 0;
+    };
+    expect(Math.abs((await missingMs(true)) - 3_000)).toBeLessThanOrEqual(FRAME_MS);
+    expect(Math.abs((await missingMs(false)) - 3_800)).toBeLessThanOrEqual(FRAME_MS);
   });
 
   it('leaves out the time in which the whole source was away for long', () => {

@@ -36,6 +36,8 @@ const MAX_LAST_PICTURE_MS = 1_000;
 /** By how much a picture may be shown before one that was decoded earlier. */
 const MAX_REORDER_MS = 1_000;
 const KEY_FRAME_INTERVAL_MS = 10_000;
+/** How often the file says when what it shows was captured. */
+const CAPTURED_INTERVAL_MS = 5_000;
 
 export interface RecorderOptions {
   readonly container: Container;
@@ -119,6 +121,9 @@ export class Recorder {
   #originMs: number | undefined;
   #first: { track: Track; rtpTimestamp: number } | undefined;
   #firstCapturedMs: number | undefined;
+  /** When the last frame was captured, by the sender's clock, as soon as reports tell it. */
+  #captured: { readonly fileMs: number; readonly senderMs: number } | undefined;
+  #capturedWrittenMs = -Infinity;
   /** Time that the file leaves out. */
   #cutMs = 0;
   #lastPacketMs: number | undefined;
@@ -283,6 +288,8 @@ export class Recorder {
 
   #place(track: Track, frame: Frame, localMs: number): void {
     const fileMs = this.#fileMs(localMs);
+    const senderMs = track.time.senderMs(frame.rtpTimestamp);
+    if (senderMs !== undefined && fileMs >= 0) this.#captured = { fileMs, senderMs };
     if (frame.kind === 'audio' && track.kind === 'audio') this.#placeSound(track, frame, fileMs);
     else if (frame.kind === 'video' && track.kind === 'video') this.#placePicture(track, frame, fileMs);
   }
@@ -371,7 +378,15 @@ export class Recorder {
     this.#pendingBytes = 0;
     const header = isNewHeader ? [this.#writer.header(configs, this.#originMs, this.#header === undefined)] : [];
     this.#header = configs;
-    return [...header, ...this.#writer.media(samples, configs)];
+    return [...header, ...this.#writer.media(samples, configs), ...this.#writeCaptured(configs)];
+  }
+
+  #writeCaptured(configs: readonly TrackConfig[]): Uint8Array[] {
+    if (this.#captured === undefined) return [];
+    const { fileMs, senderMs } = this.#captured;
+    if (fileMs - this.#capturedWrittenMs < CAPTURED_INTERVAL_MS) return [];
+    this.#capturedWrittenMs = fileMs;
+    return [this.#writer.captured(configs, fileMs, senderMs)];
   }
 }
 

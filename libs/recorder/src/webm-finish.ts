@@ -3,8 +3,9 @@ import { opusDurationTicks } from '@weir/frames';
 import { concat, element, longSize, longUintElement, openElement, readHead, size32, uintElement } from './ebml.js';
 import type { FinishResult, Joint, WritableTarget } from './finish-file.js';
 import type { PartReader } from './part-reader.js';
+import { PartTime } from './part-time.js';
 import { silenceOf } from './sound.js';
-import { clusterHead, ebmlHeader, EPOCH_2001_MS, ID, infoElement } from './webm.js';
+import { capturedIn, clusterHead, ebmlHeader, EPOCH_2001_MS, ID, infoElement } from './webm.js';
 
 /** More than a recorder ever puts into one element: the file is damaged. */
 const MAX_ELEMENT_BYTES = 64 * 1024 * 1024;
@@ -37,7 +38,7 @@ interface Cluster {
 
 interface Part {
   readonly reader: PartReader;
-  startedAtMs: number;
+  readonly time: PartTime;
   tracks: readonly Track[];
   clusters: Cluster[];
   ends: Map<number, TrackEnd>;
@@ -71,7 +72,7 @@ export async function finishWebm(readers: readonly PartReader[], target: Writabl
   }
   return {
     ...{ tag: 'finished', container: 'webm', durationMs: plan.durationMs, sizeBytes: header.length + clustersBytes },
-    ...{ startedAtMs: first.startedAtMs, joints: plan.joints },
+    ...{ startedAtMs: first.time.startedAtMs, joints: plan.joints },
   };
 }
 
@@ -83,7 +84,7 @@ function continues(later: readonly Track[], earlier: readonly Track[]): boolean 
 /** Finds the header and the whole blocks; undefined if not even the header is whole. */
 async function scan(reader: PartReader): Promise<Part | undefined> {
   const part: Part = {
-    ...{ reader, startedAtMs: 0, tracks: [] },
+    ...{ reader, time: new PartTime(), tracks: [] },
     ...{ clusters: [], ends: new Map() },
   };
   for (let offset = 0; offset < reader.sizeBytes;) {
@@ -98,7 +99,8 @@ async function scan(reader: PartReader): Promise<Part | undefined> {
     const isWhole = start + size <= reader.sizeBytes;
     if (head.id === ID.cluster && part.tracks.length > 0) readCluster(part, await reader.bytes(start, size), start);
     else if (!isWhole) break;
-    else if (head.id === ID.info) part.startedAtMs = startOf(await reader.bytes(start, size));
+    else if (head.id === ID.info) part.time.startedAtMs = startOf(await reader.bytes(start, size));
+    else if (head.id === ID.void) noteCaptured(part, await reader.bytes(start, size));
     else if (head.id === ID.tracks) part.tracks = tracksIn((await reader.bytes(start, size)).slice());
     offset = start + size;
   }
@@ -133,6 +135,11 @@ function startOf(info: Uint8Array): number {
     return EPOCH_2001_MS + Number(ns) / 1e6;
   }
   return 0;
+}
+
+function noteCaptured({ time }: Part, content: Uint8Array): void {
+  const captured = capturedIn(content);
+  if (captured !== undefined) time.captured(captured);
 }
 
 function tracksIn(bytes: Uint8Array): Track[] {
@@ -203,7 +210,7 @@ function planOf(parts: readonly Part[]): Plan {
   for (const [index, part] of parts.entries()) {
     const before = parts[index - 1];
     if (before !== undefined) {
-      joints.push({ atMs: offsetMs, missingMs: Math.max(0, part.startedAtMs - before.startedAtMs - lengthOf(before)) });
+      joints.push({ atMs: offsetMs, missingMs: before.time.missingUntil(part.time, lengthOf(before)) });
       const beforeMs = offsetMs - Math.round(lengthOf(before));
       for (const track of before.tracks) {
         const endMs = beforeMs + endOf(before.ends.get(track.number));
@@ -250,7 +257,7 @@ function headerOf(parts: readonly Part[], plan: Plan): { bytes: Uint8Array; clus
   const tracks = tracksOf(parts);
   const video = tracks.find(({ isVideo }) => isVideo);
   const tracksElement = element(ID.tracks, ...tracks.map(({ entry }) => entry));
-  const info = infoElement(first.startedAtMs, plan.durationMs);
+  const info = infoElement(first.time.startedAtMs, plan.durationMs);
   const headBytes = clusterHead(0, 0).length;
   let position = 0;
   let lastCueMs = -Infinity;

@@ -128,6 +128,23 @@ function audioElements({ channels }: AudioConfig): Uint8Array[] {
   ];
 }
 
+const CAPTURED_BYTES = 16;
+
+/** WebM has no element for it, so it is in one that readers skip. The file that is delivered doesn't have it. */
+const capturedElement = ({ partMs, senderMs }: { readonly partMs: number; readonly senderMs: number }): Uint8Array => {
+  const content = new DataView(new ArrayBuffer(CAPTURED_BYTES));
+  content.setFloat64(0, partMs);
+  content.setFloat64(8, senderMs);
+  return element(ID.void, new Uint8Array(content.buffer));
+};
+
+/** Reads the content of a captured element; undefined if it is no such. */
+export const capturedIn = (content: Uint8Array): { partMs: number; senderMs: number } | undefined => {
+  if (content.length !== CAPTURED_BYTES) return undefined;
+  const view = new DataView(content.buffer, content.byteOffset, content.length);
+  return { partMs: view.getFloat64(0), senderMs: view.getFloat64(8) };
+};
+
 interface Block {
   readonly timeMs: number;
   readonly sample: MediaSample;
@@ -139,6 +156,10 @@ export class WebmWriter implements ContainerWriter {
     const tracks = tracksElement(configs);
     if (!isFirst) return tracks;
     return concat([ebmlHeader(), openElement(ID.segment, UNKNOWN_SIZE), infoElement(startedAtMs), tracks]);
+  }
+
+  captured(_configs: readonly TrackConfig[], fileMs: number, senderMs: number): Uint8Array {
+    return capturedElement({ partMs: fileMs, senderMs });
   }
 
   /** The first video's key frames begin a new cluster. */
