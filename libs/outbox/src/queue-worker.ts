@@ -49,6 +49,7 @@ export interface QueueWorkerPorts {
 const CONCURRENCY = 8;
 const TIMEOUT_MS = 30_000;
 const LEASE_MS = 15_000;
+const TAKE_BACKS_PER_LEASE = 5;
 const PACE: Pace = { firstMs: 2_000, maxMs: 30 * 60_000, factor: 3 };
 /** After this many deaths in a row, a message whose time is over isn't tried a last time: that wouldn't end it. */
 const MANY_DEATHS = 2;
@@ -63,6 +64,7 @@ export class QueueWorker<Payload> {
   readonly #closing = new AbortController();
   readonly #loop: Promise<void>;
   #wake = new AbortController();
+  #takenBackMs = -Infinity;
 
   constructor(
     private readonly queue: string,
@@ -99,7 +101,7 @@ export class QueueWorker<Payload> {
     for (let failures = 0; !this.#closing.signal.aborted;) {
       this.#wake = new AbortController();
       try {
-        await this.ports.store.takeBack(this.queue, this.#pace);
+        await this.#takeBack();
         await this.#leaseWhatIsDue();
         failures = 0;
         await this.#pause(this.ports.pollMs * (0.75 + Math.random() / 2), this.#wake.signal);
@@ -108,6 +110,14 @@ export class QueueWorker<Payload> {
         await this.#pause(backOffMs(DATABASE_PACE, failures++, Math.random()), this.#closing.signal);
       }
     }
+  }
+
+  /** Not at each look, because looks are many while messages are delivered, and instances rarely die. */
+  async #takeBack(): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - this.#takenBackMs < this.#times.leaseMs / TAKE_BACKS_PER_LEASE) return;
+    await this.ports.store.takeBack(this.queue, this.#pace);
+    this.#takenBackMs = nowMs;
   }
 
   async #leaseWhatIsDue(): Promise<void> {
