@@ -35,13 +35,16 @@ const callJson = z.strictObject({
 });
 const callsAnswer = z.strictObject({ calls: z.array(callJson), total: z.number(), page: z.number(), size: z.number() });
 
+/** What another version of the service has written in another form is left out. */
+const readableQuality = callQuality.catch({});
+
 const isoOf = (date: Date | null): string | null => date?.toISOString() ?? null;
 
 const jsonOf = ({ tenant: _tenant, seenAt: _seenAt, ...row }: CallPage['calls'][number]): z.infer<typeof callJson> => ({
   ...row,
   caller: Number(row.caller),
   callee: row.callee === null ? null : Number(row.callee),
-  quality: callQuality.parse(row.quality),
+  quality: readableQuality.parse(row.quality),
   startedAt: row.startedAt.toISOString(),
   answeredAt: isoOf(row.answeredAt),
   establishedAt: isoOf(row.establishedAt),

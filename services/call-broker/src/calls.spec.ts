@@ -15,8 +15,11 @@ import {
   type StartStreamRecordingRequest,
 } from '@weir/contracts';
 import { DEVICE_STATE, ERROR_CODE, type DeviceEvent, type TypedEvent } from '@weir/protocol-topvdn';
+import { connectRedis } from '@weir/platform';
 import { waitFor } from '@weir/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { AppStore } from './app-store.js';
+import { CALL_LEASE_TTL_MS } from './call-leases.js';
 import { CallStore } from './call-store.js';
 import { Broker, KEYS, startSurroundings, type Surroundings } from './testing/broker.js';
 import { CallMedia } from './testing/call-media.js';
@@ -335,6 +338,10 @@ describe('the REST of calls', () => {
     expect(first.body.calls[0]).toMatchObject({ caller: a.cid, callee: b.cid, cause: 'closed', isRecorded: false });
     expect(first.body.calls[0].setUpMs).toBeGreaterThanOrEqual(0);
     expect((await page('size=2&page=2')).body.calls).toHaveLength(1);
+    // As another version of the service might write it:
+    const { id } = first.body.calls[0];
+    await here.service.apps.database.callRecord.update({ where: { id }, data: { quality: { caller: 'good' } } });
+    expect((await page('size=2')).body.calls[0]).toMatchObject({ id, quality: {} });
     expect((await page('', KEYS.neighbour)).body.total).toBe(0);
     expect((await page('', KEYS.member)).status).toBe(403);
   });
@@ -538,5 +545,31 @@ describe('a call whose instance is killed', () => {
     );
     a2.ask({ type: 'close', ref: 'c', call_id: callId });
     await Promise.all([closed(b2, 'closed'), hears(a2, 'closed')]);
+  });
+
+  it('is closed in its record by the next instance that starts, if all of them were gone for longer than its lease', async () => {
+    const [a, b] = [await device(there), await device(there)];
+    const callId = await talking(a, b);
+    const records = () => here.service.apps.database.callRecord;
+    await waitFor(async () => (await records().findUnique({ where: { id: callId } }))?.establishedAt != null);
+    for (const side of [a, b]) side.end();
+    await Promise.all([here.crash(), there.crash()]);
+    // What a minute without any instance leaves:
+    media.sessions.clear(); // the media core has ended the sessions of an owner that is silent
+    const redis = connectRedis(around.redis.url, here.context.log);
+    const store = await AppStore.open(around.postgres.url, here.context.log);
+    try {
+      for (const key of await redis.keys('call-broker:*')) await redis.pexpire(key, 1);
+      const seenAt = new Date(Date.now() - CALL_LEASE_TTL_MS);
+      await store.database.callRecord.update({ where: { id: callId }, data: { seenAt } });
+    } finally {
+      redis.disconnect();
+      await store.close();
+    }
+    here = await start();
+    await waitFor(async () => (await records().findUniqueOrThrow({ where: { id: callId } })).endedAt !== null);
+    expect(await here.service.calls.records('house', { page: 1, size: 10, cid: a.cid })).toMatchObject({
+      calls: [{ id: callId, cause: 'shutdown' }],
+    });
   });
 });
