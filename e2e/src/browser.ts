@@ -54,6 +54,14 @@ export const received = (page: Page): Promise<Received> =>
     return total;
   });
 
+/** The strongest frequency of a sound, in Hz; 0 in silence. A page gets it as the text of this function. */
+export const strongestHz = (analyser: AnalyserNode): number => {
+  const spectrum = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(spectrum);
+  const peak = spectrum.reduce((best, level, index) => (level > (spectrum[best] ?? -Infinity) ? index : best), 0);
+  return (spectrum[peak] ?? -Infinity) > -60 ? (peak * analyser.context.sampleRate) / analyser.fftSize : 0;
+};
+
 /** The colour in the middle of a page's first matching video, as [red, green, blue]; empty without a picture. */
 export const middlePixel = (page: Page, selector: string): Promise<number[]> =>
   page.evaluate((videoSelector) => {

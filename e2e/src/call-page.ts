@@ -1,5 +1,6 @@
 import { bundleDevice } from '@weir/device/bundle';
 import type { Call, Device } from '@weir/device';
+import { strongestHz } from './browser.js';
 
 /** What a device needs of a page, as all libraries that drive browsers have it. */
 export interface DevicePage {
@@ -36,6 +37,7 @@ interface DevicePageWindow {
   call?: Call;
   missing?: readonly string[];
   analyser?: AnalyserNode;
+  readonly strongestHz: typeof strongestHz;
 }
 
 const START = `
@@ -123,6 +125,7 @@ export async function openDevicePage<P extends DevicePage>(
     content: `import * as weir from ${JSON.stringify(url)}; window.weir = weir;`,
   });
   await page.waitForFunction('window.weir !== undefined');
+  await page.evaluate(`window.strongestHz = ${strongestHz}`);
   await page.evaluate(START);
   await page.evaluate(`window.startDevice(${JSON.stringify(options)})`);
   return page;
@@ -170,7 +173,7 @@ export interface Heard {
 
 export const heard = (page: DevicePage): Promise<Heard> =>
   page.evaluate(async () => {
-    const { call, analyser, missing = [] } = window as unknown as DevicePageWindow;
+    const { call, analyser, strongestHz: strongest, missing = [] } = window as unknown as DevicePageWindow;
     const video = document.querySelector('video');
     const colour: number[] = [];
     if (video !== null && video.videoWidth > 0) {
@@ -180,13 +183,7 @@ export const heard = (page: DevicePage): Promise<Heard> =>
       drawing?.drawImage(video, video.videoWidth / 2, video.videoHeight / 2, 1, 1, 0, 0, 1, 1);
       colour.push(...Array.from(drawing?.getImageData(0, 0, 1, 1).data ?? []).slice(0, 3));
     }
-    let toneHz = 0;
-    if (analyser !== undefined) {
-      const spectrum = new Float32Array(analyser.frequencyBinCount);
-      analyser.getFloatFrequencyData(spectrum);
-      const peak = spectrum.reduce((best, level, index) => (level > (spectrum[best] ?? -Infinity) ? index : best), 0);
-      if ((spectrum[peak] ?? -Infinity) > -60) toneHz = (peak * analyser.context.sampleRate) / analyser.fftSize;
-    }
+    const toneHz = analyser === undefined ? 0 : strongest(analyser);
     let framesDecoded = 0;
     if (call !== undefined && call.state.tag !== 'ended')
       for (const report of (await call.peerConnection.getStats()).values() as Iterable<Record<string, unknown>>)

@@ -1,10 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '@weir/testing';
 import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { z } from 'zod';
 import { startBrowser } from './browser.js';
+import { BLUE, CallApp, expectToHear, RED } from './call-app.js';
+import { heard } from './call-page.js';
+import { RecordingApp } from './recording-app.js';
+import { joinSession, told } from './recording-page.js';
 import { RobotApp } from './robot-app.js';
 import { SdkPage } from './sdk-page.js';
 import { WcsSocket } from './wcs-socket.js';
@@ -14,6 +20,8 @@ const wsUrl = httpUrl.replace('http:', 'ws:');
 
 /** How long it may take until everything that a credential opened has ended, with expiry, events and checks. */
 const ENDS_WITHIN_MS = 15_000;
+const callDevice = z.object({ cid: z.number(), token: z.string() });
+const callTokens = z.object({ tokens: z.tuple([callDevice, callDevice]) });
 /** Long enough to open everything with the token on a slow machine. */
 const SHORT_LIFE_S = 25;
 
@@ -153,6 +161,51 @@ describe('what was opened with a credential ends with it', () => {
     await page.waitForEvent('session', 'DISCONNECTED', ENDS_WITHIN_MS);
     await waitFor(async () => !(await published(name)), { timeoutMs: ENDS_WITHIN_MS, what: 'the end of the stream' });
   });
+});
+
+describe("a client's recorded session", () => {
+  const begin = async (masterKey: string, options = {}) => {
+    const session = await new RecordingApp({ httpUrl, masterKey }).session(`c-${randomUUID()}`, options);
+    const page = await joinSession(context, siteUrl, { ...session, webhookUrl: '' });
+    const name = `recordings/${session.id}`;
+    await waitFor(() => published(name), { timeoutMs: 20_000, what: "the session's stream" });
+    return async () => {
+      await told(page, 'session_terminated', ({ data }) => data['termination_cause'] === 'TOKEN_EXPIRED');
+      await waitFor(async () => !(await published(name)), { timeoutMs: ENDS_WITHIN_MS, what: 'the end of its stream' });
+    };
+  };
+
+  it('ends when its token expires, and when the master key is removed', async () => {
+    const { key = '', keyId = '' } = await operator('POST', '/auth/keys', { label: 'ended', apiId: `e${Date.now()}` });
+    const expectExpired = await begin(key, { token_ttl_s: SHORT_LIFE_S });
+    const expectRemoved = await begin(key);
+    await expectExpired();
+    await operator('DELETE', `/auth/keys/${keyId}`);
+    await expectRemoved();
+  }, 150_000);
+});
+
+describe('a call', () => {
+  const [firstCid, secondCid] = [4_100_000_000, 4_100_000_001];
+
+  it("goes on when its devices' tokens expire, and ends when their app is removed", async () => {
+    const { id = '', key = '' } = await operator('POST', '/calls/apps', {
+      ranges: [{ begin: firstCid, end: secondCid }],
+    });
+    const app = new CallApp({ httpUrl, siteUrl, calls: { appId: id, appKey: key, devices: [] } });
+    const asked = { cids: [firstCid, secondCid], duration: SHORT_LIFE_S };
+    const expiresMs = performance.now() + SHORT_LIFE_S * 1_000;
+    const { tokens } = callTokens.parse(await app.ask('/v2/devices/tokens', asked));
+    const [caller, callee] = tokens;
+    const pages = [await app.openPage(context, caller, RED), await app.openPage(context, callee, BLUE)] as const;
+    expect(await app.call(caller, { cid: callee.cid, page: pages[1] })).toBeUndefined();
+    await expectToHear(pages[0], BLUE);
+    await sleep(Math.max(0, expiresMs + 2_000 - performance.now()));
+    for (const page of pages) expect(await heard(page)).toMatchObject({ state: 'established' });
+    await operator('DELETE', `/calls/apps/${id}`);
+    const within = { timeoutMs: ENDS_WITHIN_MS, what: 'the end of the call' };
+    await Promise.all(pages.map((page) => waitFor(async () => (await heard(page)).state === 'ended', within)));
+  }, 150_000);
 });
 
 describe("a robot's name", () => {

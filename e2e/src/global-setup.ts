@@ -66,6 +66,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       // The tests themselves serve the applications' hooks and the uploads.
       WEIR_OUTBOUND_ALLOW: '127.0.0.0/8',
       WEIR_RECORDING_UPLOAD_HTTP: '1',
+      WEIR_RECORDING_TALK_BACK: '1',
       WEIR_RECORDING_FOLDER: join(dataDir, 'delivered'),
       LOG_LEVEL: 'debug',
       OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url,

@@ -1,6 +1,6 @@
 import { colouredFilm, waitFor, type FilmColour } from '@weir/testing';
 import type { BrowserContext, Page } from 'playwright-core';
-import { openPage } from './browser.js';
+import { openPage, strongestHz } from './browser.js';
 
 /** A message of the server, as the page has it. */
 export interface Told {
@@ -18,9 +18,15 @@ interface Recording {
   readonly told: Told[];
   /** Cameras that see one colour, by their colours. */
   readonly cameras: Map<FilmColour, RTCRtpTransceiver>;
+  /** Of the sound that comes from the server. */
+  hearing?: AnalyserNode;
 }
 
-type RecordingWindow = Window & { recording: Recording; film: typeof colouredFilm };
+type RecordingWindow = Window & {
+  recording: Recording;
+  film: typeof colouredFilm;
+  strongestHz: typeof strongestHz;
+};
 
 /** A page without a session. */
 export interface Joining {
@@ -31,6 +37,13 @@ export interface Joining {
   readonly endpoint: string;
   readonly iceServers: readonly RTCIceServer[];
 }
+
+/** The strongest frequency that the page hears, in Hz; 0 while there is silence. */
+export const heardHz = (page: Page): Promise<number> =>
+  page.evaluate(() => {
+    const { recording, strongestHz: strongest } = window as unknown as RecordingWindow;
+    return recording.hearing === undefined ? 0 : strongest(recording.hearing);
+  });
 
 /** The last message from the server of this type for which `holds`. */
 export const told = (page: Page, type: string, holds: (message: Told) => boolean = () => true): Promise<Told> =>
@@ -68,6 +81,8 @@ export interface SecondGeneration extends Joining {
   readonly webhookUrl: string;
   /** The session that the page watches as a supervisor. It then publishes nothing. */
   readonly monitored?: string;
+  /** The tone that the page says as a supervisor; without it, it only watches. */
+  readonly talkHz?: number;
   /** What the page's cameras see. Without them it has one, the browser's. */
   readonly cameras?: readonly FilmColour[];
 }
@@ -75,16 +90,18 @@ export interface SecondGeneration extends Joining {
 /** Starts a session as a client of the second generation does: candidates trickle, the answer comes by `sdp_update`. */
 export async function joinSession(context: BrowserContext, url: string, joining: SecondGeneration): Promise<Page> {
   const page = await openPage(context, url);
-  await page.evaluate(`window.film = ${colouredFilm}`);
+  await page.evaluate(`window.film = ${colouredFilm}; window.strongestHz = ${strongestHz}`);
   await page.evaluate(
-    async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored, cameras: colours }) => {
+    async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored, talkHz, cameras: colours }) => {
       const connection = new RTCPeerConnection({ iceServers: [...iceServers] });
       const socket = new WebSocket(`${endpoint}?auth_token=${token}`);
       const ids = { client_id: clientId, session_id: id };
       const received: Told[] = [];
       const cameras = new Map<FilmColour, RTCRtpTransceiver>();
       const { film } = window as unknown as RecordingWindow;
-      (window as unknown as RecordingWindow).recording = { socket, connection, ids, told: received, cameras };
+      const recording: Recording = { socket, connection, ids, told: received, cameras };
+      (window as unknown as RecordingWindow).recording = recording;
+      const sound = new AudioContext();
       await new Promise((resolve, reject) => {
         socket.onopen = resolve;
         socket.onerror = reject;
@@ -104,7 +121,14 @@ export async function joinSession(context: BrowserContext, url: string, joining:
       connection.onicecandidate = ({ candidate }) =>
         socket.send(JSON.stringify({ type: 'candidate', ...ids, data: { candidate } }));
       connection.ontrack = ({ track, streams }) => {
-        if (track.kind !== 'video') return;
+        if (track.kind !== 'video') {
+          const heard = new MediaStream([track]);
+          // Chromium decodes a sound for an analyser only while an element plays it too.
+          void Object.assign(new Audio(), { muted: true, srcObject: heard }).play();
+          recording.hearing = new AnalyserNode(sound, { fftSize: 8192 });
+          sound.createMediaStreamSource(heard).connect(recording.hearing);
+          return;
+        }
         const video = document.createElement('video');
         video.muted = true;
         video.autoplay = true;
@@ -117,7 +141,16 @@ export async function joinSession(context: BrowserContext, url: string, joining:
         for (const track of stream.getTracks()) connection.addTrack(track, stream);
         for (const colour of colours ?? [])
           cameras.set(colour, connection.addTransceiver(film(colour), { direction: 'sendonly' }));
-      } else for (const kind of ['audio', 'video'] as const) connection.addTransceiver(kind, { direction: 'recvonly' });
+      } else {
+        const tone = new OscillatorNode(sound, { frequency: talkHz ?? 0 });
+        const output = sound.createMediaStreamDestination();
+        tone.connect(output);
+        tone.start();
+        const [voice] = output.stream.getTracks();
+        if (voice !== undefined && talkHz !== undefined) connection.addTransceiver(voice);
+        else connection.addTransceiver('audio', { direction: 'recvonly' });
+        connection.addTransceiver('video', { direction: 'recvonly' });
+      }
       await connection.setLocalDescription();
       const start = { sdp: connection.localDescription, webhook_url: webhookUrl };
       socket.send(

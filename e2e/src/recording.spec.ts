@@ -9,8 +9,10 @@ import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { middlePixel, received, startBrowser } from './browser.js';
+import { newSession, RecordingApp } from './recording-app.js';
 import {
   addCamera,
+  heardHz,
   joinSession,
   recordFirstGeneration,
   recordWithSdk,
@@ -20,7 +22,6 @@ import {
   stopFirstGeneration,
   switchStream,
   told,
-  type Joining,
 } from './recording-page.js';
 import { startUploadReceiver, type UploadReceiver } from './upload-receiver.js';
 
@@ -48,47 +49,7 @@ afterAll(async () => {
   await receiver.close();
 });
 
-const iceServers = z.array(
-  z.object({ urls: z.array(z.string()), username: z.string().optional(), credential: z.string().optional() }),
-);
-const newSession = z.object({
-  session_id: z.string(),
-  ws_endpoint: z.string(),
-  ice_credentials: z.object({ iceServers }),
-});
-
-async function asked(
-  path: string,
-  body: object | undefined,
-  token?: string,
-): Promise<{ status: number; json: unknown }> {
-  const response = await fetch(httpUrl + path, {
-    ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
-    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
-  });
-  return { status: response.status, json: await response.json() };
-}
-
-async function tokenFor(kind: 'client' | 'supervisor' | 'stats', body: object): Promise<string> {
-  const { json } = await asked(`/auth_v2/${kind}`, { master_key: masterKey, ...body });
-  return z.object({ auth_token: z.string() }).parse(json).auth_token;
-}
-
-async function session(clientId: string): Promise<Joining> {
-  const token = await tokenFor('client', { client_id: clientId });
-  const { json } = await asked('/api/v2/session', { client_id: clientId }, token);
-  return { token, clientId, ...joiningOf(json) };
-}
-
-function joiningOf(json: unknown) {
-  const { session_id, ws_endpoint, ice_credentials } = newSession.parse(json);
-  return {
-    ...{ id: session_id, endpoint: ws_endpoint },
-    iceServers: ice_credentials.iceServers.map(({ urls, username = '', credential = '' }) => ({
-      ...{ urls, username, credential },
-    })),
-  };
-}
+const app = new RecordingApp({ httpUrl, masterKey });
 
 /** Expects a file that decodes from its first to its last frame and is what its webhook says. */
 async function expectDelivered(name: string, recordingId: string, clientId: string): Promise<void> {
@@ -162,24 +123,15 @@ const isState = (state: string) => (message: { data: Readonly<Record<string, unk
 
 describe('a session of the second generation', () => {
   it('is recorded twice, watched meanwhile, and listed', async () => {
-    const client = await session(`door-${randomUUID()}`);
+    const client = await app.session(`door-${randomUUID()}`);
     const { webhookUrl } = receiver;
     const page = await joinSession(context, siteUrl, { ...client, webhookUrl });
     const first = randomUUID();
     await say(page, 'recording_start', { upload_url: receiver.uploadUrl(first), webhook_url: webhookUrl });
     const firstId = recordingId(await told(page, 'recording_state', isState('started')));
 
-    const monitor = { client_id: 'guard', client_to_monitor: client.clientId };
-    const supervisorToken = await tokenFor('supervisor', monitor);
-    const made = await asked(
-      '/api/v2/supervisor_session',
-      { client_id: 'guard', client_id_to_monitor: client.clientId },
-      supervisorToken,
-    );
-    const supervisor = { token: supervisorToken, clientId: 'guard', ...joiningOf(made.json) };
-    const watching = await joinSession(context, siteUrl, {
-      ...{ ...supervisor, webhookUrl, monitored: client.id },
-    });
+    const supervisor = await app.supervision('guard', client.clientId);
+    const watching = await joinSession(context, siteUrl, { ...supervisor, webhookUrl, monitored: client.id });
     await waitFor(async () => (await received(watching)).framesDecoded > 20, { what: 'a picture', timeoutMs: 30_000 });
     const [red = 0, green = 0, blue = 0] = await middlePixel(watching, '#remote video');
     expect(green).toBeGreaterThan(Math.max(red, blue));
@@ -199,8 +151,8 @@ describe('a session of the second generation', () => {
     expect(await receiver.webhook('session_finished', client.id)).toMatchObject({ termination_cause: 'CLIENT_STOP' });
     await receiver.webhook('supervisor_session_finished', supervisor.id);
 
-    const stats = await tokenFor('stats', {});
-    const { json } = await asked(`/api/v2/stats/${apiId}/recordings?limit=100`, undefined, stats);
+    const stats = await app.tokenFor('stats', {});
+    const { json } = await app.ask(`/api/v2/stats/${apiId}/recordings?limit=100`, undefined, stats);
     const listed = { api_id: apiId, client_id: client.clientId, session_id: client.id };
     expect(json).toMatchObject({
       recordings: expect.arrayContaining([
@@ -210,8 +162,33 @@ describe('a session of the second generation', () => {
     });
   }, 180_000);
 
+  it('is talked to by its supervisors, the first of whom is heard until it leaves', async () => {
+    const { webhookUrl } = receiver;
+    const client = await app.session(`gate-${randomUUID()}`);
+    // A client whose sections for pictures are all one-way, as most are: only the sound goes both ways.
+    const page = await joinSession(context, siteUrl, { ...client, webhookUrl, cameras: ['red', 'green'] });
+    const talk = async (talkHz: number) => {
+      const supervisor = await app.supervision('guard', client.clientId);
+      return joinSession(context, siteUrl, { ...supervisor, webhookUrl, monitored: client.id, talkHz });
+    };
+    const expectHeard = (hz: number) =>
+      expect.poll(async () => Math.abs((await heardHz(page)) - hz), { timeout: 20_000 }).toBeLessThan(10);
+    const first = await talk(700);
+    await expectHeard(700);
+    const second = await talk(1_300);
+    expect(await told(second, 'error')).toMatchObject({
+      data: { code: 'NOT_CARRIED', message: expect.stringContaining('another one who talks to the client') },
+    });
+    for (const each of [first, second]) await expect.poll(() => heardHz(each), { timeout: 20_000 }).toBeGreaterThan(0);
+    await expectHeard(700);
+    await say(first, 'session_stop');
+    await expectHeard(1_300);
+    await say(page, 'session_stop');
+    await told(second, 'session_terminated');
+  }, 120_000);
+
   it('refuses a bad upload_url with its reason, and is delivered when its page is lost', async () => {
-    const client = await session(`hall-${randomUUID()}`);
+    const client = await app.session(`hall-${randomUUID()}`);
     const { webhookUrl } = receiver;
     const page = await joinSession(context, siteUrl, { ...client, webhookUrl });
     await say(page, 'recording_start', { upload_url: 'https://10.0.0.1/x', webhook_url: webhookUrl });
@@ -228,18 +205,18 @@ describe('a session of the second generation', () => {
   }, 120_000);
 
   it('is out of reach for the token of another client', async () => {
-    const [mine, theirs] = [await session(`a-${randomUUID()}`), await session(`b-${randomUUID()}`)];
-    const refused = await asked('/api/v2/session', { client_id: mine.clientId }, theirs.token);
+    const [mine, theirs] = [await app.session(`a-${randomUUID()}`), await app.session(`b-${randomUUID()}`)];
+    const refused = await app.ask('/api/v2/session', { client_id: mine.clientId }, theirs.token);
     expect(refused).toMatchObject({ status: 403, json: { error: { code: 'FORBIDDEN' } } });
     const watched = { client_id: theirs.clientId, client_id_to_monitor: mine.clientId };
-    expect((await asked('/api/v2/supervisor_session', watched, theirs.token)).status).toBe(403);
-    expect((await asked(`/api/v2/stats/${apiId}/recordings`, undefined, theirs.token)).status).toBe(403);
+    expect((await app.ask('/api/v2/supervisor_session', watched, theirs.token)).status).toBe(403);
+    expect((await app.ask(`/api/v2/stats/${apiId}/recordings`, undefined, theirs.token)).status).toBe(403);
   });
 });
 
 describe('a session of several cameras', () => {
   it('has all of them in its files, and shows them to its supervisors, also one that comes later', async () => {
-    const client = await session(`court-${randomUUID()}`);
+    const client = await app.session(`court-${randomUUID()}`);
     const { webhookUrl } = receiver;
     const page = await joinSession(context, siteUrl, { ...client, webhookUrl, cameras: ['red', 'green'] });
     const record = async (name: string, before?: string) => {
@@ -254,20 +231,13 @@ describe('a session of several cameras', () => {
     const first = randomUUID();
     const firstId = await record(first);
 
-    const monitor = { client_id: 'guard', client_to_monitor: client.clientId };
-    const token = await tokenFor('supervisor', monitor);
+    const supervisors = await Promise.all([1, 2, 3].map(() => app.supervision('guard', client.clientId)));
     const asking = { client_id: 'guard', client_id_to_monitor: client.clientId };
-    const made = await Promise.all([1, 2, 3].map(() => asked('/api/v2/supervisor_session', asking, token)));
-    expect(made.map(({ status }) => status)).toEqual([201, 201, 201]);
-    expect(await asked('/api/v2/supervisor_session', asking, token)).toMatchObject({
+    expect(await app.ask('/api/v2/supervisor_session', asking, supervisors[0]?.token)).toMatchObject({
       ...{ status: 409, json: { error: { code: 'ALREADY_EXISTS' } } },
     });
     const watching = await Promise.all(
-      made.map(({ json }) =>
-        joinSession(context, siteUrl, {
-          ...{ token, clientId: 'guard', ...joiningOf(json), webhookUrl, monitored: client.id },
-        }),
-      ),
+      supervisors.map((each) => joinSession(context, siteUrl, { ...each, webhookUrl, monitored: client.id })),
     );
     const expectShown = (colours: readonly FilmColour[]) =>
       Promise.all(
@@ -302,7 +272,7 @@ describe('the first generation', () => {
       const clientId = `kiosk-${randomUUID()}`;
       const name = randomUUID();
       const id = await recordWithSdk(context, siteUrl, sdkFile, {
-        ...{ endpoint: httpUrl, token: await tokenFor('client', { client_id: clientId }), clientId },
+        ...{ endpoint: httpUrl, token: await app.tokenFor('client', { client_id: clientId }), clientId },
         ...{ uploadUrl: receiver.uploadUrl(name), webhookUrl: receiver.webhookUrl },
       });
       await expectDelivered(name, id, clientId);
@@ -311,7 +281,7 @@ describe('the first generation', () => {
 
   it('records a camera, which is switched to another size, into one file', async () => {
     const clientId = `booth-${randomUUID()}`;
-    const token = await tokenFor('client', { client_id: clientId });
+    const token = await app.tokenFor('client', { client_id: clientId });
     const name = randomUUID();
     const { page, recordingId: id } = await recordFirstGeneration(context, siteUrl, {
       ...{ endpoint: httpUrl, token, clientId },

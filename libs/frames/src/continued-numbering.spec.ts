@@ -56,6 +56,15 @@ describe('the numbers of a source', () => {
     expect(anew(9, 9, 3_133)).toEqual([3, 191_999, 96, 7]);
   });
 
+  it('are those that the receiver was told, if it was told some', () => {
+    const numbering = new ContinuedNumbering(CLOCK_RATE, { payloadType: 111, ssrc: 5 });
+    const taken = (sequenceNumber: number, ssrc: number) =>
+      numbers(numbering.packet(packet({ sequenceNumber, timestamp: 9_000, ssrc }), 0));
+    expect(taken(3, 7)).toEqual([3, 9_000, 111, 5]);
+    numbering.restart();
+    expect(taken(70, 8)).toEqual([5, 9_090, 111, 5]);
+  });
+
   it('apply to its reports too, which are dropped before its first packet', () => {
     const numbering = new ContinuedNumbering(CLOCK_RATE);
     expect(numbering.report(report(10, 7))).toBeUndefined();

@@ -19,7 +19,11 @@ export class ContinuedNumbering {
   #last: Numbers | undefined;
   #begins = true;
 
-  constructor(clockRate: number) {
+  /** @param as what all packets have; without it, what the very first packet has */
+  constructor(
+    clockRate: number,
+    private readonly as?: Pick<RtpNumbers, 'payloadType' | 'ssrc'>,
+  ) {
     this.#shift = new NumberShift(clockRate);
   }
 
@@ -34,7 +38,7 @@ export class ContinuedNumbering {
     if (this.#begins && last !== undefined)
       this.#shift.follow(last, packet, Math.max(last.atMs + 1, nowMs), SEQUENCE_STEP);
     this.#begins = false;
-    const { payloadType, ssrc } = last ?? packet;
+    const { payloadType, ssrc } = this.as ?? last ?? packet;
     const sequenceNumber = this.#shift.sequenceNumber(packet.sequenceNumber);
     const timestamp = this.#shift.timestamp(packet.timestamp);
     const isLate = last !== undefined && ((sequenceNumber - last.sequenceNumber) & 0xffff) >= 0x8000;

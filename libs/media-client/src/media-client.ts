@@ -74,6 +74,8 @@ export interface PublishRequest extends WebRtcRequest {
    * A stream that the client gets on the same connection, as soon as it is there. Then the client need not send anything.
    */
   readonly heardStreamName?: string;
+  /** Whether players that `talksBack` may talk to the client. */
+  readonly takesTalkBack?: boolean;
   /** The node of the session with which this one shares a call; any node without it. */
   readonly nodeId?: string;
   /** How long the session outlives this process, waiting for another one that adopts it. */
@@ -92,6 +94,8 @@ export interface PlayRequest extends WebRtcRequest {
    * there is an event `offer` for the client, and `answer` takes the client's answer.
    */
   readonly furtherNames?: readonly string[];
+  /** Whether the player's own sound goes to the publisher's client, if that takes it. Only together with `furtherNames`. */
+  readonly talksBack?: boolean;
 }
 
 /** Codecs are named as in SDP's rtpmap; empty if there is no such medium. */
@@ -191,6 +195,7 @@ export class MediaClient {
     return this.#claim({ tenant, streamName }, request, async (sessionId) => {
       const { nodeId, answerSdp, codecs, notCarried, streams } = await this.ports.bus.call(method, {
         ...{ tenant, streamName, protocol, heardStreamName, orphanMs, nodeId: request.nodeId ?? '' },
+        takesTalkBack: request.takesTalkBack ?? false,
         ...(claim && { claim }),
         ...{ furtherStreamNames: [...furtherNames], videoCodecs: [...videoCodecs] },
         ...this.#webRtc(sessionId, request),
@@ -230,6 +235,7 @@ export class MediaClient {
     return this.#receive(nodeId, request, async (sessionId) => {
       const { answerSdp, codecs, notCarried, stream } = await this.ports.bus.call(Media.method.play, {
         ...{ nodeId, tenant, streamName, furtherStreamNames: [...(request.furtherNames ?? [])] },
+        talksBack: request.talksBack ?? false,
         ...this.#webRtc(sessionId, request),
       });
       return { nodeId, answerSdp, codecs: agreed(codecs), notCarried, stream };

@@ -143,6 +143,7 @@ function receiveLines(
     ...(sent === undefined ? ['a=recvonly'] : ['a=sendrecv', `a=msid:${msidOf(sent)}`]),
     ...codecLines({ ...codec, parameters }, rtpParameters.codecs[0]?.rtcpFeedback.map(feedbackText)),
     ...(rtx ? codecLines({ ...rtx, parameters: { apt: codec.payloadType } }) : []),
+    ...(sent?.ssrc === undefined ? [] : ssrcLines(sent.ssrc, sent.cname, msidOf(sent))),
   ];
 }
 

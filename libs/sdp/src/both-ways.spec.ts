@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { negotiateBothWays, sentIn, type TwoWaySection } from './both-ways.js';
+import { negotiateBothWays, negotiateTalkBack, sentIn, talkIn, type TwoWaySection } from './both-ways.js';
 import { codecName } from './negotiation.js';
 import { parseOffer } from './offer.js';
+import { negotiatePlay } from './play.js';
 import type { PublishPreferences } from './publish.js';
 import { NoCommonCodecsError } from './sdp-error.js';
 
@@ -72,5 +73,43 @@ describe('a client that sends and receives on one connection', () => {
   it('is refused if it sends only codecs that aren’t wanted', () => {
     const preferences: PublishPreferences = { videoCodecs: [], audioCodecs: [] };
     expect(() => sectionsOf(bothWays('firefox-153-publish'), preferences)).toThrow(NoCommonCodecsError);
+  });
+});
+
+describe('a publisher that may be talked to', () => {
+  const back = (sdp: string) =>
+    negotiateTalkBack(parseOffer(sdp), VP8).sections.map((section) => sentIn(section)?.kind);
+
+  it('gets sound where it sends its own, and no picture', () => {
+    expect(back(bothWays('chromium-156-publish'))).toEqual(['audio', undefined]);
+    expect(back(bothWays('firefox-153-publish'))).toEqual(['audio', undefined]);
+  });
+
+  it('gets none if it only sends, or if its sound is not Opus', () => {
+    expect(back(fixture('chromium-156-publish'))).toEqual([undefined, undefined]);
+    expect(back(bothWays('chromium-156-publish').replaceAll(' opus/48000/2', ' unknown/48000/2'))).not.toContain(
+      'audio',
+    );
+  });
+
+  it('is refused if it sends nothing, as any other publisher', () => {
+    expect(() => negotiateTalkBack(parseOffer(fixture('chromium-156-play')))).toThrow('Nothing can be received');
+  });
+});
+
+describe('a player that talks', () => {
+  const opus = { kind: 'audio', mimeType: 'audio/opus', clockRate: 48_000, channels: 2, parameters: {} } as const;
+  const said = (sdp: string) => {
+    const offer = parseOffer(sdp);
+    return talkIn(offer, negotiatePlay(offer, { audio: opus }).sections);
+  };
+  const talking = bothWays('chromium-156-publish');
+
+  it('is received in the section in which it hears the stream', () => {
+    expect(said(talking)).toMatchObject({ tag: 'receive', kind: 'audio', mediaIndex: 0, codec: { name: 'opus' } });
+  });
+
+  it('is not received if it only listens', () => {
+    expect(said(fixture('chromium-156-play'))).toBeUndefined();
   });
 });

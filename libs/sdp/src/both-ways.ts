@@ -1,7 +1,9 @@
 import { CODECS, pickParameters, publishCandidates } from './codec-match.js';
 import {
+  codecName,
   hasMuxedRtcp,
   type CodecName,
+  type PlaySection,
   type PublishSection,
   type ReceiveSection,
   type SendSection,
@@ -39,6 +41,39 @@ export function negotiateBothWays(
     return section.tag === 'receive' ? { ...section, back: sent } : sent;
   });
   return { sections: twoWay.map((section) => withoutMid(offer, section)), notCarried };
+}
+
+/**
+ * `negotiatePublish`, for a client that may be talked to: where it sends its sound as Opus and takes some, it gets sound in
+ * the same section. The answer tells the SSRC of that sound.
+ * @throws NoCommonCodecsError, SdpError as `negotiatePublish`
+ */
+export function negotiateTalkBack(
+  offer: Offer,
+  preferences: PublishPreferences = {},
+): { sections: PublishSection[]; notCarried: string[] } {
+  const { sections, notCarried } = negotiatePublish(offer, preferences);
+  return {
+    sections: sections.map((section) => {
+      const media = offer.media[section.mediaIndex];
+      const isSound = section.tag === 'receive' && section.kind === 'audio' && codecName(section) === 'opus';
+      const back = isSound && media && receives(offer, media) && sendingTo(media, section.streamCodec, []);
+      return back ? { ...section, back } : section;
+    }),
+    notCarried,
+  };
+}
+
+/**
+ * What a player sends itself in the section in which it gets a stream's sound, both as Opus; undefined if it sends nothing
+ * there.
+ */
+export function talkIn(offer: Offer, sections: readonly PlaySection[]): ReceiveSection | undefined {
+  const heard = sections.find((section) => section.tag === 'send' && section.kind === 'audio');
+  if (heard?.tag !== 'send' || codecName(heard) !== 'opus') return undefined;
+  const opusAlone = { videos: 0, audioCodecs: ['opus'], earlier: { routerCodecs: [] } } as const;
+  const received = negotiatePublish(offer, opusAlone).sections[heard.mediaIndex];
+  return received?.tag === 'receive' && received.codec.payloadType === heard.codec.payloadType ? received : undefined;
 }
 
 /**

@@ -5,9 +5,11 @@ import {
   parseAnswer,
   parseOffer,
   routerCodecs,
+  talkIn,
   writeAnswer,
   type AnswerSection,
   type Offer,
+  type ReceiveSection,
   type RtpCodecCapability,
   type SendSection,
 } from '@weir/sdp';
@@ -16,6 +18,7 @@ import { joinMetrics } from './metrics.js';
 import { WebRtcPeer } from './peer.js';
 import type { Session, SessionIdentity, SessionStatsInit } from './session.js';
 import type { Stream, StreamListener } from './stream.js';
+import type { TalkBack } from './talk-back.js';
 import type { LentTrack, Track } from './track.js';
 import { peerTimeouts, type WebRtcOptions } from './webrtc-publisher.js';
 import {
@@ -27,6 +30,7 @@ import {
   leaseRouter,
   openTransports,
   playable,
+  produce,
   refusing,
   sentRtp,
   used,
@@ -53,6 +57,14 @@ interface Sending {
   isStarted: boolean;
 }
 
+/** What the client says itself. */
+interface Talk {
+  readonly section: ReceiveSection;
+  readonly producer: Promise<mediasoup.Producer>;
+  to: TalkBack | undefined;
+  end: () => void;
+}
+
 interface Connection {
   readonly lease: RouterLease;
   readonly transports: readonly (mediasoup.WebRtcTransport | undefined)[];
@@ -76,6 +88,7 @@ export class FollowingPlayer implements Session {
   /** Media that the client can't get, of which the owner knows. */
   readonly #leftOut = new WeakSet<Track>();
   #connection: Connection | undefined;
+  #talk: Talk | undefined;
   #stopFollowing: (() => void) | undefined;
   #answerTimer: NodeJS.Timeout | undefined;
   #renewalTimer: NodeJS.Timeout | undefined;
@@ -124,6 +137,14 @@ export class FollowingPlayer implements Session {
     const opened: mediasoup.WebRtcTransport[] = [];
     try {
       const transports = await openTransports(lease, this.#offer, sections, this.request.iceTransport, opened);
+      const talk = this.request.talksBack ? talkIn(this.#offer, sections) : undefined;
+      const transport = talk && transports[talk.transportIndex];
+      if (talk !== undefined && transport !== undefined) {
+        const producer = produce(transport, talk, lease);
+        producer.catch(() => undefined); // #talkTo tells why
+        if (!talk.isStray) await producer;
+        this.#talk = { section: talk, producer, to: undefined, end: () => undefined };
+      }
       const peer = new WebRtcPeer(
         opened,
         peerTimeouts(this.options),
@@ -148,6 +169,7 @@ export class FollowingPlayer implements Session {
     for (const sending of this.#sendings.values()) sending.isAnswered = true;
     this.#stopFollowing = core.follow(this.request.tenant, this.#names, () => this.#change());
     for (const stream of streams) this.#watch(stream);
+    this.#talkTo(first, lease);
     joinMetrics.played(first.info.codecs?.video ?? '');
     // Streams may have come and gone while the transports were made.
     setImmediate(() => this.#change());
@@ -196,6 +218,31 @@ export class FollowingPlayer implements Session {
 
   get #present(): Stream[] {
     return this.#names.flatMap((name) => this.options.core.findLocal(this.request.tenant, name) ?? []);
+  }
+
+  /** The publisher's client gets what this client says, as long as both are there. */
+  #talkTo({ source: { talkBack } }: Stream, { router }: RouterLease): void {
+    const talk = this.#talk;
+    if (talk === undefined || talk.to === talkBack) return;
+    talk.end();
+    talk.to = talkBack;
+    if (talkBack === undefined) return this.#notHeard("the client can't be talked to");
+    const isWanted = () => !this.#isClosed && talk.to === talkBack;
+    talk.producer
+      .then(async (producer) => {
+        if (!isWanted()) return;
+        const { isHeard, end } = await talkBack.add(router, producer);
+        talk.end = end;
+        if (!isWanted()) end();
+        else if (!isHeard) this.#notHeard('another one who talks to the client is heard until it leaves');
+      })
+      .catch((error: unknown) => {
+        if (isWanted()) this.#notHeard(error instanceof Error ? error.message : String(error));
+      });
+  }
+
+  #notHeard(reason: string): void {
+    this.options.notifier.notCarried(this.identity, `the player's own audio isn't heard: ${reason}`);
   }
 
   #onConnected(): void {
@@ -256,6 +303,8 @@ export class FollowingPlayer implements Session {
       return;
     }
     for (const stream of streams) this.#watch(stream);
+    const [first] = streams;
+    if (first !== undefined && this.#connection !== undefined) this.#talkTo(first, this.#connection.lease);
     const gone = [...this.#sendings].filter(([, { stream }]) => !streams.includes(stream)).map(([index]) => index);
     for (const index of gone) this.#stop(index);
     let hasMore = false;
@@ -349,12 +398,20 @@ export class FollowingPlayer implements Session {
     return writeAnswer({
       offer: this.#offer,
       transports: announced(connection.lease.worker, connection.transports),
-      sections: this.#sections,
+      sections: this.#sections.map((section) => this.#withTalk(section)),
       ...{ originId: this.#originId, version: this.#version },
     });
   }
 
+  #withTalk(section: PlayedSection): AnswerSection {
+    const { section: talk } = this.#talk ?? {};
+    return section.tag === 'send' && talk?.mediaIndex === section.mediaIndex
+      ? { ...talk, sent: section.sent }
+      : section;
+  }
+
   #release(): void {
+    this.#talk?.end();
     clearTimeout(this.#answerTimer);
     clearTimeout(this.#renewalTimer);
     this.#stopFollowing?.();

@@ -7,6 +7,7 @@ import type { SourceLink, WebRtcPeer } from './peer.js';
 import type { ProducedTrack } from './produced-track.js';
 import { EVERYTHING_CHECKED, RtpActivity, type RtpActivityRules } from './rtp-activity.js';
 import type { Stream, StreamListener, StreamSource } from './stream.js';
+import type { TalkBack } from './talk-back.js';
 import type { LentTrack } from './track.js';
 import type { StreamTranscoder } from './transcoder.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
@@ -94,6 +95,10 @@ export class PublishedSource implements StreamSource, StreamListener {
     return this.media.transcoder.active;
   }
 
+  get talkBack(): TalkBack | undefined {
+    return this.session.talkBack;
+  }
+
   onStreamEnded(reason: EndReason): void {
     this.session.onStreamEnded(this, reason);
   }
@@ -121,6 +126,8 @@ export class PublisherSession implements Session {
   readonly tag = 'publisher';
   readonly identity: SessionIdentity;
   link: SourceLink | undefined;
+  /** Set if those who watch may talk to its client. */
+  talkBack: TalkBack | undefined;
   readonly #sources = new Set<PublishedSource>();
   /** Sources that the publisher itself has stopped sending. */
   readonly #withdrawn = new WeakSet<PublishedSource>();
@@ -282,6 +289,7 @@ export class PublisherSession implements Session {
   #closeWhenOver(): void {
     if (!this.#over || this.#closed || this.#sources.size > 0) return;
     this.#closed = true;
+    this.talkBack?.close();
     this.link?.close();
     this.options.home.release();
   }

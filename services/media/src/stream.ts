@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, WeirError, type EndReason, type StreamInfo, type StreamSignal } from '@weir/contracts';
 import { VideoMeter, type RtpPacket } from '@weir/frames';
 import type { types as mediasoup } from 'mediasoup';
+import type { TalkBack } from './talk-back.js';
 import { trackInfo, type Track } from './track.js';
 
 /** The source of a stream's media. The stream closes it when the stream ends. */
@@ -11,6 +12,8 @@ export interface StreamSource {
   readonly broken: boolean;
   /** Whether ffmpeg transcodes for its WebRTC players now. */
   readonly transcoding: boolean;
+  /** How its client is talked to, if that is possible. */
+  readonly talkBack?: TalkBack | undefined;
   close(): void;
 }
 

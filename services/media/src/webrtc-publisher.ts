@@ -5,6 +5,7 @@ import {
   DEFAULT_VIDEO_CODECS,
   negotiateBothWays,
   negotiatePublish,
+  negotiateTalkBack,
   parseOffer,
   routerCodecs,
   sentIn,
@@ -28,9 +29,17 @@ import { WebRtcPeer, type PeerTimeouts } from './peer.js';
 import { ProducedTrack } from './produced-track.js';
 import type { RtpActivityRules } from './rtp-activity.js';
 import { PublisherSession, type PublishedMedia, type PublishedSource } from './session.js';
-import { produceStray } from './stray-media.js';
+import { TalkBack } from './talk-back.js';
 import { StreamTranscoder } from './transcoder.js';
-import { announced, codecNames, homeWorkerOf, leaseRouter, openTransports, refusing } from './webrtc-transports.js';
+import {
+  announced,
+  codecNames,
+  homeWorkerOf,
+  leaseRouter,
+  openTransports,
+  produce,
+  refusing,
+} from './webrtc-transports.js';
 import type { RouterLease } from './worker-pool.js';
 
 export interface WebRtcOptions {
@@ -69,13 +78,6 @@ export interface Published extends Renegotiated {
   codecs: CodecNames;
 }
 
-/**
- * Key frame requests within this time become one request, so that many joining players cost few key frames. It is
- * longer than the 300 ms for which Chromium ignores a second request, because an ignored request is repeated only after
- * a second.
- */
-const KEY_FRAME_REQUEST_DELAY_MS = 400;
-
 /** A stream is named for its video, and an offer has no more media sections. */
 const MAX_STREAMS = 8;
 
@@ -96,6 +98,8 @@ export class WebRtcPublisher {
   #session: PublisherSession | undefined;
   /** What the client gets on the same connection, if anything. */
   #heard: HeardStream | undefined;
+  /** How the client is talked to, if it is at all. */
+  #talkBack: TalkBack | undefined;
   /** By the index of the stream's name. */
   readonly #streams = new Map<number, OpenStream>();
   /** The index of the name that each section has had, by the section's index. */
@@ -166,11 +170,13 @@ export class WebRtcPublisher {
       this.#links = new ClientLinks(offer, opened);
       for (const [index, ofStream] of planned) media.set(index, await this.#produce(ofStream, offer, infos.get(index)));
       await this.#limitBitrate(planned);
+      this.#talkBack = await this.#openTalkBack(home, offer, sections);
       const answerSdp = this.#writeAnswer(offer, sections, opened);
       this.#openSession(home, transports, planned, infos, media);
       this.#hear(home, offer, sections);
       return answerSdp;
     } catch (error) {
+      this.#talkBack?.close();
       for (const { tracks } of media.values()) for (const track of tracks) track.close();
       for (const transport of transports) transport.close();
       home.release();
@@ -209,6 +215,7 @@ export class WebRtcPublisher {
       },
       (reason) => session.end(reason),
     );
+    session.talkBack = this.#talkBack;
     core.addSession(session);
     this.#session = session;
     for (const [index, ofStream] of planned) this.#begin(session, index, ofStream, infos.get(index), media.get(index));
@@ -250,6 +257,8 @@ export class WebRtcPublisher {
         this.#begin(session, index, ofStream, info, media);
       }
       await this.#limitBitrate(planned);
+      session.talkBack = this.#talkBack ??= await this.#openTalkBack(home, offer, sections);
+      if (session.isOver) this.#talkBack?.close();
     } catch (error) {
       for (const [index, info] of infos) if (!this.#streams.has(index)) this.options.core.unclaim(info);
       throw error;
@@ -261,8 +270,24 @@ export class WebRtcPublisher {
   }
 
   #negotiate(offer: Offer, preferences: PublishPreferences) {
-    const isHearing = this.request.heardStreamName !== '';
-    return refusing(() => (isHearing ? negotiateBothWays : negotiatePublish)(offer, preferences));
+    const { heardStreamName, takesTalkBack } = this.request;
+    const oneWay = takesTalkBack ? negotiateTalkBack : negotiatePublish;
+    return refusing(() => (heardStreamName === '' ? oneWay : negotiateBothWays)(offer, preferences));
+  }
+
+  async #openTalkBack(
+    home: RouterLease,
+    offer: Offer,
+    sections: readonly TwoWaySection[],
+  ): Promise<TalkBack | undefined> {
+    if (!this.request.takesTalkBack) return undefined;
+    const [section] = sections.flatMap((each) => sentIn(each) ?? []);
+    const transport = section && this.#transportOf(offer, section);
+    return transport && TalkBack.open(home, transport, section);
+  }
+
+  #transportOf(offer: Offer, { transportIndex }: Pick<SendSection, 'transportIndex'>) {
+    return this.#links?.transportOf(offer.transports[transportIndex]?.mediaIndexes ?? []);
   }
 
   /** Sends the client what it is to hear, in these sections. */
@@ -271,8 +296,7 @@ export class WebRtcPublisher {
     const session = this.#session;
     if (streamName === '' || session === undefined || session.isOver) return;
     const { core, log, notifier } = this.options;
-    const transportOf = ({ transportIndex }: SendSection) =>
-      this.#links?.transportOf(offer.transports[transportIndex]?.mediaIndexes ?? []);
+    const transportOf = (section: SendSection) => this.#transportOf(offer, section);
     this.#heard ??= new HeardStream({
       ...{ core, log, tenant, streamName, home, transportOf },
       isConnected: () => session.connected,
@@ -362,7 +386,7 @@ export class WebRtcPublisher {
     });
     try {
       for (const section of sections) {
-        const transport = this.#links?.transportOf(offer.transports[section.transportIndex]?.mediaIndexes ?? []);
+        const transport = this.#transportOf(offer, section);
         if (transport === undefined) throw new Error('a negotiated section has no transport');
         tracks.push(await produceTrack(section, transport, home, transcoder));
       }
@@ -405,7 +429,7 @@ export class WebRtcPublisher {
     return writeAnswer({
       offer,
       transports: announced(home.worker, transports),
-      sections: sections.map((section) => withSent(request.sessionId, section)),
+      sections: sections.map((section) => withSent(request.sessionId, section, this.#talkBack?.ssrc)),
       bitrate: { minBps: Number(request.bitrate?.minBps ?? 0n), maxBps: Number(request.bitrate?.maxBps ?? 0n) },
       originId: this.#originId,
       version: this.#answers + 1,
@@ -423,9 +447,12 @@ export class WebRtcPublisher {
   }
 }
 
-/** Names what is sent in a section. Its SSRC isn't known yet, so it is told from other media by its payload type. */
-function withSent(sessionId: string, section: TwoWaySection): AnswerSection {
-  const sent = (kind: string) => ({ cname: sessionId, streamId: sessionId, trackId: `${sessionId}-${kind}` });
+/** Names what is sent in a section. If its SSRC isn't known yet, it is told from other media by its payload type. */
+function withSent(sessionId: string, section: TwoWaySection, ssrc: number | undefined): AnswerSection {
+  const sent = (kind: string) => ({
+    ...(ssrc !== undefined && { ssrc }),
+    ...{ cname: sessionId, streamId: sessionId, trackId: `${sessionId}-${kind}` },
+  });
   if (section.tag === 'send') return { ...section, sent: sent(section.kind) };
   return section.tag === 'receive' && section.back !== undefined ? { ...section, sent: sent(section.kind) } : section;
 }
@@ -445,12 +472,7 @@ async function produceTrack(
   home: RouterLease,
   transcoder: StreamTranscoder,
 ): Promise<ProducedTrack> {
-  const options: mediasoup.ProducerOptions = {
-    kind: section.kind,
-    rtpParameters: section.rtpParameters as mediasoup.RtpParameters,
-    keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
-  };
-  const producer = section.isStray ? produceStray(home.worker.worker, transport, options) : transport.produce(options);
+  const producer = produce(transport, section, home);
   // The client sends nothing before it has the answer, so this doesn't wait for the producer of stray media.
   return new ProducedTrack(section.streamCodec, section.isStray ? producer : await producer, home, transcoder);
 }

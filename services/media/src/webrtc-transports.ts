@@ -15,6 +15,7 @@ import {
 } from '@weir/sdp';
 import type { types as mediasoup } from 'mediasoup';
 import { dialectKey } from './dialect.js';
+import { produceStray } from './stray-media.js';
 import type { Stream } from './stream.js';
 import type { MediaWorker, RouterLease } from './worker-pool.js';
 
@@ -114,6 +115,27 @@ export const playable = (stream: Stream): PlayableStream => {
 
 export const homeWorkerOf = (stream: Stream): MediaWorker | undefined =>
   (stream.track('video') ?? stream.track('audio'))?.homeWorker;
+
+/**
+ * Key frame requests within this time become one request, so that many joining players cost few key frames. It is
+ * longer than the 300 ms for which Chromium ignores a second request, because an ignored request is repeated only after
+ * a second.
+ */
+const KEY_FRAME_REQUEST_DELAY_MS = 400;
+
+/** The producer of what a client sends in a section. That of stray media is there when their first packets have come. */
+export const produce = (
+  transport: mediasoup.WebRtcTransport,
+  { kind, rtpParameters, isStray }: ReceiveSection,
+  { worker }: RouterLease,
+): Promise<mediasoup.Producer> => {
+  const options: mediasoup.ProducerOptions = {
+    kind,
+    rtpParameters: rtpParameters as mediasoup.RtpParameters,
+    keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
+  };
+  return isStray ? produceStray(worker.worker, transport, options) : transport.produce(options);
+};
 
 export const consume = (
   transport: mediasoup.WebRtcTransport,

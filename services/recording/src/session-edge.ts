@@ -60,6 +60,7 @@ export const openSessionEdge = (
       socket: {
         ...{ store, media, recorder, refusalOfWebhook, log, refusals },
         settings: DEFAULT_SETTINGS,
+        isTalkBackOn: config.WEIR_RECORDING_TALK_BACK,
         maxBufferedBytes: config.WEIR_RECORDING_MAX_BUFFERED_BYTES,
       },
     }),

@@ -55,6 +55,8 @@ export interface SessionSocketPorts {
   /** Makes way for a session. Resolves with undefined, or with why there can be no second one. */
   readonly makeWay: (holder: SocketHolder, socket: SessionSocket) => Promise<Refusal | undefined>;
   readonly settings: SocketSettings;
+  /** Whether supervisors may talk to their client. */
+  readonly isTalkBackOn: boolean;
   readonly maxBufferedBytes: number;
   readonly log: Logger;
   readonly refusals: Pick<RefusalLog, 'say'>;
@@ -271,6 +273,7 @@ export class SessionSocket {
         labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
         protocol: 'eyeson',
         videoCodecs: VIDEO_CODECS,
+        takesTalkBack: this.ports.isTalkBackOn,
         claim: { owner: 'recordings', publishPatterns: [], claimer: '' },
       },
     );
@@ -300,6 +303,7 @@ export class SessionSocket {
         offer: offerOf(message.offerSdp),
         labels: { sessionId: session.id, clientId: session.clientId, apiId: session.apiId },
         furtherNames,
+        talksBack: this.ports.isTalkBackOn,
         onEvent: (event) => {
           if (event.case === 'offer') this.take({ tag: 'offer', offerSdp: event.value.sdp });
           else if (event.case === 'notCarried') this.take({ tag: 'not-carried', reason: event.value.reason });

@@ -83,6 +83,7 @@ describe("a client's session", () => {
       protocol: 'eyeson',
       videoCodecs: ['VP8', 'VP9', 'AV1', 'H264'],
       claim: { owner: 'recordings' },
+      takesTalkBack: false,
     });
     socket.say({ type: 'session_stop', client_id: clientId, session_id: sessionId });
     await expect.poll(() => socket.closed).toEqual({ code: 1000, reason: 'CLIENT_STOP' });

@@ -1,6 +1,7 @@
 import { outboundSettings } from '@weir/outbound';
 import {
   countSetting,
+  flagSetting,
   iceServerSettings,
   listSetting,
   millisecondsSetting,
@@ -57,6 +58,9 @@ export const recordingSettings = {
     'A client that leaves more than this unread is dropped.',
   ),
   ...iceServerSettings,
+  WEIR_RECORDING_TALK_BACK: flagSetting().describe(
+    'Supervisors may talk to the client that they watch: it hears the first of those who send sound.',
+  ),
   WEIR_WEBHOOK_SECRETS: listSetting([]).describe(
     'Secrets that sign webhooks (`whsec_…`); two during a rotation. Not set: one that is made at each start, which no receiver can check.',
   ),
