@@ -93,6 +93,13 @@ describe('a recorded offer', () => {
     ]);
   });
 
+  it('of a client without BUNDLE has no use for a bundle-only section: it is switched off', () => {
+    const sdp = fixture('firefox-153-play-video-first-max-bundle').replace(/a=group:BUNDLE[^\r\n]*\r?\n/, '');
+    const offer = parseOffer(sdp);
+    expect(offer.media.map(({ enabled }) => enabled)).toEqual([true, false]);
+    expect(offer.transports).toMatchObject([{ mediaIndexes: [0], bundled: false }]);
+  });
+
   it('keeps a data channel as a section without a transport', () => {
     for (const browser of ['chromium-156', 'firefox-153']) {
       const { media, transports } = parseOffer(fixture(`${browser}-publish-data-channel`));

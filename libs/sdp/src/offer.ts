@@ -70,7 +70,10 @@ export interface OfferedMedia {
   mediaType: string;
   formats: readonly string[];
   protocol: string;
-  /** False if the port is 0 without bundle-only: the client itself has switched the section off. */
+  /**
+   * False if the client itself has switched the section off: its port is 0, and it isn't a bundle-only section of a BUNDLE
+   * group (RFC 8843 §6).
+   */
   enabled: boolean;
   direction: Direction;
   codecs: OfferedCodec[];
@@ -124,7 +127,8 @@ const TEXT_PARAMETERS = new Set(['profile-level-id']);
 export function parseOffer(sdp: string): Offer {
   const { session, sections } = readDescription(sdp, OFFER_RULES);
   if (sections.length === 0) throw new SdpError('no-media', 'The offer has no media section');
-  const media = sections.map((section, index) => toMedia(section, session, index));
+  const groups = bundleGroupsOf(session);
+  const media = sections.map((section, index) => toMedia(section, session, groups.flat(), index));
   checkUnique(
     media.flatMap(({ mid }) => mid ?? []),
     'mid',
@@ -133,7 +137,7 @@ export function parseOffer(sdp: string): Offer {
     sections.flatMap((section) => [...ssrcsOf(section).keys()]),
     'SSRC',
   );
-  const offer: Offer = { transports: [], media, bundleGroups: knownGroups(bundleGroupsOf(session), media) };
+  const offer: Offer = { transports: [], media, bundleGroups: knownGroups(groups, media) };
   addTransports(offer, session, sections);
   if (!media.some((section) => section.kind !== 'other')) {
     throw new SdpError('no-media', 'The offer has neither audio nor video');
@@ -149,7 +153,7 @@ function checkUnique(names: readonly (string | number)[], what: string): void {
   if (new Set(names).size !== names.length) throw new SdpError('malformed', `Two sections have the same ${what}`);
 }
 
-function toMedia(section: MediaBlock, session: Block, index: number): OfferedMedia {
+function toMedia(section: MediaBlock, session: Block, bundledMids: readonly string[], index: number): OfferedMedia {
   const { mediaType, port, protocol, formats } = section;
   if (formats.length === 0) throw new SdpError('malformed', 'A media line has no formats');
   const mid = valueOf(section, 'mid');
@@ -164,7 +168,7 @@ function toMedia(section: MediaBlock, session: Block, index: number): OfferedMed
     mediaType,
     formats,
     protocol,
-    enabled: port !== 0 || hasFlag(section, 'bundle-only'),
+    enabled: port !== 0 || (hasFlag(section, 'bundle-only') && mid !== undefined && bundledMids.includes(mid)),
     direction: directionOf(section) ?? directionOf(session) ?? 'sendrecv',
     codecs: codecsOf(section),
     headerExtensions,
