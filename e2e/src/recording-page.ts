@@ -83,6 +83,8 @@ export interface SecondGeneration extends Joining {
   readonly monitored?: string;
   /** The tone that the page says as a supervisor; without it, it only watches. */
   readonly talkHz?: number;
+  /** Whether it takes sound where it sends its own, as browsers do by default. */
+  readonly hears?: boolean;
   /** What the page's cameras see. Without them it has one, the browser's. */
   readonly cameras?: readonly FilmColour[];
 }
@@ -92,7 +94,7 @@ export async function joinSession(context: BrowserContext, url: string, joining:
   const page = await openPage(context, url);
   await page.evaluate(`window.film = ${colouredFilm}; window.strongestHz = ${strongestHz}`);
   await page.evaluate(
-    async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored, talkHz, cameras: colours }) => {
+    async ({ token, clientId, id, endpoint, iceServers, webhookUrl, monitored, talkHz, hears, cameras: colours }) => {
       const connection = new RTCPeerConnection({ iceServers: [...iceServers] });
       const socket = new WebSocket(`${endpoint}?auth_token=${token}`);
       const ids = { client_id: clientId, session_id: id };
@@ -139,6 +141,7 @@ export async function joinSession(context: BrowserContext, url: string, joining:
         const video = colours === undefined && { width: 640, height: 360 };
         const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video });
         for (const track of stream.getTracks()) connection.addTrack(track, stream);
+        if (hears === false) for (const transceiver of connection.getTransceivers()) transceiver.direction = 'sendonly';
         for (const colour of colours ?? [])
           cameras.set(colour, connection.addTransceiver(film(colour), { direction: 'sendonly' }));
       } else {

@@ -187,6 +187,17 @@ describe('a session of the second generation', () => {
     await told(second, 'session_terminated');
   }, 120_000);
 
+  it('that takes no sound has supervisors who are told that it can’t be talked to', async () => {
+    const { webhookUrl } = receiver;
+    const client = await app.session(`gate-${randomUUID()}`);
+    await joinSession(context, siteUrl, { ...client, webhookUrl, hears: false });
+    const supervisor = await app.supervision('guard', client.clientId);
+    const page = await joinSession(context, siteUrl, { ...supervisor, webhookUrl, monitored: client.id, talkHz: 700 });
+    expect(await told(page, 'error')).toMatchObject({
+      data: { code: 'NOT_CARRIED', message: expect.stringContaining("can't be talked to") },
+    });
+  });
+
   it('refuses a bad upload_url with its reason, and is delivered when its page is lost', async () => {
     const client = await app.session(`hall-${randomUUID()}`);
     const { webhookUrl } = receiver;

@@ -61,7 +61,8 @@ interface Sending {
 interface Talk {
   readonly section: ReceiveSection;
   readonly producer: Promise<mediasoup.Producer>;
-  to: TalkBack | undefined;
+  /** Undefined at first. */
+  to: TalkBack | 'nobody' | undefined;
   end: () => void;
 }
 
@@ -223,9 +224,9 @@ export class FollowingPlayer implements Session {
   /** The publisher's client gets what this client says, as long as both are there. */
   #talkTo({ source: { talkBack } }: Stream, { router }: RouterLease): void {
     const talk = this.#talk;
-    if (talk === undefined || talk.to === talkBack) return;
+    if (talk === undefined || talk.to === (talkBack ?? 'nobody')) return;
     talk.end();
-    talk.to = talkBack;
+    talk.to = talkBack ?? 'nobody';
     if (talkBack === undefined) return this.#notHeard("the client can't be talked to");
     const isWanted = () => !this.#isClosed && talk.to === talkBack;
     talk.producer

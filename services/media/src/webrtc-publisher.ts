@@ -247,6 +247,9 @@ export class WebRtcPublisher {
           this.#streams.delete(index);
         }
       await this.#claim(changed, planned, notCarried, infos);
+      // Before the streams begin: those who watch look for it then.
+      session.talkBack = this.#talkBack ??= await this.#openTalkBack(home, offer, sections);
+      if (session.isOver) this.#talkBack?.close();
       for (const [index, info] of infos) {
         const ofStream = planned.get(index) ?? [];
         const media = await this.#produce(ofStream, offer, info);
@@ -257,8 +260,6 @@ export class WebRtcPublisher {
         this.#begin(session, index, ofStream, info, media);
       }
       await this.#limitBitrate(planned);
-      session.talkBack = this.#talkBack ??= await this.#openTalkBack(home, offer, sections);
-      if (session.isOver) this.#talkBack?.close();
     } catch (error) {
       for (const [index, info] of infos) if (!this.#streams.has(index)) this.options.core.unclaim(info);
       throw error;
