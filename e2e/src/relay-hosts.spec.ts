@@ -170,11 +170,9 @@ describe.skipIf(whyNot !== undefined)('between two hosts', { timeout: 180_000 },
           expect(lost).toBeGreaterThan(0);
           expect(carried).toBeGreaterThan(lost);
         }
-        await waitFor(async () => (await first.relays()).every(({ status }) => status === 'PENDING'), {
-          timeoutMs: 10_000,
-          intervalMs: 200,
-          what: 'the news that nothing comes',
-        });
+        await expect
+          .poll(async () => (await first.relays()).map(({ status }) => status), { timeout: 10_000, interval: 200 })
+          .toEqual(['PENDING', 'PENDING']);
         // Not much longer: after 15 s of silence a relay begins anew, which counts as a retry.
         await sleep(3_000);
         const before = await Promise.all(players.map(({ page }) => received(page)));

@@ -561,7 +561,7 @@ describe('a call whose instance is killed', () => {
     try {
       for (const key of await redis.keys('call-broker:*')) await redis.pexpire(key, 1);
       const seenAt = new Date(Date.now() - CALL_LEASE_TTL_MS);
-      await store.database.callRecord.update({ where: { id: callId }, data: { seenAt } });
+      await store.database.callRecord.update({ where: { id: callId, endedAt: null }, data: { seenAt } });
     } finally {
       redis.disconnect();
       await store.close();
