@@ -11,6 +11,7 @@ import {
 } from 'werift';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
+import { RecordingApp } from '../src/recording-app.js';
 import type { KnownTrack } from './known-media.js';
 import { KnownPackets } from './known-packets.js';
 import type { Connection } from './known-source.js';
@@ -29,8 +30,6 @@ const REPORT_INTERVAL_MS = 1_000;
 
 const frame = z.object({ type: z.string(), data: z.record(z.string(), z.unknown()).default({}) });
 type Frame = z.output<typeof frame>;
-const tokenAnswer = z.object({ auth_token: z.string() });
-const sessionAnswer = z.object({ session_id: z.string(), ws_endpoint: z.string() });
 const answerData = z.object({ sdp: z.object({ type: z.literal('answer'), sdp: z.string() }) });
 const startedData = z.object({ rec_id: z.string() });
 
@@ -63,20 +62,10 @@ export class RecordedSession {
   /** Resolves when the session is live and its media can be sent. */
   static async start(options: SessionOptions): Promise<RecordedSession> {
     const { httpUrl, masterKey, clientId } = options;
-    const asked = async (path: string, body: object, token?: string): Promise<unknown> => {
-      const response = await fetch(httpUrl + path, {
-        ...{ method: 'POST', body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) },
-        ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
-      });
-      return response.json();
-    };
-    const { auth_token: token } = tokenAnswer.parse(
-      await asked('/auth_v2/client', { master_key: masterKey, client_id: clientId }),
-    );
-    const made = sessionAnswer.parse(await asked('/api/v2/session', { client_id: clientId }, token));
-    const socket = new WebSocket(`${made.ws_endpoint}?auth_token=${token}`);
+    const { token, id, endpoint } = await new RecordingApp({ httpUrl, masterKey }).session(clientId);
+    const socket = new WebSocket(`${endpoint}?auth_token=${token}`);
     await once(socket, 'open', { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
-    const session = new RecordedSession(made.session_id, options, socket);
+    const session = new RecordedSession(id, options, socket);
     try {
       await session.#connect();
       return session;

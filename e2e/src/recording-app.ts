@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { Joining } from './recording-page.js';
 
+const ANSWER_TIMEOUT_MS = 10_000;
+
 const iceServers = z.array(
   z.object({ urls: z.array(z.string()), username: z.string().optional(), credential: z.string().optional() }),
 );
@@ -26,6 +28,7 @@ export class RecordingApp {
 
   async ask(path: string, body: object | undefined, token?: string): Promise<{ status: number; json: unknown }> {
     const response = await fetch(this.options.httpUrl + path, {
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
       ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
       ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
     });
