@@ -207,19 +207,35 @@ describe('the media playlist', () => {
     }
   });
 
-  it('dates segments by their durations until the wall clock differs too much', () => {
-    const playlist = new LivePlaylist({ targetDurationS: 1, windowMs: 60_000 });
-    const dates = () =>
-      [...playlist.render().matchAll(/PROGRAM-DATE-TIME:(.*)$/gm)].map(([, date]) => Date.parse(date!));
-    const startMs = Date.UTC(2026, 0, 2);
-    // A clock that runs 2 % faster than the durations.
-    for (let msn = 0; msn < 10; msn++) {
-      const times = { durationMs: 1000, programDateTimeMs: startMs + msn * 1020, partTargetMs: 1000 };
-      const part = { msn, index: 0, initId: 0, data: new Uint8Array(1), isIndependent: true, videoFrames: 30 };
-      playlist.add({ tag: 'part', ...part, ...times, isDiscontinuity: false });
-      playlist.add({ tag: 'segment-end', msn, durationMs: 1000 });
-    }
-    expect(dates().map((date, msn) => date - startMs - msn * 1000)).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 160, 160]);
+  describe('dates segments by their durations', () => {
+    /** How many milliseconds later than the durations say each segment of one second begins. */
+    const datesFor = (wallClockOffsetsMs: readonly number[]): number[] => {
+      const playlist = new LivePlaylist({ targetDurationS: 1, windowMs: 600_000, maxSegments: 600 });
+      const startMs = Date.UTC(2026, 0, 2);
+      wallClockOffsetsMs.forEach((offsetMs, msn) => {
+        const times = { durationMs: 1000, programDateTimeMs: startMs + msn * 1000 + offsetMs, partTargetMs: 1000 };
+        const part = { msn, index: 0, initId: 0, data: new Uint8Array(1), isIndependent: true, videoFrames: 30 };
+        playlist.add({ tag: 'part', ...part, ...times, isDiscontinuity: false });
+        playlist.add({ tag: 'segment-end', msn, durationMs: 1000 });
+      });
+      const dates = [...playlist.render().matchAll(/PROGRAM-DATE-TIME:(.*)$/gm)].map(([, date]) => Date.parse(date!));
+      return dates.map((date, msn) => date - startMs - msn * 1000);
+    };
+
+    it('while the wall clock differs by 150 ms at most', () => {
+      expect(datesFor([0, 150, -150, 0, 149])).toEqual([0, 0, 0, 0, 0]);
+    });
+
+    it('nearly, while it differs by more: they approach it by 5 ms a second', () => {
+      expect(datesFor([0, -400, -400, -400])).toEqual([0, -5, -10, -15]);
+      const later = datesFor([0, ...Array.from({ length: 80 }, () => 400)]);
+      expect(later.slice(0, 4)).toEqual([0, 5, 10, 15]);
+      expect(later.slice(-3)).toEqual([250, 250, 250]);
+    });
+
+    it('until it differs by more than a second', () => {
+      expect(datesFor([0, 1_001, 1_001])).toEqual([0, 1_001, 1_001]);
+    });
   });
 
   it('names the part that comes next', () => {

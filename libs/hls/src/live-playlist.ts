@@ -71,8 +71,12 @@ const MOST_TARGET_DURATIONS_WITH_PARTS = 3;
 const PART_HOLD_BACKS_WITH_PARTS = 4;
 const TARGET_DURATIONS_BEFORE_SKIP = 6;
 const TARGET_DURATIONS_IN_WINDOW = 8;
-/** How far a segment's date may be from the wall clock. */
+/** A segment's date may be this far from the wall clock. … */
 const MAX_DATE_ERROR_MS = 150;
+/** … If it is further, dates move towards the wall clock by this share of the media's time, … */
+const DATE_SLEW = 0.005;
+/** … and at once from this far on. */
+const DATE_JUMP_MS = 1_000;
 /** Three finished segments and the one being written. */
 const LEAST_SEGMENTS = 4;
 
@@ -290,13 +294,19 @@ export class LivePlaylist {
   }
 
   /**
-   * Dates advance as the durations do, unless the wall clock is too far from that. hls.js aligns the first playlists that it
-   * gets by their dates, and a difference may move the first key frame to before its zero, where browsers drop it.
+   * Dates advance as the durations do, or nearly so while the wall clock is too far from that, as after the first half
+   * second of a source that sends it all at once. hls.js aligns the playlists of its first seconds by their dates: a
+   * difference shifts what it expects against what it has loaded. It may then load nothing for as long as a playlist
+   * lasts, or its first key frame comes before its zero, where browsers drop it.
    */
   #dateOf({ programDateTimeMs, isDiscontinuity }: PartOutput, before: PlaylistSegment | undefined): number {
     if (before === undefined || isDiscontinuity) return programDateTimeMs;
-    const expectedMs = before.programDateTimeMs + durationOf(before);
-    return Math.abs(programDateTimeMs - expectedMs) > MAX_DATE_ERROR_MS ? programDateTimeMs : expectedMs;
+    const durationMs = durationOf(before);
+    const expectedMs = before.programDateTimeMs + durationMs;
+    const errorMs = programDateTimeMs - expectedMs;
+    if (Math.abs(errorMs) <= MAX_DATE_ERROR_MS) return expectedMs;
+    if (Math.abs(errorMs) > DATE_JUMP_MS) return programDateTimeMs;
+    return expectedMs + Math.sign(errorMs) * durationMs * DATE_SLEW;
   }
 
   #hinted(last: PlaylistSegment): { msn: number; index: number } {
